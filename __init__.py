@@ -1,0 +1,30 @@
+"""Pilotfish: very many small tasks inside one large batch allocation.
+
+The public names are loaded when first used: the command must start fast, and an eager root package would be imported twice
+by pytest, under two names.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api.jobinfo import JobInfo
+    from .api.jobs import Jobs
+    from .api.local import LocalManager
+    from .api.manager import Manager
+
+__all__ = ["JobInfo", "Jobs", "LocalManager", "Manager"]
+
+_HOMES = {"JobInfo": ".api.jobinfo", "Jobs": ".api.jobs", "LocalManager": ".api.local", "Manager": ".api.manager"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

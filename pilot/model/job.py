@@ -1,0 +1,141 @@
+"""What a client asked for, as frozen values. Built once at the edge (wire/describe.py), trusted everywhere after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+NO_MAPPING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many of a thing: at least `min`, at most `max`; `max=None` means as many as are free."""
+
+    min: int
+    max: int | None
+
+    @classmethod
+    def exactly(cls, count: int) -> Size:
+        return cls(count, count)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one task needs; equal needs are one *shape* and share a queue.
+
+    With `nodes` and `cores`, cores are per node; with `nodes` alone the nodes are taken whole; with `cores` alone they may
+    come from any nodes. `gpus` and `mem_bytes` are per node of the task. When `nodes` is None and gpus or mem_bytes are
+    given, the task is kept on one node.
+    """
+
+    cores: Size | None = None
+    nodes: Size | None = None
+    gpus: int = 0
+    mem_bytes: int = 0
+
+
+ONE_CORE = Need(cores=Size.exactly(1))
+
+
+@dataclass(frozen=True, slots=True)
+class IterationScheduler:
+    """Spreads the whole allocation over the iterations (spec 10.4); `name` is `maximum-iters` or `split-into`.
+
+    Applies to `nodes` when `of_nodes`, else to cores; `parts` only for split-into (None: the number of iterations).
+    """
+
+    name: str
+    of_nodes: bool = False
+    parts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    need: Need = ONE_CORE
+    wt_s: float | None = None
+    """Wall time limit of one task in seconds; None: no limit."""
+    scheduler: IterationScheduler | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What to run. Strings may still hold `${variables}` of the start phase. Exactly one of exec and script is set."""
+
+    exec: str | None = None
+    args: tuple[str, ...] = ()
+    script: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    wd: str | None = None
+    stdin: str | None = None
+    stdout: str | None = None
+    stderr: str | None = None
+    modules: tuple[str, ...] = ()
+    venv: str | None = None
+    model: str | None = None
+    model_opts: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """The tasks of an iteration job: indices start..stop-1, or one per element of `values` with indices 0..n-1."""
+
+    start: int
+    stop: int
+    values: tuple[str, ...] | None = None
+
+    @property
+    def count(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """One element of `dependencies.after`: a whole job, one iteration of it (`index`), or the same index (`same_index`)."""
+
+    job: str
+    index: int | None = None
+    same_index: bool = False
+
+    def __str__(self) -> str:
+        if self.same_index:
+            return f"{self.job}:${{it}}"
+        return self.job if self.index is None else f"{self.job}:{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One accepted job description, after submit-phase substitution.
+
+    `priority`: higher starts first. `retries`: how often a task that ended FAILED is started again.
+    `attributes`: the client's own object, kept and sent on, never looked into.
+    """
+
+    name: str
+    execution: Execution
+    resources: Resources = Resources()
+    iteration: Iteration | None = None
+    after: tuple[Dependency, ...] = ()
+    attributes: Mapping[str, Any] | None = None
+    priority: int = 0
+    retries: int = 0
+
+    @property
+    def task_count(self) -> int:
+        return 1 if self.iteration is None else self.iteration.count
+
+    def index_of(self, pos: int) -> int | None:
+        """Iteration index of position `pos`; None for a job without iterations."""
+        return None if self.iteration is None else self.iteration.start + pos
+
+    def task_name(self, pos: int) -> str:
+        """`JOB`, or `JOB:INDEX` for a task of an iteration job."""
+        return self.name if self.iteration is None else f"{self.name}:{self.iteration.start + pos}"
+
+    def value_of(self, pos: int) -> str | None:
+        """`${itval}` of position `pos`: the value, or the index as text; None for a job without iterations."""
+        if self.iteration is None:
+            return None
+        return str(self.iteration.start + pos) if self.iteration.values is None else self.iteration.values[pos]

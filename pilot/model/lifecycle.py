@@ -1,0 +1,194 @@
+"""What happens to jobs and tasks: released, omitted, cancelled, ended, tried again, and what that means for others.
+
+Consequences for dependents are queued and followed by `settle`, never by recursion: a chain may be a million jobs long.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from . import dependencies
+from .dependencies import Consequence, Omit
+from .job import Need
+from .queue import Pending, Queue, pending_of
+from .registry import Job, Registry
+from .runs import End, Run
+from .states import Cause, State
+from .turn import Change, Result, Turn
+
+
+class Lifecycle:
+    """Moves jobs and tasks between their states, and waiting work into `queue`; notes what was decided in `turn`."""
+
+    def __init__(self, jobs: Registry, queue: Queue, turn: Turn, crash_limit: int) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._turn = turn
+        self._crash_limit = crash_limit
+        self._consequences: deque[Consequence] = deque()
+
+    # --- waiting --------------------------------------------------------------------------------------------------------
+
+    def enter(self, job: Job, plan: list[tuple[Need, int]]) -> None:
+        """Prepare the waiting lists of a new job; `plan` is (need, how many positions) in order of position."""
+        if len(plan) == 1:
+            job.pendings = ((0, Pending(job, self._queue.shape(plan[0][0]), ((0, plan[0][1]),))),)
+            return
+        ranges: dict[Need, list[tuple[int, int]]] = {}
+        first = 0
+        for need, count in plan:
+            ranges.setdefault(need, []).append((first, first + count))
+            first += count
+        of_need = {need: Pending(job, self._queue.shape(need), tuple(theirs)) for need, theirs in ranges.items()}
+        starts = [(start, of_need[need]) for need, theirs in ranges.items() for start, _ in theirs]
+        job.pendings = tuple(sorted(starts, key=lambda entry: entry[0]))
+
+    def connect(self, job: Job) -> None:
+        self._consequences.extend(dependencies.connect(job, self._jobs))
+
+    def settle(self, now: float) -> None:
+        """Follow all consequences of what has happened."""
+        while self._consequences:
+            consequence = self._consequences.popleft()
+            job, pos = consequence.job, consequence.pos
+            if job.state.final:
+                continue
+            if isinstance(consequence, Omit):
+                self._omit(job, pos, consequence.reason, now)
+            elif pos is None:
+                self._open(job)
+            elif job.unmet == 0:
+                self._ready(job, pos)
+
+    def _open(self, job: Job) -> None:
+        """The whole-job dependencies are met."""
+        for _, pending in job.pendings:
+            if job.unmet_at is None:
+                pending.open_range()
+            else:
+                pending.clear_range()
+            pending.shape.add(pending)
+        for pos, unmet in enumerate(job.unmet_at or ()):
+            if unmet == 0:
+                self._ready(job, pos)
+
+    def _ready(self, job: Job, pos: int) -> None:
+        if job.tasks.state(pos) is State.QUEUED:
+            pending = pending_of(job.pendings, pos)
+            pending.put_back(pos)
+            pending.shape.add(pending)
+
+    def withdraw(self, job: Job, pos: int) -> None:
+        """A queued task is about to leave its queue otherwise than by being taken."""
+        if job.unmet == 0 and (job.unmet_at is None or job.unmet_at[pos] == 0):
+            pending_of(job.pendings, pos).withdrawn()
+
+    def _omit(self, job: Job, pos: int | None, reason: str, now: float) -> None:
+        if pos is None:
+            job.set_message(None, reason)
+            self.end_queued_tasks(job, State.OMITTED, now)
+        elif job.tasks.state(pos) is State.QUEUED:
+            job.set_message(pos, reason)
+            self.end_queued_task(job, pos, State.OMITTED, now)
+
+    def end_queued_task(self, job: Job, pos: int, state: State, now: float) -> None:
+        self.withdraw(job, pos)
+        self._jobs.move_task(job, pos, state)
+        job.tasks.end_unstarted(pos, now)
+        self._after_task(job, pos, state, now)
+
+    def end_queued_tasks(self, job: Job, state: State, now: float) -> None:
+        """End all queued tasks of a job at once; the job's own ending speaks for them, there is no event for each."""
+        for _, pending in job.pendings:
+            pending.clear_range()
+        for pos in self._jobs.move_queued_tasks(job, state):
+            self._consequences.extend(dependencies.after_task(job, pos, state))
+        if job.finished == job.spec.task_count:
+            self._end_job(job, State.OMITTED if state is State.OMITTED else job.final_state(), now)
+
+    # --- attempts -------------------------------------------------------------------------------------------------------
+
+    def attempt_ended(self, run: Run, end: End, now: float) -> None:
+        """An agent reported the end of `run`; decides what becomes of the task."""
+        job, pos = run.job, run.key.pos
+        if run.canceling or job.canceling:
+            state = State.CANCELED
+        elif run.lost:
+            self.attempt_lost(run, now)
+            return
+        elif end.cause is Cause.EXITED and end.exit_code == 0:
+            state = State.SUCCEED
+        else:
+            state = State.QUEUED if self._count(job, "attempts", pos) <= job.spec.retries else State.FAILED
+        self._conclude(run, run.result(state, end), now)
+
+    def attempt_lost(self, run: Run, now: float) -> None:
+        """The agent went away under `run`: again, but not for ever."""
+        if run.canceling or run.job.canceling:
+            self._conclude(run, run.lost_result(State.CANCELED, now), now)
+        elif not (run.started_s or run.in_doubt):
+            self.attempt_taken(run, now)
+        else:
+            crashes = self._count(run.job, "crashes", run.key.pos)
+            if crashes < self._crash_limit:
+                self._conclude(run, run.lost_result(State.QUEUED, now), now)
+            else:
+                reason = f"its agent was lost {crashes} times while it ran; the limit is {self._crash_limit}"
+                self._conclude(run, run.lost_result(State.FAILED, now, reason), now)
+
+    def attempt_taken(self, run: Run, now: float) -> None:
+        """`run` came back without having been started."""
+        if run.canceling or run.job.canceling:
+            self._conclude(run, run.lost_result(State.CANCELED, now), now)
+        else:
+            self._turn.taken.append(run.key)
+            self._back_to_queue(run)
+
+    def _conclude(self, run: Run, result: Result, now: float) -> None:
+        self._turn.results.append(result)
+        if result.state is State.QUEUED:
+            self._back_to_queue(run)
+            return
+        job, pos = run.job, run.key.pos
+        if result.message:
+            job.set_message(pos, result.message)
+        self._jobs.move_task(job, pos, result.state)
+        job.tasks.store(pos, result)
+        self._after_task(job, pos, result.state, result.ended_s or now)
+
+    def replay_result(self, run: Run, result: Result) -> None:
+        """Apply a result that an earlier life of the manager has recorded."""
+        if result.state is State.QUEUED:
+            self._count(run.job, "crashes" if result.cause is Cause.LOST else "attempts", run.key.pos)
+        self._conclude(run, result, result.ended_s)
+
+    def _back_to_queue(self, run: Run) -> None:
+        self._jobs.move_task(run.job, run.key.pos, State.QUEUED)
+        run.pending.put_back(run.key.pos)
+        run.pending.shape.add(run.pending)
+
+    @staticmethod
+    def _count(job: Job, what: str, pos: int) -> int:
+        """Count one more failed attempt or crash of a task."""
+        counts: dict[int, int] = getattr(job, what) or {}
+        setattr(job, what, counts)
+        counts[pos] = counts.get(pos, 0) + 1
+        return counts[pos]
+
+    # --- endings --------------------------------------------------------------------------------------------------------
+
+    def _after_task(self, job: Job, pos: int, state: State, ended_s: float) -> None:
+        if job.is_iteration:
+            self._turn.changes.append(Change(job, pos, state, ended_s))
+        if job.dependents is not None:
+            self._consequences.extend(dependencies.after_task(job, pos, state))
+        if job.finished == job.spec.task_count:
+            self._end_job(job, job.final_state(), ended_s)
+
+    def _end_job(self, job: Job, state: State, ended_s: float) -> None:
+        self._jobs.move_job(job, state)
+        job.ended_s = ended_s
+        job.pendings = ()
+        job.attempts = job.crashes = job.unmet_at = None
+        self._turn.changes.append(Change(job, None, state, ended_s))
+        self._consequences.extend(dependencies.after_job(job))

@@ -1,0 +1,208 @@
+"""What is free on the nodes, and whether a need fits: the only place that takes and gives back cores, GPUs and memory.
+
+Node sets are ints used as bit masks (bit n is node n), like core sets. `_level[c]` is the set of usable nodes with exactly
+c free cores, so "which nodes have at least 4" is an OR over small integers and no walk over a thousand nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .ids import NodeNo
+from .job import Need, Size
+from .resources import NodeSpec, Share, bits, lowest, mask_of
+
+
+class Nodes:
+    """The nodes of the pilot. A node is usable while its agent is there (`set_usable`).
+
+    `reserve_system_core` keeps core 0 of the first node out of everything (`--system-core`).
+    """
+
+    def __init__(self, specs: Sequence[NodeSpec], reserve_system_core: bool = False) -> None:
+        self.specs = tuple(specs)
+        self.all_cores = [mask_of(len(spec.core_ids)) for spec in self.specs]
+        self.system_cores = 0
+        if reserve_system_core and self.specs:
+            self.all_cores[0] &= ~1
+            self.system_cores = 1
+        self._size = [mask.bit_count() for mask in self.all_cores]
+        self.free_cores = list(self.all_cores)
+        self.free_gpus = [mask_of(len(spec.gpu_ids)) for spec in self.specs]
+        self.free_mem = [spec.mem_bytes for spec in self.specs]
+        self.usable = 0
+        self.free_count = 0
+        """Free cores on usable nodes."""
+        self._level = [0] * (max(self._size, default=0) + 1)
+        self._any = 0
+        """Usable nodes with a free core: `with_at_least(1)`, kept up to date because most work asks for one core."""
+        self._at_least: dict[int, int] = {}
+
+    @property
+    def total_cores(self) -> int:
+        """All cores that tasks can get, on usable nodes or not."""
+        return sum(self._size)
+
+    def set_usable(self, node: NodeNo, usable: bool) -> None:
+        bit = 1 << node
+        if bool(self.usable & bit) == usable:
+            return
+        count = self.free_cores[node].bit_count()
+        self.usable ^= bit
+        self._level[count] ^= bit
+        if count:
+            self._any ^= bit
+        self.free_count += count if usable else -count
+        self._at_least.clear()
+
+    def with_at_least(self, cores: int) -> int:
+        """The set of usable nodes with that many free cores."""
+        if cores == 1:
+            return self._any
+        found = self._at_least.get(cores)
+        if found is None:
+            found = 0
+            for level in self._level[cores:]:
+                found |= level
+            self._at_least[cores] = found
+        return found
+
+    # --- taking and giving back -----------------------------------------------------------------------------------------
+
+    def take(self, shares: Sequence[Share]) -> None:
+        """Mark as used what `find` returned."""
+        for node, cores, gpus, mem_bytes in shares:
+            self._set_free(node, self.free_cores[node] & ~cores)
+            self.free_gpus[node] &= ~gpus
+            self.free_mem[node] -= mem_bytes
+
+    def give_back(self, shares: Sequence[Share]) -> None:
+        for node, cores, gpus, mem_bytes in shares:
+            self._set_free(node, self.free_cores[node] | cores)
+            self.free_gpus[node] |= gpus
+            self.free_mem[node] += mem_bytes
+
+    def _set_free(self, node: NodeNo, free: int) -> None:
+        before, after = self.free_cores[node].bit_count(), free.bit_count()
+        self.free_cores[node] = free
+        bit = 1 << node
+        if before != after and self.usable & bit:
+            self._level[before] ^= bit
+            self._level[after] ^= bit
+            if not before or not after:
+                self._any ^= bit
+            self.free_count += after - before
+            self._at_least.clear()
+
+    # --- fitting --------------------------------------------------------------------------------------------------------
+
+    def find(self, need: Need, without: int = 0) -> tuple[Share, ...] | None:
+        """Where `need` fits now, leaving the node set `without` alone; None when it does not.
+
+        Nodes in order and lowest free ids first (spec 10.3); a need for cores anywhere is kept on one node if one can hold it.
+        """
+        if self.free_count == 0:
+            return None
+        if need.nodes is not None:
+            return self._find_nodes(need, need.nodes, without)
+        assert need.cores is not None
+        if need.gpus or need.mem_bytes:
+            return self._find_nodes(need, _ONE, without)
+        return self._find_anywhere(need.cores, without)
+
+    def _find_anywhere(self, cores: Size, without: int) -> tuple[Share, ...] | None:
+        wanted = cores.min if cores.max is None else cores.max
+        whole = self.with_at_least(wanted) & ~without if wanted < len(self._level) else 0
+        if whole and cores.max is not None:
+            node = NodeNo((whole & -whole).bit_length() - 1)
+            free = self.free_cores[node]
+            return (Share(node, free & -free if wanted == 1 else lowest(free, wanted), 0, 0),)
+        if self.free_count < cores.min:
+            return None
+        left = self.free_count if cores.max is None else cores.max
+        shares = []
+        for node in bits(self.with_at_least(1) & ~without):
+            count = min(left, self.free_cores[node].bit_count())
+            shares.append(Share(NodeNo(node), lowest(self.free_cores[node], count), 0, 0))
+            left -= count
+            if left == 0:
+                break
+        got = sum(share.cores.bit_count() for share in shares)
+        return tuple(shares) if got >= cores.min else None
+
+    def _find_nodes(self, need: Need, nodes: Size, without: int) -> tuple[Share, ...] | None:
+        """Per-node needs: each node gives cores (all of them when `need.cores` is None), GPUs and memory."""
+        candidates = self.with_at_least(max(1, need.cores.min) if need.cores else 1) & ~without
+        if candidates.bit_count() < nodes.min:
+            return None
+        shares: list[Share] = []
+        for number in bits(candidates):
+            node = NodeNo(number)
+            free = self.free_cores[node]
+            if need.cores is None:
+                if free != self.all_cores[node]:
+                    continue
+                cores = free
+            else:
+                most = need.cores.max
+                cores = free if most is None else lowest(free, min(most, free.bit_count()))
+            if need.gpus > self.free_gpus[node].bit_count() or need.mem_bytes > self._free_mem_of(node, need):
+                continue
+            shares.append(Share(node, cores, lowest(self.free_gpus[node], need.gpus), need.mem_bytes))
+            if len(shares) == nodes.max:
+                break
+        return tuple(shares) if len(shares) >= nodes.min else None
+
+    def _free_mem_of(self, node: NodeNo, need: Need) -> int:
+        """Memory is not counted on nodes that do not tell theirs: every need fits there."""
+        return self.free_mem[node] if self.specs[node].mem_bytes else need.mem_bytes
+
+    # --- could it ever fit ----------------------------------------------------------------------------------------------
+
+    def why_never(self, need: Need) -> str | None:
+        """Why `need` cannot be met even when everything is free; None when it can."""
+        able = [NodeNo(node) for node in range(len(self.specs)) if self._able(node, need)]
+        if need.nodes is None and not (need.gpus or need.mem_bytes):
+            assert need.cores is not None
+            if need.cores.min <= self.total_cores:
+                return None
+            return f"{need.cores.min} cores are needed, the pilot has {self.total_cores}"
+        nodes = need.nodes or _ONE
+        if len(able) >= nodes.min:
+            return None
+        parts = [f"{need.cores.min} cores" if need.cores else "all cores"]
+        parts += [f"{need.gpus} GPUs"] if need.gpus else []
+        parts += [f"{need.mem_bytes / 2**20:.0f} MiB of memory"] if need.mem_bytes else []
+        return f"{nodes.min} nodes with {', '.join(parts)} are needed, the pilot has {len(able)} such of {len(self.specs)}"
+
+    def _able(self, node: int, need: Need) -> bool:
+        spec = self.specs[node]
+        enough = self._size[node] >= (max(1, need.cores.min) if need.cores is not None else 1)
+        if need.nodes is None and not (need.gpus or need.mem_bytes):
+            return True
+        return enough and len(spec.gpu_ids) >= need.gpus and (not spec.mem_bytes or spec.mem_bytes >= need.mem_bytes)
+
+    def choose_to_hold(self, need: Need) -> int:
+        """The usable nodes on which `need` can be met soonest if nothing new starts there: those with most free cores.
+
+        Empty when not enough usable nodes are able.
+        """
+        able = [node for node in bits(self.usable) if self._able(node, need)]
+        able.sort(key=lambda node: (-self.free_cores[node].bit_count(), node))
+        held = 0
+        if need.nodes is None and not (need.gpus or need.mem_bytes):
+            assert need.cores is not None
+            left = need.cores.min
+            for node in able:
+                if left <= 0:
+                    break
+                held |= 1 << node
+                left -= self._size[node]
+            return held if left <= 0 else 0
+        count = (need.nodes or _ONE).min
+        for node in able[:count]:
+            held |= 1 << node
+        return held if len(able) >= count else 0
+
+
+_ONE = Size.exactly(1)

@@ -1,0 +1,144 @@
+"""What waits for resources: one queue per *shape* (equal needs), ordered by priority, then by submission.
+
+Choosing the next task looks at the heads of the shapes, never through the queue: O(shapes), whatever is queued.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from .ids import NodeNo
+from .job import Need
+from .leases import Pool
+from .states import State
+
+if TYPE_CHECKING:
+    from .registry import Job
+
+Key = tuple[int, int]
+"""Order of waiting work: (-priority, job number); smaller is earlier."""
+
+
+class Pending:
+    """The positions of one job, all with the same need, that may be taken: a range with a cursor, and those that came back.
+
+    Nothing can be taken before `open_range` or `put_back`. A position that is no longer QUEUED (cancelled) is skipped when
+    the cursor gets there; whoever changes its state calls `withdrawn`.
+    """
+
+    __slots__ = ("_back", "_ranges", "blocked_since", "job", "listed", "live", "shape")
+
+    def __init__(self, job: Job, shape: Shape, ranges: tuple[tuple[int, int], ...]) -> None:
+        self.job = job
+        self.shape = shape
+        self.live = 0
+        """How many positions can be taken now."""
+        self.listed = False
+        self.blocked_since: float | None = None
+        self._ranges = ranges
+        self._back: list[int] | None = None
+
+    @property
+    def key(self) -> Key:
+        return (-self.job.spec.priority, self.job.no)
+
+    def open_range(self) -> None:
+        """Make all queued positions of the range available."""
+        self.live = sum(self.job.tasks.queued(start, stop) for start, stop in self._ranges)
+
+    def clear_range(self) -> None:
+        """Nothing of the range is available by itself: positions come one by one through `put_back`."""
+        self._ranges = ()
+        self.live = 0
+
+    def put_back(self, pos: int) -> None:
+        if self._back is None:
+            self._back = []
+        heappush(self._back, pos)
+        self.live += 1
+
+    def withdrawn(self) -> None:
+        """One of the available positions has left the state QUEUED otherwise than by `take`."""
+        self.live -= 1
+
+    def take(self) -> int:
+        """The lowest available position; only when `live` is not 0. The caller changes its state at once."""
+        self.live -= 1
+        state = self.job.tasks.state
+        while self._back:
+            pos = heappop(self._back)
+            if state(pos) is State.QUEUED:
+                return pos
+        while True:
+            (start, stop), *rest = self._ranges
+            pos = start
+            while pos < stop and state(pos) is not State.QUEUED:
+                pos += 1
+            if pos < stop:
+                self._ranges = ((pos + 1, stop), *rest)
+                return pos
+            self._ranges = tuple(rest)
+
+
+def pending_of(pendings: tuple[tuple[int, Pending], ...], pos: int) -> Pending:
+    """The Pending that position `pos` belongs to; `pendings` are (first position, Pending) in order."""
+    if len(pendings) == 1:
+        return pendings[0][1]
+    return pendings[bisect_right(pendings, pos, key=lambda entry: entry[0]) - 1][1]
+
+
+class Shape:
+    """All waiting work with one need, and the pools that run it."""
+
+    __slots__ = ("_heap", "need", "pools")
+
+    def __init__(self, need: Need) -> None:
+        self.need = need
+        self.pools: dict[NodeNo, Pool] = {}
+        self._heap: list[tuple[Key, Pending]] = []
+
+    def add(self, pending: Pending) -> None:
+        """Note that `pending` has something to take; harmless when it is noted already or has nothing."""
+        if pending.live and not pending.listed:
+            pending.listed = True
+            heappush(self._heap, (pending.key, pending))
+
+    def head(self) -> Pending | None:
+        """The earliest entry with something to take."""
+        while self._heap:
+            pending = self._heap[0][1]
+            if pending.live:
+                return pending
+            heappop(self._heap)
+            pending.listed = False
+        return None
+
+
+class Queue:
+    """The shapes, one object for each distinct need."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[Need, Shape] = {}
+
+    def shape(self, need: Need) -> Shape:
+        shape = self._shapes.get(need)
+        if shape is None:
+            shape = self._shapes[need] = Shape(need)
+        return shape
+
+    def heads(self) -> list[tuple[Key, int, Pending]]:
+        """The heads of all shapes that have work, with their keys, to be used as a heap."""
+        found = []
+        for number, shape in enumerate(self._shapes.values()):
+            head = shape.head()
+            if head is not None:
+                found.append((head.key, number, head))
+        return found
+
+    def forget_unused(self) -> None:
+        """Drop shapes that nothing waits for or runs in."""
+        for need, shape in list(self._shapes.items()):
+            if not shape.pools and shape.head() is None:
+                del self._shapes[need]

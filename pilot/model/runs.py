@@ -1,0 +1,103 @@
+"""One attempt at one task, from the moment it goes to an agent until its end is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from .ids import NodeNo, PoolId, TaskKey
+from .resources import Grant
+from .states import Cause, State
+from .tasks import TaskRecord
+from .turn import PlacedShare, Result
+
+if TYPE_CHECKING:
+    from .queue import Pending
+    from .registry import Job
+
+
+class End(NamedTuple):
+    """How an attempt ended, as its agent saw it; fields as in wire.frames.Finished."""
+
+    pid: int
+    started_s: float
+    ended_s: float
+    exit_code: int
+    cause: Cause
+    cpu_s: float = 0.0
+    max_rss_kib: int = 0
+    message: str = ""
+
+
+class Run:
+    """An attempt that an agent has, or may have: after a resume it is `in_doubt` until the agent has spoken or is gone."""
+
+    __slots__ = (
+        "canceling",
+        "grant",
+        "in_doubt",
+        "job",
+        "key",
+        "lost",
+        "node",
+        "pending",
+        "pid",
+        "pool_id",
+        "scheduled_s",
+        "started_s",
+    )
+
+    def __init__(self, key: TaskKey, job: Job, pending: Pending, node: NodeNo, pool_id: PoolId, now: float) -> None:
+        self.key = key
+        self.job = job
+        self.pending = pending
+        self.node = node
+        self.pool_id = pool_id
+        self.scheduled_s = now
+        self.grant: Grant | None = None
+        self.pid = -1
+        self.started_s = 0.0
+        self.canceling = False
+        self.lost = False
+        """A further node of it was lost: it is being stopped and counts as crashed when its end comes."""
+        self.in_doubt = False
+
+    def __repr__(self) -> str:
+        return f"<Run {self.job.spec.task_name(self.key.pos)} #{self.key.run} on node {self.node}>"
+
+    def record(self) -> TaskRecord:
+        """What is known while it is in flight."""
+        return TaskRecord(
+            state=self.job.tasks.state(self.key.pos),
+            run=self.key.run,
+            pid=self.pid,
+            scheduled_s=self.scheduled_s,
+            started_s=self.started_s,
+            shares=placed(self.grant),
+        )
+
+    def result(self, state: State, end: End) -> Result:
+        """The result of the attempt, which leaves the task in `state`."""
+        return Result(
+            *self.key,
+            state=state,
+            cause=end.cause,
+            exit_code=end.exit_code,
+            pid=end.pid,
+            scheduled_s=self.scheduled_s,
+            started_s=end.started_s,
+            ended_s=end.ended_s,
+            cpu_s=end.cpu_s,
+            max_rss_kib=end.max_rss_kib,
+            message=end.message,
+            shares=placed(self.grant),
+        )
+
+    def lost_result(self, state: State, now: float, message: str = "") -> Result:
+        """The result of an attempt that nobody can report any more."""
+        return self.result(state, End(self.pid, self.started_s, now, -1, Cause.LOST, message=message))
+
+
+def placed(grant: Grant | None) -> tuple[PlacedShare, ...]:
+    if grant is None:
+        return ()
+    return tuple(PlacedShare(share.node, f"{share.cores:x}", f"{share.gpus:x}") for share in grant.shares)

@@ -1,0 +1,282 @@
+"""The core of the manager: events in, decisions out, no I/O, no clock, no randomness.
+
+`on_*` and the client calls note what happened; `plan` decides what starts, once per turn of the loop; `take_turn` hands over
+all that has to be recorded, ordered and told. Every `now` is in seconds since the epoch. Equal calls give equal decisions,
+so replaying a journal gives the state back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from . import dependencies
+from .errors import JobExistsError, NotEnoughResourcesError, RefusedError
+from .ids import GrantId, NodeNo, PoolId, TaskKey
+from .iterplan import cores_plan
+from .job import JobSpec, Need, Size
+from .lifecycle import Lifecycle
+from .nodes import Nodes
+from .placing import Placing
+from .queue import Queue, pending_of
+from .registry import Job, Registry
+from .resources import Grant, NodeSpec
+from .runs import End, Run
+from .states import Cause, State
+from .turn import Change, Result, Turn
+
+
+class Scheduler:
+    """All jobs, all nodes, and what runs where.
+
+    Args:
+        nodes: the allocation; all start out unusable, until `on_node_up`.
+        crash_limit: a task whose agent was lost this many times under it has FAILED.
+        reserve_after_s: how long work may be passed before nodes are held for it.
+        system_core: keep core 0 of the first node free.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[NodeSpec],
+        *,
+        crash_limit: int = 5,
+        reserve_after_s: float = 10.0,
+        system_core: bool = False,
+    ) -> None:
+        self.nodes = Nodes(nodes, system_core)
+        self.jobs = Registry()
+        self.queue = Queue()
+        self._turn = Turn()
+        self.placing = Placing(self.nodes, self.jobs, self.queue, self._turn, reserve_after_s)
+        self._life = Lifecycle(self.jobs, self.queue, self._turn, crash_limit)
+        self._was_busy = False
+
+    # --- clients --------------------------------------------------------------------------------------------------------
+
+    def submit(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
+        """Accept all of `specs` or none. Raises JobExistsError, NotEnoughResourcesError or InvalidJobError."""
+        seen: set[str] = set()
+        for number, spec in enumerate(specs):
+            if spec.name in seen or self.jobs.find(spec.name) is not None:
+                raise JobExistsError(f"Job {spec.name} already exist", where=f"jobs[{number}].name")
+            seen.add(spec.name)
+        plans = [self._plan_of(spec) for spec in specs]
+        for need in {need for plan in plans for need, _ in plan}:
+            self._check_need(need, specs, plans)
+        dependencies.check(specs, self.jobs)
+        return self._accept(specs, plans, now)
+
+    def _check_need(self, need: Need, specs: Sequence[JobSpec], plans: list[list[tuple[Need, int]]]) -> None:
+        reason = self.nodes.why_never(need)
+        if reason is not None:
+            number = next(i for i, plan in enumerate(plans) if any(theirs == need for theirs, _ in plan))
+            text = f"Not enough resources for job {specs[number].name}"
+            raise NotEnoughResourcesError(text, where=f"jobs[{number}].resources", remedy=reason)
+
+    def _plan_of(self, spec: JobSpec) -> list[tuple[Need, int]]:
+        """(need, how many positions) in order of position."""
+        need, spread = spec.resources.need, spec.resources.scheduler
+        size = need.nodes if spread is not None and spread.of_nodes else need.cores
+        if spread is None or spec.iteration is None or size is None:
+            return [(need, spec.task_count)]
+        available = len(self.nodes.specs) if spread.of_nodes else self.nodes.total_cores
+        member = "nodes" if spread.of_nodes else "cores"
+        return [
+            (replace(need, **{member: Size.exactly(exact)}), count)
+            for exact, count in cores_plan(spread, size.min, spec.task_count, available)
+        ]
+
+    def _accept(self, specs: Sequence[JobSpec], plans: list[list[tuple[Need, int]]], now: float) -> list[Job]:
+        jobs = [self.jobs.add(spec, now) for spec in specs]
+        for job, plan in zip(jobs, plans, strict=True):
+            self._life.enter(job, plan)
+        for job in jobs:
+            self._life.connect(job)
+        self._life.settle(now)
+        self._was_busy = True
+        return jobs
+
+    def cancel(self, job: Job, now: float) -> None:
+        """Cancel a whole job: queued tasks are CANCELED at once, running ones when they have been stopped.
+
+        Raises RefusedError when the job has ended or was cancelled before.
+        """
+        if job.state.final:
+            raise RefusedError(f"Job {job.spec.name} already finished")
+        if job.canceling:
+            raise RefusedError(f"Job {job.spec.name} already canceled")
+        job.canceling = True
+        self._turn.canceled.append((job.no, None))
+        in_flight = job.tasks.in_flight()
+        self._life.end_queued_tasks(job, State.CANCELED, now)
+        for pos in in_flight:
+            self._kill(job, pos)
+        self._life.settle(now)
+
+    def cancel_task(self, job: Job, pos: int, now: float) -> None:
+        """Cancel one task. Raises RefusedError when it has ended."""
+        state = job.tasks.state(pos)
+        if state.final:
+            raise RefusedError(f"Job {job.spec.task_name(pos)} already finished")
+        self._turn.canceled.append((job.no, pos))
+        if state is State.QUEUED:
+            self._life.end_queued_task(job, pos, State.CANCELED, now)
+        else:
+            self._kill(job, pos)
+        self._life.settle(now)
+
+    def _kill(self, job: Job, pos: int) -> None:
+        run = self.placing.runs[TaskKey(job.no, pos, job.tasks.run(pos))]
+        if not run.canceling:
+            run.canceling = True
+            self._turn.orders_for(run.node).kills.append(run.key)
+
+    def remove(self, job: Job) -> None:
+        """Forget a job that has ended; its name becomes free. Raises RefusedError when it has not ended."""
+        if not job.state.final:
+            raise RefusedError(f"Job '{job.spec.name}' not finished - can not be removed")
+        self.jobs.remove(job)
+        self._turn.removed.append(job.no)
+
+    def run_of(self, job: Job, pos: int) -> Run | None:
+        """The attempt at this task that is in flight."""
+        return self.placing.runs.get(TaskKey(job.no, pos, job.tasks.run(pos)))
+
+    # --- agents ---------------------------------------------------------------------------------------------------------
+
+    def on_node_up(self, node: NodeNo) -> None:
+        self.nodes.set_usable(node, True)
+
+    def on_node_lost(self, node: NodeNo, now: float) -> None:
+        """The agent of this node is gone and everything it held with it: its tasks go back to the queue.
+
+        A task over several nodes whose first node lives is stopped there, and goes back when that has been reported.
+        """
+        self.nodes.set_usable(node, False)
+        for run in self.placing.drop_node(node):
+            del self.placing.runs[run.key]
+            self._life.attempt_lost(run, now)
+        self._life.settle(now)
+
+    def on_started(self, key: TaskKey, grant_id: GrantId, pid: int, started_s: float) -> None:
+        """An agent has started the attempt `key`. Unknown attempts (of an earlier life) are ignored."""
+        run = self.placing.runs.get(key)
+        if run is None or run.started_s:
+            return
+        run.grant = self.placing.grants.get(grant_id)
+        run.pid, run.started_s, run.in_doubt = pid, started_s, False
+        self.placing.not_unstarted(run)
+        job, pos = run.job, key.pos
+        self.jobs.move_task(job, pos, State.EXECUTING)
+        self._turn.changes.append(Change(job, pos if job.is_iteration else None, State.EXECUTING, started_s))
+
+    def on_finished(self, key: TaskKey, grant_id: GrantId, end: End, returns_grant: bool, now: float) -> None:
+        """An attempt has ended, and perhaps its grant came back. An end that is known already is ignored."""
+        run = self.placing.runs.get(key)
+        grant = self.placing.grants.get(grant_id)
+        if run is not None:
+            if end.pid > 0:
+                self.on_started(key, grant_id, end.pid, end.started_s)
+            run.grant = grant
+            self.placing.not_unstarted(run)
+            pool = self.placing.pools.get(run.pool_id)
+            if pool is not None and end.cause is Cause.EXITED:
+                pool.ran(end.ended_s - end.started_s)
+            del self.placing.runs[key]
+            self._life.attempt_ended(run, end, now)
+        if returns_grant and grant is not None:
+            self.placing.returned(grant)
+        self._life.settle(now)
+
+    def on_revoked(self, key: TaskKey, now: float) -> None:
+        """An agent gives back an attempt it has not started."""
+        run = self.placing.runs.pop(key, None)
+        if run is not None:
+            self.placing.revoked(run)
+            self._life.attempt_taken(run, now)
+            self._life.settle(now)
+
+    # --- deciding -------------------------------------------------------------------------------------------------------
+
+    def plan(self, now: float) -> None:
+        """Start what can be started; call once per turn."""
+        self.placing.plan(now)
+
+    def on_time(self, now: float) -> None:
+        """Call about twice a second: takes back what was lent and could not start."""
+        self.placing.take_back_stale(now)
+
+    def take_turn(self) -> Turn:
+        """Everything decided since the last call, to be recorded, ordered and told, in this order."""
+        turn = self._turn.drain()
+        turn.idle = self._was_busy and self.jobs.unfinished == 0
+        if turn.idle:
+            self._was_busy = False
+        return turn
+
+    # --- resuming: the same events again, from the journal, then what the living agents hold ------------------------------
+
+    def replay_submitted(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
+        """A submit that was accepted before. Jobs that no longer fit this allocation wait for one that is larger."""
+        return self._accept(specs, [self._plan_of(spec) for spec in specs], now)
+
+    def replay_sent(self, node: NodeNo, key: TaskKey, now: float) -> None:
+        job = self.jobs.by_no(key.job_no)
+        if job is None or job.tasks.state(key.pos) is not State.QUEUED:
+            return
+        self._life.withdraw(job, key.pos)
+        job.tasks.set_run(key.pos, key.run)
+        self.jobs.move_task(job, key.pos, State.SCHEDULED)
+        run = Run(key, job, pending_of(job.pendings, key.pos), node, PoolId(0), now)
+        run.in_doubt = True
+        self.placing.runs[key] = run
+
+    def replay_result(self, result: Result) -> None:
+        run = self.placing.runs.pop(TaskKey(result.job_no, result.pos, result.run), None)
+        if run is None:
+            return
+        if result.pid > 0:
+            self.jobs.move_task(run.job, result.pos, State.EXECUTING)
+        self._life.replay_result(run, result)
+        self._life.settle(result.ended_s)
+
+    def replay_taken(self, key: TaskKey) -> None:
+        run = self.placing.runs.pop(key, None)
+        if run is not None:
+            self._life.attempt_taken(run, 0.0)
+
+    def adopt(self, node: NodeNo, grants: Sequence[Grant], waiting: Mapping[PoolId, Sequence[TaskKey]], now: float) -> None:
+        """An agent that outlived the manager tells what it holds; its running tasks follow as `on_started`.
+
+        A pool the agent names is known by its waiting or running tasks' need; both sides keep its number.
+        """
+        for grant in grants:
+            if grant.grant_id not in self.placing.grants:
+                self.placing.adopt(grant, self._need_of_pool(grant, waiting))
+        for pool_id, keys in waiting.items():
+            for key in keys:
+                run = self.placing.runs.get(key)
+                pool = self.placing.pools.get(pool_id)
+                if run is not None and pool is not None:
+                    run.pool_id, run.in_doubt = pool_id, False
+                    pool.unstarted[key] = now
+
+    def _need_of_pool(self, grant: Grant, waiting: Mapping[PoolId, Sequence[TaskKey]]) -> Need:
+        for key in waiting.get(grant.pool, ()):
+            run = self.placing.runs.get(key)
+            if run is not None:
+                return run.pending.shape.need
+        # Nothing waits in this pool, so nothing will be added to it either: any need that no job has will do.
+        return Need(cores=None, nodes=None, gpus=-grant.pool)
+
+    def drop_doubtful(self, node: NodeNo, now: float) -> None:
+        """The agent of `node` has told all it holds: attempts it does not know never reached it, or are lost."""
+        for run in [run for run in self.placing.runs.values() if run.node == node and run.in_doubt]:
+            del self.placing.runs[run.key]
+            run.in_doubt = False
+            self._life.attempt_taken(run, now)
+        for run in self.placing.runs.values():
+            if run.node == node and run.canceling:
+                self._turn.orders_for(node).kills.append(run.key)
+        self._life.settle(now)

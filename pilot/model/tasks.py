@@ -1,0 +1,224 @@
+"""The state of a job's tasks, kept small: a million iterations are a few arrays, not a million objects.
+
+Columns grow as tasks are touched, so a queued iteration beyond the furthest touched one costs nothing; a touched one costs
+about 50 bytes. A job without iterations keeps one record.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+
+from .states import Cause, State
+from .turn import PlacedShare, Result
+
+
+@dataclass(slots=True)
+class TaskRecord:
+    """One task as it is known: its last attempt. Times in seconds since the epoch, 0.0 where it did not get that far."""
+
+    state: State = State.QUEUED
+    run: int = 0
+    cause: Cause = Cause.EXITED
+    exit_code: int = 0
+    pid: int = -1
+    scheduled_s: float = 0.0
+    started_s: float = 0.0
+    ended_s: float = 0.0
+    cpu_s: float = 0.0
+    max_rss_kib: int = 0
+    shares: tuple[PlacedShare, ...] = ()
+
+
+class Places:
+    """Where tasks ran, each distinct place once, so that a column of small numbers can name it. Number 0 is nowhere."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[PlacedShare, ...]] = [()]
+        self._number: dict[tuple[PlacedShare, ...], int] = {(): 0}
+
+    def number(self, shares: tuple[PlacedShare, ...]) -> int:
+        number = self._number.get(shares)
+        if number is None:
+            number = self._number[shares] = len(self._known)
+            self._known.append(shares)
+        return number
+
+    def shares(self, number: int) -> tuple[PlacedShare, ...]:
+        return self._known[number]
+
+
+class OneTask:
+    """The task of a job without iterations."""
+
+    __slots__ = ("_ended_s", "_result", "_run", "_state")
+
+    def __init__(self) -> None:
+        self._state = State.QUEUED
+        self._run = 0
+        self._ended_s = 0.0
+        self._result: Result | None = None
+
+    def state(self, pos: int) -> State:
+        return self._state
+
+    def set_state(self, pos: int, state: State) -> None:
+        self._state = state
+
+    def run(self, pos: int) -> int:
+        return self._run
+
+    def set_run(self, pos: int, run: int) -> None:
+        self._run = run
+
+    def end_unstarted(self, pos: int, ended_s: float) -> None:
+        """The task reached its final state without an attempt that has a result."""
+        self._ended_s = ended_s
+
+    def store(self, pos: int, result: Result) -> None:
+        """Keep the result of the attempt that ended the task."""
+        self._result = result
+
+    def load(self, pos: int) -> TaskRecord:
+        result = self._result
+        if result is None:
+            return TaskRecord(self._state, self._run, ended_s=self._ended_s)
+        return TaskRecord(
+            state=self._state,
+            run=self._run,
+            cause=result.cause,
+            exit_code=result.exit_code,
+            pid=result.pid,
+            scheduled_s=result.scheduled_s,
+            started_s=result.started_s,
+            ended_s=result.ended_s,
+            cpu_s=result.cpu_s,
+            max_rss_kib=result.max_rss_kib,
+            shares=result.shares,
+        )
+
+    def queued(self, start: int, stop: int) -> int:
+        """How many positions in start..stop-1 are QUEUED."""
+        return int(self._state is State.QUEUED and start < stop)
+
+    def fill_queued(self, state: State) -> list[int]:
+        """Give every queued task this state; returns their positions."""
+        if self._state is not State.QUEUED:
+            return []
+        self._state = state
+        return [0]
+
+    def in_flight(self) -> list[int]:
+        """Positions that an agent has."""
+        return [0] if self._state in (State.SCHEDULED, State.EXECUTING) else []
+
+
+class ManyTasks:
+    """The tasks of an iteration job, by position."""
+
+    __slots__ = (
+        "_cause",
+        "_count",
+        "_cpu_s",
+        "_ended_s",
+        "_exit_code",
+        "_max_rss_kib",
+        "_pid",
+        "_place",
+        "_places",
+        "_run",
+        "_scheduled_s",
+        "_started_s",
+        "_state",
+    )
+
+    def __init__(self, count: int, places: Places) -> None:
+        self._count = count
+        self._places = places
+        self._state = bytearray()
+        self._cause = bytearray()
+        self._run = array("H")
+        self._exit_code = array("h")
+        self._pid = array("i")
+        self._place = array("I")
+        self._max_rss_kib = array("Q")
+        self._cpu_s = array("f")
+        self._scheduled_s = array("d")
+        self._started_s = array("d")
+        self._ended_s = array("d")
+
+    def _reach(self, pos: int) -> None:
+        """Grow all columns so that `pos` exists, by at least an eighth so that growing stays cheap."""
+        have = len(self._state)
+        if pos < have:
+            return
+        more = min(self._count, max(pos + 1, have + have // 8 + 64)) - have
+        self._state.extend(bytes(more))
+        self._cause.extend(bytes(more))
+        for column in (self._run, self._exit_code, self._pid, self._place, self._max_rss_kib, self._cpu_s):
+            column.frombytes(bytes(more * column.itemsize))
+        for times in (self._scheduled_s, self._started_s, self._ended_s):
+            times.frombytes(bytes(more * times.itemsize))
+
+    def state(self, pos: int) -> State:
+        return _STATES[self._state[pos]] if pos < len(self._state) else State.QUEUED
+
+    def set_state(self, pos: int, state: State) -> None:
+        self._reach(pos)
+        self._state[pos] = state
+
+    def run(self, pos: int) -> int:
+        return self._run[pos] if pos < len(self._run) else 0
+
+    def set_run(self, pos: int, run: int) -> None:
+        self._reach(pos)
+        self._run[pos] = run
+
+    def end_unstarted(self, pos: int, ended_s: float) -> None:
+        self._reach(pos)
+        self._ended_s[pos] = ended_s
+
+    def store(self, pos: int, result: Result) -> None:
+        self._cause[pos] = result.cause
+        self._exit_code[pos] = result.exit_code
+        self._pid[pos] = result.pid
+        self._place[pos] = self._places.number(result.shares)
+        self._max_rss_kib[pos] = result.max_rss_kib
+        self._cpu_s[pos] = result.cpu_s
+        self._scheduled_s[pos] = result.scheduled_s
+        self._started_s[pos] = result.started_s
+        self._ended_s[pos] = result.ended_s
+
+    def load(self, pos: int) -> TaskRecord:
+        if pos >= len(self._state):
+            return TaskRecord()
+        return TaskRecord(
+            state=_STATES[self._state[pos]],
+            run=self._run[pos],
+            cause=Cause(self._cause[pos]),
+            exit_code=self._exit_code[pos],
+            pid=self._pid[pos],
+            scheduled_s=self._scheduled_s[pos],
+            started_s=self._started_s[pos],
+            ended_s=self._ended_s[pos],
+            cpu_s=self._cpu_s[pos],
+            max_rss_kib=self._max_rss_kib[pos],
+            shares=self._places.shares(self._place[pos]),
+        )
+
+    def queued(self, start: int, stop: int) -> int:
+        touched = self._state[start:stop]
+        return stop - start - len(touched) + touched.count(State.QUEUED)
+
+    def fill_queued(self, state: State) -> list[int]:
+        self._reach(self._count - 1)
+        queued = [pos for pos, old in enumerate(self._state) if old == State.QUEUED]
+        for pos in queued:
+            self._state[pos] = state
+        return queued
+
+    def in_flight(self) -> list[int]:
+        return [pos for pos, state in enumerate(self._state) if state in (State.SCHEDULED, State.EXECUTING)]
+
+
+_STATES = tuple(State)

@@ -1,0 +1,95 @@
+"""What one turn of the core has decided: record, then act, then tell.
+
+The three parts are kept apart so that the order cannot be got wrong: the manager writes `results`, `sent` and the other
+facts to the journal, then sends `orders` to the agents, then publishes `changes`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from .ids import JobNo, NodeNo, PoolId, TaskKey
+from .resources import Grant
+from .states import Cause, State
+
+if TYPE_CHECKING:
+    from .registry import Job
+
+
+class PlacedShare(NamedTuple):
+    """Where a task ran: core and GPU slots of one node as bit masks in hexadecimal (they may be wider than 64 bits)."""
+
+    node: NodeNo
+    cores: str
+    gpus: str
+
+
+class Result(NamedTuple):
+    """End of one attempt. `state` QUEUED: it is tried again (retry, lost node); else a final state of the task.
+
+    Times are seconds since the epoch; 0.0 where the attempt did not get that far. `exit_code` is -n after signal n, -1
+    when the task could not be started.
+    """
+
+    job_no: JobNo
+    pos: int
+    run: int
+    state: State
+    cause: Cause
+    exit_code: int
+    pid: int
+    scheduled_s: float
+    started_s: float
+    ended_s: float
+    cpu_s: float
+    max_rss_kib: int
+    message: str
+    shares: tuple[PlacedShare, ...]
+
+
+class Change(NamedTuple):
+    """A job (`pos` None) or a task of an iteration job has a new state."""
+
+    job: Job
+    pos: int | None
+    state: State
+    time_s: float
+
+
+@dataclass(slots=True)
+class Orders:
+    """What goes to one agent, as one frame."""
+
+    grants: list[Grant] = field(default_factory=list)
+    starts: dict[PoolId, list[TaskKey]] = field(default_factory=dict)
+    kills: list[TaskKey] = field(default_factory=list)
+    revokes: list[TaskKey] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Turn:
+    """`canceled` and `removed` are facts accepted from clients; `taken` attempts came back without a start."""
+
+    canceled: list[tuple[JobNo, int | None]] = field(default_factory=list)
+    taken: list[TaskKey] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    removed: list[JobNo] = field(default_factory=list)
+    sent: dict[NodeNo, list[TaskKey]] = field(default_factory=dict)
+    orders: dict[NodeNo, Orders] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    idle: bool = False
+    """The last piece of work has just ended: nothing is queued, nothing is running."""
+
+    def orders_for(self, node: NodeNo) -> Orders:
+        orders = self.orders.get(node)
+        if orders is None:
+            orders = self.orders[node] = Orders()
+        return orders
+
+    def drain(self) -> Turn:
+        """Hand over everything and start anew."""
+        full = Turn(self.canceled, self.taken, self.results, self.removed, self.sent, self.orders, self.changes)
+        self.canceled, self.taken, self.results, self.removed = [], [], [], []
+        self.sent, self.orders, self.changes = {}, {}, []
+        return full

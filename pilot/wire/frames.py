@@ -1,0 +1,215 @@
+"""Manager <-> agent: two closed sets of messages, and nothing else goes over that link.
+
+One ZeroMQ message is one msgpack array of messages, so everything of one loop turn is one frame. Ownership is explicit: a
+grant belongs to the agent from `NewGrant` until a `Finished` with `returns_grant` (or a `Revoked` answer, or the loss of the
+agent). The agent starts the tasks of a pool in the order they came, each on any grant of that pool which is free; tasks
+beyond the number of grants are *lent*: they wait at the agent and hide the round trip.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from ..model.ids import GrantId, JobNo, PoolId, TaskKey
+from ..model.job import Execution
+from ..model.states import Cause as Cause
+
+VERSION = 1
+
+
+class Settings(msgspec.Struct, array_like=True, frozen=True):
+    """What an agent needs of the manager's configuration; sent in Welcome."""
+
+    root_wd: str
+    aux_dir: str
+    kill_grace_s: float
+    heartbeat_s: float
+    manager_wait_s: float
+    """How long an agent keeps its tasks running while no manager answers; then it stops them and ends."""
+    env: dict[str, str]
+    """Variables for every task, e.g. QCG_PM_ZMQ_ADDRESS."""
+    env_schemas: list[str]
+
+
+class JobDef(msgspec.Struct, array_like=True, frozen=True):
+    """What the agent must know of a job, sent once per agent before its first task there."""
+
+    job_no: JobNo
+    name: str
+    execution: Execution
+    wt_s: float | None
+    is_iteration: bool
+
+
+class NodeShare(NamedTuple):
+    """One node's part of a grant, in the words the task sees."""
+
+    name: str
+    core_ids: list[str]
+    gpu_ids: list[str]
+
+
+class NewGrant(msgspec.Struct, array_like=True, frozen=True):
+    """`nodes[0]` is this agent's node. `bind`: set the CPU affinity to `nodes[0].core_ids`. `mem_bytes` 0: no limit."""
+
+    grant_id: GrantId
+    pool: PoolId
+    nodes: list[NodeShare]
+    bind: bool
+    mem_bytes: int
+
+
+class TaskStart(NamedTuple):
+    """One task to start. `it`, `itval`: iteration index and value, None for a job without iterations."""
+
+    job_no: JobNo
+    pos: int
+    run: int
+    it: int | None
+    itval: str | None
+
+
+# --- manager -> agent ---------------------------------------------------------------------------------------------------
+
+
+class Welcome(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """Answer to Hello. `epoch` names this life of the manager; it changes at every restart."""
+
+    epoch: str
+    settings: Settings
+
+
+class WhoAreYou(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """The manager does not know the sender (it was restarted): send Hello with everything you hold."""
+
+    epoch: str
+
+
+class Work(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    jobs: list[JobDef]
+    grants: list[NewGrant]
+    tasks: dict[PoolId, list[TaskStart]]
+
+
+class Kill(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """Stop these tasks: SIGTERM, SIGKILL after the grace time. Each is answered by its Finished (cause CANCELED)."""
+
+    tasks: list[TaskKey]
+
+
+class Revoke(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """Give back those of these tasks that have not started; answered by Report.revoked."""
+
+    tasks: list[TaskKey]
+
+
+class Forget(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """No task of these jobs will come again: drop their JobDef."""
+
+    job_nos: list[JobNo]
+
+
+class Ack(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """All reports up to and including `seq` are on disk; also the manager's heartbeat."""
+
+    seq: int
+
+
+class Stop(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """End. With `kill` the tasks are stopped first, without it there are none left."""
+
+    kill: bool
+
+
+ToAgent = Welcome | WhoAreYou | Work | Kill | Revoke | Forget | Ack | Stop
+
+
+# --- agent -> manager ---------------------------------------------------------------------------------------------------
+
+
+class Started(NamedTuple):
+    job_no: JobNo
+    pos: int
+    run: int
+    grant_id: GrantId
+    pid: int
+    started_s: float  # seconds since the epoch
+
+
+class Finished(NamedTuple):
+    """Result of one attempt. `pid` -1, `started_s` = `ended_s` when it was not started.
+
+    `exit_code`: as the shell's view of Python has it: -n when killed by signal n, -1 when it could not be started.
+    `returns_grant`: the agent has no further task for this grant and gives it back with this message.
+    """
+
+    job_no: JobNo
+    pos: int
+    run: int
+    grant_id: GrantId
+    pid: int
+    started_s: float
+    ended_s: float
+    exit_code: int
+    cause: Cause
+    cpu_s: float
+    max_rss_kib: int
+    message: str
+    returns_grant: bool
+
+
+class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """First message of an agent, and its answer to WhoAreYou: who it is and everything it holds."""
+
+    version: int
+    agent_id: str
+    node: str
+    host: str
+    pid: int
+    grants: list[NewGrant]
+    running: list[Started]
+    waiting: dict[PoolId, list[TaskKey]]
+    next_seq: int
+    """Sequence number of the first report that follows; unacknowledged reports are sent again right after Hello."""
+
+
+class Report(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """A started task whose end follows within the same 50 ms is only in `finished`. Kept by the agent until acknowledged."""
+
+    seq: int
+    started: list[Started]
+    finished: list[Finished]
+    revoked: list[TaskKey]
+
+
+class Beat(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """The agent lives."""
+
+
+class Bye(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """The agent ends; everything it held is reported."""
+
+    reason: str
+
+
+ToManager = Hello | Report | Beat | Bye
+
+_encoder = msgspec.msgpack.Encoder()
+_to_agent = msgspec.msgpack.Decoder(list[ToAgent])
+_to_manager = msgspec.msgpack.Decoder(list[ToManager])
+
+
+def encode(messages: list[ToAgent] | list[ToManager]) -> bytes:
+    return _encoder.encode(messages)
+
+
+def decode_to_agent(frame: bytes) -> list[ToAgent]:
+    """Raises msgspec.DecodeError for anything that is not such a frame."""
+    return _to_agent.decode(frame)
+
+
+def decode_to_manager(frame: bytes) -> list[ToManager]:
+    """Raises msgspec.DecodeError for anything that is not such a frame."""
+    return _to_manager.decode(frame)

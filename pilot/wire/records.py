@@ -1,0 +1,83 @@
+"""The journal's records: what must be known to go on after the manager was killed at any moment.
+
+If a record is changed or added, increment VERSION in journal.py and say in read() what old files mean.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..model.ids import JobNo, NodeNo, TaskKey
+from ..model.job import JobSpec
+from ..model.turn import PlacedShare as PlacedShare
+from ..model.turn import Result as Result
+
+
+class Opened(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """A manager began (or went on with) this journal."""
+
+    instance_id: str
+    epoch: str
+    time_s: float
+
+
+class Submitted(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """One accepted submit request; its jobs are numbered from `first_job_no` on."""
+
+    first_job_no: JobNo
+    time_s: float
+    jobs: list[JobSpec]
+
+
+class Sent(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """These attempts go to the agent of this node: written before the frame leaves."""
+
+    node: NodeNo
+    tasks: list[TaskKey]
+
+
+class Ended(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    results: list[Result]
+
+
+class Taken(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """These attempts came back without having been started (revoked, or held by a lost agent): the run does not count."""
+
+    tasks: list[TaskKey]
+
+
+class Canceled(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """An accepted cancel: of the whole job, or of one position."""
+
+    job_no: JobNo
+    pos: int | None
+    time_s: float
+
+
+class Removed(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    job_nos: list[JobNo]
+
+
+class AgentUp(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """An agent took over a node. On resume the manager waits for it, and starts a new one only when it is gone."""
+
+    node: NodeNo
+    node_name: str
+    agent_id: str
+    host: str
+    pid: int
+
+
+class AgentDown(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    node: NodeNo
+    agent_id: str
+
+
+class Closed(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """An orderly end; `work_left` tells whether tasks remain for a resume."""
+
+    time_s: float
+    work_left: bool
+
+
+Record = Opened | Submitted | Sent | Ended | Taken | Canceled | Removed | AgentUp | AgentDown | Closed
