@@ -116,6 +116,9 @@ class Lifecycle:
         elif run.lost:
             self.attempt_lost(run, now)
             return
+        elif end.cause is Cause.CANCELED:  # nobody cancelled it: the pilot itself is being stopped
+            self.attempt_taken(run, now)
+            return
         elif end.cause is Cause.EXITED and end.exit_code == 0:
             state = State.SUCCEED
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from . import dependencies
 from .errors import JobExistsError, NotEnoughResourcesError, RefusedError
@@ -24,6 +25,13 @@ from .resources import Grant, NodeSpec
 from .runs import End, Run
 from .states import Cause, State
 from .turn import Change, Result, Turn
+
+
+class Checked(NamedTuple):
+    """Job descriptions that can be accepted, with (need, how many positions) of each in order of position."""
+
+    specs: Sequence[JobSpec]
+    plans: list[list[tuple[Need, int]]]
 
 
 class Scheduler:
@@ -55,7 +63,14 @@ class Scheduler:
     # --- clients --------------------------------------------------------------------------------------------------------
 
     def submit(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
-        """Accept all of `specs` or none. Raises JobExistsError, NotEnoughResourcesError or InvalidJobError."""
+        """Accept all of `specs` or none: `check` and `accept` in one step."""
+        return self.accept(self.check(specs), now)
+
+    def check(self, specs: Sequence[JobSpec]) -> Checked:
+        """Whether these jobs can be accepted as they are; changes nothing.
+
+        Raises JobExistsError, NotEnoughResourcesError or InvalidJobError.
+        """
         seen: set[str] = set()
         for number, spec in enumerate(specs):
             if spec.name in seen or self.jobs.find(spec.name) is not None:
@@ -65,7 +80,7 @@ class Scheduler:
         for need in {need for plan in plans for need, _ in plan}:
             self._check_need(need, specs, plans)
         dependencies.check(specs, self.jobs)
-        return self._accept(specs, plans, now)
+        return Checked(specs, plans)
 
     def _check_need(self, need: Need, specs: Sequence[JobSpec], plans: list[list[tuple[Need, int]]]) -> None:
         reason = self.nodes.why_never(need)
@@ -87,9 +102,10 @@ class Scheduler:
             for exact, count in cores_plan(spread, size.min, spec.task_count, available)
         ]
 
-    def _accept(self, specs: Sequence[JobSpec], plans: list[list[tuple[Need, int]]], now: float) -> list[Job]:
-        jobs = [self.jobs.add(spec, now) for spec in specs]
-        for job, plan in zip(jobs, plans, strict=True):
+    def accept(self, checked: Checked, now: float) -> list[Job]:
+        """Take in what `check` let pass; nothing may have happened in between."""
+        jobs = [self.jobs.add(spec, now) for spec in checked.specs]
+        for job, plan in zip(jobs, checked.plans, strict=True):
             self._life.enter(job, plan)
         for job in jobs:
             self._life.connect(job)
@@ -219,7 +235,7 @@ class Scheduler:
 
     def replay_submitted(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
         """A submit that was accepted before. Jobs that no longer fit this allocation wait for one that is larger."""
-        return self._accept(specs, [self._plan_of(spec) for spec in specs], now)
+        return self.accept(Checked(specs, [self._plan_of(spec) for spec in specs]), now)
 
     def replay_sent(self, node: NodeNo, key: TaskKey, now: float) -> None:
         job = self.jobs.by_no(key.job_no)

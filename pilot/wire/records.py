@@ -33,6 +33,7 @@ class Sent(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """These attempts go to the agent of this node: written before the frame leaves."""
 
     node: NodeNo
+    time_s: float
     tasks: list[TaskKey]
 
 

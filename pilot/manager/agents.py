@@ -1,0 +1,283 @@
+"""The link to the agents: frames in and out, acknowledgement, heartbeat; what they say goes to the scheduler.
+
+Record, act, tell: nothing an agent reports is acknowledged before it is on disk, and an agent keeps a report until then. So
+a manager that was killed gets again what it had not made durable, and drops what it had.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import msgspec
+import zmq
+
+from ..model.ids import JobNo, NodeNo, PoolId, TaskKey
+from ..model.resources import Grant, Share, bits
+from ..model.runs import End
+from ..model.scheduler import Scheduler
+from ..model.turn import Orders
+from ..wire import frames
+from ..wire.records import AgentDown, AgentUp, Record
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Link:
+    """One agent that has said Hello."""
+
+    identity: bytes
+    node: NodeNo
+    agent_id: str
+    host: str
+    pid: int
+    heard_s: float
+    seen_seq: int = 0
+    """Highest report taken in."""
+    written_seq: int = 0
+    """Highest report whose results are in the journal file."""
+    acked_seq: int = 0
+    jobs: set[JobNo] = field(default_factory=set)
+    """Jobs whose definition it has."""
+
+
+class Agents:
+    """All agents of this pilot.
+
+    Args:
+        sockets: bound ROUTER sockets.
+        record: notes a journal record.
+        clock: seconds since the epoch.
+        on_change: called when an agent came or went, with its node.
+    """
+
+    def __init__(
+        self,
+        sockets: list[zmq.Socket[bytes]],
+        scheduler: Scheduler,
+        settings: frames.Settings,
+        epoch: str,
+        record: Callable[[Record], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.links: dict[NodeNo, Link] = {}
+        self.settings = settings
+        self._sockets = sockets
+        self._scheduler = scheduler
+        self._epoch = epoch
+        self._record = record
+        self._clock = clock
+        self._by_identity: dict[bytes, tuple[zmq.Socket[bytes], Link]] = {}
+        self._numbers = {spec.name: NodeNo(number) for number, spec in enumerate(scheduler.nodes.specs)}
+        self._core_ids: dict[tuple[NodeNo, int], list[str]] = {}
+
+    # --- in -------------------------------------------------------------------------------------------------------------
+
+    def read(self) -> None:
+        """Take in all waiting frames."""
+        for socket in self._sockets:
+            with suppress(zmq.Again):
+                while True:
+                    identity, *parts = socket.recv_multipart(zmq.NOBLOCK)
+                    self._take_frame(socket, identity, parts[-1] if parts else b"")
+
+    def _take_frame(self, socket: zmq.Socket[bytes], identity: bytes, frame: bytes) -> None:
+        try:
+            messages = frames.decode_to_manager(frame)
+        except msgspec.DecodeError as error:
+            log.warning("agent.garbage", extra={"bytes": len(frame), "reason": str(error)})
+            return
+        said_hello: Link | None = None
+        for message in messages:
+            if isinstance(message, frames.Hello):
+                said_hello = self._welcome(socket, identity, message)
+                if said_hello is None:
+                    return
+                continue
+            entry = self._by_identity.get(identity)
+            if entry is None:
+                self._send_on(socket, identity, [frames.WhoAreYou(self._epoch)])
+                return
+            self._take(entry[1], message)
+        if said_hello is not None:
+            # The reports it had kept came in the same frame; what is still in doubt now, the agent never got.
+            self._scheduler.drop_doubtful(said_hello.node, self._clock())
+
+    def _take(self, link: Link, message: frames.ToManager) -> None:
+        link.heard_s = self._clock()
+        if isinstance(message, frames.Report):
+            if message.seq > link.seen_seq:
+                link.seen_seq = message.seq
+                self._take_report(message)
+        elif isinstance(message, frames.Bye):
+            log.info("agent.left", extra={"node": link.node, "reason": message.reason})
+            self.lost(link.node, message.reason)
+
+    def _take_report(self, report: frames.Report) -> None:
+        scheduler, now = self._scheduler, self._clock()
+        for job_no, pos, run, grant_id, pid, started_s in report.started:
+            scheduler.on_started(TaskKey(job_no, pos, run), grant_id, pid, started_s)
+        for f in report.finished:
+            end = End(f.pid, f.started_s, f.ended_s, f.exit_code, f.cause, f.cpu_s, f.max_rss_kib, f.message)
+            scheduler.on_finished(TaskKey(f.job_no, f.pos, f.run), f.grant_id, end, f.returns_grant, now)
+        for key in report.revoked:
+            scheduler.on_revoked(TaskKey(*key), now)
+
+    def _welcome(self, socket: zmq.Socket[bytes], identity: bytes, hello: frames.Hello) -> Link | None:
+        node = self._numbers.get(hello.node)
+        if node is None or hello.version != frames.VERSION:
+            log.error("agent.refused", extra={"node": hello.node, "version": hello.version, "host": hello.host})
+            self._send_on(socket, identity, [frames.Stop(kill=True)])
+            return None
+        known = self.links.get(node)
+        if known is not None and known.agent_id != hello.agent_id:
+            self.lost(node, "another agent has taken its place")
+            known = None
+        link = Link(identity, node, hello.agent_id, hello.host, hello.pid, self._clock())
+        link.seen_seq = link.written_seq = link.acked_seq = hello.next_seq - 1
+        if known is not None:
+            link.seen_seq = max(link.seen_seq, known.seen_seq)
+            self._by_identity.pop(known.identity, None)
+        else:
+            self._record(AgentUp(node, hello.node, hello.agent_id, hello.host, hello.pid))
+        self.links[node] = link
+        self._by_identity[identity] = (socket, link)
+        self._send_on(socket, identity, [frames.Welcome(self._epoch, self.settings)])
+        self._adopt(node, hello)
+        log.info("agent.ready", extra={"node": hello.node, "agent": hello.agent_id, "running": len(hello.running)})
+        return link
+
+    def _adopt(self, node: NodeNo, hello: frames.Hello) -> None:
+        scheduler, now = self._scheduler, self._clock()
+        grants = [Grant(grant.grant_id, grant.pool, self._shares(grant)) for grant in hello.grants]
+        waiting = {pool: [TaskKey(*key) for key in keys] for pool, keys in hello.waiting.items()}
+        scheduler.adopt(node, grants, waiting, now)
+        for job_no, pos, run, grant_id, pid, started_s in hello.running:
+            scheduler.on_started(TaskKey(job_no, pos, run), grant_id, pid, started_s)
+        scheduler.on_node_up(node)
+
+    def _shares(self, grant: frames.NewGrant) -> tuple[Share, ...]:
+        specs = self._scheduler.nodes.specs
+        shares = []
+        for place, share in enumerate(grant.nodes):
+            node = self._numbers[share.name]
+            cores = sum(1 << specs[node].core_ids.index(core) for core in share.core_ids)
+            gpus = sum(1 << specs[node].gpu_ids.index(gpu) for gpu in share.gpu_ids)
+            shares.append(Share(node, cores, gpus, grant.mem_bytes if place == 0 else 0))
+        return tuple(shares)
+
+    # --- out ------------------------------------------------------------------------------------------------------------
+
+    def send(self, orders: Mapping[NodeNo, Orders]) -> None:
+        """Send each agent its orders, one frame each. Orders for an agent that has just gone are dropped with it."""
+        for node, theirs in orders.items():
+            link = self.links.get(node)
+            if link is None:
+                continue
+            messages: list[frames.ToAgent] = []
+            if theirs.grants or theirs.starts:
+                messages.append(self._work(link, theirs))
+            if theirs.kills:
+                messages.append(frames.Kill(theirs.kills))
+            if theirs.revokes:
+                messages.append(frames.Revoke(theirs.revokes))
+            if messages:
+                self._send(link, messages)
+
+    def _work(self, link: Link, orders: Orders) -> frames.Work:
+        jobs: list[frames.JobDef] = []
+        starts: dict[PoolId, list[frames.TaskStart]] = {}
+        for pool, keys in orders.starts.items():
+            tasks = starts[pool] = []
+            for key in keys:
+                job = self._scheduler.jobs.by_no(key.job_no)
+                if job is None:
+                    continue
+                spec = job.spec
+                if key.job_no not in link.jobs:
+                    link.jobs.add(key.job_no)
+                    wt_s = spec.resources.wt_s
+                    jobs.append(frames.JobDef(key.job_no, spec.name, spec.execution, wt_s, job.is_iteration))
+                it, itval = spec.index_of(key.pos), spec.value_of(key.pos)
+                tasks.append(frames.TaskStart(key.job_no, key.pos, key.run, it, itval))
+        return frames.Work(jobs, [self._new_grant(grant) for grant in orders.grants], starts)
+
+    def _new_grant(self, grant: Grant) -> frames.NewGrant:
+        specs = self._scheduler.nodes.specs
+        first = grant.shares[0]
+        nodes = [
+            frames.NodeShare(
+                specs[share.node].name, self._cores(share), [specs[share.node].gpu_ids[bit] for bit in bits(share.gpus)]
+            )
+            for share in grant.shares
+        ]
+        return frames.NewGrant(grant.grant_id, grant.pool, nodes, specs[first.node].bind, first.mem_bytes)
+
+    def _cores(self, share: Share) -> list[str]:
+        ids = self._core_ids.get((share.node, share.cores))
+        if ids is None:
+            all_ids = self._scheduler.nodes.specs[share.node].core_ids
+            ids = self._core_ids[share.node, share.cores] = [all_ids[bit] for bit in bits(share.cores)]
+        return ids
+
+    def forget_jobs(self, numbers: Iterable[JobNo]) -> None:
+        """These jobs have ended: agents need their definitions no more."""
+        ended = set(numbers)
+        for link in self.links.values():
+            theirs = ended & link.jobs
+            if theirs:
+                link.jobs -= theirs
+                self._send(link, [frames.Forget(sorted(theirs))])
+
+    def mark_written(self) -> None:
+        """Everything taken in so far is in the journal file."""
+        for link in self.links.values():
+            link.written_seq = link.seen_seq
+
+    def acknowledge(self) -> None:
+        """Everything marked as written is on disk now."""
+        for link in self.links.values():
+            if link.written_seq > link.acked_seq:
+                self._acknowledge(link)
+
+    def beat(self) -> None:
+        """Tell every agent that we live; call once per heartbeat interval."""
+        for link in self.links.values():
+            self._acknowledge(link, link.acked_seq)
+
+    def _acknowledge(self, link: Link, seq: int | None = None) -> None:
+        link.acked_seq = link.written_seq if seq is None else seq
+        self._send(link, [frames.Ack(link.acked_seq)])
+
+    def silent_since(self, before_s: float) -> list[Link]:
+        """Agents that have not been heard since `before_s`."""
+        return [link for link in self.links.values() if link.heard_s < before_s]
+
+    def stop(self, kill: bool) -> None:
+        for link in self.links.values():
+            self._send(link, [frames.Stop(kill)])
+
+    def lost(self, node: NodeNo, reason: str) -> None:
+        """The agent of this node is gone; its tasks go back to the queue."""
+        link = self.links.pop(node, None)
+        if link is None:
+            return
+        self._by_identity.pop(link.identity, None)
+        name = self._scheduler.nodes.specs[node].name
+        log.warning("agent.lost", extra={"node": name, "agent": link.agent_id, "reason": reason})
+        self._record(AgentDown(node, link.agent_id))
+        self._scheduler.on_node_lost(node, self._clock())
+
+    def _send(self, link: Link, messages: list[frames.ToAgent]) -> None:
+        entry = self._by_identity.get(link.identity)
+        if entry is not None:
+            self._send_on(entry[0], link.identity, messages)
+
+    @staticmethod
+    def _send_on(socket: zmq.Socket[bytes], identity: bytes, messages: list[frames.ToAgent]) -> None:
+        # A peer that went away, or reads nothing, shows by its silence: heartbeats decide, not a failed send.
+        with suppress(zmq.ZMQError):
+            socket.send_multipart([identity, frames.encode(messages)], zmq.NOBLOCK)

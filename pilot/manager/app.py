@@ -1,0 +1,190 @@
+"""Puts the parts of a manager together: start order, stop order, exit code.
+
+Start order: folder, log, journal (and what it says), doors, connection file, agents, then ready. Nothing is served before
+the journal has been read, and nobody is told where we are before the doors are open.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import random
+import resource
+import secrets
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ..allocation.local import choose
+from ..model.errors import PilotfishError
+from ..model.ids import NodeNo
+from ..model.scheduler import Scheduler
+from ..model.turn import Change
+from ..placement.fork import default_python
+from ..wire import connection, records
+from . import auxdir
+from .auxdir import AuxDir
+from .config import Settings
+from .doors import Doors, open_doors
+from .filefeed import FileFeed
+from .logs import configure_log
+from .publisher import Publisher
+from .reporter import Reporter
+from .resume import Replayed, replay
+from .service import Service
+from .store import Store
+from .views import Views
+
+log = logging.getLogger(__name__)
+
+VERSION = "0.1.0"
+
+
+def run(settings: Settings) -> int:
+    """Run one manager to its end; returns the exit code: 0, 128 + signal, or 1 when it could not start."""
+    try:
+        service, feed = _start(settings)
+    except PilotfishError as error:
+        _tell_starter(settings, f"error: {error}")
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    _tell_starter(settings, str(service.aux.connection))
+    if feed is not None:
+        service.loop.call_after(0, feed.serve)
+    # A million jobs are long-lived objects without cycles: scanning them again and again finds nothing.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+    return service.run()
+
+
+def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
+    aux, settings = _folder(settings)
+    configure_log(aux.log, settings.log)
+    log.info("service %s version %s started %s @ %s (with tags %s)", *_first_line(settings, aux))
+    with suppress(ValueError, OSError):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    aux.write_env(os.environ)
+    store = Store.open(aux.journal) if settings.resume else Store.create(aux.journal)
+    nodes = choose(settings, os.environ)
+    scheduler = Scheduler(
+        nodes,
+        crash_limit=settings.crash_limit,
+        reserve_after_s=settings.reserve_after_s,
+        system_core=settings.system_core,
+    )
+    views = Views(scheduler, settings.wd)
+    reporter, replayed = _replay(settings, aux, store, scheduler, views)
+    doors = open_doors(settings, auxdir.socket_folder(aux))
+    publisher = Publisher(doors.events, aux.instance_id, int(time.time()) << 20 if settings.resume else 0)
+    epoch = secrets.token_hex(8)
+    store.append(records.Opened(aux.instance_id, epoch, time.time()))
+    store.write()
+    _publish(aux, doors)
+    service = Service(settings, aux, scheduler, store, doors, views, publisher, reporter, epoch)
+    _install_signals(service)
+    feed = FileFeed.read(Path(settings.file_path), service) if settings.file else None
+    _start_agents(service, replayed)
+    return service, feed
+
+
+def _first_line(settings: Settings, aux: AuxDir) -> tuple[str, str, str, str, str]:
+    tags = ",".join([aux.instance_id, *settings.tags])
+    return aux.instance_id, VERSION, time.strftime("%Y-%m-%d %H:%M:%S"), socket.gethostname(), tags
+
+
+def _folder(settings: Settings) -> tuple[AuxDir, Settings]:
+    """The auxiliary folder, new or resumed, and the settings with the working directory made absolute."""
+    if settings.resume is not None:
+        aux = auxdir.resume_folder(settings.resume)
+        return aux, replace(settings, wd=aux.path.parent)
+    settings = replace(settings, wd=settings.wd.absolute())
+    instance_id = settings.id or f"{socket.gethostname()}.{random.randrange(10_000)}"
+    return auxdir.create(settings.wd, instance_id), settings
+
+
+def _replay(
+    settings: Settings, aux: AuxDir, store: Store, scheduler: Scheduler, views: Views
+) -> tuple[Reporter | None, Replayed]:
+    """Read the journal, if there is one, and write the report of what it tells: each ending is in it exactly once."""
+    path = aux.path / settings.report_file
+    reporter = None if settings.report_format == "none" else Reporter.start_fresh(path, settings.report_format)
+
+    def report(changes: list[Change]) -> None:
+        for change in changes:
+            if reporter is not None and change.state.final:
+                reporter.add(views.report_entry(change.job, change.pos))
+
+    if settings.resume is None:
+        return reporter, Replayed()
+    replayed = replay(store.replay(), scheduler, report)
+    if store.torn is not None:
+        log.warning("journal.torn_tail: %s", store.torn)
+    log.info("journal.replayed", extra={"records": replayed.records, "jobs": len(scheduler.jobs)})
+    if reporter is not None:
+        reporter.write()
+    return reporter, replayed
+
+
+def _publish(aux: AuxDir, doors: Doors) -> None:
+    """Write where we are: the connection file, and the one address that old scripts read."""
+    keys = doors.keys
+    info = connection.ConnectionFile(
+        instance_id=aux.instance_id,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        started_s=time.time(),
+        aux_dir=str(aux.path),
+        request_addresses=doors.request_addresses,
+        event_addresses=doors.event_addresses,
+        agent_addresses=doors.agent_addresses,
+        server_public_key=keys.server_public if keys else "",
+        client_public_key=keys.client_public if keys else "",
+        client_secret_key=keys.client_secret if keys else "",
+    )
+    connection.write(aux.connection, info)
+    aux.write_address(doors.address)
+
+
+def _start_agents(service: Service, replayed: Replayed) -> None:
+    """One agent per node: the one that outlived an earlier manager, else a new one that clears away after it."""
+    for number in range(len(service.scheduler.nodes.specs)):
+        node = NodeNo(number)
+        old = replayed.agents.get(node)
+        if old is not None and old.host == socket.gethostname() and service.processes.adopt(node, old.agent_id, old.pid):
+            continue
+        if old is not None:
+            service.scheduler.on_node_lost(node, service.now())
+        service.processes.start(node, old.agent_id if old is not None else None)
+
+
+def _install_signals(service: Service) -> None:
+    def interrupted() -> None:
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} signal interrupt - stopping service", flush=True)
+        service.stop(128 + signal.SIGINT)
+
+    service.loop.on_signal([signal.SIGINT], interrupted)
+    service.loop.on_signal([signal.SIGTERM, signal.SIGHUP], lambda: service.stop(128 + signal.SIGTERM))
+    lifeline = service.settings.lifeline_fd
+    if lifeline is not None:
+        service.loop.on_readable(lifeline, lambda: _lifeline_cut(service, lifeline))
+
+
+def _lifeline_cut(service: Service, lifeline: int) -> None:
+    """The process that started us is gone: nobody would ever ask for the results of what still runs."""
+    service.loop.forget(lifeline)
+    log.warning("lifeline.cut")
+    service.stop(128 + signal.SIGTERM)
+
+
+def _tell_starter(settings: Settings, line: str) -> None:
+    if settings.ready_fd is not None:
+        with suppress(OSError):
+            os.write(settings.ready_fd, line.encode() + b"\n")
+            os.close(settings.ready_fd)

@@ -1,0 +1,192 @@
+"""One function per client request: look up, call the scheduler, build the reply (spec 4). A table, no if-chain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..model.errors import InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
+from ..model.ids import split_name
+from ..model.registry import Job
+from ..model.states import State
+from ..wire import replies, requests
+from ..wire.records import Submitted
+from .front import Reply
+
+if TYPE_CHECKING:
+    from .service import Service
+
+MOST_EVENTS = 10_000
+
+
+class Handlers:
+    """Answers requests for one service. Nothing here sends or waits."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._scheduler = service.scheduler
+        self._views = service.views
+        self._requests_seen = 0
+        self._table: dict[type, Callable[[Any], Reply]] = {
+            requests.Submit: self._submit,
+            requests.JobStatus: self._job_status,
+            requests.JobInfo: self._job_info,
+            requests.ListJobs: self._list_jobs,
+            requests.CancelJob: self._cancel_job,
+            requests.RemoveJob: self._remove_job,
+            requests.ResourcesInfo: self._resources_info,
+            requests.Status: self._status,
+            requests.Control: self._control,
+            requests.Finish: self._finish,
+            requests.Events: self._events,
+            requests.Register: self._register,
+            requests.Notify: self._notify,
+        }
+
+    def answer(self, body: bytes) -> Reply:
+        """Raises PilotfishError; the caller makes the error reply."""
+        return self._handle(requests.parse(body, self._variables))
+
+    def answer_value(self, value: object) -> Reply:
+        """The same for a request that comes from a file."""
+        return self._handle(requests.from_value(value, self._variables))
+
+    def _handle(self, request: requests.Request) -> Reply:
+        return self._table[type(request)](request)
+
+    def _variables(self) -> dict[str, str]:
+        self._requests_seen += 1
+        return self._service.submit_variables(self._requests_seen)
+
+    # --- jobs -----------------------------------------------------------------------------------------------------------
+
+    def _submit(self, request: requests.Submit) -> Reply:
+        service, now = self._service, self._service.now()
+        if service.closing and service.stopping:
+            raise RefusedError("processing stopped")
+        accepted = self._scheduler.check(request.jobs)
+        service.store.write_now(Submitted(self._scheduler.jobs.next_no, now, request.jobs))
+        jobs = self._scheduler.accept(accepted, now)
+        names = [job.spec.name for job in jobs]
+        data = {"submitted": len(names), "jobs": names}
+        return Reply(replies.ok(f"{len(names)} jobs submitted", data), durable=True)
+
+    def _find(self, name: str) -> tuple[Job, int | None]:
+        """(job, position or None for the whole job). Raises UnknownJobError, or ValueError for a strange iteration."""
+        job_name, iteration = split_name(name)
+        job = self._scheduler.jobs.find(job_name)
+        if job is None:
+            raise UnknownJobError(f"Job '{name}' doesn't exist")
+        return job, None if iteration is None else job.pos_of(int(iteration))
+
+    def _entries(self, names: list[object], one: Callable[[Job, int | None, str], dict[str, Any]]) -> dict[str, Any]:
+        """`data.jobs` of jobStatus and jobInfo: odd names are errors of their entry, unknown ones of the request."""
+        entries: dict[str, Any] = {}
+        for name in names:
+            if not isinstance(name, str):
+                entries[json.dumps(name)] = {"status": 1, "message": f"a job name is text, not {json.dumps(name)}"}
+                continue
+            try:
+                job, pos = self._find(name)
+            except ValueError as error:
+                entries[name] = {"status": 1, "message": str(error)}
+            else:
+                entries[name] = {"status": 0, "data": one(job, pos, name)}
+        return entries
+
+    def _job_status(self, request: requests.JobStatus) -> Reply:
+        def one(job: Job, pos: int | None, name: str) -> dict[str, Any]:
+            state = job.state if pos is None else job.tasks.state(pos)
+            return {"jobName": name, "status": state.name}
+
+        return Reply(replies.ok(data={"jobs": self._entries(request.names, one)}))
+
+    def _job_info(self, request: requests.JobInfo) -> Reply:
+        def one(job: Job, pos: int | None, name: str) -> dict[str, Any]:
+            return self._views.info(job, pos, name, request.with_childs)
+
+        return Reply(replies.ok(data={"jobs": self._entries(request.names, one)}))
+
+    def _list_jobs(self, request: requests.ListJobs) -> Reply:
+        jobs: dict[str, Any] = {}
+        place = 0
+        for job in self._scheduler.jobs:
+            entry = jobs[job.spec.name] = {"status": job.state.name}
+            if job.message:
+                entry["messages"] = job.message
+            if job.state is State.QUEUED:
+                entry["inQueue"] = place
+                place += 1
+        return Reply(replies.ok(data={"length": len(jobs), "jobs": jobs}))
+
+    def _cancel_job(self, request: requests.CancelJob) -> Reply:
+        now = self._service.now()
+
+        def cancel(job: Job, pos: int | None) -> None:
+            if pos is None:
+                self._scheduler.cancel(job, now)
+            else:
+                self._scheduler.cancel_task(job, pos, now)
+
+        return self._each(request.names, "canceled", "Job/iteration {} doesn't exist", cancel)
+
+    def _remove_job(self, request: requests.RemoveJob) -> Reply:
+        def remove(job: Job, pos: int | None) -> None:
+            if pos is not None:
+                raise UnknownJobError(f"Job '{job.spec.task_name(pos)}' doesn't exist")
+            self._scheduler.remove(job)
+
+        return self._each(request.names, "removed", "Job '{}' doesn't exist", remove)
+
+    def _each(
+        self, names: list[object], counted: str, unknown: str, act: Callable[[Job, int | None], None]
+    ) -> Reply:
+        """Do something to each named job; what goes wrong with one is told beside the count (spec 4.7, 4.8)."""
+        count, errors = 0, {}
+        for name in names:
+            key = name if isinstance(name, str) else json.dumps(name)
+            try:
+                if not isinstance(name, str):
+                    raise InvalidRequestError(f"a job name is text, not {key}")
+                if self._scheduler.jobs.find(split_name(name)[0]) is None:
+                    raise UnknownJobError(unknown.format(name))
+                act(*self._find(name))
+                count += 1
+            except (PilotfishError, ValueError) as error:
+                errors[key] = str(error)
+        data: dict[str, Any] = {counted: count}
+        if errors:
+            data["errors"] = errors
+        return Reply(replies.ok(data=data), durable=count > 0)
+
+    # --- the pilot ------------------------------------------------------------------------------------------------------
+
+    def _resources_info(self, request: requests.ResourcesInfo) -> Reply:
+        nodes, total, used, free = self._service.resources()
+        data = {"total_nodes": nodes, "total_cores": total, "used_cores": used, "free_cores": free}
+        return Reply(replies.ok(data=data))
+
+    def _status(self, request: requests.Status) -> Reply:
+        if request.all_jobs_finished:
+            return Reply(replies.ok(data={"AllJobsFinished": self._scheduler.jobs.unfinished == 0}))
+        return Reply(replies.ok(data=self._service.status.describe()))
+
+    def _events(self, request: requests.Events) -> Reply:
+        caught = self._service.publisher.since(request.after)
+        events = caught.events[:MOST_EVENTS]
+        return Reply(replies.ok(data={"events": events, "last": caught.last, "missed": caught.missed}))
+
+    def _control(self, request: requests.Control) -> Reply:
+        self._service.finish_when_idle()
+        return Reply(replies.ok(f"{request.command} command accepted"))
+
+    def _finish(self, request: requests.Finish) -> Reply:
+        self._service.finish_after(request.delay_s, request.kill)
+        return Reply(replies.ok(data={"when": f"{request.delay_s:g}s"}), durable=request.kill)
+
+    def _register(self, request: requests.Register) -> Reply:
+        raise RefusedError("Register manager request not supported in this kind of manager (direct)")
+
+    def _notify(self, request: requests.Notify) -> Reply:
+        raise RefusedError("Operation not supported")

@@ -1,0 +1,125 @@
+"""Events out. Nobody waits for a subscriber: a slow one loses messages, sees the gap in `seq` and asks `since`.
+
+The sockets are XPUB, which show the subscriptions, so an event that nobody wants is one tuple in a ring and is never
+encoded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import NamedTuple
+
+import zmq
+
+from ..model.states import State
+from ..wire import events
+from ..wire.events import Event
+
+RING_EVENTS = 65_536
+
+# job, it, state (None: IDLE), time_s, exit_code, message; a plain tuple, because there are many and few are ever read
+_Entry = tuple[str, int | None, State | None, float, int | None, str]
+
+
+class CatchUp(NamedTuple):
+    """Events after the asked number, oldest first. `missed`: the ring no longer (or never) had all of them."""
+
+    events: list[Event]
+    last: int
+    missed: bool
+
+
+class Publisher:
+    """Register each socket with the loop and call `read_subscriptions` when one is readable.
+
+    Args:
+        sockets: bound XPUB sockets; they stay the caller's.
+        manager: name of this manager in every event.
+        last_seq: the number before the first event's. A resumed manager gives one above everything an earlier life can
+            have used (such as `int(epoch seconds) << 20`, which JSON numbers still hold), so that a client that waited
+            through the restart is told that it missed something.
+    """
+
+    def __init__(self, sockets: Sequence[zmq.Socket[bytes]], manager: str, last_seq: int = 0) -> None:
+        self.last_seq = last_seq
+        self._sockets = sockets
+        self._manager = manager
+        self._ring: deque[_Entry] = deque(maxlen=RING_EVENTS)
+        # Only counted, so that a stranger cannot make us remember a million subscriptions.
+        self._subscribers = {topic: [0] * len(sockets) for topic in events.TOPICS}
+        self._wanted: dict[bytes, tuple[zmq.Socket[bytes], ...]] = {}
+
+    def read_subscriptions(self) -> None:
+        """Take note of all waiting subscriptions and their ends; never blocks."""
+        for place, socket in enumerate(self._sockets):
+            with suppress(zmq.Again):
+                while True:
+                    self._note(place, socket.recv(zmq.NOBLOCK))
+        self._wanted = {
+            topic: tuple(socket for socket, count in zip(self._sockets, counts) if count)
+            for topic, counts in self._subscribers.items()
+            if any(counts)
+        }
+
+    def _note(self, place: int, message: bytes) -> None:
+        change = {b"\x01": 1, b"\x00": -1}.get(message[:1])
+        if change is None:  # subscribers have nothing else to say
+            return
+        prefix = message[1:]
+        for topic, counts in self._subscribers.items():
+            if topic.startswith(prefix) or prefix.startswith(topic):
+                counts[place] = max(0, counts[place] + change)
+
+    def state_changed(
+        self, job: str, it: int | None, state: State, time_s: float, exit_code: int | None = None, message: str = ""
+    ) -> None:
+        """A job (`it` None) or one of its iterations (`it`: its index) has a new state."""
+        self.last_seq += 1
+        self._ring.append((job, it, state, time_s, exit_code, message))
+        if self._wanted:
+            self._send_state(job, it, state)
+            self._send_newest()
+
+    def all_done(self, time_s: float) -> None:
+        """Nothing is queued and nothing runs any more."""
+        self.last_seq += 1
+        self._ring.append(("", None, None, time_s, None, ""))
+        if self._wanted:
+            if events.NO_JOBS in self._wanted:
+                self._send(events.NO_JOBS, events.encode_no_jobs(self._manager))
+            self._send_newest()
+
+    def since(self, after: int) -> CatchUp:
+        """What happened after event number `after`; everything the ring has when that is not known any more."""
+        before_ring = self.last_seq - len(self._ring)
+        missed = not before_ring <= after <= self.last_seq
+        begin = before_ring if missed else after
+        newest = islice(self._ring, begin - before_ring, None)
+        return CatchUp([self._event(begin + n, entry) for n, entry in enumerate(newest, 1)], self.last_seq, missed)
+
+    def _event(self, seq: int, entry: _Entry) -> Event:
+        job, it, state, time_s, exit_code, message = entry
+        word = events.IDLE if state is None else state.name
+        return Event(seq, time_s, self._manager, word, job, it, exit_code, message)
+
+    def _send_newest(self) -> None:
+        if events.EVENT in self._wanted:
+            self._send(events.EVENT, events.encode_event(self._event(self.last_seq, self._ring[-1])))
+
+    def _send_state(self, job: str, it: int | None, state: State) -> None:
+        if state == State.QUEUED:  # the old system is silent about it
+            return
+        changed, ended = (
+            (events.JOB_STATE, events.JOB_FINISHED) if it is None else (events.TASK_STATE, events.TASK_FINISHED)
+        )
+        for topic in (changed, ended) if state.final else (changed,):
+            if topic in self._wanted:
+                self._send(topic, events.encode_state(topic, self._manager, job, it, state))
+
+    def _send(self, topic: bytes, frame: bytes) -> None:
+        for socket in self._wanted[topic]:
+            with suppress(zmq.Again):
+                socket.send(frame, zmq.NOBLOCK)

@@ -1,0 +1,97 @@
+"""Writes `jobs.report` and `final_status.json`. They are for people and scripts; the truth is in the journal.
+
+So a full disk here never stops the service: entries wait in memory and each turn tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..wire.report import ENCODERS, Format, ReportEntry
+
+_CHUNK_BYTES = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """One report file, appended to; made by `start_fresh`."""
+
+    def __init__(self, path: Path, report_format: Format) -> None:
+        self.path = path
+        self._draft: Path | None = path.with_name(path.name + ".new")  # None once it is in place
+        self._encode = ENCODERS[report_format]
+        self._waiting = bytearray()
+        self._descriptor: int | None = None
+        self._failing = False
+
+    @classmethod
+    def start_fresh(cls, path: Path, report_format: Format, entries: Iterable[ReportEntry] = ()) -> Reporter:
+        """A report with just these entries in place of any older one; `add` goes on from there.
+
+        On resume `entries` come from the journal, so each ending is in the report exactly once. The older report stays
+        until the new one is complete.
+        """
+        reporter = cls(path, report_format)
+        for entry in entries:
+            reporter.add(entry)
+            if len(reporter._waiting) > _CHUNK_BYTES:
+                reporter._guarded_flush()
+        reporter.write()
+        return reporter
+
+    def add(self, entry: ReportEntry) -> None:
+        """Note an entry for the next `write`."""
+        self._waiting += self._encode(entry)
+
+    def write(self) -> None:
+        """Bring what waits into the file; called once per loop turn. A failure is logged once and tried again."""
+        if self._waiting or self._draft is not None:
+            self._guarded_flush(then_publish=True)
+
+    def close(self) -> None:
+        """Write the rest, as far as that is possible, and close the file."""
+        self.write()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _guarded_flush(self, then_publish: bool = False) -> None:
+        try:
+            self._flush()
+            if then_publish:
+                self._publish()
+        except OSError as error:
+            if not self._failing:
+                log.error("report.failed", extra={"path": str(self.path), "reason": error.strerror})
+            self._failing = True
+        else:
+            if self._failing:
+                log.warning("report.recovered", extra={"path": str(self.path)})
+            self._failing = False
+
+    def _flush(self) -> None:
+        if self._descriptor is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._descriptor = os.open(self._draft or self.path, flags | (os.O_TRUNC if self._draft else 0), 0o600)
+        while self._waiting:
+            # What got in before the disk was full stays; the rest of that line follows with the next attempt.
+            del self._waiting[: os.write(self._descriptor, self._waiting)]
+
+    def _publish(self) -> None:
+        if self._draft is not None:
+            os.replace(self._draft, self.path)
+            self._draft = None
+
+
+def write_final_status(path: Path, data: Mapping[str, Any]) -> None:
+    """`final_status.json`: the reply data of `status`, in one step. Raises OSError."""
+    draft = path.with_name(path.name + ".new")
+    draft.write_bytes(msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
+    os.replace(draft, path)

@@ -1,0 +1,72 @@
+"""Going on after a manager has ended or was killed: the journal through the core again, in the order it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import cast
+
+from ..model.errors import RefusedError
+from ..model.ids import JobNo, NodeNo, TaskKey
+from ..model.registry import Job
+from ..model.scheduler import Scheduler
+from ..model.turn import Change
+from ..wire import records
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What else the journal told: the last agent of each node, and how many records there were."""
+
+    agents: dict[NodeNo, records.AgentUp] = field(default_factory=dict)
+    records: int = 0
+
+
+def replay(journal: Iterable[records.Record], scheduler: Scheduler, tell: Callable[[list[Change]], None]) -> Replayed:
+    """Bring a fresh scheduler to where the journal ends. `tell` gets the changes, for the report."""
+    found = Replayed()
+    for record in journal:
+        found.records += 1
+        _apply(record, scheduler, found)
+        changes = scheduler.take_turn().changes
+        if changes:
+            tell(changes)
+    return found
+
+
+def _apply(record: records.Record, scheduler: Scheduler, found: Replayed) -> None:
+    if isinstance(record, records.Submitted):
+        scheduler.replay_submitted(record.jobs, record.time_s)
+    elif isinstance(record, records.Sent):
+        for key in record.tasks:
+            scheduler.replay_sent(record.node, TaskKey(*key), record.time_s)
+    elif isinstance(record, records.Ended):
+        for result in record.results:
+            scheduler.replay_result(result)
+    elif isinstance(record, records.Taken):
+        for key in record.tasks:
+            scheduler.replay_taken(TaskKey(*key))
+    elif isinstance(record, records.Canceled):
+        _cancel(record, scheduler)
+    elif isinstance(record, records.Removed):
+        for number in record.job_nos:
+            scheduler.remove(_job(scheduler, number))
+    elif isinstance(record, records.AgentUp):
+        found.agents[record.node] = record
+    elif isinstance(record, records.AgentDown):
+        found.agents.pop(record.node, None)
+
+
+def _cancel(record: records.Canceled, scheduler: Scheduler) -> None:
+    job = _job(scheduler, record.job_no)
+    try:
+        if record.pos is None:
+            scheduler.cancel(job, record.time_s)
+        else:
+            scheduler.cancel_task(job, record.pos, record.time_s)
+    except RefusedError:
+        pass  # cancelled twice while it was being stopped: both were accepted, one is enough
+
+
+def _job(scheduler: Scheduler, number: JobNo) -> Job:
+    return cast(Job, scheduler.jobs.by_no(number))

@@ -1,0 +1,293 @@
+"""The running manager: sockets and timers around the core, nothing clever.
+
+Each turn of the loop ends in `_end_of_turn`, which is where the promise *record, act, tell* is kept: what the core has
+decided goes to the journal, then to the agents, then to subscribers and the report; replies that promise durability leave
+last, after the journal is on disk. When the disk is full, the turn waits, whole, and nothing new is decided or accepted.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+
+from ..loop import Loop
+from ..model.errors import RefusedError, TransientError
+from ..model.ids import NodeNo
+from ..model.registry import Job
+from ..model.scheduler import Scheduler
+from ..model.states import State
+from ..model.turn import Change, Turn
+from ..wire import frames, records
+from ..wire.requests import submit_variables
+from .agent_processes import AgentProcesses
+from .agents import Agents
+from .auxdir import AuxDir
+from .config import Settings
+from .doors import Doors
+from .front import Front
+from .handlers import Handlers
+from .publisher import Publisher
+from .reporter import Reporter
+from .status import Status
+from .store import Store
+from .views import Views
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5
+SYNC_S = 0.2
+RETRY_S = 1.0
+IDLE_CHECK_S = 0.2
+STOP_MARGIN_S = 5.0
+
+
+class Service:
+    """One life of a manager. Built by app.py, which also does the start-up; `run` returns the exit code."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        aux: AuxDir,
+        scheduler: Scheduler,
+        store: Store,
+        doors: Doors,
+        views: Views,
+        publisher: Publisher,
+        reporter: Reporter | None,
+        epoch: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.aux = aux
+        self.scheduler = scheduler
+        self.store = store
+        self.views = views
+        self.publisher = publisher
+        self.now = now
+        self.loop = Loop()
+        self.status = Status(settings, aux, doors, scheduler, publisher, now)
+        self.resources = self.status.resources
+        self.closing = False
+        self.stopping = False
+        self._doors = doors
+        self._reporter = reporter
+        self._exit_code = 0
+        self._stuck: list[Turn] = []
+        """Turns that could not be written yet; only while the disk is full."""
+        self._retry_at = 0.0
+        self._facts: list[records.Record] = []
+        self.handlers = Handlers(self)
+        self.front = Front(doors.requests, self.handlers.answer)
+        agent_settings = frames.Settings(
+            root_wd=str(settings.wd),
+            aux_dir=str(aux.path),
+            kill_grace_s=settings.kill_grace_s,
+            heartbeat_s=settings.heartbeat_s,
+            manager_wait_s=settings.manager_wait_s,
+            env={"QCG_PM_ZMQ_ADDRESS": doors.address, "PILOTFISH_CONNECTION": str(aux.connection)},
+            env_schemas=list(settings.envschema),
+        )
+        self.agents = Agents(doors.agents, scheduler, agent_settings, epoch, self._facts.append, now)
+        names = [spec.name for spec in scheduler.nodes.specs]
+        python = settings.agent_python
+        self.processes = AgentProcesses(names, aux, python, settings.lifeline_fd, self.loop, self._agent_died)
+
+    # --- running --------------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Serve until everything asked for is done, or a signal; returns the exit code."""
+        for socket in self._doors.agents:  # first, so that a dead agent's last words are read before its death
+            self.loop.on_readable(socket, self.agents.read)
+        for socket in self._doors.requests:
+            self.loop.on_readable(socket, self.front.read)
+        for socket in self._doors.events:
+            self.loop.on_readable(socket, self.publisher.read_subscriptions)
+        if self._doors.keeper is not None:
+            self.loop.on_readable(self._doors.keeper.socket, self._doors.keeper.answer)
+        self.loop.call_every(TICK_S, self._tick)
+        self.loop.call_every(SYNC_S, self._sync_results)
+        self.loop.call_every(self.settings.heartbeat_s, self._heartbeat)
+        self.loop.run(self._end_of_turn)
+        self._close()
+        return self._exit_code
+
+    def _end_of_turn(self) -> None:
+        if self._stuck and self.loop.clock() < self._retry_at:
+            return
+        if not self.stopping and not self._stuck:
+            self.scheduler.plan(self.now())
+        self._note(self.scheduler.take_turn())
+        if not self._written():
+            return
+        self.agents.mark_written()
+        done, self._stuck = self._stuck, []
+        for turn in done:
+            if not self.stopping:
+                self.agents.send(turn.orders)
+            self._tell(turn)
+        if self._reporter is not None:
+            self._reporter.write()
+        if self.front.holds_replies and self._synced():
+            self.front.release()
+
+    def _note(self, turn: Turn) -> None:
+        """Put the facts of a turn into the journal's buffer, in the order in which a replay needs them."""
+        for fact in self._facts:
+            self.store.append(fact)
+        self._facts.clear()
+        now = self.now()
+        for job_no, pos in turn.canceled:
+            self.store.append(records.Canceled(job_no, pos, now))
+        if turn.taken:
+            self.store.append(records.Taken(turn.taken))
+        if turn.results:
+            self.store.append(records.Ended(turn.results))
+        for node, keys in turn.sent.items():
+            self.store.append(records.Sent(node, now, keys))
+        if turn.removed:
+            self.store.append(records.Removed(turn.removed))
+        self._stuck.append(turn)
+
+    def _written(self) -> bool:
+        try:
+            self.store.write()
+        except TransientError as error:
+            if not self._retry_at:
+                log.error("journal.stuck: %s", error)
+            self._retry_at = self.loop.clock() + RETRY_S
+            self.loop.call_at(self._retry_at, lambda: None)
+            return False
+        if self._retry_at:
+            log.warning("journal.recovered")
+            self._retry_at = 0.0
+        return True
+
+    def _synced(self) -> bool:
+        try:
+            self.store.sync()
+        except TransientError as error:
+            log.error("journal.unsynced: %s", error)
+            return False
+        return True
+
+    def _sync_results(self) -> None:
+        if not self._stuck and (not self.store.needs_sync or self._synced()):
+            self.agents.acknowledge()
+            self.front.release()
+
+    # --- telling --------------------------------------------------------------------------------------------------------
+
+    def _tell(self, turn: Turn) -> None:
+        ended = []
+        for change in turn.changes:
+            self.tell(change)
+            if change.pos is None and change.state.final:
+                ended.append(change.job.no)
+        if ended:
+            self.agents.forget_jobs(ended)
+        if turn.idle:
+            self.publisher.all_done(self.now())
+
+    def tell(self, change: Change) -> None:
+        """Publish one state change and report one ending."""
+        job, pos, state, time_s = change
+        it = None if pos is None else job.spec.index_of(pos)
+        if not state.final:
+            self.publisher.state_changed(job.spec.name, it, state, time_s)
+        else:
+            entry = self.views.report_entry(job, pos)
+            if self._reporter is not None:
+                self._reporter.add(entry)
+            code = entry.runtime.get("exit_code")
+            exit_code = None if code is None else int(code)
+            self.publisher.state_changed(job.spec.name, it, state, time_s, exit_code, entry.messages)
+        if self.settings.show_progress:
+            self._show(job, pos, state)
+
+    def _show(self, job: Job, pos: int | None, state: State) -> None:
+        name = job.spec.name if pos is None else job.spec.task_name(pos)
+        print(f"{datetime.now().isoformat(sep=' ', timespec='seconds')} {name} {state.name}", flush=True)
+
+    # --- agents ---------------------------------------------------------------------------------------------------------
+
+    def _agent_died(self, node: NodeNo) -> None:
+        self.agents.read()
+        self.agents.lost(node, "its process ended")
+        if self.stopping and not self.processes.running:
+            self.loop.stop()
+
+    def _heartbeat(self) -> None:
+        self.agents.beat()
+        for link in self.agents.silent_since(self.now() - self.settings.node_lost_s):
+            self.agents.lost(link.node, f"not heard of for {self.settings.node_lost_s:g} s")
+
+    def _tick(self) -> None:
+        self.scheduler.on_time(self.now())
+        for node in self.agents.links:
+            self.processes.ready(node)
+
+    # --- requests of clients --------------------------------------------------------------------------------------------
+
+    def submit_variables(self, count: int) -> dict[str, str]:
+        """Values of the submit phase for the `count`-th submit of this life (spec 8)."""
+        return submit_variables(count, str(uuid.uuid4()), str(datetime.fromtimestamp(self.now())))
+
+    def finish_when_idle(self) -> None:
+        """End when nothing is queued or running any more. Raises RefusedError when the end was asked for before."""
+        self._begin_closing()
+        self._end_when_idle()
+
+    def finish_after(self, delay_s: float, kill: bool) -> None:
+        """End after `delay_s`, when the work is done, or with `kill` after stopping it. Errors as `finish_when_idle`."""
+        self._begin_closing()
+        if kill:
+            for job in list(self.scheduler.jobs):
+                if not job.state.final and not job.canceling:
+                    self.scheduler.cancel(job, self.now())
+        self.loop.call_after(delay_s, self._end_when_idle)
+
+    def _begin_closing(self) -> None:
+        if self.closing:
+            raise RefusedError("Finish request already requested")
+        self.closing = True
+
+    def _end_when_idle(self) -> None:
+        if self.scheduler.jobs.unfinished == 0 and not self._stuck:
+            self.stop(0)
+        else:
+            self.loop.call_after(IDLE_CHECK_S, self._end_when_idle)
+
+    # --- the end --------------------------------------------------------------------------------------------------------
+
+    def stop(self, exit_code: int) -> None:
+        """Stop agents, and tasks if there are any (they stay queued for a resume), then the loop."""
+        if self.stopping:
+            return
+        self.closing = self.stopping = True
+        self._exit_code = exit_code
+        log.info("service.stopping", extra={"unfinished": self.scheduler.jobs.unfinished})
+        self.processes.stop_restarting()
+        self.agents.stop(kill=True)
+        if not self.processes.running:
+            self.loop.stop()
+        self.loop.call_after(self.settings.kill_grace_s + STOP_MARGIN_S, self._stop_hard)
+
+    def _stop_hard(self) -> None:
+        log.error("service.agents_do_not_end")
+        self.processes.kill_all()
+        self.loop.stop()
+
+    def _close(self) -> None:
+        self._facts.append(records.Closed(self.now(), self.scheduler.jobs.unfinished > 0))
+        self._retry_at = 0.0
+        self._end_of_turn()
+        self._synced()
+        if self._reporter is not None:
+            self._reporter.close()
+        self.status.write_final()
+        self._doors.close()
+        self.store.close()
+        self.loop.close()

@@ -1,0 +1,201 @@
+"""The journal file on disk: one owner, group commit, and a full disk that loses nothing.
+
+Records pile up in memory (`append`), go to the file in one write per loop turn (`write`), and are promised to others only
+after `sync`. All bytes since the last good `sync` are kept: after a failed write or sync they are written again at the
+same place. After a failed fdatasync that is the only safe way, because the kernel may have dropped the pages and would
+report success the next time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ..model.errors import JournalError, PilotfishError, RefusedError, TransientError
+from ..wire import journal
+from ..wire.records import Record
+
+
+class Store:
+    """Made by `create` or `open`; after `open`, `replay` must be read to its end before the first `write`."""
+
+    def __init__(self, path: Path, lock: int, descriptor: int) -> None:
+        self.path = path
+        self.torn: journal.TornTail | None = None
+        self._lock = lock
+        self._descriptor = descriptor
+        self._unsynced = bytearray()
+        self._written = 0  # how many bytes of `_unsynced` are in the file, from offset `_synced` on
+        self._synced = 0
+
+    @classmethod
+    def create(cls, path: Path) -> Store:
+        """A new, empty journal, on disk when this returns.
+
+        Raises:
+            RefusedError: there is a journal already, or another manager has it.
+            TransientError: it cannot be written.
+        """
+        store = cls._locked(path, os.O_CREAT | os.O_EXCL)
+        store._unsynced += journal.HEADER
+        try:
+            store.write()
+            store.sync()
+            store._sync_folder()
+        except PilotfishError:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """An existing journal, to go on with; read `replay` first.
+
+        Raises:
+            JournalError: there is none, or it cannot be opened.
+            RefusedError: another manager has it.
+        """
+        return cls._locked(path, 0)
+
+    @classmethod
+    def _locked(cls, path: Path, flags: int) -> Store:
+        lock = _lock(path)
+        try:
+            return cls(path, lock, os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600))
+        except FileExistsError:
+            os.close(lock)
+            raise RefusedError(
+                "there is a journal already", where=str(path), remedy="go on with it: --resume"
+            ) from None
+        except OSError as error:
+            os.close(lock)
+            raise JournalError(f"cannot be opened: {error.strerror}", where=str(path)) from error
+
+    def replay(self) -> Iterator[Record]:
+        """The records, oldest first. At the end a torn tail is cut off and described in `torn`.
+
+        Raises JournalError (damage before the last record, another version) without changing the file.
+        """
+        with open(self._descriptor, "rb", buffering=1 << 20, closefd=False) as file:
+            reader = journal.Reader(file, str(self.path))
+            yield from reader
+        self.torn = reader.torn
+        self._synced = reader.end
+        if reader.torn is not None:
+            self._attempt("repaired", lambda: os.ftruncate(self._descriptor, reader.end))
+        if reader.end == 0:  # killed before its header was whole
+            self._unsynced += journal.HEADER
+
+    def append(self, record: Record) -> None:
+        """Note a record; nothing is on disk yet."""
+        self._unsynced += journal.encode(record)
+
+    @property
+    def needs_sync(self) -> bool:
+        """Whether there are records that a crash of the machine would lose."""
+        return bool(self._unsynced)
+
+    def write(self) -> None:
+        """Put everything noted into the file: a killed manager no longer loses it.
+
+        Raises TransientError when the disk takes no more; everything is kept, and a later call tries again.
+        """
+        if self._written < len(self._unsynced):
+            self._attempt("written", self._write)
+
+    def write_now(self, record: Record) -> None:
+        """Note one record and put it into the file, or neither: what cannot be written was never accepted.
+
+        Raises TransientError as `write`.
+        """
+        self.write()
+        before = len(self._unsynced)
+        self.append(record)
+        try:
+            self.write()
+        except TransientError:
+            del self._unsynced[before:]
+            raise
+
+    def sync(self) -> None:
+        """Put everything written onto the disk: a crash of the machine no longer loses it. Errors as `write`."""
+        if self._written:
+            self._attempt("synced", self._sync)
+
+    def close(self) -> None:
+        """Give the journal to others. What was not written is lost."""
+        os.close(self._descriptor)
+        os.close(self._lock)
+
+    def _write(self) -> None:
+        written_before = self._written
+        try:
+            with memoryview(self._unsynced) as view:
+                while self._written < len(view):
+                    self._written += os.pwrite(self._descriptor, view[self._written :], self._synced + self._written)
+        except OSError:
+            # Half a record may have got in. The next attempt writes the same bytes over it; cutting it off just spares
+            # a manager killed before that the torn tail.
+            self._written = written_before
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._synced + self._written)
+            raise
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError:
+            self._written = 0  # all of it again, over what is there
+            raise
+        del self._unsynced[: self._written]
+        self._synced += self._written
+        self._written = 0
+
+    def _attempt(self, done: str, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except OSError as error:
+            raise TransientError(
+                f"the journal cannot be {done}: {error.strerror}",
+                where=str(self.path),
+                remedy="free space or repair the disk; accepted jobs are kept and nothing new is acknowledged until then",
+            ) from error
+
+    def _sync_folder(self) -> None:
+        """A new file survives a crash of the machine only when its folder's entry is on disk too."""
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._attempt("synced", lambda: os.fsync(folder))
+        finally:
+            os.close(folder)
+
+
+def _lock(path: Path) -> int:
+    """Hold `<path>.lock`, which has our pid in it, until the descriptor is closed or we die.
+
+    A file of its own, because a lock on the journal would stay with the old file if it were replaced by renaming.
+    """
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise JournalError(f"cannot be opened: {error.strerror}", where=str(lock_path)) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+    except BlockingIOError:
+        holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        os.close(lock)
+        raise RefusedError(
+            f"another manager, process {holder or 'unknown'}, works with this journal",
+            where=str(path),
+            remedy="stop that one first",
+        ) from None
+    except OSError as error:
+        os.close(lock)
+        raise TransientError(f"cannot be locked: {error.strerror}", where=str(lock_path)) from error
+    return lock

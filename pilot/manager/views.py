@@ -1,0 +1,185 @@
+"""What clients and reports see of jobs and tasks: runtime data, history, placements, in the old protocol's words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..model.registry import Job
+from ..model.resources import NodeSpec, bits
+from ..model.runs import Run
+from ..model.scheduler import Scheduler
+from ..model.states import State
+from ..model.tasks import TaskRecord
+from ..model.turn import PlacedShare
+from ..model.variables import substitute
+from ..wire import replies
+from ..wire.describe import undescribe
+from ..wire.report import ReportEntry
+
+
+class Views:
+    """Read-only looks at the scheduler's jobs. `root_wd`: the pilot's working directory, absolute."""
+
+    def __init__(self, scheduler: Scheduler, root_wd: Path) -> None:
+        self._scheduler = scheduler
+        self._root_wd = str(root_wd)
+        self._places = lru_cache(maxsize=65_536)(lambda shares: _place(scheduler.nodes.specs, shares))
+
+    # --- one task -------------------------------------------------------------------------------------------------------
+
+    def record(self, job: Job, pos: int) -> TaskRecord:
+        """What is known of a task now, running ones included."""
+        run = self._run(job, pos)
+        return job.tasks.load(pos) if run is None else run.record()
+
+    def _run(self, job: Job, pos: int) -> Run | None:
+        if job.tasks.state(pos) in (State.SCHEDULED, State.EXECUTING):
+            return self._scheduler.run_of(job, pos)
+        return None
+
+    def history(self, job: Job, pos: int | None, record: TaskRecord | None) -> list[tuple[State, float]]:
+        """States with their times, oldest first. Iterations have no QUEUED, iteration jobs only that and the end (spec 4.5)."""
+        entries: list[tuple[State, float]] = []
+        if pos is None or not job.is_iteration:
+            entries.append((State.QUEUED, job.submitted_s))
+        if record is None:
+            return [*entries, (job.state, job.ended_s)] if job.state.final else entries
+        if record.scheduled_s:
+            entries.append((State.SCHEDULED, record.scheduled_s))
+        if record.started_s and record.pid > 0:
+            entries.append((State.EXECUTING, record.started_s))
+        if record.state.final:
+            entries.append((record.state, record.ended_s or job.ended_s))
+        return entries
+
+    def runtime(self, job: Job, pos: int, record: TaskRecord) -> dict[str, str]:
+        """Spec 9.4, and our own members after the old ones; empty for a task that was never placed. All values are text."""
+        if not record.shares:
+            return {}
+        place = self._places(record.shares)
+        runtime = {"allocation": place.text, "wd": self._wd(job, pos, place)}
+        if record.state.final:
+            runtime["rtime"] = replies.rtime(record.ended_s - record.started_s)
+            runtime["exit_code"] = str(record.exit_code)
+        runtime["pid"] = str(record.pid)
+        runtime["pname"] = self._program(job, pos, place)
+        runtime["node"] = place.nodes[0]
+        if record.state.final:
+            if record.exit_code < -1 or (record.exit_code == -1 and record.pid > 0):
+                runtime["signal"] = str(-record.exit_code)
+            runtime["cpu_s"] = f"{record.cpu_s:.6f}"
+            runtime["max_rss_kib"] = str(record.max_rss_kib)
+        runtime["attempts"] = str(record.run)
+        return runtime
+
+    def _wd(self, job: Job, pos: int, place: Place) -> str:
+        wd = job.spec.execution.wd
+        if wd is None:
+            return self._root_wd
+        return os.path.normpath(os.path.join(self._root_wd, self._filled(job, pos, place, wd)))
+
+    def _program(self, job: Job, pos: int, place: Place) -> str:
+        program = job.spec.execution.exec
+        return "bash" if program is None else os.path.basename(self._filled(job, pos, place, program))
+
+    def _filled(self, job: Job, pos: int, place: Place, text: str) -> str:
+        """With the variables of the start phase (spec 8), as the agent filled them in."""
+        if "$" not in text:
+            return text
+        values = {
+            "root_wd": self._root_wd,
+            "ncores": str(place.cores),
+            "nnodes": str(len(place.nodes)),
+            "nlist": ",".join(place.nodes),
+        }
+        index = job.spec.index_of(pos)
+        if index is not None:
+            values |= {"it": str(index), "itval": str(job.spec.value_of(pos))}
+        return substitute(text, values)
+
+    # --- entries --------------------------------------------------------------------------------------------------------
+
+    def info(self, job: Job, pos: int | None, name: str, with_childs: bool) -> dict[str, Any]:
+        """The `data` of one jobInfo entry (spec 4.5)."""
+        whole_iteration = job.is_iteration and pos is None
+        state = job.state if pos is None else job.tasks.state(pos)
+        data: dict[str, Any] = {"jobName": name, "status": state.name}
+        record = None if whole_iteration else self.record(job, pos or 0)
+        if whole_iteration:
+            data["iterations"] = _iterations(job)
+            if with_childs:
+                data["childs"] = [self._child(job, at) for at in range(job.spec.task_count)]
+        message = job.message_of(pos)
+        if message:
+            data["messages"] = message
+        if record is not None:
+            runtime = self.runtime(job, pos or 0, record)
+            if runtime:
+                data["runtime"] = runtime
+        history = replies.history(self.history(job, pos, record))
+        if history:
+            data["history"] = history
+        return data
+
+    def _child(self, job: Job, pos: int) -> dict[str, Any]:
+        record = self.record(job, pos)
+        child: dict[str, Any] = {"iteration": job.spec.index_of(pos), "state": record.state.name}
+        runtime = self.runtime(job, pos, record)
+        if runtime:
+            child["runtime"] = runtime
+        message = job.message_of(pos)
+        if message:
+            child["messages"] = message
+        return child
+
+    def report_entry(self, job: Job, pos: int | None) -> ReportEntry:
+        """The `jobs.report` entry of a job or iteration that has just ended (spec 16.1)."""
+        whole_iteration = job.is_iteration and pos is None
+        record = None if whole_iteration else self.record(job, pos or 0)
+        runtime = {} if record is None else self.runtime(job, pos or 0, record)
+        name = job.spec.name if pos is None else job.spec.task_name(pos)
+        state = job.state if pos is None else job.tasks.state(pos)
+        message = job.message_of(pos)
+        history = self.history(job, pos, record)
+        if pos is not None:
+            return ReportEntry(name, state, history, runtime, messages=message)
+        described = undescribe(job.spec)
+        parts = (described.get(part) for part in ("execution", "resources", "dependencies"))
+        return ReportEntry(name, state, history, runtime, *parts, messages=message)
+
+
+class Place:
+    """Where a task ran, in words."""
+
+    __slots__ = ("cores", "nodes", "text")
+
+    def __init__(self, text: str, nodes: list[str], cores: int) -> None:
+        self.text = text
+        self.nodes = nodes
+        self.cores = cores
+
+
+def _place(specs: Sequence[NodeSpec], shares: tuple[PlacedShare, ...]) -> Place:
+    parts = []
+    total = 0
+    for share in shares:
+        cores = [specs[share.node].core_ids[bit] for bit in bits(int(share.cores, 16))]
+        total += len(cores)
+        parts.append((specs[share.node].name, cores))
+    return Place(replies.allocation(parts), [name for name, _ in parts], total)
+
+
+def _iterations(job: Job) -> dict[str, int]:
+    iteration = job.spec.iteration
+    assert iteration is not None
+    return {
+        "start": iteration.start,
+        "stop": iteration.stop,
+        "total": iteration.count,
+        "finished": job.finished,
+        "failed": job.failed,
+    }

@@ -1,0 +1,185 @@
+"""The connection file: where a pilot is and the keys to its doors; and how a client finds it.
+
+Whoever can read this file can run commands as its owner, so it is born with mode 0600, and a file that others can read
+is refused instead of used: its keys must count as known to them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from ..model.errors import LostError, PilotfishError, RefusedError, UsageError
+
+VERSION = 1
+AUX_PREFIX = ".qcgpjm-service-"
+FILE_NAME = "connection.json"
+CONNECTION_VARIABLE = "PILOTFISH_CONNECTION"
+ADDRESS_VARIABLE = "QCG_PM_ZMQ_ADDRESS"
+
+# Best first: ipc is the fastest and needs no key, plain is there for clients that cannot do better.
+DOORS = ("ipc", "curve", "plain")
+
+
+class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach one pilot.
+
+    The `*_addresses` map a door (`ipc`, `curve`, `plain`) to a ZeroMQ address; agents have no `plain` door. Keys are Z85
+    text, all `""` when there is no CURVE door. `host` is the manager's, as `socket.gethostname()` gives it there.
+    """
+
+    version: int = VERSION
+    instance_id: str
+    pid: int
+    host: str
+    started_s: float
+    aux_dir: str
+    request_addresses: dict[str, str]
+    event_addresses: dict[str, str]
+    agent_addresses: dict[str, str]
+    server_public_key: str = ""
+    client_public_key: str = ""
+    client_secret_key: str = ""
+
+
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+def write(path: Path, info: ConnectionFile) -> None:
+    """Put the file in place in one step: a reader sees the old one or the whole new one."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    draft.unlink(missing_ok=True)  # of an earlier process with this pid; O_EXCL below, so that the mode is ours
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
+        file.flush()
+        os.fsync(descriptor)
+    os.replace(draft, path)
+
+
+def read(path: Path) -> ConnectionFile:
+    """The connection file at `path`.
+
+    Raises:
+        LostError: there is no such file.
+        RefusedError: others can read it, or it belongs to somebody else.
+        UsageError: it is not a connection file, or of a version this Pilotfish does not know.
+    """
+    try:
+        with open(path, "rb") as file:
+            _check_private(os.fstat(file.fileno()), path)
+            text = file.read()
+    except FileNotFoundError:
+        raise LostError("there is no such connection file", where=str(path)) from None
+    except OSError as error:
+        raise RefusedError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    try:
+        version = msgspec.json.decode(text, type=_Versioned).version
+        if version != VERSION:
+            raise UsageError(
+                f"the connection file has version {version}, this Pilotfish knows {VERSION}",
+                where=str(path),
+                remedy="use the Pilotfish that started the pilot",
+            )
+        return msgspec.json.decode(text, type=ConnectionFile)
+    except msgspec.DecodeError as error:  # ValidationError is one of these
+        raise UsageError(f"this is not a connection file: {error}", where=str(path)) from error
+
+
+def _check_private(status: os.stat_result, path: Path) -> None:
+    if status.st_uid != os.geteuid():
+        raise RefusedError("the connection file belongs to another user", where=str(path))
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise RefusedError(
+            "others may have read the keys in this connection file",
+            where=str(path),
+            remedy=f"chmod 600 {path} if you are sure nobody did, else start the pilot anew",
+        )
+
+
+def is_alive(info: ConnectionFile) -> bool:
+    """False when the manager's process is gone; True when that cannot be seen from this host."""
+    if info.host != socket.gethostname():
+        return True
+    try:
+        os.kill(info.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return False  # the number was used again, by another user: our own manager would not refuse us
+    return True
+
+
+def best_address(addresses: Mapping[str, str], host: str) -> tuple[str, str]:
+    """(door, address) to take for a pilot on `host`: ipc where its socket is within reach, else CURVE, else plain TCP.
+
+    The host is compared because a folder shared between hosts shows the socket of another host too.
+    """
+    ipc = addresses.get("ipc")
+    if ipc is not None and host == socket.gethostname() and os.path.exists(ipc.removeprefix("ipc://")):
+        return "ipc", ipc
+    for door in DOORS[1:]:
+        if door in addresses:
+            return door, addresses[door]
+    raise LostError(
+        f"the pilot on {host} has no door that {socket.gethostname()} can use",
+        remedy="start it with --net, or go to that host",
+    )
+
+
+def discover(hint: str | None, environ: Mapping[str, str], cwd: Path) -> ConnectionFile | str:
+    """Find the pilot to talk to; a `str` is a bare ZeroMQ address, spoken to without keys.
+
+    Order: `hint` (connection file, auxiliary folder, a folder with some, or an address), then the variables
+    PILOTFISH_CONNECTION and QCG_PM_ZMQ_ADDRESS, then the newest live pilot of folder `cwd`. The first that is set counts:
+    a wrong hint is an error, never a reason to talk to another pilot.
+
+    Raises:
+        LostError: nothing there, or only pilots that have ended; the text says where it looked.
+        RefusedError, UsageError: as `read`.
+    """
+    for place in (hint, environ.get(CONNECTION_VARIABLE), environ.get(ADDRESS_VARIABLE)):
+        if place:
+            return place if "://" in place else _pilot_at(cwd / place)
+    return _newest_in(cwd, f"{CONNECTION_VARIABLE} and {ADDRESS_VARIABLE} are not set, and ")
+
+
+def _pilot_at(path: Path) -> ConnectionFile:
+    if path.is_dir():
+        if not (path / FILE_NAME).exists():
+            return _newest_in(path)
+        path = path / FILE_NAME
+    info = read(path)
+    if not is_alive(info):
+        raise _nothing(f"pilot {info.instance_id} has ended (no process {info.pid} on {info.host})", path)
+    return info
+
+
+def _newest_in(folder: Path, before: str = "") -> ConnectionFile:
+    """Files that cannot be used are passed over, but named when nothing better is found."""
+    files = sorted(folder.glob(f"{AUX_PREFIX}*/{FILE_NAME}"), key=_mtime, reverse=True)
+    unusable = []
+    for file in files:
+        try:
+            return _pilot_at(file)
+        except PilotfishError as error:
+            unusable.append(f"{error.where}: {error.what}")
+    found = "; ".join(unusable) if unusable else f"there is no {AUX_PREFIX}*/{FILE_NAME} in it"
+    raise _nothing(f"no running pilot found: {before}{found}", folder)
+
+
+def _nothing(what: str, where: Path) -> LostError:
+    return LostError(what, where=str(where), remedy="start one with `pilotfish service`, or say which with --pilot")
+
+
+def _mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # removed, or not ours to look at
+        return 0.0

@@ -1,0 +1,127 @@
+"""The journal's bytes: a header, then records, each as it was accepted, in order.
+
+A record is `MARK | length | crc32 | msgpack`, little endian; the crc covers length and msgpack. A manager that was killed
+while it wrote leaves a *torn tail*: it was never acknowledged and may be cut off. Damage with a whole record after it is
+something else (a failing disk, an edited file): going on would forget acknowledged work, so it is an error.
+
+The MARK lets the search for such a later record skip quickly. Its 0xff bytes never occur in UTF-8, so no text of a client
+can look like a record.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from ..model.errors import JournalError
+from .records import Record
+
+VERSION = 1
+HEADER = b"pilotfish journal\n" + struct.pack("<H", VERSION)
+
+_MAGIC_BYTES = len(HEADER) - 2
+_MARK = b"\xff\xfeR\xff"
+_HEAD = struct.Struct("<4sII")
+_LENGTH = struct.Struct("<I")
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Record)
+
+
+class TornTail(NamedTuple):
+    """What an interrupted write has left: `dropped_bytes` bytes from `offset` to the end of the file."""
+
+    offset: int
+    dropped_bytes: int
+
+
+def encode(record: Record) -> bytes:
+    body = _encoder.encode(record)
+    return _HEAD.pack(_MARK, len(body), crc32(body, crc32(_LENGTH.pack(len(body))))) + body
+
+
+class Reader:
+    """Iterate over it once; afterwards `end` is the offset after the last whole record and `torn` what follows it.
+
+    A file shorter than its header (killed while it was created) has no records and is torn from offset 0.
+    """
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        """`file` is open for reading at its start; `name` is for messages."""
+        self.end = 0
+        self.torn: TornTail | None = None
+        self._file = file
+        self._name = name
+        self._size = 0
+
+    def __iter__(self) -> Iterator[Record]:
+        """Raises JournalError for a file that is no journal, of another version, or damaged before its last record."""
+        self._size = self._file.seek(0, 2)  # the end
+        self._file.seek(0)
+        if self._read_header():
+            while (body := self._next_body()) is not None:
+                yield self._decode(body)
+                self.end += _HEAD.size + len(body)
+        self._file.seek(self.end)
+        rest = self._file.read()
+        if rest:
+            self._check_is_tail(rest)
+            self.torn = TornTail(self.end, len(rest))
+
+    def _read_header(self) -> bool:
+        header = self._file.read(len(HEADER))
+        if header == HEADER:
+            self.end = len(HEADER)
+            return True
+        if HEADER.startswith(header):
+            return False
+        if header[:_MAGIC_BYTES] == HEADER[:_MAGIC_BYTES]:
+            version = int.from_bytes(header[_MAGIC_BYTES:], "little")
+            raise JournalError(
+                f"the journal has version {version}, this Pilotfish knows {VERSION}",
+                where=self._name,
+                remedy="resume with the Pilotfish that wrote it",
+            )
+        raise JournalError("this is not a Pilotfish journal", where=self._name)
+
+    def _next_body(self) -> bytes | None:
+        """The next record's msgpack, or None where no whole record begins."""
+        head = self._file.read(_HEAD.size)
+        if len(head) < _HEAD.size or not head.startswith(_MARK):
+            return None
+        _, length, crc = _HEAD.unpack(head)
+        if length > self._size - self.end - _HEAD.size:  # asked first: read() would make room for a damaged length
+            return None
+        body = self._file.read(length)
+        return body if _is_whole(body, length, crc) else None
+
+    def _decode(self, body: bytes) -> Record:
+        try:
+            record: Record = _decoder.decode(body)
+        except msgspec.DecodeError as error:  # whole, yet not understood: written by something else
+            raise JournalError(
+                f"the record cannot be read: {error}", where=f"{self._name} at byte {self.end}"
+            ) from error
+        return record
+
+    def _check_is_tail(self, rest: bytes) -> None:
+        at = rest.find(_MARK, 1)
+        while at >= 0:
+            if len(rest) - at >= _HEAD.size:
+                _, length, crc = _HEAD.unpack_from(rest, at)
+                start = at + _HEAD.size
+                if start + length <= len(rest) and _is_whole(rest[start : start + length], length, crc):
+                    raise JournalError(
+                        f"damaged, and whole records follow at byte {self.end + at}",
+                        where=f"{self._name} at byte {self.end}",
+                        remedy="restore the file from a copy; cutting it here would forget accepted work",
+                    )
+            at = rest.find(_MARK, at + 1)
+
+
+def _is_whole(body: bytes, length: int, crc: int) -> bool:
+    return len(body) == length and crc32(body, crc32(_LENGTH.pack(length))) == crc

@@ -1,0 +1,113 @@
+"""The auxiliary folder: made private, found again, and a place for sockets."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pilotfish.pilot.manager import auxdir
+from pilotfish.pilot.model.errors import LostError, RefusedError, SettingsError
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def aged(wd: Path, name: str, mtime_s: int) -> auxdir.AuxDir:
+    aux = auxdir.create(wd, name)
+    os.utime(aux.path, (mtime_s, mtime_s))
+    return aux
+
+
+def test_it_is_made_private_also_below_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    aux = auxdir.create(tmp_path / "new", "i.1")
+    assert aux.path == tmp_path / "new" / ".qcgpjm-service-i.1"
+    assert aux.instance_id == "i.1"
+    assert mode(aux.path) == 0o700
+
+
+def test_an_id_that_is_taken_is_refused(tmp_path: Path) -> None:
+    auxdir.create(tmp_path, "i")
+    with pytest.raises(RefusedError, match="File exists"):
+        auxdir.create(tmp_path, "i")
+
+
+def test_all_are_found_newest_last_and_files_are_not_folders(tmp_path: Path) -> None:
+    newer, older = aged(tmp_path, "a", 2000), aged(tmp_path, "b", 1000)
+    (tmp_path / ".qcgpjm-service-file").touch()
+    assert auxdir.find_all(tmp_path) == [older, newer]
+    assert auxdir.find_latest(tmp_path) == newer
+
+
+def test_single_means_exactly_one(tmp_path: Path) -> None:
+    with pytest.raises(LostError):
+        auxdir.find_single(tmp_path)
+    only = auxdir.create(tmp_path, "a")
+    assert auxdir.find_single(tmp_path) == only
+    auxdir.create(tmp_path, "b")
+    with pytest.raises(RefusedError, match="several"):
+        auxdir.find_single(tmp_path)
+
+
+def test_resume_takes_the_folder_itself_or_the_latest_in_it(tmp_path: Path) -> None:
+    older, newer = aged(tmp_path, "a", 1000), aged(tmp_path, "b", 2000)
+    assert auxdir.resume_folder(older.path) == older
+    assert auxdir.resume_folder(tmp_path) == newer
+
+
+def test_resume_of_anything_else_has_the_old_systems_text(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(SettingsError) as caught:
+            auxdir.resume_folder(path)
+        text = f"Resume directory {path} not exists or is not valid QCG-PilotJob auxiliary directory"
+        assert str(caught.value) == text
+
+
+def test_the_environment_is_kept_private_even_over_an_older_file(tmp_path: Path) -> None:
+    aux = auxdir.create(tmp_path, "i")
+    aux.env_log.write_text("old")
+    aux.env_log.chmod(0o644)
+    aux.write_env({"A": "1", "B": "x=y \udc80"})
+    assert aux.env_log.read_bytes() == b"A=1\nB=x=y \x80\n"
+    assert mode(aux.env_log) == 0o600
+
+
+def test_the_address_has_no_newline(tmp_path: Path) -> None:
+    aux = auxdir.create(tmp_path, "i")
+    aux.write_address("tcp://h:1")
+    assert aux.address.read_text() == "tcp://h:1"
+
+
+def deep(path: Path) -> auxdir.AuxDir:
+    return auxdir.AuxDir(path / ("d" * 90) / ".qcgpjm-service-i")
+
+
+def test_sockets_are_in_the_folder_when_their_path_is_short_enough() -> None:
+    for length, fits in ((87, True), (88, False)):
+        aux = auxdir.AuxDir(Path("/" + "d" * (length - 1)))
+        assert (len(f"{aux.path}/requests.ipc") <= 100) == fits
+    short = auxdir.AuxDir(Path("/" + "d" * 86))
+    assert auxdir.socket_folder(short) == short.path
+
+
+def test_else_in_a_private_folder_that_a_resumed_manager_finds_again(tmp_path: Path) -> None:
+    folder = auxdir.socket_folder(deep(tmp_path), tmp_path)
+    assert folder.parent == tmp_path
+    assert folder.name.startswith(f"pilotfish-{os.geteuid()}-")
+    assert mode(folder) == 0o700
+    assert auxdir.socket_folder(deep(tmp_path), tmp_path) == folder
+
+
+def test_a_trap_of_that_name_is_refused(tmp_path: Path) -> None:
+    folder = auxdir.socket_folder(deep(tmp_path), tmp_path)
+    folder.chmod(0o755)
+    with pytest.raises(RefusedError, match="TMPDIR"):
+        auxdir.socket_folder(deep(tmp_path), tmp_path)
+    folder.rmdir()
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RefusedError, match="TMPDIR"):
+        auxdir.socket_folder(deep(tmp_path), tmp_path)

@@ -1,0 +1,142 @@
+"""Events out: who gets what, and catching up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import zmq
+
+from pilotfish.pilot.manager.publisher import RING_EVENTS, Publisher
+from pilotfish.pilot.model.states import State
+
+Socket = zmq.Socket[bytes]
+PATIENCE_MS = 5_000
+
+
+class Stage:
+    """A publisher with two doors over inproc, so that nothing is in flight when a call returns."""
+
+    def __init__(self, context: zmq.Context[Socket]) -> None:
+        self.context = context
+        self.doors = [context.socket(zmq.XPUB), context.socket(zmq.XPUB)]
+        for number, door in enumerate(self.doors):
+            door.bind(f"inproc://door{number}")
+        self.publisher = Publisher(self.doors, "m")
+
+    def subscriber(self, *topics: bytes, door: int = 0) -> Socket:
+        socket = self.context.socket(zmq.SUB)
+        socket.connect(f"inproc://door{door}")
+        for topic in topics:
+            socket.subscribe(topic)
+        assert self.doors[door].poll(PATIENCE_MS)
+        self.publisher.read_subscriptions()
+        return socket
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    context: zmq.Context[Socket] = zmq.Context()
+    yield Stage(context)
+    context.destroy(linger=0)
+
+
+def received(socket: Socket) -> list[tuple[str, dict[str, Any]]]:
+    frames = []
+    while socket.poll(0):
+        topic, _, payload = socket.recv().partition(b" ")
+        frames.append((topic.decode(), json.loads(payload)))
+    return frames
+
+
+def test_a_plain_job_is_announced_by_its_states_and_its_end(stage: Stage) -> None:
+    subscriber = stage.subscriber(b"J")
+    for state in (State.QUEUED, State.SCHEDULED, State.SUCCEED):
+        stage.publisher.state_changed("j", None, state, 1.0)
+    common = {"manager": "m", "job": "j"}
+    assert received(subscriber) == [
+        ("JST", {**common, "state": "SCHEDULED"}),
+        ("JST", {**common, "state": "SUCCEED"}),
+        ("JFI", {**common, "state": "SUCCEED"}),
+    ]
+
+
+def test_a_subscriber_of_job_ends_sees_nothing_of_iterations(stage: Stage) -> None:
+    subscriber = stage.subscriber(b"JFI")
+    stage.publisher.state_changed("j", 0, State.SUCCEED, 1.0, 0)
+    stage.publisher.state_changed("j", None, State.FAILED, 2.0)
+    assert received(subscriber) == [("JFI", {"manager": "m", "job": "j", "state": "FAILED"})]
+
+
+def test_our_events_have_everything_and_no_gap(stage: Stage) -> None:
+    subscriber = stage.subscriber(b"EVT")
+    stage.publisher.state_changed("j", 4, State.QUEUED, 1.0)
+    stage.publisher.state_changed("j", 4, State.FAILED, 2.0, -9, "killed")
+    stage.publisher.all_done(3.0)
+    assert received(subscriber) == [
+        ("EVT", {"seq": 1, "time": 1.0, "manager": "m", "job": "j", "it": 4, "state": "QUEUED"}),
+        (
+            "EVT",
+            {
+                "seq": 2,
+                "time": 2.0,
+                "manager": "m",
+                "job": "j",
+                "it": 4,
+                "state": "FAILED",
+                "exit_code": -9,
+                "message": "killed",
+            },
+        ),
+        ("EVT", {"seq": 3, "time": 3.0, "manager": "m", "state": "IDLE"}),
+    ]
+
+
+def test_subscribers_of_both_doors_get_what_they_asked_for(stage: Stage) -> None:
+    everything, idle = stage.subscriber(b"", door=0), stage.subscriber(b"NOJ", door=1)
+    stage.publisher.state_changed("j", 0, State.SUCCEED, 1.0)
+    stage.publisher.all_done(2.0)
+    assert [topic for topic, _ in received(everything)] == ["IST", "IFI", "EVT", "NOJ", "EVT"]
+    assert received(idle) == [("NOJ", {"manager": "m"})]
+
+
+def test_when_the_last_subscriber_leaves_nothing_is_wanted(stage: Stage) -> None:
+    subscriber = stage.subscriber(b"", b"EVT")
+    subscriber.close()
+    while stage.publisher._wanted:
+        assert stage.doors[0].poll(PATIENCE_MS)
+        stage.publisher.read_subscriptions()
+
+
+def test_since_gives_what_came_after(stage: Stage) -> None:
+    for number in range(3):
+        stage.publisher.state_changed("j", number, State.SUCCEED, float(number), 0)
+    caught_up = stage.publisher.since(1)
+    assert [(event.seq, event.it) for event in caught_up.events] == [(2, 1), (3, 2)]
+    assert (caught_up.last, caught_up.missed) == (3, False)
+    assert stage.publisher.since(3) == ([], 3, False)
+
+
+def test_a_number_of_the_future_or_of_an_earlier_life_is_a_miss(stage: Stage) -> None:
+    publisher = Publisher(stage.doors, "m", last_seq=1000)
+    publisher.state_changed("j", None, State.SUCCEED, 1.0)
+    assert [publisher.since(after).missed for after in (999, 1000, 1001, 1002)] == [True, False, False, True]
+    assert [event.seq for event in publisher.since(5).events] == [1001]
+
+
+def test_the_ring_keeps_the_newest(stage: Stage) -> None:
+    for number in range(RING_EVENTS + 2):
+        stage.publisher.state_changed("j", number, State.SUCCEED, 1.0)
+    assert stage.publisher.since(1).missed
+    whole = stage.publisher.since(2)
+    assert not whole.missed
+    assert [whole.events[0].seq, whole.events[-1].seq, len(whole.events)] == [3, RING_EVENTS + 2, RING_EVENTS]
+
+
+def test_a_subscriber_that_does_not_read_holds_up_nobody(stage: Stage) -> None:
+    stage.subscriber(b"")
+    for number in range(5000):
+        stage.publisher.state_changed("j", number, State.SUCCEED, 1.0)
+    assert stage.publisher.last_seq == 5000

@@ -1,0 +1,188 @@
+"""The journal on disk: one owner, group commit, and what happens when the disk says no."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pilotfish.pilot.manager.store import Store
+from pilotfish.pilot.model.errors import JournalError, RefusedError, TransientError
+from pilotfish.pilot.wire.journal import HEADER, TornTail, encode
+from pilotfish.pilot.wire.records import Closed, Opened, Record
+
+
+def record(number: int, filling: str = "") -> Record:
+    return Opened(f"r{number}", filling, float(number))
+
+
+def stored(path: Path) -> list[Record]:
+    store = Store.open(path)
+    try:
+        return list(store.replay())
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.pilotfish"
+
+
+def test_written_records_are_there_after_the_manager_was_killed(path: Path) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; from pilotfish.pilot.manager.store import Store;"
+        "from pilotfish.pilot.wire.records import Closed; store = Store.create(Path(sys.argv[1]));"
+        "store.append(Closed(1.0, True)); store.write(); store.append(Closed(2.0, True));"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert stored(path) == [Closed(1.0, True)]
+
+
+def test_an_opened_journal_goes_on_after_its_last_record(path: Path) -> None:
+    store = Store.create(path)
+    store.append(record(1))
+    store.write()
+    store.sync()
+    assert not store.needs_sync
+    store.close()
+    store = Store.open(path)
+    assert list(store.replay()) == [record(1)]
+    store.append(record(2))
+    assert store.needs_sync
+    store.write()
+    store.close()
+    assert stored(path) == [record(1), record(2)]
+
+
+def test_a_torn_tail_is_cut_off_and_told(path: Path) -> None:
+    whole = HEADER + encode(record(1))
+    path.write_bytes(whole + encode(record(2))[:-1])
+    store = Store.open(path)
+    assert list(store.replay()) == [record(1)]
+    assert store.torn == TornTail(len(whole), len(encode(record(2))) - 1)
+    assert path.read_bytes() == whole
+    store.append(record(3))
+    store.write()
+    store.close()
+    assert stored(path) == [record(1), record(3)]
+
+
+def test_killed_while_it_was_created_it_becomes_an_empty_journal(path: Path) -> None:
+    path.write_bytes(HEADER[:5])
+    store = Store.open(path)
+    assert list(store.replay()) == []
+    store.append(record(1))
+    store.write()
+    store.close()
+    assert stored(path) == [record(1)]
+
+
+def test_damage_before_the_last_record_is_an_error_and_changes_nothing(path: Path) -> None:
+    data = bytearray(HEADER + encode(record(1)) + encode(record(2)))
+    data[len(HEADER) + 14] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(JournalError, match=f"at byte {len(HEADER)}"):
+        stored(path)
+    assert path.read_bytes() == data
+
+
+def test_a_second_manager_is_told_who_has_the_journal(path: Path) -> None:
+    store = Store.create(path)
+    with pytest.raises(RefusedError, match=f"process {os.getpid()}"):
+        Store.open(path)
+    store.close()
+    assert stored(path) == []
+
+
+def test_create_does_not_touch_a_journal_that_is_there(path: Path) -> None:
+    path.write_bytes(b"precious")
+    with pytest.raises(RefusedError, match="--resume"):
+        Store.create(path)
+    assert path.read_bytes() == b"precious"
+
+
+def test_open_of_nothing_is_an_error(path: Path) -> None:
+    with pytest.raises(JournalError, match="No such file"):
+        Store.open(path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cannot mount: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_loses_nothing_and_the_same_write_works_once_there_is_room(small_disk: Path) -> None:
+    path = small_disk / "j"
+    store = Store.create(path)
+    (small_disk / "ballast").write_bytes(bytes(32 << 10))
+    store.append(record(1))
+    store.write()
+    store.append(record(2, "x" * (40 << 10)))
+    for _ in range(2):
+        with pytest.raises(TransientError, match="No space left"):
+            store.write()
+        assert path.read_bytes() == HEADER + encode(record(1))
+    store.append(record(3))
+    (small_disk / "ballast").unlink()
+    store.write()
+    store.sync()
+    store.close()
+    assert stored(path) == [record(1), record(2, "x" * (40 << 10)), record(3)]
+
+
+def test_a_write_that_gets_in_halfway_is_taken_back(path: Path) -> None:
+    store = Store.create(path)
+    store.append(record(1, "x" * 8000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the first write is short, the second fails
+    try:
+        with pytest.raises(TransientError, match="File too large"):
+            store.write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == HEADER
+    store.write()
+    store.close()
+    assert stored(path) == [record(1, "x" * 8000)]
+
+
+def test_after_a_failed_sync_all_unsynced_records_are_written_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.create(path)
+    store.append(record(1))
+    store.write()
+
+    def lose_the_pages(descriptor: int) -> None:
+        os.ftruncate(descriptor, len(HEADER))
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", lose_the_pages)
+        with pytest.raises(TransientError, match="cannot be synced: Input/output error"):
+            store.sync()
+    assert store.needs_sync
+    store.append(record(2))
+    store.write()
+    store.sync()
+    store.close()
+    assert stored(path) == [record(1), record(2)]

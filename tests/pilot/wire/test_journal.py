@@ -1,0 +1,160 @@
+"""Journal bytes: what is written is read, a torn tail is seen, damage before the last record is an error."""
+
+from __future__ import annotations
+
+import io
+from zlib import crc32
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pilotfish.pilot.model.errors import JournalError
+from pilotfish.pilot.model.ids import JobNo, NodeNo, TaskKey
+from pilotfish.pilot.model.job import (
+    Dependency,
+    Execution,
+    Iteration,
+    IterationScheduler,
+    JobSpec,
+    Need,
+    Resources,
+    Size,
+)
+from pilotfish.pilot.model.states import Cause, State
+from pilotfish.pilot.wire import journal
+from pilotfish.pilot.wire.journal import HEADER, Reader, TornTail, encode
+from pilotfish.pilot.wire.records import (
+    AgentDown,
+    AgentUp,
+    Canceled,
+    Closed,
+    Ended,
+    Opened,
+    PlacedShare,
+    Record,
+    Removed,
+    Result,
+    Sent,
+    Submitted,
+    Taken,
+)
+
+FULL_JOB = JobSpec(
+    name="j",
+    execution=Execution(
+        exec="e", args=("a", "ü"), env={"A": "1"}, wd="w", modules=("m",), model="m", model_opts={"k": [1, None]}
+    ),
+    resources=Resources(
+        Need(Size(1, None), Size.exactly(2), 3, 1 << 40), 1.5, IterationScheduler("split-into", True, 4)
+    ),
+    iteration=Iteration(-2, 0, ("x", "y")),
+    after=(Dependency("a"), Dependency("b", 3), Dependency("c", same_index=True)),
+    attributes={"any": {"thing": 1}},
+    priority=-1,
+    retries=2,
+)
+KEY = TaskKey(JobNo(1), 0, 1)
+RESULT = Result(
+    JobNo(1),
+    0,
+    1,
+    State.FAILED,
+    Cause.EXITED,
+    -9,
+    77,
+    1.0,
+    2.0,
+    3.0,
+    0.5,
+    1024,
+    "why",
+    (PlacedShare(NodeNo(0), "f", "0"),),
+)
+ONE_OF_EACH: list[Record] = [
+    Opened("id", "epoch", 1.5),
+    Submitted(JobNo(1), 2.0, [FULL_JOB, JobSpec("k", Execution(script="x"))]),
+    Sent(NodeNo(0), 1.0, [KEY]),
+    Ended([RESULT]),
+    Taken([KEY]),
+    Canceled(JobNo(1), None, 2.0),
+    Canceled(JobNo(1), 3, 2.0),
+    Removed([JobNo(1)]),
+    AgentUp(NodeNo(0), "n", "a", "h", 5),
+    AgentDown(NodeNo(0), "a"),
+    Closed(9.0, True),
+]
+
+
+def written(records: list[Record]) -> bytes:
+    return HEADER + b"".join(map(encode, records))
+
+
+def read(data: bytes) -> tuple[list[Record], int, TornTail | None]:
+    reader = Reader(io.BytesIO(data), "J")
+    records = list(reader)
+    return records, reader.end, reader.torn
+
+
+def test_every_record_comes_back_as_it_was() -> None:
+    data = written(ONE_OF_EACH)
+    assert read(data) == (ONE_OF_EACH, len(data), None)
+
+
+def test_cut_at_any_byte_the_whole_records_before_it_remain_and_the_rest_is_reported() -> None:
+    records: list[Record] = [Opened("id", "e", 1.0), Sent(NodeNo(0), 1.0, [KEY]), Ended([RESULT])]
+    ends = [len(written(records[:count])) for count in range(len(records) + 1)]
+    for cut in range(len(written(records)) + 1):
+        kept = sum(end <= cut for end in ends[1:])
+        end = ends[kept] if cut >= len(HEADER) else 0
+        torn = TornTail(end, cut - end) if cut > end else None
+        assert read(written(records)[:cut]) == (records[:kept], end, torn)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(ONE_OF_EACH), max_size=5), st.binary(max_size=60))
+def test_any_bytes_after_the_records_are_a_torn_tail(records: list[Record], noise: bytes) -> None:
+    data = written(records)
+    assert read(data + noise) == (records, len(data), TornTail(len(data), len(noise)) if noise else None)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_changed_byte_is_a_torn_tail_in_the_last_record_and_an_error_before_it(data: st.DataObject) -> None:
+    records: list[Record] = [Opened("id", "e", 1.0), Sent(NodeNo(0), 1.0, [KEY]), Ended([RESULT])]
+    whole = bytearray(written(records))
+    last = len(written(records[:-1]))
+    at = data.draw(st.integers(len(HEADER), len(whole) - 1))
+    whole[at] ^= data.draw(st.integers(1, 255))
+    if at >= last:
+        assert read(bytes(whole)) == (records[:-1], last, TornTail(last, len(whole) - last))
+    else:
+        begin = len(HEADER) if at < len(written(records[:1])) else len(written(records[:1]))
+        with pytest.raises(JournalError) as caught:
+            read(bytes(whole))
+        assert caught.value.where == f"J at byte {begin}"
+
+
+def test_a_damaged_length_is_not_believed() -> None:
+    record = encode(Closed(1.0, False))
+    huge = record[:4] + b"\xff\xff\xff\xff" + record[8:]
+    assert read(HEADER + huge)[2] == TornTail(len(HEADER), len(huge))
+
+
+def test_zeros_after_a_crash_of_the_machine_are_a_torn_tail() -> None:
+    data = written(ONE_OF_EACH[:1])
+    assert read(data + bytes(4096)) == (ONE_OF_EACH[:1], len(data), TornTail(len(data), 4096))
+
+
+def test_another_version_and_another_file_are_told_apart() -> None:
+    with pytest.raises(JournalError, match="version 2, this Pilotfish knows 1"):
+        read(HEADER[:-2] + b"\x02\x00")
+    with pytest.raises(JournalError, match="not a Pilotfish journal"):
+        read(b"#!/bin/sh\n" * 5)
+
+
+def test_a_whole_record_of_an_unknown_kind_is_an_error() -> None:
+    strange = journal._encoder.encode(["Nonsense", 1])
+    head = journal._HEAD.pack(journal._MARK, len(strange), crc32(strange, crc32(journal._LENGTH.pack(len(strange)))))
+    with pytest.raises(JournalError, match="cannot be read"):
+        read(HEADER + head + strange)
