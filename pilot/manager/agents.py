@@ -125,6 +125,8 @@ class Agents:
             scheduler.on_finished(TaskKey(f.job_no, f.pos, f.run), f.grant_id, end, f.returns_grant, now)
         for key in report.revoked:
             scheduler.on_revoked(TaskKey(*key), now)
+        for grant_id in report.returned:
+            scheduler.on_returned(grant_id)
 
     def _welcome(self, socket: zmq.Socket[bytes], identity: bytes, hello: frames.Hello) -> Link | None:
         node = self._numbers.get(hello.node)
@@ -158,6 +160,11 @@ class Agents:
         for job_no, pos, run, grant_id, pid, started_s in hello.running:
             scheduler.on_started(TaskKey(job_no, pos, run), grant_id, pid, started_s)
         scheduler.on_node_up(node)
+        # What we do not know was given to others while this agent counted as lost: it must not run twice.
+        held = [TaskKey(*started[:3]) for started in hello.running] + [key for keys in waiting.values() for key in keys]
+        unknown = [key for key in held if key not in scheduler.placing.runs]
+        if unknown:
+            self._send(self.links[node], [frames.Kill(unknown)])
 
     def _shares(self, grant: frames.NewGrant) -> tuple[Share, ...]:
         specs = self._scheduler.nodes.specs

@@ -205,6 +205,12 @@ class Scheduler:
             self.placing.returned(grant)
         self._life.settle(now)
 
+    def on_returned(self, grant_id: GrantId) -> None:
+        """An agent gives back a grant for which it has no task."""
+        grant = self.placing.grants.get(grant_id)
+        if grant is not None:
+            self.placing.returned(grant)
+
     def on_revoked(self, key: TaskKey, now: float) -> None:
         """An agent gives back an attempt it has not started."""
         run = self.placing.runs.pop(key, None)

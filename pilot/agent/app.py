@@ -1,0 +1,210 @@
+"""The agent: one per node; starts, binds, watches and reaps tasks for a manager, and outlives it.
+
+A manager that is gone is waited for: tasks run on, results are kept, and a new manager that asks who we are is told
+everything. Only when none comes for `manager_wait_s`, or the lifeline of the program that started the pilot is cut, are the
+tasks stopped.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from ..loop import Loop, Timer
+from ..wire import connection, frames
+from ..wire.security import unlock_client
+from . import strays
+from .crew import Crew, started_of
+from .outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+FLUSH_S = 0.005
+"""Under load results leave at most this often; a single one leaves at once."""
+HELLO_AGAIN_S = 1.0
+DEFAULT_WAIT_S = 600.0
+DEFAULT_BEAT_S = 2.0
+LAST_WORDS_MS = 2000
+
+
+def run(connect: Path, node: str, agent_id: str, replaces: str | None) -> int:
+    """Serve `node` for the pilot of the connection file `connect` until told to stop; returns the exit code."""
+    _detach_streams()
+    strays.become_subreaper()
+    if replaces is not None:
+        killed = strays.kill_marked(b"PILOTFISH_AGENT_ID=" + os.fsencode(replaces))
+        log.warning("agent.cleared %s killed=%d", replaces, killed)
+    lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)
+    agent = Agent(connect, node, agent_id, None if lifeline is None else int(lifeline))
+    gc.collect()
+    gc.freeze()
+    return agent.run()
+
+
+def _detach_streams() -> None:
+    """Our own three streams become /dev/null, which tasks inherit; what Python has to say goes to the log as before."""
+    log_file = os.dup(2)
+    os.set_inheritable(log_file, False)
+    sys.stderr = open(log_file, "w", buffering=1, encoding="utf-8")
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s: %(message)s")
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    os.close(null)
+
+
+class Agent:
+    """Its loop: frames in, ended children, results out."""
+
+    def __init__(self, connect: Path, node: str, agent_id: str, lifeline: int | None) -> None:
+        self._connect_file = connect
+        self._node = node
+        self._agent_id = agent_id
+        self._loop = Loop()
+        self._outbox = Outbox()
+        self._crew = Crew(agent_id, self._loop, self._outbox)
+        self._lifeline = lifeline
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        self._settings: frames.Settings | None = None
+        self._epoch = ""
+        self._heard = self._loop.clock()
+        self._said_hello = -HELLO_AGAIN_S
+        self._flushed = 0.0
+        self._flush_timer: Timer | None = None
+        self._stopping = ""
+
+    def run(self) -> int:
+        loop = self._loop
+        self._connect()
+        loop.on_signal([signal.SIGCHLD], self._crew.reap)
+        loop.on_signal([signal.SIGTERM, signal.SIGINT], lambda: self._stop("signal"))
+        loop.on_readable(self._socket, self._read)
+        if self._lifeline is not None:
+            os.set_inheritable(self._lifeline, False)
+            loop.on_readable(self._lifeline, self._lifeline_cut)
+        self._say_hello()
+        loop.call_after(DEFAULT_BEAT_S, self._beat)
+        loop.run(self._end_of_turn)
+        self._send([frames.Bye(self._stopping)])
+        self._socket.close(LAST_WORDS_MS)
+        self._context.term()
+        return 0
+
+    def _connect(self) -> None:
+        info = connection.read(self._connect_file)
+        door, address = connection.best_address(info.agent_addresses, info.host)
+        unlock_client(self._socket, info, door)
+        self._socket.setsockopt(zmq.ROUTING_ID, os.fsencode(self._agent_id))
+        self._socket.setsockopt(zmq.SNDHWM, 0)  # a report is never dropped here; what waits is bounded by what we hold
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        self._socket.connect(address)
+
+    # --- the link -------------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        with suppress(zmq.Again):
+            while True:
+                frame = self._socket.recv(zmq.NOBLOCK)
+                self._heard = self._loop.clock()
+                try:
+                    messages = frames.decode_to_agent(frame)
+                except msgspec.DecodeError as error:
+                    log.error("manager.garbage bytes=%d %s", len(frame), error)
+                    continue
+                for message in messages:
+                    self._obey(message)
+
+    def _obey(self, message: frames.ToAgent) -> None:
+        if isinstance(message, frames.Work):
+            self._crew.take_work(message.jobs, message.grants, message.tasks)
+        elif isinstance(message, frames.Ack):
+            self._outbox.acknowledged(message.seq)
+        elif isinstance(message, frames.Kill):
+            self._crew.kill(message.tasks)
+        elif isinstance(message, frames.Revoke):
+            self._crew.revoke(message.tasks)
+        elif isinstance(message, frames.Forget):
+            self._crew.forget(message.job_nos)
+        elif isinstance(message, frames.WhoAreYou):
+            if message.epoch != self._epoch or self._loop.clock() - self._said_hello > HELLO_AGAIN_S:
+                self._epoch = message.epoch
+                self._say_hello()
+        elif isinstance(message, frames.Welcome):
+            self._epoch = message.epoch
+            self._settings = message.settings
+            self._crew.configure(message.settings)
+        else:
+            self._stop("told to stop")
+
+    def _say_hello(self) -> None:
+        """Who we are and everything we hold; what was not acknowledged goes in the same frame, so nothing can come between."""
+        self._said_hello = self._loop.clock()
+        self._crew.announce()
+        if not self._outbox.empty:
+            self._outbox.seal()
+        crew = self._crew
+        hello = frames.Hello(
+            frames.VERSION,
+            self._agent_id,
+            self._node,
+            socket.gethostname(),
+            os.getpid(),
+            [held.grant for held in crew.grants.values()],
+            [started_of(task) for task in crew.running.values()],
+            crew.waiting(),
+            self._outbox.first_seq,
+        )
+        self._send([hello, *self._outbox.unacknowledged])
+
+    def _beat(self) -> None:
+        settings = self._settings
+        self._send([frames.Beat()])
+        wait_s = settings.manager_wait_s if settings else DEFAULT_WAIT_S
+        if self._loop.clock() - self._heard > wait_s:
+            self._stop(f"no manager for {wait_s:g} s")
+        self._loop.call_after(settings.heartbeat_s if settings else DEFAULT_BEAT_S, self._beat)
+
+    def _end_of_turn(self) -> None:
+        if not self._outbox.empty and self._flush_timer is None:
+            wait_s = self._flushed + FLUSH_S - self._loop.clock()
+            if wait_s <= 0:
+                self._flush()
+            else:
+                self._flush_timer = self._loop.call_after(wait_s, self._flush)
+        if self._stopping and not self._crew.running:
+            self._flush()
+            self._loop.stop()
+
+    def _flush(self) -> None:
+        self._flush_timer = None
+        self._flushed = self._loop.clock()
+        if not self._outbox.empty:
+            self._send([self._outbox.seal()])
+
+    def _send(self, messages: list[frames.ToManager]) -> None:
+        with suppress(zmq.Again):  # only while there is no manager; then Hello brings everything again
+            self._socket.send(frames.encode(messages), zmq.NOBLOCK)
+
+    # --- the end --------------------------------------------------------------------------------------------------------
+
+    def _stop(self, reason: str) -> None:
+        if not self._stopping:
+            log.info("agent.stopping reason=%s running=%d", reason, len(self._crew.running))
+            self._stopping = reason
+            self._crew.stop_all()
+
+    def _lifeline_cut(self) -> None:
+        assert self._lifeline is not None
+        self._loop.forget(self._lifeline)
+        self._stop("lifeline cut")

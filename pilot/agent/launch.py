@@ -1,0 +1,158 @@
+"""From a description and a grant to one posix_spawn call: program, arguments, environment, folder, streams.
+
+Python's posix_spawn cannot change the folder of the child, so the agent goes there itself before it spawns: it has one
+thread and no use for a folder of its own. Defaults cost nothing: the agent's own streams are /dev/null and are inherited.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+from dataclasses import dataclass
+
+from ..execmodels.default import command
+from ..execmodels.environ import Env, encode
+from ..execmodels.threads import thread_environment
+from ..model.job import Execution
+
+# Python ignores these; a program expects to die of them.
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+_STREAM_MODE = 0o666
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+class LaunchError(Exception):
+    """The task cannot be started; the text says which path and why."""
+
+
+@dataclass(slots=True)
+class Launch:
+    """Everything posix_spawn needs; `env` still lacks what differs from task to task."""
+
+    program: str
+    argv: list[str]
+    env: Env
+    wd: str
+    file_actions: list[tuple[object, ...]]
+    execution: Execution
+
+    def spawn(self) -> int:
+        """Start the process in a session of its own and return its id. Raises OSError as posix_spawn does."""
+        return os.posix_spawn(
+            self.program,
+            self.argv,
+            self.env,
+            file_actions=self.file_actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+
+
+def prepare(execution: Execution, base: Env, of_grant: Env, cores: int, root_wd: str) -> Launch:
+    """Work out how to start a task whose variables have been filled in. Raises LaunchError."""
+    of_job = encode(execution.env) if execution.env else {}
+    env = {**base, **of_job, **of_grant}
+    if execution.model == "threads":
+        env.update(thread_environment(cores, of_job))
+    wd = root_wd if execution.wd is None else os.path.normpath(os.path.join(root_wd, execution.wd))
+    argv = command(execution)
+    path = env.get(b"PATH", os.fsencode(os.defpath))
+    return Launch(_find_program(argv[0], wd, path), argv, env, wd, _streams(execution), execution)
+
+
+_programs: dict[tuple[str, bytes], str] = {}
+
+
+def _find_program(name: str, wd: str, path: bytes) -> str:
+    """Where the program is: relative to the task's folder when the name has a slash, else on the task's PATH."""
+    if "/" in name:
+        return os.path.join(wd, name)
+    found = _programs.get((name, path))
+    if found is None:
+        found = shutil.which(name, path=os.fsdecode(path))
+        if found is None:
+            raise LaunchError(f"[Errno 2] No such file or directory: '{name}' (not found on PATH)")
+        _programs[name, path] = found
+    return found
+
+
+def _streams(execution: Execution) -> list[tuple[object, ...]]:
+    actions: list[tuple[object, ...]] = []
+    if execution.stdin is not None:
+        actions.append((os.POSIX_SPAWN_OPEN, 0, execution.stdin, os.O_RDONLY, 0))
+    if execution.stdout is not None:
+        actions.append((os.POSIX_SPAWN_OPEN, 1, execution.stdout, _WRITE, _STREAM_MODE))
+    if execution.stderr is not None:
+        if execution.stderr == execution.stdout:
+            actions.append((os.POSIX_SPAWN_DUP2, 1, 2))
+        else:
+            actions.append((os.POSIX_SPAWN_OPEN, 2, execution.stderr, _WRITE, _STREAM_MODE))
+    return actions
+
+
+def enter_folder(wd: str) -> None:
+    """Make `wd` the current folder, creating it with its parents. Raises LaunchError."""
+    try:
+        try:
+            os.chdir(wd)
+        except FileNotFoundError:
+            os.makedirs(wd, exist_ok=True)
+            os.chdir(wd)
+    except OSError as error:
+        raise LaunchError(f"cannot use working directory '{wd}': {error.strerror}") from error
+
+
+def mend(launch: Launch) -> bool:
+    """After a failed spawn: create missing folders of the output streams; True when that changed something."""
+    changed = False
+    for stream in (launch.execution.stdout, launch.execution.stderr):
+        folder = os.path.dirname(stream) if stream else ""
+        if folder and not os.path.isdir(folder):
+            try:
+                os.makedirs(folder, exist_ok=True)
+            except OSError as error:
+                raise LaunchError(f"cannot make folder '{folder}' for '{stream}': {error.strerror}") from error
+            changed = True
+    return changed
+
+
+def why_not(launch: Launch, error: OSError) -> str:
+    """posix_spawn gives only a number: find out which of the paths it was about. The current folder is the task's."""
+    execution = launch.execution
+    if execution.stdin is not None:
+        problem = _cannot_open(execution.stdin, os.O_RDONLY)
+        if problem:
+            return f"cannot read stdin '{execution.stdin}' in {launch.wd}: {problem}"
+    for name, stream in (("stdout", execution.stdout), ("stderr", execution.stderr)):
+        problem = _cannot_open(stream, os.O_WRONLY | os.O_CREAT) if stream is not None else ""
+        if problem:
+            return f"cannot write {name} '{stream}' in {launch.wd}: {problem}"
+    return _why_not_program(launch.program, error)
+
+
+def _cannot_open(path: str, flags: int) -> str:
+    try:
+        os.close(os.open(path, flags | os.O_NONBLOCK, _STREAM_MODE))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _why_not_program(program: str, error: OSError) -> str:
+    text = f"[Errno {error.errno}] {error.strerror}: '{program}'"
+    try:
+        mode = os.stat(program).st_mode
+        if stat.S_ISDIR(mode):
+            return f"{text} (it is a directory)"
+        if not os.access(program, os.X_OK):
+            return f"{text} (it is not executable; chmod +x)"
+        with open(program, "rb") as file:
+            first = file.readline(256)
+    except OSError:
+        return text
+    if first.startswith(b"#!"):
+        return f"{text} (its interpreter '{os.fsdecode(first[2:].strip())}' cannot be started)"
+    return f"{text} (it is not a program for this machine)" if error.errno == 8 else text

@@ -1,0 +1,71 @@
+"""The environment a task sees: what the agent has, then the job's own, then ours (spec 11.3).
+
+Everything is bytes, because posix_spawn takes bytes: encoding sixty variables again for each of a million tasks would cost
+more than all the rest of starting one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from ..wire.frames import NewGrant
+
+Env = dict[bytes, bytes]
+
+_OURS = (b"PILOTFISH_LIFELINE_FD", b"PILOTFISH_AGENT_ID", b"PILOTFISH_TASK", b"PILOTFISH_RUN")
+
+
+def encode(variables: Mapping[str, str]) -> Env:
+    return {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
+
+
+def base_environment(environ: Mapping[bytes, bytes], agent_id: str, of_pilot: Mapping[str, str]) -> Env:
+    """What every task of this agent starts from. PILOTFISH_AGENT_ID marks the processes of one life of an agent."""
+    base = {name: value for name, value in environ.items() if name not in _OURS}
+    return base | encode(of_pilot) | {b"PILOTFISH_AGENT_ID": os.fsencode(agent_id)}
+
+
+def grant_environment(grant: NewGrant, schemas: list[str]) -> Env:
+    """The variables that tell a task what it was given."""
+    nodes = ",".join(node.name for node in grant.nodes)
+    counts = [len(node.core_ids) for node in grant.nodes]
+    total = str(sum(counts))
+    variables = {
+        "QCG_PM_NNODES": str(len(grant.nodes)),
+        "QCG_PM_NODELIST": nodes,
+        "QCG_PM_NPROCS": total,
+        "QCG_PM_NTASKS": total,
+        "QCG_PM_TASKS_PER_NODE": ",".join(map(str, counts)),
+        "QCG_PM_CPU_SET": ",".join(core for node in grant.nodes for core in node.core_ids),
+    }
+    if "slurm" in schemas:
+        variables |= _slurm(nodes, counts)
+    if grant.nodes[0].gpu_ids:
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(grant.nodes[0].gpu_ids)
+    return encode(variables)
+
+
+def _slurm(nodes: str, counts: list[int]) -> dict[str, str]:
+    per_node = _compressed(counts)
+    variables = {"SLURM_OVERLAP": "1"}
+    variables |= dict.fromkeys(("SLURM_NNODES", "SLURM_JOB_NUM_NODES", "SLURM_STEP_NUM_NODES"), str(len(counts)))
+    variables |= dict.fromkeys(("SLURM_NODELIST", "SLURM_JOB_NODELIST", "SLURM_STEP_NODELIST"), nodes)
+    variables |= dict.fromkeys(("SLURM_NPROCS", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"), str(sum(counts)))
+    variables |= dict.fromkeys(
+        ("SLURM_JOB_CPUS_PER_NODE", "SLURM_TASKS_PER_NODE", "SLURM_STEP_TASKS_PER_NODE"), per_node
+    )
+    if len(set(counts)) == 1:
+        variables["SLURM_NTASKS_PER_NODE"] = str(counts[0])
+    return variables
+
+
+def _compressed(counts: list[int]) -> str:
+    """Runs as Slurm writes them: [2, 2, 1] is `2(x2),1`."""
+    runs: list[tuple[int, int]] = []
+    for count in counts:
+        if runs and runs[-1][0] == count:
+            runs[-1] = (count, runs[-1][1] + 1)
+        else:
+            runs.append((count, 1))
+    return ",".join(str(count) if times == 1 else f"{count}(x{times})" for count, times in runs)

@@ -1,0 +1,73 @@
+"""What must hold after every event, as code: run by the property tests after each step, and under `--debug-checks`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .ids import NodeNo
+from .scheduler import Scheduler
+from .states import State
+
+
+def check(scheduler: Scheduler) -> None:
+    """Raises AssertionError naming the first rule that is broken."""
+    _check_nodes(scheduler)
+    _check_runs(scheduler)
+    _check_counters(scheduler)
+
+
+def _check_nodes(scheduler: Scheduler) -> None:
+    """No core, GPU or byte is given out twice, and none leaks: free and granted make the whole."""
+    nodes = scheduler.nodes
+    for number, spec in enumerate(nodes.specs):
+        cores, gpus, mem = nodes.free_cores[number], nodes.free_gpus[number], nodes.free_mem[number]
+        for grant in scheduler.placing.grants.values():
+            for share in grant.shares:
+                if share.node == NodeNo(number):
+                    assert not cores & share.cores, f"core of {spec.name} given out twice"
+                    assert not gpus & share.gpus, f"GPU of {spec.name} given out twice"
+                    cores |= share.cores
+                    gpus |= share.gpus
+                    mem += share.mem_bytes
+        assert cores == nodes.all_cores[number], f"core of {spec.name} lost"
+        assert gpus == (1 << len(spec.gpu_ids)) - 1, f"GPU of {spec.name} lost"
+        assert mem == spec.mem_bytes or not spec.mem_bytes, f"memory of {spec.name} lost"
+        assert not spec.mem_bytes or nodes.free_mem[number] >= 0, f"memory of {spec.name} given out twice"
+    usable = [n for n in range(len(nodes.specs)) if nodes.usable >> n & 1]
+    assert nodes.free_count == sum(nodes.free_cores[n].bit_count() for n in usable), "free cores miscounted"
+    with_free = sum(1 << n for n in usable if nodes.free_cores[n])
+    assert nodes.with_at_least(1) == with_free, "nodes with free cores miscounted"
+
+
+def _check_runs(scheduler: Scheduler) -> None:
+    """An attempt in flight belongs to a task that is, and each grant runs at most one."""
+    placing = scheduler.placing
+    used = Counter(run.grant.grant_id for run in placing.runs.values() if run.grant is not None and run.started_s)
+    assert all(count == 1 for count in used.values()), "two tasks on one grant"
+    in_flight = 0
+    for key, run in placing.runs.items():
+        assert run.job.tasks.run(key.pos) == key.run, f"{run} is not the latest attempt"
+        expected = State.EXECUTING if run.started_s else State.SCHEDULED
+        assert run.job.tasks.state(key.pos) is expected, f"{run} is {run.job.tasks.state(key.pos).name}"
+        in_flight += 1
+    tasks_in = scheduler.jobs.tasks_in
+    assert in_flight == tasks_in[State.SCHEDULED] + tasks_in[State.EXECUTING], "tasks in flight without an attempt"
+    pools = Counter(grant.pool for grant in placing.grants.values())
+    for pool in placing.pools.values():
+        assert pool.grants == pools[pool.pool_id], "grants of a pool miscounted"
+        assert all(key in placing.runs for key in pool.unstarted), "a pool waits for an attempt that is over"
+
+
+def _check_counters(scheduler: Scheduler) -> None:
+    tasks: Counter[State] = Counter()
+    jobs: Counter[State] = Counter()
+    for job in scheduler.jobs:
+        states = [job.tasks.state(pos) for pos in range(job.spec.task_count)]
+        tasks.update(states)
+        jobs[job.state] += 1
+        finals = sum(state.final for state in states)
+        assert job.finished == finals, f"{job} miscounts its endings"
+        assert job.failed == sum(state.final and state is not State.SUCCEED for state in states), f"{job} miscounts"
+        assert job.state.final == (finals == len(states)), f"{job} should have ended, or should not"
+    assert scheduler.jobs.tasks_in == [tasks[state] for state in State], "task counters are off"
+    assert scheduler.jobs.jobs_in == [jobs[state] for state in State], "job counters are off"

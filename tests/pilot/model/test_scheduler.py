@@ -1,0 +1,308 @@
+"""What the scheduler decides, one sentence at a time."""
+
+from __future__ import annotations
+
+import pytest
+from pilotfish.pilot.model.errors import InvalidJobError, JobExistsError, NotEnoughResourcesError, RefusedError
+from pilotfish.pilot.model.states import Cause
+from world import World, job, node
+
+
+def test_a_job_goes_through_its_states_in_order() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a"))
+    world.finish("a")
+    assert world.events == ["a SCHEDULED", "a EXECUTING", "a SUCCEED"]
+
+
+def test_an_iteration_job_stays_queued_until_its_last_task_has_ended() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a", count=2))
+    world.finish("a:0")
+    assert world.state("a") == "QUEUED"
+    world.finish("a:1", exit_code=3)
+    assert world.state("a") == "FAILED"
+    assert world.events[-2:] == ["a:1 FAILED", "a FAILED"]
+
+
+def test_jobs_start_in_order_of_submission() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a"), job("b"), job("c"))
+    started = []
+    while world.running:
+        started += world.running
+        world.finish(world.running[0])
+    assert started == ["a", "b", "c"]
+
+
+def test_a_higher_priority_starts_first() -> None:
+    world = World(node("n", 1))
+    world.submit(job("running"))
+    world.submit(job("low"), job("high", priority=5))
+    world.finish("running")
+    assert world.running == ["high"]
+
+
+def test_later_work_passes_work_that_does_not_fit() -> None:
+    world = World(node("n", 2))
+    world.submit(job("one"), job("two", 2), job("small"))
+    assert world.running == ["one", "small"]
+
+
+def test_work_that_was_passed_long_enough_is_not_passed_any_more() -> None:
+    """The bound: `reserve_after_s` after it was first passed, plus what then runs on the held nodes."""
+    world = World(node("n", 2), reserve_after_s=10)
+    world.submit(job("one"), job("wide", 2), *[job(f"s{i}") for i in range(50)])
+    for _ in range(5):
+        world.finish(world.running[-1])
+    world.pass_time(11)
+    first, second = world.running
+    world.finish(first)
+    assert world.running == [second]
+    world.finish(second)
+    assert world.running == ["wide"]
+
+
+def test_nodes_outside_the_reservation_go_on_serving_others() -> None:
+    world = World(node("n", 2), node("m", 2), reserve_after_s=10)
+    world.submit(*[job(f"s{i}") for i in range(60)])
+    world.submit(job("whole", None, nodes=1))
+    world.submit(*[job(f"t{i}") for i in range(60)])
+    for _ in range(20):
+        world.finish(world.running[0])
+    world.run_to_end()
+    assert world.state("whole") == "SUCCEED"
+
+
+def test_cores_anywhere_stay_on_one_node_if_one_can_hold_them() -> None:
+    world = World(node("n", 2), node("m", 4))
+    world.submit(job("a", 3))
+    (run,) = world.scheduler.placing.runs.values()
+    assert run.node == 1
+
+
+def test_cores_anywhere_are_collected_from_several_nodes_otherwise() -> None:
+    world = World(node("n", 2), node("m", 2))
+    world.submit(job("a", 3))
+    (grant,) = world.scheduler.placing.grants.values()
+    assert [(share.node, share.cores) for share in grant.shares] == [(0, 0b11), (1, 0b01)]
+
+
+def test_a_range_of_cores_takes_what_is_free() -> None:
+    world = World(node("n", 4))
+    world.submit(job("one"), job("range", (1, 8)))
+    grants = list(world.scheduler.placing.grants.values())
+    assert grants[1].shares[0].cores == 0b1110
+
+
+def test_whole_nodes_are_taken_whole() -> None:
+    world = World(node("n", 2), node("m", 3))
+    world.submit(job("one"), job("whole", None, nodes=1))
+    grants = list(world.scheduler.placing.grants.values())
+    assert [(share.node, share.cores) for share in grants[1].shares] == [(1, 0b111)]
+
+
+def test_gpus_are_counted_per_node() -> None:
+    world = World(node("n", 4, gpus=1), node("m", 4, gpus=1))
+    world.submit(*[job(f"g{i}", gpus=1) for i in range(3)])
+    assert world.running == ["g0", "g1"]
+    world.finish("g0")
+    assert world.running == ["g2", "g1"]
+
+
+def test_memory_keeps_tasks_from_starting_together() -> None:
+    world = World(node("n", 4, mem=10))
+    world.submit(*[job(f"m{i}", mem=4) for i in range(3)])
+    assert world.running == ["m0", "m1"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (job("a", 5), "5 cores are needed, the pilot has 4"),
+        (job("a", 3, nodes=2), "2 nodes with 3 cores are needed, the pilot has 0 such of 2"),
+        (job("a", 1, gpus=1), "1 nodes with 1 cores, 1 GPUs are needed, the pilot has 0 such of 2"),
+    ],
+)
+def test_what_can_never_fit_is_refused_with_the_reason(spec: object, reason: str) -> None:
+    world = World(node("n", 2), node("m", 2))
+    with pytest.raises(NotEnoughResourcesError) as caught:
+        world.submit(spec)  # type: ignore[arg-type]
+    assert caught.value.what == "Not enough resources for job a"
+    assert caught.value.remedy == reason
+
+
+def test_a_submit_is_all_or_nothing() -> None:
+    world = World(node("n", 2))
+    world.submit(job("a"))
+    with pytest.raises(JobExistsError):
+        world.submit(job("b"), job("a"))
+    assert [found.spec.name for found in world.scheduler.jobs] == ["a"]
+
+
+# --- dependencies -------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_waits_for_what_it_depends_on() -> None:
+    world = World(node("n", 4))
+    world.submit(job("late", after=["early"]), job("early"))
+    assert world.running == ["early"]
+    world.finish("early")
+    assert world.running == ["late"]
+
+
+def test_a_failed_dependency_omits_the_whole_chain_at_once_with_the_reason() -> None:
+    world = World(node("n", 4))
+    world.submit(job("a"), job("b", after=["a"]), job("c", after=["b"], count=3))
+    world.finish("a", exit_code=1)
+    assert world.state("b") == world.state("c") == "OMITTED"
+    assert world.states("c") == ["OMITTED"] * 3
+    assert world.scheduler.jobs.get("b").message == "dependency a ended FAILED"
+    assert world.scheduler.jobs.get("c").message == "dependency b ended OMITTED"
+
+
+def test_a_chain_of_many_thousand_jobs_needs_no_deep_stack() -> None:
+    world = World(node("n", 1))
+    world.submit(job("j0"), *[job(f"j{i}", after=[f"j{i - 1}"]) for i in range(1, 5000)])
+    world.cancel("j0")
+    assert world.state("j4999") == "OMITTED"
+
+
+def test_an_unknown_dependency_omits() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a", after=["nobody"]))
+    assert world.state("a") == "OMITTED"
+    assert world.scheduler.jobs.get("a").message == "dependency nobody does not exist"
+
+
+def test_iterations_wait_index_by_index() -> None:
+    world = World(node("n", 8))
+    world.submit(job("a", count=3), job("b", count=3, after=["a:*"]))
+    world.finish("a:1")
+    assert sorted(world.running) == ["a:0", "a:2", "b:1"]
+    world.finish("a:0", exit_code=1)
+    assert world.states("b") == ["OMITTED", "EXECUTING", "QUEUED"]
+
+
+def test_a_job_can_wait_for_one_iteration() -> None:
+    world = World(node("n", 8))
+    world.submit(job("a", count=3), job("b", after=["a:2"]))
+    world.finish("a:2")
+    assert "b" in world.running
+
+
+@pytest.mark.parametrize(
+    ("specs", "text"),
+    [
+        ([job("a", after=["b"]), job("b", after=["a"])], "jobs wait for each other: a -> b -> a"),
+        ([job("a", count=2), job("b", after=["a:7"])], 'job "a" has no iteration 7'),
+        ([job("a"), job("b", after=["a:*"], count=2)], 'job "a" has no iterations'),
+        ([job("a", count=2), job("b", after=["a:*"], count=3)], "iterations 0..2 are not all among those"),
+    ],
+)
+def test_impossible_dependencies_are_refused(specs: list[object], text: str) -> None:
+    world = World(node("n", 2))
+    with pytest.raises(InvalidJobError, match=text.replace(".", r"\.")):
+        world.submit(*specs)  # type: ignore[arg-type]
+    assert len(world.scheduler.jobs) == 0
+
+
+# --- cancel, retry, loss ------------------------------------------------------------------------------------------------
+
+
+def test_cancelling_a_job_ends_queued_tasks_at_once_and_stops_running_ones() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a", count=3))
+    world.cancel("a")
+    assert world.states("a") == ["CANCELED"] * 3
+    assert world.state("a") == "CANCELED"
+
+
+def test_cancelling_one_iteration_leaves_the_others() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a", count=3))
+    world.cancel("a", 1)
+    world.run_to_end()
+    assert world.states("a") == ["SUCCEED", "CANCELED", "SUCCEED"]
+    assert world.state("a") == "FAILED"
+
+
+def test_a_job_that_ended_cannot_be_cancelled() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a"))
+    world.finish("a")
+    with pytest.raises(RefusedError, match="already finished"):
+        world.cancel("a")
+
+
+def test_a_failed_task_is_started_again_as_often_as_asked() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a", retries=2))
+    for _ in range(3):
+        world.finish("a", exit_code=1)
+    assert world.state("a") == "FAILED"
+    assert world.scheduler.jobs.get("a").tasks.run(0) == 3
+
+
+def test_tasks_of_a_lost_node_run_again_elsewhere() -> None:
+    world = World(node("n", 1), node("m", 1))
+    world.submit(job("a"), job("b"))
+    world.finish("b")
+    world.lose(0)
+    assert world.running == ["a"]
+    world.finish("a")
+    assert world.state("a") == "SUCCEED"
+
+
+def test_a_task_that_loses_its_agent_too_often_has_failed_with_that_reason() -> None:
+    world = World(node("n", 1), crash_limit=3)
+    world.submit(job("a"))
+    for _ in range(3):
+        world.lose(0)
+        world.revive(0)
+    assert world.state("a") == "FAILED"
+    assert world.scheduler.jobs.get("a").message == "its agent was lost 3 times while it ran; the limit is 3"
+
+
+def test_a_task_over_two_nodes_is_stopped_and_run_again_when_one_is_lost() -> None:
+    world = World(node("n", 1), node("m", 1))
+    world.submit(job("a", 1, nodes=2))
+    world.lose(1)
+    assert world.running == []
+    world.revive(1)
+    assert world.running == ["a"]
+
+
+# --- leases -------------------------------------------------------------------------------------------------------------
+
+
+def test_short_tasks_are_lent_ahead() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a", count=1000))
+    world.finish("a:0", took_s=0.001)
+    assert world.scheduler.jobs.tasks_in[1] > 100
+
+
+def test_long_tasks_are_not_lent() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a", count=1000))
+    world.finish("a:0", took_s=5)
+    assert world.scheduler.jobs.tasks_in[1] == 0
+
+
+def test_lent_tasks_that_do_not_start_come_back() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a", count=1000))
+    world.finish("a:0", took_s=0.001)
+    world.pass_time(2.0)
+    assert world.scheduler.jobs.tasks_in[1] == 0
+    world.run_to_end()
+    assert world.state("a") == "SUCCEED"
+
+
+def test_a_task_stopped_with_the_pilot_stays_queued() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a"))
+    world.finish("a", -15, Cause.CANCELED)
+    assert world.running == ["a"]
+    assert world.scheduler.jobs.get("a").tasks.run(0) == 2

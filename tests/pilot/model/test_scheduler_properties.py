@@ -1,0 +1,122 @@
+"""The core under random jobs, ends, cancels and node losses: the invariants hold after each step (world.py checks them)."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from pilotfish.pilot.model.errors import NotEnoughResourcesError, RefusedError
+from pilotfish.pilot.model.job import JobSpec
+from world import World, job, node
+
+NODES = (node("n", 4, gpus=1, mem=100), node("m", 2, mem=50), node("k", 3))
+
+
+@st.composite
+def specs(draw: st.DrawFn, name: str, known: list[str]) -> JobSpec:
+    cores = draw(st.sampled_from([1, 1, 1, 2, 4, 7, (1, 3), (2, None), None]))
+    nodes = draw(st.sampled_from([None, None, None, 1, 2])) if cores is not None else 1
+    return job(
+        name,
+        cores,
+        nodes,
+        count=draw(st.sampled_from([None, None, 1, 3, 40])),
+        after=draw(st.lists(st.sampled_from(known), max_size=2, unique=True)) if known else (),
+        gpus=draw(st.sampled_from([0, 0, 0, 1])),
+        mem=draw(st.sampled_from([0, 0, 30])),
+        priority=draw(st.integers(-1, 1)),
+        retries=draw(st.sampled_from([0, 0, 1])),
+    )
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """One pilot of three uneven nodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(*NODES, crash_limit=3, reserve_after_s=5)
+        self.names: list[str] = []
+        self.down: set[int] = set()
+
+    @rule(data=st.data(), count=st.integers(1, 3))
+    def submit(self, data: st.DataObject, count: int) -> None:
+        batch = []
+        known = list(self.names)
+        for _ in range(count):
+            name = f"j{len(known)}"
+            batch.append(data.draw(specs(name, known[-4:])))
+            known.append(name)
+        try:
+            self.world.submit(*batch)
+        except NotEnoughResourcesError:
+            assert all(self.world.scheduler.jobs.find(spec.name) is None for spec in batch)
+        else:
+            self.names = known
+
+    @precondition(lambda self: self.world.running)
+    @rule(data=st.data(), exit_code=st.sampled_from([0, 0, 0, 1]), took_s=st.sampled_from([0.001, 1.0]))
+    def finish(self, data: st.DataObject, exit_code: int, took_s: float) -> None:
+        self.world.finish(data.draw(st.sampled_from(sorted(self.world.running))), exit_code, took_s=took_s)
+
+    @precondition(lambda self: self.names)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(self.names))
+        count = self.world.scheduler.jobs.get(name).spec.task_count
+        try:
+            self.world.cancel(name, data.draw(st.one_of(st.none(), st.integers(0, count - 1))))
+        except RefusedError:
+            pass
+
+    @rule(number=st.sampled_from(range(len(NODES))))
+    def lose_or_revive(self, number: int) -> None:
+        if number in self.down:
+            self.world.revive(number)
+        else:
+            self.world.lose(number)
+        self.down ^= {number}
+
+    @rule(seconds=st.sampled_from([0.5, 2.0, 6.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    def teardown(self) -> None:
+        """With all nodes back every job reaches a final state, and nothing ran before what it depends on."""
+        for number in self.down:
+            self.world.revive(number)
+        self.world.run_to_end()
+        jobs = list(self.world.scheduler.jobs)
+        assert all(found.state.final for found in jobs), [found for found in jobs if not found.state.final]
+        self._check_order()
+
+    def _check_order(self) -> None:
+        first_start: dict[str, int] = {}
+        succeeded: dict[str, int] = {}
+        for at, event in enumerate(self.world.events):
+            name, state = event.rsplit(" ", 1)
+            if state == "SUCCEED":
+                succeeded[name] = at
+            elif state == "SCHEDULED":
+                first_start.setdefault(name.partition(":")[0], at)
+        for found in self.world.scheduler.jobs:
+            for dependency in found.spec.after:
+                started = first_start.get(found.spec.name)
+                assert started is None or succeeded[dependency.job] < started
+
+
+SchedulerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestScheduler = SchedulerMachine.TestCase
+
+
+def test_equal_inputs_give_equal_decisions() -> None:
+    """So replaying a journal gives the state back."""
+
+    def life() -> list[str]:
+        world = World(*NODES)
+        world.submit(*[job(f"j{i}", 1 + i % 3, count=1 + i % 4, priority=i % 2) for i in range(20)])
+        world.cancel("j7")
+        world.lose(1)
+        world.run_to_end(exit_code=1)
+        return world.events
+
+    assert life() == life()

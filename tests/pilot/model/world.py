@@ -1,0 +1,202 @@
+"""A world for the core: a scheduler and in-memory agents that follow the rules of wire/frames.py. No process, no clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from pilotfish.pilot.model import invariants
+from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
+from pilotfish.pilot.model.job import Dependency, Execution, Iteration, JobSpec, Need, Resources, Size
+from pilotfish.pilot.model.resources import NodeSpec
+from pilotfish.pilot.model.runs import End
+from pilotfish.pilot.model.scheduler import Scheduler
+from pilotfish.pilot.model.states import Cause, State
+from pilotfish.pilot.model.turn import Change, Turn
+
+
+def node(name: str, cores: int, gpus: int = 0, mem: int = 0) -> NodeSpec:
+    return NodeSpec(name, tuple(map(str, range(cores))), tuple(map(str, range(gpus))), mem)
+
+
+def job(
+    name: str,
+    cores: int | tuple[int, int | None] | None = 1,
+    nodes: int | None = None,
+    *,
+    count: int | None = None,
+    after: Sequence[str] = (),
+    gpus: int = 0,
+    mem: int = 0,
+    priority: int = 0,
+    retries: int = 0,
+    wt_s: float | None = None,
+) -> JobSpec:
+    """`after`: `JOB`, `JOB:3` or `JOB:*` (the same index)."""
+    size = Size(*cores) if isinstance(cores, tuple) else None if cores is None else Size.exactly(cores)
+    need = Need(size, None if nodes is None else Size.exactly(nodes), gpus, mem)
+    return JobSpec(
+        name,
+        Execution(exec="/bin/true"),
+        Resources(need, wt_s),
+        None if count is None else Iteration(0, count),
+        tuple(_dependency(text) for text in after),
+        priority=priority,
+        retries=retries,
+    )
+
+
+def _dependency(text: str) -> Dependency:
+    name, _, index = text.partition(":")
+    return Dependency(name, None if index in ("", "*") else int(index), index == "*")
+
+
+class FakeAgent:
+    """Starts waiting tasks on idle grants, in order, and gives back what it cannot use."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[PoolId, deque[TaskKey]] = {}
+        self.idle: dict[PoolId, list[GrantId]] = {}
+        self.running: dict[TaskKey, tuple[PoolId, GrantId]] = {}
+
+
+class World:
+    """`events` has every state change as `NAME STATE`; `check` runs after each step."""
+
+    def __init__(self, *nodes: NodeSpec, crash_limit: int = 5, reserve_after_s: float = 10.0) -> None:
+        self.scheduler = Scheduler(nodes, crash_limit=crash_limit, reserve_after_s=reserve_after_s)
+        self.agents = {NodeNo(number): FakeAgent() for number in range(len(nodes))}
+        self.now = 1000.0
+        self.events: list[str] = []
+        self.turns: list[Turn] = []
+        for number in self.agents:
+            self.scheduler.on_node_up(number)
+
+    # --- what a test does -----------------------------------------------------------------------------------------------
+
+    def submit(self, *specs: JobSpec) -> None:
+        self.scheduler.submit(specs, self.now)
+        self.settle()
+
+    def cancel(self, name: str, pos: int | None = None) -> None:
+        if pos is None:
+            self.scheduler.cancel(self.scheduler.jobs.get(name), self.now)
+        else:
+            self.scheduler.cancel_task(self.scheduler.jobs.get(name), pos, self.now)
+        self.settle()
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.scheduler.on_time(self.now)
+        self.settle()
+
+    def finish(self, name: str, exit_code: int = 0, cause: Cause = Cause.EXITED, took_s: float = 1.0) -> None:
+        """End the running task `name`."""
+        for number, agent in self.agents.items():
+            for key in list(agent.running):
+                if self.name_of(key) == name:
+                    self._end(number, key, exit_code, cause, took_s)
+                    self.settle()
+                    return
+        raise AssertionError(f"{name} does not run; running: {self.running}")
+
+    def lose(self, number: int) -> None:
+        node_no = NodeNo(number)
+        self.agents[node_no] = FakeAgent()
+        self.scheduler.on_node_lost(node_no, self.now)
+        self.settle()
+
+    def revive(self, number: int) -> None:
+        self.scheduler.on_node_up(NodeNo(number))
+        self.settle()
+
+    def run_to_end(self, exit_code: int = 0) -> None:
+        """End whatever runs until nothing does."""
+        while self.running:
+            self.finish(self.running[0], exit_code)
+
+    # --- what a test looks at -------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> list[str]:
+        return [self.name_of(key) for agent in self.agents.values() for key in agent.running]
+
+    def state(self, name: str, pos: int | None = None) -> str:
+        found = self.scheduler.jobs.get(name)
+        return found.state.name if pos is None else found.tasks.state(pos).name
+
+    def states(self, name: str) -> list[str]:
+        found = self.scheduler.jobs.get(name)
+        return [found.tasks.state(pos).name for pos in range(found.spec.task_count)]
+
+    def name_of(self, key: TaskKey) -> str:
+        found = self.scheduler.jobs.by_no(key.job_no)
+        assert found is not None
+        return found.spec.task_name(key.pos)
+
+    # --- the agents' side -----------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Turn until neither side has anything to say."""
+        while True:
+            self.scheduler.plan(self.now)
+            turn = self.scheduler.take_turn()
+            self.turns.append(turn)
+            self.events += [_event(change) for change in turn.changes]
+            invariants.check(self.scheduler)
+            if not turn.orders:
+                return
+            for number, orders in turn.orders.items():
+                agent = self.agents[number]
+                for grant in orders.grants:
+                    agent.idle.setdefault(grant.pool, []).append(grant.grant_id)
+                for pool, keys in orders.starts.items():
+                    agent.waiting.setdefault(pool, deque()).extend(keys)
+                self._revoke(number, orders.revokes)
+                self._kill(number, orders.kills)
+                self._start(number)
+
+    def _start(self, number: NodeNo) -> None:
+        agent = self.agents[number]
+        for pool, grants in agent.idle.items():
+            waiting = agent.waiting.get(pool, deque())
+            while grants and waiting:
+                key, grant_id = waiting.popleft(), grants.pop()
+                agent.running[key] = (pool, grant_id)
+                self.scheduler.on_started(key, grant_id, 4711, self.now)
+            while grants:
+                self.scheduler.on_returned(grants.pop())
+
+    def _revoke(self, number: NodeNo, keys: list[TaskKey]) -> None:
+        for waiting in self.agents[number].waiting.values():
+            for key in [key for key in waiting if key in keys]:
+                waiting.remove(key)
+                self.scheduler.on_revoked(key, self.now)
+
+    def _kill(self, number: NodeNo, keys: list[TaskKey]) -> None:
+        agent = self.agents[number]
+        for key in keys:
+            if key in agent.running:
+                self._end(number, key, -15, Cause.CANCELED, 0.0)
+                continue
+            for waiting in agent.waiting.values():
+                if key in waiting:
+                    waiting.remove(key)
+                    end = End(-1, self.now, self.now, -1, Cause.CANCELED)
+                    self.scheduler.on_finished(key, GrantId(0), end, False, self.now)
+
+    def _end(self, number: NodeNo, key: TaskKey, exit_code: int, cause: Cause, took_s: float) -> None:
+        agent = self.agents[number]
+        pool, grant_id = agent.running.pop(key)
+        returns = not agent.waiting.get(pool)
+        if not returns:
+            agent.idle[pool].append(grant_id)
+        self.now += 0.001
+        end = End(4711, self.now - took_s, self.now, exit_code, cause)
+        self.scheduler.on_finished(key, grant_id, end, returns, self.now)
+        self._start(number)
+
+
+def _event(change: Change) -> str:
+    name = change.job.spec.name if change.pos is None else change.job.spec.task_name(change.pos)
+    return f"{name} {State(change.state).name}"
