@@ -68,6 +68,7 @@ class Agents:
         self._sockets = sockets
         self._scheduler = scheduler
         self._epoch = epoch
+        self._stopping = False
         self._record = record
         self._clock = clock
         self._by_identity: dict[bytes, tuple[zmq.Socket[bytes], Link]] = {}
@@ -148,6 +149,8 @@ class Agents:
         self.links[node] = link
         self._by_identity[identity] = (socket, link)
         self._send_on(socket, identity, [frames.Welcome(self._epoch, self.settings)])
+        if self._stopping:
+            self._send_on(socket, identity, [frames.Stop(kill=True)])
         self._adopt(node, hello)
         log.info("agent.ready", extra={"node": hello.node, "agent": hello.agent_id, "running": len(hello.running)})
         return link
@@ -264,6 +267,8 @@ class Agents:
         return [link for link in self.links.values() if link.heard_s < before_s]
 
     def stop(self, kill: bool) -> None:
+        """Tell all agents to end, also those that have yet to say Hello."""
+        self._stopping = True
         for link in self.links.values():
             self._send(link, [frames.Stop(kill)])
 

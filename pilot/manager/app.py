@@ -25,7 +25,6 @@ from ..model.errors import PilotfishError
 from ..model.ids import NodeNo
 from ..model.scheduler import Scheduler
 from ..model.turn import Change
-from ..placement.fork import default_python
 from ..wire import connection, records
 from . import auxdir
 from .auxdir import AuxDir
@@ -72,7 +71,7 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     aux.write_env(os.environ)
     store = Store.open(aux.journal) if settings.resume else Store.create(aux.journal)
-    nodes = choose(settings, os.environ)
+    nodes = choose(settings.nodes, os.environ)
     scheduler = Scheduler(
         nodes,
         crash_limit=settings.crash_limit,

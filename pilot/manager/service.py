@@ -20,6 +20,7 @@ from ..model.registry import Job
 from ..model.scheduler import Scheduler
 from ..model.states import State
 from ..model.turn import Change, Turn
+from ..placement.fork import default_python
 from ..wire import frames, records
 from ..wire.requests import submit_variables
 from .agent_processes import AgentProcesses
@@ -92,7 +93,7 @@ class Service:
         )
         self.agents = Agents(doors.agents, scheduler, agent_settings, epoch, self._facts.append, now)
         names = [spec.name for spec in scheduler.nodes.specs]
-        python = settings.agent_python
+        python = default_python(settings.agent_python)
         self.processes = AgentProcesses(names, aux, python, settings.lifeline_fd, self.loop, self._agent_died)
 
     # --- running --------------------------------------------------------------------------------------------------------

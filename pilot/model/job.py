@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
-NO_MAPPING: Mapping[str, Any] = MappingProxyType({})
+NO_MAPPING: Mapping[str, Any] = {}
+"""Shared by all descriptions without such members; nobody writes to a description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Execution:
     exec: str | None = None
     args: tuple[str, ...] = ()
     script: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=lambda: NO_MAPPING)
     wd: str | None = None
     stdin: str | None = None
     stdout: str | None = None

@@ -1,0 +1,101 @@
+"""One conversation with a manager: requests out, replies in, with a time limit on each."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import msgspec
+import zmq
+
+from ..pilot.wire.connection import ConnectionFile, best_address
+from ..pilot.wire.security import unlock_client
+from .errors import ConnectionError, InternalError
+
+_LINGER_MS = 500
+
+
+class Channel:
+    """A DEALER socket, because a REQ socket is of no use any more once a reply has been missed. May be used by any thread.
+
+    Args:
+        target: a connection file's content, or a bare ZeroMQ address, which is spoken to without keys.
+        timeout_s: how long to wait for one reply.
+    """
+
+    def __init__(self, target: ConnectionFile | str, timeout_s: float) -> None:
+        self._target = target
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket: zmq.Socket[bytes] | None = None
+        if isinstance(target, str):
+            self.door, self.address = "plain", target
+        else:
+            self.door, self.address = best_address(target.request_addresses, target.host)
+
+    def request(self, message: dict[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
+        """Send one request and return the whole reply object.
+
+        Raises:
+            ConnectionError: no reply in time. The request may have been carried out all the same.
+            InternalError: the reply is not an object with a `code`.
+        """
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        with self._lock:
+            socket = self._socket or self._connect()
+            try:
+                socket.send_multipart([b"", msgspec.json.encode(message)])
+                if not socket.poll(limit_s * 1000):
+                    raise ConnectionError(
+                        f"no answer to {message.get('request')!r} in {limit_s:g} s",
+                        where=self.address,
+                        remedy="is the pilot still running?",
+                    )
+                reply = socket.recv_multipart()[-1]
+            except BaseException:
+                # A late reply must not be taken for the answer to the next request.
+                self._drop()
+                raise
+        return _decoded(reply)
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+            self._context.term()
+
+    def subscriber(self, address: str) -> zmq.Socket[bytes]:
+        """A SUB socket to an event address, with this channel's keys."""
+        socket = self._context.socket(zmq.SUB)
+        door, target = self.door, address
+        if isinstance(self._target, ConnectionFile):
+            door, target = best_address(self._target.event_addresses, self._target.host)
+            unlock_client(socket, self._target, door)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RCVHWM, 0)
+        socket.connect(target)
+        return socket
+
+    def _connect(self) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.DEALER)
+        if isinstance(self._target, ConnectionFile):
+            unlock_client(socket, self._target, self.door)
+        socket.setsockopt(zmq.LINGER, _LINGER_MS)
+        socket.connect(self.address)
+        self._socket = socket
+        return socket
+
+    def _drop(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _decoded(reply: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(reply)
+    except msgspec.DecodeError as error:
+        raise InternalError(f"Invalid reply from the service: {error}") from error
+    if not isinstance(value, dict) or "code" not in value:
+        raise InternalError("Invalid reply from the service")
+    return value

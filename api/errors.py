@@ -1,0 +1,55 @@
+"""The errors users catch, under the names the old API has, all below PilotfishError."""
+
+from __future__ import annotations
+
+from ..pilot.model.errors import InternalError as _InternalError
+from ..pilot.model.errors import InvalidJobError, LostError, PilotfishError, UsageError
+
+__all__ = [
+    "ConnectionError",
+    "FileError",
+    "InternalError",
+    "InvalidJobDescriptionError",
+    "JobNotDefinedError",
+    "PilotfishError",
+    "QCGPJMAError",
+    "ServiceError",
+    "TimeoutElapsed",
+    "WrongArgumentsError",
+]
+
+
+class QCGPJMAError(PilotfishError):
+    """Anything that goes wrong between a program and a pilot."""
+
+
+class InternalError(QCGPJMAError, _InternalError):
+    """The service answered something that makes no sense."""
+
+
+class InvalidJobDescriptionError(QCGPJMAError, InvalidJobError):
+    """A job description breaks a rule that can be seen before it is sent."""
+
+
+class JobNotDefinedError(QCGPJMAError, UsageError):
+    """The name is not in this list of jobs."""
+
+
+class ConnectionError(QCGPJMAError, LostError):
+    """The service refused a request, or cannot be reached."""
+
+
+class WrongArgumentsError(QCGPJMAError, UsageError):
+    """A method was called with arguments that do not go together."""
+
+
+class FileError(QCGPJMAError):
+    """A file of jobs cannot be read or written."""
+
+
+class ServiceError(QCGPJMAError):
+    """The manager process could not be started, ended unexpectedly, or cannot do what is asked."""
+
+
+class TimeoutElapsed(Exception):  # noqa: N818 - the old API's name
+    """What was waited for did not happen in the given time."""

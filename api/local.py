@@ -1,0 +1,168 @@
+"""`LocalManager`: a pilot of one's own, as a process beside this one.
+
+The process holds one end of a pipe whose other end only we have: when we are gone, however that came about, the pipe ends,
+and manager, agents and tasks end with it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .errors import ServiceError
+from .manager import Manager
+
+_FINISH_WAIT_S = 10.0
+_TERM_WAIT_S = 15.0
+
+
+class LocalManager(Manager):
+    """Start a pilot on this machine (or in this allocation) and talk to it.
+
+    As a context manager it ends the pilot: leaving the block normally waits until all submitted work is done; leaving it by
+    an exception (Ctrl-C included) stops the tasks. If this Python process dies, manager and tasks end too.
+
+    Args:
+        server_args: options of `pilotfish service`, e.g. `["--nodes", "4"]`.
+        cfg: as Manager; also `init_timeout` (300 s): how long the start may take.
+        keep: leave the pilot running, whatever happens here; `connection_file` tells others where it is.
+
+    Raises:
+        ServiceError: the manager did not start; the text says why.
+    """
+
+    def __init__(
+        self, server_args: Sequence[str] | None = None, cfg: Mapping[str, Any] | None = None, *, keep: bool = False
+    ) -> None:
+        config = dict(cfg or {})
+        self._keep = keep
+        self._lifeline: int | None = None
+        self._said = tempfile.TemporaryFile()
+        """What the service writes to stderr: a file, because nobody reads a pipe while all goes well."""
+        self._process, self.connection_file = self._start(list(server_args or ()), float(config.get("init_timeout", 300)))
+        try:
+            super().__init__(str(self.connection_file), config)
+        except BaseException:
+            self.kill_manager_process()
+            raise
+
+    def _start(self, server_args: list[str], timeout_s: float) -> tuple[subprocess.Popen[bytes], Path]:
+        ready, ready_there = os.pipe()
+        inherited = [ready_there]
+        command = [sys.executable, "-m", "pilotfish", "service", *server_args, "--ready-fd", str(ready_there)]
+        lifeline_there = None
+        if not self._keep:
+            lifeline_there, self._lifeline = os.pipe()
+            inherited.append(lifeline_there)
+            command += ["--lifeline-fd", str(lifeline_there)]
+        try:
+            # A session of its own: Ctrl-C at the terminal is for us, and we end the pilot in good order.
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=None if "--show-progress" in server_args else subprocess.DEVNULL,
+                stderr=self._said,
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+        finally:
+            os.close(ready_there)
+            if lifeline_there is not None:
+                os.close(lifeline_there)
+        try:
+            line = _read_line(ready, timeout_s)
+        finally:
+            os.close(ready)
+        if not line or line.startswith("error: "):
+            raise ServiceError(self._why_not(process, line, timeout_s))
+        return process, Path(line)
+
+    def _why_not(self, process: subprocess.Popen[bytes], line: str, timeout_s: float) -> str:
+        if not line and not _ended(process, 1.0):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return f"Service not started in {timeout_s:.1f}"
+        process.wait()
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace").strip()
+        self._said.close()
+        return line.removeprefix("error: ") or said or f"Service process killed (exit code {process.returncode})"
+
+    def __enter__(self) -> LocalManager:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._keep:
+            self.cleanup()
+            return
+        try:
+            if self._process.poll() is None:
+                options = {"delay": 0, "kill": kind is not None}
+                self._request({"request": "finish", "options": options})
+                self._process.wait(None if kind is None else _TERM_WAIT_S)
+        finally:
+            self._end(0.0)
+
+    def finish(self) -> None:
+        """End the pilot: what is submitted runs on for at most 10 s, then everything is stopped."""
+        if self._process.poll() is None:
+            self._request({"request": "finish", "options": {"delay": 0}})
+        self._end(_FINISH_WAIT_S)
+
+    def kill_manager_process(self) -> None:
+        """Stop manager and tasks now (SIGTERM)."""
+        self._end(0.0)
+
+    def stop(self) -> None:
+        """Stop manager and tasks now and let go of the connection."""
+        self._end(0.0)
+
+    @staticmethod
+    def is_notebook() -> bool:
+        """Whether this runs in a Jupyter notebook; nothing here depends on it any more."""
+        return "ipykernel" in sys.modules
+
+    def _end(self, wait_s: float) -> None:
+        """Wait for the process, then stop it ever more firmly."""
+        process = self._process
+        if not _ended(process, wait_s):
+            process.terminate()
+            if not _ended(process, _TERM_WAIT_S):
+                process.kill()
+                process.wait()
+        self._said.close()
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+        if hasattr(self, "_channel"):
+            self.cleanup()
+
+
+def _ended(process: subprocess.Popen[bytes], wait_s: float) -> bool:
+    try:
+        process.wait(wait_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _read_line(descriptor: int, timeout_s: float) -> str:
+    """What the service says about its start; empty when it ended or took too long."""
+    deadline = time.monotonic() + timeout_s
+    text = b""
+    while not text.endswith(b"\n"):
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        part = os.read(descriptor, 65536) if ready else b""
+        if not part:
+            return ""
+        text += part
+    return text.decode().strip()

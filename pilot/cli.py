@@ -1,0 +1,85 @@
+"""The commands of the pilot itself: `service` (the manager) and `agent`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .manager.config import OPTIONS, Option, build, default_of
+
+
+class AbbreviatingCommand(click.Command):
+    """Takes any unambiguous beginning of a long option, because old batch scripts use such."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        names = [name for parameter in self.get_params(ctx) for name in parameter.opts if name.startswith("--")]
+        return super().parse_args(ctx, [_completed(arg, names, ctx) for arg in args])
+
+
+def _completed(arg: str, names: list[str], ctx: click.Context) -> str:
+    name, equals, value = arg.partition("=")
+    if not name.startswith("--") or name == "--" or name in names:
+        return arg
+    found = [known for known in names if known.startswith(name)]
+    if len(found) > 1:
+        ctx.fail(f"{name} may be any of {', '.join(sorted(found))}")
+    return f"{found[0]}{equals}{value}" if found else arg
+
+
+_TYPES: dict[str, Any] = {"int": int, "float": float, "text": str, "list": str, "path": click.Path(path_type=Path)}
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(OPTIONS):
+        command = _click_option(option)(command)
+    return command
+
+
+def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    hidden = option.group in ("hidden", "accepted", "cluster")
+    if option.kind == "flag":
+        return click.option(f"--{option.name}", is_flag=True, help=option.help, hidden=hidden)
+    kind = click.Choice(option.kind) if isinstance(option.kind, tuple) else _TYPES[option.kind]
+    default = default_of(option)
+    text = option.help if default in (None, ()) else f"{option.help}  [default: {_shown(default)}]"
+    return click.option(f"--{option.name}", type=kind, default=None, help=text, hidden=hidden)
+
+
+def _shown(default: object) -> str:
+    return ",".join(default) if isinstance(default, tuple) else str(default)
+
+
+@click.command(cls=AbbreviatingCommand)
+@_with_options
+def service(**given: Any) -> None:
+    """Start a manager with one agent per node, and serve clients until told to finish.
+
+    All options of QCG-PilotJob's service are taken, so old batch scripts go on working. The pilot is found through its
+    connection file, WD/.qcgpjm-service-ID/connection.json.
+
+    \b
+    pilotfish service --wd run1                      for clients on this machine
+    pilotfish service --net                          for clients elsewhere, with keys
+    pilotfish service --file-path requests.json      requests from a file, then end
+    pilotfish service --resume run1                  go on where it was killed
+    """
+    settings = build(given)
+    from .manager.app import run
+
+    sys.exit(run(settings))
+
+
+@click.command(hidden=True)
+@click.option("--connect", required=True, type=click.Path(path_type=Path), help="The pilot's connection file.")
+@click.option("--node", required=True, help="The name of the node to serve.")
+@click.option("--agent-id", required=True, help="The name of this agent.")
+@click.option("--replaces", help="The dead agent whose tasks are to be cleared away.")
+def agent(connect: Path, node: str, agent_id: str, replaces: str | None) -> None:
+    """Serve one node for a manager (started by it)."""
+    from .agent.app import run
+
+    sys.exit(run(connect, node, agent_id, replaces))

@@ -1,0 +1,165 @@
+"""All settings of a manager: one frozen value, and the table of options from which the command line and the docs are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..model.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one manager was told. Names are those of the options, without dashes."""
+
+    net: bool = False
+    net_port: int | None = None
+    net_port_min: int = 2222
+    net_port_max: int = 9999
+    net_pub_port: int | None = None
+    net_plain: bool = False
+    net_interface: str | None = None
+    file: bool = False
+    file_path: str = "qcg_pm_reqs.json"
+    wd: Path = Path(".")
+    envschema: tuple[str, ...] = ("auto",)
+    report_format: str = "json"
+    report_file: str = "jobs.report"
+    nodes: str | None = None
+    log: str = "info"
+    system_core: bool = False
+    show_progress: bool = False
+    id: str | None = None
+    tags: tuple[str, ...] = ()
+    resume: Path | None = None
+    disable_pub: bool = False
+    kill_grace_s: float = 10.0
+    heartbeat_s: float = 2.0
+    node_lost_s: float = 15.0
+    manager_wait_s: float = 600.0
+    crash_limit: int = 5
+    reserve_after_s: float = 10.0
+    max_message_mib: int = 64
+    agent_python: str | None = None
+    ready_fd: int | None = None
+    lifeline_fd: int | None = None
+
+
+class Option(NamedTuple):
+    """One option of `pilotfish service`. `kind`: flag, int, float, text, path, list, or a tuple of the words allowed.
+
+    `group`: `old` for those of the old service (spec 14), `ours`, `hidden`, `accepted` for those that have no effect on one
+    machine, `cluster` for those this version cannot serve.
+    """
+
+    name: str
+    kind: str | tuple[str, ...]
+    help: str
+    group: str = "old"
+
+    @property
+    def field(self) -> str:
+        return self.name.replace("-", "_")
+
+
+OPTIONS = (
+    Option("net", "flag", "Open the locked TCP door (CURVE) beside the ipc socket; implied by --net-port*."),
+    Option("net-port", "int", "Port of the request door; without it a free one of the range."),
+    Option("net-port-min", "int", "Lowest port to try."),
+    Option("net-port-max", "int", "Highest port to try."),
+    Option("net-pub-port", "int", "Port of the event door; without it a free one of the range."),
+    Option("net-plain", "flag", "Open plain TCP instead of the locked door, for unmodified clients: no keys!", "ours"),
+    Option("net-interface", "text", "Interface of the TCP doors; default: all for the locked, 127.0.0.1 for plain.", "ours"),
+    Option("file", "flag", "Read requests from a file; implied by --file-path."),
+    Option("file-path", "text", "The file with a JSON array of requests."),
+    Option("wd", "path", "Root of working folders and of the auxiliary folder; created."),
+    Option("envschema", "list", "Environment of tasks: auto, common, slurm (comma list)."),
+    Option("report-format", ("json", "text", "none"), "Format of jobs.report."),
+    Option("report-file", "text", "Name of the report, relative to the auxiliary folder."),
+    Option("nodes", "text", "Virtual nodes, [NAME:]CORES[:Ngpu][:MEM] comma list, e.g. 4,2 or n1:4:2gpu:16G."),
+    Option("log", ("critical", "error", "warning", "info", "debug", "notset"), "Level of service.log."),
+    Option("system-core", "flag", "Keep core 0 of the first node free for the manager."),
+    Option("show-progress", "flag", "A line on stdout for each state change."),
+    Option("id", "text", "Name of this manager and of its auxiliary folder."),
+    Option("tags", "list", "Words that go into the log (comma list)."),
+    Option("resume", "path", "Go on with this auxiliary folder (or the latest one in this folder)."),
+    Option("disable-pub", "flag", "No events."),
+    Option("kill-grace", "float", "Seconds between SIGTERM and SIGKILL.", "ours"),
+    Option("heartbeat", "float", "Seconds between heartbeats of manager and agents.", "ours"),
+    Option("node-lost", "float", "Seconds of silence after which an agent counts as lost.", "ours"),
+    Option("manager-wait", "float", "Seconds that agents keep tasks running without a manager.", "ours"),
+    Option("crash-limit", "int", "A task has failed when its agent was lost this often under it.", "ours"),
+    Option("reserve-after", "float", "Seconds that a waiting job may be passed before nodes are held for it.", "ours"),
+    Option("max-message-mib", "int", "Largest message a client may send, in MiB.", "ours"),
+    Option("agent-python", "text", "Python interpreter of the agents.", "ours"),
+    Option("ready-fd", "int", "", "hidden"),
+    Option("lifeline-fd", "int", "", "hidden"),
+    Option("resources", "text", "Taken and without effect: the nodes are found by themselves.", "accepted"),
+    Option("disable-nl", "flag", "Taken and without effect on one machine.", "accepted"),
+    Option("enable-proc-stats", "flag", "Taken and without effect: usage of each task is always recorded.", "accepted"),
+    Option("enable-rt-stats", "flag", "Taken and without effect: times of each task are always recorded.", "accepted"),
+    Option("wrapper-rt-stats", "text", "Taken and without effect.", "accepted"),
+    Option("nl-init-timeout", "float", "Taken and without effect on one machine.", "accepted"),
+    Option("nl-ready-threshold", "float", "Taken and without effect on one machine.", "accepted"),
+    Option("nl-start-method", ("slurm", "ssh"), "Taken and without effect on one machine.", "accepted"),
+    Option("governor", "flag", "Not supported in this version.", "cluster"),
+    Option("parent", "text", "Not supported in this version.", "cluster"),
+    Option("slurm-partition-nodes", "int", "Not supported in this version.", "cluster"),
+    Option("slurm-limit-nodes-range-begin", "int", "Not supported in this version.", "cluster"),
+    Option("slurm-limit-nodes-range-end", "int", "Not supported in this version.", "cluster"),
+    Option("slurm-resources-file", "path", "Not supported in this version.", "cluster"),
+)
+
+_SECONDS = ("kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after")
+_SCHEMAS = ("auto", "common", "slurm")
+
+
+def default_of(option: Option) -> Any:
+    """The value without the option; None when there is none."""
+    name = f"{option.field}_s" if option.name in _SECONDS else option.field
+    return next((field.default for field in fields(Settings) if field.name == name), None)
+
+
+def build(given: dict[str, Any]) -> Settings:
+    """Settings from the options that were given (by option name, None where not given). Raises SettingsError."""
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        value = given.get(option.field)
+        if value is None or value is False:
+            continue
+        if option.group == "cluster":
+            raise SettingsError("not supported in this version", where=f"--{option.name}", remedy="leave it out")
+        if option.group != "accepted":
+            values[f"{option.field}_s" if option.name in _SECONDS else option.field] = _converted(option, value)
+    values["net"] = bool(given.get("net") or given.get("net_plain") or _any_port(given))
+    values["file"] = bool(given.get("file") or given.get("file_path"))
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def _any_port(given: dict[str, Any]) -> bool:
+    return any(given.get(name) is not None for name in ("net_port", "net_port_min", "net_port_max"))
+
+
+def _converted(option: Option, value: Any) -> Any:
+    if option.kind == "list":
+        return tuple(word.strip() for word in str(value).split(",") if word.strip())
+    return Path(value) if option.kind == "path" else value
+
+
+def _check(settings: Settings) -> None:
+    for word in settings.envschema:
+        if word not in _SCHEMAS:
+            raise SettingsError(f'environment "{word}" not available', where="--envschema", remedy=f"use {', '.join(_SCHEMAS)}")
+    if settings.net_port_min > settings.net_port_max:
+        raise SettingsError(
+            f"{settings.net_port_min} is above {settings.net_port_max}", where="--net-port-min, --net-port-max"
+        )
+    for option in OPTIONS:
+        value = getattr(settings, f"{option.field}_s" if option.name in _SECONDS else option.field, None)
+        if option.kind in ("int", "float") and isinstance(value, (int, float)) and value < 0:
+            raise SettingsError(f"{value} is negative", where=f"--{option.name}")
+    if settings.heartbeat_s <= 0 or settings.crash_limit < 1 or settings.max_message_mib < 1:
+        raise SettingsError("must be above 0", where="--heartbeat, --crash-limit, --max-message-mib")

@@ -1,0 +1,303 @@
+"""A job description (JSON value) -> JobSpec, and back. Every error names the place, the value and the remedy (spec 7).
+
+This is the only place where user data is a dict. Twenty thousand jobs in one request are usual, so nothing is worked out
+twice: equal `resources` objects give the same Resources, repeated texts are kept once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from sys import intern
+from typing import Any
+
+from ..model.errors import InvalidJobError
+from ..model.job import NO_MAPPING, Dependency, Execution, Iteration, JobSpec, Resources
+from ..model.units import form_bytes
+from ..model.variables import substitute
+from ..model.walltime import form
+from . import legacy
+from .check import check_members, is_count, need_object, need_text, shown
+from .describe_resources import DEFAULT_RESOURCES, describe_resources
+from .legacy import FormError
+
+_BAD_NAME = re.compile(r"""[${}()'" \t\n]""")
+_JOB_MEMBERS = frozenset(
+    {"name", "execution", "resources", "iteration", "dependencies", "attributes", "priority", "retries"}
+)
+_TEXTS = ("exec", "script", "wd", "stdin", "stdout", "stderr", "venv", "model")
+_EXECUTION_MEMBERS = frozenset({*_TEXTS, "args", "env", "modules", "model_opts"})
+_MODEL_OPTIONS = frozenset({"mpirun", "mpirun_args", "srun_args"})
+
+
+def describe_jobs(raw: Sequence[object], variables: Mapping[str, str] | None) -> list[JobSpec]:
+    """All descriptions of one submit. `variables` None: there is nothing to fill in.
+
+    Raises FormError or InvalidJobError for the first that is wrong.
+    """
+    known: dict[str, Resources] = {}
+    for number, job in enumerate(raw):
+        _check_form(job, f"jobs[{number}]")
+    return [_describe(job, f"jobs[{number}]", variables, known) for number, job in enumerate(raw)]
+
+
+def _check_form(job: object, where: str) -> None:
+    """The first stage (spec 4.3), whose texts clients may know."""
+    if not isinstance(job, dict):
+        raise FormError(legacy.NO_JOB_OBJECT, where=where)
+    if "name" not in job:
+        raise FormError(legacy.NO_NAME, where=f"{where}.name")
+    if "execution" not in job:
+        raise FormError(legacy.NO_EXECUTION, where=f"{where}.execution")
+    if "iteration" in job:
+        iteration = job["iteration"]
+        if not isinstance(iteration, dict) or not ("stop" in iteration or "values" in iteration):
+            raise FormError(legacy.ITERATION_FORM, where=f"{where}.iteration")
+        start, stop = iteration.get("start", 0), iteration.get("stop")
+        if is_count(start) and is_count(stop) and start > stop:
+            raise FormError(legacy.ITERATION_ORDER, where=f"{where}.iteration")
+
+
+def _describe(
+    job: Any, where: str, variables: Mapping[str, str] | None, known: dict[str, Resources]
+) -> JobSpec:
+    name = need_text(job["name"], f"{where}.name")
+    if variables is not None:
+        name = substitute(name, variables)
+        job = _filled(job, {**variables, "jname": name})
+    if _BAD_NAME.search(name):
+        raise InvalidNameError(legacy.BAD_NAME.format(name), where=f"{where}.name")
+    if ":" in name:
+        raise InvalidJobError(f"Invalid job name {name}", where=f"{where}.name", remedy="leave the colon out")
+    if not job.keys() <= _JOB_MEMBERS:
+        check_members(job, _JOB_MEMBERS, where)
+    return JobSpec(
+        name,
+        _execution(job["execution"], f"{where}.execution"),
+        _resources(job, where, known),
+        _iteration(job["iteration"], f"{where}.iteration") if "iteration" in job else None,
+        _after(job["dependencies"], f"{where}.dependencies", name) if job.get("dependencies") is not None else (),
+        _attributes(job.get("attributes"), f"{where}.attributes"),
+        _whole(job.get("priority", 0), f"{where}.priority", lowest=None),
+        _whole(job.get("retries", 0), f"{where}.retries", lowest=0),
+    )
+
+
+class InvalidNameError(FormError, InvalidJobError):
+    """A name with forbidden characters; its text has no prefix on the wire (spec 4.3)."""
+
+    prefix = ""
+
+
+def _filled(value: Any, variables: Mapping[str, str]) -> Any:
+    """The submit phase of variables (spec 8): in values, and in keys of nothing."""
+    if isinstance(value, str):
+        return substitute(value, variables)
+    if isinstance(value, list):
+        return [_filled(element, variables) for element in value]
+    if isinstance(value, dict):
+        return {name: _filled(element, variables) for name, element in value.items()}
+    return value
+
+
+# --- execution ----------------------------------------------------------------------------------------------------------
+
+
+def _execution(raw: Any, where: str) -> Execution:
+    if not isinstance(raw, dict):
+        raise InvalidJobError("Job execution not defined or wrong type", where=where)
+    if not raw.keys() <= _EXECUTION_MEMBERS:
+        check_members(raw, _EXECUTION_MEMBERS, where)
+    for member in _TEXTS:
+        value = raw.get(member)
+        if value is not None and not isinstance(value, str):
+            raise InvalidJobError(f"{shown(value)} is not text", where=f"{where}.{member}")
+    program, script = raw.get("exec") or None, raw.get("script") or None
+    if program is None and script is None:
+        raise InvalidJobError("Job execution (exec or script) not defined", where=where)
+    args, env = raw.get("args") or (), raw.get("env") or NO_MAPPING
+    if not isinstance(args, (list, tuple)):
+        raise InvalidJobError("Execution arguments must be an array", where=f"{where}.args")
+    if not isinstance(env, Mapping):
+        raise InvalidJobError("Execution environment must be an dictionary", where=f"{where}.env")
+    if script is not None and (program is not None or args or env):
+        raise InvalidJobError("Job script and exec or args or env defined", where=where)
+    _check_no_nul(raw, where)
+    return Execution(
+        exec=None if program is None else intern(program),
+        args=tuple([arg if isinstance(arg, str) else str(arg) for arg in args]),
+        script=script,
+        env=_environment(env, f"{where}.env") if env else NO_MAPPING,
+        wd=raw.get("wd"),
+        stdin=raw.get("stdin"),
+        stdout=raw.get("stdout"),
+        stderr=raw.get("stderr"),
+        modules=_modules(raw.get("modules"), f"{where}.modules"),
+        venv=raw.get("venv"),
+        model=raw["model"].lower() if raw.get("model") else None,
+        model_opts=_model_options(raw.get("model_opts"), f"{where}.model_opts"),
+    )
+
+
+def _check_no_nul(raw: Mapping[str, Any], where: str) -> None:
+    """A program never sees a text beyond a NUL, and no path has one."""
+    for member, value in raw.items():
+        parts = value if isinstance(value, list) else (value,)
+        if any(isinstance(part, str) and "\0" in part for part in parts):
+            raise InvalidJobError("there is a NUL character in it", where=f"{where}.{member}")
+
+
+def _environment(raw: Mapping[str, Any], where: str) -> Mapping[str, str]:
+    for name, value in raw.items():
+        if not isinstance(value, str):
+            raise InvalidJobError(f"{shown(value)} is not text", where=f"{where}.{name}", remedy=f'write "{value}"')
+        if not name or "=" in name or "\0" in name + value:
+            raise InvalidJobError(f"{shown(name)} cannot be a variable", where=where)
+    return dict(raw)
+
+
+def _modules(raw: Any, where: str) -> tuple[str, ...]:
+    if raw is None:
+        return ()
+    modules = [raw] if isinstance(raw, str) else raw
+    if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
+        raise InvalidJobError(f"{shown(raw)} is not a module name or an array of them", where=where)
+    return tuple(modules)
+
+
+def _model_options(raw: Any, where: str) -> Mapping[str, Any] | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, dict):
+        raise InvalidJobError("Execution model options must be an dictionary", where=where)
+    check_members(raw, _MODEL_OPTIONS, where)
+    return raw
+
+
+# --- the rest -----------------------------------------------------------------------------------------------------------
+
+
+def _resources(job: Mapping[str, Any], where: str, known: dict[str, Resources]) -> Resources:
+    if "resources" not in job:
+        return DEFAULT_RESOURCES
+    raw = job["resources"]
+    key = repr(raw)
+    found = known.get(key)
+    if found is None:
+        found = known[key] = describe_resources(raw, f"{where}.resources")
+    return found
+
+
+def _iteration(raw: Any, where: str) -> Iteration:
+    check_members(raw, frozenset({"start", "stop", "values"}), where)
+    values = raw.get("values")
+    if values is not None:
+        if raw.get("stop") is not None:
+            raise InvalidJobError("Stop and values iteration are excluding", where=where)
+        if not isinstance(values, (list, str)):
+            raise InvalidJobError(f"{shown(values)} is not an array", where=f"{where}.values")
+        if not values:
+            raise InvalidJobError("there are no values", where=f"{where}.values", remedy="give at least one")
+        return Iteration(0, len(values), tuple([v if isinstance(v, str) else str(v) for v in values]))
+    start = _whole(raw.get("start", 0), f"{where}.start", lowest=None)
+    stop = _whole(raw.get("stop"), f"{where}.stop", lowest=None)
+    if start >= stop:
+        raise InvalidJobError(
+            f"Job iteration stop greater or equal than start: {start}..{stop} has no iteration",
+            where=where,
+            remedy="stop is the index after the last",
+        )
+    return Iteration(start, stop)
+
+
+def _after(raw: Any, where: str, name: str) -> tuple[Dependency, ...]:
+    need_object(raw, where, "Job dependencies wrong type")
+    check_members(raw, frozenset({"after"}), where)
+    after = raw.get("after")
+    if after is None:
+        return ()
+    if not isinstance(after, list):
+        raise InvalidJobError("Dependency task's list must be an array of job names", where=f"{where}.after")
+    return tuple([_dependency(text, f"{where}.after[{place}]", name) for place, text in enumerate(after)])
+
+
+def _dependency(raw: Any, where: str, name: str) -> Dependency:
+    job, colon, iteration = need_text(raw, where).partition(":")
+    if job == name:
+        raise InvalidJobError(f'job "{name}" cannot wait for itself', where=where)
+    if not colon:
+        return Dependency(intern(job))
+    if iteration in ("${it}", "$it"):
+        return Dependency(intern(job), same_index=True)
+    try:
+        return Dependency(intern(job), index=int(iteration))
+    except ValueError:
+        remedy = f'write "{job}", "{job}:3" or "{job}:${{it}}"'
+        raise InvalidJobError(f"{shown(iteration)} is not an iteration", where=where, remedy=remedy) from None
+
+
+def _attributes(raw: Any, where: str) -> Mapping[str, Any] | None:
+    if raw is not None:
+        need_object(raw, where, "Job attributes must be dictionary")
+    attributes: Mapping[str, Any] | None = raw
+    return attributes
+
+
+def _whole(raw: Any, where: str, lowest: int | None) -> int:
+    if not is_count(raw):
+        raise InvalidJobError(f"{shown(raw)} is not a whole number", where=where)
+    if lowest is not None and raw < lowest:
+        raise InvalidJobError(f"{raw} is less than {lowest}", where=where)
+    if abs(raw) >= 1 << 62:
+        raise InvalidJobError(f"{raw} is too large", where=where)
+    return int(raw)
+
+
+# --- and back -----------------------------------------------------------------------------------------------------------
+
+
+def undescribe(spec: JobSpec) -> dict[str, Any]:
+    """The description as JSON values, in normal form; `execution` always has exec, args, env and script (spec 16.1)."""
+    e = spec.execution
+    execution: dict[str, Any] = {"exec": e.exec, "args": list(e.args), "env": dict(e.env), "script": e.script}
+    for member in ("wd", "stdin", "stdout", "stderr", "venv", "model"):
+        if getattr(e, member) is not None:
+            execution[member] = getattr(e, member)
+    if e.modules:
+        execution["modules"] = list(e.modules)
+    execution["model_opts"] = dict(e.model_opts or {})
+    described: dict[str, Any] = {"name": spec.name, "execution": execution, "resources": _undescribed(spec.resources)}
+    if spec.iteration is not None:
+        i = spec.iteration
+        described["iteration"] = {"start": i.start, "stop": i.stop} if i.values is None else {"values": list(i.values)}
+    if spec.after:
+        described["dependencies"] = {"after": [str(dependency) for dependency in spec.after]}
+    for member, value in (("attributes", spec.attributes), ("priority", spec.priority), ("retries", spec.retries)):
+        if value:
+            described[member] = value
+    return described
+
+
+def _undescribed(resources: Resources) -> dict[str, Any]:
+    need, spread = resources.need, resources.scheduler
+    described: dict[str, Any] = {}
+    for member, size, spreads in (
+        ("numNodes", need.nodes, spread is not None and spread.of_nodes),
+        ("numCores", need.cores, spread is not None and not spread.of_nodes),
+    ):
+        if size is None:
+            continue
+        if spreads and spread is not None:
+            params = {} if spread.parts is None else {"params": {"parts": spread.parts}}
+            described[member] = {"min": size.min, "scheduler": {"name": spread.name, **params}}
+        elif size.min == size.max:
+            described[member] = {"exact": size.min}
+        else:
+            described[member] = {"min": size.min} | ({} if size.max is None else {"max": size.max})
+    if resources.wt_s is not None:
+        described["wt"] = form(resources.wt_s)
+    if need.gpus:
+        described["nodeCrs"] = {"gpu": need.gpus}
+    if need.mem_bytes:
+        described["mem"] = form_bytes(need.mem_bytes)
+    return described

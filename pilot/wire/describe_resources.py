@@ -1,0 +1,147 @@
+"""The `resources` object of a job description (spec 7.2) -> Resources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..model.errors import InvalidJobError, UsageError
+from ..model.job import IterationScheduler, Need, Resources, Size
+from ..model.units import parse_bytes
+from ..model.walltime import parse
+from .check import check_members, is_count, need_object, need_text, shown
+
+DEFAULT_RESOURCES = Resources()
+
+_MEMBERS = frozenset({"numCores", "numNodes", "wt", "nodeCrs", "mem"})
+_SIZE_MEMBERS = frozenset({"exact", "min", "max", "scheduler"})
+_SCHEDULERS = ("maximum-iters", "split-into")
+_MIB = 1 << 20
+_ONE = Size.exactly(1)
+
+
+def describe_resources(raw: Any, where: str) -> Resources:
+    """Raises InvalidJobError. Without numCores and numNodes a task gets one core."""
+    need_object(raw, where, "Job resources not defined or wrong type")
+    check_members(raw, _MEMBERS, where)
+    cores, of_cores = _size(raw.get("numCores"), f"{where}.numCores", "cores")
+    nodes, of_nodes = _size(raw.get("numNodes"), f"{where}.numNodes", "nodes")
+    if of_cores is not None and of_nodes is not None:
+        raise InvalidJobError("only one of numCores and numNodes can have a scheduler", where=where)
+    # Spec 7.2: cores 0 with nodes means whole nodes, nodes 0 with cores means cores anywhere.
+    cores = None if cores is not None and cores.max == 0 and nodes is not None else cores
+    nodes = None if nodes is not None and nodes.max == 0 and cores is not None else nodes
+    for size, member in ((cores, "numCores"), (nodes, "numNodes")):
+        if size is not None and size.min == 0:
+            raise InvalidJobError("0 is too few", where=f"{where}.{member}", remedy="ask for at least 1")
+    gpus, mem_bytes = _node_resources(raw.get("nodeCrs"), f"{where}.nodeCrs")
+    if raw.get("mem") is not None:
+        mem_bytes = _memory(raw["mem"], f"{where}.mem")
+    if cores is None and nodes is None:
+        cores = _ONE
+    return Resources(Need(cores, nodes, gpus, mem_bytes), _wall_time(raw.get("wt"), f"{where}.wt"), of_cores or of_nodes)
+
+
+def _size(raw: Any, where: str, what: str) -> tuple[Size | None, IterationScheduler | None]:
+    if raw is None:
+        return None, None
+    if is_count(raw):
+        return Size.exactly(_count(raw, where)), None
+    if not isinstance(raw, dict):
+        raise InvalidJobError(
+            f"Wrong definition of number of {what}: {shown(raw)} is not a whole number",
+            where=where,
+            remedy='write 4 or {"min": 2, "max": 4}',
+        )
+    check_members(raw, _SIZE_MEMBERS, where)
+    given = {name: value for name, value in raw.items() if value is not None}
+    scheduler = _scheduler(given.get("scheduler"), f"{where}.scheduler", what)
+    if "exact" in given:
+        if len(given) > 1:
+            raise InvalidJobError("Exact number of resources defined with min/max/scheduler", where=where)
+        return Size.exactly(_count(given["exact"], f"{where}.exact")), None
+    if not given:
+        raise InvalidJobError("No resources defined", where=where, remedy="give exact, or min and max")
+    if scheduler is not None and "max" in given:
+        raise InvalidJobError(f"{scheduler.name} directive mixed with max directive", where=f"{where}.max")
+    lowest = _count(given.get("min", 1), f"{where}.min")
+    highest = _count(given["max"], f"{where}.max") if "max" in given else None
+    if highest is not None and highest < lowest:
+        raise InvalidJobError(f"{highest} is less than min {lowest}", where=f"{where}.max")
+    return Size(lowest, highest), scheduler
+
+
+def _count(raw: Any, where: str) -> int:
+    if not is_count(raw):
+        raise InvalidJobError(f"{shown(raw)} is not a whole number", where=where, remedy="write a number such as 4")
+    if raw < 0:
+        raise InvalidJobError(f"{raw} is negative", where=where)
+    if raw >= 1 << 31:
+        raise InvalidJobError(f"{raw} is more than any machine has", where=where)
+    return raw
+
+
+def _scheduler(raw: Any, where: str, what: str) -> IterationScheduler | None:
+    """An object `{name, params?}`, or just the name (D-25)."""
+    if raw is None:
+        return None
+    value = {"name": raw} if isinstance(raw, str) else need_object(raw, where, f"{shown(raw)} is not a scheduler")
+    check_members(value, ("name", "params"), where)
+    name = need_text(value.get("name"), f"{where}.name").lower()
+    if name not in _SCHEDULERS:
+        raise InvalidJobError(f"{shown(name)} is not known", where=f"{where}.name", remedy=f"use {' or '.join(_SCHEDULERS)}")
+    params = need_object(value.get("params") or {}, f"{where}.params", "this must be an object")
+    check_members(params, ("parts",), f"{where}.params")
+    parts = params.get("parts")
+    if parts is not None and (not is_count(parts) or parts < 1):
+        raise InvalidJobError(f"{shown(parts)} is not a number of parts", where=f"{where}.params.parts")
+    return IterationScheduler(name, what == "nodes", parts if name == "split-into" else None)
+
+
+def _wall_time(raw: Any, where: str) -> float | None:
+    if raw is None:
+        return None
+    try:
+        return parse(need_text(raw, where))
+    except InvalidJobError:
+        raise
+    except UsageError as error:
+        raise InvalidJobError(error.what, where=where, remedy=error.remedy) from None
+
+
+def _node_resources(raw: Any, where: str) -> tuple[int, int]:
+    """(GPUs, bytes of memory) per node; names in any case, memory as a number is in MiB."""
+    if raw is None:
+        return 0, 0
+    need_object(raw, where, "Wrong definition of Consumable Resources (must be a dictionary)")
+    found: dict[str, int] = {}
+    for name, value in raw.items():
+        kind, place = name.lower(), f"{where}.{name}"
+        if kind not in ("gpu", "mem"):
+            raise InvalidJobError(f"Unknown consumable resource {name}", where=place, remedy="known are gpu and mem")
+        if kind in found:
+            raise InvalidJobError(f"Consumable resource {name} already defined", where=place)
+        if kind == "mem" and isinstance(value, str):
+            found[kind] = _memory(value, place)
+            continue
+        if not is_count(value):
+            raise InvalidJobError(f"Consumable resource {name} count not a number: {shown(value)}", where=place)
+        if value < 1:
+            raise InvalidJobError(f"Number of consumable resource {name} must be greater than 0", where=place)
+        found[kind] = _count(value, place) * (_MIB if kind == "mem" else 1)
+    return found.get("gpu", 0), found.get("mem", 0)
+
+
+def _memory(raw: Any, where: str) -> int:
+    """Text with a unit, or a number of bytes as text; a plain number is in MiB, as in nodeCrs."""
+    if is_count(raw):
+        amount = _count(raw, where) * _MIB
+    else:
+        try:
+            amount = parse_bytes(need_text(raw, where))
+        except InvalidJobError:
+            raise
+        except UsageError as error:
+            raise InvalidJobError(error.what, where=where, remedy=error.remedy) from None
+    if amount < 1:
+        raise InvalidJobError(f"{shown(raw)} is too little", where=where)
+    return amount

@@ -1,0 +1,50 @@
+"""Texts of the old system that clients may match, kept to the letter; the § is the section of the protocol description.
+
+Only this file decides what goes on the wire for an error that the old system has too. Everything else says what is wrong
+in our own words, with the place.
+"""
+
+from __future__ import annotations
+
+from ..model.errors import InvalidJobError, InvalidRequestError, PilotfishError
+
+_FORM = "Invalid request: "  # §3.1, §4: the form of the request is wrong
+_DESCRIPTION = "Wrong submit request: "  # §4.3 second stage, §7: a description breaks a rule
+
+
+class FormError(InvalidRequestError):
+    """An error of the first stage (§4.3): the text stands alone on the wire, the place goes beside it."""
+
+    prefix = _FORM
+
+
+def wire_message(error: PilotfishError) -> str:
+    """The `message` of the reply for this error."""
+    if isinstance(error, FormError):
+        return error.prefix + error.what
+    if isinstance(error, InvalidJobError):
+        return _DESCRIPTION + str(error)
+    return error.what
+
+
+INVALID = "Invalid request"
+UNKNOWN_NAME = "Unknown request name: {}"
+NO_JOBS = "Wrong submit request - missing jobs data"
+NO_JOB_OBJECT = "Wrong submit request - wrong job data"
+NO_NAME = "Missing name in job description"
+NO_EXECUTION = "Missing execution element in job description"
+ITERATION_FORM = "Wrong format of iteration directive: not a dictionary"
+ITERATION_ORDER = "Wrong format of iteration directive: start index larger then stop one"
+NO_STATUS_NAMES = "Wrong job status request - missing job names"
+NO_INFO_NAMES = "Wrong job info request - missing job names"
+NO_CANCEL_NAMES = "Wrong cancel job request - missing job names"
+NO_REMOVE_NAMES = "Wrong remove job request - missing job names"
+NO_COMMAND = "Wrong control request - missing command"
+UNKNOWN_COMMAND = 'Wrong control request - unknown command "{}"'
+NO_REGISTER_ENTITY = "Wrong register request - missing/unknown entity"
+NO_REGISTER_PARAMETERS = "Wrong register request - missing register parameters"
+NO_REGISTER_KEYS = "Wrong register request - missing key register parameters"
+NO_NOTIFY_ENTITY = "Wrong notify request - missing/unknown entity"
+NO_NOTIFY_PARAMETERS = "Wrong notify request - missing register parameters"
+NO_NOTIFY_KEYS = "Wrong notify request - missing key notify parameters"
+BAD_NAME = "Job identifier '({})' contains invalid characters or unknown variables"

@@ -1,0 +1,229 @@
+"""The client requests as values (spec 4). Whatever comes in, a Request comes out, or a PilotfishError."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..model.job import JobSpec
+from . import legacy
+from .codec import decode
+from .describe import describe_jobs
+from .legacy import FormError
+
+Variables = Callable[[], Mapping[str, str]]
+"""Gives the values of the submit phase; called once for each submit request."""
+
+CONTROL_COMMAND = "finishAfterAllTasksDone"
+FINISH_DELAY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    jobs: list[JobSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    names: list[object]
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    names: list[object]
+    with_childs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListJobs:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    names: list[object]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveJob:
+    names: list[object]
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesInfo:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    all_jobs_finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """`delay_s`: how long requests are served before the end begins; `kill`: stop what runs instead of waiting for it."""
+
+    kill: bool
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Ours: the events after number `after`."""
+
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    params: Mapping[str, Any]
+
+
+Request = (
+    Submit
+    | JobStatus
+    | JobInfo
+    | ListJobs
+    | CancelJob
+    | RemoveJob
+    | ResourcesInfo
+    | Status
+    | Control
+    | Finish
+    | Events
+    | Register
+    | Notify
+)
+
+
+def submit_variables(count: int, uniq: str, now_text: str) -> dict[str, str]:
+    """Values of the submit phase (spec 8): `date` has the time too and `time` is constant, as clients know them (D-26)."""
+    return {
+        "rcnt": str(count),
+        "uniq": uniq,
+        "sname": "local",
+        "date": now_text,
+        "dateTime": now_text,
+        "time": "00:00:00",
+    }
+
+
+def parse(body: bytes, variables: Variables) -> Request:
+    """One request frame. Raises PilotfishError for anything that is not a request."""
+    return from_value(decode(body), variables, may_substitute=b"$" in body)
+
+
+def from_value(value: object, variables: Variables, *, may_substitute: bool = True) -> Request:
+    """The same from a decoded value; `may_substitute` False promises that there is no `$` in it."""
+    if not isinstance(value, dict) or not value.get("request"):
+        raise FormError(legacy.INVALID)
+    name = value["request"]
+    read = _READERS.get(name) if isinstance(name, str) else None
+    if name == "submit":
+        return _submit(value, variables, may_substitute)
+    if read is None:
+        raise FormError(legacy.UNKNOWN_NAME.format(name), remedy=f"known are {', '.join(sorted([*_READERS, 'submit']))}")
+    return read(value)
+
+
+def _submit(value: Mapping[str, Any], variables: Variables, may_substitute: bool) -> Submit:
+    jobs = value.get("jobs")
+    if not isinstance(jobs, list) or not jobs:
+        raise FormError(legacy.NO_JOBS, where="jobs")
+    values = variables()  # counted also when nothing is to be filled in
+    return Submit(describe_jobs(jobs, values if may_substitute else None))
+
+
+def _names(value: Mapping[str, Any], missing: str) -> list[object]:
+    names = value.get("jobNames")
+    if not isinstance(names, list) or not names:
+        raise FormError(missing, where="jobNames")
+    return names
+
+
+def _params(value: Mapping[str, Any], member: str) -> Mapping[str, Any]:
+    params = value.get(member)
+    if not params:
+        return {}
+    if not isinstance(params, dict):
+        raise FormError(f"{member} is an object", where=member)
+    return params
+
+
+def _job_info(value: Mapping[str, Any]) -> JobInfo:
+    with_childs = bool(_params(value, "params").get("withChilds"))
+    return JobInfo(_names(value, legacy.NO_INFO_NAMES), with_childs)
+
+
+def _control(value: Mapping[str, Any]) -> Control:
+    command = value.get("command")
+    if not isinstance(command, str):
+        raise FormError(legacy.NO_COMMAND, where="command")
+    if command != CONTROL_COMMAND:
+        raise FormError(legacy.UNKNOWN_COMMAND.format(command), where="command", remedy=f"the command is {CONTROL_COMMAND}")
+    return Control(command)
+
+
+def _finish(value: Mapping[str, Any]) -> Finish:
+    options = _params(value, "options")
+    delay_s = options.get("delay", FINISH_DELAY_S)
+    if isinstance(delay_s, bool) or not isinstance(delay_s, (int, float)) or not 0 <= delay_s < math.inf:
+        raise FormError(f"{delay_s!r} is not a number of seconds", where="options.delay")
+    return Finish(bool(options.get("kill")), float(delay_s))
+
+
+def _events(value: Mapping[str, Any]) -> Events:
+    after = value.get("after", 0)
+    if isinstance(after, bool) or not isinstance(after, int):
+        raise FormError(f"{after!r} is not an event number", where="after")
+    return Events(after)
+
+
+def _register(value: Mapping[str, Any]) -> Register:
+    if value.get("entity") != "manager":
+        raise FormError(legacy.NO_REGISTER_ENTITY, where="entity")
+    params = value.get("params")
+    if not isinstance(params, dict):
+        raise FormError(legacy.NO_REGISTER_PARAMETERS, where="params")
+    if not {"id", "address", "resources"} <= params.keys():
+        raise FormError(legacy.NO_REGISTER_KEYS, where="params")
+    return Register(params)
+
+
+def _notify(value: Mapping[str, Any]) -> Notify:
+    if value.get("entity") != "job":
+        raise FormError(legacy.NO_NOTIFY_ENTITY, where="entity")
+    params = value.get("params")
+    if not isinstance(params, dict):
+        raise FormError(legacy.NO_NOTIFY_PARAMETERS, where="params")
+    if not {"name", "state", "attributes"} <= params.keys():
+        raise FormError(legacy.NO_NOTIFY_KEYS, where="params")
+    return Notify(params)
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any]], Request]] = {
+    "jobStatus": lambda value: JobStatus(_names(value, legacy.NO_STATUS_NAMES)),
+    "jobInfo": _job_info,
+    "listJobs": lambda value: ListJobs(),
+    "cancelJob": lambda value: CancelJob(_names(value, legacy.NO_CANCEL_NAMES)),
+    "removeJob": lambda value: RemoveJob(_names(value, legacy.NO_REMOVE_NAMES)),
+    "resourcesInfo": lambda value: ResourcesInfo(),
+    "status": lambda value: Status(bool(_params(value, "options").get("allJobsFinished"))),
+    "control": _control,
+    "finish": _finish,
+    "events": _events,
+    "register": _register,
+    "notify": _notify,
+}
