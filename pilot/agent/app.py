@@ -28,7 +28,7 @@ from .outbox import Outbox
 
 log = logging.getLogger(__name__)
 
-FLUSH_S = 0.005
+FLUSH_S = 0.01
 """Under load results leave at most this often; a single one leaves at once."""
 HELLO_AGAIN_S = 1.0
 DEFAULT_WAIT_S = 600.0
@@ -178,7 +178,7 @@ class Agent:
     def _end_of_turn(self) -> None:
         if not self._outbox.empty and self._flush_timer is None:
             wait_s = self._flushed + FLUSH_S - self._loop.clock()
-            if wait_s <= 0:
+            if wait_s <= 0 or self._outbox.urgent:
                 self._flush()
             else:
                 self._flush_timer = self._loop.call_after(wait_s, self._flush)

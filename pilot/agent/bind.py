@@ -1,9 +1,8 @@
 """CPU affinity of tasks.
 
 The exact way is to bind the agent itself just before the spawn, so that the child is born bound. But moving the agent from
-core to core costs 15 % of the no-op throughput (measured on 2 cores, docs/performance.md); binding the child right after
-the spawn costs 2 %, and leaves it unbound for some microseconds, in which a program may count its cores. So pools of very
-short tasks, for which neither matters, are bound after the spawn, all others exactly.
+core to core costs 15 % of the no-op throughput (measured on 2 cores, docs/performance.md). So tasks of pools that have run
+very short ones are started unbound, and bound when they turn out to run longer; all others are bound exactly.
 """
 
 from __future__ import annotations
@@ -35,6 +34,8 @@ def bind_self(cpus: frozenset[int]) -> None:
     os.sched_setaffinity(0, cpus)
 
 
-def bind_child(pid: int, cpus: frozenset[int]) -> None:
-    with suppress(ProcessLookupError):
-        os.sched_setaffinity(pid, cpus)
+def bind_running(pid: int, cpus: frozenset[int]) -> None:
+    """Bind a process that runs already, with the threads it has by now."""
+    with suppress(OSError):  # it, or one of its threads, has just ended
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            os.sched_setaffinity(int(thread), cpus)

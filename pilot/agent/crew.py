@@ -157,7 +157,8 @@ class Crew:
             env[b"QCG_PM_STEP_ID"] = step_id
             env[b"PILOTFISH_TASK"] = os.fsencode(task_name(job, start))
             env[b"PILOTFISH_RUN"] = b"%d" % start.run
-            pid = self._spawn(prepared, held, pool)
+            exact = bool(held.cpus) and _exactly(prepared, held, pool)
+            pid = self._spawn(prepared, held, exact)
         except LaunchError as error:
             now = time.time()
             returns = not pool.waiting
@@ -174,7 +175,7 @@ class Crew:
             return False
         self._tries = 0
         task = Task(start, job, held, pool, pid, time.time())
-        task.step_id = step_id
+        task.step_id, task.exact = step_id, exact
         self.running[pid] = task
         self._watch(task)
         return True
@@ -201,11 +202,10 @@ class Crew:
             held.launches[job.job_no] = prepared
         return prepared
 
-    def _spawn(self, prepared: Launch, held: HeldGrant, pool: Pool) -> int:
+    def _spawn(self, prepared: Launch, held: HeldGrant, exact: bool) -> int:
         if prepared.wd != self._cwd:
             launch.enter_folder(prepared.wd)
             self._cwd = prepared.wd
-        exact = held.cpus and pool.mean_s >= bind.EXACT_FROM_S
         if exact:
             bind.bind_self(held.cpus)
         try:
@@ -213,8 +213,6 @@ class Crew:
         finally:
             if exact:
                 bind.bind_self(bind.ALL_CPUS)
-        if held.cpus and not exact:
-            bind.bind_child(pid, held.cpus)
         return pid
 
     def _spawn_mended(self, prepared: Launch) -> int:
@@ -262,6 +260,8 @@ class Crew:
         for task in self._fresh:
             if self.running.get(task.pid) is task:
                 self._outbox.started(started_of(task))
+                if task.held.cpus and not task.exact:
+                    bind.bind_running(task.pid, task.held.cpus)
         self._fresh.clear()
 
     # --- stopping -------------------------------------------------------------------------------------------------------
@@ -353,6 +353,11 @@ class Crew:
 
 class _NoRoomError(Exception):
     """The machine cannot take another process just now."""
+
+
+def _exactly(prepared: Launch, held: HeldGrant, pool: Pool) -> bool:
+    """Whether the task must be bound before it starts (see bind.py)."""
+    return pool.mean_s >= bind.EXACT_FROM_S or len(held.cpus) > 1 or prepared.execution.model is not None
 
 
 def started_of(task: Task) -> Started:

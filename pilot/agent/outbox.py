@@ -25,6 +25,11 @@ class Outbox:
         return not (self._finished or self._started or self._revoked or self._returned)
 
     @property
+    def urgent(self) -> bool:
+        """Whether the manager could use what we give back: then waiting for more to report costs more than it saves."""
+        return bool(self._returned or self._revoked) or any(finished.returns_grant for finished in self._finished)
+
+    @property
     def first_seq(self) -> int:
         """Number of the oldest report that may have to be sent again."""
         return self.unacknowledged[0].seq if self.unacknowledged else self.next_seq

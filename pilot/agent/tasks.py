@@ -44,7 +44,20 @@ class Pool:
 class Task:
     """One running attempt."""
 
-    __slots__ = ("cause", "held", "job", "kill_timer", "message", "pid", "pool", "start", "started_s", "step_id", "wt_timer")
+    __slots__ = (
+        "cause",
+        "exact",
+        "held",
+        "job",
+        "kill_timer",
+        "message",
+        "pid",
+        "pool",
+        "start",
+        "started_s",
+        "step_id",
+        "wt_timer",
+    )
 
     def __init__(self, start: TaskStart, job: JobDef, held: HeldGrant, pool: Pool, pid: int, started_s: float) -> None:
         self.start = start
@@ -54,6 +67,7 @@ class Task:
         self.pid = pid
         self.started_s = started_s
         self.step_id = b""
+        self.exact = True
         self.cause = Cause.EXITED
         self.message = ""
         self.wt_timer: Timer | None = None

@@ -34,13 +34,19 @@ class Pool:
         self.grants = 0
         self.unstarted: dict[TaskKey, float] = {}
         """Tasks sent and not known to have started, in the order sent, with the time of sending."""
-        self.revoking = False
+        self.revoking: set[TaskKey] = set()
+        """Asked back and not yet known to have started, ended or come back: nothing more is lent meanwhile."""
         self._mean_s: float | None = None
 
     def ran(self, seconds: float) -> None:
         """Learn from a task that took this long."""
         mean = self._mean_s
         self._mean_s = seconds if mean is None else mean + _WEIGHT * (seconds - mean)
+
+    def gone(self, key: TaskKey) -> None:
+        """The attempt has started, ended or come back."""
+        self.unstarted.pop(key, None)
+        self.revoking.discard(key)
 
     def distrust(self) -> None:
         """The estimate was wrong (lent tasks went stale): lend nothing until short tasks have been seen again."""

@@ -140,7 +140,7 @@ class Placing:
         """`run` has started, ended or come back."""
         pool = self.pools.get(run.pool_id)
         if pool is not None:
-            pool.unstarted.pop(run.key, None)
+            pool.gone(run.key)
             self._touched[pool.pool_id] = pool
 
     def _grant_again(self) -> None:
@@ -208,15 +208,8 @@ class Placing:
                 self._revoke(pool)
 
     def _revoke(self, pool: Pool) -> None:
-        pool.revoking = True
+        pool.revoking.update(pool.unstarted)
         self._turn.orders_for(pool.node).revokes.extend(pool.unstarted)
-
-    def revoked(self, run: Run) -> None:
-        """An agent gave `run` back."""
-        pool = self.pools.get(run.pool_id)
-        if pool is not None:
-            pool.revoking = False
-        self.not_unstarted(run)
 
     # --- reservation ----------------------------------------------------------------------------------------------------
 

@@ -215,7 +215,7 @@ class Scheduler:
         """An agent gives back an attempt it has not started."""
         run = self.placing.runs.pop(key, None)
         if run is not None:
-            self.placing.revoked(run)
+            self.placing.not_unstarted(run)
             self._life.attempt_taken(run, now)
             self._life.settle(now)
 

@@ -306,3 +306,17 @@ def test_a_task_stopped_with_the_pilot_stays_queued() -> None:
     world.finish("a", -15, Cause.CANCELED)
     assert world.running == ["a"]
     assert world.scheduler.jobs.get("a").tasks.run(0) == 2
+
+
+def test_lending_goes_on_after_tasks_that_were_asked_back_have_started_all_the_same() -> None:
+    """The answer to a revoke may be that nothing was left to give back."""
+    world = World(node("n", 1))
+    world.submit(job("a", count=1000))
+    world.finish("a:0", took_s=0.001)
+    (pool,) = world.scheduler.placing.pools.values()
+    world.scheduler.placing._revoke(pool)
+    for _ in range(1000):
+        if world.running:
+            world.finish(world.running[0], took_s=0.001)
+    assert world.state("a") == "SUCCEED"
+    assert not pool.revoking
