@@ -1,1 +1,193 @@
-class Jobs: ...
+"""`Jobs`: a list of job descriptions, built with keywords or read from a file (spec 19.3, and our own attributes)."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import FileError, InvalidJobDescriptionError, JobNotDefinedError
+
+MAX_ITERATIONS = 65536
+"""Most iterations that `add` takes, as in the old API; `add_std` has no such bound."""
+
+_Path = tuple[str, ...]
+
+_ATTRIBUTES: dict[str, tuple[tuple[type, ...], _Path]] = {
+    "name": ((str,), ("name",)),
+    "exec": ((str,), ("execution", "exec")),
+    "script": ((str,), ("execution", "script")),
+    "args": ((list, str), ("execution", "args")),
+    "env": ((dict,), ("execution", "env")),
+    "stdin": ((str,), ("execution", "stdin")),
+    "stdout": ((str,), ("execution", "stdout")),
+    "stderr": ((str,), ("execution", "stderr")),
+    "wd": ((str,), ("execution", "wd")),
+    "modules": ((list, str), ("execution", "modules")),
+    "venv": ((str,), ("execution", "venv")),
+    "model": ((str,), ("execution", "model")),
+    "model_opts": ((dict,), ("execution", "model_opts")),
+    "numCores": ((int, dict), ("resources", "numCores")),
+    "numNodes": ((int, dict), ("resources", "numNodes")),
+    "wt": ((str,), ("resources", "wt")),
+    "mem": ((str, int), ("resources", "mem")),
+    "gpus": ((int,), ("resources", "nodeCrs", "gpu")),
+    "nodeCrs": ((dict,), ("resources", "nodeCrs")),
+    "iteration": ((int, list, dict), ("iteration",)),
+    "after": ((list, str), ("dependencies", "after")),
+    "attributes": ((dict,), ("attributes",)),
+    "priority": ((int,), ("priority",)),
+    "retries": ((int,), ("retries",)),
+}
+"""Attribute of `add` -> (types, where it goes in the description)."""
+
+_SIZE: dict[str, tuple[type, ...]] = {"min": (int,), "max": (int,), "exact": (int,), "scheduler": (str, dict)}
+_ITERATION: dict[str, tuple[type, ...]] = {"start": (int,), "stop": (int,), "values": (list,)}
+
+
+class Jobs:
+    """Job descriptions in the order in which they were added. `add` and `add_std` return self, so calls can be chained."""
+
+    MAX_ITERATIONS = MAX_ITERATIONS
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, dict[str, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __repr__(self) -> str:
+        return f"<Jobs {len(self)}>"
+
+    def add(self, dict_attributes: Mapping[str, Any] | None = None, **attributes: Any) -> Jobs:
+        """Add a job by simple attributes; keywords win over `dict_attributes`.
+
+        Attributes: name (default: a unique one), exec or script, args, env, stdin, stdout, stderr, wd, modules, venv, model,
+        model_opts, numCores and numNodes (a number or `{min, max, exact, scheduler}`), wt, mem, gpus, nodeCrs, iteration (a
+        number, a list of values, or `{start, stop}` / `{values}`), after, attributes, priority, retries.
+
+        Raises InvalidJobDescriptionError.
+        """
+        given = {**(dict_attributes or {}), **attributes}
+        given.setdefault("name", str(uuid.uuid4()))
+        job: dict[str, Any] = {}
+        for name, value in given.items():
+            self._put(job, name, value)
+        execution = job.get("execution", {})
+        if not execution.get("exec") and not execution.get("script"):
+            raise InvalidJobDescriptionError("No 'exec' nor 'script' defined")
+        if execution.get("exec") and execution.get("script"):
+            raise InvalidJobDescriptionError("Both 'exec' and 'script' defined")
+        return self._append(job)
+
+    def _put(self, job: dict[str, Any], name: str, value: Any) -> None:
+        if name not in _ATTRIBUTES:
+            raise InvalidJobDescriptionError(f"Unknown attribute {name}")
+        types, path = _ATTRIBUTES[name]
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise InvalidJobDescriptionError(f"Invalid attribute {name} type {type(value)}")
+        place = job
+        for member in path[:-1]:
+            place = place.setdefault(member, {})
+        place[path[-1]] = _normal(name, value)
+
+    def add_std(self, dict_attributes: Mapping[str, Any] | None = None, **attributes: Any) -> Jobs:
+        """Add a job in the form of the submit request. Raises InvalidJobDescriptionError."""
+        job = {**(dict_attributes or {}), **attributes}
+        job.setdefault("name", str(uuid.uuid4()))
+        execution = job.get("execution")
+        if not isinstance(execution, dict) or not (execution.get("exec") or execution.get("script")):
+            raise InvalidJobDescriptionError('Missing "execution/exec" key')
+        return self._append(job)
+
+    def _append(self, job: dict[str, Any]) -> Jobs:
+        name = job["name"]
+        if name in self._jobs:
+            raise InvalidJobDescriptionError(f"Job {name} already in list")
+        self._jobs[name] = job
+        return self
+
+    def remove(self, name: str) -> None:
+        """Raises JobNotDefinedError."""
+        if name not in self._jobs:
+            raise JobNotDefinedError(name)
+        del self._jobs[name]
+
+    def clear(self) -> int:
+        """Remove all jobs; returns how many there were."""
+        count = len(self._jobs)
+        self._jobs.clear()
+        return count
+
+    def job_names(self) -> list[str]:
+        return list(self._jobs)
+
+    def ordered_job_names(self) -> list[str]:
+        return list(self._jobs)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The descriptions in the form of the submit request."""
+        return list(self._jobs.values())
+
+    def ordered_jobs(self) -> list[dict[str, Any]]:
+        return list(self._jobs.values())
+
+    def load_from_file(self, file_path: str | Path) -> None:
+        """Add the jobs of a JSON file (an array of descriptions). Raises FileError, InvalidJobDescriptionError."""
+        try:
+            jobs = json.loads(Path(file_path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FileError(f'File to open/write file "{file_path}": {error}') from error
+        if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
+            raise FileError(f'File to open/write file "{file_path}": not an array of job descriptions')
+        for job in jobs:
+            self.add_std(job)
+
+    def save_to_file(self, file_path: str | Path) -> None:
+        """Write all jobs as JSON. Raises FileError."""
+        try:
+            Path(file_path).write_text(json.dumps(self.ordered_jobs(), indent=2) + "\n", encoding="utf-8")
+        except (OSError, TypeError) as error:
+            raise FileError(f'File to open/write file "{file_path}": {error}') from error
+
+
+def _normal(name: str, value: Any) -> Any:
+    """The value in the form of the submit request."""
+    if name in ("numCores", "numNodes"):
+        return {"exact": value} if isinstance(value, int) else _checked(name, value, _SIZE)
+    if name == "iteration":
+        return _iteration(value)
+    if name == "after":
+        return [value] if isinstance(value, str) else value
+    return value
+
+
+def _checked(name: str, value: Mapping[str, Any], members: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
+    for member, content in value.items():
+        if member not in members:
+            raise InvalidJobDescriptionError(f"Unknown {name} attribute {member}")
+        if not isinstance(content, members[member]):
+            raise InvalidJobDescriptionError(f"Invalid {name} attribute {member} type {type(content)}")
+    return dict(value)
+
+
+def _iteration(value: int | list[Any] | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(value, int):
+        normal: dict[str, Any] = {"start": 0, "stop": value}
+    elif isinstance(value, list):
+        normal = {"values": value}
+    else:
+        normal = _checked("iteration", value, _ITERATION)
+    if "stop" in normal and "values" in normal:
+        raise InvalidJobDescriptionError("Stop and values iteration attribute are excluding")
+    if "values" in normal:
+        count = len(normal["values"])
+    elif "stop" in normal:
+        count = normal["stop"] - normal.get("start", 0)
+    else:
+        raise InvalidJobDescriptionError("Required attribute stop of element iteration not defined")
+    if not 0 <= count <= MAX_ITERATIONS:
+        raise InvalidJobDescriptionError(f"Wrong number of iterations - outside range (0, {MAX_ITERATIONS})")
+    return normal
