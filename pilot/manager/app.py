@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..allocation.local import choose
-from ..model.errors import PilotfishError
+from ..model.errors import PilotfishError, UsageError
 from ..model.ids import NodeNo
 from ..model.scheduler import Scheduler
 from ..model.turn import Change
@@ -45,13 +45,13 @@ VERSION = "0.1.0"
 
 
 def run(settings: Settings) -> int:
-    """Run one manager to its end; returns the exit code: 0, 128 + signal, or 1 when it could not start."""
+    """Run one manager to its end; returns the exit code: 0, 128 + signal; 2 for settings it cannot use, 1 when it could not start."""
     try:
         service, feed = _start(settings)
     except PilotfishError as error:
         _tell_starter(settings, f"error: {error}")
         print(f"Error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     _tell_starter(settings, str(service.aux.connection))
     if feed is not None:
         service.loop.call_after(0, feed.serve)

@@ -1,0 +1,236 @@
+"""Client commands for a pilot that runs already. Each prints for people, or with --json for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from . import jobfile
+from .manager import Manager
+from .outcome import MOST_FAILURES
+from .progress import Progress
+
+_CONNECT_S = 5.0
+_LOOK_S = 0.5
+_STATE_COLOURS = {"SUCCEED": "green", "FAILED": "red", "CANCELED": "yellow", "OMITTED": "yellow", "EXECUTING": "cyan"}
+
+
+def _client(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that all client commands have."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+    return click.option(
+        "--connect",
+        "-c",
+        envvar="PILOTFISH_CONNECTION",
+        help="The pilot: its connection file, its auxiliary folder, a folder with some, or a ZeroMQ address.",
+    )(command)
+
+
+@contextmanager
+def _pilot(connect: str | None) -> Iterator[Manager]:
+    pilot = Manager(connect, {"connect_timeout": _CONNECT_S, "log_file": "/dev/null"})
+    try:
+        yield pilot
+    finally:
+        pilot.cleanup()
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Columns as wide as their content; the state in its colour on a terminal."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    click.secho("  ".join(text.ljust(width) for text, width in zip(header, widths, strict=True)).rstrip(), bold=True)
+    for row in rows:
+        cells = [
+            click.style(text.ljust(width), fg=_STATE_COLOURS.get(text)) for text, width in zip(row, widths, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+@click.command()
+@click.argument("file")
+@click.option("--format", "form", type=click.Choice(jobfile.FORMATS), help="Format of FILE; default: by its suffix.")
+@_client
+def submit(file: str, form: str | None, connect: str | None, as_json: bool) -> None:
+    """Send the jobs of FILE (JSON, YAML, TOML or one command per line; - for standard input) to a running pilot.
+
+    All of them are accepted, or none.
+    """
+    jobs = jobfile.load(file, form)
+    with _pilot(connect) as pilot:
+        reply = pilot.send_request({"request": "submit", "jobs": jobs})
+    if as_json:
+        _print_json(reply["data"])
+    else:
+        click.echo(reply["message"])
+
+
+@click.command()
+@_client
+def jobs(connect: str | None, as_json: bool) -> None:
+    """List all jobs of a running pilot."""
+    with _pilot(connect) as pilot:
+        found = pilot.list()
+    if as_json:
+        _print_json(found)
+    else:
+        rows = [(name, entry["status"], entry.get("messages", "")) for name, entry in found.items()]
+        _table(("JOB", "STATE", "MESSAGE"), rows)
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@_client
+def status(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
+    """Show what a running pilot is doing, or the states of the named jobs (JOB or JOB:ITERATION)."""
+    with _pilot(connect) as pilot:
+        if names:
+            entries = pilot.status(names)["jobs"]
+            if as_json:
+                _print_json(entries)
+            else:
+                rows = [(name, entry.get("data", {}).get("status") or entry["message"]) for name, entry in entries.items()]
+                _table(("JOB", "STATE"), rows)
+            return
+        found = pilot.system_status()
+    if as_json:
+        _print_json(found)
+        return
+    for section, members in found.items():
+        click.secho(section, bold=True)
+        for name, value in members.items():
+            click.echo(f"  {name}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--childs", is_flag=True, help="With all iterations.")
+@_client
+def info(names: tuple[str, ...], childs: bool, connect: str | None, as_json: bool) -> None:
+    """Show all that is known of the named jobs (JOB or JOB:ITERATION)."""
+    with _pilot(connect) as pilot:
+        entries = pilot.info(names, **({"withChilds": True} if childs else {}))["jobs"]
+    if as_json:
+        _print_json(entries)
+        return
+    for name, entry in entries.items():
+        click.secho(name, bold=True)
+        for member, value in entry.get("data", {"message": entry.get("message")}).items():
+            if isinstance(value, str):
+                click.echo(f"  {member}: " + value.replace("\n", "\n    "))
+            else:
+                click.echo(f"  {member}: {json.dumps(value)}")
+
+
+def _each(what: str, counted: str, names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
+    """Cancel or remove; problems with single jobs go to stderr and make the exit code 1."""
+    with _pilot(connect) as pilot:
+        data = pilot.send_request({"request": what, "jobNames": list(names)})["data"]
+    if as_json:
+        _print_json(data)
+    else:
+        click.echo(f"{data[counted]} {counted}")
+        for name, text in data.get("errors", {}).items():
+            click.echo(f"Error: {name}: {text}", err=True)
+    sys.exit(int("errors" in data))
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+@_client
+def cancel(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
+    """Cancel jobs or single iterations (JOB:ITERATION), running ones too."""
+    _each("cancelJob", "canceled", names, connect, as_json)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+@_client
+def remove(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
+    """Forget ended jobs, so that their names can be used again."""
+    _each("removeJob", "removed", names, connect, as_json)
+
+
+@click.command()
+@_client
+def resources(connect: str | None, as_json: bool) -> None:
+    """Show nodes and cores of a running pilot."""
+    with _pilot(connect) as pilot:
+        found = pilot.resources()
+    if as_json:
+        _print_json(found)
+    else:
+        for name, value in found.items():
+            click.echo(f"{name.replace('_', ' ')}: {value}")
+
+
+@click.command()
+@_client
+def watch(connect: str | None, as_json: bool) -> None:
+    """Follow a running pilot until nothing is queued or running.
+
+    With --json one event per line: seq, time, job, it, state, exit_code, message.
+    """
+    with _pilot(connect) as pilot:
+        if as_json:
+            _stream_events(pilot)
+            return
+        with Progress() as progress:
+            while True:
+                progress.update(pilot.system_status()["IterationStats"])
+                try:
+                    pilot.wait4all(_LOOK_S)
+                except TimeoutError:
+                    continue
+                counts = pilot.system_status()["IterationStats"]
+                progress.update(counts)
+                break
+        _show_failures(pilot, counts)
+
+
+def _stream_events(pilot: Manager) -> None:
+    """All events the pilot still has, then those that follow, until it is idle."""
+    after = 0
+    while True:
+        data = pilot.send_request({"request": "events", "after": after})["data"]
+        for event in data["events"]:
+            click.echo(json.dumps(event))
+            after = event["seq"]
+        if after < data["last"]:
+            continue
+        try:
+            pilot.wait4all(_LOOK_S)
+        except TimeoutError:
+            continue
+        if pilot.send_request({"request": "events", "after": after})["data"]["last"] == after:
+            return
+
+
+def _show_failures(pilot: Manager, counts: dict[str, int]) -> None:
+    click.echo(f"{counts['TotalIterations']} tasks, {counts['FailedIterations']} failed")
+    bad = [(name, entry) for name, entry in pilot.list().items() if entry["status"] in ("FAILED", "OMITTED")]
+    for name, entry in bad[:MOST_FAILURES]:
+        click.echo(f"  {name}: {entry['status']} {entry.get('messages', '')}".rstrip())
+    if len(bad) > MOST_FAILURES:
+        click.echo(f"  ... and {len(bad) - MOST_FAILURES} more")
+
+
+@click.command()
+@click.option("--kill", is_flag=True, help="Stop running tasks and cancel queued ones instead of waiting for them.")
+@_client
+def finish(kill: bool, connect: str | None, as_json: bool) -> None:
+    """End a running pilot: when all its work is done, or now with --kill."""
+    with _pilot(connect) as pilot:
+        data = pilot.send_request({"request": "finish", "options": {"kill": kill, "delay": 0}})["data"]
+    if as_json:
+        _print_json(data)
+    else:
+        click.echo("the pilot ends" + ("" if kill else " when its work is done"))

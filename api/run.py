@@ -1,0 +1,147 @@
+"""`pilotfish run`: start a pilot here, run work, show how it goes, tell what failed, and end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..pilot.model.errors import UsageError
+from . import jobfile
+from .local import LocalManager
+from .outcome import Outcome, read_outcome
+from .progress import Progress
+
+_LOOK_S = 0.25
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE | -- COMMAND [ARGS]...")
+@click.option("--format", "form", type=click.Choice(jobfile.FORMATS), help="Format of FILE; default: by its suffix.")
+@click.option("--iterations", type=click.IntRange(1), help="Run COMMAND this often, with ${it} from 0.")
+@click.option("--name", default="task", show_default=True, help="Name of the job made of COMMAND.")
+@click.option("--cores", type=click.IntRange(1), help="Cores for each task without a numCores of its own.")
+@click.option("--gpus", type=click.IntRange(1), help="GPUs for each task.")
+@click.option("--mem", help="Memory for each task, e.g. 2G.")
+@click.option("--wt", help="Wall time limit of each task, e.g. 10m.")
+@click.option("--retries", type=click.IntRange(0), help="How often a failed task is started again.")
+@click.option("--output", type=click.Path(), help="Folder for stdout and stderr of tasks that name no files of their own.")
+@click.option("--nodes", help="Virtual nodes instead of this machine, e.g. 4,2 (see `pilotfish service`).")
+@click.option("--wd", type=click.Path(), default=".", show_default=True, help="Working folder.")
+@click.option("--resume", type=click.Path(exists=True), help="Go on with an earlier run (its folder); FILE is not needed.")
+@click.option("--max-fails", type=click.IntRange(1), help="Stop everything after this many failed tasks.")
+@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def run(words: tuple[str, ...], form: str | None, resume: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Run tasks on this machine (or in this allocation) and wait for them.
+
+    FILE is JSON, YAML or TOML with job descriptions, or text with one shell command per line; - is standard input.
+
+    \b
+    pilotfish run tasks.txt
+    pilotfish run jobs.yaml --output logs
+    seq 100 | sed 's/^/echo /' | pilotfish run -
+    pilotfish run --iterations 1000 --wt 5m -- ./simulate --seed '${it}'
+
+    Exit code: 0 all tasks succeeded, 1 some did not, 2 bad input, 130 interrupted. What ran, where and how is in
+    WD/.qcgpjm-service-*/jobs.report.
+    """
+    jobs = [] if resume else _jobs(words, form, options)
+    started_s = time.monotonic()
+    interrupted = False
+    with _pilot(options, resume) as pilot:
+        if jobs:
+            pilot.send_request({"request": "submit", "jobs": jobs})
+        try:
+            _follow(pilot, Progress(quiet=quiet), options["max_fails"])
+        except KeyboardInterrupt:
+            interrupted = True
+            click.echo("interrupted: stopping tasks", err=True)
+            pilot.send_request({"request": "finish", "options": {"kill": True, "delay": 0}})
+        aux = pilot.connection_file.parent
+    outcome = read_outcome(aux, time.monotonic() - started_s)
+    if as_json:
+        click.echo(json.dumps(outcome.as_json(), indent=2))
+    else:
+        outcome.show(sys.stderr)
+    sys.exit(130 if interrupted else int(outcome.failed > 0))
+
+
+@contextmanager
+def _pilot(options: dict[str, Any], resume: str | None) -> Iterator[LocalManager]:
+    """A pilot for this run; ends when it is idle, or was told to stop."""
+    args = ["--resume", resume] if resume else ["--wd", options["wd"]]
+    if options["nodes"]:
+        args += ["--nodes", options["nodes"]]
+    pilot = LocalManager(args, {"wdir": options["wd"], "log_file": "/dev/null"})
+    with pilot:
+        yield pilot
+
+
+def _follow(pilot: LocalManager, progress: Progress, max_fails: int | None) -> None:
+    """Show how it goes until nothing is left to do."""
+    with progress:
+        while True:
+            counts = pilot.system_status()["IterationStats"]
+            progress.update(counts)
+            if max_fails is not None and counts["FailedIterations"] >= max_fails:
+                click.echo(f"{counts['FailedIterations']} tasks have failed: stopping", err=True)
+                pilot.send_request({"request": "finish", "options": {"kill": True, "delay": 0}})
+                return
+            try:
+                pilot.wait4all(_LOOK_S)
+            except TimeoutError:
+                continue
+            progress.update(pilot.system_status()["IterationStats"])
+            return
+
+
+def _jobs(words: tuple[str, ...], form: str | None, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """The jobs of this run, with the defaults of the options filled in. Raises UsageError."""
+    separator = "--" in sys.argv and words == tuple(sys.argv[sys.argv.index("--") + 1 :])
+    if not words:
+        raise UsageError("nothing to run", remedy="give a FILE, - or -- COMMAND; see pilotfish run --help")
+    if separator or options["iterations"] is not None:
+        jobs = [_command_job(words, options)]
+    elif len(words) > 1:
+        raise UsageError(f"one FILE is expected, not {len(words)}", remedy="write -- before a command")
+    else:
+        jobs = jobfile.load(words[0], form)
+    for job in jobs:
+        _fill_in(job, options)
+    return jobs
+
+
+def _command_job(words: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    job: dict[str, Any] = {"name": options["name"], "execution": {"exec": words[0], "args": list(words[1:])}}
+    if options["iterations"] is not None:
+        job["iteration"] = {"stop": options["iterations"]}
+    return job
+
+
+def _fill_in(job: dict[str, Any], options: dict[str, Any]) -> None:
+    """What the options say for tasks that do not say it themselves. Odd descriptions are left for the pilot to refuse."""
+    resources, execution = job.setdefault("resources", {}), job.get("execution")
+    if not isinstance(resources, dict) or not isinstance(execution, dict):
+        return
+    if options["cores"] and not {"numCores", "numNodes"} & resources.keys():
+        resources["numCores"] = options["cores"]
+    if options["gpus"]:
+        resources.setdefault("nodeCrs", {"gpu": options["gpus"]})
+    for member in ("mem", "wt"):
+        if options[member]:
+            resources.setdefault(member, options[member])
+    if not resources:
+        del job["resources"]
+    if options["retries"] is not None:
+        job.setdefault("retries", options["retries"])
+    if options["output"]:
+        stem = str(Path(options["output"]).absolute() / "${jname}") + ("-${it}" if "iteration" in job else "")
+        execution.setdefault("stdout", f"{stem}.out")
+        execution.setdefault("stderr", f"{stem}.err")
