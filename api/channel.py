@@ -46,7 +46,7 @@ class Channel:
             socket = self._socket or self._connect()
             try:
                 socket.send_multipart([b"", msgspec.json.encode(message)])
-                if not socket.poll(limit_s * 1000):
+                if not socket.poll(int(limit_s * 1000)):
                     raise ConnectionError(
                         f"no answer to {message.get('request')!r} in {limit_s:g} s",
                         where=self.address,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,7 +44,7 @@ def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Columns as wide as their content; the state in its colour on a terminal."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     click.secho("  ".join(text.ljust(width) for text, width in zip(header, widths, strict=True)).rstrip(), bold=True)
@@ -97,7 +97,9 @@ def status(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
             if as_json:
                 _print_json(entries)
             else:
-                rows = [(name, entry.get("data", {}).get("status") or entry["message"]) for name, entry in entries.items()]
+                rows = [
+                    (name, entry.get("data", {}).get("status") or entry["message"]) for name, entry in entries.items()
+                ]
                 _table(("JOB", "STATE"), rows)
             return
         found = pilot.system_status()

@@ -51,5 +51,5 @@ class ServiceError(QCGPJMAError):
     """The manager process could not be started, ended unexpectedly, or cannot do what is asked."""
 
 
-class TimeoutElapsed(TimeoutError):  # noqa: N818 - the old API's name
+class TimeoutElapsed(TimeoutError):
     """What was waited for did not happen in the given time."""

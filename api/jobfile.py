@@ -83,7 +83,7 @@ def _from_lines(text: str, source: str) -> list[dict[str, Any]]:
 
 def _jobs_of(value: Any, source: str) -> list[dict[str, Any]]:
     if isinstance(value, dict):
-        value = value["jobs"] if "jobs" in value else [value]
+        value = value.get("jobs", [value])
     if not isinstance(value, list) or not value:
         raise UsageError("there are no jobs in it", where=source, remedy="write an array of job descriptions")
     jobs: list[dict[str, Any]] = []

@@ -56,7 +56,9 @@ class JobInfo:
     def from_child(cls, job_name: str, child_data: Mapping[str, Any]) -> JobInfo:
         """From one element of `childs`."""
         iteration = child_data["iteration"]
-        info = cls(f"{job_name}:{iteration}", child_data["state"], iteration=iteration, messages=child_data.get("messages"))
+        info = cls(
+            f"{job_name}:{iteration}", child_data["state"], iteration=iteration, messages=child_data.get("messages")
+        )
         info._take_runtime(child_data.get("runtime") or {})
         return info
 

@@ -48,7 +48,9 @@ class LocalManager(Manager):
         self._lifeline: int | None = None
         self._said = tempfile.TemporaryFile()
         """What the service writes to stderr: a file, because nobody reads a pipe while all goes well."""
-        self._process, self.connection_file = self._start(list(server_args or ()), float(config.get("init_timeout", 300)))
+        self._process, self.connection_file = self._start(
+            list(server_args or ()), float(config.get("init_timeout", 300))
+        )
         try:
             super().__init__(str(self.connection_file), config)
         except BaseException:
@@ -100,7 +102,9 @@ class LocalManager(Manager):
     def __enter__(self) -> LocalManager:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._keep:
             self.cleanup()
             return

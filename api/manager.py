@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +128,9 @@ class Manager:
         pending = dict.fromkeys(wanted)
         topics = ("IFI", "JFI") if any(":" in name for name in wanted) else ("JFI",)
         for events in self._looks(topics, timeout, max(_FIRST_LOOK_S, _LOOK_PER_NAME_S * len(wanted))):
-            if events is None:
-                ended = self._ended(list(pending))
-            else:
-                ended = {name: state for name, state in events if name in pending}
+            ended = (
+                self._ended(pending) if events is None else {name: state for name, state in events if name in pending}
+            )
             states |= ended
             for name in ended:
                 del pending[name]
@@ -168,7 +167,7 @@ class Manager:
 
     def _looks(
         self, topics: tuple[str, ...], timeout_s: float | None, first_s: float = _FIRST_LOOK_S
-    ) -> Iterator[list[tuple[str, str]] | None]:
+    ) -> Iterator[Sequence[tuple[str, str]] | None]:
         """When to look again, until the time is over: a list of endings that were announced, or None: ask for the state."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = first_s if self._events else self._poll_delay_s
@@ -210,7 +209,9 @@ class Manager:
         if reply["code"] != 0:
             detail = reply.get("error") or {}
             raise ConnectionError(
-                f"Request failed - {reply.get('message')}", where=detail.get("where", ""), remedy=detail.get("remedy", "")
+                f"Request failed - {reply.get('message')}",
+                where=detail.get("where", ""),
+                remedy=detail.get("remedy", ""),
             )
         return reply
 

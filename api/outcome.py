@@ -71,9 +71,8 @@ def read_outcome(aux: Path, seconds: float) -> Outcome:
         name, state = entry["name"], entry["state"]
         if "execution" in entry:
             executions[name] = entry["execution"]
-            if state in ("SUCCEED", "FAILED") and not entry["runtime"]:
-                if "messages" not in entry:
-                    continue  # an iteration job: its iterations have been counted
+            if state in ("SUCCEED", "FAILED") and not entry["runtime"] and "messages" not in entry:
+                continue  # an iteration job: its iterations have been counted
         tasks += 1
         if state != "SUCCEED":
             failed += 1

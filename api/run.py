@@ -15,7 +15,7 @@ import click
 from ..pilot.model.errors import UsageError
 from . import jobfile
 from .local import LocalManager
-from .outcome import Outcome, read_outcome
+from .outcome import read_outcome
 from .progress import Progress
 
 _LOOK_S = 0.25
@@ -31,14 +31,20 @@ _LOOK_S = 0.25
 @click.option("--mem", help="Memory for each task, e.g. 2G.")
 @click.option("--wt", help="Wall time limit of each task, e.g. 10m.")
 @click.option("--retries", type=click.IntRange(0), help="How often a failed task is started again.")
-@click.option("--output", type=click.Path(), help="Folder for stdout and stderr of tasks that name no files of their own.")
+@click.option(
+    "--output", type=click.Path(), help="Folder for stdout and stderr of tasks that name no files of their own."
+)
 @click.option("--nodes", help="Virtual nodes instead of this machine, e.g. 4,2 (see `pilotfish service`).")
 @click.option("--wd", type=click.Path(), default=".", show_default=True, help="Working folder.")
-@click.option("--resume", type=click.Path(exists=True), help="Go on with an earlier run (its folder); FILE is not needed.")
+@click.option(
+    "--resume", type=click.Path(exists=True), help="Go on with an earlier run (its folder); FILE is not needed."
+)
 @click.option("--max-fails", type=click.IntRange(1), help="Stop everything after this many failed tasks.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-def run(words: tuple[str, ...], form: str | None, resume: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
+def run(
+    words: tuple[str, ...], form: str | None, resume: str | None, as_json: bool, quiet: bool, **options: Any
+) -> None:
     """Run tasks on this machine (or in this allocation) and wait for them.
 
     FILE is JSON, YAML or TOML with job descriptions, or text with one shell command per line; - is standard input.

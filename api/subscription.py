@@ -36,7 +36,9 @@ class Subscription:
             self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -45,9 +47,14 @@ class Subscription:
         """The (topic, payload) pairs that have come, waiting up to `wait_s` seconds for the first."""
         assert self._socket is not None
         deadline = time.monotonic() + wait_s
-        while not self._socket.poll(max(0.0, min(_LONGEST_SLICE_S, deadline - time.monotonic())) * 1000):
+        while not self._socket.poll(_slice_ms(deadline)):
             if time.monotonic() >= deadline:
                 return
         while self._socket.poll(0):
             topic, _, payload = self._socket.recv().partition(b" ")
             yield topic.decode(), json.loads(payload)
+
+
+def _slice_ms(deadline: float) -> int:
+    """How long to poll now; rounded up, because polling for 0 ms until the deadline would spin."""
+    return int(max(0.0, min(_LONGEST_SLICE_S, deadline - time.monotonic())) * 1000) + 1

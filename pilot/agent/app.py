@@ -23,7 +23,7 @@ from ..loop import Loop, Timer
 from ..wire import connection, frames
 from ..wire.security import unlock_client
 from . import strays
-from .crew import Crew, started_of
+from .crew import Crew
 from .outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,7 @@ def run(connect: Path, node: str, agent_id: str, replaces: str | None) -> int:
     _detach_streams()
     strays.become_subreaper()
     if replaces is not None:
-        killed = strays.kill_marked(b"PILOTFISH_AGENT_ID=" + os.fsencode(replaces))
-        log.warning("agent.cleared %s killed=%d", replaces, killed)
+        log.warning("agent.cleared of=%s killed=%d", replaces, strays.clear_after(replaces))
     lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)
     agent = Agent(connect, node, agent_id, None if lifeline is None else int(lifeline))
     gc.collect()
@@ -95,6 +94,7 @@ class Agent:
         self._say_hello()
         loop.call_after(DEFAULT_BEAT_S, self._beat)
         loop.run(self._end_of_turn)
+        strays.kill_marked([b"PILOTFISH_AGENT_ID=" + os.fsencode(self._agent_id)])
         self._send([frames.Bye(self._stopping)])
         self._socket.close(LAST_WORDS_MS)
         self._context.term()
@@ -127,7 +127,8 @@ class Agent:
 
     def _obey(self, message: frames.ToAgent) -> None:
         if isinstance(message, frames.Work):
-            self._crew.take_work(message.jobs, message.grants, message.tasks)
+            if not self._stopping:  # with our Bye the manager takes it back
+                self._crew.take_work(message.jobs, message.grants, message.tasks)
         elif isinstance(message, frames.Ack):
             self._outbox.acknowledged(message.seq)
         elif isinstance(message, frames.Kill):
@@ -161,7 +162,7 @@ class Agent:
             socket.gethostname(),
             os.getpid(),
             [held.grant for held in crew.grants.values()],
-            [started_of(task) for task in crew.running.values()],
+            crew.held_tasks(),
             crew.waiting(),
             self._outbox.first_seq,
         )
@@ -176,18 +177,21 @@ class Agent:
         self._loop.call_after(settings.heartbeat_s if settings else DEFAULT_BEAT_S, self._beat)
 
     def _end_of_turn(self) -> None:
-        if not self._outbox.empty and self._flush_timer is None:
-            wait_s = self._flushed + FLUSH_S - self._loop.clock()
-            if wait_s <= 0 or self._outbox.urgent:
+        self._crew.start_waiting()
+        if not self._outbox.empty:
+            due = self._flushed + FLUSH_S
+            if self._outbox.urgent or self._loop.clock() >= due:
                 self._flush()
-            else:
-                self._flush_timer = self._loop.call_after(wait_s, self._flush)
+            elif self._flush_timer is None:
+                self._flush_timer = self._loop.call_at(due, self._flush)
         if self._stopping and not self._crew.running:
             self._flush()
             self._loop.stop()
 
     def _flush(self) -> None:
-        self._flush_timer = None
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
         self._flushed = self._loop.clock()
         if not self._outbox.empty:
             self._send([self._outbox.seal()])

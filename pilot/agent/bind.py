@@ -7,26 +7,39 @@ very short ones are started unbound, and bound when they turn out to run longer;
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 
 from ..wire.frames import NewGrant
 
+log = logging.getLogger(__name__)
+
 EXACT_FROM_S = 0.05
 """Tasks that take at least this long on average are bound before they start."""
 
-ALL_CPUS = frozenset(os.sched_getaffinity(0))
+
+def cpus_here() -> frozenset[int]:
+    """Processors this agent may use."""
+    return frozenset(os.sched_getaffinity(0))
 
 
-def cpus_of(grant: NewGrant) -> frozenset[int]:
-    """Processor numbers to bind to; empty when the grant asks for none or this machine does not have them."""
+def cpus_of(grant: NewGrant, here: frozenset[int]) -> frozenset[int]:
+    """Processor numbers to bind to; empty when the grant asks for none or this machine does not have them.
+
+    A core of several hardware threads is written `0&40`.
+    """
     if not grant.bind:
         return frozenset()
+    core_ids = grant.nodes[0].core_ids
     try:
-        cpus = frozenset(int(number) for core in grant.nodes[0].core_ids for number in core.split("&"))
+        cpus = frozenset(int(number) for core in core_ids for number in core.split("&"))
     except ValueError:
+        cpus = frozenset()
+    if not cpus or not cpus <= here:
+        log.warning("bind.impossible cores=%s here=%s", ",".join(core_ids), sorted(here))
         return frozenset()
-    return cpus if cpus <= ALL_CPUS and cpus != ALL_CPUS else frozenset()
+    return cpus if cpus != here else frozenset()
 
 
 def bind_self(cpus: frozenset[int]) -> None:

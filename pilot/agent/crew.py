@@ -1,6 +1,8 @@
 """The running tasks of one agent: started on grants, watched, stopped, reaped. Notes everything in the outbox.
 
-No sockets here; the clock for limits is the loop's, times in reports are seconds since the epoch.
+No sockets here; the clock for limits is the loop's, times in reports are seconds since the epoch. Orders and endings only
+note what has become possible; `start_waiting`, once at the end of a turn, starts it. Starting at once while reaping would
+never come to an end with short tasks: by the time one is started another has ended, and nobody reads the socket.
 """
 
 from __future__ import annotations
@@ -11,27 +13,25 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
-
-import psutil
 
 from ..execmodels.environ import Env, base_environment, grant_environment
 from ..loop import Loop
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
-from ..model.variables import has_variables, substitute_execution
+from ..model.variables import substitute_execution
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, Started, TaskStart
 from . import bind, launch, strays
 from .launch import Launch, LaunchError
+from .limits import Limits
 from .outbox import Outbox
-from .tasks import HeldGrant, Pool, Task, task_name
+from .tasks import HeldGrant, KnownJob, Pool, Task, key_of, task_name
 
 log = logging.getLogger(__name__)
 
 ANNOUNCE_S = 0.05
 """A task that ends within this time is reported once, by its end."""
-MEMORY_WATCH_S = 0.5
 _TRY_AGAIN_S = 0.1
 _MOST_TRIES = 100
 _EXHAUSTED = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
@@ -45,57 +45,52 @@ class Crew:
         self.running: dict[int, Task] = {}
         """By process id."""
         self.grants: dict[GrantId, HeldGrant] = {}
-        self.pools: dict[PoolId, Pool] = {}
+        self._pools: dict[PoolId, Pool] = {}
+        self._touched: set[Pool] = set()
+        """Pools in which something may be started, or an idle grant given back."""
         self._agent_id = agent_id
         self._loop = loop
         self._outbox = outbox
+        self._limits = Limits(loop, self.running, self._stop)
         self._settings: Settings | None = None
         self._base: Env = {}
-        self._jobs: dict[JobNo, JobDef] = {}
-        self._varies: dict[JobNo, bool] = {}
+        self._cpus: frozenset[int] = frozenset()
+        self._jobs: dict[JobNo, KnownJob] = {}
         self._fresh: list[Task] = []
-        self._step_prefix = secrets.token_hex(8)
+        self._step_prefix = secrets.token_hex(8).encode()
         self._steps = count(1)
         self._tries = 0
         self._paused = False
-        self._cwd = ""
-        self._watching = False
 
     def configure(self, settings: Settings) -> None:
         """What the manager said in Welcome."""
         self._settings = settings
-        self._base = base_environment(os.environb, self._agent_id, settings.env)
+        self._base = base_environment(os.environb, self._agent_id, settings.env, settings.env_schemas)
+        self._cpus = bind.cpus_here()
 
     # --- orders ---------------------------------------------------------------------------------------------------------
 
-    def take_work(self, jobs: Iterable[JobDef], grants: Iterable[NewGrant], tasks: dict[PoolId, list[TaskStart]]) -> None:
+    def take_work(
+        self, jobs: Iterable[JobDef], grants: Iterable[NewGrant], tasks: dict[PoolId, list[TaskStart]]
+    ) -> None:
         assert self._settings is not None
         for job in jobs:
-            self._jobs[job.job_no] = job
-            self._varies[job.job_no] = has_variables(job.execution)
+            self._jobs[job.job_no] = KnownJob(job)
         for grant in grants:
             env = grant_environment(grant, self._settings.env_schemas)
-            held = HeldGrant(grant, env, bind.cpus_of(grant))
+            held = HeldGrant(grant, env, bind.cpus_of(grant, self._cpus))
             self.grants[grant.grant_id] = held
             self._pool(grant.pool).idle.append(held)
         for pool_id, starts in tasks.items():
             self._pool(pool_id).waiting.extend(starts)
-        for pool in self.pools.values():
-            self._start_waiting(pool)
-        self._return_idle()
 
     def _pool(self, pool_id: PoolId) -> Pool:
-        pool = self.pools.get(pool_id)
+        """The pool of that number, made if need be; counts as touched."""
+        pool = self._pools.get(pool_id)
         if pool is None:
-            pool = self.pools[pool_id] = Pool(pool_id)
+            pool = self._pools[pool_id] = Pool(pool_id)
+        self._touched.add(pool)
         return pool
-
-    def _return_idle(self) -> None:
-        for pool in self.pools.values():
-            while pool.idle and not pool.waiting:
-                held = pool.idle.pop()
-                del self.grants[held.grant.grant_id]
-                self._outbox.returned(held.grant.grant_id)
 
     def revoke(self, keys: Iterable[TaskKey]) -> None:
         """Give back those that have not started."""
@@ -104,125 +99,130 @@ class Crew:
 
     def kill(self, keys: Iterable[TaskKey]) -> None:
         """Stop those that run, drop those that wait; each is reported as CANCELED."""
-        wanted = {TaskKey(*key) for key in keys}
-        now = time.time()
+        wanted = set(keys)
         for key in self._take_waiting(wanted):
-            self._outbox.finished(_unstarted(key, _NO_GRANT, now, Cause.CANCELED, "", returns_grant=False))
+            self._outbox.finished(_unstarted(key, _NO_GRANT, Cause.CANCELED, ""))
         for task in list(self.running.values()):
             if task.key in wanted:
                 self._stop(task, Cause.CANCELED, "")
 
+    def stop_all(self) -> None:
+        """Stop every task and give back what waits; used when the agent ends."""
+        for keys in self.waiting().values():
+            self.revoke(keys)
+        for task in list(self.running.values()):
+            self._stop(task, Cause.CANCELED, "the pilot was stopped")
+
     def _take_waiting(self, keys: Iterable[TaskKey]) -> list[TaskKey]:
-        wanted = {TaskKey(*key) for key in keys}
+        wanted = set(keys)
         taken = []
-        for pool in self.pools.values():
-            found = [start for start in pool.waiting if start[:3] in wanted]
-            for start in found:
-                pool.waiting.remove(start)
-                taken.append(TaskKey(*start[:3]))
-        self._return_idle()
+        for pool in self._pools.values():
+            found = [key for key in map(key_of, pool.waiting) if key in wanted]
+            if found:
+                taken += found
+                kept = [start for start in pool.waiting if key_of(start) not in wanted]
+                pool.waiting.clear()
+                pool.waiting.extend(kept)
+                self._touched.add(pool)
         return taken
 
     def forget(self, numbers: Iterable[JobNo]) -> None:
         for number in numbers:
             self._jobs.pop(number, None)
-            self._varies.pop(number, None)
             for held in self.grants.values():
-                held.launches.pop(number, None)
-        for pool_id, pool in list(self.pools.items()):
-            if not pool.waiting and not any(held.grant.pool == pool_id for held in self.grants.values()):
-                del self.pools[pool_id]
+                held.forget(number)
+        used = {held.grant.pool for held in self.grants.values()}
+        for pool_id, pool in list(self._pools.items()):
+            if not pool.waiting and pool_id not in used:
+                del self._pools[pool_id]
 
     def waiting(self) -> dict[PoolId, list[TaskKey]]:
         return {
-            pool.pool_id: [TaskKey(*start[:3]) for start in pool.waiting] for pool in self.pools.values() if pool.waiting
+            pool.pool_id: [key_of(start) for start in pool.waiting] for pool in self._pools.values() if pool.waiting
         }
 
     # --- starting -------------------------------------------------------------------------------------------------------
 
-    def _start_waiting(self, pool: Pool) -> None:
-        while pool.waiting and pool.idle and not self._paused:
-            held = pool.idle.pop()
-            if not self._start_next(pool, held):
-                pool.idle.append(held)
-
-    def _start_next(self, pool: Pool, held: HeldGrant) -> bool:
-        """Start the first waiting task on `held`; False when the machine has no room for a process just now."""
-        start = pool.waiting.popleft()
-        job = self._jobs[start.job_no]
-        try:
-            prepared = self._prepare(start, job, held)
-            step_id = b"%s%016x" % (self._step_prefix.encode(), next(self._steps))
-            env = prepared.env
-            env[b"QCG_PM_STEP_ID"] = step_id
-            env[b"PILOTFISH_TASK"] = os.fsencode(task_name(job, start))
-            env[b"PILOTFISH_RUN"] = b"%d" % start.run
-            exact = bool(held.cpus) and _exactly(prepared, held, pool)
-            pid = self._spawn(prepared, held, exact)
-        except LaunchError as error:
-            now = time.time()
-            returns = not pool.waiting
-            key = TaskKey(*start[:3])
-            finished = _unstarted(key, held.grant.grant_id, now, Cause.NOT_STARTED, str(error), returns_grant=returns)
-            self._outbox.finished(finished)
-            if returns:
+    def start_waiting(self) -> None:
+        """Start what can be started and give back grants for which nothing waits; call once, at the end of a turn."""
+        while self._touched and not self._paused:
+            pool = self._touched.pop()
+            while pool.waiting and pool.idle and not self._paused:
+                self._start_next(pool)
+            if self._paused:
+                self._touched.add(pool)
+                return
+            while pool.idle:
+                held = pool.idle.pop()
                 del self.grants[held.grant.grant_id]
-                return True
-            return self._start_next(pool, held)
+                self._outbox.returned(held.grant.grant_id)
+
+    def _start_next(self, pool: Pool) -> None:
+        """Start the first waiting task on an idle grant. A task that cannot be started leaves the grant idle."""
+        start, held = pool.waiting.popleft(), pool.idle.pop()
+        try:
+            task = self._start(start, held, pool)
+        except (LaunchError, ValueError) as error:  # ValueError: what no system call takes, e.g. a NUL in an argument
+            pool.idle.append(held)
+            self._outbox.finished(_unstarted(key_of(start), held.grant.grant_id, Cause.NOT_STARTED, str(error)))
         except _NoRoomError:
             pool.waiting.appendleft(start)
+            pool.idle.append(held)
             self._pause()
-            return False
-        self._tries = 0
-        task = Task(start, job, held, pool, pid, time.time())
-        task.step_id, task.exact = step_id, exact
-        self.running[pid] = task
-        self._watch(task)
-        return True
+        else:
+            self._tries = 0
+            self.running[task.pid] = task
+            if not self._fresh:
+                self._loop.call_after(ANNOUNCE_S, self.announce)
+            self._fresh.append(task)
+            self._limits.watch(task)
 
-    def _prepare(self, start: TaskStart, job: JobDef, held: HeldGrant) -> Launch:
+    def _start(self, start: TaskStart, held: HeldGrant, pool: Pool) -> Task:
+        known = self._jobs[start.job_no]
+        job = known.definition
+        prepared = held.launches.get(start.job_no) or self._prepare(start, known, held)
+        step_id = b"%s%016x" % (self._step_prefix, next(self._steps))
+        env = prepared.env
+        env[b"QCG_PM_STEP_ID"] = step_id
+        env[b"PILOTFISH_TASK"] = os.fsencode(task_name(job, start))
+        env[b"PILOTFISH_RUN"] = b"%d" % start.run
+        exact = not held.cpus or _exactly(prepared, held, pool)
+        launch.enter_folder(prepared.wd)
+        if held.cpus and exact:
+            bind.bind_self(held.cpus)
+            try:
+                pid = self._spawn(prepared)
+            finally:
+                bind.bind_self(self._cpus)
+        else:
+            pid = self._spawn(prepared)
+        task = Task(start, job, held, pool, pid, time.time(), step_id)
+        task.exact = exact
+        return task
+
+    def _prepare(self, start: TaskStart, known: KnownJob, held: HeldGrant) -> Launch:
         assert self._settings is not None
-        prepared = held.launches.get(job.job_no)
-        if prepared is not None:
-            return prepared
-        execution, cores = job.execution, len(held.grant.nodes[0].core_ids)
-        varies = self._varies[job.job_no]
-        if varies:
-            values = {
-                "root_wd": self._settings.root_wd,
-                "ncores": str(sum(len(node.core_ids) for node in held.grant.nodes)),
-                "nnodes": str(len(held.grant.nodes)),
-                "nlist": ",".join(node.name for node in held.grant.nodes),
-            }
-            if start.it is not None:
-                values["it"], values["itval"] = str(start.it), str(start.itval)
-            execution = substitute_execution(execution, values)
-        prepared = launch.prepare(execution, self._base, held.env, cores, self._settings.root_wd)
-        if not varies and job.is_iteration:
+        job, nodes = known.definition, held.grant.nodes
+        execution, root_wd = job.execution, self._settings.root_wd
+        if known.varies:
+            execution = substitute_execution(execution, _start_values(start, held, root_wd))
+        env = held.envs.get(job.job_no)
+        if env is None:
+            env = launch.environment(execution, self._base, held.env, len(nodes[0].core_ids))
+            if job.is_iteration and not known.env_varies:
+                held.envs[job.job_no] = env
+        prepared = launch.prepare(execution, env, root_wd)
+        if job.is_iteration and not known.varies:
             held.launches[job.job_no] = prepared
         return prepared
 
-    def _spawn(self, prepared: Launch, held: HeldGrant, exact: bool) -> int:
-        if prepared.wd != self._cwd:
-            launch.enter_folder(prepared.wd)
-            self._cwd = prepared.wd
-        if exact:
-            bind.bind_self(held.cpus)
-        try:
-            pid = self._spawn_mended(prepared)
-        finally:
-            if exact:
-                bind.bind_self(bind.ALL_CPUS)
-        return pid
-
-    def _spawn_mended(self, prepared: Launch) -> int:
+    def _spawn(self, prepared: Launch) -> int:
         try:
             return prepared.spawn()
         except OSError as error:
             if error.errno in _EXHAUSTED and self._tries < _MOST_TRIES:
                 raise _NoRoomError from error
-            self._cwd = ""  # it may have been removed: look again next time
-            launch.enter_folder(prepared.wd)
+            self._tries = 0  # this one is given up; the next may try as often
             if not launch.mend(prepared):
                 raise LaunchError(launch.why_not(prepared, error)) from error
         try:
@@ -233,44 +233,27 @@ class Crew:
     def _pause(self) -> None:
         """Out of processes, memory or descriptors: start nothing until a task has ended or a moment has passed."""
         if self._tries == 0:
-            log.warning("start.no_room", extra={"running": len(self.running)})
+            log.warning("start.no_room running=%d", len(self.running))
         self._tries += 1
         self._paused = True
         self._loop.call_after(_TRY_AGAIN_S, self._go_on)
 
     def _go_on(self) -> None:
         self._paused = False
-        for pool in self.pools.values():
-            self._start_waiting(pool)
-
-    def _watch(self, task: Task) -> None:
-        if not self._fresh:
-            self._loop.call_after(ANNOUNCE_S, self.announce)
-        self._fresh.append(task)
-        if task.job.wt_s is not None:
-            wt_s = task.job.wt_s
-            text = f"wall time limit of {wt_s:g} s reached"
-            task.wt_timer = self._loop.call_after(wt_s, lambda: self._stop(task, Cause.WALL_TIME, text))
-        if task.held.grant.mem_bytes and not self._watching:
-            self._watching = True
-            self._loop.call_after(MEMORY_WATCH_S, self._check_memory)
 
     def announce(self) -> None:
         """Report the starts of those that still run."""
         for task in self._fresh:
             if self.running.get(task.pid) is task:
-                self._outbox.started(started_of(task))
-                if task.held.cpus and not task.exact:
+                self._outbox.started(task.as_started())
+                if not task.exact:
                     bind.bind_running(task.pid, task.held.cpus)
         self._fresh.clear()
 
-    # --- stopping -------------------------------------------------------------------------------------------------------
+    def held_tasks(self) -> list[Started]:
+        return [task.as_started() for task in self.running.values()]
 
-    def stop_all(self) -> None:
-        """Stop every task and drop what waits; used when the agent ends."""
-        self.kill([key for keys in self.waiting().values() for key in keys])
-        for task in list(self.running.values()):
-            self._stop(task, Cause.CANCELED, "the pilot was stopped")
+    # --- the end of a task ----------------------------------------------------------------------------------------------
 
     def _stop(self, task: Task, cause: Cause, message: str) -> None:
         """SIGTERM to the task's process group, SIGKILL after the grace time."""
@@ -282,50 +265,40 @@ class Crew:
         grace_s = self._settings.kill_grace_s
         task.kill_timer = self._loop.call_after(grace_s, lambda: _signal_group(task.pid, signal.SIGKILL))
 
-    def _check_memory(self) -> None:
-        limited = [task for task in self.running.values() if task.held.grant.mem_bytes]
-        for task in limited:
-            used, limit = _memory_of(task.pid), task.held.grant.mem_bytes
-            if used > limit:
-                text = f"memory limit of {limit / 2**20:.0f} MiB exceeded: {used / 2**20:.0f} MiB in use"
-                self._stop(task, Cause.MEMORY, text)
-        self._watching = bool(limited)
-        if limited:
-            self._loop.call_after(MEMORY_WATCH_S, self._check_memory)
-
-    # --- the end of a task ----------------------------------------------------------------------------------------------
-
     def reap(self) -> None:
         """Take in all children that have ended.
 
         What an ended task has left in its process group is killed before its leader is reaped: until then nobody else
-        can get the number of the group.
+        can get the number of the group. What a stopped task has started in other groups is found by its step id.
         """
-        while True:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if ended is None:
-                return
-            task = self.running.pop(ended.si_pid, None)
-            if task is not None:
+        stopped: list[bytes] = []
+        with suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                task = self.running.pop(ended.si_pid, None)
+                if task is None:  # an orphan that came to us
+                    os.waitpid(ended.si_pid, 0)
+                    continue
                 _signal_group(task.pid, signal.SIGKILL)
-            _, status, usage = os.wait4(ended.si_pid, 0)
-            if task is not None:
+                _, status, usage = os.wait4(task.pid, 0)
                 cpu_s = usage.ru_utime + usage.ru_stime
                 self._ended(task, os.waitstatus_to_exitcode(status), cpu_s, usage.ru_maxrss)
+                if task.kill_timer is not None:
+                    task.kill_timer.cancel()
+                    stopped.append(b"QCG_PM_STEP_ID=" + task.step_id)
+        if stopped:
+            strays.kill_marked(stopped)
 
     def _ended(self, task: Task, exit_code: int, cpu_s: float, max_rss_kib: int) -> None:
         now = time.time()
-        for timer in (task.wt_timer, task.kill_timer):
-            if timer is not None:
-                timer.cancel()
-        if task.kill_timer is not None:
-            strays.kill_marked(b"QCG_PM_STEP_ID=" + task.step_id)
         pool, held, start = task.pool, task.held, task.start
         pool.ran(now - task.started_s)
-        returns = not pool.waiting
+        self._paused = False
+        returns = len(pool.waiting) <= len(pool.idle)
+        if returns:
+            del self.grants[held.grant.grant_id]
+        else:
+            pool.idle.append(held)
+            self._touched.add(pool)
         self._outbox.finished(
             Finished(
                 start.job_no,
@@ -343,16 +316,24 @@ class Crew:
                 returns,
             )
         )
-        if returns:
-            del self.grants[held.grant.grant_id]
-            return
-        self._paused = False
-        pool.idle.append(held)
-        self._start_waiting(pool)
 
 
 class _NoRoomError(Exception):
     """The machine cannot take another process just now."""
+
+
+def _start_values(start: TaskStart, held: HeldGrant, root_wd: str) -> dict[str, str]:
+    """Values of the variables of the start phase (spec 8)."""
+    nodes = held.grant.nodes
+    values = {
+        "root_wd": root_wd,
+        "ncores": str(sum(len(node.core_ids) for node in nodes)),
+        "nnodes": str(len(nodes)),
+        "nlist": ",".join(node.name for node in nodes),
+    }
+    if start.it is not None:
+        values["it"], values["itval"] = str(start.it), str(start.itval)
+    return values
 
 
 def _exactly(prepared: Launch, held: HeldGrant, pool: Pool) -> bool:
@@ -360,15 +341,9 @@ def _exactly(prepared: Launch, held: HeldGrant, pool: Pool) -> bool:
     return pool.mean_s >= bind.EXACT_FROM_S or len(held.cpus) > 1 or prepared.execution.model is not None
 
 
-def started_of(task: Task) -> Started:
-    start = task.start
-    return Started(start.job_no, start.pos, start.run, task.held.grant.grant_id, task.pid, task.started_s)
-
-
-def _unstarted(
-    key: TaskKey, grant_id: GrantId, now: float, cause: Cause, message: str, *, returns_grant: bool
-) -> Finished:
-    return Finished(*key, grant_id, -1, now, now, -1, cause, 0.0, 0, message, returns_grant)
+def _unstarted(key: TaskKey, grant_id: GrantId, cause: Cause, message: str) -> Finished:
+    now = time.time()
+    return Finished(*key, grant_id, -1, now, now, -1, cause, 0.0, 0, message, returns_grant=False)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
@@ -381,14 +356,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _memory_of(pid: int) -> int:
-    """Resident memory of a process and its descendants, in bytes."""
-    total = 0
-    with suppress(psutil.Error):
-        leader = psutil.Process(pid)
-        for process in [leader, *leader.children(recursive=True)]:
-            with suppress(psutil.Error):
-                total += process.memory_info().rss
-    return total

@@ -10,7 +10,9 @@ import os
 import shutil
 import signal
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..execmodels.default import command
 from ..execmodels.environ import Env, encode
@@ -20,7 +22,8 @@ from ..model.job import Execution
 # Python ignores these; a program expects to die of them.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 _STREAM_MODE = 0o666
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+# O_NONBLOCK means nothing to a file; a named pipe that nobody reads is refused with it, instead of waited for.
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
 
 
 class LaunchError(Exception):
@@ -51,32 +54,44 @@ class Launch:
         )
 
 
-def prepare(execution: Execution, base: Env, of_grant: Env, cores: int, root_wd: str) -> Launch:
-    """Work out how to start a task whose variables have been filled in. Raises LaunchError."""
-    of_job = encode(execution.env) if execution.env else {}
+def environment(execution: Execution, base: Env, of_grant: Env, cores: int) -> Env:
+    """All variables of a task but those that differ from run to run: the agent's, the job's, ours; later ones win."""
+    of_job = encode(execution.env)
     env = {**base, **of_job, **of_grant}
     if execution.model == "threads":
         env.update(thread_environment(cores, of_job))
+    return env
+
+
+def prepare(execution: Execution, env: Env, root_wd: str) -> Launch:
+    """Work out how to start a task whose variables have been filled in. Raises LaunchError."""
     wd = root_wd if execution.wd is None else os.path.normpath(os.path.join(root_wd, execution.wd))
+    if execution.stdin is not None:
+        _refuse_pipe(os.path.join(wd, execution.stdin))
     argv = command(execution)
-    path = env.get(b"PATH", os.fsencode(os.defpath))
-    return Launch(_find_program(argv[0], wd, path), argv, env, wd, _streams(execution), execution)
-
-
-_programs: dict[tuple[str, bytes], str] = {}
+    program = _find_program(argv[0], wd, env.get(b"PATH", os.fsencode(os.defpath)))
+    return Launch(program, argv, env, wd, _streams(execution), execution)
 
 
 def _find_program(name: str, wd: str, path: bytes) -> str:
     """Where the program is: relative to the task's folder when the name has a slash, else on the task's PATH."""
-    if "/" in name:
-        return os.path.join(wd, name)
-    found = _programs.get((name, path))
+    return os.path.join(wd, name) if "/" in name else _find_on_path(name, path)
+
+
+@lru_cache(maxsize=1024)
+def _find_on_path(name: str, path: bytes) -> str:
+    """Like a shell, the agent remembers where it has found a program, and looks again for what it has not."""
+    found = shutil.which(name, path=os.fsdecode(path))
     if found is None:
-        found = shutil.which(name, path=os.fsdecode(path))
-        if found is None:
-            raise LaunchError(f"[Errno 2] No such file or directory: '{name}' (not found on PATH)")
-        _programs[name, path] = found
+        raise LaunchError(f"[Errno 2] No such file or directory: '{name}' (not found on PATH)")
     return found
+
+
+def _refuse_pipe(path: str) -> None:
+    """A child waits for a named pipe's other end as it opens it, and the agent for its child: it would stand still."""
+    with suppress(OSError):
+        if stat.S_ISFIFO(os.stat(path).st_mode):
+            raise LaunchError(f"cannot read stdin '{path}': it is a named pipe; open it inside the task")
 
 
 def _streams(execution: Execution) -> list[tuple[object, ...]]:

@@ -14,6 +14,8 @@ class Outbox:
     def __init__(self) -> None:
         self.next_seq = 1
         self.unacknowledged: deque[Report] = deque()
+        self.urgent = False
+        """Whether the manager could use what we give back: then waiting for more to report costs more than it saves."""
         self._started: list[Started] = []
         self._finished: list[Finished] = []
         self._revoked: list[TaskKey] = []
@@ -25,11 +27,6 @@ class Outbox:
         return not (self._finished or self._started or self._revoked or self._returned)
 
     @property
-    def urgent(self) -> bool:
-        """Whether the manager could use what we give back: then waiting for more to report costs more than it saves."""
-        return bool(self._returned or self._revoked) or any(finished.returns_grant for finished in self._finished)
-
-    @property
     def first_seq(self) -> int:
         """Number of the oldest report that may have to be sent again."""
         return self.unacknowledged[0].seq if self.unacknowledged else self.next_seq
@@ -39,17 +36,21 @@ class Outbox:
 
     def finished(self, finished: Finished) -> None:
         self._finished.append(finished)
+        self.urgent = self.urgent or finished.returns_grant
 
     def revoked(self, key: TaskKey) -> None:
         self._revoked.append(key)
+        self.urgent = True
 
     def returned(self, grant_id: GrantId) -> None:
         self._returned.append(grant_id)
+        self.urgent = True
 
     def seal(self) -> Report:
         """Everything noted, as the next report."""
         report = Report(self.next_seq, self._started, self._finished, self._revoked, self._returned)
         self._started, self._finished, self._revoked, self._returned = [], [], [], []
+        self.urgent = False
         self.next_seq += 1
         self.unacknowledged.append(report)
         return report

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 _PR_SET_CHILD_SUBREAPER = 36
 _QUIET_SCANS = 2
 _MOST_SCANS = 100
-"""A process that hangs in the kernel does not die at once; it must not hold us up for ever."""
 
 
 def become_subreaper() -> None:
@@ -19,36 +19,54 @@ def become_subreaper() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def marked(mark: bytes) -> list[int]:
-    """Ids of our user's processes whose environment has the line `mark` (`NAME=value`)."""
-    found = []
-    me = os.getpid()
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == me:
-            continue
-        try:
-            with open(f"/proc/{entry}/environ", "rb") as file:
-                if mark in file.read().split(b"\0"):
-                    found.append(int(entry))
-        except OSError:  # ended meanwhile, or not ours
-            continue
-    return found
+def kill_marked(marks: Collection[bytes]) -> int:
+    """Kill all processes whose environment has one of the lines `marks` (`NAME=value`); returns how many there were."""
+    wanted = frozenset(marks)
+    return _kill_all(lambda pid: not wanted.isdisjoint(_strings(pid, "environ")))
 
 
-def kill_marked(mark: bytes) -> int:
-    """Kill all processes with the mark, until none is found twice in a row; returns how many there were.
+def clear_after(agent_id: str) -> int:
+    """Kill what a dead agent has left behind; returns how many processes there were.
 
-    Twice, because a process between vfork and exec still shows its parent's environment.
+    Between vfork and exec a task still looks like its agent, so processes with the agent's command line count too. That
+    includes the agent itself, should it live: it has been replaced.
     """
-    killed = 0
+    mark = b"PILOTFISH_AGENT_ID=" + os.fsencode(agent_id)
+    option = [b"--agent-id", os.fsencode(agent_id)]
+
+    def left_behind(pid: int) -> bool:
+        if mark in _strings(pid, "environ"):
+            return True
+        arguments = _strings(pid, "cmdline")
+        return option in [arguments[place : place + 2] for place in range(len(arguments))]
+
+    return _kill_all(left_behind)
+
+
+def _kill_all(wanted: Callable[[int], bool]) -> int:
+    """Kill until two scans in a row find nothing new: one may miss what a process starts while it is being read."""
+    killed: set[int] = set()
     quiet = 0
     for _ in range(_MOST_SCANS):
-        found = marked(mark)
-        quiet = 0 if found else quiet + 1
-        if quiet == _QUIET_SCANS:
-            break
+        found = {pid for pid in _others() - killed if wanted(pid)}
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-                killed += 1
-    return killed
+        killed |= found
+        quiet = 0 if found else quiet + 1
+        if quiet == _QUIET_SCANS:
+            break
+    return len(killed)
+
+
+def _others() -> set[int]:
+    return {int(entry) for entry in os.listdir("/proc") if entry.isdigit()} - {os.getpid()}
+
+
+def _strings(pid: int, name: str) -> list[bytes]:
+    """A file of NUL-terminated strings in /proc; empty for a process that has ended or is not ours."""
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from ..execmodels.environ import Env
 from ..loop import Timer
-from ..model.ids import PoolId, TaskKey
-from ..wire.frames import Cause, JobDef, NewGrant, TaskStart
+from ..model.ids import JobNo, PoolId, TaskKey
+from ..model.variables import has_variables
+from ..wire.frames import Cause, JobDef, NewGrant, Started, TaskStart
 from .launch import Launch
 
 
 class HeldGrant:
     """A grant, with what is the same for all tasks that run on it."""
 
-    __slots__ = ("cpus", "env", "grant", "launches")
+    __slots__ = ("cpus", "env", "envs", "grant", "launches")
 
     def __init__(self, grant: NewGrant, env: Env, cpus: frozenset[int]) -> None:
         self.grant = grant
         self.env = env
         self.cpus = cpus
         """Processors to bind to; empty: no binding."""
-        self.launches: dict[int, Launch] = {}
-        """By job number: prepared starts of jobs whose tasks do not differ."""
+        self.envs: dict[JobNo, Env] = {}
+        """Environments of jobs whose tasks do not differ in them."""
+        self.launches: dict[JobNo, Launch] = {}
+        """Prepared starts of jobs whose tasks do not differ at all."""
+
+    def forget(self, job_no: JobNo) -> None:
+        self.envs.pop(job_no, None)
+        self.launches.pop(job_no, None)
+
+
+class KnownJob:
+    """A job's definition, and which of its values differ from task to task."""
+
+    __slots__ = ("definition", "env_varies", "varies")
+
+    def __init__(self, definition: JobDef) -> None:
+        execution = definition.execution
+        self.definition = definition
+        self.varies = has_variables(execution)
+        self.env_varies = self.varies and any("$" in value for value in execution.env.values())
 
 
 class Pool:
@@ -42,10 +62,11 @@ class Pool:
 
 
 class Task:
-    """One running attempt."""
+    """One running attempt. `deadline` by the loop's clock; `kill_timer` is set once it is being stopped."""
 
     __slots__ = (
         "cause",
+        "deadline",
         "exact",
         "held",
         "job",
@@ -56,30 +77,36 @@ class Task:
         "start",
         "started_s",
         "step_id",
-        "wt_timer",
     )
 
-    def __init__(self, start: TaskStart, job: JobDef, held: HeldGrant, pool: Pool, pid: int, started_s: float) -> None:
+    def __init__(
+        self, start: TaskStart, job: JobDef, held: HeldGrant, pool: Pool, pid: int, started_s: float, step_id: bytes
+    ) -> None:
         self.start = start
         self.job = job
         self.held = held
         self.pool = pool
         self.pid = pid
         self.started_s = started_s
-        self.step_id = b""
+        self.step_id = step_id
         self.exact = True
+        """Whether it was bound before it started, or needs no binding."""
         self.cause = Cause.EXITED
         self.message = ""
-        self.wt_timer: Timer | None = None
+        self.deadline = math.inf
         self.kill_timer: Timer | None = None
 
     @property
     def key(self) -> TaskKey:
-        return TaskKey(self.start.job_no, self.start.pos, self.start.run)
+        return key_of(self.start)
 
-    @property
-    def name(self) -> str:
-        return task_name(self.job, self.start)
+    def as_started(self) -> Started:
+        start = self.start
+        return Started(start.job_no, start.pos, start.run, self.held.grant.grant_id, self.pid, self.started_s)
+
+
+def key_of(start: TaskStart) -> TaskKey:
+    return TaskKey(start.job_no, start.pos, start.run)
 
 
 def task_name(job: JobDef, start: TaskStart) -> str:

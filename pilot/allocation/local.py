@@ -64,7 +64,9 @@ def _node(number: int, entry: str) -> NodeSpec:
         try:
             mem_bytes = parse_bytes(part)
         except UsageError as error:
-            raise SettingsError(f'"{part}" is neither GPUs nor memory', where=where, remedy="write 2gpu or 16G") from error
+            raise SettingsError(
+                f'"{part}" is neither GPUs nor memory', where=where, remedy="write 2gpu or 16G"
+            ) from error
     return NodeSpec(name, _ids(cores), _ids(gpus), mem_bytes)
 
 

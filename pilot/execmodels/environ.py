@@ -14,15 +14,22 @@ from ..wire.frames import NewGrant
 Env = dict[bytes, bytes]
 
 _OURS = (b"PILOTFISH_LIFELINE_FD", b"PILOTFISH_AGENT_ID", b"PILOTFISH_TASK", b"PILOTFISH_RUN")
+_GPUS = b"CUDA_VISIBLE_DEVICES"
 
 
 def encode(variables: Mapping[str, str]) -> Env:
     return {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
 
 
-def base_environment(environ: Mapping[bytes, bytes], agent_id: str, of_pilot: Mapping[str, str]) -> Env:
-    """What every task of this agent starts from. PILOTFISH_AGENT_ID marks the processes of one life of an agent."""
-    base = {name: value for name, value in environ.items() if name not in _OURS}
+def base_environment(
+    environ: Mapping[bytes, bytes], agent_id: str, of_pilot: Mapping[str, str], schemas: list[str]
+) -> Env:
+    """What every task of this agent starts from. PILOTFISH_AGENT_ID marks the processes of one life of an agent.
+
+    With the schema `slurm` a task sees the GPUs it was given and no others: the allocation's own list is taken out.
+    """
+    hidden = (*_OURS, _GPUS) if "slurm" in schemas else _OURS
+    base = {name: value for name, value in environ.items() if name not in hidden}
     return base | encode(of_pilot) | {b"PILOTFISH_AGENT_ID": os.fsencode(agent_id)}
 
 

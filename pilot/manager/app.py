@@ -45,7 +45,7 @@ VERSION = "0.1.0"
 
 
 def run(settings: Settings) -> int:
-    """Run one manager to its end; returns the exit code: 0, 128 + signal; 2 for settings it cannot use, 1 when it could not start."""
+    """Run one manager to its end. Exit code: 0, 128 + signal; 2 for settings it cannot use, 1 when it could not start."""
     try:
         service, feed = _start(settings)
     except PilotfishError as error:
@@ -156,7 +156,11 @@ def _start_agents(service: Service, replayed: Replayed) -> None:
     for number in range(len(service.scheduler.nodes.specs)):
         node = NodeNo(number)
         old = replayed.agents.get(node)
-        if old is not None and old.host == socket.gethostname() and service.processes.adopt(node, old.agent_id, old.pid):
+        if (
+            old is not None
+            and old.host == socket.gethostname()
+            and service.processes.adopt(node, old.agent_id, old.pid)
+        ):
             continue
         if old is not None:
             service.scheduler.on_node_lost(node, service.now())

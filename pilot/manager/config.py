@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..model.errors import SettingsError
 
@@ -24,7 +24,7 @@ class Settings:
     file_path: str = "qcg_pm_reqs.json"
     wd: Path = Path(".")
     envschema: tuple[str, ...] = ("auto",)
-    report_format: str = "json"
+    report_format: Literal["json", "text", "none"] = "json"
     report_file: str = "jobs.report"
     nodes: str | None = None
     log: str = "info"
@@ -70,7 +70,9 @@ OPTIONS = (
     Option("net-port-max", "int", "Highest port to try."),
     Option("net-pub-port", "int", "Port of the event door; without it a free one of the range."),
     Option("net-plain", "flag", "Open plain TCP instead of the locked door, for unmodified clients: no keys!", "ours"),
-    Option("net-interface", "text", "Interface of the TCP doors; default: all for the locked, 127.0.0.1 for plain.", "ours"),
+    Option(
+        "net-interface", "text", "Interface of the TCP doors; default: all for the locked, 127.0.0.1 for plain.", "ours"
+    ),
     Option("file", "flag", "Read requests from a file; implied by --file-path."),
     Option("file-path", "text", "The file with a JSON array of requests."),
     Option("wd", "path", "Root of working folders and of the auxiliary folder; created."),
@@ -152,7 +154,9 @@ def _converted(option: Option, value: Any) -> Any:
 def _check(settings: Settings) -> None:
     for word in settings.envschema:
         if word not in _SCHEMAS:
-            raise SettingsError(f'environment "{word}" not available', where="--envschema", remedy=f"use {', '.join(_SCHEMAS)}")
+            raise SettingsError(
+                f'environment "{word}" not available', where="--envschema", remedy=f"use {', '.join(_SCHEMAS)}"
+            )
     if settings.net_port_min > settings.net_port_max:
         raise SettingsError(
             f"{settings.net_port_min} is above {settings.net_port_max}", where="--net-port-min, --net-port-max"

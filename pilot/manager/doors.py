@@ -126,7 +126,7 @@ def _bind(socket: zmq.Socket[bytes], endpoint: str, where: str) -> None:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         socket.close()
-        raise SettingsError(f"cannot listen there: {zmq.strerror(error.errno)}", where=where) from error
+        raise SettingsError(f"cannot listen there: {zmq.strerror(error.errno or 0)}", where=where) from error
 
 
 def _bind_port(socket: zmq.Socket[bytes], interface: str, port: int | None, settings: Settings) -> int:
@@ -144,7 +144,9 @@ def _bind_port(socket: zmq.Socket[bytes], interface: str, port: int | None, sett
         return candidate
     socket.close()
     raise SettingsError(
-        f"no free port on {interface} in {lowest}..{highest}", where="--net-port-min, --net-port-max", remedy="widen the range"
+        f"no free port on {interface} in {lowest}..{highest}",
+        where="--net-port-min, --net-port-max",
+        remedy="widen the range",
     )
 
 

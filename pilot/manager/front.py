@@ -83,7 +83,9 @@ class Front:
         except Exception as error:
             # The one place between a client and the core: a bug must cost this request, not the pilot.
             log.exception("request.failed", extra={"request": (body or b"")[:200]})
-            bug = InternalError(f"Failed to process request: {type(error).__name__}: {error}", remedy="please report this")
+            bug = InternalError(
+                f"Failed to process request: {type(error).__name__}: {error}", remedy="please report this"
+            )
             return Reply(replies.error_reply(bug))
 
 

@@ -139,9 +139,7 @@ class Handlers:
 
         return self._each(request.names, "removed", "Job '{}' doesn't exist", remove)
 
-    def _each(
-        self, names: list[object], counted: str, unknown: str, act: Callable[[Job, int | None], None]
-    ) -> Reply:
+    def _each(self, names: list[object], counted: str, unknown: str, act: Callable[[Job, int | None], None]) -> Reply:
         """Do something to each named job; what goes wrong with one is told beside the count (spec 4.7, 4.8)."""
         count, errors = 0, {}
         for name in names:

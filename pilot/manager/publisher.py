@@ -59,7 +59,7 @@ class Publisher:
                 while True:
                     self._note(place, socket.recv(zmq.NOBLOCK))
         self._wanted = {
-            topic: tuple(socket for socket, count in zip(self._sockets, counts) if count)
+            topic: tuple(socket for socket, count in zip(self._sockets, counts, strict=True) if count)
             for topic, counts in self._subscribers.items()
             if any(counts)
         }

@@ -148,8 +148,16 @@ class Views:
         if pos is not None:
             return ReportEntry(name, state, history, runtime, messages=message)
         described = undescribe(job.spec)
-        parts = (described.get(part) for part in ("execution", "resources", "dependencies"))
-        return ReportEntry(name, state, history, runtime, *parts, messages=message)
+        return ReportEntry(
+            name,
+            state,
+            history,
+            runtime,
+            described["execution"],
+            described["resources"],
+            described.get("dependencies"),
+            message,
+        )
 
 
 class Place:

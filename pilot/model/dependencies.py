@@ -1,4 +1,4 @@
-"""Who waits for whom, and what an ending means for those who wait. O(edges): each edge is looked at once when its source ends."""
+"""Who waits for whom, and what an ending means for those who wait. O(edges): each is looked at once, when its source ends."""
 
 from __future__ import annotations
 
@@ -153,8 +153,10 @@ def _enter(target: Job, dependent: Job, dependency: Dependency) -> None:
 
 def _offset(job: Job, target: Job) -> int:
     """What to add to a position of `job` to get the position of `target` with the same index."""
-    assert job.spec.iteration is not None and target.spec.iteration is not None
-    return job.spec.iteration.start - target.spec.iteration.start
+    ours, theirs = job.spec.iteration, target.spec.iteration
+    assert ours is not None
+    assert theirs is not None
+    return ours.start - theirs.start
 
 
 def after_task(job: Job, pos: int, state: State) -> Iterator[Consequence]:

@@ -121,9 +121,10 @@ class Nodes:
             return None
         left = self.free_count if cores.max is None else cores.max
         shares = []
-        for node in bits(self.with_at_least(1) & ~without):
+        for number in bits(self.with_at_least(1) & ~without):
+            node = NodeNo(number)
             count = min(left, self.free_cores[node].bit_count())
-            shares.append(Share(NodeNo(node), lowest(self.free_cores[node], count), 0, 0))
+            shares.append(Share(node, lowest(self.free_cores[node], count), 0, 0))
             left -= count
             if left == 0:
                 break
@@ -173,7 +174,9 @@ class Nodes:
         parts = [f"{need.cores.min} cores" if need.cores else "all cores"]
         parts += [f"{need.gpus} GPUs"] if need.gpus else []
         parts += [f"{need.mem_bytes / 2**20:.0f} MiB of memory"] if need.mem_bytes else []
-        return f"{nodes.min} nodes with {', '.join(parts)} are needed, the pilot has {len(able)} such of {len(self.specs)}"
+        return (
+            f"{nodes.min} nodes with {', '.join(parts)} are needed, the pilot has {len(able)} such of {len(self.specs)}"
+        )
 
     def _able(self, node: int, need: Need) -> bool:
         spec = self.specs[node]

@@ -167,7 +167,10 @@ class Registry:
             self.tasks_in[job.tasks.state(pos)] -= 1
 
     def move_task(self, job: Job, pos: int, state: State) -> None:
-        """Give a task its next state and count it; the job follows if it has no iterations. Raises IllegalTransitionError before anything is changed."""
+        """Give a task its next state and count it; a job without iterations follows.
+
+        Raises IllegalTransitionError before anything is changed.
+        """
         before = job.tasks.state(pos)
         if not ALLOWED[before][state]:
             raise illegal_transition(before, state, f"task {job.spec.task_name(pos)} run {job.tasks.run(pos)}")

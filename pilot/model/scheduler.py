@@ -96,11 +96,10 @@ class Scheduler:
         if spread is None or spec.iteration is None or size is None:
             return [(need, spec.task_count)]
         available = len(self.nodes.specs) if spread.of_nodes else self.nodes.total_cores
-        member = "nodes" if spread.of_nodes else "cores"
-        return [
-            (replace(need, **{member: Size.exactly(exact)}), count)
-            for exact, count in cores_plan(spread, size.min, spec.task_count, available)
-        ]
+        shares = cores_plan(spread, size.min, spec.task_count, available)
+        if spread.of_nodes:
+            return [(replace(need, nodes=Size.exactly(share)), count) for share, count in shares]
+        return [(replace(need, cores=Size.exactly(share)), count) for share, count in shares]
 
     def accept(self, checked: Checked, now: float) -> list[Job]:
         """Take in what `check` let pass; nothing may have happened in between."""
@@ -268,7 +267,9 @@ class Scheduler:
         if run is not None:
             self._life.attempt_taken(run, 0.0)
 
-    def adopt(self, node: NodeNo, grants: Sequence[Grant], waiting: Mapping[PoolId, Sequence[TaskKey]], now: float) -> None:
+    def adopt(
+        self, node: NodeNo, grants: Sequence[Grant], waiting: Mapping[PoolId, Sequence[TaskKey]], now: float
+    ) -> None:
         """An agent that outlived the manager tells what it holds; its running tasks follow as `on_started`.
 
         A pool the agent names is known by its waiting or running tasks' need; both sides keep its number.

@@ -1,15 +1,55 @@
+"""`$name` and `${name}` in descriptions (spec 8). Substituted in values, never in serialised text: a quote stays a quote.
+
+As in the old system each pass turns `$$` into `$` and leaves unknown names alone.
+"""
+
 from __future__ import annotations
+
+import re
 from collections.abc import Mapping
 from dataclasses import replace
-from string import Template
+
 from .job import Execution
 
+_PATTERN = re.compile(r"\$(?:(\$)|([_a-zA-Z][_a-zA-Z0-9]*)|\{([_a-zA-Z][_a-zA-Z0-9]*)\})", re.ASCII)
+
+
 def substitute(text: str, values: Mapping[str, str]) -> str:
-    return Template(text).safe_substitute(values)
+    """`text` with the variables in `values` filled in; the same object when it has no `$`."""
+    if "$" not in text:
+        return text
 
-def has_variables(e: Execution) -> bool:
-    return "$" in repr(e)
+    def value(match: re.Match[str]) -> str:
+        escaped, bare, braced = match.groups()
+        return "$" if escaped else values.get(bare or braced, match.group())
 
-def substitute_execution(e: Execution, values: Mapping[str, str]) -> Execution:
-    s = lambda t: None if t is None else substitute(t, values)
-    return replace(e, exec=s(e.exec), args=tuple(map(s, e.args)), script=s(e.script), env={k: s(v) for k, v in e.env.items()}, wd=s(e.wd), stdin=s(e.stdin), stdout=s(e.stdout), stderr=s(e.stderr))
+    return _PATTERN.sub(value, text)
+
+
+def has_variables(execution: Execution) -> bool:
+    """Whether any text of the execution holds a `$`, so that its tasks may differ."""
+    e = execution
+    texts = [e.exec, e.script, e.wd, e.stdin, e.stdout, e.stderr, e.venv, e.model, *e.args, *e.modules, *e.env.values()]
+    return any(text is not None and "$" in text for text in texts)
+
+
+def substitute_execution(execution: Execution, values: Mapping[str, str]) -> Execution:
+    """The execution with the variables filled in everywhere."""
+
+    def filled(text: str | None) -> str | None:
+        return None if text is None else substitute(text, values)
+
+    return replace(
+        execution,
+        exec=filled(execution.exec),
+        args=tuple([substitute(arg, values) for arg in execution.args]),
+        script=filled(execution.script),
+        env={name: substitute(value, values) for name, value in execution.env.items()},
+        wd=filled(execution.wd),
+        stdin=filled(execution.stdin),
+        stdout=filled(execution.stdout),
+        stderr=filled(execution.stderr),
+        modules=tuple([substitute(module, values) for module in execution.modules]),
+        venv=filled(execution.venv),
+        model=filled(execution.model),
+    )

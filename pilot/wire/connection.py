@@ -175,7 +175,7 @@ def _newest_in(folder: Path, before: str = "") -> ConnectionFile:
 
 
 def _nothing(what: str, where: Path) -> LostError:
-    return LostError(what, where=str(where), remedy="start one with `pilotfish service`, or say which with --pilot")
+    return LostError(what, where=str(where), remedy="start one with `pilotfish service`, or say which with --connect")
 
 
 def _mtime(path: Path) -> float:

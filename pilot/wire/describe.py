@@ -58,9 +58,7 @@ def _check_form(job: object, where: str) -> None:
             raise FormError(legacy.ITERATION_ORDER, where=f"{where}.iteration")
 
 
-def _describe(
-    job: Any, where: str, variables: Mapping[str, str] | None, known: dict[str, Resources]
-) -> JobSpec:
+def _describe(job: Any, where: str, variables: Mapping[str, str] | None, known: dict[str, Resources]) -> JobSpec:
     name = need_text(job["name"], f"{where}.name")
     if variables is not None:
         name = substitute(name, variables)

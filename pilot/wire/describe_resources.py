@@ -38,7 +38,9 @@ def describe_resources(raw: Any, where: str) -> Resources:
         mem_bytes = _memory(raw["mem"], f"{where}.mem")
     if cores is None and nodes is None:
         cores = _ONE
-    return Resources(Need(cores, nodes, gpus, mem_bytes), _wall_time(raw.get("wt"), f"{where}.wt"), of_cores or of_nodes)
+    return Resources(
+        Need(cores, nodes, gpus, mem_bytes), _wall_time(raw.get("wt"), f"{where}.wt"), of_cores or of_nodes
+    )
 
 
 def _size(raw: Any, where: str, what: str) -> tuple[Size | None, IterationScheduler | None]:
@@ -88,7 +90,9 @@ def _scheduler(raw: Any, where: str, what: str) -> IterationScheduler | None:
     check_members(value, ("name", "params"), where)
     name = need_text(value.get("name"), f"{where}.name").lower()
     if name not in _SCHEDULERS:
-        raise InvalidJobError(f"{shown(name)} is not known", where=f"{where}.name", remedy=f"use {' or '.join(_SCHEDULERS)}")
+        raise InvalidJobError(
+            f"{shown(name)} is not known", where=f"{where}.name", remedy=f"use {' or '.join(_SCHEDULERS)}"
+        )
     params = need_object(value.get("params") or {}, f"{where}.params", "this must be an object")
     check_members(params, ("parts",), f"{where}.params")
     parts = params.get("parts")

@@ -1,7 +1,8 @@
 """Manager <-> agent: two closed sets of messages, and nothing else goes over that link.
 
 One ZeroMQ message is one msgpack array of messages, so everything of one loop turn is one frame. Ownership is explicit: a
-grant belongs to the agent from `NewGrant` until a `Finished` with `returns_grant`, `Report.returned`, or the loss of the agent. The agent starts the tasks of a pool in the order they came, each on any grant of that pool which is free; tasks
+grant belongs to the agent from `NewGrant` until a `Finished` with `returns_grant`, `Report.returned`, or the loss of the
+agent. The agent starts the tasks of a pool in the order they came, each on any grant of that pool which is free; tasks
 beyond the number of grants are *lent*: they wait at the agent and hide the round trip.
 """
 

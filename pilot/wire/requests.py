@@ -134,7 +134,9 @@ def from_value(value: object, variables: Variables, *, may_substitute: bool = Tr
     if name == "submit":
         return _submit(value, variables, may_substitute)
     if read is None:
-        raise FormError(legacy.UNKNOWN_NAME.format(name), remedy=f"known are {', '.join(sorted([*_READERS, 'submit']))}")
+        raise FormError(
+            legacy.UNKNOWN_NAME.format(name), remedy=f"known are {', '.join(sorted([*_READERS, 'submit']))}"
+        )
     return read(value)
 
 
@@ -172,7 +174,9 @@ def _control(value: Mapping[str, Any]) -> Control:
     if not isinstance(command, str):
         raise FormError(legacy.NO_COMMAND, where="command")
     if command != CONTROL_COMMAND:
-        raise FormError(legacy.UNKNOWN_COMMAND.format(command), where="command", remedy=f"the command is {CONTROL_COMMAND}")
+        raise FormError(
+            legacy.UNKNOWN_COMMAND.format(command), where="command", remedy=f"the command is {CONTROL_COMMAND}"
+        )
     return Control(command)
 
 

@@ -18,6 +18,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1] / "pilot" / "agent"))
 
 from fake_manager import POOL, FakeManager, iterations
+
 from pilotfish.pilot.model.job import Execution
 from pilotfish.pilot.wire import frames
 
@@ -61,7 +62,9 @@ def _feed(manager: FakeManager, tasks: int, slots: int, kind: str) -> None:
         if sent < tasks and sent - ended < LENT:
             count = min(LENT, tasks - sent)
             if kind == "jobs":
-                jobs = [manager.job(f"job{number}", Execution(exec="/bin/true")) for number in range(sent, sent + count)]
+                jobs = [
+                    manager.job(f"job{number}", Execution(exec="/bin/true")) for number in range(sent, sent + count)
+                ]
                 starts = [frames.TaskStart(job.job_no, 0, 1, None, None) for job in jobs]
             else:
                 streams = "out-${it}" if kind == "streams" else None

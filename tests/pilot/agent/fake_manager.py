@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import zmq
+
 from pilotfish.pilot.model.ids import GrantId, JobNo, PoolId, TaskKey
 from pilotfish.pilot.model.job import Execution
 from pilotfish.pilot.wire import connection, frames
@@ -79,7 +80,9 @@ class Heard:
 class FakeManager:
     """Use as a context manager; leaving it kills its agents and what they started."""
 
-    def __init__(self, folder: Path, *, kill_grace_s: float = 0.3, heartbeat_s: float = 0.2, manager_wait_s: float = 60) -> None:
+    def __init__(
+        self, folder: Path, *, kill_grace_s: float = 0.3, heartbeat_s: float = 0.2, manager_wait_s: float = 60
+    ) -> None:
         self.folder = folder
         self.heard = Heard()
         self.agents: list[subprocess.Popen[bytes]] = []
@@ -116,7 +119,9 @@ class FakeManager:
         connection.write(self.connect_file, info)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for agent in self.agents:
             agent.kill()
             agent.wait()
@@ -129,11 +134,23 @@ class FakeManager:
 
     # --- the agent's process and the link -------------------------------------------------------------------------------
 
-    def start_agent(self, agent_id: str = "agent-1", replaces: str = "", lifeline: int | None = None) -> subprocess.Popen[bytes]:
+    def start_agent(
+        self, agent_id: str = "agent-1", replaces: str = "", lifeline: int | None = None
+    ) -> subprocess.Popen[bytes]:
         env = dict(os.environ) | ({} if lifeline is None else {"PILOTFISH_LIFELINE_FD": str(lifeline)})
         with open(self.folder / f"{agent_id}.log", "ab") as log:
             agent = subprocess.Popen(
-                [sys.executable, "-c", _AGENT, str(self.connect_file), "n1", agent_id, replaces, "--agent-id", agent_id],
+                [
+                    sys.executable,
+                    "-c",
+                    _AGENT,
+                    str(self.connect_file),
+                    "n1",
+                    agent_id,
+                    replaces,
+                    "--agent-id",
+                    agent_id,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -209,7 +226,9 @@ class FakeManager:
         nodes = [frames.NodeShare("n1", list(cores), list(gpus)), *more_nodes]
         return frames.NewGrant(number, pool, nodes, bind, mem_bytes)
 
-    def job(self, name: str, execution: Execution, *, wt_s: float | None = None, is_iteration: bool = False) -> frames.JobDef:
+    def job(
+        self, name: str, execution: Execution, *, wt_s: float | None = None, is_iteration: bool = False
+    ) -> frames.JobDef:
         number = self._job_numbers.setdefault(name, JobNo(len(self._job_numbers) + 1))
         return frames.JobDef(number, name, execution, wt_s, is_iteration)
 
@@ -221,7 +240,9 @@ class FakeManager:
     ) -> None:
         self.send(frames.Work(list(jobs), list(grants), {pool: list(starts) for pool, starts in tasks.items()}))
 
-    def start(self, execution: Execution, *, wt_s: float | None = None, grant: frames.NewGrant | None = None) -> TaskKey:
+    def start(
+        self, execution: Execution, *, wt_s: float | None = None, grant: frames.NewGrant | None = None
+    ) -> TaskKey:
         """Order one job without iterations, on a grant of its own."""
         job = self.job(f"job{len(self._job_numbers)}", execution, wt_s=wt_s)
         self.work([job], [grant or self.grant()], {POOL: [frames.TaskStart(job.job_no, 0, 1, None, None)]})

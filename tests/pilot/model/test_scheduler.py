@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from world import World, job, node
+
 from pilotfish.pilot.model.errors import InvalidJobError, JobExistsError, NotEnoughResourcesError, RefusedError
 from pilotfish.pilot.model.states import Cause
-from world import World, job, node
 
 
 def test_a_job_goes_through_its_states_in_order() -> None:

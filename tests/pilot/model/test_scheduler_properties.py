@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from world import World, job, node
+
 from pilotfish.pilot.model.errors import NotEnoughResourcesError, RefusedError
 from pilotfish.pilot.model.job import JobSpec
-from world import World, job, node
 
 NODES = (node("n", 4, gpus=1, mem=100), node("m", 2, mem=50), node("k", 3))
 

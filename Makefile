@@ -1,0 +1,35 @@
+# make demo | test | check | bench: each sets up .venv first. PYTHON chooses the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $(READY)
+
+demo: $(READY)
+	mkdir -p demo
+	cp docs/examples/mandelbrot.py docs/examples/mandelbrot.yaml demo/
+	$(BIN)/pilotfish run demo/mandelbrot.yaml --wd demo --output demo/logs
+	@echo "picture: demo/mandelbrot.png"
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p $(VENV)/types && ln -sfn $(CURDIR) $(VENV)/types/pilotfish
+	cd $(VENV)/types && MYPYPATH=. ../bin/mypy --config-file $(CURDIR)/pyproject.toml -p pilotfish.pilot -p pilotfish.api
+	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_packaging.py
+	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+
+bench: $(READY)
+	$(BIN)/python tests/benchmarks/run.py $(BENCH)
+
+clean:
+	rm -rf $(VENV) build demo site

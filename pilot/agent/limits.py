@@ -1,0 +1,95 @@
+"""Wall time and memory limits of running tasks.
+
+One timer serves all wall times, set to the earliest: a timer per task would keep a million short tasks that have a limit
+of an hour in the loop's heap for that hour. Memory is read only while a task with a limit runs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+
+from ..loop import Loop, Timer
+from ..wire.frames import Cause
+from .tasks import Task
+
+MEMORY_INTERVAL_S = 0.5
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Limits:
+    """Calls `stop(task, cause, message)` for tasks of `running` (by process id) that go beyond their limits."""
+
+    def __init__(self, loop: Loop, running: Mapping[int, Task], stop: Callable[[Task, Cause, str], None]) -> None:
+        self._loop = loop
+        self._running = running
+        self._stop = stop
+        self._timer: Timer | None = None
+        self._timer_at = math.inf
+        self._measuring = False
+
+    def watch(self, task: Task) -> None:
+        """From now on, until it leaves `running`."""
+        if task.job.wt_s is not None:
+            task.deadline = self._loop.clock() + task.job.wt_s
+            self._wake_at(task.deadline)
+        if task.held.grant.mem_bytes and not self._measuring:
+            self._measuring = True
+            self._loop.call_after(MEMORY_INTERVAL_S, self._check_memory)
+
+    def _wake_at(self, when: float) -> None:
+        if when < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = when
+            self._timer = self._loop.call_at(when, self._check_time)
+
+    def _check_time(self) -> None:
+        now = self._loop.clock()
+        self._timer, self._timer_at = None, math.inf
+        for task in list(self._running.values()):
+            if task.deadline <= now:
+                task.deadline = math.inf
+                self._stop(task, Cause.WALL_TIME, f"wall time limit of {task.job.wt_s:g} s reached")
+        self._wake_at(min((task.deadline for task in self._running.values()), default=math.inf))
+
+    def _check_memory(self) -> None:
+        limited = [task for task in self._running.values() if task.held.grant.mem_bytes]
+        self._measuring = bool(limited)
+        if not limited:
+            return
+        used = memory_by_session()
+        for task in limited:
+            has, limit = used.get(task.pid, 0), task.held.grant.mem_bytes
+            if has > limit:
+                self._stop(task, Cause.MEMORY, f"memory limit of {_size(limit)} exceeded ({_size(has)} in use)")
+        self._loop.call_after(MEMORY_INTERVAL_S, self._check_memory)
+
+
+def memory_by_session() -> dict[int, int]:
+    """Resident bytes of all processes, added up by session: a task is the leader of one.
+
+    One pass over /proc serves all tasks. Pages that processes share are counted for each of them.
+    """
+    used: dict[int, int] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", "rb") as file:
+                # The name, in parentheses, may hold anything; after it: state ppid pgrp session ..., rss is the 22nd.
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        session = int(fields[3])
+        used[session] = used.get(session, 0) + int(fields[21]) * _PAGE_BYTES
+    return used
+
+
+def _size(count: int) -> str:
+    """In the largest unit that keeps the number at least 1."""
+    for unit, power in (("GiB", 30), ("MiB", 20)):
+        if count >> power:
+            return f"{count / (1 << power):.4g} {unit}"
+    return f"{count / 1024:.4g} KiB"

@@ -1,0 +1,118 @@
+"""Imports go one way: launcher -> api -> pilot, and inside pilot processes -> wire -> model. The table below is the rule."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+SITE_FACTS = {"pilot.wire", "pilot.model"}
+
+ALLOWED: dict[str, set[str]] = {
+    "pilot.model": set(),
+    "pilot.wire": {"pilot.model"},
+    "pilot.loop": set(),
+    "pilot.allocation": SITE_FACTS,
+    "pilot.placement": SITE_FACTS,
+    "pilot.execmodels": SITE_FACTS,
+    "pilot.agent": {"pilot.loop", "pilot.wire", "pilot.model", "pilot.execmodels"},
+    "pilot.manager": {"pilot.loop", "pilot.wire", "pilot.model", "pilot.allocation", "pilot.placement"},
+    "pilot.cli": {"pilot.manager", "pilot.agent", "pilot.model"},
+    "api": {"pilot.wire", "pilot.model"},
+}
+"""Package (or module) -> what of ours it may import, besides itself."""
+
+THIRD_PARTY: dict[str, set[str]] = {
+    "pilot.model": set(),
+    "pilot.wire": {"msgspec", "zmq"},
+    "pilot.loop": {"zmq"},
+    "pilot.allocation": {"psutil"},
+    "pilot.placement": set(),
+    "pilot.execmodels": set(),
+    "pilot.agent": {"zmq", "msgspec", "psutil"},
+    "pilot.manager": {"zmq", "msgspec", "psutil"},
+    "pilot.cli": {"click"},
+    "api": {"zmq", "msgspec", "click", "rich", "yaml", "tomli"},
+}
+
+IMPURE = {"asyncio", "io", "logging", "os", "random", "secrets", "signal", "socket", "subprocess", "tempfile"}
+IMPURE |= {"threading", "time", "uuid", "multiprocessing", "pathlib"}
+"""Of the standard library the core may not import these: no I/O, no clock, no randomness."""
+
+
+def _modules() -> Iterator[tuple[str, Path]]:
+    for top in ("pilot", "api"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            yield name.removesuffix(".__init__"), path
+
+
+def _package(module: str) -> str | None:
+    return next(
+        (package for package in sorted(ALLOWED, key=len, reverse=True) if f"{module}.".startswith(f"{package}.")), None
+    )
+
+
+def _imports(module: str, path: Path) -> Iterator[tuple[int, str, bool]]:
+    """(line, dotted name, whether it is ours), also inside functions and under TYPE_CHECKING."""
+    here = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name, False) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level + 1]
+            target = ".".join([*base, *(node.module or "").split(".")]).strip(".")
+            for alias in node.names:
+                yield node.lineno, f"{target}.{alias.name}", True
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, node.module or "", False
+
+
+@pytest.mark.parametrize(("module", "path"), list(_modules()), ids=[name for name, _ in _modules()])
+def test_a_module_imports_only_what_its_layer_may(module: str, path: Path) -> None:
+    package = _package(module)
+    if package is None:
+        return
+    for line, name, ours in _imports(module, path):
+        if ours:
+            target = _package(name)
+            allowed = ALLOWED[package] | {package}
+            assert target is None or target in allowed, f"{path}:{line}: {name} is not in {sorted(allowed)}"
+            continue
+        top = name.split(".")[0]
+        assert top != "pilotfish", f"{path}:{line}: imports inside the package are relative"
+        if top not in sys.stdlib_module_names:
+            assert top in THIRD_PARTY[package], f"{path}:{line}: {top} is not in {sorted(THIRD_PARTY[package])}"
+        elif package == "pilot.model":
+            assert top not in IMPURE, f"{path}:{line}: the core does not use {top}"
+
+
+def test_importing_anything_opens_nothing() -> None:
+    """No module writes a file, opens a socket or starts a process when it is imported."""
+    names = [f"pilotfish.{name}" for name, _ in _modules()]
+    code = f"""
+import importlib, sys, psutil, zmq, click, msgspec
+def watch(event, args):
+    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+        raise RuntimeError(f"opens {{args[0]}}")
+    if event in ("socket.bind", "socket.connect", "subprocess.Popen", "os.posix_spawn", "os.mkdir", "os.chdir"):
+        raise RuntimeError(event)
+sys.dont_write_bytecode = True
+sys.addaudithook(watch)
+for name in {names!r}:
+    importlib.import_module(name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_no_module_is_imported_twice_under_two_names() -> None:
+    import pilotfish.api.manager  # noqa: F401
+
+    twice = [name for name in sys.modules if name.endswith(".api.manager") and not name.startswith("pilotfish.")]
+    assert twice == []
