@@ -179,7 +179,10 @@ class FakeManager:
         return self.heard.hellos[-1]
 
     def send(self, *messages: Any) -> None:
-        self._socket.send_multipart([self._identity, frames.encode(list(messages))])
+        self.send_raw(frames.encode(list(messages)))
+
+    def send_raw(self, frame: bytes) -> None:
+        self._socket.send_multipart([self._identity, frame])
 
     def read(self, patience_s: float) -> bool:
         """Take in one frame; False when none comes in time."""

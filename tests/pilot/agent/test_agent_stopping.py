@@ -1,0 +1,176 @@
+"""How tasks are stopped: wall time, memory, cancelling, the agent's own end. Nothing they started may stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from fake_manager import POOL, FakeManager, iterations, processes_with, wait_until
+
+from pilotfish.pilot.model.ids import TaskKey
+from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.wire import frames
+from pilotfish.pilot.wire.frames import Cause
+
+LONG = Execution(exec="sleep", args=("60",))
+
+
+def nothing_left(agent_id: str = "agent-1") -> None:
+    wait_until(lambda: processes_with(f"PILOTFISH_AGENT_ID={agent_id}") == [], "all processes of the agent are gone")
+
+
+def when_written(path: Path) -> str:
+    wait_until(lambda: path.exists() and path.read_text().endswith("\n"), f"{path} is written")
+    return path.read_text()
+
+
+# --- limits -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_wall_time_is_enforced(manager: FakeManager) -> None:
+    end = manager.run(LONG, wt_s=0.2)
+    assert (end.exit_code, end.cause, end.message) == (-15, Cause.WALL_TIME, "wall time limit of 0.2 s reached")
+    assert 0.2 <= end.ended_s - end.started_s < 2
+
+
+def test_a_task_that_ignores_sigterm_is_killed_after_the_grace_time(manager: FakeManager) -> None:
+    stubborn = Execution(script="trap '' TERM; while :; do sleep 0.05; done")
+    end = manager.run(stubborn, wt_s=0.2)
+    assert (end.exit_code, end.cause) == (-9, Cause.WALL_TIME)
+    assert end.ended_s - end.started_s >= 0.2 + 0.3
+
+
+def test_wall_times_are_independent_of_each_other(manager: FakeManager) -> None:
+    slow, fast, free = manager.start(LONG, wt_s=0.6), manager.start(LONG, wt_s=0.2), manager.start(LONG)
+    assert manager.finished(slow).cause is Cause.WALL_TIME
+    assert [finished[:3] for finished in manager.heard.finished] == [fast, slow]
+    manager.send(frames.Kill([free]))
+    assert manager.finished(free).cause is Cause.CANCELED
+
+
+def test_a_task_that_uses_too_much_memory_is_stopped(manager: FakeManager) -> None:
+    hungry = Execution(exec=sys.executable, args=("-c", "import time; x = bytearray(200 << 20); time.sleep(60)"))
+    end = manager.run(hungry, grant=manager.grant(mem_bytes=100 << 20))
+    assert end.cause is Cause.MEMORY
+    assert end.message.startswith("memory limit of 100 MiB exceeded (")
+
+
+def test_children_count_for_the_memory_limit(manager: FakeManager) -> None:
+    child = "import time; x = bytearray(60 << 20); time.sleep(60)"
+    task = Execution(script=f'{sys.executable} -c "{child}" & {sys.executable} -c "{child}" & wait')
+    assert manager.run(task, grant=manager.grant(mem_bytes=100 << 20)).cause is Cause.MEMORY
+    nothing_left()
+
+
+# --- cancelling ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_cancelled_task_leaves_no_child_behind(manager: FakeManager) -> None:
+    """Children in the group, one that ignores SIGTERM, and one that has left for a session of its own."""
+    task = Execution(
+        script="sleep 61 & (trap '' TERM; sleep 62; sleep 63) & setsid sleep 64 & (setsid setsid sleep 65 &); echo up; wait",
+        stdout="out",
+    )
+    key = manager.start(task)
+    when_written(manager.folder / "out")
+    manager.started(key)
+    manager.send(frames.Kill([key]))
+    end = manager.finished(key)
+    assert (end.exit_code, end.cause) == (-15, Cause.CANCELED)
+    nothing_left()
+
+
+def test_strays_of_one_task_are_told_from_those_of_another(manager: FakeManager) -> None:
+    task = Execution(script="setsid sleep 60 & echo up; wait", stdout="out-${ncores}")
+    first = manager.start(task)
+    second = manager.start(task, grant=manager.grant(["1", "2"]))
+    when_written(manager.folder / "out-1")
+    when_written(manager.folder / "out-2")
+    manager.send(frames.Kill([first]))
+    manager.finished(first)
+    wait_until(lambda: processes_with("PILOTFISH_TASK=job0") == [], "all of the first are gone")
+    assert len(processes_with("PILOTFISH_TASK=job1")) == 2
+    manager.send(frames.Kill([second]))
+    manager.finished(second)
+
+
+def test_a_waiting_task_is_cancelled_without_a_start(manager: FakeManager) -> None:
+    job = manager.job("many", LONG, is_iteration=True)
+    manager.work([job], [manager.grant()], {POOL: iterations(job, 2)})
+    waiting = TaskKey(job.job_no, 1, 1)
+    manager.send(frames.Kill([waiting]))
+    end = manager.finished(waiting)
+    assert (end.pid, end.cause, end.returns_grant) == (-1, Cause.CANCELED, False)
+    assert manager.heard.returned == []
+
+
+def test_cancelling_what_has_ended_says_nothing(manager: FakeManager) -> None:
+    key = manager.start(Execution(exec="true"))
+    manager.finished(key)
+    manager.send(frames.Kill([key]))
+    manager.run(Execution(exec="true"))
+    assert len(manager.heard.finished) == 2
+
+
+# --- the agent's own end ------------------------------------------------------------------------------------------------
+
+
+def ended(manager: FakeManager) -> None:
+    """Its Bye comes after everything else, and it has left nothing."""
+    manager.until(lambda heard: len(heard.byes) == 1)
+    assert manager.agents[0].wait(5) == 0
+    nothing_left()
+
+
+def test_stop_ends_tasks_and_agent_and_gives_back_what_waits(manager: FakeManager) -> None:
+    job = manager.job("many", LONG, is_iteration=True)
+    manager.work([job], [manager.grant()], {POOL: iterations(job, 3)})
+    manager.started(TaskKey(job.job_no, 0, 1))
+    manager.send(frames.Stop(kill=True))
+    ended(manager)
+    assert [(end.pos, end.exit_code, end.cause) for end in manager.heard.finished] == [(0, -15, Cause.CANCELED)]
+    assert [key.pos for key in manager.heard.revoked] == [1, 2]
+
+
+def test_sigterm_stops_tasks_reports_them_and_says_bye(manager: FakeManager) -> None:
+    key = manager.start(Execution(script="setsid sleep 60 & wait"))
+    manager.started(key)
+    manager.agents[0].terminate()
+    ended(manager)
+    assert [finished[:3] for finished in manager.heard.finished] == [key]
+
+
+def test_a_cut_lifeline_ends_everything(tmp_path: Path) -> None:
+    with FakeManager(tmp_path) as manager:
+        far_end, our_end = os.pipe()
+        manager.start_agent(lifeline=far_end)
+        os.close(far_end)
+        manager.welcome()
+        manager.started(manager.start(Execution(script="ls /proc/self/fd > fds; sleep 60")))
+        assert "PILOTFISH_LIFELINE_FD" not in (tmp_path / "fds").read_text()
+        os.close(our_end)
+        ended(manager)
+        assert manager.heard.byes[0].reason == "lifeline cut"
+
+
+def test_an_agent_that_hears_no_manager_for_too_long_ends(tmp_path: Path) -> None:
+    with FakeManager(tmp_path, manager_wait_s=0.5, heartbeat_s=0.1) as manager:
+        manager.start_agent()
+        manager.welcome()
+        manager.started(manager.start(LONG))
+        assert manager.agents[0].wait(10) == 0
+        nothing_left()
+
+
+def test_a_successor_clears_away_what_a_killed_agent_left_before_it_says_hello(manager: FakeManager) -> None:
+    manager.started(manager.start(Execution(script="trap '' TERM; setsid sleep 60 & while :; do sleep 1; done")))
+    manager.agents[0].send_signal(signal.SIGKILL)
+    manager.agents[0].wait()
+    assert len(processes_with("PILOTFISH_AGENT_ID=agent-1")) >= 2
+    manager.start_agent("agent-2", replaces="agent-1")
+    hello = manager.welcome()
+    assert (hello.agent_id, hello.running, hello.grants) == ("agent-2", [], [])
+    nothing_left("agent-1")
+    assert manager.run(Execution(exec="true")).exit_code == 0

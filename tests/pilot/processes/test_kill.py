@@ -1,0 +1,212 @@
+"""Nothing is lost when anything is killed: real processes, real SIGKILL, at random moments."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from pilotfish.api.manager import Manager
+
+TASKS = 5000
+
+
+class Pilot:
+    """A service process that can be killed and resumed."""
+
+    def __init__(self, wd: Path, *options: str) -> None:
+        self.wd = wd
+        self.options = options
+        self.process = self._start("--wd", str(wd), *options)
+
+    def _start(self, *options: str) -> subprocess.Popen[bytes]:
+        ready, there = os.pipe()
+        command = [sys.executable, "-m", "pilotfish", "service", "--ready-fd", str(there), *options]
+        process = subprocess.Popen(command, pass_fds=[there], start_new_session=True)
+        os.close(there)
+        with open(ready) as file:
+            line = file.readline().strip()
+        assert line.endswith("connection.json"), line
+        self.aux = Path(line).parent
+        return process
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def resume(self) -> None:
+        self.process = self._start("--resume", str(self.aux), *self.options)
+
+    def client(self) -> Manager:
+        return Manager(str(self.aux), {"log_file": "/dev/null"})
+
+    def agents(self) -> list[psutil.Process]:
+        """The agents of this pilot, by what their command line names."""
+        mine = str(self.aux / "connection.json")
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
+            if "agent" in words and mine in words:
+                found.append(process)
+        return found
+
+    def endings(self) -> Counter[str]:
+        """How often each name is in the report."""
+        names: Counter[str] = Counter()
+        for line in (self.aux / "jobs.report").read_text().splitlines():
+            names[json.loads(line)["name"]] += 1
+        return names
+
+    def finish(self) -> int:
+        with_client = self.client()
+        with_client.send_request({"request": "finish", "options": {"delay": 0}})
+        with_client.cleanup()
+        return self.process.wait(30)
+
+
+def _submit(pilot: Pilot, jobs: list[dict[str, object]]) -> None:
+    client = pilot.client()
+    client.send_request({"request": "submit", "jobs": jobs})
+    client.cleanup()
+
+
+def _finished(pilot: Pilot) -> int:
+    client = pilot.client()
+    count = client.system_status()["IterationStats"]["FinishedIterations"]
+    client.cleanup()
+    return int(count)
+
+
+def _gone(pid: int) -> bool:
+    """Ended; nobody may have reaped it, if the first process of this machine does not."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_manager_killed_again_and_again_loses_and_doubles_nothing(
+    wd: Path, wait_until: Callable[..., None], seed: int
+) -> None:
+    """5,000 tasks, each writes its name with O_APPEND; the manager is killed five times at random moments."""
+    rng = random.Random(seed)
+    pilot = Pilot(wd, "--nodes", "2")
+    script = f"echo $$$$PILOTFISH_TASK >> {wd}/ran"
+    _submit(
+        pilot,
+        [
+            {"name": "many", "execution": {"script": script}, "iteration": {"stop": TASKS - 100}},
+            *[{"name": f"one-{i}", "execution": {"script": script}} for i in range(100)],
+        ],
+    )
+    for _ in range(5):
+        target = _finished(pilot) + rng.randrange(50, 500)
+        wait_until(lambda goal=target: _finished(pilot) >= goal, "tasks go on after a resume", 60)
+        pilot.kill()
+        pilot.resume()
+    client = pilot.client()
+    client.wait4all(120)
+    stats = client.system_status()["IterationStats"]
+    client.cleanup()
+    assert stats["TotalIterations"] == stats["FinishedIterations"] == TASKS
+    assert pilot.finish() == 0
+    endings = pilot.endings()
+    assert set(endings.values()) == {1}
+    assert len(endings) == TASKS + 1  # and the iteration job itself
+    # The agent lived on all the time, so no task ran twice either.
+    ran = Counter((wd / "ran").read_text().split())
+    assert len(ran) == TASKS
+    assert set(ran.values()) == {1}
+
+
+def test_a_running_task_is_adopted_not_started_again(wd: Path, wait_until: Callable[..., None]) -> None:
+    pilot = Pilot(wd, "--nodes", "1")
+    script = f"echo started >> {wd}/ran; while [ ! -e {wd}/go ]; do sleep 0.05; done"
+    _submit(pilot, [{"name": "long", "execution": {"script": script}}])
+    wait_until(lambda: (wd / "ran").exists(), "the task runs")
+    pilot.kill()
+    pilot.resume()
+    client = pilot.client()
+    wait_until(lambda: client.status("long")["jobs"]["long"]["data"]["status"] == "EXECUTING", "the task is adopted")
+    (wd / "go").touch()
+    assert client.wait4("long", 20) == {"long": "SUCCEED"}
+    client.cleanup()
+    assert pilot.finish() == 0
+    assert (wd / "ran").read_text() == "started\n"
+
+
+def test_tasks_of_a_killed_agent_run_again_and_its_left_overs_are_gone(
+    wd: Path, wait_until: Callable[..., None]
+) -> None:
+    pilot = Pilot(wd, "--nodes", "1")
+    script = f"echo $$$$$$$$ >> {wd}/pids; while [ ! -e {wd}/go ]; do sleep 0.05; done"
+    _submit(pilot, [{"name": "long", "execution": {"script": script}}])
+    wait_until(lambda: (wd / "pids").exists(), "the task runs")
+    (agent,) = pilot.agents()
+    agent.kill()
+    wait_until(lambda: len((wd / "pids").read_text().split()) == 2, "it is started again")
+    first, second = map(int, (wd / "pids").read_text().split())
+    assert _gone(first)
+    assert psutil.pid_exists(second)
+    (wd / "go").touch()
+    client = pilot.client()
+    assert client.wait4("long", 20) == {"long": "SUCCEED"}
+    client.cleanup()
+    assert pilot.finish() == 0
+
+
+def test_a_task_that_takes_its_agent_down_each_time_has_failed_with_that_reason(wd: Path) -> None:
+    pilot = Pilot(wd, "--nodes", "1", "--crash-limit", "2")
+    # The task's parent is the agent; give the notice of the start time to get out first.
+    script = "sleep 0.2; kill -9 $$$$PPID; sleep 60"
+    _submit(pilot, [{"name": "deadly", "execution": {"script": script}}])
+    client = pilot.client()
+    assert client.wait4("deadly", 60) == {"deadly": "FAILED"}
+    assert client.info_parsed("deadly")["deadly"].messages == "its agent was lost 2 times while it ran; the limit is 2"
+    client.cleanup()
+    assert pilot.finish() == 0
+
+
+def test_manager_and_agent_killed_together_run_again_what_ran(wd: Path, wait_until: Callable[..., None]) -> None:
+    pilot = Pilot(wd, "--nodes", "1")
+    script = f"echo started >> {wd}/ran; while [ ! -e {wd}/go ]; do sleep 0.05; done"
+    _submit(pilot, [{"name": "long", "execution": {"script": script}}])
+    wait_until(lambda: (wd / "ran").exists(), "the task runs")
+    (agent,) = pilot.agents()
+    pilot.kill()
+    agent.kill()
+    pilot.resume()
+    wait_until(lambda: (wd / "ran").read_text().count("started") == 2, "it is started again")
+    (wd / "go").touch()
+    client = pilot.client()
+    assert client.wait4("long", 20) == {"long": "SUCCEED"}
+    client.cleanup()
+    assert pilot.finish() == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_manager_agents_and_tasks_and_the_work_goes_on_with_resume(
+    wd: Path, wait_until: Callable[..., None], number: signal.Signals, code: int
+) -> None:
+    pilot = Pilot(wd, "--nodes", "1")
+    _submit(pilot, [{"name": "a", "execution": {"script": f"touch {wd}/runs; [ -e {wd}/go ] || sleep 100"}}])
+    wait_until(lambda: (wd / "runs").exists(), "the task runs")
+    pilot.process.send_signal(number)
+    assert pilot.process.wait(20) == code
+    assert pilot.agents() == []
+    (wd / "go").touch()
+    pilot.resume()
+    client = pilot.client()
+    assert client.wait4("a", 20) == {"a": "SUCCEED"}
+    client.cleanup()
+    assert pilot.finish() == 0
