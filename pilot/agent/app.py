@@ -19,10 +19,10 @@ from pathlib import Path
 import msgspec
 import zmq
 
+from .. import strays
 from ..loop import Loop, Timer
 from ..wire import connection, frames
 from ..wire.security import unlock_client
-from . import strays
 from .crew import Crew
 from .outbox import Outbox
 

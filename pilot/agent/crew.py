@@ -17,12 +17,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 
+from .. import strays
 from ..execmodels.environ import Env, base_environment, grant_environment
 from ..loop import Loop
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..model.variables import substitute_execution
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, Started, TaskStart
-from . import bind, launch, strays
+from . import bind, launch
 from .launch import Launch, LaunchError
 from .limits import Limits
 from .outbox import Outbox

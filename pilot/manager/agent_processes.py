@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from .. import strays
 from ..loop import Loop
 from ..model.ids import NodeNo
 from ..placement import fork
@@ -50,10 +51,13 @@ class AgentProcesses:
         self._on_death = on_death
         self._processes: dict[NodeNo, _Process] = {}
         self._pauses: dict[NodeNo, float] = {}
+        self._unclean: dict[NodeNo, str] = {}
+        """Agents that died with tasks perhaps still running, and have no successor yet to clear them away."""
         self._stopping = False
 
     def start(self, node: NodeNo, replaces: str | None = None) -> None:
         """Start the agent of `node`; `replaces` is the dead one whose tasks it has to clear away first."""
+        self._unclean.pop(node, None)
         name = self._names[node]
         agent_id = f"{name}-{secrets.token_hex(6)}"
         command = fork.agent_command(self._python, self._aux.connection, name, agent_id, replaces)
@@ -88,6 +92,11 @@ class AgentProcesses:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
 
+    def clear_left_overs(self) -> None:
+        """At the end: stop the tasks of agents that were killed and will have no successor."""
+        for agent_id in self._unclean.values():
+            strays.clear_after(agent_id)
+
     def _watch(self, node: NodeNo, agent_id: str, pid: int) -> None:
         process = _Process(agent_id, pid, os.pidfd_open(pid))
         self._processes[node] = process
@@ -97,8 +106,11 @@ class AgentProcesses:
         self._loop.forget(process.pidfd)
         os.close(process.pidfd)
         del self._processes[node]
+        status = -1
         with suppress(ChildProcessError):  # an adopted one is not our child
-            os.waitpid(process.pid, 0)
+            status = os.waitpid(process.pid, 0)[1]
+        if status != 0:
+            self._unclean[node] = process.agent_id
         self._on_death(node)
         if self._stopping:
             return

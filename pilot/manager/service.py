@@ -283,6 +283,7 @@ class Service:
 
     def _close(self) -> None:
         self._facts.append(records.Closed(self.now(), self.scheduler.jobs.unfinished > 0))
+        self.processes.clear_left_overs()
         self._retry_at = 0.0
         self._end_of_turn()
         self._synced()

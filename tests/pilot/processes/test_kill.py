@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from pilotfish.api.manager import Manager
 
 TASKS = 5000
