@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import secrets
 import signal
 import time
@@ -37,6 +38,8 @@ _TRY_AGAIN_S = 0.1
 _MOST_TRIES = 100
 _EXHAUSTED = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 _NO_GRANT = GrantId(0)
+MOST_REAPED = 64
+"""Children reaped in one turn: as they end as fast as they are started, there may be no last one."""
 
 
 class Crew:
@@ -267,32 +270,38 @@ class Crew:
         task.kill_timer = self._loop.call_after(grace_s, lambda: _signal_group(task.pid, signal.SIGKILL))
 
     def reap(self) -> None:
-        """Take in all children that have ended.
+        """Take in children that have ended, at most MOST_REAPED of them; the rest in the next turn.
 
-        What an ended task has left in its process group is killed before its leader is reaped: until then nobody else
-        can get the number of the group. What a stopped task has started in other groups is found by its step id.
+        The next task starts before the books of the ended one are written: its core is idle, and nothing else here is urgent.
         """
         stopped: list[bytes] = []
         with suppress(ChildProcessError):
-            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            for _ in range(MOST_REAPED):
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if ended is None:
+                    break
                 task = self.running.pop(ended.si_pid, None)
                 if task is None:  # an orphan that came to us
                     os.waitpid(ended.si_pid, 0)
                     continue
-                _signal_group(task.pid, signal.SIGKILL)
-                _, status, usage = os.wait4(task.pid, 0)
-                cpu_s = usage.ru_utime + usage.ru_stime
-                self._ended(task, os.waitstatus_to_exitcode(status), cpu_s, usage.ru_maxrss)
+                self._reap_task(task)
                 if task.kill_timer is not None:
                     task.kill_timer.cancel()
                     stopped.append(b"QCG_PM_STEP_ID=" + task.step_id)
+            else:
+                self._loop.call_after(0, self.reap)  # their signals have been read already
         if stopped:
             strays.kill_marked(stopped)
 
-    def _ended(self, task: Task, exit_code: int, cpu_s: float, max_rss_kib: int) -> None:
-        now = time.time()
-        pool, held, start = task.pool, task.held, task.start
-        pool.ran(now - task.started_s)
+    def _reap_task(self, task: Task) -> None:
+        """What the task has left in its process group is killed before its leader is reaped: until then nobody else can get
+        the number of the group. What a stopped task has started in other groups is found by its step id.
+        """
+        _signal_group(task.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(task.pid, 0)
+        ended_s = time.time()
+        pool, held = task.pool, task.held
+        pool.ran(ended_s - task.started_s)
         self._paused = False
         returns = len(pool.waiting) <= len(pool.idle)
         if returns:
@@ -300,19 +309,22 @@ class Crew:
         else:
             pool.idle.append(held)
             self._touched.add(pool)
+            self._start_next(pool)
+        self._report(task, ended_s, status, usage, returns)
+
+    def _report(self, task: Task, ended_s: float, status: int, usage: resource.struct_rusage, returns: bool) -> None:
+        exit_code = os.waitstatus_to_exitcode(status)
         self._outbox.finished(
             Finished(
-                start.job_no,
-                start.pos,
-                start.run,
-                held.grant.grant_id,
+                *task.start[:3],
+                task.held.grant.grant_id,
                 task.pid,
                 task.started_s,
-                now,
+                ended_s,
                 exit_code,
                 task.cause,
-                cpu_s,
-                max_rss_kib,
+                usage.ru_utime + usage.ru_stime,
+                usage.ru_maxrss,
                 task.message or (f"killed by {_signal_name(-exit_code)}" if exit_code < 0 else ""),
                 returns,
             )
