@@ -10,11 +10,15 @@ from collections import deque
 from . import dependencies
 from .dependencies import Consequence, Omit
 from .job import Need
-from .queue import Pending, Queue, pending_of
+from .queue import Pending, Queue, all_pendings, pending_of
 from .registry import Job, Registry
 from .runs import End, Run
 from .states import Cause, State
 from .turn import Change, Result, Turn
+
+
+_ONLY = ((0, 1),)
+"""The range of a job with one task: shared, because there may be very many such jobs."""
 
 
 class Lifecycle:
@@ -32,7 +36,8 @@ class Lifecycle:
     def enter(self, job: Job, plan: list[tuple[Need, int]]) -> None:
         """Prepare the waiting lists of a new job; `plan` is (need, how many positions) in order of position."""
         if len(plan) == 1:
-            job.pendings = ((0, Pending(job, self._queue.shape(plan[0][0]), ((0, plan[0][1]),))),)
+            need, count = plan[0]
+            job.pendings = Pending(job, self._queue.shape(need), _ONLY if count == 1 else ((0, count),))
             return
         ranges: dict[Need, list[tuple[int, int]]] = {}
         first = 0
@@ -62,7 +67,7 @@ class Lifecycle:
 
     def _open(self, job: Job) -> None:
         """The whole-job dependencies are met."""
-        for _, pending in job.pendings:
+        for pending in all_pendings(job.pendings):
             if job.unmet_at is None:
                 pending.open_range()
             else:
@@ -99,7 +104,7 @@ class Lifecycle:
 
     def end_queued_tasks(self, job: Job, state: State, now: float) -> None:
         """End all queued tasks of a job at once; the job's own ending speaks for them, there is no event for each."""
-        for _, pending in job.pendings:
+        for pending in all_pendings(job.pendings):
             pending.clear_range()
         for pos in self._jobs.move_queued_tasks(job, state):
             self._consequences.extend(dependencies.after_task(job, pos, state))

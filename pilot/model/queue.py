@@ -82,11 +82,19 @@ class Pending:
             self._ranges = tuple(rest)
 
 
-def pending_of(pendings: tuple[tuple[int, Pending], ...], pos: int) -> Pending:
-    """The Pending that position `pos` belongs to; `pendings` are (first position, Pending) in order."""
-    if len(pendings) == 1:
-        return pendings[0][1]
+Pendings = Pending | tuple[tuple[int, Pending], ...]
+"""What a job has waiting: one Pending for all positions, or (first position, Pending) in order."""
+
+
+def pending_of(pendings: Pendings, pos: int) -> Pending:
+    """The Pending that position `pos` belongs to."""
+    if isinstance(pendings, Pending):
+        return pendings
     return pendings[bisect_right(pendings, pos, key=lambda entry: entry[0]) - 1][1]
+
+
+def all_pendings(pendings: Pendings) -> list[Pending]:
+    return [pendings] if isinstance(pendings, Pending) else [pending for _, pending in pendings]
 
 
 class Shape:

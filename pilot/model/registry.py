@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from .errors import UnknownJobError
 from .ids import JobNo
 from .job import JobSpec
-from .queue import Pending
+from .queue import Pendings
 from .states import ALLOWED, State, illegal_transition
 from .tasks import ManyTasks, OneTask, Places
 
@@ -53,7 +53,7 @@ class Job:
         self.ended_s = 0.0
         self.state = State.QUEUED
         self.tasks: OneTask | ManyTasks = OneTask() if spec.iteration is None else ManyTasks(spec.task_count, places)
-        self.pendings: tuple[tuple[int, Pending], ...] = ()
+        self.pendings: Pendings = ()
         self.finished = 0
         """Tasks in a final state."""
         self.failed = 0

@@ -10,17 +10,29 @@ from .legacy import INVALID, FormError
 
 
 def decode(body: bytes) -> object:
-    """Any bytes to a JSON value. Raises FormError, never anything else."""
+    """Any bytes to a JSON value that journal and replies can hold. Raises FormError, never anything else."""
     try:
-        return msgspec.json.decode(body)
+        value = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        pass
+        value = _decode_leniently(body)
+    return value
+
+
+def check_storable(value: object) -> None:
+    """Refuse what JSON can say but nobody can keep: numbers beyond 64 bits, half of a surrogate pair. Raises FormError."""
     try:
-        return json.loads(body)  # NaN and Infinity, and it names the place of an error
+        msgspec.msgpack.encode(value)
+    except OverflowError:
+        raise FormError(f"{INVALID}: a number in it has more than 64 bits") from None
+    except UnicodeEncodeError:
+        raise FormError(f"{INVALID}: half of a surrogate pair is in it") from None
+
+
+def _decode_leniently(body: bytes) -> object:
+    """With NaN and Infinity, and with the place of an error."""
+    try:
+        return json.loads(body.decode())
     except UnicodeDecodeError as error:
-        raise FormError(f"{INVALID}: this is not UTF-8 text", where=f"byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        raise FormError(f"{INVALID}: this is not JSON: {error.msg}", where=where) from None
+        raise FormError(f"{INVALID}: byte {error.start} is not UTF-8 text") from None
     except (ValueError, RecursionError) as error:
         raise FormError(f"{INVALID}: this JSON cannot be read: {error}") from None
