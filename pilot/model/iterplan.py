@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 
 from .errors import NotEnoughResourcesError
 from .job import IterationScheduler
 
 
 def cores_plan(scheduler: IterationScheduler, minimum: int, count: int, available: int) -> Iterator[tuple[int, int]]:
-    """(how much each gets, how many iterations) in order of iteration.
+    """(how much each gets, how many iterations) in order of iteration; neighbours differ in what they get.
 
     Args:
         minimum: no iteration gets less.
         count: number of iterations.
         available: what the pilot has in all.
 
-    Raises NotEnoughResourcesError when a share would be less than `minimum`.
+    Raises NotEnoughResourcesError, before the first pair, when a share would be less than `minimum`.
     """
     minimum = max(1, minimum)
     if scheduler.name == "split-into":
-        share = available // (scheduler.parts or count)
-        _check(share, minimum, f"split-into {scheduler.parts or count} parts")
+        parts = scheduler.parts or count
+        share = available // parts
+        _check(share, minimum, f"split-into {parts} parts")
         return iter([(share, count)])
     _check(available, minimum, "maximum-iters")
-    return _maximum_iters(minimum, count, available)
+    return _joined(_rounds(minimum, count, available))
 
 
 def _check(share: int, minimum: int, what: str) -> None:
@@ -32,7 +35,7 @@ def _check(share: int, minimum: int, what: str) -> None:
         raise NotEnoughResourcesError(f"{what} leaves {share} for an iteration that needs {minimum}")
 
 
-def _maximum_iters(minimum: int, count: int, available: int) -> Iterator[tuple[int, int]]:
+def _rounds(minimum: int, count: int, available: int) -> Iterator[tuple[int, int]]:
     """As few rounds as possible, with as many iterations as possible side by side in each."""
     rounds = -(-count // (available // minimum))
     left = count
@@ -41,7 +44,11 @@ def _maximum_iters(minimum: int, count: int, available: int) -> Iterator[tuple[i
         left -= in_round
         # floor(rest / iterations left) for each: first the smaller share, then, for the remainder, one more.
         small, larger = divmod(available, in_round)
-        if in_round > larger:
-            yield small, in_round - larger
+        yield small, in_round - larger
         if larger:
             yield small + 1, larger
+
+
+def _joined(pairs: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    for share, same in groupby(pairs, key=itemgetter(0)):
+        yield share, sum(how_many for _, how_many in same)

@@ -16,7 +16,6 @@ from .runs import End, Run
 from .states import Cause, State
 from .turn import Change, Result, Turn
 
-
 _ONLY = ((0, 1),)
 """The range of a job with one task: shared, because there may be very many such jobs."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from .job import Execution
 
@@ -26,11 +27,22 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
     return _PATTERN.sub(value, text)
 
 
+def substitute_all(value: Any, values: Mapping[str, str]) -> Any:
+    """A JSON value with the variables filled in, in every text of it but the names of members."""
+    if isinstance(value, str):
+        return substitute(value, values)
+    if isinstance(value, list):
+        return [substitute_all(element, values) for element in value]
+    if isinstance(value, dict):
+        return {name: substitute_all(element, values) for name, element in value.items()}
+    return value
+
+
 def has_variables(execution: Execution) -> bool:
     """Whether any text of the execution holds a `$`, so that its tasks may differ."""
     e = execution
     texts = [e.exec, e.script, e.wd, e.stdin, e.stdout, e.stderr, e.venv, e.model, *e.args, *e.modules, *e.env.values()]
-    return any(text is not None and "$" in text for text in texts)
+    return any(text is not None and "$" in text for text in texts) or "$" in repr(e.model_opts)
 
 
 def substitute_execution(execution: Execution, values: Mapping[str, str]) -> Execution:
@@ -52,4 +64,5 @@ def substitute_execution(execution: Execution, values: Mapping[str, str]) -> Exe
         modules=tuple([substitute(module, values) for module in execution.modules]),
         venv=filled(execution.venv),
         model=filled(execution.model),
+        model_opts=substitute_all(execution.model_opts, values),
     )

@@ -8,24 +8,16 @@ import msgspec
 
 from .legacy import INVALID, FormError
 
+_HEADROOM = 100
+"""Levels of nesting left for those who hold a value inside their own, deeper in the stack."""
+
 
 def decode(body: bytes) -> object:
-    """Any bytes to a JSON value that journal and replies can hold. Raises FormError, never anything else."""
+    """Any bytes to a JSON value. Raises FormError, never anything else."""
     try:
-        value = msgspec.json.decode(body)
+        return msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        value = _decode_leniently(body)
-    return value
-
-
-def check_storable(value: object) -> None:
-    """Refuse what JSON can say but nobody can keep: numbers beyond 64 bits, half of a surrogate pair. Raises FormError."""
-    try:
-        msgspec.msgpack.encode(value)
-    except OverflowError:
-        raise FormError(f"{INVALID}: a number in it has more than 64 bits") from None
-    except UnicodeEncodeError:
-        raise FormError(f"{INVALID}: half of a surrogate pair is in it") from None
+        return _decode_leniently(body)
 
 
 def _decode_leniently(body: bytes) -> object:
@@ -36,3 +28,17 @@ def _decode_leniently(body: bytes) -> object:
         raise FormError(f"{INVALID}: byte {error.start} is not UTF-8 text") from None
     except (ValueError, RecursionError) as error:
         raise FormError(f"{INVALID}: this JSON cannot be read: {error}") from None
+
+
+def check_storable(value: object) -> None:
+    """Refuse what JSON can say but neither journal nor reply can hold. Raises FormError."""
+    for _ in range(_HEADROOM):
+        value = [value]
+    try:
+        msgspec.msgpack.encode(value)
+    except OverflowError:
+        raise FormError(f"{INVALID}: there is a number of more than 64 bits in it") from None
+    except UnicodeEncodeError:
+        raise FormError(f"{INVALID}: there is half of a surrogate pair in it") from None
+    except RecursionError:
+        raise FormError(f"{INVALID}: it is nested too deeply") from None

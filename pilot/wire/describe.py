@@ -14,14 +14,14 @@ from typing import Any
 from ..model.errors import InvalidJobError
 from ..model.job import NO_MAPPING, Dependency, Execution, Iteration, JobSpec, Resources
 from ..model.units import form_bytes
-from ..model.variables import substitute
+from ..model.variables import substitute, substitute_all
 from ..model.walltime import form
 from . import legacy
 from .check import check_members, is_count, need_object, need_text, shown
 from .describe_resources import DEFAULT_RESOURCES, describe_resources
 from .legacy import FormError
 
-_BAD_NAME = re.compile(r"""[${}()'" \t\n]""")
+_BAD_NAME = re.compile(r"""[${}()'" \t\n\0]""")
 _JOB_MEMBERS = frozenset(
     {"name", "execution", "resources", "iteration", "dependencies", "attributes", "priority", "retries"}
 )
@@ -62,7 +62,7 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, known: 
     name = need_text(job["name"], f"{where}.name")
     if variables is not None:
         name = substitute(name, variables)
-        job = _filled(job, {**variables, "jname": name})
+        job = substitute_all(job, {**variables, "jname": name})
     if _BAD_NAME.search(name):
         raise InvalidNameError(legacy.BAD_NAME.format(name), where=f"{where}.name")
     if ":" in name:
@@ -85,17 +85,6 @@ class InvalidNameError(FormError, InvalidJobError):
     """A name with forbidden characters; its text has no prefix on the wire (spec 4.3)."""
 
     prefix = ""
-
-
-def _filled(value: Any, variables: Mapping[str, str]) -> Any:
-    """The submit phase of variables (spec 8): in values, and in keys of nothing."""
-    if isinstance(value, str):
-        return substitute(value, variables)
-    if isinstance(value, list):
-        return [_filled(element, variables) for element in value]
-    if isinstance(value, dict):
-        return {name: _filled(element, variables) for name, element in value.items()}
-    return value
 
 
 # --- execution ----------------------------------------------------------------------------------------------------------

@@ -136,9 +136,11 @@ def _node_resources(raw: Any, where: str) -> tuple[int, int]:
 
 
 def _memory(raw: Any, where: str) -> int:
-    """Text with a unit, or a number of bytes as text; a plain number is in MiB, as in nodeCrs."""
+    """Text with a unit; a plain number is in MiB, as in nodeCrs."""
     if is_count(raw):
         amount = _count(raw, where) * _MIB
+    elif isinstance(raw, str) and raw[-1:].isdecimal():
+        raise InvalidJobError(f"{shown(raw)} has no unit", where=where, remedy=f"write {shown(raw[:20] + 'M')}")
     else:
         try:
             amount = parse_bytes(need_text(raw, where))

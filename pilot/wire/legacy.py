@@ -18,10 +18,16 @@ class FormError(InvalidRequestError):
     prefix = _FORM
 
 
+class MemberError(InvalidRequestError):
+    """A member of a request that the old system did not have or did not check; the message names the place."""
+
+
 def wire_message(error: PilotfishError) -> str:
     """The `message` of the reply for this error."""
     if isinstance(error, FormError):
         return error.prefix + error.what
+    if isinstance(error, MemberError):
+        return _FORM + str(error)
     if isinstance(error, InvalidJobError):
         return _DESCRIPTION + str(error)
     return error.what

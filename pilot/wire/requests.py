@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..model.job import JobSpec
 from . import legacy
-from .codec import decode
+from .check import is_count, shown
+from .codec import check_storable, decode
 from .describe import describe_jobs
-from .legacy import FormError
+from .legacy import FormError, MemberError
 
 Variables = Callable[[], Mapping[str, str]]
 """Gives the values of the submit phase; called once for each submit request."""
 
 CONTROL_COMMAND = "finishAfterAllTasksDone"
 FINISH_DELAY_S = 2.0
+LONGEST_FINISH_DELAY_S = 365 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,19 @@ def submit_variables(count: int, uniq: str, now_text: str) -> dict[str, str]:
 
 def parse(body: bytes, variables: Variables) -> Request:
     """One request frame. Raises PilotfishError for anything that is not a request."""
-    return from_value(decode(body), variables, may_substitute=b"$" in body)
+    return from_value(decode(body), variables, may_substitute=b"$" in body or b"\\u0024" in body)
 
 
 def from_value(value: object, variables: Variables, *, may_substitute: bool = True) -> Request:
     """The same from a decoded value; `may_substitute` False promises that there is no `$` in it."""
+    check_storable(value)
+    try:
+        return _read(value, variables, may_substitute)
+    except RecursionError:  # parts of a description become text, which takes more levels than the value has
+        raise FormError(f"{legacy.INVALID}: it is nested too deeply") from None
+
+
+def _read(value: object, variables: Variables, may_substitute: bool) -> Request:
     if not isinstance(value, dict) or not value.get("request"):
         raise FormError(legacy.INVALID)
     name = value["request"]
@@ -160,7 +169,7 @@ def _params(value: Mapping[str, Any], member: str) -> Mapping[str, Any]:
     if not params:
         return {}
     if not isinstance(params, dict):
-        raise FormError(f"{member} is an object", where=member)
+        raise MemberError(f"{shown(params)} is not an object", where=member)
     return params
 
 
@@ -183,15 +192,15 @@ def _control(value: Mapping[str, Any]) -> Control:
 def _finish(value: Mapping[str, Any]) -> Finish:
     options = _params(value, "options")
     delay_s = options.get("delay", FINISH_DELAY_S)
-    if isinstance(delay_s, bool) or not isinstance(delay_s, (int, float)) or not 0 <= delay_s < math.inf:
-        raise FormError(f"{delay_s!r} is not a number of seconds", where="options.delay")
+    if isinstance(delay_s, bool) or not isinstance(delay_s, (int, float)) or not 0 <= delay_s <= LONGEST_FINISH_DELAY_S:
+        raise MemberError(f"{shown(delay_s)} is not a number of seconds", where="options.delay", remedy="write 2 or 0.5")
     return Finish(bool(options.get("kill")), float(delay_s))
 
 
 def _events(value: Mapping[str, Any]) -> Events:
     after = value.get("after", 0)
-    if isinstance(after, bool) or not isinstance(after, int):
-        raise FormError(f"{after!r} is not an event number", where="after")
+    if not is_count(after):
+        raise MemberError(f"{shown(after)} is not an event number", where="after")
     return Events(after)
 
 
