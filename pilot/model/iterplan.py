@@ -24,6 +24,10 @@ def cores_plan(scheduler: IterationScheduler, minimum: int, count: int, availabl
     if scheduler.name == "split-into":
         parts = scheduler.parts or count
         share = available // parts
+        if share == 0:
+            raise NotEnoughResourcesError(
+                "Wrong submit request - split-into resolved to zero", remedy=f"there are {available} for {parts} parts"
+            )
         _check(share, minimum, f"split-into {parts} parts")
         return iter([(share, count)])
     _check(available, minimum, "maximum-iters")

@@ -22,12 +22,38 @@ from .describe_resources import DEFAULT_RESOURCES, describe_resources
 from .legacy import FormError
 
 _BAD_NAME = re.compile(r"""[${}()'" \t\n\0]""")
+_INDEX = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _JOB_MEMBERS = frozenset(
     {"name", "execution", "resources", "iteration", "dependencies", "attributes", "priority", "retries"}
 )
 _TEXTS = ("exec", "script", "wd", "stdin", "stdout", "stderr", "venv", "model")
 _EXECUTION_MEMBERS = frozenset({*_TEXTS, "args", "env", "modules", "model_opts"})
 _MODEL_OPTIONS = frozenset({"mpirun", "mpirun_args", "srun_args"})
+_MOST_ITERATIONS = 10_000_000
+_LARGEST = 1 << 62
+"""Whole numbers are kept in 64 bits."""
+
+
+class Once:
+    """Equal parts of the descriptions of one request, kept once."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str | None, str | None] = {}
+        self._resources: dict[str, Resources] = {}
+        self._environments: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+
+    def text(self, text: str | None) -> str | None:
+        return self._texts.setdefault(text, text)
+
+    def resources(self, raw: Any, where: str) -> Resources:
+        key = repr(raw)
+        found = self._resources.get(key)
+        if found is None:
+            found = self._resources[key] = describe_resources(raw, where)
+        return found
+
+    def environment(self, raw: Mapping[str, str]) -> Mapping[str, str]:
+        return self._environments.setdefault(tuple(raw.items()), raw)
 
 
 def describe_jobs(raw: Sequence[object], variables: Mapping[str, str] | None) -> list[JobSpec]:
@@ -35,10 +61,10 @@ def describe_jobs(raw: Sequence[object], variables: Mapping[str, str] | None) ->
 
     Raises FormError or InvalidJobError for the first that is wrong.
     """
-    known: dict[str, Resources] = {}
+    once = Once()
     for number, job in enumerate(raw):
         _check_form(job, f"jobs[{number}]")
-    return [_describe(job, f"jobs[{number}]", variables, known) for number, job in enumerate(raw)]
+    return [_describe(job, f"jobs[{number}]", variables, once) for number, job in enumerate(raw)]
 
 
 def _check_form(job: object, where: str) -> None:
@@ -58,7 +84,7 @@ def _check_form(job: object, where: str) -> None:
             raise FormError(legacy.ITERATION_ORDER, where=f"{where}.iteration")
 
 
-def _describe(job: Any, where: str, variables: Mapping[str, str] | None, known: dict[str, Resources]) -> JobSpec:
+def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: Once) -> JobSpec:
     name = need_text(job["name"], f"{where}.name")
     if variables is not None:
         name = substitute(name, variables)
@@ -71,8 +97,8 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, known: 
         check_members(job, _JOB_MEMBERS, where)
     return JobSpec(
         name,
-        _execution(job["execution"], f"{where}.execution"),
-        _resources(job, where, known),
+        _execution(job["execution"], f"{where}.execution", once),
+        once.resources(job["resources"], f"{where}.resources") if "resources" in job else DEFAULT_RESOURCES,
         _iteration(job["iteration"], f"{where}.iteration") if "iteration" in job else None,
         _after(job["dependencies"], f"{where}.dependencies", name) if job.get("dependencies") is not None else (),
         _attributes(job.get("attributes"), f"{where}.attributes"),
@@ -90,7 +116,7 @@ class InvalidNameError(FormError, InvalidJobError):
 # --- execution ----------------------------------------------------------------------------------------------------------
 
 
-def _execution(raw: Any, where: str) -> Execution:
+def _execution(raw: Any, where: str, once: Once) -> Execution:
     if not isinstance(raw, dict):
         raise InvalidJobError("Job execution not defined or wrong type", where=where)
     if not raw.keys() <= _EXECUTION_MEMBERS:
@@ -114,13 +140,13 @@ def _execution(raw: Any, where: str) -> Execution:
         exec=None if program is None else intern(program),
         args=tuple([arg if isinstance(arg, str) else str(arg) for arg in args]),
         script=script,
-        env=_environment(env, f"{where}.env") if env else NO_MAPPING,
-        wd=raw.get("wd"),
-        stdin=raw.get("stdin"),
+        env=once.environment(_environment(env, f"{where}.env")) if env else NO_MAPPING,
+        wd=once.text(raw.get("wd")),
+        stdin=once.text(raw.get("stdin")),
         stdout=raw.get("stdout"),
         stderr=raw.get("stderr"),
         modules=_modules(raw.get("modules"), f"{where}.modules"),
-        venv=raw.get("venv"),
+        venv=once.text(raw.get("venv")),
         model=raw["model"].lower() if raw.get("model") else None,
         model_opts=_model_options(raw.get("model_opts"), f"{where}.model_opts"),
     )
@@ -140,7 +166,7 @@ def _environment(raw: Mapping[str, Any], where: str) -> Mapping[str, str]:
             raise InvalidJobError(f"{shown(value)} is not text", where=f"{where}.{name}", remedy=f'write "{value}"')
         if not name or "=" in name or "\0" in name + value:
             raise InvalidJobError(f"{shown(name)} cannot be a variable", where=where)
-    return dict(raw)
+    return raw
 
 
 def _modules(raw: Any, where: str) -> tuple[str, ...]:
@@ -155,24 +181,17 @@ def _modules(raw: Any, where: str) -> tuple[str, ...]:
 def _model_options(raw: Any, where: str) -> Mapping[str, Any] | None:
     if raw is None:
         return None
-    if not isinstance(raw, dict):
-        raise InvalidJobError("Execution model options must be an dictionary", where=where)
+    need_object(raw, where, "Execution model options must be an dictionary")
     check_members(raw, _MODEL_OPTIONS, where)
-    return raw
+    for member, value in raw.items():
+        parts = [value] if member == "mpirun" else value
+        if not isinstance(parts, list) or not all(isinstance(part, str) and "\0" not in part for part in parts):
+            wanted = "text" if member == "mpirun" else "an array of texts"
+            raise InvalidJobError(f"{shown(value)} is not {wanted}", where=f"{where}.{member}")
+    return raw or None
 
 
 # --- the rest -----------------------------------------------------------------------------------------------------------
-
-
-def _resources(job: Mapping[str, Any], where: str, known: dict[str, Resources]) -> Resources:
-    if "resources" not in job:
-        return DEFAULT_RESOURCES
-    raw = job["resources"]
-    key = repr(raw)
-    found = known.get(key)
-    if found is None:
-        found = known[key] = describe_resources(raw, f"{where}.resources")
-    return found
 
 
 def _iteration(raw: Any, where: str) -> Iteration:
@@ -185,7 +204,10 @@ def _iteration(raw: Any, where: str) -> Iteration:
             raise InvalidJobError(f"{shown(values)} is not an array", where=f"{where}.values")
         if not values:
             raise InvalidJobError("there are no values", where=f"{where}.values", remedy="give at least one")
-        return Iteration(0, len(values), tuple([v if isinstance(v, str) else str(v) for v in values]))
+        texts = tuple([v if isinstance(v, str) else str(v) for v in values])
+        if any("\0" in text for text in texts):
+            raise InvalidJobError("there is a NUL character in it", where=f"{where}.values")
+        return Iteration(0, len(texts), texts)
     start = _whole(raw.get("start", 0), f"{where}.start", lowest=None)
     stop = _whole(raw.get("stop"), f"{where}.stop", lowest=None)
     if start >= stop:
@@ -193,6 +215,10 @@ def _iteration(raw: Any, where: str) -> Iteration:
             f"Job iteration stop greater or equal than start: {start}..{stop} has no iteration",
             where=where,
             remedy="stop is the index after the last",
+        )
+    if stop - start > _MOST_ITERATIONS:
+        raise InvalidJobError(
+            f"{stop - start} iterations are more than {_MOST_ITERATIONS}", where=where, remedy="make several jobs of it"
         )
     return Iteration(start, stop)
 
@@ -216,11 +242,10 @@ def _dependency(raw: Any, where: str, name: str) -> Dependency:
         return Dependency(intern(job))
     if iteration in ("${it}", "$it"):
         return Dependency(intern(job), same_index=True)
-    try:
-        return Dependency(intern(job), index=int(iteration))
-    except ValueError:
+    if _INDEX.fullmatch(iteration) is None:
         remedy = f'write "{job}", "{job}:3" or "{job}:${{it}}"'
-        raise InvalidJobError(f"{shown(iteration)} is not an iteration", where=where, remedy=remedy) from None
+        raise InvalidJobError(f"{shown(iteration)} is not an iteration", where=where, remedy=remedy)
+    return Dependency(intern(job), index=int(iteration))
 
 
 def _attributes(raw: Any, where: str) -> Mapping[str, Any] | None:
@@ -235,7 +260,7 @@ def _whole(raw: Any, where: str, lowest: int | None) -> int:
         raise InvalidJobError(f"{shown(raw)} is not a whole number", where=where)
     if lowest is not None and raw < lowest:
         raise InvalidJobError(f"{raw} is less than {lowest}", where=where)
-    if abs(raw) >= 1 << 62:
+    if abs(raw) >= _LARGEST:
         raise InvalidJobError(f"{raw} is too large", where=where)
     return int(raw)
 
@@ -259,7 +284,9 @@ def undescribe(spec: JobSpec) -> dict[str, Any]:
         described["iteration"] = {"start": i.start, "stop": i.stop} if i.values is None else {"values": list(i.values)}
     if spec.after:
         described["dependencies"] = {"after": [str(dependency) for dependency in spec.after]}
-    for member, value in (("attributes", spec.attributes), ("priority", spec.priority), ("retries", spec.retries)):
+    if spec.attributes is not None:
+        described["attributes"] = dict(spec.attributes)
+    for member, value in (("priority", spec.priority), ("retries", spec.retries)):
         if value:
             described[member] = value
     return described

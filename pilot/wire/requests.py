@@ -193,7 +193,9 @@ def _finish(value: Mapping[str, Any]) -> Finish:
     options = _params(value, "options")
     delay_s = options.get("delay", FINISH_DELAY_S)
     if isinstance(delay_s, bool) or not isinstance(delay_s, (int, float)) or not 0 <= delay_s <= LONGEST_FINISH_DELAY_S:
-        raise MemberError(f"{shown(delay_s)} is not a number of seconds", where="options.delay", remedy="write 2 or 0.5")
+        raise MemberError(
+            f"{shown(delay_s)} is not a number of seconds", where="options.delay", remedy="write 2 or 0.5"
+        )
     return Finish(bool(options.get("kill")), float(delay_s))
 
 

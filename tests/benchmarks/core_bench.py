@@ -113,15 +113,16 @@ import msgspec
 which, count = sys.argv[1], int(sys.argv[2])
 execution = {"exec": "/bin/true", "stdout": "out", "stderr": "err"}
 if which == "jobs":
-    body = msgspec.json.encode({"request": "submit", "jobs": [{"name": f"job-{n}", "execution": execution} for n in range(count)]})
+    jobs = [{"name": f"job-{n}", "execution": execution} for n in range(count)]
 else:
-    body = msgspec.json.encode({"request": "submit", "jobs": [{"name": "a", "execution": execution, "iteration": {"stop": count}}]})
+    jobs = [{"name": "a", "execution": execution, "iteration": {"stop": count}}]
+body = msgspec.json.encode({"request": "submit", "jobs": jobs})
 scheduler = Scheduler([NodeSpec("n", ("0", "1"))])
 gc.collect()
 tracemalloc.start()
 request = parse(body, dict)
 scheduler.submit(request.jobs, 0.0)
-del request, body
+del request, body, jobs
 gc.collect()
 print(json.dumps(tracemalloc.get_traced_memory()[0] / count))
 """

@@ -41,6 +41,10 @@ class Row:
     ok: bool | None
 
 
+def verdict(ok: bool | None) -> str:
+    return "" if ok is None else "PASS" if ok else "MISS"
+
+
 class Bench:
     def __init__(self, quick: bool) -> None:
         self.rows: list[Row] = []
@@ -54,9 +58,7 @@ class Bench:
     def add(self, what: str, value: str, ratio: str, goal: str, ok: bool | None) -> None:
         row = Row(what, value, ratio, goal, ok)
         self.rows.append(row)
-        print(
-            f"{what:58} {value:>24} {ratio:>14} {goal:>14} {'' if ok is None else 'PASS' if ok else 'MISS'}", flush=True
-        )
+        print(f"{what:58} {value:>24} {ratio:>14} {goal:>14} {verdict(ok)}", flush=True)
 
     def limit(self, files: bool = False, tasks: int | None = None) -> float:
         """Seconds per task of the C loop."""
@@ -195,9 +197,7 @@ def main() -> None:
     if given.markdown:
         print("\n| what | measured | ratio | goal | |\n| --- | --- | --- | --- | --- |")
         for row in bench.rows:
-            print(
-                f"| {row.what.strip()} | {row.value} | {row.ratio} | {row.goal} | {'' if row.ok is None else 'PASS' if row.ok else 'MISS'} |"
-            )
+            print(f"| {row.what.strip()} | {row.value} | {row.ratio} | {row.goal} | {verdict(row.ok)} |")
     shutil.rmtree(bench.folder)
 
 
