@@ -1,0 +1,72 @@
+"""Every example of the documentation runs as it stands."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = ROOT / "docs" / "examples"
+
+
+def _blocks(language: str) -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        blocks = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        found += [(f"{page.name}-{number}", block) for number, block in enumerate(blocks)]
+    return found
+
+
+def _run(command: list[str], wd: Path) -> str:
+    done = subprocess.run(command, cwd=wd, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("name", "code"), _blocks("python"), ids=[name for name, _ in _blocks("python")])
+def test_python_in_the_text_runs(name: str, code: str, wd: Path) -> None:
+    (wd / "example.py").write_text(code)
+    _run([sys.executable, "example.py"], wd)
+
+
+def test_the_first_example_gives_its_hundred_files(wd: Path) -> None:
+    shutil.copy(EXAMPLES / "first.py", wd)
+    assert "{'hello': 'SUCCEED'}" in _run([sys.executable, "first.py"], wd)
+    assert len(list((wd / "out").iterdir())) == 100
+
+
+def test_the_batch_script_serves_its_requests_and_ends(wd: Path) -> None:
+    for name in ("batch.sh", "requests.json"):
+        shutil.copy(EXAMPLES / name, wd)
+    script = (wd / "batch.sh").read_text().replace("pilotfish service", f"{sys.executable} -m pilotfish service")
+    (wd / "batch.sh").write_text(script)
+    _run(["bash", "batch.sh"], wd)
+    assert (wd / "run" / "count-7.txt").read_text() == "1 cores\n"
+    (report,) = (wd / "run").glob(".qcgpjm-service-*/jobs.report")
+    assert len(report.read_text().splitlines()) == 21
+
+
+def test_the_picture_comes_out(wd: Path) -> None:
+    """The demo, with fewer tiles."""
+    for name in ("mandelbrot.py", "mandelbrot.yaml"):
+        shutil.copy(EXAMPLES / name, wd)
+    program = wd / "mandelbrot.py"
+    program.write_text(program.read_text().replace("TILES = 25", "TILES = 5"))
+    jobs = wd / "mandelbrot.yaml"
+    jobs.write_text(jobs.read_text().replace("625", "25"))
+    summary = json.loads(_run([sys.executable, "-m", "pilotfish", "run", "mandelbrot.yaml", "--json"], wd))
+    assert (summary["tasks"], summary["failed"]) == (26, 0)
+    assert (wd / "mandelbrot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_yaml_of_the_first_page_is_that_of_the_example() -> None:
+    (block,) = [code for name, code in _blocks("yaml") if name.startswith("index.md")]
+    lines = [line for line in block.splitlines() if "name:" in line]
+    assert lines == [line for line in (EXAMPLES / "mandelbrot.yaml").read_text().splitlines() if "name:" in line]
