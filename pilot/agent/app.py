@@ -28,7 +28,7 @@ from .outbox import Outbox
 
 log = logging.getLogger(__name__)
 
-FLUSH_S = 0.01
+FLUSH_S = 0.02
 """Under load results leave at most this often; a single one leaves at once."""
 HELLO_AGAIN_S = 1.0
 DEFAULT_WAIT_S = 600.0

@@ -31,7 +31,7 @@ class FileFeed:
             requests = json.loads(path.read_bytes())
         except OSError as error:
             raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SettingsError(f"Wrong job description: {error}", where=str(path)) from error
         if not isinstance(requests, list):
             raise SettingsError("Not an array of requests in json file", where=str(path))

@@ -94,7 +94,10 @@ def pending_of(pendings: Pendings, pos: int) -> Pending:
 
 
 def all_pendings(pendings: Pendings) -> list[Pending]:
-    return [pendings] if isinstance(pendings, Pending) else [pending for _, pending in pendings]
+    """Each once, however many stretches of positions it has."""
+    if isinstance(pendings, Pending):
+        return [pendings]
+    return list({id(pending): pending for _, pending in pendings}.values())
 
 
 class Shape:

@@ -96,10 +96,14 @@ class Scheduler:
         if spread is None or spec.iteration is None or size is None:
             return [(need, spec.task_count)]
         available = len(self.nodes.specs) if spread.of_nodes else self.nodes.total_cores
-        shares = cores_plan(spread, size.min, spec.task_count, available)
-        if spread.of_nodes:
-            return [(replace(need, nodes=Size.exactly(share)), count) for share, count in shares]
-        return [(replace(need, cores=Size.exactly(share)), count) for share, count in shares]
+        member = "nodes" if spread.of_nodes else "cores"
+        needs: dict[int, Need] = {}  # by share: there are few different ones among very many
+        plan = []
+        for share, count in cores_plan(spread, size.min, spec.task_count, available):
+            if share not in needs:
+                needs[share] = replace(need, **{member: Size.exactly(share)})  # type: ignore[arg-type]
+            plan.append((needs[share], count))
+        return plan
 
     def accept(self, checked: Checked, now: float) -> list[Job]:
         """Take in what `check` let pass; nothing may have happened in between."""

@@ -37,11 +37,12 @@ def parse(text: str) -> float:
 
 
 def _positive(seconds: float, text: str) -> float:
+    """To the microsecond, so that equal times written differently are equal."""
     if seconds <= 0:
         raise UsageError(f'"{text[:40]}": Wall time must be greater than 0')
     if seconds > _LONGEST_S:
         raise UsageError(f'"{text[:40]}" is longer than 1000 years', remedy="leave it out for no limit")
-    return seconds
+    return round(seconds, 6)
 
 
 def form(seconds: float) -> str:

@@ -6,7 +6,7 @@ import json
 
 import msgspec
 
-from .legacy import INVALID, FormError
+from .legacy import FormError
 
 _HEADROOM = 100
 """Levels of nesting left for those who hold a value inside their own, deeper in the stack."""
@@ -25,9 +25,9 @@ def _decode_leniently(body: bytes) -> object:
     try:
         return json.loads(body.decode())
     except UnicodeDecodeError as error:
-        raise FormError(f"{INVALID}: byte {error.start} is not UTF-8 text") from None
+        raise FormError(f"byte {error.start} is not UTF-8 text") from None
     except (ValueError, RecursionError) as error:
-        raise FormError(f"{INVALID}: this JSON cannot be read: {error}") from None
+        raise FormError(f"this JSON cannot be read: {error}") from None
 
 
 def check_storable(value: object) -> None:
@@ -37,8 +37,8 @@ def check_storable(value: object) -> None:
     try:
         msgspec.msgpack.encode(value)
     except OverflowError:
-        raise FormError(f"{INVALID}: there is a number of more than 64 bits in it") from None
+        raise FormError("there is a number of more than 64 bits in it") from None
     except UnicodeEncodeError:
-        raise FormError(f"{INVALID}: there is half of a surrogate pair in it") from None
+        raise FormError("there is half of a surrogate pair in it") from None
     except RecursionError:
-        raise FormError(f"{INVALID}: it is nested too deeply") from None
+        raise FormError("it is nested too deeply") from None

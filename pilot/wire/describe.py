@@ -128,8 +128,9 @@ def _execution(raw: Any, where: str, once: Once) -> Execution:
     program, script = raw.get("exec") or None, raw.get("script") or None
     if program is None and script is None:
         raise InvalidJobError("Job execution (exec or script) not defined", where=where)
-    args, env = raw.get("args") or (), raw.get("env") or NO_MAPPING
-    if not isinstance(args, (list, tuple)):
+    args, env = raw.get("args"), raw.get("env")
+    args, env = [] if args is None else args, NO_MAPPING if env is None else env
+    if not isinstance(args, list):
         raise InvalidJobError("Execution arguments must be an array", where=f"{where}.args")
     if not isinstance(env, Mapping):
         raise InvalidJobError("Execution environment must be an dictionary", where=f"{where}.env")

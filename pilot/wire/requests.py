@@ -132,7 +132,7 @@ def from_value(value: object, variables: Variables, *, may_substitute: bool = Tr
     try:
         return _read(value, variables, may_substitute)
     except RecursionError:  # parts of a description become text, which takes more levels than the value has
-        raise FormError(f"{legacy.INVALID}: it is nested too deeply") from None
+        raise FormError("it is nested too deeply") from None
 
 
 def _read(value: object, variables: Variables, may_substitute: bool) -> Request:

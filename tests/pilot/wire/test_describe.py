@@ -97,13 +97,21 @@ def test_every_member() -> None:
 
 
 def test_null_is_as_absent() -> None:
-    execution = {"exec": "x", "args": None, "env": None, "wd": None, "modules": None, "model": None, "model_opts": None}
+    execution: dict[str, Any] = {
+        "exec": "x",
+        "args": None,
+        "env": None,
+        "wd": None,
+        "modules": None,
+        "model": None,
+        "model_opts": None,
+    }
     members = {"dependencies": None, "attributes": None}
     assert described(execution=execution, **members) == JobSpec("j", Execution(exec="x"))
 
 
 def test_a_script_may_have_empty_args_and_env() -> None:
-    execution = {"script": "date", "args": [], "env": {}, "exec": None}
+    execution: dict[str, Any] = {"script": "date", "args": [], "env": {}, "exec": None}
     assert described(execution=execution).execution == Execution(script="date")
 
 
@@ -242,6 +250,8 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"execution": {"exec": "x", "args": "-l"}}, "execution.args: Execution arguments must be an array"),
     ({"execution": {"exec": "x", "args": ["a\0"]}}, "execution.args: there is a NUL character in it"),
     ({"execution": {"exec": "x", "env": ["A"]}}, "execution.env: Execution environment must be an dictionary"),
+    ({"execution": {"exec": "x", "env": []}}, "execution.env: Execution environment must be an dictionary"),
+    ({"execution": {"exec": "x", "args": {}}}, "execution.args: Execution arguments must be an array"),
     ({"execution": {"exec": "x", "env": {"A": 1}}}, 'execution.env.A: 1 is not text; write "1"'),
     ({"execution": {"exec": "x", "env": {"A=B": "1"}}}, 'execution.env: "A=B" cannot be a variable'),
     ({"execution": {"exec": "x", "stdot": "o"}}, 'execution.stdot: there is no such member; did you mean "stdout"?'),
