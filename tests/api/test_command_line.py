@@ -1,0 +1,92 @@
+"""The `pilotfish` command as a user types it: output, exit codes, and one clear line for bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pilotfish import LocalManager
+
+
+def pilotfish(*words: str, wd: Path, given: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pilotfish", *words]
+    return subprocess.run(command, cwd=wd, input=given, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_one_task_per_line_runs_and_failures_are_shown_with_their_stderr(wd: Path) -> None:
+    (wd / "tasks.txt").write_text("# comment\necho $((6 * 7)) > answer\nls /no/such/place\n")
+    done = pilotfish("run", "tasks.txt", "--output", "logs", wd=wd)
+    assert done.returncode == 1
+    assert "2 tasks: 1 succeeded, 1 failed" in done.stderr
+    assert "line-3: FAILED, exit code 2" in done.stderr
+    assert "No such file or directory" in done.stderr
+    assert (wd / "answer").read_text() == "42\n"
+
+
+def test_a_command_runs_as_often_as_asked_and_the_summary_is_json(wd: Path) -> None:
+    done = pilotfish("run", "--iterations", "20", "--json", "--", "touch", "f-${it}", wd=wd)
+    summary = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert (summary["tasks"], summary["succeeded"], summary["failed"]) == (20, 20, 0)
+    assert len(list(wd.glob("f-*"))) == 20
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [
+        ("json", '[{"name": "a", "execution": {"exec": "true"}}]'),
+        ("json", '[{"request": "submit", "jobs": [{"name": "a", "execution": {"exec": "true"}}]}]'),
+        ("yaml", "- name: a\n  execution: {exec: 'true'}\n"),
+        ("toml", '[[jobs]]\nname = "a"\nexecution = {exec = "true"}\n'),
+    ],
+)
+def test_files_of_jobs_in_each_format_run(wd: Path, suffix: str, text: str) -> None:
+    (wd / f"jobs.{suffix}").write_text(text)
+    assert pilotfish("run", f"jobs.{suffix}", wd=wd).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["run", "nothing.json"], "nothing.json: cannot be read: No such file or directory"),
+        (["run", "bad.json"], "bad.json: is not JSON: Expecting value: line 1 column 2"),
+        (["run", "bad.yaml"], "bad.yaml: is not YAML"),
+        (["run"], "nothing to run; give a FILE"),
+        (["servce"], "Did you mean 'service'?"),
+        (["service", "--nodes", "0"], "must not be less than 1"),
+        (["service", "--governor"], "--governor: not supported in this version"),
+        (["service", "--log", "loud"], "Invalid value for '--log'"),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_exit_code_2(wd: Path, words: list[str], text: str) -> None:
+    (wd / "bad.json").write_text("[,]")
+    (wd / "bad.yaml").write_text("a: [")
+    done = pilotfish(*words, wd=wd)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_pilot_clients_say_where_they_looked(wd: Path) -> None:
+    done = pilotfish("jobs", "-c", str(wd), wd=wd)
+    assert done.returncode == 3
+    assert f"{wd}: no running pilot found" in done.stderr
+
+
+def test_client_commands_talk_to_a_running_pilot(wd: Path) -> None:
+    with LocalManager(["--wd", str(wd), "--nodes", "1"], {"log_file": "/dev/null"}):
+        assert pilotfish("submit", "-", wd=wd, given="true\nfalse\n").stdout == "2 jobs submitted\n"
+        assert "2 tasks, 1 failed" in pilotfish("watch", wd=wd).stdout
+        jobs = json.loads(pilotfish("jobs", "--json", wd=wd).stdout)
+        assert {name: entry["status"] for name, entry in jobs.items()} == {"line-1": "SUCCEED", "line-2": "FAILED"}
+        info = json.loads(pilotfish("info", "line-2", "--json", wd=wd).stdout)
+        assert info["line-2"]["data"]["runtime"]["exit_code"] == "1"
+        assert pilotfish("cancel", "line-1", wd=wd).returncode == 1
+        assert pilotfish("remove", "line-1", wd=wd).stdout == "1 removed\n"
+        assert json.loads(pilotfish("resources", "--json", wd=wd).stdout)["total_cores"] == 1
+        events = [json.loads(line) for line in pilotfish("watch", "--json", wd=wd).stdout.splitlines()]
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))

@@ -1,0 +1,104 @@
+"""`LocalManager` end to end: real service, real agent, real tasks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pilotfish import Jobs, LocalManager, Manager
+from pilotfish.api.errors import ConnectionError, InvalidJobDescriptionError, ServiceError, TimeoutElapsed
+
+QUIET = {"log_file": "/dev/null"}
+
+
+@pytest.fixture
+def pilot(wd: Path) -> Iterator[LocalManager]:
+    with LocalManager(["--wd", str(wd), "--nodes", "2"], QUIET) as manager:
+        yield manager
+
+
+def test_a_hundred_tasks_run_and_are_known_by_name(pilot: LocalManager, wd: Path) -> None:
+    jobs = Jobs().add(name="a", exec="sh", args=["-c", "echo $$$$1", "-", "${it}"], stdout="o-${it}", iteration=100)
+    assert pilot.submit(jobs) == ["a"]
+    assert pilot.wait4("a", 60) == {"a": "SUCCEED"}
+    assert (wd / "o-41").read_text() == "41\n"
+    info = pilot.info_parsed("a", withChilds=True)["a"]
+    assert [child.status for child in info.childs] == ["SUCCEED"] * 100
+    assert pilot.info_parsed("a:41")["a:41"].exit_code == 0
+
+
+def test_waiting_stops_when_its_time_is_over(pilot: LocalManager) -> None:
+    pilot.submit(Jobs().add(name="long", exec="sleep", args=["100"]))
+    with pytest.raises(TimeoutElapsed):
+        pilot.wait4("long", 0.05)
+    with pytest.raises(TimeoutElapsed):
+        pilot.wait4all(0.05)
+    pilot.cancel("long")
+    assert pilot.wait4("long", 20) == {"long": "CANCELED"}
+    pilot.wait4all(20)
+    pilot.remove("long")
+    assert pilot.list() == {}
+
+
+def test_waiting_for_a_job_that_partly_failed_tells_the_jobs_own_state(pilot: LocalManager) -> None:
+    pilot.submit(Jobs().add(name="a", script="[ ${it} != 1 ]", iteration=3))
+    assert pilot.wait4("a", 20) == {"a": "FAILED"}
+
+
+def test_the_first_job_to_end_is_named(pilot: LocalManager, wd: Path) -> None:
+    pilot.submit(Jobs().add(name="waits", script="while [ ! -e go ]; do sleep 0.02; done"))
+    (wd / "go").touch()
+    assert pilot.wait4_any_job_finish(20) == ("waits", "SUCCEED")
+
+
+def test_unknown_names_and_wrong_jobs_are_errors_that_change_nothing(pilot: LocalManager) -> None:
+    with pytest.raises(ConnectionError, match="Job 'x' doesn't exist"):
+        pilot.wait4("x", 5)
+    with pytest.raises(ConnectionError, match=r"jobs\[1\].resources.numCores.max: 2 is less than min 4"):
+        pilot.submit(Jobs().add(name="a", exec="true").add(name="b", exec="true", numCores={"min": 4, "max": 2}))
+    with pytest.raises(ConnectionError, match="Not enough resources for job c"):
+        pilot.submit(Jobs().add(name="c", exec="true", numCores=99))
+    with pytest.raises(InvalidJobDescriptionError, match="Unknown attribute cores"):
+        Jobs().add(name="d", exec="true", cores=1)
+    assert pilot.list() == {}
+
+
+def test_an_exception_in_the_block_stops_tasks_and_pilot(wd: Path) -> None:
+    with pytest.raises(ZeroDivisionError), LocalManager(["--wd", str(wd)], QUIET) as pilot:
+        pilot.submit(Jobs().add(name="long", exec="sleep", args=["1000"]))
+        raise ZeroDivisionError
+
+
+def test_the_death_of_python_ends_pilot_and_tasks(wd: Path, wait_until: Callable[..., None]) -> None:
+    """That nothing is left is checked for every test."""
+    program = (
+        "from pilotfish import Jobs, LocalManager\n"
+        f"pilot = LocalManager(['--wd', {str(wd)!r}])\n"
+        f"pilot.submit(Jobs().add(name='long', script='touch runs; sleep 1000'))\n"
+        "pilot.wait4all()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=wd)
+    wait_until(lambda: (wd / "runs").exists(), "the task runs")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_kept_pilot_lives_on_and_can_be_found(wd: Path) -> None:
+    kept = LocalManager(["--wd", str(wd)], QUIET, keep=True)
+    kept.cleanup()
+    other = Manager(str(wd), QUIET)
+    other.send_request({"request": "finish", "options": {"kill": True, "delay": 0}})
+    other.cleanup()
+    assert kept._process.wait(20) == 0
+
+
+def test_a_service_that_cannot_start_says_why(wd: Path) -> None:
+    with pytest.raises(ServiceError, match='"many" is not a number of cores'):
+        LocalManager(["--wd", str(wd), "--nodes", "many"], QUIET)
+    assert "PILOTFISH_CONNECTION" not in os.environ
