@@ -29,6 +29,7 @@ class Channel:
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
+        self._closed = False
         if isinstance(target, str):
             self.door, self.address = "plain", target
         else:
@@ -38,7 +39,7 @@ class Channel:
         """Send one request and return the whole reply object.
 
         Raises:
-            ConnectionError: no reply in time. The request may have been carried out all the same.
+            ConnectionError: no reply in time (the request may have been carried out all the same), or the channel is closed.
             InternalError: the reply is not an object with a `code`.
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
@@ -61,6 +62,7 @@ class Channel:
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             self._drop()
             self._context.term()
 
@@ -77,11 +79,17 @@ class Channel:
         return socket
 
     def _connect(self) -> zmq.Socket[bytes]:
+        if self._closed:
+            raise ConnectionError("this connection was closed", where=self.address, remedy="make a new Manager")
         socket = self._context.socket(zmq.DEALER)
         if isinstance(self._target, ConnectionFile):
             unlock_client(socket, self._target, self.door)
         socket.setsockopt(zmq.LINGER, _LINGER_MS)
-        socket.connect(self.address)
+        try:
+            socket.connect(self.address)
+        except zmq.ZMQError as error:
+            socket.close()
+            raise ConnectionError(f"not an address: {error.strerror}", where=self.address) from error
         self._socket = socket
         return socket
 

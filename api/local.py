@@ -6,6 +6,7 @@ and manager, agents and tasks end with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -18,11 +19,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .errors import ServiceError
+from .errors import PilotfishError, ServiceError
 from .manager import Manager
 
 _FINISH_WAIT_S = 10.0
 _TERM_WAIT_S = 15.0
+_STOP_ANSWER_S = 5.0
 
 
 class LocalManager(Manager):
@@ -85,7 +87,9 @@ class LocalManager(Manager):
         finally:
             os.close(ready)
         if not line or line.startswith("error: "):
-            raise ServiceError(self._why_not(process, line, timeout_s))
+            why = self._why_not(process, line, timeout_s)
+            self._let_go()
+            raise ServiceError(why)
         return process, Path(line)
 
     def _why_not(self, process: subprocess.Popen[bytes], line: str, timeout_s: float) -> str:
@@ -96,7 +100,6 @@ class LocalManager(Manager):
         process.wait()
         self._said.seek(0)
         said = self._said.read().decode(errors="replace").strip()
-        self._said.close()
         return line.removeprefix("error: ") or said or f"Service process killed (exit code {process.returncode})"
 
     def __enter__(self) -> LocalManager:
@@ -109,12 +112,19 @@ class LocalManager(Manager):
             self.cleanup()
             return
         try:
-            if self._process.poll() is None:
-                options = {"delay": 0, "kill": kind is not None}
-                self._request({"request": "finish", "options": options})
-                self._process.wait(None if kind is None else _TERM_WAIT_S)
+            if self._process.poll() is None and kind is None:
+                self._request({"request": "finish", "options": {"delay": 0}})
+                self._process.wait()
+            elif self._process.poll() is None:
+                self._stop_politely()
         finally:
             self._end(0.0)
+
+    def _stop_politely(self) -> None:
+        """Ask for the end of everything; no answer is no reason to hide the exception that led here."""
+        with contextlib.suppress(PilotfishError):
+            self._channel.request({"request": "finish", "options": {"delay": 0, "kill": True}}, _STOP_ANSWER_S)
+            _ended(self._process, _TERM_WAIT_S)
 
     def finish(self) -> None:
         """End the pilot: what is submitted runs on for at most 10 s, then everything is stopped."""
@@ -143,12 +153,15 @@ class LocalManager(Manager):
             if not _ended(process, _TERM_WAIT_S):
                 process.kill()
                 process.wait()
+        self._let_go()
+        if hasattr(self, "_channel"):
+            self.cleanup()
+
+    def _let_go(self) -> None:
         self._said.close()
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
-        if hasattr(self, "_channel"):
-            self.cleanup()
 
 
 def _ended(process: subprocess.Popen[bytes], wait_s: float) -> bool:

@@ -6,16 +6,20 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..pilot.wire import connection
 from .channel import Channel
+from .endings import Endings
 from .errors import ConnectionError, InternalError, PilotfishError, ServiceError, TimeoutElapsed
 from .jobinfo import JobInfo
 from .jobs import Jobs
 from .subscription import Subscription
+from .timestamp import TimeStamp
+
+__all__ = ["Manager", "TimeStamp"]
 
 log = logging.getLogger("pilotfish.api")
 
@@ -44,16 +48,20 @@ class Manager:
 
     def __init__(self, address: str | None = None, cfg: Mapping[str, Any] | None = None) -> None:
         self._cfg = dict(cfg or {})
-        self._handler = _open_log(self._cfg)
         self._channel = Channel(_target(address), float(self._cfg.get("request_timeout", 60)))
+        self._handler = _open_log(self._cfg)
         self._poll_delay_s = float(self._cfg.get("poll_delay", self._cfg.get("default_poll_delay", 2)))
+        self.default_poll_delay = self._poll_delay_s
+        self.default_pub_timeout = float(self._cfg.get("pub_timeout", 300))
         try:
             timeout = self._cfg.get("connect_timeout")
             status = self._data({"request": "status"}, None if timeout is None else float(timeout))
         except PilotfishError as error:
             self._release()
             raise ConnectionError(f"Failed to connect to {self._channel.address} - {error}") from error
-        self._events = status.get("System", {}).get("StatusPublisher")
+        system = status.get("System", {})
+        self._events = system.get("StatusPublisher")
+        self._endings = Endings(self._data, system["EventSeq"]) if "EventSeq" in system else None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._channel.address}>"
@@ -124,6 +132,8 @@ class Manager:
             ConnectionError: a name is unknown, or the pilot is gone.
         """
         wanted = _names(names)
+        if not wanted:
+            return {}
         states: dict[str, str] = {}
         pending = dict.fromkeys(wanted)
         topics = ("IFI", "JFI") if any(":" in name for name in wanted) else ("JFI",)
@@ -147,7 +157,9 @@ class Manager:
         raise TimeoutElapsed(f"not all jobs have ended in {timeout_secs:g} s")
 
     def wait4_any_job_finish(self, timeout_secs: float | None = None) -> tuple[str, str]:
-        """Wait until any job or iteration ends from now on; returns (`JOB` or `JOB:ITERATION`, state).
+        """The next ending of a job or iteration since this Manager was made; returns (`JOB` or `JOB:ITERATION`, state).
+
+        Each is told once, also when it happened between two calls. With an original service: any from now on.
 
         Raises:
             ServiceError: this service publishes no events.
@@ -156,8 +168,9 @@ class Manager:
         if not self._events:
             raise ServiceError("Service not support publishing status events")
         for events in self._looks(("JFI", "IFI"), timeout_secs):
-            for name, state in events or ():
-                return name, state
+            ending = next(iter(events or ()), None) if self._endings is None else self._endings.next()
+            if ending is not None:
+                return ending
         raise TimeoutElapsed(f"no job has ended in {timeout_secs:g} s")
 
     @staticmethod
@@ -167,7 +180,7 @@ class Manager:
 
     def _looks(
         self, topics: tuple[str, ...], timeout_s: float | None, first_s: float = _FIRST_LOOK_S
-    ) -> Iterator[Sequence[tuple[str, str]] | None]:
+    ) -> Generator[Sequence[tuple[str, str]] | None, None, None]:
         """When to look again, until the time is over: a list of endings that were announced, or None: ask for the state."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = first_s if self._events else self._poll_delay_s
@@ -176,19 +189,21 @@ class Manager:
             if self._events:
                 subscription = stack.enter_context(Subscription(self._channel, self._events, topics))
             yield None
+            look_at = time.monotonic() + pause_s
             while True:
-                left_s = float("inf") if deadline is None else deadline - time.monotonic()
-                if left_s <= 0:
+                now = time.monotonic()
+                if deadline is not None and now >= deadline:
                     return
-                wait_s = min(pause_s, left_s)
-                found = [] if subscription is None else list(subscription.events(wait_s))
-                if found:
-                    yield [(_event_name(payload), str(payload.get("state"))) for _, payload in found]
+                if now >= look_at:
+                    yield None
+                    pause_s = min(self._poll_delay_s, pause_s * 2)
+                    look_at = time.monotonic() + pause_s
                     continue
+                wait_s = (look_at if deadline is None else min(look_at, deadline)) - now
                 if subscription is None:
                     time.sleep(wait_s)
-                pause_s = min(self._poll_delay_s, pause_s * 2)
-                yield None
+                elif found := list(subscription.events(wait_s)):
+                    yield [(_event_name(payload), str(payload.get("state"))) for _, payload in found]
 
     def _ended(self, names: Iterable[str]) -> dict[str, str]:
         """States of those of `names` that have ended. Raises ConnectionError for names that cannot be asked about."""
@@ -235,7 +250,9 @@ class Manager:
 
 def _target(address: str | None) -> connection.ConnectionFile | str:
     """See `Manager`. Only when nothing is said and nothing found does the old default address apply."""
-    if address is not None and "://" not in address and not os.path.exists(address):
+    if address is None and not os.environ.get(connection.CONNECTION_VARIABLE):
+        address = os.environ.get(connection.ADDRESS_VARIABLE) or None
+    if address is not None and "/" not in address and not os.path.exists(address):
         host, _, port = address.partition(":")
         return f"tcp://{host}:{port or DEFAULT_PORT}"
     try:
