@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +59,18 @@ def run(
     jobs = [] if resume else _jobs(words, form, options)
     started_s = time.monotonic()
     interrupted = False
-    with _pilot(options, resume) as pilot:
-        if jobs:
-            pilot.send_request({"request": "submit", "jobs": jobs})
-        try:
+    pilot = _pilot(options, resume)
+    try:
+        with pilot:
+            if jobs:
+                pilot.send_request({"request": "submit", "jobs": jobs})
             _follow(pilot, Progress(quiet=quiet), options["max_fails"])
-        except KeyboardInterrupt:
-            interrupted = True
-            click.echo("interrupted: stopping tasks", err=True)
-            pilot.send_request({"request": "finish", "options": {"kill": True, "delay": 0}})
-        aux = pilot.connection_file.parent
-    outcome = read_outcome(aux, time.monotonic() - started_s)
+    except _TooManyFailed as error:
+        click.echo(f"{error} tasks have failed: stopped", err=True)
+    except KeyboardInterrupt:
+        interrupted = True
+        click.echo("interrupted: tasks stopped", err=True)
+    outcome = read_outcome(pilot.connection_file.parent, time.monotonic() - started_s)
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))
     else:
@@ -79,27 +78,26 @@ def run(
     sys.exit(130 if interrupted else int(outcome.failed > 0))
 
 
-@contextmanager
-def _pilot(options: dict[str, Any], resume: str | None) -> Iterator[LocalManager]:
-    """A pilot for this run; ends when it is idle, or was told to stop."""
+class _TooManyFailed(Exception):
+    """As many tasks as `--max-fails` says have failed. Leaving the pilot's block by an exception stops the others."""
+
+
+def _pilot(options: dict[str, Any], resume: str | None) -> LocalManager:
+    """A pilot for this run: as a context manager it ends when it is idle, or at once on an exception."""
     args = ["--resume", resume] if resume else ["--wd", options["wd"]]
     if options["nodes"]:
         args += ["--nodes", options["nodes"]]
-    pilot = LocalManager(args, {"wdir": options["wd"], "log_file": "/dev/null"})
-    with pilot:
-        yield pilot
+    return LocalManager(args, {"wdir": options["wd"], "log_file": "/dev/null"})
 
 
 def _follow(pilot: LocalManager, progress: Progress, max_fails: int | None) -> None:
-    """Show how it goes until nothing is left to do."""
+    """Show how it goes until nothing is left to do. Raises _TooManyFailed."""
     with progress:
         while True:
             counts = pilot.system_status()["IterationStats"]
             progress.update(counts)
             if max_fails is not None and counts["FailedIterations"] >= max_fails:
-                click.echo(f"{counts['FailedIterations']} tasks have failed: stopping", err=True)
-                pilot.send_request({"request": "finish", "options": {"kill": True, "delay": 0}})
-                return
+                raise _TooManyFailed(counts["FailedIterations"])
             try:
                 pilot.wait4all(_LOOK_S)
             except TimeoutError:

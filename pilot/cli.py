@@ -20,11 +20,17 @@ class AbbreviatingCommand(click.Command):
         return super().parse_args(ctx, [_completed(arg, names, ctx) for arg in args])
 
 
+_NEW = {f"--{option.name}" for option in OPTIONS if option.group in ("ours", "hidden")}
+"""Options that the old service does not have: they must not make an old abbreviation ambiguous."""
+
+
 def _completed(arg: str, names: list[str], ctx: click.Context) -> str:
     name, equals, value = arg.partition("=")
     if not name.startswith("--") or name == "--" or name in names:
         return arg
     found = [known for known in names if known.startswith(name)]
+    old = [known for known in found if known not in _NEW]
+    found = old if len(old) == 1 else found
     if len(found) > 1:
         ctx.fail(f"{name} may be any of {', '.join(sorted(found))}")
     return f"{found[0]}{equals}{value}" if found else arg

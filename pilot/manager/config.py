@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -114,6 +115,9 @@ OPTIONS = (
 )
 
 _SECONDS = ("kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after")
+_ABOVE_ZERO = ("heartbeat", "crash-limit", "max-message-mib")
+_PORTS = ("net-port", "net-port-min", "net-port-max", "net-pub-port")
+_HIGHEST_PORT = 65535
 _SCHEMAS = ("auto", "common", "slurm")
 
 
@@ -163,7 +167,17 @@ def _check(settings: Settings) -> None:
         )
     for option in OPTIONS:
         value = getattr(settings, f"{option.field}_s" if option.name in _SECONDS else option.field, None)
-        if option.kind in ("int", "float") and isinstance(value, (int, float)) and value < 0:
-            raise SettingsError(f"{value} is negative", where=f"--{option.name}")
-    if settings.heartbeat_s <= 0 or settings.crash_limit < 1 or settings.max_message_mib < 1:
-        raise SettingsError("must be above 0", where="--heartbeat, --crash-limit, --max-message-mib")
+        if option.kind in ("int", "float") and value is not None:
+            _check_number(option.name, value)
+
+
+def _check_number(name: str, value: float) -> None:
+    where = f"--{name}"
+    if not math.isfinite(value):
+        raise SettingsError(f"{value} is not a finite number", where=where)
+    if value < 0:
+        raise SettingsError(f"{value} is negative", where=where)
+    if value == 0 and name in _ABOVE_ZERO:
+        raise SettingsError("must be above 0", where=where)
+    if name in _PORTS and not 1 <= value <= _HIGHEST_PORT:  # ZeroMQ takes others, and listens somewhere else
+        raise SettingsError(f"{value} is not a port", where=where, remedy=f"use 1 to {_HIGHEST_PORT}")
