@@ -25,6 +25,7 @@ from ..wire import connection, frames
 from ..wire.security import unlock_client
 from .crew import Crew
 from .outbox import Outbox
+from .promptness import ask_for_short_slices
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def run(connect: Path, node: str, agent_id: str, replaces: str | None) -> int:
         log.warning("agent.cleared of=%s killed=%d", replaces, strays.clear_after(replaces))
     lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)
     agent = Agent(connect, node, agent_id, None if lifeline is None else int(lifeline))
+    ask_for_short_slices()
     gc.collect()
     gc.freeze()
     return agent.run()
