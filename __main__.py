@@ -109,9 +109,11 @@ def _explained(error: Exception) -> int:
     if not isinstance(error, PilotfishError):
         raise error
     click.echo(f"Error: {error}", err=True)
-    if isinstance(error, LostError):
-        return 3
-    return 2 if isinstance(error, UsageError) else 1
+    if error.code in {
+        kind.code for kind in (UsageError, *UsageError.__subclasses__())
+    }:  # by code: a pilot may have said it
+        return 2
+    return 3 if error.code == LostError.code else 1
 
 
 if __name__ == "__main__":

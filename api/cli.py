@@ -64,7 +64,7 @@ def submit(file: str, form: str | None, connect: str | None, as_json: bool) -> N
 
     All of them are accepted, or none.
     """
-    jobs = jobfile.load(file, form)
+    jobs = jobfile.load(file, form).jobs
     with _pilot(connect) as pilot:
         reply = pilot.send_request({"request": "submit", "jobs": jobs})
     if as_json:

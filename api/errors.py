@@ -13,6 +13,7 @@ __all__ = [
     "JobNotDefinedError",
     "PilotfishError",
     "QCGPJMAError",
+    "RequestRefusedError",
     "ServiceError",
     "TimeoutElapsed",
     "WrongArgumentsError",
@@ -37,6 +38,20 @@ class JobNotDefinedError(QCGPJMAError, UsageError):
 
 class ConnectionError(QCGPJMAError, LostError):
     """The service refused a request, or cannot be reached."""
+
+
+class RequestRefusedError(ConnectionError):
+    """The service answered that it does not do what was asked. Its text has place and remedy in it already.
+
+    `code` is the service's word for the kind of error (docs/reference: error codes); the original service has none.
+    """
+
+    def __init__(self, message: str, *, code: str = "refused", where: str = "", remedy: str = "") -> None:
+        super().__init__(f"Request failed - {message}", where=where, remedy=remedy)
+        self.code = code
+
+    def __str__(self) -> str:
+        return self.what
 
 
 class WrongArgumentsError(QCGPJMAError, UsageError):

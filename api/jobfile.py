@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..pilot.model.errors import UsageError
 
@@ -13,7 +13,14 @@ FORMATS = ("json", "yaml", "toml", "lines")
 _SUFFIXES = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 
 
-def load(source: str, form: str | None = None) -> list[dict[str, Any]]:
+class JobFile(NamedTuple):
+    """What a file holds, and in which of FORMATS it was written."""
+
+    form: str
+    jobs: list[dict[str, Any]]
+
+
+def load(source: str, form: str | None = None) -> JobFile:
     """The job descriptions in a file, or on standard input for `-`.
 
     A file holds an array of descriptions, an object `{jobs: [...]}`, one description, or an array of requests of which the
@@ -24,8 +31,8 @@ def load(source: str, form: str | None = None) -> list[dict[str, Any]]:
     text = _read(source)
     form = form or _SUFFIXES.get(Path(source).suffix.lower()) or _sniffed(source, text)
     if form == "lines":
-        return _from_lines(text, source)
-    return _jobs_of(_parse(text, form, source), source)
+        return JobFile(form, _from_lines(text, source))
+    return JobFile(form, _jobs_of(_parse(text, form, source), source))
 
 
 def _read(source: str) -> str:

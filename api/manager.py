@@ -13,7 +13,14 @@ from typing import Any
 from ..pilot.wire import connection
 from .channel import Channel
 from .endings import Endings
-from .errors import ConnectionError, InternalError, PilotfishError, ServiceError, TimeoutElapsed
+from .errors import (
+    ConnectionError,
+    InternalError,
+    PilotfishError,
+    RequestRefusedError,
+    ServiceError,
+    TimeoutElapsed,
+)
 from .jobinfo import JobInfo
 from .jobs import Jobs
 from .subscription import Subscription
@@ -223,11 +230,7 @@ class Manager:
         reply = self._channel.request(message, timeout_s)
         if reply["code"] != 0:
             detail = reply.get("error") or {}
-            raise ConnectionError(
-                f"Request failed - {reply.get('message')}",
-                where=detail.get("where", ""),
-                remedy=detail.get("remedy", ""),
-            )
+            raise RequestRefusedError(str(reply.get("message")), **detail)
         return reply
 
     def _data(self, message: dict[str, Any], timeout_s: float | None = None) -> dict[str, Any]:

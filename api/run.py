@@ -19,7 +19,22 @@ from .progress import Progress
 _LOOK_S = 0.25
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+_OUTPUT = "pilotfish-output"
+_MOST_FILES = 10_000
+
+
+class _Run(click.Command):
+    """Remembers what stood behind `--`: click itself takes the separator away."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_BEHIND_DASHES] = tuple(args[args.index("--") + 1 :]) if "--" in args else None
+        return super().parse_args(ctx, args)
+
+
+_BEHIND_DASHES = f"{__name__}.behind_dashes"
+
+
+@click.command(cls=_Run)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE | -- COMMAND [ARGS]...")
 @click.option("--format", "form", type=click.Choice(jobfile.FORMATS), help="Format of FILE; default: by its suffix.")
 @click.option("--iterations", type=click.IntRange(1), help="Run COMMAND this often, with ${it} from 0.")
@@ -30,18 +45,31 @@ _LOOK_S = 0.25
 @click.option("--wt", help="Wall time limit of each task, e.g. 10m.")
 @click.option("--retries", type=click.IntRange(0), help="How often a failed task is started again.")
 @click.option(
-    "--output", type=click.Path(), help="Folder for stdout and stderr of tasks that name no files of their own."
+    "--output",
+    type=click.Path(),
+    help="Folder for stdout and stderr of tasks that name no files of their own; default for commands and lines: "
+    f"{_OUTPUT} in the working folder, one file each, up to {_MOST_FILES} tasks.",
 )
+@click.option("--no-output", is_flag=True, help="Throw away what tasks print, unless they name files of their own.")
 @click.option("--nodes", help="Virtual nodes instead of this machine, e.g. 4,2 (see `pilotfish service`).")
 @click.option("--wd", type=click.Path(), default=".", show_default=True, help="Working folder.")
 @click.option(
-    "--resume", type=click.Path(exists=True), help="Go on with an earlier run (its folder); FILE is not needed."
+    "--resume",
+    type=click.Path(exists=True),
+    help="Go on with an earlier run (its folder). Of FILE, if given, the jobs are added that it does not have by name.",
 )
 @click.option("--max-fails", type=click.IntRange(1), help="Stop everything after this many failed tasks.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.pass_context
 def run(
-    words: tuple[str, ...], form: str | None, resume: str | None, as_json: bool, quiet: bool, **options: Any
+    ctx: click.Context,
+    words: tuple[str, ...],
+    form: str | None,
+    resume: str | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Run tasks on this machine (or in this allocation) and wait for them.
 
@@ -56,12 +84,15 @@ def run(
     Exit code: 0 all tasks succeeded, 1 some did not, 2 bad input, 130 interrupted. What ran, where and how is in
     WD/.qcgpjm-service-*/jobs.report.
     """
-    jobs = [] if resume else _jobs(words, form, options)
+    is_command = ctx.meta[_BEHIND_DASHES] == words or options["iterations"] is not None
+    jobs = [] if resume and not words else _jobs(words, is_command, form, options)
     started_s = time.monotonic()
     interrupted = False
     pilot = _pilot(options, resume)
     try:
         with pilot:
+            if resume:
+                jobs = _missing(jobs, pilot)
             if jobs:
                 pilot.send_request({"request": "submit", "jobs": jobs})
             _follow(pilot, Progress(quiet=quiet), options["max_fails"])
@@ -106,19 +137,32 @@ def _follow(pilot: LocalManager, progress: Progress, max_fails: int | None) -> N
             return
 
 
-def _jobs(words: tuple[str, ...], form: str | None, options: dict[str, Any]) -> list[dict[str, Any]]:
+def _missing(jobs: list[dict[str, Any]], pilot: LocalManager) -> list[dict[str, Any]]:
+    """Those of `jobs` that a resumed pilot does not have: the same command line with --resume runs nothing twice."""
+    known = pilot.list()
+    for number, job in enumerate(jobs):
+        if not isinstance(job.get("name"), str) or "$" in job["name"]:
+            remedy = "give it a name, or resume without FILE"
+            raise UsageError(
+                "without a fixed name nobody can tell whether it ran", where=f"jobs[{number}]", remedy=remedy
+            )
+    return [job for job in jobs if job["name"] not in known]
+
+
+def _jobs(words: tuple[str, ...], is_command: bool, form: str | None, options: dict[str, Any]) -> list[dict[str, Any]]:
     """The jobs of this run, with the defaults of the options filled in. Raises UsageError."""
-    separator = "--" in sys.argv and words == tuple(sys.argv[sys.argv.index("--") + 1 :])
     if not words:
         raise UsageError("nothing to run", remedy="give a FILE, - or -- COMMAND; see pilotfish run --help")
-    if separator or options["iterations"] is not None:
-        jobs = [_command_job(words, options)]
+    if is_command:
+        form, jobs = "command", [_command_job(words, options)]
     elif len(words) > 1:
         raise UsageError(f"one FILE is expected, not {len(words)}", remedy="write -- before a command")
     else:
-        jobs = jobfile.load(words[0], form)
+        form, jobs = jobfile.load(words[0], form)
     for job in jobs:
         _fill_in(job, options)
+    if not options["no_output"]:
+        _keep_output(jobs, options, unasked=form in ("command", "lines"))
     return jobs
 
 
@@ -145,7 +189,20 @@ def _fill_in(job: dict[str, Any], options: dict[str, Any]) -> None:
         del job["resources"]
     if options["retries"] is not None:
         job.setdefault("retries", options["retries"])
-    if options["output"]:
-        stem = str(Path(options["output"]).absolute() / "${jname}") + ("-${it}" if "iteration" in job else "")
-        execution.setdefault("stdout", f"{stem}.out")
-        execution.setdefault("stderr", f"{stem}.err")
+
+
+def _keep_output(jobs: list[dict[str, Any]], options: dict[str, Any], unasked: bool) -> None:
+    """Files for what tasks print: in the folder asked for, or unasked for tasks whose author had no way to name files."""
+    asked = options["output"]
+    tasks = options["iterations"] or len(jobs)
+    if not asked and (not unasked or tasks > _MOST_FILES):
+        if unasked:
+            click.echo(f"what {tasks} tasks print is not kept; give --output DIR to keep it", err=True)
+        return
+    folder = Path(asked).absolute() if asked else Path(options["wd"]).absolute() / _OUTPUT
+    for job in jobs:
+        execution = job.get("execution")
+        if isinstance(execution, dict):
+            stem = str(folder / "${jname}") + ("-${it}" if "iteration" in job else "")
+            execution.setdefault("stdout", f"{stem}.out" if asked else f"{stem}.log")
+            execution.setdefault("stderr", f"{stem}.err" if asked else f"{stem}.log")

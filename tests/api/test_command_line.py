@@ -35,6 +35,33 @@ def test_a_command_runs_as_often_as_asked_and_the_summary_is_json(wd: Path) -> N
     assert len(list(wd.glob("f-*"))) == 20
 
 
+def test_what_lines_and_commands_print_is_kept_without_being_asked(wd: Path) -> None:
+    """One file for both streams, in the order in which they were written."""
+    done = pilotfish("run", "-", wd=wd, given="echo out; echo err >&2; exit 4\n")
+    assert (wd / "pilotfish-output" / "line-1.log").read_text() == "out\nerr\n"
+    assert "    | err" in done.stderr
+    pilotfish("run", "--no-output", "--wd", "other", "--", "echo", "x", wd=wd)
+    assert not (wd / "other" / "pilotfish-output").exists()
+
+
+def test_the_same_command_line_with_resume_runs_only_what_is_missing(wd: Path) -> None:
+    (wd / "tasks.txt").write_text("echo 1 >> ran-1\nfalse\n")
+    assert pilotfish("run", "tasks.txt", wd=wd).returncode == 1
+    (wd / "tasks.txt").write_text("echo 1 >> ran-1\nfalse\necho 3 >> ran-3\n")
+    summary = json.loads(pilotfish("run", "tasks.txt", "--resume", ".", "--json", wd=wd).stdout)
+    assert (summary["tasks"], summary["failed"]) == (3, 1)
+    assert [(wd / name).read_text() for name in ("ran-1", "ran-3")] == ["1\n", "3\n"]
+
+
+def test_a_resume_refuses_jobs_without_a_name(wd: Path) -> None:
+    (wd / "jobs.json").write_text('[{"name": "a", "execution": {"exec": "true"}}]')
+    pilotfish("run", "jobs.json", wd=wd)
+    (wd / "jobs.json").write_text('[{"execution": {"exec": "true"}}]')
+    done = pilotfish("run", "jobs.json", "--resume", ".", wd=wd)
+    assert done.returncode == 2
+    assert "jobs[0]: without a fixed name nobody can tell whether it ran" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("suffix", "text"),
     [
@@ -69,6 +96,24 @@ def test_bad_input_is_one_clear_error_and_exit_code_2(wd: Path, words: list[str]
     assert done.returncode == 2
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("job", "code", "place"),
+    [
+        ('{"name": "a", "execution": {"exec": "true"}, "resources": {"mem": "lots"}}', 2, "jobs[0].resources.mem: "),
+        ('{"name": "a", "execution": {"exec": "true"}, "resources": {"numCores": 99}}', 1, "Not enough resources"),
+    ],
+)
+def test_a_job_the_pilot_refuses_is_one_clear_error_that_names_its_place_once(
+    wd: Path, job: str, code: int, place: str
+) -> None:
+    (wd / "jobs.json").write_text(f"[{job}]")
+    done = pilotfish("run", "--nodes", "1", "jobs.json", wd=wd)
+    assert done.returncode == code, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
+    assert len(errors) == 1
+    assert errors[0].count(place) == 1
 
 
 def test_without_a_pilot_clients_say_where_they_looked(wd: Path) -> None:
