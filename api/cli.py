@@ -88,10 +88,16 @@ def jobs(connect: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("names", nargs=-1)
+@click.option(
+    "--all-finished", is_flag=True, help="Print nothing; exit code 0 when nothing is queued or running, else 1."
+)
 @_client
-def status(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
+def status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_json: bool) -> None:
     """Show what a running pilot is doing, or the states of the named jobs (JOB or JOB:ITERATION)."""
     with _pilot(connect) as pilot:
+        if all_finished:
+            reply = pilot.send_request({"request": "status", "options": {"allJobsFinished": True}})
+            sys.exit(int(not reply["data"]["AllJobsFinished"]))
         if names:
             entries = pilot.status(names)["jobs"]
             if as_json:
@@ -115,11 +121,13 @@ def status(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("names", nargs=-1, required=True)
 @click.option("--childs", is_flag=True, help="With all iterations.")
+@click.option("--explain", is_flag=True, help="Say why it is not running.")
 @_client
-def info(names: tuple[str, ...], childs: bool, connect: str | None, as_json: bool) -> None:
+def info(names: tuple[str, ...], childs: bool, explain: bool, connect: str | None, as_json: bool) -> None:
     """Show all that is known of the named jobs (JOB or JOB:ITERATION)."""
+    params = {name: True for name, wanted in (("withChilds", childs), ("explain", explain)) if wanted}
     with _pilot(connect) as pilot:
-        entries = pilot.info(names, **({"withChilds": True} if childs else {}))["jobs"]
+        entries = pilot.info(names, **params)["jobs"]
     if as_json:
         _print_json(entries)
         return
@@ -128,6 +136,8 @@ def info(names: tuple[str, ...], childs: bool, connect: str | None, as_json: boo
         for member, value in entry.get("data", {"message": entry.get("message")}).items():
             if isinstance(value, str):
                 click.echo(f"  {member}: " + value.replace("\n", "\n    "))
+            elif member == "explain":
+                click.echo("  why it is not running:\n" + "\n".join(f"    {reason}" for reason in value))
             else:
                 click.echo(f"  {member}: {json.dumps(value)}")
 

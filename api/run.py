@@ -61,9 +61,7 @@ _BEHIND_DASHES = f"{__name__}.behind_dashes"
 @click.option("--max-fails", type=click.IntRange(1), help="Stop everything after this many failed tasks.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-@click.pass_context
 def run(
-    ctx: click.Context,
     words: tuple[str, ...],
     form: str | None,
     resume: str | None,
@@ -84,7 +82,7 @@ def run(
     Exit code: 0 all tasks succeeded, 1 some did not, 2 bad input, 130 interrupted. What ran, where and how is in
     WD/.qcgpjm-service-*/jobs.report.
     """
-    is_command = ctx.meta[_BEHIND_DASHES] == words or options["iterations"] is not None
+    is_command = click.get_current_context().meta[_BEHIND_DASHES] == words or options["iterations"] is not None
     jobs = [] if resume and not words else _jobs(words, is_command, form, options)
     started_s = time.monotonic()
     interrupted = False

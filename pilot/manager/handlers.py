@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
+from ..model.explain import why_not_running
 from ..model.ids import split_name
 from ..model.registry import Job
 from ..model.states import State
@@ -104,7 +105,10 @@ class Handlers:
 
     def _job_info(self, request: requests.JobInfo) -> Reply:
         def one(job: Job, pos: int | None, name: str) -> dict[str, Any]:
-            return self._views.info(job, pos, name, request.with_childs)
+            info = self._views.info(job, pos, name, request.with_childs)
+            if request.explain:
+                info["explain"] = why_not_running(self._scheduler, job, pos, self._service.now())
+            return info
 
         return Reply(replies.ok(data={"jobs": self._entries(request.names, one)}))
 

@@ -33,8 +33,11 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:
+    """`explain` is ours: why it is not running."""
+
     names: list[object]
     with_childs: bool
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +177,8 @@ def _params(value: Mapping[str, Any], member: str) -> Mapping[str, Any]:
 
 
 def _job_info(value: Mapping[str, Any]) -> JobInfo:
-    with_childs = bool(_params(value, "params").get("withChilds"))
-    return JobInfo(_names(value, legacy.NO_INFO_NAMES), with_childs)
+    params = _params(value, "params")
+    return JobInfo(_names(value, legacy.NO_INFO_NAMES), bool(params.get("withChilds")), bool(params.get("explain")))
 
 
 def _control(value: Mapping[str, Any]) -> Control:

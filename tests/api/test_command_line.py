@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish import LocalManager
+from pilotfish import Jobs, LocalManager
 
 
 def pilotfish(*words: str, wd: Path, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -135,3 +135,12 @@ def test_client_commands_talk_to_a_running_pilot(wd: Path) -> None:
         assert json.loads(pilotfish("resources", "--json", wd=wd).stdout)["total_cores"] == 1
         events = [json.loads(line) for line in pilotfish("watch", "--json", wd=wd).stdout.splitlines()]
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+
+
+def test_a_script_can_ask_whether_all_is_done_and_why_something_waits(wd: Path) -> None:
+    with LocalManager(["--wd", str(wd), "--nodes", "1"], {"log_file": "/dev/null"}) as pilot:
+        assert pilotfish("status", "--all-finished", wd=wd).returncode == 0
+        pilot.submit(Jobs().add(name="a", exec="sleep", args=["1000"]).add(name="b", exec="true", after="a"))
+        assert pilotfish("status", "--all-finished", wd=wd).returncode == 1
+        assert "it waits for a, which is " in pilotfish("info", "b", "--explain", wd=wd).stdout
+        pilot.cancel(["a"])

@@ -1,0 +1,110 @@
+"""Why a task is not running: the first thing users ask, answered from the same facts the scheduler decides by."""
+
+from __future__ import annotations
+
+from .job import Need
+from .queue import pending_of
+from .registry import Job
+from .resources import bits
+from .scheduler import Scheduler
+from .states import State
+
+
+def why_not_running(scheduler: Scheduler, job: Job, pos: int | None, now: float) -> list[str]:
+    """Reasons in plain words, the one that must go first in front; for a whole job (`pos` None) those of its first queued task.
+
+    `now` in seconds since the epoch. Never empty: what runs or has ended is told too.
+    """
+    if job.state.final:
+        return [f"it has ended: {job.state.name}"]
+    if not job.is_iteration:
+        pos = 0
+    elif pos is None:
+        queued = next((at for at in range(job.spec.task_count) if job.tasks.state(at) is State.QUEUED), None)
+        if queued is None:
+            return ["all its tasks have been started"]
+        pos = queued
+    state = job.tasks.state(pos)
+    if state.final:
+        return [f"it has ended: {state.name}"]
+    if state is not State.QUEUED:
+        return [_sent(scheduler, job, pos, now)]
+    return _dependencies(scheduler, job, pos) or _resources(scheduler, job, pos, now)
+
+
+def _sent(scheduler: Scheduler, job: Job, pos: int, now: float) -> str:
+    run = scheduler.run_of(job, pos)
+    assert run is not None
+    node = scheduler.nodes.specs[run.node].name
+    if job.tasks.state(pos) is State.EXECUTING:
+        return f"it has been running on {node} for {now - run.started_s:.0f} s"
+    return f"it was sent to {node} and starts there when one of the tasks before it ends"
+
+
+def _dependencies(scheduler: Scheduler, job: Job, pos: int) -> list[str]:
+    """What it waits for, with the state of each."""
+    reasons = []
+    for dependency in job.spec.after:
+        target = scheduler.jobs.find(dependency.job)
+        if target is None:
+            continue
+        index = job.spec.index_of(pos) if dependency.same_index else dependency.index
+        at = None if index is None else target.pos_of(index)
+        state = target.state if at is None else target.tasks.state(at)
+        if not state.final:
+            name = target.spec.name if at is None else target.spec.task_name(at)
+            reasons.append(f"it waits for {name}, which is {state.name}")
+    return reasons
+
+
+def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str]:
+    nodes, placing = scheduler.nodes, scheduler.placing
+    pending = pending_of(job.pendings, pos)
+    need = pending.shape.need
+    never = nodes.why_never(need)
+    if never is not None:
+        return [f"it can never start on this pilot: {never}"]
+    if not nodes.usable:
+        return ["no agent is ready yet"]
+    reasons = [f"it needs {_needed(need)}; {_free(scheduler, need)}"]
+    reserved = placing.reserved
+    if reserved is pending:
+        reasons.append(f"held for it: {_held(scheduler)}")
+    elif reserved is not None and reserved.key < pending.key:
+        reasons.append(f"held for {reserved.job.spec.name}, which comes first: {_held(scheduler)}")
+    elif pending.blocked_since is not None:
+        reasons.append(f"later work has passed it since {now - pending.blocked_since:.0f} s")
+    head = pending.shape.head()
+    if head is not None and head.key < pending.key:
+        reasons.append(f"{head.job.spec.name} needs the same and comes first")
+    return reasons
+
+
+def _held(scheduler: Scheduler) -> str:
+    return ", ".join(scheduler.nodes.specs[node].name for node in bits(scheduler.placing.held))
+
+
+def _needed(need: Need) -> str:
+    parts = ["all cores" if need.cores is None else _count(need.cores.min, "core")]
+    parts += [_count(need.gpus, "GPU")] if need.gpus else []
+    parts += [f"{need.mem_bytes / 2**20:.0f} MiB of memory"] if need.mem_bytes else []
+    if need.nodes is not None:
+        parts.append(f"on {'each of ' * (need.nodes.min != 1)}{_count(need.nodes.min, 'node')}")
+    return ", ".join(parts)
+
+
+def _free(scheduler: Scheduler, need: Need) -> str:
+    """What of that is free now, in as few words as tell it."""
+    nodes = scheduler.nodes
+    usable = list(bits(nodes.usable))
+    cores = max(nodes.free_cores[node].bit_count() for node in usable)
+    parts = [f"free: {_count(nodes.free_count, 'core')} on {_count(len(usable), 'node')}, at most {cores} on one"]
+    if need.gpus:
+        parts.append(f"at most {_count(max(nodes.free_gpus[node].bit_count() for node in usable), 'GPU')} on one")
+    if need.mem_bytes:
+        parts.append(f"at most {max(nodes.free_mem[node] for node in usable) / 2**20:.0f} MiB on one")
+    return ", ".join(parts)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
