@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import random
 import resource
 import secrets
 import signal
@@ -104,8 +103,9 @@ def _folder(settings: Settings) -> tuple[AuxDir, Settings]:
         aux = auxdir.resume_folder(settings.resume)
         return aux, replace(settings, wd=aux.path.parent)
     settings = replace(settings, wd=settings.wd.absolute())
-    instance_id = settings.id or f"{socket.gethostname()}.{random.randrange(10_000)}"
-    return auxdir.create(settings.wd, instance_id), settings
+    if settings.id is not None:
+        return auxdir.create(settings.wd, settings.id), settings
+    return auxdir.create_unused(settings.wd, socket.gethostname()), settings
 
 
 def _replay(

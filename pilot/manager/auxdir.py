@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import stat
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from ..wire.connection import AUX_PREFIX, FILE_NAME
 MAX_SOCKET_PATH_BYTES = 100
 """Room in a Unix socket address is 107 bytes; the rest is for temporary names."""
 
+_FEWEST_DIGITS = 4
 _SOCKETS = ("requests.ipc", "events.ipc", "agents.ipc")
 
 
@@ -78,6 +80,20 @@ def create(wd: Path, instance_id: str) -> AuxDir:
     except OSError as error:
         raise RefusedError(f"the auxiliary folder cannot be made: {error.strerror}", where=str(path)) from error
     return AuxDir(path)
+
+
+def create_unused(wd: Path, host: str) -> AuxDir:
+    """The same under a name that is not taken, `HOST.NUMBER` (spec 16). Raises RefusedError when it cannot be made."""
+    digits = _FEWEST_DIGITS
+    while True:
+        aux = AuxDir(wd.absolute() / f"{AUX_PREFIX}{host}.{secrets.randbelow(10**digits)}")
+        if not aux.path.exists():
+            try:
+                return create(wd, aux.instance_id)
+            except RefusedError as error:
+                if not isinstance(error.__cause__, FileExistsError):
+                    raise  # otherwise somebody else has just taken it
+        digits += 1
 
 
 def find_all(folder: Path) -> list[AuxDir]:

@@ -73,7 +73,7 @@ class Views:
                 runtime["signal"] = str(-record.exit_code)
             runtime["cpu_s"] = f"{record.cpu_s:.6f}"
             runtime["max_rss_kib"] = str(record.max_rss_kib)
-        runtime["attempts"] = str(record.run)
+        runtime["attempts"] = str(job.attempts(pos))
         return runtime
 
     def _wd(self, job: Job, pos: int, place: Place) -> str:

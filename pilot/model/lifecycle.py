@@ -125,8 +125,11 @@ class Lifecycle:
             return
         elif end.cause is Cause.EXITED and end.exit_code == 0:
             state = State.SUCCEED
+        elif _times(job.failures, pos) < job.spec.retries:
+            state = State.QUEUED
+            self._count(job, "failures", pos)
         else:
-            state = State.QUEUED if self._count(job, "attempts", pos) <= job.spec.retries else State.FAILED
+            state = State.FAILED
         self._conclude(run, run.result(state, end), now)
 
     def attempt_lost(self, run: Run, now: float) -> None:
@@ -136,8 +139,9 @@ class Lifecycle:
         elif not (run.started_s or run.in_doubt):
             self.attempt_taken(run, now)
         else:
-            crashes = self._count(run.job, "crashes", run.key.pos)
+            crashes = _times(run.job.crashes, run.key.pos) + 1
             if crashes < self._crash_limit:
+                self._count(run.job, "crashes", run.key.pos)
                 self._conclude(run, run.lost_result(State.QUEUED, now), now)
             else:
                 reason = f"its agent was lost {crashes} times while it ran; the limit is {self._crash_limit}"
@@ -166,7 +170,7 @@ class Lifecycle:
     def replay_result(self, run: Run, result: Result) -> None:
         """Apply a result that an earlier life of the manager has recorded."""
         if result.state is State.QUEUED:
-            self._count(run.job, "crashes" if result.cause is Cause.LOST else "attempts", run.key.pos)
+            self._count(run.job, "crashes" if result.cause is Cause.LOST else "failures", run.key.pos)
         self._conclude(run, result, result.ended_s)
 
     def _back_to_queue(self, run: Run) -> None:
@@ -175,12 +179,11 @@ class Lifecycle:
         run.pending.shape.add(run.pending)
 
     @staticmethod
-    def _count(job: Job, what: str, pos: int) -> int:
-        """Count one more failed attempt or crash of a task."""
+    def _count(job: Job, what: str, pos: int) -> None:
+        """Count one more failure or crash after which the task is started again."""
         counts: dict[int, int] = getattr(job, what) or {}
         setattr(job, what, counts)
         counts[pos] = counts.get(pos, 0) + 1
-        return counts[pos]
 
     # --- endings --------------------------------------------------------------------------------------------------------
 
@@ -196,6 +199,10 @@ class Lifecycle:
         self._jobs.move_job(job, state)
         job.ended_s = ended_s
         job.pendings = ()
-        job.attempts = job.crashes = job.unmet_at = None
+        job.unmet_at = None
         self._turn.changes.append(Change(job, None, state, ended_s))
         self._consequences.extend(dependencies.after_job(job))
+
+
+def _times(counts: dict[int, int] | None, pos: int) -> int:
+    return counts.get(pos, 0) if counts else 0

@@ -27,12 +27,12 @@ class Job:
     """One accepted job. Fields that few jobs need are None until they are."""
 
     __slots__ = (
-        "attempts",
         "canceling",
         "crashes",
         "dependents",
         "ended_s",
         "failed",
+        "failures",
         "finished",
         "message",
         "messages",
@@ -66,10 +66,10 @@ class Job:
         self.dependents: Dependents | None = None
         self.message = ""
         self.messages: dict[int, str] | None = None
-        self.attempts: dict[int, int] | None = None
-        """Attempts that ended FAILED and were tried again, by position."""
+        self.failures: dict[int, int] | None = None
+        """How often a task failed and was started again, by position."""
         self.crashes: dict[int, int] | None = None
-        """How often an agent was lost under the task, by position."""
+        """How often an agent was lost under a task that was started again, by position."""
 
     def __repr__(self) -> str:
         return f"<Job {self.no} {self.spec.name!r} {self.state.name} {self.finished}/{self.spec.task_count}>"
@@ -80,6 +80,10 @@ class Job:
     @property
     def is_iteration(self) -> bool:
         return self.spec.iteration is not None
+
+    def attempts(self, pos: int) -> int:
+        """How often a task that was started at all has been started."""
+        return 1 + sum(counts.get(pos, 0) for counts in (self.failures, self.crashes) if counts)
 
     def message_of(self, pos: int | None) -> str:
         """What went wrong, for the job or one of its tasks; empty when nothing did."""

@@ -35,6 +35,13 @@ def test_an_id_that_is_taken_is_refused(tmp_path: Path) -> None:
         auxdir.create(tmp_path, "i")
 
 
+def test_a_name_that_is_taken_by_chance_is_not_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = iter([7, 7, 8])
+    monkeypatch.setattr(auxdir.secrets, "randbelow", lambda limit: next(numbers))
+    names = [auxdir.create_unused(tmp_path, "host").instance_id for _ in range(2)]
+    assert names == ["host.7", "host.8"]
+
+
 def test_all_are_found_newest_last_and_files_are_not_folders(tmp_path: Path) -> None:
     newer, older = aged(tmp_path, "a", 2000), aged(tmp_path, "b", 1000)
     (tmp_path / ".qcgpjm-service-file").touch()

@@ -245,6 +245,23 @@ def test_a_failed_task_is_started_again_as_often_as_asked() -> None:
     assert world.scheduler.jobs.get("a").tasks.run(0) == 3
 
 
+def test_attempts_count_starts_and_not_what_came_back_unstarted() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a", count=200, retries=2))
+    for _ in range(20):
+        world.finish(world.running[0], took_s=0.001)
+    world.pass_time(60)
+    name = world.running[0]
+    world.finish(name, exit_code=1, took_s=0.001)
+    world.lose(0)
+    world.revive(0)
+    world.run_to_end()
+    a = world.scheduler.jobs.get("a")
+    attempts = [a.attempts(pos) for pos in range(200)]
+    assert attempts[int(name.removeprefix("a:"))] >= 2
+    assert sorted(attempts)[:198] == [1] * 198
+
+
 def test_tasks_of_a_lost_node_run_again_elsewhere() -> None:
     world = World(node("n", 1), node("m", 1))
     world.submit(job("a"), job("b"))
