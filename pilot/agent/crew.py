@@ -81,7 +81,7 @@ class Crew:
         for job in jobs:
             self._jobs[job.job_no] = KnownJob(job)
         for grant in grants:
-            env = grant_environment(grant, self._settings.env_schemas)
+            env = grant_environment(grant, self._settings.env_schemas, os.environb)
             held = HeldGrant(grant, env, bind.cpus_of(grant, self._cpus))
             self.grants[grant.grant_id] = held
             self._pool(grant.pool).idle.append(held)

@@ -14,7 +14,7 @@ from ..wire.frames import NewGrant
 Env = dict[bytes, bytes]
 
 _OURS = (b"PILOTFISH_LIFELINE_FD", b"PILOTFISH_AGENT_ID", b"PILOTFISH_TASK", b"PILOTFISH_RUN")
-_GPUS = b"CUDA_VISIBLE_DEVICES"
+_CUDA, _ROCR = "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
 
 
 def encode(variables: Mapping[str, str]) -> Env:
@@ -28,13 +28,16 @@ def base_environment(
 
     With the schema `slurm` a task sees the GPUs it was given and no others: the allocation's own list is taken out.
     """
-    hidden = (*_OURS, _GPUS) if "slurm" in schemas else _OURS
+    hidden = {*_OURS, os.fsencode(_CUDA), os.fsencode(_ROCR)} if "slurm" in schemas else _OURS
     base = {name: value for name, value in environ.items() if name not in hidden}
     return base | encode(of_pilot) | {b"PILOTFISH_AGENT_ID": os.fsencode(agent_id)}
 
 
-def grant_environment(grant: NewGrant, schemas: list[str]) -> Env:
-    """The variables that tell a task what it was given."""
+def grant_environment(grant: NewGrant, schemas: list[str], environ: Mapping[bytes, bytes]) -> Env:
+    """The variables that tell a task what it was given; `environ` is the agent's own environment.
+
+    GPUs are told in one variable: AMD's runtime would apply both, one after the other, and count the second from 0 again.
+    """
     nodes = ",".join(node.name for node in grant.nodes)
     counts = [len(node.core_ids) for node in grant.nodes]
     total = str(sum(counts))
@@ -48,8 +51,9 @@ def grant_environment(grant: NewGrant, schemas: list[str]) -> Env:
     }
     if "slurm" in schemas:
         variables |= _slurm(nodes, counts)
-    if grant.nodes[0].gpu_ids:
-        variables["CUDA_VISIBLE_DEVICES"] = ",".join(grant.nodes[0].gpu_ids)
+    if grant.nodes[0].gpu_ids or grant.hide_gpus:
+        variable = _ROCR if os.fsencode(_ROCR) in environ else _CUDA
+        variables[variable] = ",".join(grant.nodes[0].gpu_ids)
     return encode(variables)
 
 

@@ -224,7 +224,9 @@ class Agents:
             )
             for share in grant.shares
         ]
-        return frames.NewGrant(grant.grant_id, grant.pool, nodes, specs[first.node].bind, first.mem_bytes)
+        spec = specs[first.node]
+        hide_gpus = bool(spec.gpu_ids) and not first.gpus
+        return frames.NewGrant(grant.grant_id, grant.pool, nodes, spec.bind, first.mem_bytes, hide_gpus)
 
     def _cores(self, share: Share) -> list[str]:
         ids = self._core_ids.get((share.node, share.cores))

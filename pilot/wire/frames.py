@@ -52,13 +52,17 @@ class NodeShare(NamedTuple):
 
 
 class NewGrant(msgspec.Struct, array_like=True, frozen=True):
-    """`nodes[0]` is this agent's node. `bind`: set the CPU affinity to `nodes[0].core_ids`. `mem_bytes` 0: no limit."""
+    """`nodes[0]` is this agent's node. `bind`: set the CPU affinity to `nodes[0].core_ids`. `mem_bytes` 0: no limit.
+
+    `hide_gpus`: this agent's node has GPUs and none of them was given.
+    """
 
     grant_id: GrantId
     pool: PoolId
     nodes: list[NodeShare]
     bind: bool
     mem_bytes: int
+    hide_gpus: bool = False
 
 
 class TaskStart(NamedTuple):

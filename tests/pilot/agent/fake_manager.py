@@ -223,11 +223,12 @@ class FakeManager:
         bind: bool = False,
         mem_bytes: int = 0,
         more_nodes: Sequence[frames.NodeShare] = (),
+        hide_gpus: bool = False,
     ) -> frames.NewGrant:
         number = GrantId(self._next_grant)
         self._next_grant += 1
         nodes = [frames.NodeShare("n1", list(cores), list(gpus)), *more_nodes]
-        return frames.NewGrant(number, pool, nodes, bind, mem_bytes)
+        return frames.NewGrant(number, pool, nodes, bind, mem_bytes, hide_gpus)
 
     def job(
         self, name: str, execution: Execution, *, wt_s: float | None = None, is_iteration: bool = False

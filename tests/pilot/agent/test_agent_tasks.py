@@ -174,6 +174,11 @@ def test_a_task_sees_what_it_was_given(manager: FakeManager) -> None:
     assert "OMP_NUM_THREADS" not in seen
 
 
+def test_a_task_without_gpus_sees_none_on_a_node_that_has_some(manager: FakeManager) -> None:
+    assert environment_of(manager, Execution(), hide_gpus=True)["CUDA_VISIBLE_DEVICES"] == ""
+    assert "CUDA_VISIBLE_DEVICES" not in environment_of(manager, Execution())
+
+
 def test_every_run_has_a_step_id_of_its_own(manager: FakeManager) -> None:
     first = environment_of(manager, Execution())["QCG_PM_STEP_ID"]
     assert environment_of(manager, Execution())["QCG_PM_STEP_ID"] != first
