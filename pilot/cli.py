@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .manager.config import OPTIONS, Option, build, default_of
+from .manager.config import OPTIONS, Option, Settings, build, default_of
+from .manager.sources import Given, gather
 
 
 class AbbreviatingCommand(click.Command):
@@ -20,7 +22,7 @@ class AbbreviatingCommand(click.Command):
         return super().parse_args(ctx, [_completed(arg, names, ctx) for arg in args])
 
 
-_NEW = {f"--{option.name}" for option in OPTIONS if option.group in ("ours", "hidden")}
+_NEW = {f"--{option.name}" for option in OPTIONS if option.group in ("ours", "command", "hidden")}
 """Options that the old service does not have: they must not make an old abbreviation ambiguous."""
 
 
@@ -51,11 +53,11 @@ def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..
         return click.option(f"--{option.name}", is_flag=True, help=option.help, hidden=hidden)
     kind = click.Choice(option.kind) if isinstance(option.kind, tuple) else _TYPES[option.kind]
     default = default_of(option)
-    text = option.help if default in (None, ()) else f"{option.help}  [default: {_shown(default)}]"
+    text = option.help if default in (None, ()) else f"{option.help}  [default: {_as_text(default)}]"
     return click.option(f"--{option.name}", type=kind, default=None, help=text, hidden=hidden)
 
 
-def _shown(default: object) -> str:
+def _as_text(default: object) -> str:
     return ",".join(default) if isinstance(default, tuple) else str(default)
 
 
@@ -72,11 +74,38 @@ def service(**given: Any) -> None:
     pilotfish service --net                          for clients elsewhere, with keys
     pilotfish service --file-path requests.json      requests from a file, then end
     pilotfish service --resume run1                  go on where it was killed
+
+    Each option may also be said by a variable (PILOTFISH_NET_PORT for --net-port) or in a file, by default
+    ~/.config/pilotfish/config.toml (table [service], key net-port); an option wins over a variable, that over the file.
     """
-    settings = build(given)
+    said = gather(given, os.environ, Path.home())
+    settings = build(
+        {name: entry.value for name, entry in said.items()}, {name: entry.origin for name, entry in said.items()}
+    )
+    if given["show_settings"]:
+        _show(settings, said, given["json"])
+        return
     from .manager.app import run
 
     sys.exit(run(settings))
+
+
+def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:
+    """Every setting with its value and where it was said."""
+    rows = []
+    for option in OPTIONS:
+        if option.group in ("old", "ours"):
+            origin = said[option.name].origin if option.name in said else "default"
+            rows.append((option.name, getattr(settings, option.setting), origin))
+    if as_json:
+        import json
+
+        shown = {name: {"value": value, "origin": origin} for name, value, origin in rows}
+        click.echo(json.dumps(shown, indent=2, default=str))
+        return
+    widths = [max(len(str(row[column])) for row in rows) for column in range(2)]
+    for name, value, origin in rows:
+        click.echo(f"{name:{widths[0]}}  {value!s:{widths[1]}}  {origin}")
 
 
 @click.command(hidden=True)

@@ -62,3 +62,9 @@ def _marked(name: str, value: str) -> list[psutil.Process]:
         and (process.info["environ"] or {}).get(name) == value
         and process.info["status"] != psutil.STATUS_ZOMBIE
     ]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the person who runs the tests has configured must not change them."""
+    monkeypatch.setenv("PILOTFISH_CONFIG", "")

@@ -38,7 +38,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.placement": set(),
     "pilot.execmodels": set(),
     "pilot.agent": {"zmq", "msgspec", "psutil"},
-    "pilot.manager": {"zmq", "msgspec", "psutil"},
+    "pilot.manager": {"zmq", "msgspec", "psutil", "tomli"},
     "pilot.cli": {"click"},
     "api": {"zmq", "msgspec", "click", "rich", "yaml", "tomli"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -43,6 +44,7 @@ class Settings:
     reserve_after_s: float = 10.0
     max_message_mib: int = 64
     agent_python: str | None = None
+    debug_checks: bool = False
     ready_fd: int | None = None
     lifeline_fd: int | None = None
 
@@ -50,8 +52,8 @@ class Settings:
 class Option(NamedTuple):
     """One option of `pilotfish service`. `kind`: flag, int, float, text, path, list, or a tuple of the words allowed.
 
-    `group`: `old` for those of the old service (spec 14), `ours`, `hidden`, `accepted` for those that have no effect on one
-    machine, `cluster` for those this version cannot serve.
+    `group`: `old` for those of the old service (spec 14), `ours`, `command` for those that say what to do and are no
+    settings, `hidden`, `accepted` for those that have no effect on one machine, `cluster` for those this version cannot serve.
     """
 
     name: str
@@ -61,7 +63,13 @@ class Option(NamedTuple):
 
     @property
     def field(self) -> str:
+        """Its name where no dash can be."""
         return self.name.replace("-", "_")
+
+    @property
+    def setting(self) -> str:
+        """Its name in Settings."""
+        return f"{self.field}_s" if self.name in _SECONDS else self.field
 
 
 OPTIONS = (
@@ -96,6 +104,10 @@ OPTIONS = (
     Option("reserve-after", "float", "Seconds that a waiting job may be passed before nodes are held for it.", "ours"),
     Option("max-message-mib", "int", "Largest message a client may send, in MiB.", "ours"),
     Option("agent-python", "text", "Python interpreter of the agents.", "ours"),
+    Option("debug-checks", "flag", "Check all invariants after every turn; for hunting bugs, slow.", "ours"),
+    Option("config", "path", "TOML file with a table [service] of these options.", "command"),
+    Option("show-settings", "flag", "Print every setting with its origin, and end.", "command"),
+    Option("json", "flag", "Print JSON.", "command"),
     Option("ready-fd", "int", "", "hidden"),
     Option("lifeline-fd", "int", "", "hidden"),
     Option("resources", "text", "Taken and without effect: the nodes are found by themselves.", "accepted"),
@@ -123,30 +135,28 @@ _SCHEMAS = ("auto", "common", "slurm")
 
 def default_of(option: Option) -> Any:
     """The value without the option; None when there is none."""
-    name = f"{option.field}_s" if option.name in _SECONDS else option.field
-    return next((field.default for field in fields(Settings) if field.name == name), None)
+    return next((field.default for field in fields(Settings) if field.name == option.setting), None)
 
 
-def build(given: dict[str, Any]) -> Settings:
-    """Settings from the options that were given (by option name, None where not given). Raises SettingsError."""
+def build(given: Mapping[str, Any], places: Mapping[str, str] | None = None) -> Settings:
+    """Settings from what was said, by option name (not there, None or False: not said).
+
+    `places` tells where each was said, for errors; what is not in it counts as an option. Raises SettingsError.
+    """
     values: dict[str, Any] = {}
     for option in OPTIONS:
-        value = given.get(option.field)
+        value = given.get(option.name)
         if value is None or value is False:
             continue
         if option.group == "cluster":
             raise SettingsError("not supported in this version", where=f"--{option.name}", remedy="leave it out")
-        if option.group != "accepted":
-            values[f"{option.field}_s" if option.name in _SECONDS else option.field] = _converted(option, value)
-    values["net"] = bool(given.get("net") or given.get("net_plain") or _any_port(given))
-    values["file"] = bool(given.get("file") or given.get("file_path"))
+        if option.group not in ("accepted", "command"):
+            values[option.setting] = _converted(option, value)
+    values["net"] = any(given.get(name) for name in ("net", "net-plain", "net-port", "net-port-min", "net-port-max"))
+    values["file"] = bool(given.get("file") or given.get("file-path"))
     settings = Settings(**values)
-    _check(settings)
+    _check(settings, places or {})
     return settings
-
-
-def _any_port(given: dict[str, Any]) -> bool:
-    return any(given.get(name) is not None for name in ("net_port", "net_port_min", "net_port_max"))
 
 
 def _converted(option: Option, value: Any) -> Any:
@@ -155,24 +165,22 @@ def _converted(option: Option, value: Any) -> Any:
     return Path(value) if option.kind == "path" else value
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, places: Mapping[str, str]) -> None:
     for word in settings.envschema:
         if word not in _SCHEMAS:
-            raise SettingsError(
-                f'environment "{word}" not available', where="--envschema", remedy=f"use {', '.join(_SCHEMAS)}"
-            )
+            where = places.get("envschema", "--envschema")
+            raise SettingsError(f'environment "{word}" not available', where=where, remedy=f"use {', '.join(_SCHEMAS)}")
     if settings.net_port_min > settings.net_port_max:
         raise SettingsError(
             f"{settings.net_port_min} is above {settings.net_port_max}", where="--net-port-min, --net-port-max"
         )
     for option in OPTIONS:
-        value = getattr(settings, f"{option.field}_s" if option.name in _SECONDS else option.field, None)
+        value = getattr(settings, option.setting, None)
         if option.kind in ("int", "float") and value is not None:
-            _check_number(option.name, value)
+            _check_number(option.name, value, places.get(option.name, f"--{option.name}"))
 
 
-def _check_number(name: str, value: float) -> None:
-    where = f"--{name}"
+def _check_number(name: str, value: float, where: str) -> None:
     if not math.isfinite(value):
         raise SettingsError(f"{value} is not a finite number", where=where)
     if value < 0:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ..loop import Loop
+from ..model import invariants
 from ..model.errors import RefusedError, TransientError
 from ..model.ids import NodeNo
 from ..model.registry import Job
@@ -120,6 +121,8 @@ class Service:
             return
         if not self.stopping and not self._stuck:
             self.scheduler.plan(self.now())
+        if self.settings.debug_checks:
+            invariants.require(self.scheduler)
         self._note(self.scheduler.take_turn())
         if not self._written():
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from .errors import InternalError
 from .ids import NodeNo
 from .scheduler import Scheduler
 from .states import State
@@ -14,6 +15,15 @@ def check(scheduler: Scheduler) -> None:
     _check_nodes(scheduler)
     _check_runs(scheduler)
     _check_counters(scheduler)
+
+
+def require(scheduler: Scheduler) -> None:
+    """`check` for a running manager. Raises InternalError: what was decided must be neither written down nor done."""
+    try:
+        check(scheduler)
+    except AssertionError as error:
+        remedy = "report it with the journal, which ends before the mistake; --resume goes on from there"
+        raise InternalError(f"an invariant is broken: {error}", remedy=remedy) from error
 
 
 def _check_nodes(scheduler: Scheduler) -> None:

@@ -11,12 +11,14 @@ import pytest
 
 from pilotfish.pilot.cli import service
 from pilotfish.pilot.manager.config import OPTIONS, Settings, build, default_of
+from pilotfish.pilot.manager.sources import gather
 from pilotfish.pilot.model.errors import SettingsError
 
 
 def options_of(*words: str) -> dict[str, Any]:
-    """What click hands to the service for these words of a command line."""
-    return service.make_context("service", list(words)).params
+    """What a manager is told by these words of a command line."""
+    params = service.make_context("service", list(words)).params
+    return {name: given.value for name, given in gather(params, {}, Path("/nowhere")).items()}
 
 
 def test_without_options_everything_has_its_default() -> None:
@@ -25,8 +27,8 @@ def test_without_options_everything_has_its_default() -> None:
 
 def test_each_option_that_has_an_effect_is_a_field() -> None:
     names = {field.name for field in fields(Settings)}
-    effective = [option for option in OPTIONS if option.group not in ("accepted", "cluster")]
-    assert {option.field if option.field in names else f"{option.field}_s" for option in effective} == names
+    effective = [option for option in OPTIONS if option.group not in ("accepted", "cluster", "command")]
+    assert {option.setting for option in effective} == names
 
 
 def test_values_arrive_in_the_types_of_the_fields() -> None:
@@ -51,13 +53,13 @@ def test_a_path_of_requests_implies_the_file_interface() -> None:
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.group == "accepted"], ids=lambda o: o.name)
 def test_options_without_effect_here_change_nothing(option: Any) -> None:
     value = {"flag": True, "float": 1.0, "text": "auto"}.get(option.kind, option.kind[0])
-    assert build({option.field: value}) == Settings()
+    assert build({option.name: value}) == Settings()
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.group == "cluster"], ids=lambda o: o.name)
 def test_options_that_need_a_cluster_are_refused_by_name(option: Any) -> None:
     with pytest.raises(SettingsError) as caught:
-        build({option.field: True})
+        build({option.name: True})
     assert str(caught.value) == f"--{option.name}: not supported in this version; leave it out"
 
 
@@ -83,20 +85,20 @@ def test_values_that_cannot_be_used_are_named_with_their_option(words: list[str]
 
 
 @pytest.mark.parametrize(
-    ("words", "member", "value"),
+    ("words", "name", "value"),
     [
-        (["--net-pu", "5000"], "net_pub_port", 5000),
-        (["--report-fi=x"], "report_file", "x"),
-        (["--system"], "system_core", True),
+        (["--net-pu", "5000"], "net-pub-port", 5000),
+        (["--report-fi=x"], "report-file", "x"),
+        (["--system"], "system-core", True),
         (["--nod", "2"], "nodes", "2"),
         (["--l", "debug"], "log", "debug"),
-        (["--kill", "1"], "kill_grace", 1.0),
+        (["--kill", "1"], "kill-grace", 1.0),
     ],
 )
 def test_long_options_may_be_abbreviated_and_ours_do_not_get_in_the_way(
-    words: list[str], member: str, value: object
+    words: list[str], name: str, value: object
 ) -> None:
-    assert options_of(*words)[member] == value
+    assert options_of(*words)[name] == value
 
 
 def test_a_beginning_that_several_options_share_is_refused_with_their_names() -> None:

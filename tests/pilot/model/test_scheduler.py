@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from world import World, job, node
 
-from pilotfish.pilot.model.errors import InvalidJobError, JobExistsError, NotEnoughResourcesError, RefusedError
+from pilotfish.pilot.model import invariants
+from pilotfish.pilot.model.errors import (
+    InternalError,
+    InvalidJobError,
+    JobExistsError,
+    NotEnoughResourcesError,
+    RefusedError,
+)
 from pilotfish.pilot.model.states import Cause
 
 
@@ -338,3 +345,10 @@ def test_lending_goes_on_after_tasks_that_were_asked_back_have_started_all_the_s
             world.finish(world.running[0], took_s=0.001)
     assert world.state("a") == "SUCCEED"
     assert not pool.revoking
+
+
+def test_a_broken_invariant_is_an_internal_error_that_names_the_rule() -> None:
+    world = World(node("n", 2))
+    world.scheduler.nodes.free_cores[0] = 0b1
+    with pytest.raises(InternalError, match="an invariant is broken: core of n lost"):
+        invariants.require(world.scheduler)
