@@ -26,6 +26,7 @@ check: $(READY)
 	mkdir -p $(VENV)/types && ln -sfn $(CURDIR) $(VENV)/types/pilotfish
 	cd $(VENV)/types && MYPYPATH=. ../bin/mypy --config-file $(CURDIR)/pyproject.toml -p pilotfish.pilot -p pilotfish.api
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_packaging.py
+	$(BIN)/python docs/generate.py --check
 	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
 
 bench: $(READY)

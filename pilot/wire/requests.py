@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..model.job import JobSpec
 from . import legacy
@@ -142,14 +142,12 @@ def _read(value: object, variables: Variables, may_substitute: bool) -> Request:
     if not isinstance(value, dict) or not value.get("request"):
         raise FormError(legacy.INVALID)
     name = value["request"]
-    read = _READERS.get(name) if isinstance(name, str) else None
+    kind = KINDS.get(name) if isinstance(name, str) else None
     if name == "submit":
         return _submit(value, variables, may_substitute)
-    if read is None:
-        raise FormError(
-            legacy.UNKNOWN_NAME.format(name), remedy=f"known are {', '.join(sorted([*_READERS, 'submit']))}"
-        )
-    return read(value)
+    if kind is None:
+        raise FormError(legacy.UNKNOWN_NAME.format(name), remedy=f"known are {', '.join(sorted([*KINDS, 'submit']))}")
+    return kind.read(value)
 
 
 def _submit(value: Mapping[str, Any], variables: Variables, may_substitute: bool) -> Submit:
@@ -231,17 +229,50 @@ def _notify(value: Mapping[str, Any]) -> Notify:
     return Notify(params)
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any]], Request]] = {
-    "jobStatus": lambda value: JobStatus(_names(value, legacy.NO_STATUS_NAMES)),
-    "jobInfo": _job_info,
-    "listJobs": lambda value: ListJobs(),
-    "cancelJob": lambda value: CancelJob(_names(value, legacy.NO_CANCEL_NAMES)),
-    "removeJob": lambda value: RemoveJob(_names(value, legacy.NO_REMOVE_NAMES)),
-    "resourcesInfo": lambda value: ResourcesInfo(),
-    "status": lambda value: Status(bool(_params(value, "options").get("allJobsFinished"))),
-    "control": _control,
-    "finish": _finish,
-    "events": _events,
-    "register": _register,
-    "notify": _notify,
+class Kind(NamedTuple):
+    """How one request is read, and, for the documentation, its members besides `request` and what it does."""
+
+    read: Callable[[Mapping[str, Any]], Request]
+    members: str
+    does: str
+
+
+KINDS: dict[str, Kind] = {
+    "jobStatus": Kind(
+        lambda value: JobStatus(_names(value, legacy.NO_STATUS_NAMES)),
+        "`jobNames`",
+        "States of jobs (`JOB`) and iterations (`JOB:ITERATION`).",
+    ),
+    "jobInfo": Kind(
+        _job_info,
+        "`jobNames`, `params: {withChilds, explain}`",
+        "All that is known of them; `withChilds` adds the iterations, `explain` (ours) why it is not running.",
+    ),
+    "listJobs": Kind(lambda value: ListJobs(), "", "Names and states of all jobs."),
+    "cancelJob": Kind(
+        lambda value: CancelJob(_names(value, legacy.NO_CANCEL_NAMES)),
+        "`jobNames`",
+        "Cancel jobs or iterations, running ones too.",
+    ),
+    "removeJob": Kind(
+        lambda value: RemoveJob(_names(value, legacy.NO_REMOVE_NAMES)),
+        "`jobNames`",
+        "Forget ended jobs; their names are free again.",
+    ),
+    "resourcesInfo": Kind(lambda value: ResourcesInfo(), "", "Nodes and cores: total, used, free."),
+    "status": Kind(
+        lambda value: Status(bool(_params(value, "options").get("allJobsFinished"))),
+        "`options: {allJobsFinished}`",
+        "The pilot, its resources and counts; with the option only whether all is done.",
+    ),
+    "control": Kind(_control, "`command`", f"`{CONTROL_COMMAND}`: end when the work is done."),
+    "finish": Kind(
+        _finish,
+        "`options: {delay, kill}`",
+        "End after `delay` seconds (2), when what was submitted is done, or with `kill` after stopping it (ours).",
+    ),
+    "events": Kind(_events, "`after`", "Ours: the events after that number."),
+    "register": Kind(_register, "`entity`, `params`", "Refused: this manager has no parent."),
+    "notify": Kind(_notify, "`entity`, `params`", "Refused: this manager has no parent."),
 }
+"""All requests but `submit`, which takes variables besides."""
