@@ -10,13 +10,10 @@ from typing import Any
 
 import click
 
-from . import jobfile
+from . import follow, jobfile
 from .manager import Manager
-from .outcome import MOST_FAILURES
-from .progress import Progress
 
 _CONNECT_S = 5.0
-_LOOK_S = 0.5
 _STATE_COLOURS = {"SUCCEED": "green", "FAILED": "red", "CANCELED": "yellow", "OMITTED": "yellow", "EXECUTING": "cyan"}
 
 
@@ -187,52 +184,18 @@ def resources(connect: str | None, as_json: bool) -> None:
 @click.command()
 @_client
 def watch(connect: str | None, as_json: bool) -> None:
-    """Follow a running pilot until nothing is queued or running.
+    """Follow a running pilot until nothing is queued or running: on a terminal with a table of its jobs.
 
     With --json one event per line: seq, time, job, it, state, exit_code, message.
     """
     with _pilot(connect) as pilot:
         if as_json:
-            _stream_events(pilot)
+            follow.stream_events(pilot, click.echo)
             return
-        with Progress() as progress:
-            while True:
-                progress.update(pilot.system_status()["IterationStats"])
-                try:
-                    pilot.wait4all(_LOOK_S)
-                except TimeoutError:
-                    continue
-                counts = pilot.system_status()["IterationStats"]
-                progress.update(counts)
-                break
-        _show_failures(pilot, counts)
-
-
-def _stream_events(pilot: Manager) -> None:
-    """All events the pilot still has, then those that follow, until it is idle."""
-    after = 0
-    while True:
-        data = pilot.send_request({"request": "events", "after": after})["data"]
-        for event in data["events"]:
-            click.echo(json.dumps(event))
-            after = event["seq"]
-        if after < data["last"]:
-            continue
-        try:
-            pilot.wait4all(_LOOK_S)
-        except TimeoutError:
-            continue
-        if pilot.send_request({"request": "events", "after": after})["data"]["last"] == after:
-            return
-
-
-def _show_failures(pilot: Manager, counts: dict[str, int]) -> None:
-    click.echo(f"{counts['TotalIterations']} tasks, {counts['FailedIterations']} failed")
-    bad = [(name, entry) for name, entry in pilot.list().items() if entry["status"] in ("FAILED", "OMITTED")]
-    for name, entry in bad[:MOST_FAILURES]:
-        click.echo(f"  {name}: {entry['status']} {entry.get('messages', '')}".rstrip())
-    if len(bad) > MOST_FAILURES:
-        click.echo(f"  ... and {len(bad) - MOST_FAILURES} more")
+        counts = follow.until_idle(pilot)
+        click.echo(f"{counts['TotalIterations']} tasks, {counts['FailedIterations']} failed")
+        for line in follow.failures(pilot):
+            click.echo(line)
 
 
 @click.command()

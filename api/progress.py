@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,25 +14,38 @@ _LINE_EVERY_S = 10.0
 
 
 class Progress:
-    """Fed with the IterationStats of a pilot; writes to stderr."""
+    """Fed with the IterationStats of a pilot, and with rows of jobs if there are some to show; writes to stderr."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._bar: Any = None
         self._task: Any = None
+        self._screen: Any = None
         self._next_line_s = time.monotonic() + _LINE_EVERY_S
 
     def __enter__(self) -> Progress:
         if not self._quiet and sys.stderr.isatty():
-            self._bar, self._task = _bar()
-            self._bar.start()
+            self._bar, self._task, self._screen = _open_screen()
+            self._screen.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._screen is not None:
+            self._screen.stop()
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody watches on a terminal."""
+        return self._screen is not None
+
+    def show_jobs(self, rows: Sequence[tuple[str, str, int, int, int]]) -> None:
+        """A table of jobs above the bar; each row is name, state, tasks done, failed, and in total."""
+        if self._screen is not None:
+            from rich.console import Group
+
+            self._screen.update(Group(_table(rows), self._bar) if rows else self._bar)
 
     def update(self, counts: Mapping[str, int]) -> None:
         total, failed = counts["TotalIterations"], counts["FailedIterations"]
@@ -45,8 +58,23 @@ class Progress:
             click.echo(f"{done}/{total} tasks done, {failed} failed, {running} running", err=True)
 
 
-def _bar() -> tuple[Any, Any]:
+def _table(rows: Sequence[tuple[str, str, int, int, int]]) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("job", "state", "done", "failed", "tasks"):
+        table.add_column(title, justify="left" if title in ("job", "state") else "right")
+    for name, state, done, failed, total in rows:
+        colour = "red" if failed else "default"
+        table.add_row(escape(name), state, str(done), f"[{colour}]{failed}[/]", str(total))
+    return table
+
+
+def _open_screen() -> tuple[Any, Any, Any]:
+    """The bar, its only task, and the part of the terminal that both it and the table are drawn in."""
     from rich.console import Console
+    from rich.live import Live
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -64,6 +92,5 @@ def _bar() -> tuple[Any, Any]:
         TextColumn("{task.fields[running]} running"),
         TaskProgressColumn(show_speed=True),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
     )
-    return bar, bar.add_task("tasks", total=None, failed=0, running=0)
+    return bar, bar.add_task("tasks", total=None, failed=0, running=0), Live(bar, console=Console(stderr=True))
