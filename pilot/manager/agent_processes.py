@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ import psutil
 from .. import strays
 from ..loop import Loop
 from ..model.ids import NodeNo
+from ..model.resources import NodeSpec
 from ..placement import fork
 from .auxdir import AuxDir
 
@@ -32,18 +33,18 @@ class _Process:
 
 
 class AgentProcesses:
-    """One agent for each node of `names`; `on_death` is told the node when its process has ended."""
+    """One agent for each node of `specs` that is started; `on_death` is told the node when its process has ended."""
 
     def __init__(
         self,
-        names: list[str],
+        specs: Sequence[NodeSpec],
         aux: AuxDir,
         python: str,
         lifeline: int | None,
         loop: Loop,
         on_death: Callable[[NodeNo], None],
     ) -> None:
-        self._names = names
+        self._specs = specs
         self._aux = aux
         self._python = python
         self._lifeline = lifeline
@@ -58,7 +59,7 @@ class AgentProcesses:
     def start(self, node: NodeNo, replaces: str | None = None) -> None:
         """Start the agent of `node`; `replaces` is the dead one whose tasks it has to clear away first."""
         self._unclean.pop(node, None)
-        name = self._names[node]
+        name = self._specs[node].name
         agent_id = f"{name}-{secrets.token_hex(6)}"
         command = fork.agent_command(self._python, self._aux.connection, name, agent_id, replaces)
         pid = fork.start(command, self._aux.agent_log(name), self._lifeline, dict(os.environ))
@@ -73,7 +74,7 @@ class AgentProcesses:
             self._watch(node, agent_id, pid)
         except (psutil.Error, OSError):
             return False
-        log.info("agent.adopted", extra={"node": self._names[node], "agent": agent_id, "pid": pid})
+        log.info("agent.adopted", extra={"node": self._specs[node].name, "agent": agent_id, "pid": pid})
         return True
 
     def ready(self, node: NodeNo) -> None:
@@ -116,5 +117,5 @@ class AgentProcesses:
             return
         pause = self._pauses.get(node, _FIRST_PAUSE_S)
         self._pauses[node] = min(2 * pause, _LONGEST_PAUSE_S)
-        log.warning("agent.died", extra={"node": self._names[node], "pid": process.pid, "again_in_s": pause})
+        log.warning("agent.died", extra={"node": self._specs[node].name, "pid": process.pid, "again_in_s": pause})
         self._loop.call_after(pause, lambda: None if self._stopping else self.start(node, process.agent_id))

@@ -72,7 +72,7 @@ class Agents:
         self._record = record
         self._clock = clock
         self._by_identity: dict[bytes, tuple[zmq.Socket[bytes], Link]] = {}
-        self._numbers = {spec.name: NodeNo(number) for number, spec in enumerate(scheduler.nodes.specs)}
+        self._numbers = {scheduler.nodes.specs[node].name: node for node in scheduler.nodes.here}
         self._core_ids: dict[tuple[NodeNo, int], list[str]] = {}
 
     # --- in -------------------------------------------------------------------------------------------------------------

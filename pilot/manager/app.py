@@ -15,13 +15,15 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from .. import strays
 from ..allocation.local import choose
 from ..model.errors import PilotfishError, UsageError
-from ..model.ids import NodeNo
+from ..model.resources import NodeSpec
 from ..model.scheduler import Scheduler
 from ..model.turn import Change
 from ..wire import connection, records
@@ -72,13 +74,13 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     store = Store.open(aux.journal) if settings.resume else Store.create(aux.journal)
     nodes = choose(settings.nodes, os.environ)
     scheduler = Scheduler(
-        nodes,
         crash_limit=settings.crash_limit,
         reserve_after_s=settings.reserve_after_s,
         system_core=settings.system_core,
     )
     views = Views(scheduler, settings.wd)
     reporter, replayed = _replay(settings, aux, store, scheduler, views)
+    _settle_nodes(nodes, scheduler, store)
     doors = open_doors(settings, auxdir.socket_folder(aux))
     publisher = Publisher(doors.events, aux.instance_id, int(time.time()) << 20 if settings.resume else 0)
     epoch = secrets.token_hex(8)
@@ -151,20 +153,39 @@ def _publish(aux: AuxDir, doors: Doors) -> None:
     aux.write_address(doors.address)
 
 
+def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store) -> None:
+    """From the nodes that the journal knows to those that were found: a resumed pilot may have others than before."""
+    missing = {spec.name: spec for spec in found}
+    for node in list(scheduler.nodes.here):
+        spec = scheduler.nodes.specs[node]
+        if missing.get(spec.name) == spec:
+            del missing[spec.name]
+        else:
+            now = time.time()
+            log.warning("node.left", extra={"node": spec.name})
+            scheduler.on_node_left(node, now)
+            store.append(records.NodeLeft(node, now))
+    for spec in missing.values():
+        scheduler.on_node_joined(spec)
+        store.append(records.NodeJoined(spec))
+
+
 def _start_agents(service: Service, replayed: Replayed) -> None:
     """One agent per node: the one that outlived an earlier manager, else a new one that clears away after it."""
-    for number in range(len(service.scheduler.nodes.specs)):
-        node = NodeNo(number)
-        old = replayed.agents.get(node)
+    for node, old in replayed.agents.items():
+        if service.scheduler.nodes.left >> node & 1 and old.host == socket.gethostname():
+            strays.clear_after(old.agent_id)
+    for node in service.scheduler.nodes.here:
+        known = replayed.agents.get(node)
         if (
-            old is not None
-            and old.host == socket.gethostname()
-            and service.processes.adopt(node, old.agent_id, old.pid)
+            known is not None
+            and known.host == socket.gethostname()
+            and service.processes.adopt(node, known.agent_id, known.pid)
         ):
             continue
-        if old is not None:
+        if known is not None:
             service.scheduler.on_node_lost(node, service.now())
-        service.processes.start(node, old.agent_id if old is not None else None)
+        service.processes.start(node, known.agent_id if known is not None else None)
 
 
 def _install_signals(service: Service) -> None:

@@ -35,6 +35,19 @@ def replay(journal: Iterable[records.Record], scheduler: Scheduler, tell: Callab
 
 
 def _apply(record: records.Record, scheduler: Scheduler, found: Replayed) -> None:
+    if isinstance(record, records.AgentUp):
+        found.agents[record.node] = record
+    elif isinstance(record, records.AgentDown):
+        found.agents.pop(record.node, None)
+    elif isinstance(record, records.NodeJoined):
+        scheduler.on_node_joined(record.spec)
+    elif isinstance(record, records.NodeLeft):
+        scheduler.on_node_left(record.node, record.time_s)
+    else:
+        _apply_to_jobs(record, scheduler)
+
+
+def _apply_to_jobs(record: records.Record, scheduler: Scheduler) -> None:
     if isinstance(record, records.Submitted):
         scheduler.replay_submitted(record.jobs, record.time_s)
     elif isinstance(record, records.Sent):
@@ -51,10 +64,6 @@ def _apply(record: records.Record, scheduler: Scheduler, found: Replayed) -> Non
     elif isinstance(record, records.Removed):
         for number in record.job_nos:
             scheduler.remove(_job(scheduler, number))
-    elif isinstance(record, records.AgentUp):
-        found.agents[record.node] = record
-    elif isinstance(record, records.AgentDown):
-        found.agents.pop(record.node, None)
 
 
 def _cancel(record: records.Canceled, scheduler: Scheduler) -> None:

@@ -93,9 +93,10 @@ class Service:
             env_schemas=list(settings.envschema),
         )
         self.agents = Agents(doors.agents, scheduler, agent_settings, epoch, self._facts.append, now)
-        names = [spec.name for spec in scheduler.nodes.specs]
         python = default_python(settings.agent_python)
-        self.processes = AgentProcesses(names, aux, python, settings.lifeline_fd, self.loop, self._agent_died)
+        self.processes = AgentProcesses(
+            scheduler.nodes.specs, aux, python, settings.lifeline_fd, self.loop, self._agent_died
+        )
 
     # --- running --------------------------------------------------------------------------------------------------------
 

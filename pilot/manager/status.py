@@ -47,7 +47,7 @@ class Status:
         """(nodes, cores, used, free): cores of nodes whose agent is not ready, and the system core, count as used."""
         nodes = self._scheduler.nodes
         total = nodes.total_cores + nodes.system_cores
-        return len(nodes.specs), total, total - nodes.free_count, nodes.free_count
+        return nodes.count, total, total - nodes.free_count, nodes.free_count
 
     def describe(self, ended: bool = False) -> dict[str, Any]:
         """The data of a `status` reply; `ended`: no event address any more."""

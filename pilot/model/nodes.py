@@ -6,7 +6,7 @@ c free cores, so "which nodes have at least 4" is an OR over small integers and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from .ids import NodeNo
 from .job import Need, Size
@@ -16,32 +16,69 @@ from .resources import NodeSpec, Share, bits, lowest, mask_of
 class Nodes:
     """The nodes of the pilot. A node is usable while its agent is there (`set_usable`).
 
+    A node that has left for good keeps its number, because what ran there is told by it, and is never used again.
     `reserve_system_core` keeps core 0 of the first node out of everything (`--system-core`).
     """
 
-    def __init__(self, specs: Sequence[NodeSpec], reserve_system_core: bool = False) -> None:
-        self.specs = tuple(specs)
-        self.all_cores = [mask_of(len(spec.core_ids)) for spec in self.specs]
+    def __init__(self, specs: Iterable[NodeSpec] = (), reserve_system_core: bool = False) -> None:
+        self.specs: list[NodeSpec] = []
+        """By number, those that have left included."""
+        self.all_cores: list[int] = []
         self.system_cores = 0
-        if reserve_system_core and self.specs:
-            self.all_cores[0] &= ~1
-            self.system_cores = 1
-        self._size = [mask.bit_count() for mask in self.all_cores]
-        self.free_cores = list(self.all_cores)
-        self.free_gpus = [mask_of(len(spec.gpu_ids)) for spec in self.specs]
-        self.free_mem = [spec.mem_bytes for spec in self.specs]
+        self.free_cores: list[int] = []
+        self.free_gpus: list[int] = []
+        self.free_mem: list[int] = []
         self.usable = 0
+        self.left = 0
+        """The set of nodes that have left for good."""
         self.free_count = 0
         """Free cores on usable nodes."""
-        self._level = [0] * (max(self._size, default=0) + 1)
+        self._size: list[int] = []
+        self._level = [0]
         self._any = 0
         """Usable nodes with a free core: `with_at_least(1)`, kept up to date because most work asks for one core."""
         self._at_least: dict[int, int] = {}
+        self._system_core_on: NodeNo | None = None
+        self._reserve_system_core = reserve_system_core
+        for spec in specs:
+            self.add(spec)
+
+    @property
+    def here(self) -> Iterator[NodeNo]:
+        """The numbers of the nodes that have not left, usable or not."""
+        return (NodeNo(number) for number in range(len(self.specs)) if not self.left >> number & 1)
+
+    @property
+    def count(self) -> int:
+        return len(self.specs) - self.left.bit_count()
 
     @property
     def total_cores(self) -> int:
         """All cores that tasks can get, on usable nodes or not."""
-        return sum(self._size)
+        return sum(self._size[node] for node in self.here)
+
+    def add(self, spec: NodeSpec) -> NodeNo:
+        """A new node, not usable yet; returns its number."""
+        node = NodeNo(len(self.specs))
+        cores = mask_of(len(spec.core_ids))
+        if self._reserve_system_core and self._system_core_on is None:
+            self._system_core_on, self.system_cores = node, 1
+            cores &= ~1
+        self.specs.append(spec)
+        self.all_cores.append(cores)
+        self.free_cores.append(cores)
+        self.free_gpus.append(mask_of(len(spec.gpu_ids)))
+        self.free_mem.append(spec.mem_bytes)
+        self._size.append(cores.bit_count())
+        self._level += [0] * (cores.bit_count() + 1 - len(self._level))
+        return node
+
+    def leave(self, node: NodeNo) -> None:
+        """The node has left for good; nothing may be granted on it any more."""
+        self.set_usable(node, False)
+        self.left |= 1 << node
+        if self._system_core_on == node:
+            self._system_core_on, self.system_cores = None, 0
 
     def set_usable(self, node: NodeNo, usable: bool) -> None:
         bit = 1 << node
@@ -162,7 +199,7 @@ class Nodes:
 
     def why_never(self, need: Need) -> str | None:
         """Why `need` cannot be met even when everything is free; None when it can."""
-        able = [NodeNo(node) for node in range(len(self.specs)) if self._able(node, need)]
+        able = [node for node in self.here if self._able(node, need)]
         if need.nodes is None and not (need.gpus or need.mem_bytes):
             assert need.cores is not None
             if need.cores.min <= self.total_cores:
@@ -174,9 +211,7 @@ class Nodes:
         parts = [f"{need.cores.min} cores" if need.cores else "all cores"]
         parts += [f"{need.gpus} GPUs"] if need.gpus else []
         parts += [f"{need.mem_bytes / 2**20:.0f} MiB of memory"] if need.mem_bytes else []
-        return (
-            f"{nodes.min} nodes with {', '.join(parts)} are needed, the pilot has {len(able)} such of {len(self.specs)}"
-        )
+        return f"{nodes.min} nodes with {', '.join(parts)} are needed, the pilot has {len(able)} such of {self.count}"
 
     def _able(self, node: int, need: Need) -> bool:
         spec = self.specs[node]

@@ -7,7 +7,7 @@ so replaying a journal gives the state back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ class Scheduler:
 
     def __init__(
         self,
-        nodes: Sequence[NodeSpec],
+        nodes: Iterable[NodeSpec] = (),
         *,
         crash_limit: int = 5,
         reserve_after_s: float = 10.0,
@@ -95,7 +95,7 @@ class Scheduler:
         size = need.nodes if spread is not None and spread.of_nodes else need.cores
         if spread is None or spec.iteration is None or size is None:
             return [(need, spec.task_count)]
-        available = len(self.nodes.specs) if spread.of_nodes else self.nodes.total_cores
+        available = self.nodes.count if spread.of_nodes else self.nodes.total_cores
         member = "nodes" if spread.of_nodes else "cores"
         needs: dict[int, Need] = {}  # by share: there are few different ones among very many
         plan = []
@@ -163,6 +163,18 @@ class Scheduler:
         return self.placing.runs.get(TaskKey(job.no, pos, job.tasks.run(pos)))
 
     # --- agents ---------------------------------------------------------------------------------------------------------
+
+    def on_node_joined(self, spec: NodeSpec) -> NodeNo:
+        """A node becomes part of the pilot; usable from `on_node_up` on. Its name is that of no other node that is here."""
+        return self.nodes.add(spec)
+
+    def on_node_left(self, node: NodeNo, now: float) -> None:
+        """The node will not come back: what it held goes back to the queue, and that is nobody's crash."""
+        self.nodes.leave(node)
+        for run in self.placing.drop_node(node):
+            del self.placing.runs[run.key]
+            self._life.attempt_taken(run, now)
+        self._life.settle(now)
 
     def on_node_up(self, node: NodeNo) -> None:
         self.nodes.set_usable(node, True)

@@ -9,6 +9,7 @@ import msgspec
 
 from ..model.ids import JobNo, NodeNo, TaskKey
 from ..model.job import JobSpec
+from ..model.resources import NodeSpec
 from ..model.turn import PlacedShare as PlacedShare
 from ..model.turn import Result as Result
 
@@ -59,6 +60,19 @@ class Removed(msgspec.Struct, array_like=True, tag=True, frozen=True):
     job_nos: list[JobNo]
 
 
+class NodeJoined(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """A node is part of the pilot from now on; its number is how many joined before it."""
+
+    spec: NodeSpec
+
+
+class NodeLeft(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """The node will not come back: another allocation has other nodes."""
+
+    node: NodeNo
+    time_s: float
+
+
 class AgentUp(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """An agent took over a node. On resume the manager waits for it, and starts a new one only when it is gone."""
 
@@ -81,4 +95,17 @@ class Closed(msgspec.Struct, array_like=True, tag=True, frozen=True):
     work_left: bool
 
 
-Record = Opened | Submitted | Sent | Ended | Taken | Canceled | Removed | AgentUp | AgentDown | Closed
+Record = (
+    Opened
+    | Submitted
+    | Sent
+    | Ended
+    | Taken
+    | Canceled
+    | Removed
+    | NodeJoined
+    | NodeLeft
+    | AgentUp
+    | AgentDown
+    | Closed
+)

@@ -279,6 +279,26 @@ def test_tasks_of_a_lost_node_run_again_elsewhere() -> None:
     assert world.state("a") == "SUCCEED"
 
 
+def test_a_node_that_leaves_for_good_gives_its_tasks_back_without_a_crash() -> None:
+    world = World(node("n", 1), node("m", 1), crash_limit=1)
+    world.submit(job("a"), job("b"))
+    world.leave(0)
+    assert world.running == ["b"]
+    assert world.state("a") == "QUEUED"
+    assert world.scheduler.nodes.total_cores == 1
+    world.join(node("n", 1))
+    assert sorted(world.running) == ["a", "b"]
+    world.run_to_end()
+    assert world.state("a") == "SUCCEED"
+
+
+def test_what_only_a_node_that_left_could_serve_is_refused_afterwards() -> None:
+    world = World(node("n", 4), node("m", 1))
+    world.leave(0)
+    with pytest.raises(NotEnoughResourcesError):
+        world.submit(job("a", 2))
+
+
 def test_a_task_that_loses_its_agent_too_often_has_failed_with_that_reason() -> None:
     world = World(node("n", 1), crash_limit=3)
     world.submit(job("a"))

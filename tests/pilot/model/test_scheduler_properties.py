@@ -38,6 +38,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.world = World(*NODES, crash_limit=3, reserve_after_s=5)
         self.names: list[str] = []
         self.down: set[int] = set()
+        self.numbers = list(range(len(NODES)))
+        """Which number each of NODES has now."""
 
     @rule(data=st.data(), count=st.integers(1, 3))
     def submit(self, data: st.DataObject, count: int) -> None:
@@ -72,10 +74,17 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(number=st.sampled_from(range(len(NODES))))
     def lose_or_revive(self, number: int) -> None:
         if number in self.down:
-            self.world.revive(number)
+            self.world.revive(self.numbers[number])
         else:
-            self.world.lose(number)
+            self.world.lose(self.numbers[number])
         self.down ^= {number}
+
+    @rule(number=st.sampled_from(range(len(NODES))))
+    def exchange(self, number: int) -> None:
+        """A node leaves for good and another one like it joins, as when a pilot goes on in another allocation."""
+        self.world.leave(self.numbers[number])
+        self.numbers[number] = self.world.join(NODES[number])
+        self.down -= {number}
 
     @rule(seconds=st.sampled_from([0.5, 2.0, 6.0]))
     def pass_time(self, seconds: float) -> None:
@@ -84,7 +93,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """With all nodes back every job reaches a final state, and nothing ran before what it depends on."""
         for number in self.down:
-            self.world.revive(number)
+            self.world.revive(self.numbers[number])
         self.world.run_to_end()
         jobs = list(self.world.scheduler.jobs)
         assert all(found.state.final for found in jobs), [found for found in jobs if not found.state.final]

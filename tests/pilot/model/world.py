@@ -106,6 +106,19 @@ class World:
         self.scheduler.on_node_lost(node_no, self.now)
         self.settle()
 
+    def leave(self, number: int) -> None:
+        """The node goes away for good."""
+        node_no = NodeNo(number)
+        self.agents[node_no] = FakeAgent()
+        self.scheduler.on_node_left(node_no, self.now)
+        self.settle()
+
+    def join(self, spec: NodeSpec) -> int:
+        number = self.scheduler.on_node_joined(spec)
+        self.agents[number] = FakeAgent()
+        self.revive(number)
+        return number
+
     def revive(self, number: int) -> None:
         self.scheduler.on_node_up(NodeNo(number))
         self.settle()

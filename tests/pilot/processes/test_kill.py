@@ -211,3 +211,25 @@ def test_a_signal_ends_manager_agents_and_tasks_and_the_work_goes_on_with_resume
     assert client.wait4("a", 20) == {"a": "SUCCEED"}
     client.cleanup()
     assert pilot.finish() == 0
+
+
+@pytest.mark.parametrize("nodes", ["n0:1", "other:2,third:1", "n0:2,n1:2"])
+def test_a_pilot_goes_on_with_other_nodes_than_before(wd: Path, wait_until: Callable[..., None], nodes: str) -> None:
+    """As in the next allocation: fewer, other or larger nodes. What was running is run again, all is reported once."""
+    pilot = Pilot(wd, "--nodes", "n0:1,n1:1", "--kill-grace", "1")
+    script = f"echo $$$$PILOTFISH_TASK >> {wd}/ran; while [ ! -e {wd}/go ]; do sleep 0.02; done"
+    _submit(pilot, [{"name": "a", "execution": {"exec": "true"}, "iteration": {"stop": 50}}])
+    wait_until(lambda: _finished(pilot) == 50, "the short tasks have ended")
+    _submit(pilot, [{"name": "b", "execution": {"script": script}, "iteration": {"stop": 20}}])
+    wait_until(lambda: (wd / "ran").exists(), "a long task runs")
+    old_agents = pilot.agents()
+    pilot.kill()
+    pilot.options = ("--nodes", nodes)
+    pilot.resume()
+    (wd / "go").touch()
+    wait_until(lambda: _finished(pilot) == 70, "all have ended")
+    names = [*(f"a:{number}" for number in range(50)), *(f"b:{number}" for number in range(20)), "a", "b"]
+    assert pilot.endings() == Counter(names)
+    kept = {node.partition(":")[0] for node in nodes.split(",")} if nodes == "n0:1" else set()
+    wait_until(lambda: sum(not _gone(agent.pid) for agent in old_agents) == len(kept), "agents of other nodes are gone")
+    assert pilot.finish() == 0

@@ -21,6 +21,7 @@ from pilotfish.pilot.model.job import (
     Resources,
     Size,
 )
+from pilotfish.pilot.model.resources import NodeSpec
 from pilotfish.pilot.model.states import Cause, State
 from pilotfish.pilot.wire import journal
 from pilotfish.pilot.wire.journal import HEADER, Reader, TornTail, encode
@@ -30,6 +31,8 @@ from pilotfish.pilot.wire.records import (
     Canceled,
     Closed,
     Ended,
+    NodeJoined,
+    NodeLeft,
     Opened,
     PlacedShare,
     Record,
@@ -80,6 +83,8 @@ ONE_OF_EACH: list[Record] = [
     Canceled(JobNo(1), None, 2.0),
     Canceled(JobNo(1), 3, 2.0),
     Removed([JobNo(1)]),
+    NodeJoined(NodeSpec("n", ("0", "1&9"), ("0",), 1 << 40, bind=True)),
+    NodeLeft(NodeNo(0), 3.0),
     AgentUp(NodeNo(0), "n", "a", "h", 5),
     AgentDown(NodeNo(0), "a"),
     Closed(9.0, True),
@@ -147,8 +152,8 @@ def test_zeros_after_a_crash_of_the_machine_are_a_torn_tail() -> None:
 
 
 def test_another_version_and_another_file_are_told_apart() -> None:
-    with pytest.raises(JournalError, match="version 2, this Pilotfish knows 1"):
-        read(HEADER[:-2] + b"\x02\x00")
+    with pytest.raises(JournalError, match="version 3, this Pilotfish knows 2"):
+        read(HEADER[:-2] + b"\x03\x00")
     with pytest.raises(JournalError, match="not a Pilotfish journal"):
         read(b"#!/bin/sh\n" * 5)
 
