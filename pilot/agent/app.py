@@ -29,7 +29,7 @@ from .promptness import ask_for_short_slices
 
 log = logging.getLogger(__name__)
 
-FLUSH_S = 0.02
+FLUSH_S = 0.05
 """Under load results leave at most this often; a single one leaves at once."""
 HELLO_AGAIN_S = 1.0
 DEFAULT_WAIT_S = 600.0
@@ -82,6 +82,7 @@ class Agent:
         self._said_hello = -HELLO_AGAIN_S
         self._flushed = 0.0
         self._flush_timer: Timer | None = None
+        self._beat_timer: Timer | None = None
         self._stopping = ""
 
     def run(self) -> int:
@@ -94,7 +95,7 @@ class Agent:
             os.set_inheritable(self._lifeline, False)
             loop.on_readable(self._lifeline, self._lifeline_cut)
         self._say_hello()
-        loop.call_after(DEFAULT_BEAT_S, self._beat)
+        self._beat_timer = loop.call_after(DEFAULT_BEAT_S, self._beat)
         loop.run(self._end_of_turn)
         strays.kill_marked([b"PILOTFISH_AGENT_ID=" + os.fsencode(self._agent_id)])
         self._send([frames.Bye(self._stopping)])
@@ -147,6 +148,7 @@ class Agent:
             self._epoch = message.epoch
             self._settings = message.settings
             self._crew.configure(message.settings)
+            self._beat()
         else:
             self._stop("told to stop")
 
@@ -173,10 +175,13 @@ class Agent:
     def _beat(self) -> None:
         settings = self._settings
         self._send([frames.Beat()])
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
         wait_s = settings.manager_wait_s if settings else DEFAULT_WAIT_S
         if self._loop.clock() - self._heard > wait_s:
             self._stop(f"no manager for {wait_s:g} s")
-        self._loop.call_after(settings.heartbeat_s if settings else DEFAULT_BEAT_S, self._beat)
+        interval_s = settings.heartbeat_s if settings else DEFAULT_BEAT_S
+        self._beat_timer = self._loop.call_after(interval_s, self._beat)
 
     def _end_of_turn(self) -> None:
         self._crew.start_waiting()

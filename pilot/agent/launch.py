@@ -121,8 +121,11 @@ def enter_folder(wd: str) -> None:
 
 
 def mend(launch: Launch) -> bool:
-    """After a failed spawn: create missing folders of the output streams; True when that changed something."""
-    changed = False
+    """After a failed spawn: look for the program again, create missing folders of the output streams.
+
+    True when that changed something. Raises LaunchError.
+    """
+    changed = _found_elsewhere(launch)
     for stream in (launch.execution.stdout, launch.execution.stderr):
         folder = os.path.dirname(stream) if stream else ""
         if folder and not os.path.isdir(folder):
@@ -132,6 +135,16 @@ def mend(launch: Launch) -> bool:
                 raise LaunchError(f"cannot make folder '{folder}' for '{stream}': {error.strerror}") from error
             changed = True
     return changed
+
+
+def _found_elsewhere(launch: Launch) -> bool:
+    """Whether a program that was found on PATH has moved since."""
+    name = launch.argv[0]
+    if "/" in name or os.access(launch.program, os.X_OK):
+        return False
+    _find_on_path.cache_clear()
+    launch.program = _find_on_path(name, launch.env.get(b"PATH", os.fsencode(os.defpath)))
+    return True
 
 
 def why_not(launch: Launch, error: OSError) -> str:

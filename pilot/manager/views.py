@@ -80,11 +80,11 @@ class Views:
         wd = job.spec.execution.wd
         if wd is None:
             return self._root_wd
-        return os.path.normpath(os.path.join(self._root_wd, self._filled(job, pos, place, wd)))
+        return _below(self._root_wd, self._filled(job, pos, place, wd))
 
     def _program(self, job: Job, pos: int, place: Place) -> str:
         program = job.spec.execution.exec
-        return "bash" if program is None else os.path.basename(self._filled(job, pos, place, program))
+        return "bash" if program is None else _basename(self._filled(job, pos, place, program))
 
     def _filled(self, job: Job, pos: int, place: Place, text: str) -> str:
         """With the variables of the start phase (spec 8), as the agent filled them in."""
@@ -158,6 +158,15 @@ class Views:
             described.get("dependencies"),
             message,
         )
+
+
+# Most tasks of a pilot have few different folders and programs, and each ending asks for both.
+_basename = lru_cache(maxsize=1024)(os.path.basename)
+
+
+@lru_cache(maxsize=1024)
+def _below(root: str, wd: str) -> str:
+    return os.path.normpath(os.path.join(root, wd))
 
 
 class Place:

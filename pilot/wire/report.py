@@ -38,8 +38,8 @@ class ReportEntry(msgspec.Struct, frozen=True):
 
 def encode_json(entry: ReportEntry) -> bytes:
     """One line; separators `,` and `: ` and the order of members are what post-processing has always seen."""
-    history = ",".join([f'{{"state": "{state.name}","date": "{_iso(time_s)}"}}' for state, time_s in entry.history])
-    runtime = ",".join([f"{_quoted(name)}: {_quoted(value)}" for name, value in entry.runtime.items()])
+    history = ",".join([f'{_AT[state]}{_iso(time_s)}"}}' for state, time_s in entry.history])
+    runtime = ",".join([f"{_member(name)}{_quoted(value)}" for name, value in entry.runtime.items()])
     parts = [
         f'{{"name": {_quoted(entry.name)},"state": "{entry.state.name}","history": [{history}],"runtime": {{{runtime}}}'
     ]
@@ -60,6 +60,14 @@ def encode_text(entry: ReportEntry) -> bytes:
 
 
 ENCODERS: dict[Format, Callable[[ReportEntry], bytes]] = {"json": encode_json, "text": encode_text}
+
+_AT = tuple(f'{{"state": "{state.name}","date": "' for state in State)
+
+
+@lru_cache(maxsize=64)
+def _member(name: str) -> str:
+    return f"{_quoted(name)}: "
+
 
 _encoder = json.JSONEncoder(separators=(",", ": "))
 

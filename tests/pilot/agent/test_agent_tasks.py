@@ -266,3 +266,19 @@ def test_no_zombie_is_left(manager: FakeManager) -> None:
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
     wait_until(lambda: children() == [], "the orphan is reaped")
+
+
+def test_a_program_that_has_moved_on_the_path_is_found_again(manager: FakeManager) -> None:
+    first, second = manager.folder / "first", manager.folder / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    execution = Execution(exec="tool", env={"PATH": f"{first}:{second}:/usr/bin:/bin"})
+    _install(first / "tool")
+    assert manager.run(execution).exit_code == 0
+    (first / "tool").rename(second / "tool")
+    assert manager.run(execution).exit_code == 0
+
+
+def _install(path: Path) -> None:
+    path.write_text("#!/bin/sh\nexit 0\n")
+    path.chmod(0o755)
