@@ -360,8 +360,10 @@ def _unstarted(key: TaskKey, grant_id: GrantId, cause: Cause, message: str) -> F
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
+    try:
         os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def _signal_name(number: int) -> str:

@@ -41,7 +41,7 @@ def encode_json(entry: ReportEntry) -> bytes:
     history = ",".join([f'{_AT[state]}{_iso(time_s)}"}}' for state, time_s in entry.history])
     runtime = ",".join([f"{_member(name)}{_quoted(value)}" for name, value in entry.runtime.items()])
     parts = [
-        f'{{"name": {_quoted(entry.name)},"state": "{entry.state.name}","history": [{history}],"runtime": {{{runtime}}}'
+        f'{{"name": {_quoted(entry.name)},"state": "{_NAMES[entry.state]}","history": [{history}],"runtime": {{{runtime}}}'
     ]
     for member in ("execution", "resources", "dependencies"):
         value = getattr(entry, member)
@@ -61,7 +61,8 @@ def encode_text(entry: ReportEntry) -> bytes:
 
 ENCODERS: dict[Format, Callable[[ReportEntry], bytes]] = {"json": encode_json, "text": encode_text}
 
-_AT = tuple(f'{{"state": "{state.name}","date": "' for state in State)
+_NAMES = tuple(state.name for state in State)
+_AT = tuple(f'{{"state": "{name}","date": "' for name in _NAMES)
 
 
 @lru_cache(maxsize=64)

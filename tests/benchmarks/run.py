@@ -64,6 +64,8 @@ class Bench:
         """Seconds per task of the C loop."""
         count = tasks or self.tasks // 2
         folder = Path(tempfile.mkdtemp(dir=self.folder))
+        if files:
+            os.sync()  # or it pays for the files of the measurement before it
         command = [str(self.limit_program), str(count), str(SLOTS), *([str(folder)] if files else [])]
         seconds = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         shutil.rmtree(folder)
@@ -74,6 +76,8 @@ class Bench:
         ratios, times = [], []
         for _ in range(self.rounds):
             before = self.limit(files)
+            if files:
+                os.sync()
             seconds = measure()
             after = self.limit(files)
             ratios.append((before + after) / 2 / seconds)
