@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import resource
 import secrets
 import signal
 import time
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
@@ -60,7 +62,8 @@ class Crew:
         self._base: Env = {}
         self._cpus: frozenset[int] = frozenset()
         self._jobs: dict[JobNo, KnownJob] = {}
-        self._fresh: list[Task] = []
+        self._fresh: deque[Task] = deque()
+        """Started and not announced, oldest first; those that have ended meanwhile are dropped when their turn comes."""
         self._step_prefix = secrets.token_hex(8).encode()
         self._steps = count(1)
         self._tries = 0
@@ -177,7 +180,7 @@ class Crew:
             self._tries = 0
             self.running[task.pid] = task
             if not self._fresh:
-                self._loop.call_after(ANNOUNCE_S, self.announce)
+                self._loop.call_after(ANNOUNCE_S, self._announce_old)
             self._fresh.append(task)
             self._limits.watch(task)
 
@@ -246,13 +249,22 @@ class Crew:
         self._paused = False
 
     def announce(self) -> None:
-        """Report the starts of those that still run."""
-        for task in self._fresh:
+        """Report the starts of all that still run."""
+        self._announce_until(math.inf)
+
+    def _announce_old(self) -> None:
+        now = time.time()
+        self._announce_until(now - ANNOUNCE_S)
+        if self._fresh:
+            self._loop.call_after(max(0.0, self._fresh[0].started_s + ANNOUNCE_S - now), self._announce_old)
+
+    def _announce_until(self, started_s: float) -> None:
+        while self._fresh and self._fresh[0].started_s <= started_s:
+            task = self._fresh.popleft()
             if self.running.get(task.pid) is task:
                 self._outbox.started(task.as_started())
                 if not task.exact:
                     bind.bind_running(task.pid, task.held.cpus)
-        self._fresh.clear()
 
     def held_tasks(self) -> list[Started]:
         return [task.as_started() for task in self.running.values()]
