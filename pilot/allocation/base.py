@@ -1,11 +1,63 @@
-"""What an allocation is: the nodes we were given. One file per batch system finds them out."""
+"""What an allocation is, and what a backend may look at to find it out. One file per batch system does so.
+
+A backend is `inside(environ)` and `find(site)`: pure given the site, so each is tested on recorded environments.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
+
+
+class Source(NamedTuple):
+    """One fact and where it was read: `cores`, `node1: 4, node2: 4`, `SLURM_JOB_CPUS_PER_NODE`."""
+
+    what: str
+    value: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """The nodes we were given. `ends_s`: seconds since the epoch, None when there is no end or nobody tells it."""
+
+    kind: str
+    nodes: tuple[NodeSpec, ...]
+    job_id: str | None = None
+    ends_s: float | None = None
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The machine as a backend sees it.
+
+    `read` gives a file's text and `run` a command's output, both None when that cannot be had. `cpus` are the processors
+    this process may use, `memory` the bytes it may; `quota` is how many of them it may keep busy, None for all.
+    """
+
+    environ: Mapping[str, str]
+    hostname: str
+    cpus: tuple[int, ...]
+    memory: int
+    now_s: float
+    read: Callable[[str], str | None]
+    run: Callable[[Sequence[str]], str | None]
+    quota: int | None = None
+
+
+class Backend(Protocol):
+    """What each file of this folder is for one batch system."""
+
+    def inside(self, environ: Mapping[str, str]) -> bool:
+        """Whether we are in a job of this system."""
+
+    def find(self, site: Site) -> Allocation:
+        """What it gave us. Raises SettingsError for an environment that is incomplete or contradicts itself."""
 
 
 def check_nodes(nodes: Sequence[NodeSpec], where: str) -> list[NodeSpec]:
@@ -16,3 +68,45 @@ def check_nodes(nodes: Sequence[NodeSpec], where: str) -> list[NodeSpec]:
             raise SettingsError(f'node "{node.name}" is there twice', where=where, remedy="give each node its own name")
         seen.add(node.name)
     return list(nodes)
+
+
+def need(site: Site, *names: str) -> tuple[str, str]:
+    """(value, name) of the first of these variables that is set. Raises SettingsError when none is."""
+    for name in names:
+        if site.environ.get(name):
+            return site.environ[name], name
+    raise SettingsError(
+        "is not set", where=names[0], remedy="start the pilot inside a job, or say --nodes or --resources local"
+    )
+
+
+def need_file(site: Site, variable: str) -> str:
+    """The text of the file that the variable names. Raises SettingsError when it cannot be read."""
+    path = need(site, variable)[0]
+    text = site.read(path)
+    if text is None:
+        raise SettingsError(f'"{path}" cannot be read', where=variable, remedy="say --nodes to go on without it")
+    return text
+
+
+def visible_gpus(environ: Mapping[str, str]) -> Source | None:
+    """The GPUs of this node by what the batch system has set for programs; `value` is the comma list."""
+    for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+        text = environ.get(name, "")
+        if text and text not in ("-1", "NoDevFiles"):
+            return Source("gpus", text, name)
+    return None
+
+
+def core_ids(site: Site, host: str, count: int) -> tuple[tuple[str, ...], bool]:
+    """Ids for the `count` cores of `host`, and whether they are real processors to bind tasks to.
+
+    They are on this host, when the batch system has confined us to just as many. Elsewhere nobody can tell from here.
+    """
+    if is_this_host(site, host) and len(site.cpus) == count:
+        return tuple(map(str, site.cpus)), True
+    return tuple(map(str, range(count))), False
+
+
+def is_this_host(site: Site, host: str) -> bool:
+    return host.partition(".")[0] == site.hostname.partition(".")[0]

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
-
-import psutil
 
 from ..model.errors import SettingsError, UsageError
 from ..model.resources import NodeSpec
 from ..model.units import parse_bytes
-from .base import check_nodes
+from .base import Allocation, Site, Source, check_nodes, visible_gpus
 
 _GPUS = re.compile(r"(\d+)gpus?", re.IGNORECASE)
-_CGROUP = Path("/sys/fs/cgroup")
 
 
-def discover_local(environ: Mapping[str, str]) -> list[NodeSpec]:
+def inside(environ: Mapping[str, str]) -> bool:
+    """A pilot can run on the machine where it is started, whatever else this is."""
+    return True
+
+
+def find(site: Site) -> Allocation:
     """This machine: the cores this process may use (affinity, cgroup quota), the memory, the GPUs of CUDA_VISIBLE_DEVICES."""
-    cores = sorted(os.sched_getaffinity(0))
-    quota = _cgroup_cores()
-    bind = quota is None or quota >= len(cores)
-    if not bind:
-        cores = cores[: max(1, quota or 1)]
-    gpus = tuple(part.strip() for part in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip())
-    gpus = gpus if gpus != ("-1",) and "NoDevFiles" not in gpus else ()
-    return [NodeSpec(socket.gethostname(), tuple(map(str, cores)), gpus, _memory(), bind)]
+    bind = site.quota is None or site.quota >= len(site.cpus)
+    cpus = site.cpus if bind else site.cpus[: site.quota]
+    gpus = visible_gpus(site.environ)
+    gpu_ids = tuple(part.strip() for part in gpus.value.split(",") if part.strip()) if gpus else ()
+    node = NodeSpec(site.hostname, tuple(map(str, cpus)), gpu_ids, site.memory, bind)
+    cores = Source("cores", str(len(cpus)), "affinity of this process" if bind else "cpu.max of this cgroup")
+    return Allocation("local", (node,), sources=(cores, *([gpus] if gpus else [])))
 
 
 def parse_nodes(text: str) -> list[NodeSpec]:
@@ -72,27 +69,3 @@ def _node(number: int, entry: str) -> NodeSpec:
 
 def _ids(count: int) -> tuple[str, ...]:
     return tuple(str(number) for number in range(count))
-
-
-def choose(nodes: str | None, environ: Mapping[str, str]) -> list[NodeSpec]:
-    """The nodes of this pilot: those of `--nodes`, else this machine."""
-    return parse_nodes(nodes) if nodes is not None else discover_local(environ)
-
-
-def _cgroup_cores() -> int | None:
-    """Whole cores of the cgroup v2 quota; None without one."""
-    with suppress(OSError, ValueError, IndexError):
-        group = Path("/proc/self/cgroup").read_text().splitlines()[-1].split(":", 2)[2].lstrip("/")
-        quota, period = (_CGROUP / group / "cpu.max").read_text().split()
-        if quota != "max":
-            return max(1, int(quota) // int(period))
-    return None
-
-
-def _memory() -> int:
-    """Memory of this machine, or what its cgroup leaves of it."""
-    total = int(psutil.virtual_memory().total)
-    with suppress(OSError, ValueError, IndexError):
-        group = Path("/proc/self/cgroup").read_text().splitlines()[-1].split(":", 2)[2].lstrip("/")
-        return min(total, int((_CGROUP / group / "memory.max").read_text()))
-    return total

@@ -21,7 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import strays
-from ..allocation.local import choose
+from ..allocation.detect import detect
+from ..allocation.site import this_site
 from ..model.errors import PilotfishError, UsageError
 from ..model.resources import NodeSpec
 from ..model.scheduler import Scheduler
@@ -72,7 +73,8 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     aux.write_env(os.environ)
     store = Store.open(aux.journal) if settings.resume else Store.create(aux.journal)
-    nodes = choose(settings.nodes, os.environ)
+    part = (settings.slurm_limit_nodes_range_begin, settings.slurm_limit_nodes_range_end)
+    allocation = detect(this_site(os.environ), settings.nodes, settings.resources, part)
     scheduler = Scheduler(
         crash_limit=settings.crash_limit,
         reserve_after_s=settings.reserve_after_s,
@@ -80,14 +82,14 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     )
     views = Views(scheduler, settings.wd)
     reporter, replayed = _replay(settings, aux, store, scheduler, views)
-    _settle_nodes(nodes, scheduler, store)
+    _settle_nodes(allocation.nodes, scheduler, store)
     doors = open_doors(settings, auxdir.socket_folder(aux))
     publisher = Publisher(doors.events, aux.instance_id, int(time.time()) << 20 if settings.resume else 0)
     epoch = secrets.token_hex(8)
     store.append(records.Opened(aux.instance_id, epoch, time.time()))
     store.write()
     _publish(aux, doors)
-    service = Service(settings, aux, scheduler, store, doors, views, publisher, reporter, epoch)
+    service = Service(settings, aux, allocation, scheduler, store, doors, views, publisher, reporter, epoch)
     _install_signals(service)
     feed = FileFeed.read(Path(settings.file_path), service) if settings.file else None
     _start_agents(service, replayed)

@@ -29,6 +29,9 @@ class Settings:
     report_format: Literal["json", "text", "none"] = "json"
     report_file: str = "jobs.report"
     nodes: str | None = None
+    resources: str = "auto"
+    slurm_limit_nodes_range_begin: int | None = None
+    slurm_limit_nodes_range_end: int | None = None
     log: str = "info"
     system_core: bool = False
     show_progress: bool = False
@@ -44,6 +47,13 @@ class Settings:
     reserve_after_s: float = 10.0
     max_message_mib: int = 64
     agent_python: str | None = None
+    agent_prelude: str = ""
+    agent_connect: Literal["file", "variable"] = "file"
+    placement: str | None = None
+    nl_start_method: Literal["slurm", "ssh"] | None = None
+    nl_init_timeout_s: float = 60.0
+    nl_ready_threshold: float = 0.0
+    min_nodes: int = 1
     debug_checks: bool = False
     ready_fd: int | None = None
     lifeline_fd: int | None = None
@@ -89,6 +99,9 @@ OPTIONS = (
     Option("report-format", ("json", "text", "none"), "Format of jobs.report."),
     Option("report-file", "text", "Name of the report, relative to the auxiliary folder."),
     Option("nodes", "text", "Virtual nodes, [NAME:]CORES[:Ngpu][:MEM] comma list, e.g. 4,2 or n1:4:2gpu:16G."),
+    Option("resources", "text", "Whose variables tell the nodes: auto, slurm, pbs, torque, lsf, sge, pjm, flux, local."),
+    Option("slurm-limit-nodes-range-begin", "int", "First node of the allocation to use, by position from 0."),
+    Option("slurm-limit-nodes-range-end", "int", "The node after the last one to use."),
     Option("log", ("critical", "error", "warning", "info", "debug", "notset"), "Level of service.log."),
     Option("system-core", "flag", "Keep core 0 of the first node free for the manager."),
     Option("show-progress", "flag", "A line on stdout for each state change."),
@@ -103,30 +116,42 @@ OPTIONS = (
     Option("crash-limit", "int", "A task has failed when its agent was lost this often under it.", "ours"),
     Option("reserve-after", "float", "Seconds that a waiting job may be passed before nodes are held for it.", "ours"),
     Option("max-message-mib", "int", "Largest message a client may send, in MiB.", "ours"),
-    Option("agent-python", "text", "Python interpreter of the agents.", "ours"),
+    Option("agent-python", "text", "Python interpreter of the agents; default: the manager's own.", "ours"),
+    Option("agent-prelude", "text", "Shell commands before the agents' Python, e.g. 'module load python'.", "ours"),
+    Option(
+        "agent-connect",
+        ("file", "variable"),
+        "How agents learn where the manager is: from its connection file, or, without a shared folder, from a variable.",
+        "ours",
+    ),
+    Option(
+        "placement",
+        "text",
+        "How agents are started: fork, srun, pbs_tmrsh, pbsdsh, blaunch, qrsh, mpiexec, hydra, pjm, flux, ssh; "
+        "default: as the batch system does it.",
+        "ours",
+    ),
+    Option("min-nodes", "int", "End with an error when fewer nodes than this have an agent.", "ours"),
+    Option("nl-init-timeout", "float", "Seconds in which agents have to report."),
+    Option("nl-ready-threshold", "float", "Share of the nodes, 0 to 1, that must have an agent by then."),
+    Option("nl-start-method", ("slurm", "ssh"), "The same as --placement srun or ssh."),
     Option("debug-checks", "flag", "Check all invariants after every turn; for hunting bugs, slow.", "ours"),
     Option("config", "path", "TOML file with a table [service] of these options.", "command"),
     Option("show-settings", "flag", "Print every setting with its origin, and end.", "command"),
     Option("json", "flag", "Print JSON.", "command"),
     Option("ready-fd", "int", "", "hidden"),
     Option("lifeline-fd", "int", "", "hidden"),
-    Option("resources", "text", "Taken and without effect: the nodes are found by themselves.", "accepted"),
     Option("disable-nl", "flag", "Taken and without effect on one machine.", "accepted"),
     Option("enable-proc-stats", "flag", "Taken and without effect: usage of each task is always recorded.", "accepted"),
     Option("enable-rt-stats", "flag", "Taken and without effect: times of each task are always recorded.", "accepted"),
     Option("wrapper-rt-stats", "text", "Taken and without effect.", "accepted"),
-    Option("nl-init-timeout", "float", "Taken and without effect on one machine.", "accepted"),
-    Option("nl-ready-threshold", "float", "Taken and without effect on one machine.", "accepted"),
-    Option("nl-start-method", ("slurm", "ssh"), "Taken and without effect on one machine.", "accepted"),
     Option("governor", "flag", "Not supported in this version.", "cluster"),
     Option("parent", "text", "Not supported in this version.", "cluster"),
     Option("slurm-partition-nodes", "int", "Not supported in this version.", "cluster"),
-    Option("slurm-limit-nodes-range-begin", "int", "Not supported in this version.", "cluster"),
-    Option("slurm-limit-nodes-range-end", "int", "Not supported in this version.", "cluster"),
     Option("slurm-resources-file", "path", "Not supported in this version.", "cluster"),
 )
 
-_SECONDS = ("kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after")
+_SECONDS = ("kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after", "nl-init-timeout")
 _ABOVE_ZERO = ("heartbeat", "crash-limit", "max-message-mib")
 _PORTS = ("net-port", "net-port-min", "net-port-max", "net-pub-port")
 _HIGHEST_PORT = 65535

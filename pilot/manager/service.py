@@ -8,23 +8,24 @@ last, after the journal is on disk. When the disk is full, the turn waits, whole
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import uuid
 from collections.abc import Callable
 from datetime import datetime
 
+from ..allocation.base import Allocation
 from ..loop import Loop
 from ..model import invariants
-from ..model.errors import RefusedError, TransientError
+from ..model.errors import LostError, RefusedError, TransientError
 from ..model.ids import NodeNo
 from ..model.registry import Job
 from ..model.scheduler import Scheduler
 from ..model.states import State
 from ..model.turn import Change, Turn
-from ..placement.fork import default_python
 from ..wire import frames, records
 from ..wire.requests import submit_variables
-from .agent_processes import AgentProcesses
+from .agent_processes import AgentProcesses, Recipe
 from .agents import Agents
 from .auxdir import AuxDir
 from .config import Settings
@@ -53,6 +54,7 @@ class Service:
         self,
         settings: Settings,
         aux: AuxDir,
+        allocation: Allocation,
         scheduler: Scheduler,
         store: Store,
         doors: Doors,
@@ -60,10 +62,12 @@ class Service:
         publisher: Publisher,
         reporter: Reporter | None,
         epoch: str,
+        recipe: Recipe,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
         self.aux = aux
+        self.allocation = allocation
         self.scheduler = scheduler
         self.store = store
         self.views = views
@@ -93,9 +97,14 @@ class Service:
             env_schemas=list(settings.envschema),
         )
         self.agents = Agents(doors.agents, scheduler, agent_settings, epoch, self._facts.append, now)
-        python = default_python(settings.agent_python)
         self.processes = AgentProcesses(
-            scheduler.nodes.specs, aux, python, settings.lifeline_fd, self.loop, self._agent_died
+            scheduler.nodes.specs,
+            aux,
+            recipe,
+            self.loop,
+            self.agents.links,
+            self._agent_died,
+            self._node_given_up,
         )
 
     # --- running --------------------------------------------------------------------------------------------------------
@@ -103,7 +112,7 @@ class Service:
     def run(self) -> int:
         """Serve until everything asked for is done, or a signal; returns the exit code."""
         for socket in self._doors.agents:  # first, so that a dead agent's last words are read before its death
-            self.loop.on_readable(socket, self.agents.read)
+            self.loop.on_readable(socket, self._read_agents)
         for socket in self._doors.requests:
             self.loop.on_readable(socket, self.front.read)
         for socket in self._doors.events:
@@ -113,6 +122,7 @@ class Service:
         self.loop.call_every(TICK_S, self._tick)
         self.loop.call_every(SYNC_S, self._sync_results)
         self.loop.call_every(self.settings.heartbeat_s, self._heartbeat)
+        self.loop.call_after(self.settings.nl_init_timeout_s, self._check_start)
         self.loop.run(self._end_of_turn)
         self._close()
         return self._exit_code
@@ -137,6 +147,8 @@ class Service:
             self._reporter.write()
         if self.front.holds_replies and self._synced():
             self.front.release()
+        if self.stopping and not (self.processes.running or self.agents.links):
+            self.loop.stop()
 
     def _note(self, turn: Turn) -> None:
         """Put the facts of a turn into the journal's buffer, in the order in which a replay needs them."""
@@ -218,21 +230,56 @@ class Service:
 
     # --- agents ---------------------------------------------------------------------------------------------------------
 
-    def _agent_died(self, node: NodeNo) -> None:
+    def _read_agents(self) -> None:
         self.agents.read()
-        self.agents.lost(node, "its process ended")
-        if self.stopping and not self.processes.running:
-            self.loop.stop()
+        if self.processes.awaits:
+            self.processes.look_around()
+
+    def _agent_died(self, node: NodeNo, agent_id: str) -> None:
+        self.agents.read()
+        link = self.agents.links.get(node)
+        if link is None:  # one of an earlier life that has not come back, or that had been silent before
+            self.scheduler.on_node_lost(node, self.now())
+        elif link.agent_id == agent_id:
+            self.agents.lost(node, "its process ended")
+
+    def _node_given_up(self, node: NodeNo, reason: str) -> None:
+        left = self.scheduler.nodes.count - len(self.processes.given_up)
+        if left < self._fewest_nodes:
+            self._too_few_nodes(left)
+
+    @property
+    def _fewest_nodes(self) -> int:
+        """How many agents there must be for the pilot to go on (`--min-nodes`, `--nl-ready-threshold`); at least one."""
+        share = int(self.settings.nl_ready_threshold * self.scheduler.nodes.count)
+        return max(1, self.settings.min_nodes, share)
+
+    def _check_start(self) -> None:
+        """All agents have had their time to report."""
+        if not self.stopping and len(self.agents.links) < self._fewest_nodes:
+            self._too_few_nodes(len(self.agents.links))
+
+    def _too_few_nodes(self, count: int) -> None:
+        names = {self.scheduler.nodes.specs[node].name: why for node, why in self.processes.given_up.items()}
+        error = LostError(
+            f"agents on {count} of {self.scheduler.nodes.count} nodes, {self._fewest_nodes} are needed"
+            + "".join(f"; node {name}: {why}" for name, why in list(names.items())[:3]),
+            remedy=f"see agent-*.log in {self.aux.path}",
+        )
+        log.error("service.too_few_nodes: %s", error)
+        print(f"Error: {error}", file=sys.stderr, flush=True)
+        self.status.problem = str(error)
+        self.stop(3)
 
     def _heartbeat(self) -> None:
         self.agents.beat()
         for link in self.agents.silent_since(self.now() - self.settings.node_lost_s):
             self.agents.lost(link.node, f"not heard of for {self.settings.node_lost_s:g} s")
+            self.processes.silent(link.node, link.agent_id)
 
     def _tick(self) -> None:
         self.scheduler.on_time(self.now())
-        for node in self.agents.links:
-            self.processes.ready(node)
+        self.processes.look_around()
 
     # --- requests of clients --------------------------------------------------------------------------------------------
 
@@ -276,13 +323,11 @@ class Service:
         log.info("service.stopping", extra={"unfinished": self.scheduler.jobs.unfinished})
         self.processes.stop_restarting()
         self.agents.stop(kill=True)
-        if not self.processes.running:
-            self.loop.stop()
         self.loop.call_after(self.settings.kill_grace_s + STOP_MARGIN_S, self._stop_hard)
 
     def _stop_hard(self) -> None:
         log.error("service.agents_do_not_end")
-        self.processes.kill_all()
+        self.processes.end_all()
         self.loop.stop()
 
     def _close(self) -> None:

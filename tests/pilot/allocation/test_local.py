@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
-
 import pytest
 
-from pilotfish.pilot.allocation.local import choose, discover_local, parse_nodes
+from pilotfish.pilot.allocation import local
+from pilotfish.pilot.allocation.base import Site
+from pilotfish.pilot.allocation.local import parse_nodes
 from pilotfish.pilot.model.errors import SettingsError
 from pilotfish.pilot.model.resources import NodeSpec
 
@@ -45,13 +44,18 @@ def test_an_entry_that_makes_no_sense_is_named(text: str, error: str) -> None:
     assert str(caught.value) == error
 
 
+def machine(environ: dict[str, str], quota: int | None = None) -> Site:
+    return Site(environ, "here", (2, 3, 4), 1 << 30, 0.0, lambda path: None, lambda command: None, quota)
+
+
 def test_this_machine_has_the_cores_that_this_process_may_use() -> None:
-    (node,) = discover_local({})
-    allowed = [str(core) for core in sorted(os.sched_getaffinity(0))]
-    assert node.name == socket.gethostname()
-    assert node.core_ids == tuple(allowed[: len(node.core_ids)])
-    assert node.bind == (len(node.core_ids) == len(allowed))
-    assert node.mem_bytes > 0
+    (node,) = local.find(machine({})).nodes
+    assert node == NodeSpec("here", ("2", "3", "4"), (), 1 << 30, bind=True)
+
+
+def test_a_quota_counts_and_then_nothing_is_bound() -> None:
+    (node,) = local.find(machine({}, quota=2)).nodes
+    assert node == NodeSpec("here", ("2", "3"), (), 1 << 30, bind=False)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +69,4 @@ def test_this_machine_has_the_cores_that_this_process_may_use() -> None:
     ],
 )
 def test_gpus_are_those_that_cuda_was_told_of(visible: str, gpus: tuple[str, ...]) -> None:
-    assert discover_local({"CUDA_VISIBLE_DEVICES": visible})[0].gpu_ids == gpus
-
-
-def test_virtual_nodes_take_the_place_of_this_machine() -> None:
-    assert choose("n:1", {"CUDA_VISIBLE_DEVICES": "0"}) == [NodeSpec("n", ("0",))]
-    assert choose(None, {}) == discover_local({})
+    assert local.find(machine({"CUDA_VISIBLE_DEVICES": visible})).nodes[0].gpu_ids == gpus
