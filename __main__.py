@@ -63,6 +63,10 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         from difflib import get_close_matches
 
+        if args[:1] == ["resources"] and "--here" in args:  # the pilot's side knows allocations, the client's must not
+            from .pilot.cli import resources_here
+
+            return "resources", resources_here, args[1:]
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = get_close_matches(args[0], SUMMARIES, 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -171,7 +171,10 @@ def remove(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
 @click.command()
 @_client
 def resources(connect: str | None, as_json: bool) -> None:
-    """Show nodes and cores of a running pilot."""
+    """Show nodes and cores of a running pilot.
+
+    With --here: what a pilot would find if it were started here (`pilotfish resources --here --help`).
+    """
     with _pilot(connect) as pilot:
         found = pilot.resources()
     if as_json:

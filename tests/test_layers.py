@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.execmodels": SITE_FACTS,
     "pilot.agent": {"pilot.loop", "pilot.strays", "pilot.wire", "pilot.model", "pilot.execmodels"},
     "pilot.manager": {"pilot.loop", "pilot.strays", "pilot.wire", "pilot.model", "pilot.allocation", "pilot.placement"},
-    "pilot.cli": {"pilot.manager", "pilot.agent", "pilot.model"},
+    "pilot.cli": {"pilot.manager", "pilot.agent", "pilot.allocation", "pilot.model"},
     "api": {"pilot.wire", "pilot.model"},
 }
 """Package (or module) -> what of ours it may import, besides itself."""

@@ -116,6 +116,14 @@ def test_a_job_the_pilot_refuses_is_one_clear_error_that_names_its_place_once(
     assert errors[0].count(place) == 1
 
 
+def test_what_is_here_can_be_seen_without_a_pilot(wd: Path) -> None:
+    shown = json.loads(pilotfish("resources", "--here", "--json", "--nodes", "a:2", wd=wd).stdout)
+    assert shown["nodes"][0]["name"] == "a"
+    assert shown["sources"] == [{"what": "nodes", "value": "a:2", "where": "--nodes"}]
+    assert "cores" in pilotfish("resources", "--here", "--resources", "local", wd=wd).stdout
+    assert pilotfish("resources", "--here", "--resources", "slurm", wd=wd).returncode == 2
+
+
 def test_without_a_pilot_clients_say_where_they_looked(wd: Path) -> None:
     done = pilotfish("jobs", "-c", str(wd), wd=wd)
     assert done.returncode == 3
