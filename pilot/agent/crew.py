@@ -21,7 +21,7 @@ from contextlib import suppress
 from itertools import count
 
 from .. import strays
-from ..execmodels.environ import Env, base_environment, grant_environment
+from ..execmodels.environ import Env, base_environment, gpu_variable, grant_environment
 from ..loop import Loop
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..model.variables import substitute_execution
@@ -61,6 +61,7 @@ class Crew:
         self._settings: Settings | None = None
         self._base: Env = {}
         self._cpus: frozenset[int] = frozenset()
+        self._gpus = b""
         self._jobs: dict[JobNo, KnownJob] = {}
         self._fresh: deque[Task] = deque()
         """Started and not announced, oldest first; those that have ended meanwhile are dropped when their turn comes."""
@@ -74,6 +75,7 @@ class Crew:
         self._settings = settings
         self._base = base_environment(os.environb, self._agent_id, settings.env, settings.env_schemas)
         self._cpus = bind.cpus_here()
+        self._gpus = gpu_variable(os.environb)
 
     # --- orders ---------------------------------------------------------------------------------------------------------
 
@@ -84,7 +86,7 @@ class Crew:
         for job in jobs:
             self._jobs[job.job_no] = KnownJob(job)
         for grant in grants:
-            env = grant_environment(grant, self._settings.env_schemas, os.environb)
+            env = grant_environment(grant, self._settings.env_schemas, self._gpus)
             held = HeldGrant(grant, env, bind.cpus_of(grant, self._cpus))
             self.grants[grant.grant_id] = held
             self._pool(grant.pool).idle.append(held)

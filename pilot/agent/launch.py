@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..execmodels.default import command
-from ..execmodels.environ import Env, encode
+from ..execmodels.environ import Env, encode, without_other_gpus
 from ..execmodels.threads import thread_environment
 from ..model.job import Execution
 
@@ -57,7 +57,7 @@ class Launch:
 def environment(execution: Execution, base: Env, of_grant: Env, cores: int) -> Env:
     """All variables of a task but those that differ from run to run: the agent's, the job's, ours; later ones win."""
     of_job = encode(execution.env)
-    env = {**base, **of_job, **of_grant}
+    env = without_other_gpus({**base, **of_job, **of_grant}, of_job, of_grant)
     if execution.model == "threads":
         env.update(thread_environment(cores, of_job))
     return env

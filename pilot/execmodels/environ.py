@@ -14,7 +14,10 @@ from ..wire.frames import NewGrant
 Env = dict[bytes, bytes]
 
 _OURS = (b"PILOTFISH_LIFELINE_FD", b"PILOTFISH_AGENT_ID", b"PILOTFISH_TASK", b"PILOTFISH_RUN")
-_CUDA, _ROCR = "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
+_CUDA, _ROCR = b"CUDA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES"
+_GPUS = frozenset({_CUDA, _ROCR, b"HIP_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL"})
+"""Slurm sets three of these, whatever the GPUs are."""
+_AMD_DEVICE = "/dev/kfd"
 
 
 def encode(variables: Mapping[str, str]) -> Env:
@@ -28,16 +31,30 @@ def base_environment(
 
     With the schema `slurm` a task sees the GPUs it was given and no others: the allocation's own list is taken out.
     """
-    hidden = {*_OURS, os.fsencode(_CUDA), os.fsencode(_ROCR)} if "slurm" in schemas else _OURS
+    hidden = {*_OURS, *_GPUS} if "slurm" in schemas else _OURS
     base = {name: value for name, value in environ.items() if name not in hidden}
     return base | encode(of_pilot) | {b"PILOTFISH_AGENT_ID": os.fsencode(agent_id)}
 
 
-def grant_environment(grant: NewGrant, schemas: list[str], environ: Mapping[bytes, bytes]) -> Env:
-    """The variables that tell a task what it was given; `environ` is the agent's own environment.
+def gpu_variable(environ: Mapping[bytes, bytes], amd: bool | None = None) -> bytes:
+    """The one variable that tells tasks their GPUs, by the agent's environment and whether the GPUs are AMD's.
 
-    GPUs are told in one variable: AMD's runtime would apply both, one after the other, and count the second from 0 again.
+    AMD's runtime would apply two of them one after the other, and count the second from 0 again.
     """
+    if _ROCR not in environ:
+        return _CUDA
+    return _ROCR if _CUDA not in environ or (os.path.exists(_AMD_DEVICE) if amd is None else amd) else _CUDA
+
+
+def without_other_gpus(env: Env, of_job: Env, of_grant: Env) -> Env:
+    """`env` without what the allocation says of GPUs, where the grant says it; a job's own word stays."""
+    if _GPUS.isdisjoint(of_grant):
+        return env
+    return {name: value for name, value in env.items() if name not in _GPUS or name in of_grant or name in of_job}
+
+
+def grant_environment(grant: NewGrant, schemas: list[str], gpus: bytes) -> Env:
+    """The variables that tell a task what it was given; `gpus` is the name of the one for GPUs."""
     nodes = ",".join(node.name for node in grant.nodes)
     counts = [len(node.core_ids) for node in grant.nodes]
     total = str(sum(counts))
@@ -52,8 +69,7 @@ def grant_environment(grant: NewGrant, schemas: list[str], environ: Mapping[byte
     if "slurm" in schemas:
         variables |= _slurm(nodes, counts)
     if grant.nodes[0].gpu_ids or grant.hide_gpus:
-        variable = _ROCR if os.fsencode(_ROCR) in environ else _CUDA
-        variables[variable] = ",".join(grant.nodes[0].gpu_ids)
+        variables[os.fsdecode(gpus)] = ",".join(grant.nodes[0].gpu_ids)
     return encode(variables)
 
 
