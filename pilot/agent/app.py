@@ -13,17 +13,15 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-import zmq
 
 from .. import strays
 from ..loop import Loop, Timer
 from ..wire import connection, frames
-from ..wire.security import unlock_client
 from .crew import Crew
+from .link import Link
 from .outbox import Outbox
 from .promptness import ask_for_short_slices
 
@@ -34,7 +32,6 @@ FLUSH_S = 0.05
 HELLO_AGAIN_S = 1.0
 DEFAULT_WAIT_S = 600.0
 DEFAULT_BEAT_S = 2.0
-LAST_WORDS_MS = 2000
 
 
 def run(connect: Path, node: str, agent_id: str, replaces: str | None) -> int:
@@ -44,7 +41,8 @@ def run(connect: Path, node: str, agent_id: str, replaces: str | None) -> int:
     if replaces is not None:
         log.warning("agent.cleared of=%s killed=%d", replaces, strays.clear_after(replaces))
     lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)
-    agent = Agent(connect, node, agent_id, None if lifeline is None else int(lifeline))
+    variable = os.environ.pop(connection.CONNECT_VARIABLE, None)  # no task is to see the keys
+    agent = Agent(connect, variable, node, agent_id, None if lifeline is None else int(lifeline))
     ask_for_short_slices()
     gc.collect()
     gc.freeze()
@@ -66,16 +64,19 @@ def _detach_streams() -> None:
 class Agent:
     """Its loop: frames in, ended children, results out."""
 
-    def __init__(self, connect: Path, node: str, agent_id: str, lifeline: int | None) -> None:
+    def __init__(self, connect: Path, variable: str | None, node: str, agent_id: str, lifeline: int | None) -> None:
         self._connect_file = connect
+        self._connect_variable = variable
         self._node = node
         self._agent_id = agent_id
         self._loop = Loop()
         self._outbox = Outbox()
         self._crew = Crew(agent_id, self._loop, self._outbox)
         self._lifeline = lifeline
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        self._link = Link(agent_id, self._loop, self._find_manager, self._say_hello, self._read)
+        self._hellos = 0
+        self._welcomed = 0
+        """The number of the last Hello that was answered."""
         self._settings: frames.Settings | None = None
         self._epoch = ""
         self._heard = self._loop.clock()
@@ -87,50 +88,38 @@ class Agent:
 
     def run(self) -> int:
         loop = self._loop
-        self._connect()
+        self._link.open()
         loop.on_signal([signal.SIGCHLD], self._crew.reap)
         loop.on_signal([signal.SIGTERM, signal.SIGINT], lambda: self._stop("signal"))
-        loop.on_readable(self._socket, self._read)
         if self._lifeline is not None:
             os.set_inheritable(self._lifeline, False)
             loop.on_readable(self._lifeline, self._lifeline_cut)
-        self._say_hello()
         self._beat_timer = loop.call_after(DEFAULT_BEAT_S, self._beat)
         loop.run(self._end_of_turn)
         strays.kill_marked([b"PILOTFISH_AGENT_ID=" + os.fsencode(self._agent_id)])
         self._send([frames.Bye(self._stopping)])
-        self._socket.close(LAST_WORDS_MS)
-        self._context.term()
+        self._link.close()
         return 0
 
-    def _connect(self) -> None:
-        info = connection.read(self._connect_file)
-        door, address = connection.best_address(info.agent_addresses, info.host)
-        unlock_client(self._socket, info, door)
-        self._socket.setsockopt(zmq.ROUTING_ID, os.fsencode(self._agent_id))
-        self._socket.setsockopt(zmq.SNDHWM, 0)  # a report is never dropped here; what waits is bounded by what we hold
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        self._socket.connect(address)
+    def _find_manager(self) -> connection.ConnectionFile:
+        return connection.for_agent(self._connect_file, self._connect_variable)
 
     # --- the link -------------------------------------------------------------------------------------------------------
 
-    def _read(self) -> None:
-        with suppress(zmq.Again):
-            while True:
-                frame = self._socket.recv(zmq.NOBLOCK)
-                self._heard = self._loop.clock()
-                try:
-                    messages = frames.decode_to_agent(frame)
-                except msgspec.DecodeError as error:
-                    log.error("manager.garbage bytes=%d %s", len(frame), error)
-                    continue
-                for message in messages:
-                    self._obey(message)
+    def _read(self, frame: bytes) -> None:
+        self._heard = self._loop.clock()
+        try:
+            messages = frames.decode_to_agent(frame)
+        except msgspec.DecodeError as error:
+            log.error("manager.garbage bytes=%d %s", len(frame), error)
+            return
+        for message in messages:
+            self._obey(message)
 
     def _obey(self, message: frames.ToAgent) -> None:
         if isinstance(message, frames.Work):
-            if not self._stopping:  # with our Bye the manager takes it back
+            # With our Bye the manager takes it back; before its Welcome it counts as lost on the way.
+            if not self._stopping and self._welcomed == self._hellos:
                 self._crew.take_work(message.jobs, message.grants, message.tasks)
         elif isinstance(message, frames.Ack):
             self._outbox.acknowledged(message.seq)
@@ -146,6 +135,7 @@ class Agent:
                 self._say_hello()
         elif isinstance(message, frames.Welcome):
             self._epoch = message.epoch
+            self._welcomed = message.hello
             self._settings = message.settings
             self._crew.configure(message.settings)
             self._beat()
@@ -155,6 +145,7 @@ class Agent:
     def _say_hello(self) -> None:
         """Who we are and everything we hold; what was not acknowledged goes in the same frame, so nothing can come between."""
         self._said_hello = self._loop.clock()
+        self._hellos += 1
         self._crew.announce()
         if not self._outbox.empty:
             self._outbox.seal()
@@ -169,6 +160,7 @@ class Agent:
             crew.held_tasks(),
             crew.waiting(),
             self._outbox.first_seq,
+            self._hellos,
         )
         self._send([hello, *self._outbox.unacknowledged])
 
@@ -204,8 +196,7 @@ class Agent:
             self._send([self._outbox.seal()])
 
     def _send(self, messages: list[frames.ToManager]) -> None:
-        with suppress(zmq.Again):  # only while there is no manager; then Hello brings everything again
-            self._socket.send(frames.encode(messages), zmq.NOBLOCK)
+        self._link.send(frames.encode(messages))
 
     # --- the end --------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,9 @@
-"""The agents' processes on this host: started, watched through a pidfd, started again when they die."""
+"""The agents of our nodes: started by the starter of the allocation, watched, started again when they die.
+
+What is watched is the starter's process, through a pidfd. On this machine that is the agent itself. Elsewhere it is an `srun`
+or `ssh`, whose end says little: an agent may outlive it, and one `srun` may stand for a thousand agents. There the agents' own
+heartbeats count, and a starter that has ended only means that an agent that is silent will not speak again.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,11 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -16,106 +23,270 @@ from .. import strays
 from ..loop import Loop
 from ..model.ids import NodeNo
 from ..model.resources import NodeSpec
-from ..placement import fork
+from ..placement import process
+from ..placement.base import Starter
+from ..placement.command import AgentCommand
+from .agents import Link
 from .auxdir import AuxDir
 
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 30.0
 """Pause before an agent that died is started again; doubled for each death in a row before it was ready."""
+_MOST_STARTS = 8
+"""Starts in a row without an agent that reported, after which its node is given up."""
+_MOST_AT_A_TIME = 64
+"""Starts under way where the starter works node by node: enough for 1,000 nodes in seconds, few enough for this host."""
 
 
 @dataclass(slots=True)
 class _Process:
-    agent_id: str
+    """One process of the starter, and the agents it stands for."""
+
+    agents: dict[NodeNo, str]
     pid: int
     pidfd: int
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How agents are started. `environ` is theirs; `stdin_text` is what the starter is to read."""
+
+    starter: Starter
+    command: AgentCommand
+    environ: Mapping[str, str] = field(default_factory=dict)
+    stdin_text: str = ""
+    lifeline: int | None = None
+    patience_s: float = 60.0
+    """How long an agent may take to report before its node is named in the log."""
 
 
 class AgentProcesses:
-    """One agent for each node of `specs` that is started; `on_death` is told the node when its process has ended."""
+    """One agent for each node of `specs` that is started.
+
+    Args:
+        on_death: told (node, agent's id) when an agent is known or has to be assumed to be gone.
+        on_given_up: told (node, reason) when an agent could not be started again and again.
+        linked: the nodes whose agents are connected.
+    """
 
     def __init__(
         self,
         specs: Sequence[NodeSpec],
         aux: AuxDir,
-        python: str,
-        lifeline: int | None,
+        recipe: Recipe,
         loop: Loop,
-        on_death: Callable[[NodeNo], None],
+        linked: Mapping[NodeNo, Link],
+        on_death: Callable[[NodeNo, str], None],
+        on_given_up: Callable[[NodeNo, str], None],
     ) -> None:
+        self.given_up: dict[NodeNo, str] = {}
+        """Nodes without an agent, and why."""
         self._specs = specs
         self._aux = aux
-        self._python = python
-        self._lifeline = lifeline
+        self._recipe = recipe
         self._loop = loop
+        self._linked = linked
         self._on_death = on_death
-        self._processes: dict[NodeNo, _Process] = {}
-        self._pauses: dict[NodeNo, float] = {}
+        self._on_given_up = on_given_up
+        self._processes: dict[int, _Process] = {}
+        self._waiting: deque[tuple[NodeNo, str | None]] = deque()
+        self._starting: dict[NodeNo, tuple[float, str]] = {}
+        """Nodes whose agent has been started and has not reported: (when that has to be told, the agent's id)."""
+        self._failures: dict[NodeNo, int] = {}
         self._unclean: dict[NodeNo, str] = {}
         """Agents that died with tasks perhaps still running, and have no successor yet to clear them away."""
         self._stopping = False
 
+    @property
+    def are_children(self) -> bool:
+        """The agents themselves are processes of this host."""
+        return self._recipe.starter.is_agent
+
+    # --- starting -------------------------------------------------------------------------------------------------------
+
+    def start_all(self, nodes: Iterable[NodeNo]) -> None:
+        """Start the first agents of these nodes."""
+        new = list(nodes)
+        if self._recipe.starter.at_once and len(new) > 1:
+            token = secrets.token_hex(6)
+            agents = {node: f"{self._specs[node].name}-{token}" for node in new}
+            self._launch(
+                agents, self._recipe.command.for_all(self._recipe.starter, token), self._aux.path / "agents.log"
+            )
+            return
+        for node in new:
+            self.start(node)
+
     def start(self, node: NodeNo, replaces: str | None = None) -> None:
         """Start the agent of `node`; `replaces` is the dead one whose tasks it has to clear away first."""
-        self._unclean.pop(node, None)
-        name = self._specs[node].name
-        agent_id = f"{name}-{secrets.token_hex(6)}"
-        command = fork.agent_command(self._python, self._aux.connection, name, agent_id, replaces)
-        pid = fork.start(command, self._aux.agent_log(name), self._lifeline, dict(os.environ))
-        log.info("agent.started", extra={"node": name, "agent": agent_id, "pid": pid})
-        self._watch(node, agent_id, pid)
+        self._waiting.append((node, replaces))
+        self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        while self._waiting and len(self._starting) < _MOST_AT_A_TIME and not self._stopping:
+            node, replaces = self._waiting.popleft()
+            if node in self._linked:
+                continue  # the old one is back
+            self._unclean.pop(node, None)
+            name = self._specs[node].name
+            agent_id = f"{name}-{secrets.token_hex(6)}"
+            words = self._recipe.command.for_node(self._recipe.starter, name, agent_id, replaces)
+            self._launch({node: agent_id}, words, self._aux.agent_log(name))
+
+    def _launch(self, agents: dict[NodeNo, str], words: Sequence[str], log_file: Path) -> None:
+        recipe = self._recipe
+        argv = recipe.starter.argv([self._specs[node].name for node in agents], words)
+        try:
+            pid = process.start(argv, log_file, recipe.environ, recipe.stdin_text, recipe.lifeline)
+        except OSError as error:
+            log.error("agent.not_started: %s: %s", argv[0], error.strerror)
+            for node in agents:
+                self._failed(node, None, f"{argv[0]}: {error.strerror}")
+            return
+        due = self._loop.clock() + recipe.patience_s
+        for node, agent_id in agents.items():
+            self._starting[node] = due, agent_id
+            log.info("agent.started", extra={"node": self._specs[node].name, "agent": agent_id, "pid": pid})
+        self._watch(agents, pid, log_file)
 
     def adopt(self, node: NodeNo, agent_id: str, pid: int) -> bool:
-        """Watch an agent that outlived an earlier manager; False when it is gone."""
+        """Watch an agent of this host that outlived an earlier manager; False when it is gone."""
         try:
             if agent_id not in psutil.Process(pid).cmdline():
                 return False
-            self._watch(node, agent_id, pid)
+            self._watch({node: agent_id}, pid, self._aux.agent_log(self._specs[node].name))
         except (psutil.Error, OSError):
             return False
         log.info("agent.adopted", extra={"node": self._specs[node].name, "agent": agent_id, "pid": pid})
         return True
 
-    def ready(self, node: NodeNo) -> None:
-        """The agent has reported: its next death is not a failed start."""
-        self._pauses.pop(node, None)
+    def expect(self, node: NodeNo, agent_id: str, within_s: float) -> None:
+        """Another host's agent may have outlived an earlier manager: give it time to report before it is replaced."""
+
+        def look() -> None:
+            if node not in self._linked and not self._stopping:
+                log.warning("agent.not_back", extra={"node": self._specs[node].name, "agent": agent_id})
+                self._on_death(node, agent_id)
+                self.start(node, agent_id)
+
+        self._loop.call_after(within_s, look)
+
+    # --- reporting ------------------------------------------------------------------------------------------------------
+
+    @property
+    def awaits(self) -> bool:
+        """Some agent that was started has not reported."""
+        return bool(self._starting or self.given_up)
+
+    def look_around(self) -> None:
+        """Note who has reported and who is late; call about twice a second, and when somebody has just reported."""
+        for node in [node for node in (*self._starting, *self.given_up) if node in self._linked]:
+            self._starting.pop(node, None)
+            self._failures.pop(node, None)
+            self.given_up.pop(node, None)
+            self._end_rivals(node, self._linked[node].agent_id)
+        now = self._loop.clock()
+        for node, (due, agent_id) in list(self._starting.items()):
+            if due <= now:
+                del self._starting[node]
+                self._late(node, agent_id)
+        self._start_waiting()
+
+    def _end_rivals(self, node: NodeNo, agent_id: str) -> None:
+        """An agent that had been given up has come back while another was being started for its node."""
+        for rival in self._processes.values():
+            if list(rival.agents) == [node] and rival.agents[node] != agent_id:
+                with suppress(ProcessLookupError):
+                    os.kill(rival.pid, signal.SIGTERM)
+
+    def _late(self, node: NodeNo, agent_id: str) -> None:
+        name, patience_s = self._specs[node].name, self._recipe.patience_s
+        said = process.last_lines(self._aux.agent_log(name))
+        log.error("agent.late: node %s has not reported within %g s; it said: %s", name, patience_s, said or "nothing")
+        if self._recipe.starter.at_once:  # the starter's process stands for others too, and will not tell
+            self._failed(node, agent_id, f"has not reported within {patience_s:g} s")
+
+    def silent(self, node: NodeNo, agent_id: str) -> None:
+        """The agent has not been heard of for too long. Where its process is not ours to watch, another one is tried."""
+        if not self._recipe.starter.is_agent:
+            self._failed(node, agent_id, "not heard of any more")
+
+    # --- ending ---------------------------------------------------------------------------------------------------------
 
     def stop_restarting(self) -> None:
         self._stopping = True
+        self._waiting.clear()
 
     @property
     def running(self) -> bool:
         return bool(self._processes)
 
-    def kill_all(self) -> None:
-        for process in self._processes.values():
+    def end_all(self) -> None:
+        """Agents are killed; starters are told to end theirs."""
+        number = signal.SIGKILL if self._recipe.starter.is_agent else signal.SIGTERM
+        for running in self._processes.values():
             with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+                os.kill(running.pid, number)
 
     def clear_left_overs(self) -> None:
         """At the end: stop the tasks of agents that were killed and will have no successor."""
-        for agent_id in self._unclean.values():
-            strays.clear_after(agent_id)
+        if self._recipe.starter.is_agent:
+            for agent_id in self._unclean.values():
+                strays.clear_after(agent_id)
 
-    def _watch(self, node: NodeNo, agent_id: str, pid: int) -> None:
-        process = _Process(agent_id, pid, os.pidfd_open(pid))
-        self._processes[node] = process
-        self._loop.on_readable(process.pidfd, lambda: self._ended(node, process))
+    def _watch(self, agents: dict[NodeNo, str], pid: int, log_file: Path) -> None:
+        watched = _Process(agents, pid, os.pidfd_open(pid), log_file)
+        self._processes[watched.pidfd] = watched
+        self._loop.on_readable(watched.pidfd, lambda: self._ended(watched))
 
-    def _ended(self, node: NodeNo, process: _Process) -> None:
-        self._loop.forget(process.pidfd)
-        os.close(process.pidfd)
-        del self._processes[node]
+    def _ended(self, ended: _Process) -> None:
+        self._loop.forget(ended.pidfd)
+        os.close(ended.pidfd)
+        del self._processes[ended.pidfd]
         status = -1
         with suppress(ChildProcessError):  # an adopted one is not our child
-            status = os.waitpid(process.pid, 0)[1]
-        if status != 0:
-            self._unclean[node] = process.agent_id
-        self._on_death(node)
-        if self._stopping:
+            status = os.waitpid(ended.pid, 0)[1]
+        if self._recipe.starter.is_agent:
+            for node, agent_id in ended.agents.items():
+                if status != 0:
+                    self._unclean[node] = agent_id
+                self._gone(node, agent_id, _reason(status, ended.log))
             return
-        pause = self._pauses.get(node, _FIRST_PAUSE_S)
-        self._pauses[node] = min(2 * pause, _LONGEST_PAUSE_S)
-        log.warning("agent.died", extra={"node": self._specs[node].name, "pid": process.pid, "again_in_s": pause})
-        self._loop.call_after(pause, lambda: None if self._stopping else self.start(node, process.agent_id))
+        if not self._stopping:
+            log.warning("starter.ended", extra={"nodes": len(ended.agents), "status": status})
+        for node, agent_id in ended.agents.items():
+            if node not in self._linked:
+                own_log = self._aux.agent_log(self._specs[node].name)
+                self._gone(node, agent_id, _reason(status, own_log if own_log.exists() else ended.log))
+
+    def _gone(self, node: NodeNo, agent_id: str, reason: str) -> None:
+        self._starting.pop(node, None)
+        self._on_death(node, agent_id)
+        self._failed(node, agent_id, reason)
+
+    def _failed(self, node: NodeNo, agent_id: str | None, reason: str) -> None:
+        """The node has no agent: start another one, unless that has failed too often. `agent_id`: whose tasks may still run."""
+        if self._stopping or node in self._linked:
+            return
+        name = self._specs[node].name
+        count = self._failures[node] = self._failures.get(node, 0) + 1
+        if count >= _MOST_STARTS or not self._recipe.starter.starts_again:
+            log.error("agent.given_up: node %s: %s", name, reason)
+            self.given_up[node] = reason
+            self._on_given_up(node, reason)
+            return
+        pause = min(_FIRST_PAUSE_S * 2 ** (count - 1), _LONGEST_PAUSE_S)
+        log.warning("agent.died: node %s: %s; again in %g s", name, reason, pause)
+        self._loop.call_after(pause, lambda: None if self._stopping else self.start(node, agent_id))
+
+
+def _reason(status: int, log_file: Path) -> str:
+    """Why an agent ended, as well as can be told from here."""
+    if status in (0, -1):
+        return "its process ended"
+    code = os.waitstatus_to_exitcode(status)
+    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    said = process.last_lines(log_file)
+    return f"its process ended with {how}" + (f"; it said: {said}" if said and code > 0 else "")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 import zmq
 
-from ..model.ids import JobNo, NodeNo, PoolId, TaskKey
+from ..model.ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
 from ..model.resources import Grant, Share, bits
 from ..model.runs import End
 from ..model.scheduler import Scheduler
@@ -92,11 +92,13 @@ class Agents:
             log.warning("agent.garbage", extra={"bytes": len(frame), "reason": str(error)})
             return
         said_hello: Link | None = None
+        grants: set[GrantId] = set()
         for message in messages:
             if isinstance(message, frames.Hello):
                 said_hello = self._welcome(socket, identity, message)
                 if said_hello is None:
                     return
+                grants = {grant.grant_id for grant in message.grants}
                 continue
             entry = self._by_identity.get(identity)
             if entry is None:
@@ -106,6 +108,7 @@ class Agents:
         if said_hello is not None:
             # The reports it had kept came in the same frame; what is still in doubt now, the agent never got.
             self._scheduler.drop_doubtful(said_hello.node, self._clock())
+            self._scheduler.drop_grants(said_hello.node, grants)
 
     def _take(self, link: Link, message: frames.ToManager) -> None:
         link.heard_s = self._clock()
@@ -137,6 +140,7 @@ class Agents:
             return None
         known = self.links.get(node)
         if known is not None and known.agent_id != hello.agent_id:
+            self._send(known, [frames.Stop(kill=True)])
             self.lost(node, "another agent has taken its place")
             known = None
         link = Link(identity, node, hello.agent_id, hello.host, hello.pid, self._clock())
@@ -144,11 +148,12 @@ class Agents:
         if known is not None:
             link.seen_seq = max(link.seen_seq, known.seen_seq)
             self._by_identity.pop(known.identity, None)
+            self._scheduler.doubt(node, _held(hello))
         else:
             self._record(AgentUp(node, hello.node, hello.agent_id, hello.host, hello.pid))
         self.links[node] = link
         self._by_identity[identity] = (socket, link)
-        self._send_on(socket, identity, [frames.Welcome(self._epoch, self.settings)])
+        self._send_on(socket, identity, [frames.Welcome(self._epoch, self.settings, hello.number)])
         if self._stopping:
             self._send_on(socket, identity, [frames.Stop(kill=True)])
         self._adopt(node, hello)
@@ -164,8 +169,7 @@ class Agents:
             scheduler.on_started(TaskKey(job_no, pos, run), grant_id, pid, started_s)
         scheduler.on_node_up(node)
         # What we do not know was given to others while this agent counted as lost: it must not run twice.
-        held = [TaskKey(*started[:3]) for started in hello.running] + [key for keys in waiting.values() for key in keys]
-        unknown = [key for key in held if key not in scheduler.placing.runs]
+        unknown = [key for key in _held(hello) if key not in scheduler.placing.runs]
         if unknown:
             self._send(self.links[node], [frames.Kill(unknown)])
 
@@ -295,3 +299,9 @@ class Agents:
         # A peer that went away, or reads nothing, shows by its silence: heartbeats decide, not a failed send.
         with suppress(zmq.ZMQError):
             socket.send_multipart([identity, frames.encode(messages)], zmq.NOBLOCK)
+
+
+def _held(hello: frames.Hello) -> set[TaskKey]:
+    """The attempts that an agent says it has, started or not."""
+    running = {TaskKey(*started[:3]) for started in hello.running}
+    return running.union(*([TaskKey(*key) for key in keys] for keys in hello.waiting.values()))

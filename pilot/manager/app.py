@@ -28,7 +28,7 @@ from ..model.resources import NodeSpec
 from ..model.scheduler import Scheduler
 from ..model.turn import Change
 from ..wire import connection, records
-from . import auxdir
+from . import auxdir, starting
 from .auxdir import AuxDir
 from .config import Settings
 from .doors import Doors, open_doors
@@ -83,13 +83,15 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     views = Views(scheduler, settings.wd)
     reporter, replayed = _replay(settings, aux, store, scheduler, views)
     _settle_nodes(allocation.nodes, scheduler, store)
-    doors = open_doors(settings, auxdir.socket_folder(aux))
+    starter = starting.starter_for(settings, allocation)
+    recipe = starting.recipe_for(settings, starter, aux)
+    doors = open_doors(settings, auxdir.socket_folder(aux), aux.door, not starter.is_agent)
     publisher = Publisher(doors.events, aux.instance_id, int(time.time()) << 20 if settings.resume else 0)
     epoch = secrets.token_hex(8)
     store.append(records.Opened(aux.instance_id, epoch, time.time()))
     store.write()
-    _publish(aux, doors)
-    service = Service(settings, aux, allocation, scheduler, store, doors, views, publisher, reporter, epoch)
+    recipe = starting.with_doors(recipe, _publish(aux, doors))
+    service = Service(settings, aux, allocation, scheduler, store, doors, views, publisher, reporter, epoch, recipe)
     _install_signals(service)
     feed = FileFeed.read(Path(settings.file_path), service) if settings.file else None
     _start_agents(service, replayed)
@@ -135,7 +137,7 @@ def _replay(
     return reporter, replayed
 
 
-def _publish(aux: AuxDir, doors: Doors) -> None:
+def _publish(aux: AuxDir, doors: Doors) -> connection.ConnectionFile:
     """Write where we are: the connection file, and the one address that old scripts read."""
     keys = doors.keys
     info = connection.ConnectionFile(
@@ -150,9 +152,11 @@ def _publish(aux: AuxDir, doors: Doors) -> None:
         server_public_key=keys.server_public if keys else "",
         client_public_key=keys.client_public if keys else "",
         client_secret_key=keys.client_secret if keys else "",
+        agent_endpoints=doors.agent_endpoints,
     )
     connection.write(aux.connection, info)
     aux.write_address(doors.address)
+    return info
 
 
 def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store) -> None:
@@ -177,17 +181,17 @@ def _start_agents(service: Service, replayed: Replayed) -> None:
     for node, old in replayed.agents.items():
         if service.scheduler.nodes.left >> node & 1 and old.host == socket.gethostname():
             strays.clear_after(old.agent_id)
+    new = []
     for node in service.scheduler.nodes.here:
         known = replayed.agents.get(node)
-        if (
-            known is not None
-            and known.host == socket.gethostname()
-            and service.processes.adopt(node, known.agent_id, known.pid)
-        ):
-            continue
-        if known is not None:
+        if known is None:
+            new.append(node)
+        elif not service.processes.are_children:
+            service.processes.expect(node, known.agent_id, service.settings.node_lost_s)
+        elif known.host != socket.gethostname() or not service.processes.adopt(node, known.agent_id, known.pid):
             service.scheduler.on_node_lost(node, service.now())
-        service.processes.start(node, known.agent_id if known is not None else None)
+            service.processes.start(node, known.agent_id)
+    service.processes.start_all(new)
 
 
 def _install_signals(service: Service) -> None:

@@ -56,6 +56,11 @@ class AuxDir:
         return self.path / "journal.pilotfish"
 
     @property
+    def door(self) -> Path:
+        """Keys and port of the agents' TCP door, for a resumed manager."""
+        return self.path / "door.json"
+
+    @property
     def env_log(self) -> Path:
         return self.path / "env.log"
 
@@ -64,11 +69,11 @@ class AuxDir:
 
     def write_address(self, address: str) -> None:
         """The request address, without newline, as post-processing scripts read it."""
-        _write_private(self.address, address)
+        write_private(self.address, address)
 
     def write_env(self, environ: Mapping[str, str]) -> None:
         """The environment of the service, for questions afterwards. It may hold secrets: mode 0600."""
-        _write_private(self.env_log, "".join(f"{name}={value}\n" for name, value in environ.items()))
+        write_private(self.env_log, "".join(f"{name}={value}\n" for name, value in environ.items()))
 
 
 def create(wd: Path, instance_id: str) -> AuxDir:
@@ -160,7 +165,7 @@ def _check_ours(folder: Path) -> None:
         )
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Mode 0600 from the first byte, also over an older file."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

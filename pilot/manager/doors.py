@@ -1,17 +1,23 @@
-"""Opens the sockets: an ipc door in a private folder always; CURVE over TCP with --net; plain TCP only with --net-plain."""
+"""Opens the sockets: an ipc door in a private folder always; CURVE over TCP with --net, and for agents on other hosts; plain
+TCP only with --net-plain, and never for agents.
+"""
 
 from __future__ import annotations
 
 import logging
 import random
 import socket as network
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+import psutil
 import zmq
 
 from ..model.errors import SettingsError
 from ..wire.security import Doorkeeper, Keys, harden, lock_server, new_keys
+from .auxdir import write_private
 from .config import Settings
 
 log = logging.getLogger(__name__)
@@ -32,6 +38,8 @@ class Doors:
     request_addresses: dict[str, str] = field(default_factory=dict)
     event_addresses: dict[str, str] = field(default_factory=dict)
     agent_addresses: dict[str, str] = field(default_factory=dict)
+    agent_endpoints: tuple[str, ...] = ()
+    """All addresses of the agents' TCP door, to be tried in turn."""
     keys: Keys | None = None
     keeper: Doorkeeper | None = None
 
@@ -55,11 +63,24 @@ class Doors:
                 Path(address["ipc"].removeprefix("ipc://")).unlink(missing_ok=True)
 
 
-def open_doors(settings: Settings, folder: Path) -> Doors:
-    """Bind everything that `settings` asks for; ipc sockets in `folder`. Raises SettingsError for an address that is taken."""
+class Kept(msgspec.Struct, frozen=True):
+    """What a resumed manager has to have in common with its predecessor, for agents of other hosts that outlived it."""
+
+    keys: Keys
+    agent_port: int
+
+
+def open_doors(settings: Settings, folder: Path, kept_file: Path, agents_elsewhere: bool = False) -> Doors:
+    """Bind everything that `settings` asks for; ipc sockets in `folder`.
+
+    `agents_elsewhere`: some agents come from other hosts. Then keys and port are those of `kept_file` if it is there, and
+    it is written (mode 0600). Raises SettingsError for an address that is taken.
+    """
     doors = Doors(zmq.Context())
     try:
         _open_ipc(doors, settings, folder)
+        if agents_elsewhere:
+            _open_for_agents(doors, settings, kept_file)
         if settings.net or settings.net_plain:
             _open_tcp(doors, settings)
     except SettingsError:
@@ -79,22 +100,42 @@ def _open_ipc(doors: Doors, settings: Settings, folder: Path) -> None:
         _enter(doors, name, "ipc", socket, f"ipc://{path}")
 
 
+def _lock(doors: Doors, keys: Keys) -> None:
+    """From here on there are keys, and somebody who looks at those of others."""
+    doors.keys = keys
+    doors.keeper = Doorkeeper(doors.context, keys.client_public)
+    doors.keeper.start()
+
+
+def _open_for_agents(doors: Doors, settings: Settings, kept_file: Path) -> None:
+    kept = None
+    with suppress(OSError, msgspec.DecodeError):
+        kept = msgspec.json.decode(kept_file.read_bytes(), type=Kept)
+    keys = kept.keys if kept else new_keys()
+    _lock(doors, keys)
+    interface = settings.net_interface or "*"
+    socket = _socket(doors, settings, "agents", zmq.ROUTER)
+    lock_server(socket, keys)
+    port = _bind_port(socket, interface, None, settings, kept.agent_port if kept else None)
+    doors.agent_endpoints = tuple(f"tcp://{name}:{port}" for name in _names_of(interface))
+    _enter(doors, "agents", "curve", socket, doors.agent_endpoints[0])
+    write_private(kept_file, msgspec.json.encode(Kept(keys, port)).decode())
+
+
 def _open_tcp(doors: Doors, settings: Settings) -> None:
     door = "plain" if settings.net_plain else "curve"
-    if door == "curve":
-        doors.keys = new_keys()
-        doors.keeper = Doorkeeper(doors.context, doors.keys.client_public)
-        doors.keeper.start()
+    if door == "curve" and doors.keys is None:
+        _lock(doors, new_keys())
     interface = settings.net_interface or ("127.0.0.1" if door == "plain" else "*")
     ports = {"requests": settings.net_port, "events": settings.net_pub_port}
     for name, kind in (("requests", zmq.ROUTER), ("events", zmq.XPUB)):
         if name == "events" and settings.disable_pub:
             continue
         socket = _socket(doors, settings, name, kind)
-        if doors.keys is not None:
+        if door == "curve" and doors.keys is not None:
             lock_server(socket, doors.keys)
         port = _bind_port(socket, interface, ports[name], settings)
-        _enter(doors, name, door, socket, f"tcp://{_reachable(interface)}:{port}")
+        _enter(doors, name, door, socket, f"tcp://{_names_of(interface)[0]}:{port}")
     if door == "plain":
         log.warning(
             "door.plain: anyone who reaches %s runs commands as you; leave --net-plain out to lock it",
@@ -129,14 +170,16 @@ def _bind(socket: zmq.Socket[bytes], endpoint: str, where: str) -> None:
         raise SettingsError(f"cannot listen there: {zmq.strerror(error.errno or 0)}", where=where) from error
 
 
-def _bind_port(socket: zmq.Socket[bytes], interface: str, port: int | None, settings: Settings) -> int:
-    """The port asked for, else a free one of the range: tried in random order, because pilots share hosts."""
+def _bind_port(
+    socket: zmq.Socket[bytes], interface: str, port: int | None, settings: Settings, first: int | None = None
+) -> int:
+    """The port asked for, else a free one of the range: `first`, then in random order, because pilots share hosts."""
     if port is not None:
         _bind(socket, f"tcp://{interface}:{port}", f"{interface}:{port}")
         return port
     lowest, highest = settings.net_port_min, settings.net_port_max
     candidates = random.sample(range(lowest, highest + 1), min(_PORT_TRIES, highest + 1 - lowest))
-    for candidate in candidates:
+    for candidate in [first, *candidates] if first else candidates:
         try:
             socket.bind(f"tcp://{interface}:{candidate}")
         except zmq.ZMQError:
@@ -150,6 +193,16 @@ def _bind_port(socket: zmq.Socket[bytes], interface: str, port: int | None, sett
     )
 
 
-def _reachable(interface: str) -> str:
-    """The name to publish for an interface: all of them are reached by this host's name."""
-    return network.gethostname() if interface in ("*", "0.0.0.0") else interface
+def _names_of(interface: str) -> list[str]:
+    """Under which names others may reach what listens on an interface (its name or address), the likeliest first.
+
+    All interfaces: this host's name, then the addresses of those that are up, loopback last.
+    """
+    addresses = {
+        name: [entry.address for entry in entries if entry.family == network.AF_INET]
+        for name, entries in psutil.net_if_addrs().items()
+    }
+    if interface not in ("*", "0.0.0.0"):
+        return addresses.get(interface) or [interface]
+    every = [address for name in addresses for address in addresses[name]]
+    return [network.gethostname(), *sorted(every, key=lambda address: address.startswith("127."))]

@@ -42,6 +42,8 @@ class Status:
         self._publisher = publisher
         self._now = now
         self._started_s = now()
+        self.problem = ""
+        """Why the pilot had to end, if it had to."""
 
     def resources(self) -> tuple[int, int, int, int]:
         """(nodes, cores, used, free): cores of nodes whose agent is not ready, and the system core, count as used."""
@@ -77,7 +79,7 @@ class Status:
             "PythonVersion": sys.version.replace("\n", " "),
             "Python": sys.executable,
             "Platform": platform.platform(),
-        }
+        } | ({"Problem": self.problem} if self.problem else {})
 
     def write_final(self) -> None:
         """`final_status.json`; that it cannot be written must not keep the service from ending."""

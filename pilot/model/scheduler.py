@@ -7,7 +7,7 @@ so replaying a journal gives the state back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -59,6 +59,8 @@ class Scheduler:
         self.placing = Placing(self.nodes, self.jobs, self.queue, self._turn, reserve_after_s)
         self._life = Lifecycle(self.jobs, self.queue, self._turn, crash_limit)
         self._was_busy = False
+        self._lost: set[TaskKey] = set()
+        """Attempts that counted as lost with their agent; it may come back and tell that they have ended."""
 
     # --- clients --------------------------------------------------------------------------------------------------------
 
@@ -188,6 +190,7 @@ class Scheduler:
         for run in self.placing.drop_node(node):
             del self.placing.runs[run.key]
             self._life.attempt_lost(run, now)
+            self._lost.add(run.key)
         self._life.settle(now)
 
     def on_started(self, key: TaskKey, grant_id: GrantId, pid: int, started_s: float) -> None:
@@ -204,7 +207,7 @@ class Scheduler:
 
     def on_finished(self, key: TaskKey, grant_id: GrantId, end: End, returns_grant: bool, now: float) -> None:
         """An attempt has ended, and perhaps its grant came back. An end that is known already is ignored."""
-        run = self.placing.runs.get(key)
+        run = self.placing.runs.get(key) or self._found_again(key, end)
         grant = self.placing.grants.get(grant_id)
         if run is not None:
             if end.pid > 0:
@@ -219,6 +222,32 @@ class Scheduler:
         if returns_grant and grant is not None:
             self.placing.returned(grant)
         self._life.settle(now)
+
+    def _found_again(self, key: TaskKey, end: End | Result) -> Run | None:
+        """The attempt `key`, which had counted as lost, when its end decides the task: nothing else has yet.
+
+        An attempt that has taken its place since is stopped if this one succeeded; otherwise it is given its chance.
+        """
+        if key not in self._lost:
+            return None
+        self._lost.remove(key)
+        job = self.jobs.by_no(key.job_no)
+        if end.cause is not Cause.EXITED or job is None or job.tasks.state(key.pos).final:
+            return None
+        found = Run(key, job, pending_of(job.pendings, key.pos), NodeNo(-1), PoolId(0), end.started_s)
+        successor = self.run_of(job, key.pos)
+        if successor is None:
+            self._life.withdraw(job, key.pos)
+            self.jobs.move_task(job, key.pos, State.SCHEDULED)
+        elif end.exit_code != 0 or successor.canceling:
+            return None
+        else:
+            found.started_s = successor.started_s and end.started_s
+            del self.placing.runs[successor.key]
+            self.placing.not_unstarted(successor)
+            self._turn.orders_for(successor.node).kills.append(successor.key)
+        self.placing.runs[key] = found
+        return found
 
     def on_returned(self, grant_id: GrantId) -> None:
         """An agent gives back a grant for which it has no task."""
@@ -270,18 +299,23 @@ class Scheduler:
         self.placing.runs[key] = run
 
     def replay_result(self, result: Result) -> None:
-        run = self.placing.runs.pop(TaskKey(result.job_no, result.pos, result.run), None)
+        key = TaskKey(result.job_no, result.pos, result.run)
+        run = self.placing.runs.get(key) or self._found_again(key, result)
         if run is None:
             return
+        del self.placing.runs[key]
         if result.pid > 0:
             self.jobs.move_task(run.job, result.pos, State.EXECUTING)
         self._life.replay_result(run, result)
+        if result.cause is Cause.LOST:
+            self._lost.add(key)
         self._life.settle(result.ended_s)
 
     def replay_taken(self, key: TaskKey) -> None:
         run = self.placing.runs.pop(key, None)
         if run is not None:
             self._life.attempt_taken(run, 0.0)
+            self._lost.add(key)
 
     def adopt(
         self, node: NodeNo, grants: Sequence[Grant], waiting: Mapping[PoolId, Sequence[TaskKey]], now: float
@@ -309,13 +343,29 @@ class Scheduler:
         # Nothing waits in this pool, so nothing will be added to it either: any need that no job has will do.
         return Need(cores=None, nodes=None, gpus=-grant.pool)
 
+    def doubt(self, node: NodeNo, held: Collection[TaskKey]) -> None:
+        """An agent we know tells anew what it holds: what it does not name may have got lost on the way to it."""
+        for run in self.placing.runs.values():
+            if run.node == node and run.key not in held:
+                run.in_doubt = True
+
     def drop_doubtful(self, node: NodeNo, now: float) -> None:
         """The agent of `node` has told all it holds: attempts it does not know never reached it, or are lost."""
         for run in [run for run in self.placing.runs.values() if run.node == node and run.in_doubt]:
             del self.placing.runs[run.key]
             run.in_doubt = False
+            self.placing.not_unstarted(run)
             self._life.attempt_taken(run, now)
         for run in self.placing.runs.values():
             if run.node == node and run.canceling:
                 self._turn.orders_for(node).kills.append(run.key)
         self._life.settle(now)
+
+    def drop_grants(self, node: NodeNo, held: Collection[GrantId]) -> None:
+        """The agent of `node` has told which grants it holds: others never reached it."""
+        for grant in [grant for grant in self.placing.grants.values() if grant.shares[0].node == node]:
+            if grant.grant_id not in held:
+                self.placing.returned(grant)
+        for pool in self.placing.pools.values():
+            if pool.node == node:
+                pool.revoking.clear()  # what was asked back may not have been heard either

@@ -6,6 +6,7 @@ is refused instead of used: its keys must count as known to them.
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 import stat
@@ -20,6 +21,8 @@ VERSION = 1
 AUX_PREFIX = ".qcgpjm-service-"
 FILE_NAME = "connection.json"
 CONNECTION_VARIABLE = "PILOTFISH_CONNECTION"
+CONNECT_VARIABLE = "PILOTFISH_CONNECT"
+"""For agents that cannot read the connection file: all that is in it, as one word."""
 ADDRESS_VARIABLE = "QCG_PM_ZMQ_ADDRESS"
 
 # Best first: ipc is the fastest and needs no key, plain is there for clients that cannot do better.
@@ -31,6 +34,7 @@ class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
 
     The `*_addresses` map a door (`ipc`, `curve`, `plain`) to a ZeroMQ address; agents have no `plain` door. Keys are Z85
     text, all `""` when there is no CURVE door. `host` is the manager's, as `socket.gethostname()` gives it there.
+    `agent_endpoints` are all addresses of the agents' CURVE door: this host's name, then its numbers, to be tried in turn.
     """
 
     version: int = VERSION
@@ -45,6 +49,7 @@ class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
     server_public_key: str = ""
     client_public_key: str = ""
     client_secret_key: str = ""
+    agent_endpoints: tuple[str, ...] = ()
 
 
 class _Versioned(msgspec.Struct):
@@ -116,18 +121,57 @@ def is_alive(info: ConnectionFile) -> bool:
     return True
 
 
+def as_variable(info: ConnectionFile) -> str:
+    """The value of PILOTFISH_CONNECT: never for a command line, it holds the keys."""
+    return base64.b64encode(msgspec.json.encode(info)).decode()
+
+
+def for_agent(path: Path, variable: str | None) -> ConnectionFile:
+    """What an agent goes by: the connection file, which is true to the day, else what the variable says.
+
+    Raises as `read`; UsageError too when the variable holds something else.
+    """
+    if variable is None or path.exists():
+        return read(path)
+    try:
+        return msgspec.json.decode(base64.b64decode(variable, validate=True), type=ConnectionFile)
+    except ValueError as error:  # binascii.Error and msgspec.DecodeError are such
+        raise UsageError("this is not what the manager gave", where=CONNECT_VARIABLE) from error
+
+
+def agent_ways(info: ConnectionFile) -> list[tuple[str, str]]:
+    """(door, address) by which an agent on this host may reach the manager, best first.
+
+    Raises LostError when there is none.
+    """
+    ipc = info.agent_addresses.get("ipc")
+    ways = [] if ipc is None or not _within_reach(ipc, info.host) else [("ipc", ipc)]
+    ways += [("curve", address) for address in info.agent_endpoints]
+    if not ways:
+        raise _no_door(info.host)
+    return ways
+
+
 def best_address(addresses: Mapping[str, str], host: str) -> tuple[str, str]:
     """(door, address) to take for a pilot on `host`: ipc where its socket is within reach, else CURVE, else plain TCP.
 
     The host is compared because a folder shared between hosts shows the socket of another host too.
     """
     ipc = addresses.get("ipc")
-    if ipc is not None and host == socket.gethostname() and os.path.exists(ipc.removeprefix("ipc://")):
+    if ipc is not None and _within_reach(ipc, host):
         return "ipc", ipc
     for door in DOORS[1:]:
         if door in addresses:
             return door, addresses[door]
-    raise LostError(
+    raise _no_door(host)
+
+
+def _within_reach(ipc: str, host: str) -> bool:
+    return host == socket.gethostname() and os.path.exists(ipc.removeprefix("ipc://"))
+
+
+def _no_door(host: str) -> LostError:
+    return LostError(
         f"the pilot on {host} has no door that {socket.gethostname()} can use",
         remedy="start it with --net, or go to that host",
     )

@@ -79,10 +79,15 @@ class TaskStart(NamedTuple):
 
 
 class Welcome(msgspec.Struct, array_like=True, tag=True, frozen=True):
-    """Answer to Hello. `epoch` names this life of the manager; it changes at every restart."""
+    """Answer to Hello. `epoch` names this life of the manager; it changes at every restart.
+
+    `hello`: the number of the Hello that is answered. Work that comes before the answer to the latest one was sent by a
+    manager that had not read it, and is counted there as never arrived: the agent must not start it.
+    """
 
     epoch: str
     settings: Settings
+    hello: int = 0
 
 
 class WhoAreYou(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -165,7 +170,7 @@ class Finished(NamedTuple):
 
 
 class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
-    """First message of an agent, and its answer to WhoAreYou: who it is and everything it holds."""
+    """Who the agent is and everything it holds: its first message on every connection, and its answer to WhoAreYou."""
 
     version: int
     agent_id: str
@@ -177,6 +182,8 @@ class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
     waiting: dict[PoolId, list[TaskKey]]
     next_seq: int
     """Sequence number of the first report that follows; unacknowledged reports are sent again right after Hello."""
+    number: int = 0
+    """Counts the Hellos of this agent."""
 
 
 class Report(msgspec.Struct, array_like=True, tag=True, frozen=True):

@@ -175,7 +175,7 @@ class FakeManager:
         """Wait for a Hello and answer it."""
         count = len(self.heard.hellos)
         self.until(lambda heard: len(heard.hellos) > count)
-        self.send(frames.Welcome(self.epoch, self._settings))
+        self.send(frames.Welcome(self.epoch, self._settings, self.heard.hellos[-1].number))
         return self.heard.hellos[-1]
 
     def send(self, *messages: Any) -> None:
