@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,6 +15,8 @@ from ..pilot.wire.security import unlock_client
 from .errors import ConnectionError, InternalError
 
 _LINGER_MS = 500
+_LOOK_S = 0.5
+"""How often a waiting request asks whether the peer is still there."""
 
 
 class Channel:
@@ -30,6 +34,8 @@ class Channel:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
         self._closed = False
+        self.peer_gone: Callable[[], bool] = lambda: False
+        """Tells that no answer will come any more; for those who can know."""
         if isinstance(target, str):
             self.door, self.address = "plain", target
         else:
@@ -47,7 +53,7 @@ class Channel:
             socket = self._socket or self._connect()
             try:
                 socket.send_multipart([b"", msgspec.json.encode(message)])
-                if not socket.poll(int(limit_s * 1000)):
+                if not self._answered(socket, limit_s):
                     raise ConnectionError(
                         f"no answer to {message.get('request')!r} in {limit_s:g} s",
                         where=self.address,
@@ -59,6 +65,15 @@ class Channel:
                 self._drop()
                 raise
         return _decoded(reply)
+
+    def _answered(self, socket: zmq.Socket[bytes], limit_s: float) -> bool:
+        deadline = time.monotonic() + limit_s
+        while not socket.poll(int(1000 * min(_LOOK_S, max(0.0, deadline - time.monotonic())))):
+            if self.peer_gone():
+                raise ConnectionError("the pilot has ended", where=self.address)
+            if time.monotonic() >= deadline:
+                return False
+        return True
 
     def close(self) -> None:
         with self._lock:

@@ -58,6 +58,7 @@ class LocalManager(Manager):
         except BaseException:
             self.kill_manager_process()
             raise
+        self._channel.peer_gone = lambda: self._process.poll() is not None
 
     def _start(self, server_args: list[str], timeout_s: float) -> tuple[subprocess.Popen[bytes], Path]:
         ready, ready_there = os.pipe()
@@ -135,6 +136,15 @@ class LocalManager(Manager):
     def kill_manager_process(self) -> None:
         """Stop manager and tasks now (SIGTERM)."""
         self._end(0.0)
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the manager has ended (75: the allocation is over and work is left); None while it runs."""
+        return self._process.poll()
+
+    def send_signal(self, number: int) -> None:
+        """Pass a signal on to the manager, as the batch system's warning that the end is near."""
+        self._process.send_signal(number)
 
     def stop(self) -> None:
         """Stop manager and tasks now and let go of the connection."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..pilot.model.errors import UsageError
+from ..pilot.model.errors import LostError, UsageError
 from . import jobfile
 from .local import LocalManager
 from .outcome import read_outcome
@@ -19,6 +22,10 @@ from .progress import Progress
 _LOOK_S = 0.25
 
 
+_WORK_LEFT = 75
+_ENDED_IN_ORDER = (_WORK_LEFT, 128 + signal.SIGTERM)
+"""Exit codes of a manager that was stopped before its work was done, and kept what is left."""
+_WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM)
 _OUTPUT = "pilotfish-output"
 _MOST_FILES = 10_000
 
@@ -51,6 +58,7 @@ _BEHIND_DASHES = f"{__name__}.behind_dashes"
     f"{_OUTPUT} in the working folder, one file each, up to {_MOST_FILES} tasks.",
 )
 @click.option("--no-output", is_flag=True, help="Throw away what tasks print, unless they name files of their own.")
+@click.option("--walltime", help="How long this may take in all, e.g. 1h; default: until the allocation ends.")
 @click.option("--nodes", help="Virtual nodes instead of this machine, e.g. 4,2 (see `pilotfish service`).")
 @click.option("--wd", type=click.Path(), default=".", show_default=True, help="Working folder.")
 @click.option(
@@ -79,8 +87,8 @@ def run(
     seq 100 | sed 's/^/echo /' | pilotfish run -
     pilotfish run --iterations 1000 --wt 5m -- ./simulate --seed '${it}'
 
-    Exit code: 0 all tasks succeeded, 1 some did not, 2 bad input, 130 interrupted. What ran, where and how is in
-    WD/.qcgpjm-service-*/jobs.report.
+    Exit code: 0 all tasks succeeded, 1 some did not, 2 bad input, 75 the time is over and work is left (--resume goes on),
+    130 interrupted, 143 told to stop. What ran, where and how is in WD/.qcgpjm-service-*/jobs.report.
     """
     is_command = click.get_current_context().meta[_BEHIND_DASHES] == words or options["iterations"] is not None
     jobs = [] if resume and not words else _jobs(words, is_command, form, options)
@@ -88,7 +96,7 @@ def run(
     interrupted = False
     pilot = _pilot(options, resume)
     try:
-        with pilot:
+        with pilot, _passing_signals_on(pilot):
             if resume:
                 jobs = _missing(jobs, pilot)
             if jobs:
@@ -99,12 +107,29 @@ def run(
     except KeyboardInterrupt:
         interrupted = True
         click.echo("interrupted: tasks stopped", err=True)
+    except LostError:
+        if pilot.exit_code not in _ENDED_IN_ORDER:
+            raise
     outcome = read_outcome(pilot.connection_file.parent, time.monotonic() - started_s)
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))
     else:
         outcome.show(sys.stderr)
+    if pilot.exit_code in _ENDED_IN_ORDER:
+        click.echo(f"the time is over and work is left; go on with --resume {options['wd']}", err=True)
+        sys.exit(pilot.exit_code)
     sys.exit(130 if interrupted else int(outcome.failed > 0))
+
+
+@contextmanager
+def _passing_signals_on(pilot: LocalManager) -> Iterator[None]:
+    """The batch system tells us, not the manager, that the end is near; the manager knows what to do then."""
+    before = {number: signal.signal(number, lambda number, _: pilot.send_signal(number)) for number in _WARNINGS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _TooManyFailed(Exception):
@@ -116,6 +141,8 @@ def _pilot(options: dict[str, Any], resume: str | None) -> LocalManager:
     args = ["--resume", resume] if resume else ["--wd", options["wd"]]
     if options["nodes"]:
         args += ["--nodes", options["nodes"]]
+    if options["walltime"]:
+        args += ["--walltime", options["walltime"]]
     return LocalManager(args, {"wdir": options["wd"], "log_file": "/dev/null"})
 
 
@@ -123,8 +150,11 @@ def _follow(pilot: LocalManager, progress: Progress, max_fails: int | None) -> N
     """Show how it goes until nothing is left to do. Raises _TooManyFailed."""
     with progress:
         while True:
-            counts = pilot.system_status()["IterationStats"]
+            status = pilot.system_status()
+            counts = status["IterationStats"]
             progress.update(counts)
+            if status["System"]["OnlyLateWork"]:  # to wait for the end would only waste the allocation
+                pilot.send_signal(signal.SIGUSR1)
             if max_fails is not None and counts["FailedIterations"] >= max_fails:
                 raise _TooManyFailed(counts["FailedIterations"])
             try:

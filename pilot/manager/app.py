@@ -200,10 +200,19 @@ def _install_signals(service: Service) -> None:
         service.stop(128 + signal.SIGINT)
 
     service.loop.on_signal([signal.SIGINT], interrupted)
-    service.loop.on_signal([signal.SIGTERM, signal.SIGHUP], lambda: service.stop(128 + signal.SIGTERM))
+    service.loop.on_signal([signal.SIGTERM, signal.SIGHUP], lambda: _told_to_stop(service))
+    service.loop.on_signal([signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU], service.ending.begin)
     lifeline = service.settings.lifeline_fd
     if lifeline is not None:
         service.loop.on_readable(lifeline, lambda: _lifeline_cut(service, lifeline))
+
+
+def _told_to_stop(service: Service) -> None:
+    """In an allocation SIGTERM is how the batch system says that it is over."""
+    if service.allocation.job_id is not None:
+        service.ending.stop()
+    else:
+        service.stop(128 + signal.SIGTERM)
 
 
 def _lifeline_cut(service: Service, lifeline: int) -> None:

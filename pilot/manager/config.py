@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ..model.errors import SettingsError
+from ..model import walltime
+from ..model.errors import SettingsError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Settings:
     tags: tuple[str, ...] = ()
     resume: Path | None = None
     disable_pub: bool = False
+    walltime: float | None = None
+    end_margin_s: float = 60.0
     kill_grace_s: float = 10.0
     heartbeat_s: float = 2.0
     node_lost_s: float = 15.0
@@ -60,7 +63,9 @@ class Settings:
 
 
 class Option(NamedTuple):
-    """One option of `pilotfish service`. `kind`: flag, int, float, text, path, list, or a tuple of the words allowed.
+    """One option of `pilotfish service`.
+
+    `kind`: flag, int, float, text, time (1h30m), path, list, or a tuple of the words allowed.
 
     `group`: `old` for those of the old service (spec 14), `ours`, `command` for those that say what to do and are no
     settings, `hidden`, `accepted` for those that have no effect on one machine, `cluster` for those this version cannot serve.
@@ -99,7 +104,9 @@ OPTIONS = (
     Option("report-format", ("json", "text", "none"), "Format of jobs.report."),
     Option("report-file", "text", "Name of the report, relative to the auxiliary folder."),
     Option("nodes", "text", "Virtual nodes, [NAME:]CORES[:Ngpu][:MEM] comma list, e.g. 4,2 or n1:4:2gpu:16G."),
-    Option("resources", "text", "Whose variables tell the nodes: auto, slurm, pbs, torque, lsf, sge, pjm, flux, local."),
+    Option(
+        "resources", "text", "Whose variables tell the nodes: auto, slurm, pbs, torque, lsf, sge, pjm, flux, local."
+    ),
     Option("slurm-limit-nodes-range-begin", "int", "First node of the allocation to use, by position from 0."),
     Option("slurm-limit-nodes-range-end", "int", "The node after the last one to use."),
     Option("log", ("critical", "error", "warning", "info", "debug", "notset"), "Level of service.log."),
@@ -109,6 +116,8 @@ OPTIONS = (
     Option("tags", "list", "Words that go into the log (comma list)."),
     Option("resume", "path", "Go on with this auxiliary folder (or the latest one in this folder)."),
     Option("disable-pub", "flag", "No events."),
+    Option("walltime", "time", "How long this pilot may run, e.g. 1h30m; default: until the allocation ends.", "ours"),
+    Option("end-margin", "float", "Seconds before that end in which nothing is started.", "ours"),
     Option("kill-grace", "float", "Seconds between SIGTERM and SIGKILL.", "ours"),
     Option("heartbeat", "float", "Seconds between heartbeats of manager and agents.", "ours"),
     Option("node-lost", "float", "Seconds of silence after which an agent counts as lost.", "ours"),
@@ -151,7 +160,7 @@ OPTIONS = (
     Option("slurm-resources-file", "path", "Not supported in this version.", "cluster"),
 )
 
-_SECONDS = ("kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after", "nl-init-timeout")
+_SECONDS = ("end-margin", "kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after", "nl-init-timeout")
 _ABOVE_ZERO = ("heartbeat", "crash-limit", "max-message-mib")
 _PORTS = ("net-port", "net-port-min", "net-port-max", "net-pub-port")
 _HIGHEST_PORT = 65535
@@ -176,7 +185,7 @@ def build(given: Mapping[str, Any], places: Mapping[str, str] | None = None) -> 
         if option.group == "cluster":
             raise SettingsError("not supported in this version", where=f"--{option.name}", remedy="leave it out")
         if option.group not in ("accepted", "command"):
-            values[option.setting] = _converted(option, value)
+            values[option.setting] = _converted(option, value, (places or {}).get(option.name, f"--{option.name}"))
     values["net"] = any(given.get(name) for name in ("net", "net-plain", "net-port", "net-port-min", "net-port-max"))
     values["file"] = bool(given.get("file") or given.get("file-path"))
     settings = Settings(**values)
@@ -184,7 +193,12 @@ def build(given: Mapping[str, Any], places: Mapping[str, str] | None = None) -> 
     return settings
 
 
-def _converted(option: Option, value: Any) -> Any:
+def _converted(option: Option, value: Any, where: str) -> Any:
+    if option.kind == "time":
+        try:
+            return walltime.parse(value)
+        except UsageError as error:
+            raise SettingsError(error.what, where=where, remedy=error.remedy) from error
     if option.kind == "list":
         return tuple(word.strip() for word in str(value).split(",") if word.strip())
     return Path(value) if option.kind == "path" else value

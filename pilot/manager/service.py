@@ -30,6 +30,7 @@ from .agents import Agents
 from .auxdir import AuxDir
 from .config import Settings
 from .doors import Doors
+from .ending import Ending
 from .front import Front
 from .handlers import Handlers
 from .publisher import Publisher
@@ -85,6 +86,7 @@ class Service:
         """Turns that could not be written yet; only while the disk is full."""
         self._retry_at = 0.0
         self._facts: list[records.Record] = []
+        self.ending = Ending(self, self._ends_s())
         self.handlers = Handlers(self)
         self.front = Front(doors.requests, self.handlers.answer)
         agent_settings = frames.Settings(
@@ -106,6 +108,13 @@ class Service:
             self._agent_died,
             self._node_given_up,
         )
+
+    def _ends_s(self) -> float | None:
+        """When we have to be gone: the allocation's end, or earlier by `--walltime`."""
+        known = [] if self.allocation.ends_s is None else [self.allocation.ends_s]
+        if self.settings.walltime is not None:
+            known.append(self.now() + self.settings.walltime)
+        return min(known, default=None)
 
     # --- running --------------------------------------------------------------------------------------------------------
 

@@ -136,6 +136,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "int": (int, "a whole number"),
     "float": ((int, float), "a number"),
     "text": (str, "text"),
+    "time": (str, "a time like 1h30m"),
     "path": (str, "a path"),
     "list": (str, "a list of words"),
 }

@@ -73,6 +73,7 @@ class Status:
             "Ifaces": (["FILE"] if self._settings.file else []) + ["ZMQ"],
             "StatusPublisher": None if ended else self._doors.event_address,
             "EventSeq": self._publisher.last_seq,
+            "OnlyLateWork": self._scheduler.placing.only_late(now),
             "Host": socket.gethostname(),
             "Account": _account(),
             "Wd": os.getcwd(),

@@ -66,6 +66,12 @@ def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str
         return [f"it can never start on this pilot: {never}"]
     if not nodes.usable:
         return ["no agent is ready yet"]
+    if not placing.in_time(pending.shape, now):
+        assert placing.ends_s is not None
+        left_s = placing.ends_s - placing.margin_s - now
+        return [
+            f"it may take {pending.shape.wt_s:.0f} s, and {max(0.0, left_s):.0f} s are left for tasks in this allocation"
+        ]
     reasons = [f"it needs {_needed(need)}; {_free(scheduler, need)}"]
     reserved = placing.reserved
     if reserved is pending:

@@ -34,16 +34,17 @@ class Lifecycle:
 
     def enter(self, job: Job, plan: list[tuple[Need, int]]) -> None:
         """Prepare the waiting lists of a new job; `plan` is (need, how many positions) in order of position."""
+        wt_s = job.spec.resources.wt_s or 0.0
         if len(plan) == 1:
             need, count = plan[0]
-            job.pendings = Pending(job, self._queue.shape(need), _ONLY if count == 1 else ((0, count),))
+            job.pendings = Pending(job, self._queue.shape(need, wt_s), _ONLY if count == 1 else ((0, count),))
             return
         ranges: dict[Need, list[tuple[int, int]]] = {}
         first = 0
         for need, count in plan:
             ranges.setdefault(need, []).append((first, first + count))
             first += count
-        of_need = {need: Pending(job, self._queue.shape(need), tuple(theirs)) for need, theirs in ranges.items()}
+        of_need = {need: Pending(job, self._queue.shape(need, wt_s), tuple(theirs)) for need, theirs in ranges.items()}
         starts = [(start, of_need[need]) for need, theirs in ranges.items() for start, _ in theirs]
         job.pendings = tuple(sorted(starts, key=lambda entry: entry[0]))
 

@@ -6,7 +6,9 @@ The policy, in the order it is applied (docs/scheduling.md):
 2. work that does not fit now is passed by later work that does;
 3. work that has been passed for `reserve_after_s` gets a *reservation*: the nodes on which it can start soonest are held for
    it, and nothing behind it starts there. One reservation at a time, for the earliest waiting work;
-4. short tasks are lent ahead to agents (leases.py), never on held nodes.
+4. short tasks are lent ahead to agents (leases.py), never on held nodes;
+5. nothing starts that may not be over `margin_s` before the end of the allocation: a task with a wall time limit is taken to
+   need all of it, one without to need no time.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from __future__ import annotations
 from heapq import heapify, heappop, heapreplace
 
 from .ids import GrantId, NodeNo, PoolId, TaskKey
-from .job import Need
 from .leases import Pool
 from .nodes import Nodes
 from .queue import Pending, Queue, Shape
@@ -36,6 +37,9 @@ class Placing:
         self.reserved: Pending | None = None
         self.held = 0
         """The node set held for `reserved`."""
+        self.ends_s: float | None = None
+        """When the allocation ends, in seconds since the epoch; None: never, as far as is known."""
+        self.margin_s = 0.0
         self._nodes = nodes
         self._jobs = jobs
         self._queue = queue
@@ -64,7 +68,7 @@ class Placing:
         """Returns the earliest work that did not fit, and whether later work has started in spite of it."""
         blocked: Pending | None = None
         passed = False
-        heads = self._queue.heads()
+        heads = [head for head in self._queue.heads() if self.in_time(head[2].shape, now)]
         heapify(heads)
         while heads and self._nodes.free_count:
             pending = heads[0][2]
@@ -86,6 +90,15 @@ class Placing:
         if blocked is None and heads:
             blocked = heads[0][2]
         return blocked, passed
+
+    def in_time(self, shape: Shape, now: float) -> bool:
+        """Whether a task of this shape that starts now is over before the end."""
+        return self.ends_s is None or now + shape.wt_s <= self.ends_s - self.margin_s
+
+    def only_late(self, now: float) -> bool:
+        """Whether nothing is in flight and nothing of what waits can be over before the end."""
+        heads = [] if self.runs or self.ends_s is None else self._queue.heads()
+        return bool(heads) and not any(self.in_time(head.shape, now) for _, _, head in heads)
 
     def _not_for(self, pending: Pending) -> int:
         """The nodes that `pending` must leave alone: those held for work that comes before it."""
@@ -171,11 +184,10 @@ class Placing:
             self._end_reservation()
         return [run for run in self.runs.values() if run.node == node]
 
-    def adopt(self, grant: Grant, need: Need) -> None:
+    def adopt(self, grant: Grant, shape: Shape) -> None:
         """An agent holds this grant from an earlier life of the manager."""
         node = grant.shares[0].node
         if grant.pool not in self.pools:
-            shape = self._queue.shape(need)
             self.pools[grant.pool] = shape.pools[node] = Pool(grant.pool, node, shape)
         self._nodes.take(grant.shares)
         self.grants[grant.grant_id] = grant
@@ -188,7 +200,7 @@ class Placing:
         """Top up the pools something happened to; returns the latest work that was lent."""
         latest: Pending | None = None
         for pool in self._touched.values():
-            if not pool.grants or self.held >> pool.node & 1:
+            if not pool.grants or self.held >> pool.node & 1 or not self.in_time(pool.shape, now):
                 continue
             for _ in range(pool.room()):
                 pending = pool.shape.head()

@@ -101,12 +101,14 @@ def all_pendings(pendings: Pendings) -> list[Pending]:
 
 
 class Shape:
-    """All waiting work with one need, and the pools that run it."""
+    """All waiting work with one need and one wall time limit, and the pools that run it."""
 
-    __slots__ = ("_heap", "need", "pools")
+    __slots__ = ("_heap", "need", "pools", "wt_s")
 
-    def __init__(self, need: Need) -> None:
+    def __init__(self, need: Need, wt_s: float) -> None:
         self.need = need
+        self.wt_s = wt_s
+        """How long its tasks may take; 0 when they do not say."""
         self.pools: dict[NodeNo, Pool] = {}
         self._heap: list[tuple[Key, Pending]] = []
 
@@ -128,15 +130,15 @@ class Shape:
 
 
 class Queue:
-    """The shapes, one object for each distinct need."""
+    """The shapes, one object for each distinct need and wall time limit."""
 
     def __init__(self) -> None:
-        self._shapes: dict[Need, Shape] = {}
+        self._shapes: dict[tuple[Need, float], Shape] = {}
 
-    def shape(self, need: Need) -> Shape:
-        shape = self._shapes.get(need)
+    def shape(self, need: Need, wt_s: float = 0.0) -> Shape:
+        shape = self._shapes.get((need, wt_s))
         if shape is None:
-            shape = self._shapes[need] = Shape(need)
+            shape = self._shapes[need, wt_s] = Shape(need, wt_s)
         return shape
 
     def heads(self) -> list[tuple[Key, int, Pending]]:
@@ -150,6 +152,6 @@ class Queue:
 
     def forget_unused(self) -> None:
         """Drop shapes that nothing waits for or runs in."""
-        for need, shape in list(self._shapes.items()):
+        for key, shape in list(self._shapes.items()):
             if not shape.pools and shape.head() is None:
-                del self._shapes[need]
+                del self._shapes[key]

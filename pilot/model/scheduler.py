@@ -19,7 +19,7 @@ from .job import JobSpec, Need, Size
 from .lifecycle import Lifecycle
 from .nodes import Nodes
 from .placing import Placing
-from .queue import Queue, pending_of
+from .queue import Queue, Shape, pending_of
 from .registry import Job, Registry
 from .resources import Grant, NodeSpec
 from .runs import End, Run
@@ -263,6 +263,10 @@ class Scheduler:
             self._life.attempt_taken(run, now)
             self._life.settle(now)
 
+    def ends_at(self, ends_s: float | None, margin_s: float) -> None:
+        """When the allocation ends (seconds since the epoch, None: never), and how long before that tasks must be over."""
+        self.placing.ends_s, self.placing.margin_s = ends_s, margin_s
+
     # --- deciding -------------------------------------------------------------------------------------------------------
 
     def plan(self, now: float) -> None:
@@ -326,7 +330,7 @@ class Scheduler:
         """
         for grant in grants:
             if grant.grant_id not in self.placing.grants:
-                self.placing.adopt(grant, self._need_of_pool(grant, waiting))
+                self.placing.adopt(grant, self._shape_of_pool(grant, waiting))
         for pool_id, keys in waiting.items():
             for key in keys:
                 run = self.placing.runs.get(key)
@@ -335,13 +339,13 @@ class Scheduler:
                     run.pool_id, run.in_doubt = pool_id, False
                     pool.unstarted[key] = now
 
-    def _need_of_pool(self, grant: Grant, waiting: Mapping[PoolId, Sequence[TaskKey]]) -> Need:
+    def _shape_of_pool(self, grant: Grant, waiting: Mapping[PoolId, Sequence[TaskKey]]) -> Shape:
         for key in waiting.get(grant.pool, ()):
             run = self.placing.runs.get(key)
             if run is not None:
-                return run.pending.shape.need
+                return run.pending.shape
         # Nothing waits in this pool, so nothing will be added to it either: any need that no job has will do.
-        return Need(cores=None, nodes=None, gpus=-grant.pool)
+        return self.queue.shape(Need(cores=None, nodes=None, gpus=-grant.pool))
 
     def doubt(self, node: NodeNo, held: Collection[TaskKey]) -> None:
         """An agent we know tells anew what it holds: what it does not name may have got lost on the way to it."""

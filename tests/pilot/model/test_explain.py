@@ -80,3 +80,10 @@ def test_a_job_larger_than_the_pilot_that_was_resumed_can_never_start() -> None:
     world = World(node("n", 1))
     world.scheduler.replay_submitted([job("a", 4)], world.now)
     assert why(world, "a") == ["it can never start on this pilot: 4 cores are needed, the pilot has 1"]
+
+
+def test_too_little_time_is_told() -> None:
+    world = World(node("n", 1))
+    world.scheduler.ends_at(world.now + 100, margin_s=10)
+    world.submit(job("a", wt_s=600))
+    assert why(world, "a") == ["it may take 600 s, and 90 s are left for tasks in this allocation"]

@@ -372,3 +372,37 @@ def test_a_broken_invariant_is_an_internal_error_that_names_the_rule() -> None:
     world.scheduler.nodes.free_cores[0] = 0b1
     with pytest.raises(InternalError, match="an invariant is broken: core of n lost"):
         invariants.require(world.scheduler)
+
+
+# --- the end of the allocation --------------------------------------------------------------------------------------------
+
+
+def test_only_what_is_over_in_time_is_started_and_later_work_that_is_passes() -> None:
+    world = World(node("n", 2))
+    world.scheduler.ends_at(world.now + 100, margin_s=10)
+    world.submit(job("long", wt_s=91), job("short", wt_s=90), job("unlimited"))
+    assert sorted(world.running) == ["short", "unlimited"]
+    assert world.state("long") == "QUEUED"
+
+
+def test_nothing_is_started_or_lent_in_the_margin() -> None:
+    world = World(node("n", 1))
+    world.scheduler.ends_at(world.now + 100, margin_s=10)
+    world.submit(job("a", count=200))
+    for _ in range(5):
+        world.finish(world.running[0], took_s=0.001)
+    world.pass_time(91)
+    states = world.states("a")
+    while world.running:
+        world.finish(world.running[0])
+    assert world.states("a").count("SUCCEED") == len(states) - states.count("QUEUED")
+
+
+def test_work_that_has_no_time_left_is_not_waited_for() -> None:
+    """It is not reserved for: nobody else must wait for what will not come."""
+    world = World(node("n", 2), reserve_after_s=1)
+    world.scheduler.ends_at(world.now + 100, margin_s=10)
+    world.submit(job("wide", 2, wt_s=95), *[job(f"s{number}") for number in range(4)])
+    world.pass_time(5)
+    world.finish(world.running[0])
+    assert len(world.running) == 2

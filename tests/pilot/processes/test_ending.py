@@ -1,0 +1,72 @@
+"""The end of the allocation: what is started before it, how tasks are stopped, and how the next allocation goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def start(wd: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pilotfish", "run", "--nodes", "1", "--json", *words]
+    return subprocess.Popen(command, cwd=wd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def short_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end that a test can wait for."""
+    for name, value in {"END_MARGIN": "7", "KILL_GRACE": "1"}.items():
+        monkeypatch.setenv(f"PILOTFISH_{name}", value)
+
+
+@pytest.mark.usefixtures("short_margin")
+@pytest.mark.parametrize("number", [None, signal.SIGUSR1])
+def test_at_the_end_tasks_go_back_to_the_queue_and_the_next_run_does_the_rest(
+    wd: Path, wait_until: Callable[..., None], number: signal.Signals | None
+) -> None:
+    """Once by the clock and once by the batch system's warning; the second task holds out until it is killed."""
+    (wd / "tasks").write_text(
+        "echo 1 >> ran-1\n[ -e go ] || { trap '' TERM; touch runs; sleep 1000; }; echo 2 >> ran-2\necho 3 >> ran-3\n"
+    )
+    first = start(wd, "tasks", *(["--walltime", "8s"] if number is None else []))
+    wait_until((wd / "runs").exists, "the second task runs")
+    if number is not None:
+        first.send_signal(number)
+    out, err = first.communicate(timeout=60)
+    assert first.returncode == 75, err
+    assert err.splitlines()[-1] == "the time is over and work is left; go on with --resume ."
+    assert json.loads(out)["tasks"] == 1
+    (wd / "go").touch()
+    second = start(wd, "tasks", "--resume", ".")
+    out, err = second.communicate(timeout=60)
+    assert second.returncode == 0, err
+    assert json.loads(out)["tasks"] == 3
+    assert [(wd / name).read_text() for name in ("ran-1", "ran-2", "ran-3")] == ["1\n", "2\n", "3\n"]
+
+
+@pytest.mark.usefixtures("short_margin")
+def test_what_cannot_be_over_in_time_is_left_without_waiting_for_the_end(wd: Path) -> None:
+    jobs = [
+        {"name": "short", "execution": {"exec": "true"}, "resources": {"wt": "1m"}},
+        {"name": "long", "execution": {"exec": "true"}, "resources": {"wt": "10h"}},
+    ]
+    (wd / "jobs.json").write_text(json.dumps(jobs))
+    process = start(wd, "jobs.json", "--walltime", "1h")
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert json.loads(out)["succeeded"] == 1
+
+
+def test_being_told_to_stop_keeps_what_is_left(wd: Path, wait_until: Callable[..., None]) -> None:
+    (wd / "tasks").write_text("touch runs; sleep 1000\n")
+    process = start(wd, "tasks")
+    wait_until((wd / "runs").exists, "the task runs")
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "go on with --resume ." in err
