@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from ..pilot.model.errors import LostError, UsageError
+from ..pilot.wire.connection import AUX_PREFIX
 from . import jobfile
 from .local import LocalManager
 from .outcome import read_outcome
@@ -66,6 +67,9 @@ _BEHIND_DASHES = f"{__name__}.behind_dashes"
     type=click.Path(exists=True),
     help="Go on with an earlier run (its folder). Of FILE, if given, the jobs are added that it does not have by name.",
 )
+@click.option(
+    "--continue", "go_on", is_flag=True, help="As --resume with the latest run of the working folder, if there is one."
+)
 @click.option("--max-fails", type=click.IntRange(1), help="Stop everything after this many failed tasks.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
@@ -73,6 +77,7 @@ def run(
     words: tuple[str, ...],
     form: str | None,
     resume: str | None,
+    go_on: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -90,9 +95,11 @@ def run(
     Exit code: 0 all tasks succeeded, 1 some did not, 2 bad input, 75 the time is over and work is left (--resume goes on),
     130 interrupted, 143 told to stop. What ran, where and how is in WD/.qcgpjm-service-*/jobs.report.
     """
+    started_s = time.monotonic()
+    if go_on and resume is None and any(Path(options["wd"]).glob(f"{AUX_PREFIX}*")):
+        resume = options["wd"]
     is_command = click.get_current_context().meta[_BEHIND_DASHES] == words or options["iterations"] is not None
     jobs = [] if resume and not words else _jobs(words, is_command, form, options)
-    started_s = time.monotonic()
     interrupted = False
     pilot = _pilot(options, resume)
     try:
@@ -108,7 +115,7 @@ def run(
         interrupted = True
         click.echo("interrupted: tasks stopped", err=True)
     except LostError:
-        if pilot.exit_code not in _ENDED_IN_ORDER:
+        if pilot.exit_code not in (0, *_ENDED_IN_ORDER):
             raise
     outcome = read_outcome(pilot.connection_file.parent, time.monotonic() - started_s)
     if as_json:
@@ -147,14 +154,14 @@ def _pilot(options: dict[str, Any], resume: str | None) -> LocalManager:
 
 
 def _follow(pilot: LocalManager, progress: Progress, max_fails: int | None) -> None:
-    """Show how it goes until nothing is left to do. Raises _TooManyFailed."""
+    """Show how it goes until nothing is left that can be done here. Raises _TooManyFailed."""
     with progress:
         while True:
             status = pilot.system_status()
             counts = status["IterationStats"]
             progress.update(counts)
-            if status["System"]["OnlyLateWork"]:  # to wait for the end would only waste the allocation
-                pilot.send_signal(signal.SIGUSR1)
+            if status["System"].get("Stalled"):  # to wait for the end would only waste the allocation
+                return
             if max_fails is not None and counts["FailedIterations"] >= max_fails:
                 raise _TooManyFailed(counts["FailedIterations"])
             try:

@@ -39,7 +39,14 @@ def _completed(arg: str, names: list[str], ctx: click.Context) -> str:
     return f"{found[0]}{equals}{value}" if found else arg
 
 
-_TYPES: dict[str, Any] = {"int": int, "float": float, "text": str, "time": str, "list": str, "path": click.Path(path_type=Path)}
+_TYPES: dict[str, Any] = {
+    "int": int,
+    "float": float,
+    "text": str,
+    "time": str,
+    "list": str,
+    "path": click.Path(path_type=Path),
+}
 
 
 def _with_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -61,7 +61,10 @@ class Loop:
         del self._readers[source]
 
     def on_signal(self, numbers: Iterable[int], handler: Handler) -> None:
-        """Call `handler` in the turn after one of the signals; several may come as one call. Main thread only."""
+        """Call `handler` in the turn after one of the signals; several may come as one call. Main thread only.
+
+        Of signals that come together, those registered first are handled first.
+        """
         if self._wakeup is None:
             read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             self._wakeup = (read_end, write_end)
@@ -131,7 +134,7 @@ class Loop:
     def _read_signals(self) -> None:
         assert self._wakeup is not None
         seen = set(os.read(self._wakeup[0], 65536))
-        for handler in {self._signals[number]: None for number in seen if number in self._signals}:
+        for handler in {handler: None for number, handler in self._signals.items() if number in seen}:
             handler()
 
 

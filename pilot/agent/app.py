@@ -89,8 +89,9 @@ class Agent:
     def run(self) -> int:
         loop = self._loop
         self._link.open()
-        loop.on_signal([signal.SIGCHLD], self._crew.reap)
+        # First: a batch system that ends everything sends SIGTERM to the tasks too, and what dies of that has not failed.
         loop.on_signal([signal.SIGTERM, signal.SIGINT], lambda: self._stop("signal"))
+        loop.on_signal([signal.SIGCHLD], self._crew.reap)
         if self._lifeline is not None:
             os.set_inheritable(self._lifeline, False)
             loop.on_readable(self._lifeline, self._lifeline_cut)

@@ -2,7 +2,8 @@
 whether work is left for the next one.
 
 The end is known from the batch system or from `--walltime`; a warning signal (Slurm's `--signal=B:USR1@120` and its kin)
-brings it forward to `--end-margin` seconds from then: it may announce a preemption, long before the known end. Tasks that are stopped stay queued, and that is nobody's failure.
+brings it forward to `--end-margin` seconds from then: it may announce a preemption, long before the known end. Tasks that
+are stopped stay queued, and that is nobody's failure.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from __future__ import annotations
 import logging
 import math
 from typing import TYPE_CHECKING
-
-from ..model.states import State
 
 if TYPE_CHECKING:
     from .service import Service
@@ -57,8 +56,7 @@ class Ending:
         self._service.stop(WORK_LEFT if self._service.scheduler.jobs.unfinished else 0)
 
     def _stop_when_quiet(self) -> None:
-        tasks_in = self._service.scheduler.jobs.tasks_in
-        if self._service.scheduler.jobs.unfinished and not tasks_in[State.EXECUTING] + tasks_in[State.SCHEDULED]:
+        if self._service.scheduler.stalled(self._service.now()):
             self.stop()
         else:
             self._service.loop.call_after(_LOOK_S, self._stop_when_quiet)

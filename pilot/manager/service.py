@@ -316,8 +316,8 @@ class Service:
         self.closing = True
 
     def _end_when_idle(self) -> None:
-        if self.scheduler.jobs.unfinished == 0 and not self._stuck:
-            self.stop(0)
+        if not self._stuck and (self.scheduler.jobs.unfinished == 0 or self.scheduler.stalled(self.now())):
+            self.ending.stop()
         else:
             self.loop.call_after(IDLE_CHECK_S, self._end_when_idle)
 

@@ -73,14 +73,17 @@ class Status:
             "Ifaces": (["FILE"] if self._settings.file else []) + ["ZMQ"],
             "StatusPublisher": None if ended else self._doors.event_address,
             "EventSeq": self._publisher.last_seq,
-            "OnlyLateWork": self._scheduler.placing.only_late(now),
             "Host": socket.gethostname(),
             "Account": _account(),
             "Wd": os.getcwd(),
             "PythonVersion": sys.version.replace("\n", " "),
             "Python": sys.executable,
             "Platform": platform.platform(),
-        } | ({"Problem": self.problem} if self.problem else {})
+        } | self._troubles(now)
+
+    def _troubles(self, now: float) -> dict[str, Any]:
+        problem = {"Problem": self.problem} if self.problem else {}
+        return problem | ({"Stalled": True} if self._scheduler.stalled(now) else {})
 
     def write_final(self) -> None:
         """`final_status.json`; that it cannot be written must not keep the service from ending."""

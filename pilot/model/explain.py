@@ -69,9 +69,8 @@ def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str
     if not placing.in_time(pending.shape, now):
         assert placing.ends_s is not None
         left_s = placing.ends_s - placing.margin_s - now
-        return [
-            f"it may take {pending.shape.wt_s:.0f} s, and {max(0.0, left_s):.0f} s are left for tasks in this allocation"
-        ]
+        wt_s = job.spec.resources.wt_s or 0.0
+        return [f"it may take {wt_s:.0f} s, and {max(0.0, left_s):.0f} s are left for tasks in this allocation"]
     reasons = [f"it needs {_needed(need)}; {_free(scheduler, need)}"]
     reserved = placing.reserved
     if reserved is pending:

@@ -95,10 +95,12 @@ class Placing:
         """Whether a task of this shape that starts now is over before the end."""
         return self.ends_s is None or now + shape.wt_s <= self.ends_s - self.margin_s
 
-    def only_late(self, now: float) -> bool:
-        """Whether nothing is in flight and nothing of what waits can be over before the end."""
-        heads = [] if self.runs or self.ends_s is None else self._queue.heads()
-        return bool(heads) and not any(self.in_time(head.shape, now) for _, _, head in heads)
+    def stalled(self, now: float) -> bool:
+        """Nothing is under way and nothing that waits can start any more: too little time is left, or it fits on no node."""
+        if self.runs:
+            return False
+        shapes = [pending.shape for _, _, pending in self._queue.heads()]
+        return not any(self.in_time(shape, now) and self._nodes.why_never(shape.need) is None for shape in shapes)
 
     def _not_for(self, pending: Pending) -> int:
         """The nodes that `pending` must leave alone: those held for work that comes before it."""

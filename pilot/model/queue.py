@@ -5,6 +5,7 @@ Choosing the next task looks at the heads of the shapes, never through the queue
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
@@ -101,14 +102,14 @@ def all_pendings(pendings: Pendings) -> list[Pending]:
 
 
 class Shape:
-    """All waiting work with one need and one wall time limit, and the pools that run it."""
+    """All waiting work with one need and much the same wall time limit, and the pools that run it."""
 
     __slots__ = ("_heap", "need", "pools", "wt_s")
 
     def __init__(self, need: Need, wt_s: float) -> None:
         self.need = need
         self.wt_s = wt_s
-        """How long its tasks may take; 0 when they do not say."""
+        """How long its tasks may take at most; 0 when they do not say."""
         self.pools: dict[NodeNo, Pool] = {}
         self._heap: list[tuple[Key, Pending]] = []
 
@@ -130,15 +131,17 @@ class Shape:
 
 
 class Queue:
-    """The shapes, one object for each distinct need and wall time limit."""
+    """The shapes, one object for each distinct need and class of wall time limits."""
 
     def __init__(self) -> None:
-        self._shapes: dict[tuple[Need, float], Shape] = {}
+        self._shapes: dict[tuple[Need, tuple[int, int]], Shape] = {}
 
     def shape(self, need: Need, wt_s: float = 0.0) -> Shape:
-        shape = self._shapes.get((need, wt_s))
+        key = (need, _class(wt_s))
+        shape = self._shapes.get(key)
         if shape is None:
-            shape = self._shapes[need, wt_s] = Shape(need, wt_s)
+            shape = self._shapes[key] = Shape(need, wt_s)
+        shape.wt_s = max(shape.wt_s, wt_s)
         return shape
 
     def heads(self) -> list[tuple[Key, int, Pending]]:
@@ -155,3 +158,9 @@ class Queue:
         for key, shape in list(self._shapes.items()):
             if not shape.pools and shape.head() is None:
                 del self._shapes[key]
+
+
+def _class(wt_s: float) -> tuple[int, int]:
+    """Limits that differ by less than a sixteenth wait together: jobs with a limit each must not mean shapes without end."""
+    fraction, exponent = math.frexp(wt_s)
+    return math.ceil(fraction * 32), exponent

@@ -267,6 +267,10 @@ class Scheduler:
         """When the allocation ends (seconds since the epoch, None: never), and how long before that tasks must be over."""
         self.placing.ends_s, self.placing.margin_s = ends_s, margin_s
 
+    def stalled(self, now: float) -> bool:
+        """Whether work is left that only another allocation can do."""
+        return self.jobs.unfinished > 0 and self.placing.stalled(now)
+
     # --- deciding -------------------------------------------------------------------------------------------------------
 
     def plan(self, now: float) -> None:

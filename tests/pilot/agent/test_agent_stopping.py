@@ -142,6 +142,19 @@ def test_sigterm_stops_tasks_reports_them_and_says_bye(manager: FakeManager) -> 
     assert [finished[:3] for finished in manager.heard.finished] == [key]
 
 
+def test_a_task_that_gets_the_same_sigterm_as_its_agent_has_not_failed(manager: FakeManager) -> None:
+    """As when a batch system ends all processes of a job at once."""
+    key = manager.start(LONG)
+    task = manager.started(key).pid
+    agent = manager.agents[0]
+    agent.send_signal(signal.SIGSTOP)
+    agent.terminate()
+    os.kill(task, signal.SIGTERM)
+    agent.send_signal(signal.SIGCONT)
+    ended(manager)
+    assert [(end.exit_code, end.cause) for end in manager.heard.finished] == [(-15, Cause.CANCELED)]
+
+
 def test_a_cut_lifeline_ends_everything(tmp_path: Path) -> None:
     with FakeManager(tmp_path) as manager:
         far_end, our_end = os.pipe()

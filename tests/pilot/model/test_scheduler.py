@@ -380,9 +380,25 @@ def test_a_broken_invariant_is_an_internal_error_that_names_the_rule() -> None:
 def test_only_what_is_over_in_time_is_started_and_later_work_that_is_passes() -> None:
     world = World(node("n", 2))
     world.scheduler.ends_at(world.now + 100, margin_s=10)
-    world.submit(job("long", wt_s=91), job("short", wt_s=90), job("unlimited"))
+    world.submit(job("long", wt_s=95), job("short", wt_s=80), job("unlimited"))
     assert sorted(world.running) == ["short", "unlimited"]
     assert world.state("long") == "QUEUED"
+
+
+def test_a_limit_of_its_own_for_each_job_does_not_make_a_shape_for_each() -> None:
+    world = World(node("n", 1))
+    world.submit(*[job(f"j{number}", wt_s=3600 + number / 10) for number in range(1000)])
+    assert len(world.scheduler.queue.heads()) <= 3
+
+
+def test_work_that_can_only_be_done_elsewhere_stalls_once_the_rest_is_done() -> None:
+    world = World(node("n", 1))
+    world.scheduler.ends_at(world.now + 100, margin_s=10)
+    world.submit(job("long", wt_s=95), job("short"))
+    world.scheduler.replay_submitted([job("wide", 2)], world.now)
+    assert not world.scheduler.stalled(world.now)
+    world.finish("short")
+    assert world.scheduler.stalled(world.now)
 
 
 def test_nothing_is_started_or_lent_in_the_margin() -> None:
