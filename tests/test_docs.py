@@ -70,3 +70,8 @@ def test_the_yaml_of_the_first_page_is_that_of_the_example() -> None:
     (block,) = [code for name, code in _blocks("yaml") if name.startswith("index.md")]
     lines = [line for line in block.splitlines() if "name:" in line]
     assert lines == [line for line in (EXAMPLES / "mandelbrot.yaml").read_text().splitlines() if "name:" in line]
+
+
+def test_the_script_that_submits_itself_again_is_that_of_the_example() -> None:
+    """It runs on a real Slurm in tests/cluster/test_slurm_end.py."""
+    assert (EXAMPLES / "resubmit.sh").read_text() in (ROOT / "docs" / "batch.md").read_text()

@@ -1,0 +1,30 @@
+"""The batch script of the documentation that submits itself again, on a real Slurm."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from emulated import Slurm, wait_until
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "resubmit.sh"
+SHORT_END = "--export=ALL,PILOTFISH_KILL_GRACE=1,PILOTFISH_END_MARGIN=20"
+
+
+def test_a_script_that_submits_itself_again_gets_through_in_two_jobs(slurm: Slurm, wd: Path) -> None:
+    """The first job is warned while a task runs that holds out; Slurm starts the second one by itself."""
+    shutil.copy(EXAMPLE, wd / "resubmit.sh")
+    (wd / "tasks.txt").write_text(
+        "echo 1 >> ran-1\n"
+        "[ -e go ] || { trap '' TERM; touch runs; while [ ! -e never ]; do sleep 0.1; done; }; echo 2 >> ran-2\n"
+        "echo 3 >> ran-3\n"
+    )
+    options = [f"--chdir={wd}", "--ntasks=1", "--time=1", SHORT_END]
+    job = slurm.run("sbatch", "--parsable", *options, str(wd / "resubmit.sh")).strip()
+    wait_until((wd / "runs").exists, "the second task runs", 60)
+    (wd / "go").touch()
+    slurm.run("scancel", "--signal=USR1", "--batch", job)
+    assert slurm.wait_for_end(job) == "FAILED"
+    wait_until((wd / "ran-3").exists, "the second job has done the rest", 60)
+    wait_until(lambda: not slurm.run("squeue", "--noheader"), "no job is left")
+    assert [(wd / name).read_text() for name in ("ran-1", "ran-2", "ran-3")] == ["1\n", "2\n", "3\n"]
