@@ -25,6 +25,11 @@ def kill_marked(marks: Collection[bytes]) -> int:
     return _kill_all(lambda pid: not wanted.isdisjoint(_strings(pid, "environ")))
 
 
+def is_alive(agent_id: str) -> bool:
+    """Whether the agent of that name runs on this host (one that is being started counts)."""
+    return any(_is_command_of(pid, agent_id) for pid in _others())
+
+
 def clear_after(agent_id: str) -> int:
     """Kill what a dead agent has left behind; returns how many processes there were.
 
@@ -32,15 +37,13 @@ def clear_after(agent_id: str) -> int:
     includes the agent itself, should it live: it has been replaced.
     """
     mark = b"PILOTFISH_AGENT_ID=" + os.fsencode(agent_id)
+    return _kill_all(lambda pid: mark in _strings(pid, "environ") or _is_command_of(pid, agent_id))
+
+
+def _is_command_of(pid: int, agent_id: str) -> bool:
+    arguments = _strings(pid, "cmdline")
     option = [b"--agent-id", os.fsencode(agent_id)]
-
-    def left_behind(pid: int) -> bool:
-        if mark in _strings(pid, "environ"):
-            return True
-        arguments = _strings(pid, "cmdline")
-        return option in [arguments[place : place + 2] for place in range(len(arguments))]
-
-    return _kill_all(left_behind)
+    return option in [arguments[place : place + 2] for place in range(len(arguments))]
 
 
 def _kill_all(wanted: Callable[[int], bool]) -> int:

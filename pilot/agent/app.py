@@ -38,6 +38,10 @@ def run(connect: Path, node: str, agent_id: str, replaces: str | None) -> int:
     """Serve `node` for the pilot of the connection file `connect` until told to stop; returns the exit code."""
     _detach_streams()
     strays.become_subreaper()
+    if replaces is not None and strays.is_alive(replaces):
+        # It was cut off from the manager, which took it for dead. It will be heard again, and lose nothing.
+        log.warning("agent.not_needed of=%s, which is alive", replaces)
+        return 0
     if replaces is not None:
         log.warning("agent.cleared of=%s killed=%d", replaces, strays.clear_after(replaces))
     lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)

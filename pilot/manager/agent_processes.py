@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 30.0
 """Pause before an agent that died is started again; doubled for each death in a row before it was ready."""
-_MOST_STARTS = 8
-"""Starts in a row without an agent that reported, after which its node is given up."""
+_MOST_FIRST_STARTS, _MOST_STARTS = 5, 12
+"""Starts in a row without an agent that reported, after which its node is given up: where none ever has, and where one has."""
 _MOST_AT_A_TIME = 64
 """Starts under way where the starter works node by node: enough for 1,000 nodes in seconds, few enough for this host."""
 
@@ -95,6 +95,8 @@ class AgentProcesses:
         self._starting: dict[NodeNo, tuple[float, str]] = {}
         """Nodes whose agent has been started and has not reported: (when that has to be told, the agent's id)."""
         self._failures: dict[NodeNo, int] = {}
+        self._proven: set[NodeNo] = set()
+        """Nodes on which an agent has reported."""
         self._unclean: dict[NodeNo, str] = {}
         """Agents that died with tasks perhaps still running, and have no successor yet to clear them away."""
         self._stopping = False
@@ -183,6 +185,7 @@ class AgentProcesses:
     def look_around(self) -> None:
         """Note who has reported and who is late; call about twice a second, and when somebody has just reported."""
         for node in [node for node in (*self._starting, *self.given_up) if node in self._linked]:
+            self._proven.add(node)
             self._starting.pop(node, None)
             self._failures.pop(node, None)
             self.given_up.pop(node, None)
@@ -272,7 +275,8 @@ class AgentProcesses:
             return
         name = self._specs[node].name
         count = self._failures[node] = self._failures.get(node, 0) + 1
-        if count >= _MOST_STARTS or not self._recipe.starter.starts_again:
+        most = _MOST_STARTS if node in self._proven else _MOST_FIRST_STARTS
+        if count >= most or not self._recipe.starter.starts_again:
             log.error("agent.given_up: node %s: %s", name, reason)
             self.given_up[node] = reason
             self._on_given_up(node, reason)

@@ -28,10 +28,11 @@ exec cat
 """
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
+def wait_until(condition: Callable[[], object], what: str | Callable[[], str], timeout_s: float = PATIENCE_S) -> None:
+    """Return when `condition()` is true; fail with `what` when it stays false."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"not in {timeout_s} s: {what}"
+        assert time.monotonic() < deadline, f"not in {timeout_s} s: {what if isinstance(what, str) else what()}"
         time.sleep(0.02)
 
 
@@ -221,9 +222,9 @@ class Slurm:
         self._spawn("slurmctld", self.hosts.ctl, "slurmctld", "-D")
         for name in self.node_names:
             self.start_node(name)
-        wait_until(lambda: self._idle() == len(self.node_names), f"all nodes idle; see {self.folder}/log")
+        wait_until(lambda: self.idle_nodes() == len(self.node_names), f"all nodes idle; see {self.folder}/log")
 
-    def _idle(self) -> int:
+    def idle_nodes(self) -> int:
         command = self.hosts.ctl.command("sinfo", "--noheader", "--Node", "--format=%T")
         asked = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False)
         return asked.stdout.split().count("idle")
