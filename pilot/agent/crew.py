@@ -21,12 +21,14 @@ from contextlib import suppress
 from itertools import count
 
 from .. import strays
+from ..execmodels.base import Place
 from ..execmodels.environ import Env, base_environment, gpu_variable, grant_environment
 from ..loop import Loop
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
+from ..model.job import Execution
 from ..model.variables import substitute_execution
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, Started, TaskStart
-from . import bind, launch
+from . import bind, launch, places
 from .launch import Launch, LaunchError
 from .limits import Limits
 from .outbox import Outbox
@@ -207,6 +209,7 @@ class Crew:
             pid = self._spawn(prepared)
         task = Task(start, job, held, pool, pid, time.time(), step_id)
         task.exact = exact
+        task.files = prepared.files
         return task
 
     def _prepare(self, start: TaskStart, known: KnownJob, held: HeldGrant) -> Launch:
@@ -220,12 +223,28 @@ class Crew:
             env = launch.environment(execution, self._base, held.env, len(nodes[0].core_ids))
             if job.is_iteration and not known.env_varies:
                 held.envs[job.job_no] = env
-        prepared = launch.prepare(execution, env, root_wd)
-        if job.is_iteration and not known.varies:
+        place = None if held.is_one_core else self._place(execution, start, job, held)
+        prepared = launch.prepare(execution, env, root_wd, place)
+        if job.is_iteration and not known.varies and not prepared.files:
             held.launches[job.job_no] = prepared
         return prepared
 
+    def _place(self, execution: Execution, start: TaskStart, job: JobDef, held: HeldGrant) -> Place | None:
+        assert self._settings is not None
+        stem = places.stem(self._settings, self._agent_id, task_name(job, start), start)
+        return places.place_of(execution, held, self._settings, self._gpus, stem)
+
     def _spawn(self, prepared: Launch) -> int:
+        if not prepared.files:
+            return self._spawn_now(prepared)
+        places.write_files(prepared.files)
+        try:
+            return self._spawn_now(prepared)
+        except BaseException:
+            places.remove_files(prepared.files)
+            raise
+
+    def _spawn_now(self, prepared: Launch) -> int:
         try:
             return prepared.spawn()
         except OSError as error:
@@ -325,6 +344,8 @@ class Crew:
             self._touched.add(pool)
             self._start_next(pool)
         self._report(task, ended_s, status, usage, returns)
+        if task.files:
+            places.remove_files(task.files)
 
     def _report(self, task: Task, ended_s: float, status: int, usage: resource.struct_rusage, returns: bool) -> None:
         exit_code = os.waitstatus_to_exitcode(status)

@@ -10,11 +10,15 @@ import os
 import shutil
 import signal
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
-from ..execmodels.default import command
+from ..execmodels.base import LaunchError as LaunchError
+from ..execmodels.base import Place
+from ..execmodels.choose import wrap_of
+from ..execmodels.default import behind_prelude, command, program_words
 from ..execmodels.environ import Env, encode, without_other_gpus
 from ..execmodels.threads import thread_environment
 from ..model.job import Execution
@@ -24,10 +28,6 @@ _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 _STREAM_MODE = 0o666
 # O_NONBLOCK means nothing to a file; a named pipe that nobody reads is refused with it, instead of waited for.
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
-
-
-class LaunchError(Exception):
-    """The task cannot be started; the text says which path and why."""
 
 
 @dataclass(slots=True)
@@ -40,6 +40,8 @@ class Launch:
     wd: str
     file_actions: list[tuple[object, ...]]
     execution: Execution
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Files the execution model wants to be there while the task runs, with their texts."""
 
     def spawn(self) -> int:
         """Start the process in a session of its own and return its id. Raises OSError as posix_spawn does."""
@@ -63,14 +65,33 @@ def environment(execution: Execution, base: Env, of_grant: Env, cores: int) -> E
     return env
 
 
-def prepare(execution: Execution, env: Env, root_wd: str) -> Launch:
-    """Work out how to start a task whose variables have been filled in. Raises LaunchError."""
+def prepare(execution: Execution, env: Env, root_wd: str, place: Place | None = None) -> Launch:
+    """Work out how to start a task whose variables have been filled in. Raises LaunchError.
+
+    `place` is for the execution model; None when the program is simply started.
+    """
     wd = root_wd if execution.wd is None else os.path.normpath(os.path.join(root_wd, execution.wd))
     if execution.stdin is not None:
         _refuse_pipe(os.path.join(wd, execution.stdin))
-    argv = command(execution)
-    program = _find_program(argv[0], wd, env.get(b"PATH", os.fsencode(os.defpath)))
-    return Launch(program, argv, env, wd, _streams(execution), execution)
+    path = env.get(b"PATH", os.fsencode(os.defpath))
+    if place is None:
+        argv = command(execution)
+        return Launch(_find_program(argv[0], wd, path), argv, env, wd, _streams(execution), execution)
+    wrapped = wrap_of(execution.model)(program_words(execution), place)
+    argv = behind_prelude(execution, wrapped.argv)
+    program = _find_launcher(argv[0], wd, path, execution)
+    env = {**env, **encode({name: value for name, value in wrapped.env.items() if name not in execution.env})}
+    return Launch(program, argv, env, wd, _streams(execution), execution, wrapped.files)
+
+
+def _find_launcher(name: str, wd: str, path: bytes, execution: Execution) -> str:
+    try:
+        return _find_program(name, wd, path)
+    except LaunchError as error:
+        if name == execution.exec:
+            raise
+        remedy = "load its module with execution.modules, or say where it is with model_opts.mpirun"
+        raise LaunchError(f"{error}; execution model '{execution.model}' needs it: {remedy}") from None
 
 
 def _find_program(name: str, wd: str, path: bytes) -> str:

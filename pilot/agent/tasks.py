@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Collection
 
 from ..execmodels.environ import Env
 from ..loop import Timer
@@ -16,13 +17,14 @@ from .launch import Launch
 class HeldGrant:
     """A grant, with what is the same for all tasks that run on it."""
 
-    __slots__ = ("cpus", "env", "envs", "grant", "launches")
+    __slots__ = ("cpus", "env", "envs", "grant", "is_one_core", "launches")
 
     def __init__(self, grant: NewGrant, env: Env, cpus: frozenset[int]) -> None:
         self.grant = grant
         self.env = env
         self.cpus = cpus
         """Processors to bind to; empty: no binding."""
+        self.is_one_core = len(grant.nodes) == 1 and len(grant.nodes[0].core_ids) == 1
         self.envs: dict[JobNo, Env] = {}
         """Environments of jobs whose tasks do not differ in them."""
         self.launches: dict[JobNo, Launch] = {}
@@ -68,6 +70,7 @@ class Task:
         "cause",
         "deadline",
         "exact",
+        "files",
         "held",
         "job",
         "kill_timer",
@@ -91,6 +94,8 @@ class Task:
         self.step_id = step_id
         self.exact = True
         """Whether it was bound before it started, or needs no binding."""
+        self.files: Collection[str] = ()
+        """To be removed when it has ended."""
         self.cause = Cause.EXITED
         self.message = ""
         self.deadline = math.inf

@@ -1,13 +1,16 @@
 """What is executed for a description: the program itself, or bash for scripts and for prepared environments (spec 11.2).
 
-No login shell, and every argument quoted: a shell sees a description only where the job asks for one.
+No login shell, and every argument quoted: a shell sees a description only where the job asks for one. Execution model
+`default` is just that, once; what the program needs to spread itself over the task's nodes is laid ready for it.
 """
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from ..model.job import Execution
+from .base import Place, Wrapped, mask_of
 
 _MODULE_FUNCTION = """\
 if ! command -v module >/dev/null 2>&1; then
@@ -19,14 +22,24 @@ fi
 
 
 def command(execution: Execution) -> list[str]:
-    """The argv of a task; the first element is looked up as a program by the agent."""
-    prelude = _prelude(execution)
+    """The argv of a task that no launcher starts; the first element is looked up as a program by the agent."""
     if execution.script is not None:
-        return ["bash", "-c", prelude + execution.script]
+        return ["bash", "-c", _prelude(execution) + execution.script]
+    return behind_prelude(execution, program_words(execution))
+
+
+def program_words(execution: Execution) -> list[str]:
+    """What a launcher starts as each rank."""
+    if execution.script is not None:
+        return ["bash", "-c", execution.script]
     assert execution.exec is not None
-    if prelude:
-        return ["bash", "-c", f"{prelude}exec {shlex.join([execution.exec, *execution.args])}"]
     return [execution.exec, *execution.args]
+
+
+def behind_prelude(execution: Execution, words: Sequence[str]) -> list[str]:
+    """The argv that loads modules, enters the virtual environment and becomes `words`; a launcher may be in one of them."""
+    prelude = _prelude(execution)
+    return ["bash", "-c", f"{prelude}exec {shlex.join(words)}"] if prelude else list(words)
 
 
 def _prelude(execution: Execution) -> str:
@@ -37,3 +50,18 @@ def _prelude(execution: Execution) -> str:
     if execution.venv is not None:
         lines += f". {shlex.quote(execution.venv + '/bin/activate')} || exit $?\n"
     return lines
+
+
+def wrap(words: Sequence[str], place: Place) -> Wrapped:
+    """The program alone, with a host file; for one that calls srun or Hydra, also what keeps these to the task's cores."""
+    path = f"{place.stem}.hostfile"
+    env = {"PILOTFISH_HOSTFILE": path}
+    if place.batch == "slurm":
+        env |= {"SLURM_HOSTFILE": path, "HYDRA_LAUNCHER_EXTRA_ARGS": "--cpu-bind=none"}
+        env["SLURM_CPU_BIND"] = f"mask_cpu:{','.join(map(mask_of, place.cores))}" if place.bound else "none"
+    return Wrapped(list(words), env, {path: hostfile(place)})
+
+
+def hostfile(place: Place) -> str:
+    """One line with the node's name for each core."""
+    return "".join(f"{node.name}\n" * len(node.core_ids) for node in place.nodes)

@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from ..allocation.base import Allocation
@@ -96,7 +96,9 @@ class Service:
             heartbeat_s=settings.heartbeat_s,
             manager_wait_s=settings.manager_wait_s,
             env={"QCG_PM_ZMQ_ADDRESS": doors.address, "PILOTFISH_CONNECTION": str(aux.connection)},
-            env_schemas=list(settings.envschema),
+            env_schemas=_schemas(settings.envschema, allocation.kind),
+            batch=allocation.kind,
+            here=recipe.starter.is_agent,
         )
         self.agents = Agents(doors.agents, scheduler, agent_settings, epoch, self._facts.append, now)
         self.processes = AgentProcesses(
@@ -351,3 +353,9 @@ class Service:
         self._doors.close()
         self.store.close()
         self.loop.close()
+
+
+def _schemas(asked: Sequence[str], kind: str) -> list[str]:
+    """`auto` is what the allocation is: a task in Slurm's sees its own part in Slurm's variables."""
+    found = "slurm" if kind == "slurm" else "common"
+    return sorted({found if word == "auto" else word for word in asked})

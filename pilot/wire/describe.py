@@ -12,6 +12,7 @@ from sys import intern
 from typing import Any
 
 from ..model.errors import InvalidJobError
+from ..model.execution_models import MODEL_OPTIONS
 from ..model.job import NO_MAPPING, Dependency, Execution, Iteration, JobSpec, Resources
 from ..model.units import form_bytes
 from ..model.variables import substitute, substitute_all
@@ -28,7 +29,7 @@ _JOB_MEMBERS = frozenset(
 )
 _TEXTS = ("exec", "script", "wd", "stdin", "stdout", "stderr", "venv", "model")
 _EXECUTION_MEMBERS = frozenset({*_TEXTS, "args", "env", "modules", "model_opts"})
-_MODEL_OPTIONS = frozenset({"mpirun", "mpirun_args", "srun_args"})
+_ALL_OPTIONS = sorted(frozenset().union(*MODEL_OPTIONS.values()))
 _MOST_ITERATIONS = 10_000_000
 _LARGEST = 1 << 62
 """Whole numbers are kept in 64 bits."""
@@ -148,8 +149,8 @@ def _execution(raw: Any, where: str, once: Once) -> Execution:
         stderr=raw.get("stderr"),
         modules=_modules(raw.get("modules"), f"{where}.modules"),
         venv=once.text(raw.get("venv")),
-        model=raw["model"].lower() if raw.get("model") else None,
-        model_opts=_model_options(raw.get("model_opts"), f"{where}.model_opts"),
+        model=_model(raw["model"], f"{where}.model") if raw.get("model") else None,
+        model_opts=_model_options(raw.get("model_opts"), raw.get("model") or "default", f"{where}.model_opts"),
     )
 
 
@@ -179,11 +180,24 @@ def _modules(raw: Any, where: str) -> tuple[str, ...]:
     return tuple(modules)
 
 
-def _model_options(raw: Any, where: str) -> Mapping[str, Any] | None:
+def _model(raw: str, where: str) -> str:
+    """A model that is filled in only when the task starts is checked then."""
+    model = raw.lower()
+    if model not in MODEL_OPTIONS and "$" not in model:
+        remedy = f"known are {', '.join(MODEL_OPTIONS)}"
+        raise InvalidJobError(f"unknown job execution model {shown(raw)}", where=where, remedy=remedy)
+    return intern(model)
+
+
+def _model_options(raw: Any, model: str, where: str) -> Mapping[str, Any] | None:
     if raw is None:
         return None
     need_object(raw, where, "Execution model options must be an dictionary")
-    check_members(raw, _MODEL_OPTIONS, where)
+    for member in raw:
+        knowing = [name for name, options in MODEL_OPTIONS.items() if member in options]
+        if model.lower() not in knowing and not (knowing and "$" in model):
+            remedy = f"models that know it: {', '.join(knowing)}" if knowing else f"known are {', '.join(_ALL_OPTIONS)}"
+            raise InvalidJobError(f"model {model} has no such option", where=f"{where}.{member}", remedy=remedy)
     for member, value in raw.items():
         parts = [value] if member == "mpirun" else value
         if not isinstance(parts, list) or not all(isinstance(part, str) and "\0" not in part for part in parts):

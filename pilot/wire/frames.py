@@ -31,6 +31,10 @@ class Settings(msgspec.Struct, array_like=True, frozen=True):
     env: dict[str, str]
     """Variables for every task, e.g. QCG_PM_ZMQ_ADDRESS."""
     env_schemas: list[str]
+    batch: str = "local"
+    """Whose allocation it is, as in allocation/base.py."""
+    here: bool = True
+    """All nodes are the machine of the manager: virtual ones, or just this one."""
 
 
 class JobDef(msgspec.Struct, array_like=True, frozen=True):

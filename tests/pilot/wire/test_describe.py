@@ -260,8 +260,25 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
         "execution.model_opts: Execution model options must be an dictionary",
     ),
     (
-        {"execution": {"exec": "x", "model_opts": {"mpirun_args": "-n"}}},
+        {"execution": {"exec": "x", "model": "openmpi", "model_opts": {"mpirun_args": "-n"}}},
         'execution.model_opts.mpirun_args: "-n" is not an array of texts',
+    ),
+    (
+        {"execution": {"exec": "x", "model": "opnmpi"}},
+        'execution.model: unknown job execution model "opnmpi"; '
+        "known are default, threads, openmpi, intelmpi, mpich, srunmpi, flux",
+    ),
+    (
+        {"execution": {"exec": "x", "model": "srunmpi", "model_opts": {"mpirun_args": ["-v"]}}},
+        "execution.model_opts.mpirun_args: model srunmpi has no such option; models that know it: openmpi, intelmpi, mpich",
+    ),
+    (
+        {"execution": {"exec": "x", "model_opts": {"mpirun": "m"}}},
+        "execution.model_opts.mpirun: model default has no such option; models that know it: openmpi, intelmpi, mpich",
+    ),
+    (
+        {"execution": {"exec": "x", "model": "flux", "model_opts": {"args": []}}},
+        "execution.model_opts.args: model flux has no such option; known are flux_args, mpirun, mpirun_args, srun_args",
     ),
     ({"resources": None}, "resources: Job resources not defined or wrong type"),
     (
@@ -356,8 +373,13 @@ executions = st.one_of(
             "env": st.dictionaries(words, texts),
             "wd": texts,
             "stdout": words,
-            "model": words,
-            "model_opts": st.fixed_dictionaries({}, optional={"mpirun": words, "srun_args": st.lists(words)}),
+            "model": st.sampled_from(["threads", "flux"]),
+        },
+    ),
+    st.fixed_dictionaries(
+        {"exec": words, "model": st.just("mpich")},
+        optional={
+            "model_opts": st.fixed_dictionaries({}, optional={"mpirun": words, "mpirun_args": st.lists(words)}),
         },
     ),
 )

@@ -1,0 +1,69 @@
+"""What an execution model is told of a task's place, and the files it wants to be there while the task runs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from ..execmodels.base import LaunchError, Place
+from ..model.job import Execution
+from ..wire.frames import Settings, TaskStart
+from .tasks import HeldGrant
+
+_ALONE = (None, "default", "threads")
+_MOST_OF_NAME = 150
+_OF_RUN = ("QCG_PM_STEP_ID", "PILOTFISH_TASK", "PILOTFISH_RUN")
+
+
+def stem(settings: Settings, agent_id: str, name: str, start: TaskStart) -> str:
+    """How the paths of this attempt's files begin; `name` is the task's.
+
+    Only the launcher reads them, and it runs here: without a shared folder another will do.
+    """
+    readable = name.replace("/", "_")[-_MOST_OF_NAME:]
+    file = f"{readable}.{start.job_no}-{start.run}"
+    if os.path.isdir(settings.aux_dir):
+        return os.path.join(settings.aux_dir, file)
+    return os.path.join(tempfile.gettempdir(), f"pilotfish-{agent_id}-{file}")
+
+
+def place_of(execution: Execution, held: HeldGrant, settings: Settings, gpus: bytes, stem: str) -> Place | None:
+    """Where a task is to run, for its execution model; None when the program is simply started.
+
+    That is so for every task of one core (spec 13.4), and for one process on one node, where nothing needs a host file.
+    `gpus` is the name of the variable for GPUs.
+    """
+    nodes = held.grant.nodes
+    if held.is_one_core or (len(nodes) == 1 and execution.model in _ALONE and settings.batch != "slurm"):
+        return None
+    of_grant = [os.fsdecode(variable) for variable in held.env if not variable.startswith(b"SLURM_")]
+    return Place(
+        nodes=nodes,
+        bound=held.grant.bind,
+        here=settings.here,
+        batch=settings.batch,
+        gpus=os.fsdecode(gpus) if gpus in held.env else "",
+        stem=stem,
+        options=execution.model_opts or {},
+        of_job=[*execution.env, *settings.env, *of_grant, *_OF_RUN],
+    )
+
+
+def write_files(files: Mapping[str, str]) -> None:
+    """Raises LaunchError."""
+    for path, text in files.items():
+        try:
+            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with open(number, "w", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            remove_files(files)
+            raise LaunchError(f"cannot write '{path}' for the task: {error.strerror}") from error
+
+
+def remove_files(paths: Iterable[str]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            os.unlink(path)

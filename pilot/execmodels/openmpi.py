@@ -1,0 +1,43 @@
+"""Execution model `openmpi`: Open MPI's mpirun, with a rank file that says which rank goes to which core.
+
+What could be said on the command line or in a variable is said in a variable, so that a job's `mpirun_args` win. The names that
+begin with PRTE are those of Open MPI 5. Both versions were tried (tests/pilot/execmodels/test_mpi.py runs the installed one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .base import Place, Wrapped, by_rank, cpus_of
+
+_BATCH_SYSTEMS = "^slurm,tm,lsf,gridengine"
+
+
+def wrap(words: Sequence[str], place: Place) -> Wrapped:
+    hostfile, rankfile = f"{place.stem}.hosts", f"{place.stem}.ranks"
+    files = {hostfile: "".join(f"{host} slots={ranks}\n" for host, ranks in place.hosts)}
+    argv = [place.options.get("mpirun", "mpirun"), "-n", str(len(place.cores)), "--hostfile", hostfile]
+    env: dict[str, str] = {}
+    if place.bound:
+        files[rankfile] = _rankfile(place)
+        argv += ["--rankfile", rankfile]
+        env["OMPI_MCA_rmaps_rank_file_physical"] = "1"  # Open MPI 4 would count the cores in an order of its own
+    else:
+        # By default ranks are bound to the first cores of the machine, whoever else is there.
+        env |= dict.fromkeys(("OMPI_MCA_hwloc_base_binding_policy", "PRTE_MCA_hwloc_default_binding_policy"), "none")
+    if place.is_local:
+        env |= {"OMPI_MCA_plm": "isolated", "OMPI_MCA_ras": _BATCH_SYSTEMS, "PRTE_MCA_ras": _BATCH_SYSTEMS}
+    else:
+        for name in place.of_job:
+            argv += ["-x", name]
+    argv += place.options.get("mpirun_args", [])
+    return Wrapped([*argv, *by_rank(words, place, "OMPI_COMM_WORLD_RANK")], env, files)
+
+
+def _rankfile(place: Place) -> str:
+    hosts = [host for host, ranks in place.hosts for _ in range(ranks)]
+    lines = [
+        f"rank {rank}={host} slot={','.join(cpus_of(core))}\n"
+        for rank, (host, core) in enumerate(zip(hosts, place.cores, strict=True))
+    ]
+    return "".join(lines)

@@ -1,0 +1,31 @@
+"""Execution model `srunmpi`: a Slurm step with one rank on each core. `srun_args` tells which PMI they need: `--mpi=pmix`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .base import LaunchError, Place, Wrapped, by_rank, mask_of
+from .default import hostfile
+
+
+def wrap(words: Sequence[str], place: Place) -> Wrapped:
+    if place.batch != "slurm":
+        raise LaunchError(
+            f"execution model 'srunmpi' needs the nodes of a Slurm allocation, these are of kind '{place.batch}'; "
+            "use openmpi, intelmpi or mpich"
+        )
+    path = f"{place.stem}.hostfile"
+    masks = ",".join(map(mask_of, place.cores)) if place.bound else ""
+    argv = [
+        "srun",
+        f"--ntasks={len(place.cores)}",
+        f"--nodes={len(place.nodes)}",
+        "--distribution=arbitrary",
+        f"--cpu-bind={f'mask_cpu:{masks}' if masks else 'none'}",
+        "--overcommit",
+        "--mem=0",
+        *place.options.get("srun_args", []),
+    ]
+    # A step sees all GPUs of the job, whatever the variable said before.
+    program = by_rank(words, place, "SLURM_PROCID", gpus=True)
+    return Wrapped([*argv, *program], {"SLURM_OVERLAP": "1", "SLURM_HOSTFILE": path}, {path: hostfile(place)})

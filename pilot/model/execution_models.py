@@ -1,0 +1,20 @@
+"""The execution models that there are, and the options (`model_opts`) each of them knows.
+
+How a model starts a program is the business of pilot/execmodels; this table is what a description is checked against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_OF_MPIRUN = frozenset({"mpirun", "mpirun_args"})
+
+MODEL_OPTIONS: Mapping[str, frozenset[str]] = {
+    "default": frozenset(),
+    "threads": frozenset(),
+    "openmpi": _OF_MPIRUN,
+    "intelmpi": _OF_MPIRUN,
+    "mpich": _OF_MPIRUN,
+    "srunmpi": frozenset({"srun_args"}),
+    "flux": frozenset({"flux_args"}),
+}
