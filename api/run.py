@@ -16,6 +16,7 @@ import click
 from ..pilot.model.errors import LostError, UsageError
 from ..pilot.wire.connection import AUX_PREFIX
 from . import jobfile
+from .errors import RequestRefusedError
 from .local import LocalManager
 from .outcome import read_outcome
 from .progress import Progress
@@ -114,8 +115,9 @@ def run(
     except KeyboardInterrupt:
         interrupted = True
         click.echo("interrupted: tasks stopped", err=True)
-    except LostError:
-        if pilot.exit_code not in (0, *_ENDED_IN_ORDER):
+    except LostError as error:
+        refused = isinstance(error, RequestRefusedError)
+        if refused or pilot.exit_code not in (0, *_ENDED_IN_ORDER):
             raise
     outcome = read_outcome(pilot.connection_file.parent, time.monotonic() - started_s)
     if as_json:
