@@ -143,7 +143,9 @@ def test_agents_find_a_resumed_manager_and_no_task_is_lost_or_doubled(slurm: Slu
     pilot.submit_tasks("work", 24, 1)
     wait_until(lambda: len(pilot.trace("start")) >= 8, "tasks run")
     slurm.hosts["node1"].run("kill", "-KILL", (wd / "pid").read_text().strip())
-    wait_until(lambda: pilot.log().count("agent.ready") == 8, lambda: f"all agents back; {pilot.log()} {pilot.output()}", 20)
+    wait_until(
+        lambda: pilot.log().count("agent.ready") == 8, lambda: f"all agents back; {pilot.log()} {pilot.output()}", 20
+    )
     pilot.client = Manager(f"ipc://{pilot.aux}/requests.ipc", {"log_file": "/dev/null"})
     status = pilot.finish()
     assert status["IterationStats"]["FinishedIterations"] == 24
