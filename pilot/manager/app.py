@@ -30,6 +30,7 @@ from ..model.turn import Change
 from ..wire import connection, records
 from . import auxdir, starting
 from .auxdir import AuxDir
+from .compacting import compact, mostly_removed
 from .config import Settings
 from .doors import Doors, open_doors
 from .filefeed import FileFeed
@@ -119,21 +120,29 @@ def _replay(
 ) -> tuple[Reporter | None, Replayed]:
     """Read the journal, if there is one, and write the report of what it tells: each ending is in it exactly once."""
     path = aux.path / settings.report_file
-    reporter = None if settings.report_format == "none" else Reporter.start_fresh(path, settings.report_format)
+    reporter = None if settings.report_format == "none" else Reporter(path, settings.report_format)
 
     def report(changes: list[Change]) -> None:
         for change in changes:
             if reporter is not None and change.state.final:
                 reporter.add(views.report_entry(change.job, change.pos))
 
+    def reported(size: int) -> None:
+        if reporter is not None:
+            reporter.begin_with(size)
+
     if settings.resume is None:
+        if reporter is not None:
+            reporter.write()
         return reporter, Replayed()
-    replayed = replay(store.replay(), scheduler, report)
+    replayed = replay(store.replay(), scheduler, report, reported)
     if store.torn is not None:
         log.warning("journal.torn_tail: %s", store.torn)
     log.info("journal.replayed", extra={"records": replayed.records, "jobs": len(scheduler.jobs)})
     if reporter is not None:
         reporter.write()
+    if mostly_removed(scheduler.jobs):
+        compact(store, reporter, scheduler.jobs)
     return reporter, replayed
 
 

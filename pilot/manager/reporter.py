@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,41 @@ class Reporter:
         reporter = cls(path, report_format)
         for entry in entries:
             reporter.add(entry)
-            if len(reporter._waiting) > _CHUNK_BYTES:
-                reporter._guarded_flush()
         reporter.write()
         return reporter
 
     def add(self, entry: ReportEntry) -> None:
         """Note an entry for the next `write`."""
         self._waiting += self._encode(entry)
+        if len(self._waiting) > _CHUNK_BYTES and not self._failing:
+            self._guarded_flush()
+
+    def begin_with(self, size: int) -> None:
+        """Begin with the first `size` bytes of the older report instead of what was added so far; before any `write`.
+
+        When the older report does not have as much, what was added stays.
+        """
+        with suppress(FileNotFoundError), open(self.path, "rb") as older:
+            if os.fstat(older.fileno()).st_size < size:
+                return
+            self._waiting.clear()
+            if self._descriptor is not None:
+                os.ftruncate(self._descriptor, 0)
+            while chunk := older.read(min(size, _CHUNK_BYTES)):
+                size -= len(chunk)
+                self._waiting += chunk
+                self._guarded_flush()
+
+    def sync(self) -> int | None:
+        """Put all entries onto the disk; returns the size of the report. None: that is not possible now."""
+        self.write()
+        if self._waiting or self._draft is not None or self._descriptor is None:
+            return None
+        try:
+            os.fsync(self._descriptor)
+            return os.fstat(self._descriptor).st_size
+        except OSError:
+            return None
 
     def write(self) -> None:
         """Bring what waits into the file; called once per loop turn. A failure is logged once and tried again."""

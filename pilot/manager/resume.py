@@ -22,11 +22,24 @@ class Replayed:
     records: int = 0
 
 
-def replay(journal: Iterable[records.Record], scheduler: Scheduler, tell: Callable[[list[Change]], None]) -> Replayed:
-    """Bring a fresh scheduler to where the journal ends. `tell` gets the changes, for the report."""
+def replay(
+    journal: Iterable[records.Record],
+    scheduler: Scheduler,
+    tell: Callable[[list[Change]], None],
+    told: Callable[[int], None],
+) -> Replayed:
+    """Bring a fresh scheduler to where the journal ends.
+
+    `tell` gets the changes, for the report; `told` how many bytes of an older report have them all so far, and more.
+    """
     found = Replayed()
     for record in journal:
         found.records += 1
+        if isinstance(record, records.Compacted):
+            scheduler.jobs.next_no = record.next_no
+            if record.report_bytes is not None:
+                told(record.report_bytes)
+            continue
         _apply(record, scheduler, found)
         changes = scheduler.take_turn().changes
         if changes:
@@ -49,7 +62,7 @@ def _apply(record: records.Record, scheduler: Scheduler, found: Replayed) -> Non
 
 def _apply_to_jobs(record: records.Record, scheduler: Scheduler) -> None:
     if isinstance(record, records.Submitted):
-        scheduler.replay_submitted(record.jobs, record.time_s)
+        scheduler.replay_submitted(record.jobs, record.time_s, record.numbers)
     elif isinstance(record, records.Sent):
         for key in record.tasks:
             scheduler.replay_sent(record.node, TaskKey(*key), record.time_s)

@@ -28,6 +28,7 @@ from ..wire.requests import submit_variables
 from .agent_processes import AgentProcesses, Recipe
 from .agents import Agents
 from .auxdir import AuxDir
+from .compacting import WORTH_BYTES, compact, mostly_removed
 from .config import Settings
 from .doors import Doors
 from .ending import Ending
@@ -290,6 +291,8 @@ class Service:
 
     def _tick(self) -> None:
         self.scheduler.on_time(self.now())
+        if self.store.size > WORTH_BYTES and mostly_removed(self.scheduler.jobs) and not self._stuck and self._synced():
+            compact(self.store, self._reporter, self.scheduler.jobs)
         self.processes.look_around()
 
     # --- requests of clients --------------------------------------------------------------------------------------------

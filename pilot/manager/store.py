@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Store:
         self.torn: journal.TornTail | None = None
         self._lock = lock
         self._descriptor = descriptor
+        self._folder_due = False  # its entry for the file is not on disk
         self._unsynced = bytearray()
         self._written = 0  # how many bytes of `_unsynced` are in the file, from offset `_synced` on
         self._synced = 0
@@ -40,11 +41,11 @@ class Store:
             TransientError: it cannot be written.
         """
         store = cls._locked(path, os.O_CREAT | os.O_EXCL)
+        store._folder_due = True
         store._unsynced += journal.HEADER
         try:
             store.write()
             store.sync()
-            store._sync_folder()
         except PilotfishError:
             store.close()
             raise
@@ -58,7 +59,10 @@ class Store:
             JournalError: there is none, or it cannot be opened.
             RefusedError: another manager has it.
         """
-        return cls._locked(path, 0)
+        store = cls._locked(path, 0)
+        with suppress(FileNotFoundError):  # killed in `replace`
+            os.unlink(_draft(path))
+        return store
 
     @classmethod
     def _locked(cls, path: Path, flags: int) -> Store:
@@ -96,7 +100,17 @@ class Store:
     @property
     def needs_sync(self) -> bool:
         """Whether there are records that a crash of the machine would lose."""
-        return bool(self._unsynced)
+        return bool(self._unsynced) or self._folder_due
+
+    @property
+    def size(self) -> int:
+        """Bytes of all records."""
+        return self._synced + len(self._unsynced)
+
+    def records(self) -> Iterator[Record]:
+        """All that has been written, from the beginning."""
+        with open(self.path, "rb", buffering=1 << 20) as file:
+            yield from journal.Reader(file, str(self.path))
 
     def write(self) -> None:
         """Put everything noted into the file: a killed manager no longer loses it.
@@ -122,8 +136,17 @@ class Store:
 
     def sync(self) -> None:
         """Put everything written onto the disk: a crash of the machine no longer loses it. Errors as `write`."""
-        if self._written:
+        if self._written or self._folder_due:
             self._attempt("synced", self._sync)
+
+    def replace(self, records: Iterable[Record]) -> None:
+        """Put `records` in the place of all there are; everything must have been synced.
+
+        Killed at any moment, the old or the new ones are there, whole. Raises TransientError; the old ones stay.
+        """
+        assert not self._unsynced
+        self._attempt("rewritten", lambda: self._replace(records))
+        self.sync()
 
     def close(self) -> None:
         """Give the journal to others. What was not written is lost."""
@@ -144,7 +167,28 @@ class Store:
                 os.ftruncate(self._descriptor, self._synced + self._written)
             raise
 
+    def _replace(self, records: Iterable[Record]) -> None:
+        draft = _draft(self.path)
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            with open(descriptor, "wb", buffering=1 << 20, closefd=False) as file:
+                file.write(journal.HEADER)
+                for record in records:
+                    file.write(journal.encode(record))
+                size = file.tell()
+            os.fsync(descriptor)
+            os.replace(draft, self.path)
+        except BaseException:
+            os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(draft)
+            raise
+        os.close(self._descriptor)
+        self._descriptor, self._synced, self._folder_due = descriptor, size, True
+
     def _sync(self) -> None:
+        if self._folder_due:
+            self._sync_folder()
         try:
             os.fdatasync(self._descriptor)
         except OSError:
@@ -168,9 +212,14 @@ class Store:
         """A new file survives a crash of the machine only when its folder's entry is on disk too."""
         folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self._attempt("synced", lambda: os.fsync(folder))
+            os.fsync(folder)
         finally:
             os.close(folder)
+        self._folder_due = False
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
 
 
 def _lock(path: Path) -> int:

@@ -128,6 +128,7 @@ class Registry:
         self._by_no: dict[JobNo, Job] = {}
         self._by_name: dict[str, Job] = {}
         self.next_no = JobNo(1)
+        self.removed_tasks = 0
 
     def __len__(self) -> int:
         return len(self._by_no)
@@ -153,9 +154,10 @@ class Registry:
     def by_no(self, no: JobNo) -> Job | None:
         return self._by_no.get(no)
 
-    def add(self, spec: JobSpec, submitted_s: float) -> Job:
-        job = Job(self.next_no, spec, submitted_s, self.places)
-        self.next_no = JobNo(self.next_no + 1)
+    def add(self, spec: JobSpec, submitted_s: float, no: JobNo | None = None) -> Job:
+        """`no` is its number from an earlier life; no job has had a higher one."""
+        job = Job(no or self.next_no, spec, submitted_s, self.places)
+        self.next_no = JobNo(job.no + 1)
         self._by_no[job.no] = job
         self._by_name[spec.name] = job
         self.jobs_in[State.QUEUED] += 1
@@ -167,6 +169,7 @@ class Registry:
         if self._by_name.get(job.spec.name) is job:
             del self._by_name[job.spec.name]
         self.jobs_in[job.state] -= 1
+        self.removed_tasks += job.spec.task_count
         for pos in range(job.spec.task_count):
             self.tasks_in[job.tasks.state(pos)] -= 1
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 from . import dependencies
 from .errors import JobExistsError, NotEnoughResourcesError, RefusedError
-from .ids import GrantId, NodeNo, PoolId, TaskKey
+from .ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
 from .iterplan import cores_plan
 from .job import JobSpec, Need, Size
 from .lifecycle import Lifecycle
@@ -107,9 +108,9 @@ class Scheduler:
             plan.append((needs[share], count))
         return plan
 
-    def accept(self, checked: Checked, now: float) -> list[Job]:
-        """Take in what `check` let pass; nothing may have happened in between."""
-        jobs = [self.jobs.add(spec, now) for spec in checked.specs]
+    def accept(self, checked: Checked, now: float, numbers: Iterable[JobNo] = ()) -> list[Job]:
+        """Take in what `check` let pass; nothing may have happened in between. `numbers`: from an earlier life."""
+        jobs = [self.jobs.add(spec, now, no) for spec, no in zip_longest(checked.specs, numbers)]
         for job, plan in zip(jobs, checked.plans, strict=True):
             self._life.enter(job, plan)
         for job in jobs:
@@ -291,9 +292,9 @@ class Scheduler:
 
     # --- resuming: the same events again, from the journal, then what the living agents hold ------------------------------
 
-    def replay_submitted(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
+    def replay_submitted(self, specs: Sequence[JobSpec], now: float, numbers: Iterable[JobNo] = ()) -> list[Job]:
         """A submit that was accepted before. Jobs that no longer fit this allocation wait for one that is larger."""
-        return self.accept(Checked(specs, [self._plan_of(spec) for spec in specs]), now)
+        return self.accept(Checked(specs, [self._plan_of(spec) for spec in specs]), now, numbers)
 
     def replay_sent(self, node: NodeNo, key: TaskKey, now: float) -> None:
         job = self.jobs.by_no(key.job_no)

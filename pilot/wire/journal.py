@@ -20,7 +20,7 @@ import msgspec
 from ..model.errors import JournalError
 from .records import Record
 
-VERSION = 2
+VERSION = 3
 HEADER = b"pilotfish journal\n" + struct.pack("<H", VERSION)
 
 _MAGIC_BYTES = len(HEADER) - 2

@@ -5,6 +5,8 @@ If a record is changed or added, increment VERSION in journal.py and say in read
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ..model.ids import JobNo, NodeNo, TaskKey
@@ -23,11 +25,21 @@ class Opened(msgspec.Struct, array_like=True, tag=True, frozen=True):
 
 
 class Submitted(msgspec.Struct, array_like=True, tag=True, frozen=True):
-    """One accepted submit request; its jobs are numbered from `first_job_no` on."""
+    """One accepted submit request.
+
+    Its jobs are numbered from `first_job_no` on, unless a compaction has left gaps: then `job_nos` has their numbers.
+    """
 
     first_job_no: JobNo
     time_s: float
     jobs: list[JobSpec]
+    job_nos: list[JobNo] | None = None
+
+    @property
+    def numbers(self) -> Sequence[JobNo]:
+        if self.job_nos is not None:
+            return self.job_nos
+        return [JobNo(self.first_job_no + place) for place in range(len(self.jobs))]
 
 
 class Sent(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -88,6 +100,17 @@ class AgentDown(msgspec.Struct, array_like=True, tag=True, frozen=True):
     agent_id: str
 
 
+class Compacted(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """What stands before this is what was left of a longer journal.
+
+    `next_no` is the number of the next job. `report_bytes`: how much of the report the longer journal had led to; only what
+    follows here has to be added to that. None: there was no report.
+    """
+
+    next_no: JobNo
+    report_bytes: int | None
+
+
 class Closed(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """An orderly end; `work_left` tells whether tasks remain for a resume."""
 
@@ -107,5 +130,6 @@ Record = (
     | NodeLeft
     | AgentUp
     | AgentDown
+    | Compacted
     | Closed
 )

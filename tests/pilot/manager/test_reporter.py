@@ -82,3 +82,25 @@ def test_final_status_is_indented_by_two(tmp_path: Path) -> None:
     write_final_status(tmp_path / "final_status.json", {"System": {"StatusPublisher": None}})
     text = (tmp_path / "final_status.json").read_text()
     assert text == '{\n  "System": {\n    "StatusPublisher": null\n  }\n}\n'
+
+
+def test_a_report_whose_beginning_nobody_can_tell_again_begins_with_the_older_one(tmp_path: Path) -> None:
+    """As after a compaction of the journal: endings of removed jobs are only in the older report."""
+    path = tmp_path / "jobs.report"
+    older = encode_json(entry("removed")) + encode_json(entry("kept"))
+    path.write_bytes(older + encode_json(entry("later"))[:10])
+    reporter = Reporter(path, "json")
+    reporter.add(entry("kept", "m" * (2 << 20)))  # too much for memory: it is in the draft already
+    reporter.begin_with(len(older))
+    reporter.add(entry("later"))
+    assert reporter.sync() == path.stat().st_size
+    reporter.close()
+    assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == ["removed", "kept", "later"]
+
+
+def test_an_older_report_that_is_gone_is_made_up_for_as_far_as_possible(tmp_path: Path) -> None:
+    reporter = Reporter(tmp_path / "jobs.report", "json")
+    reporter.add(entry("kept"))
+    reporter.begin_with(1000)
+    reporter.close()
+    assert (tmp_path / "jobs.report").read_bytes() == encode_json(entry("kept"))

@@ -17,6 +17,8 @@ from pilotfish.pilot.model.errors import JournalError, RefusedError, TransientEr
 from pilotfish.pilot.wire.journal import HEADER, TornTail, encode
 from pilotfish.pilot.wire.records import Closed, Opened, Record
 
+OLD = [Closed(float(number), True) for number in range(20)]
+
 
 def record(number: int, filling: str = "") -> Record:
     return Opened(f"r{number}", filling, float(number))
@@ -184,5 +186,96 @@ def test_after_a_failed_sync_all_unsynced_records_are_written_again(
     store.append(record(2))
     store.write()
     store.sync()
+    store.close()
+    assert stored(path) == [record(1), record(2)]
+
+
+def filled(path: Path) -> Store:
+    store = Store.create(path)
+    for old in OLD:
+        store.append(old)
+    store.write()
+    store.sync()
+    return store
+
+
+def test_a_replaced_journal_has_the_new_records_and_goes_on_after_them(path: Path) -> None:
+    store = filled(path)
+    store.replace([record(1), record(2)])
+    assert list(store.records()) == [record(1), record(2)]
+    assert store.size == path.stat().st_size
+    store.append(record(3))
+    store.write()
+    with pytest.raises(RefusedError):
+        Store.open(path)
+    store.close()
+    assert stored(path) == [record(1), record(2), record(3)]
+    assert sorted(os.listdir(path.parent)) == [path.name, path.name + ".lock"]
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace", "after"])
+def test_killed_while_it_is_replaced_the_journal_is_the_old_or_the_new_one(path: Path, step: str) -> None:
+    """`after`: between the renaming and the sync of the folder. The draft of a killed one is cleared away."""
+    filled(path).close()
+    program = f"""
+import os, signal, sys
+from pathlib import Path
+from pilotfish.pilot.manager.store import Store
+from pilotfish.pilot.wire.records import Closed
+
+def die(*args):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def records():
+    yield Closed(100.0, True)
+    if {step!r} == "write":
+        die()
+
+store = Store.open(Path(sys.argv[1]))
+assert len(list(store.replay())) == 20
+if {step!r} in ("fsync", "replace"):
+    setattr(os, {step!r}, die)
+if {step!r} == "after":
+    store._sync_folder = die
+store.replace(records())
+"""
+    ended = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert (path.parent / (path.name + ".new")).exists() == (step != "after")
+    assert stored(path) == ([Closed(100.0, True)] if step == "after" else OLD)
+    assert sorted(os.listdir(path.parent)) == [path.name, path.name + ".lock"]
+
+
+def test_a_disk_too_full_for_a_new_journal_keeps_the_old_one(small_disk: Path) -> None:
+    store = filled(small_disk / "j")
+    with pytest.raises(TransientError, match="cannot be rewritten: No space left"):
+        store.replace([record(1, "x" * (100 << 10))])
+    store.append(record(2))
+    store.write()
+    store.close()
+    assert stored(small_disk / "j") == [*OLD, record(2)]
+
+
+def test_a_folder_that_could_not_be_synced_is_synced_before_anything_is_promised(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new journal's name might not survive a crash of the machine, and with it what is written to it now."""
+    store = filled(path)
+
+    def fail(descriptor: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(TransientError, match="cannot be synced"):
+            store.replace([record(1)])
+        store.append(record(2))
+        store.write()
+        with pytest.raises(TransientError, match="cannot be synced"):
+            store.sync()
+        assert store.needs_sync
+    store.sync()
+    assert not store.needs_sync
     store.close()
     assert stored(path) == [record(1), record(2)]

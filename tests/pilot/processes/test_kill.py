@@ -23,6 +23,8 @@ TASKS = 5000
 class Pilot:
     """A service process that can be killed and resumed."""
 
+    program = ("-m", "pilotfish")
+
     def __init__(self, wd: Path, *options: str) -> None:
         self.wd = wd
         self.options = options
@@ -30,7 +32,7 @@ class Pilot:
 
     def _start(self, *options: str) -> subprocess.Popen[bytes]:
         ready, there = os.pipe()
-        command = [sys.executable, "-m", "pilotfish", "service", "--ready-fd", str(there), *options]
+        command = [sys.executable, *self.program, "service", "--ready-fd", str(there), *options]
         process = subprocess.Popen(command, pass_fds=[there], start_new_session=True)
         os.close(there)
         with open(ready) as file:
@@ -233,3 +235,66 @@ def test_a_pilot_goes_on_with_other_nodes_than_before(wd: Path, wait_until: Call
     kept = {node.partition(":")[0] for node in nodes.split(",")} if nodes == "n0:1" else set()
     wait_until(lambda: sum(not _gone(agent.pid) for agent in old_agents) == len(kept), "agents of other nodes are gone")
     assert pilot.finish() == 0
+
+
+def test_a_resume_rewrites_a_journal_that_is_mostly_of_removed_jobs(wd: Path, wait_until: Callable[..., None]) -> None:
+    """What runs is adopted under its old number, and the report still has the endings of the removed ones, once."""
+    pilot = Pilot(wd, "--nodes", "1")
+    script = f"echo started >> {wd}/ran; while [ ! -e {wd}/go ]; do sleep 0.05; done"
+    client = pilot.client()
+    _submit(pilot, [{"name": "gone", "execution": {"exec": "true"}, "iteration": {"stop": 500}}])
+    client.wait4("gone", 30)
+    _submit(pilot, [{"name": "long", "execution": {"script": script}}])
+    wait_until(lambda: (wd / "ran").exists(), "the task runs")
+    client.remove("gone")
+    client.cleanup()
+    journal = pilot.aux / "journal.pilotfish"
+    before = journal.stat().st_size
+    for _ in range(2):  # the second time there is nothing to be rewritten
+        pilot.kill()
+        pilot.resume()
+        assert journal.stat().st_size < before / 10
+    (wd / "go").touch()
+    client = pilot.client()
+    assert client.wait4("long", 20) == {"long": "SUCCEED"}
+    assert client.list().keys() == {"long"}
+    _submit(pilot, [{"name": "gone", "execution": {"exec": "true"}}])
+    client.wait4("gone", 20)
+    client.cleanup()
+    assert pilot.finish() == 0
+    assert (wd / "ran").read_text() == "started\n"
+    assert pilot.endings() == Counter(["gone", *(f"gone:{number}" for number in range(500)), "long", "gone"])
+
+
+class EagerPilot(Pilot):
+    """Finds every journal large enough to be rewritten."""
+
+    program = (
+        "-c",
+        "import pilotfish.pilot.manager.service as service; service.WORTH_BYTES = 0;"
+        "from pilotfish.__main__ import main; main()",
+    )
+
+
+def test_a_running_manager_rewrites_a_journal_that_is_mostly_of_removed_jobs(
+    wd: Path, wait_until: Callable[..., None]
+) -> None:
+    pilot = EagerPilot(wd, "--nodes", "1")
+    client = pilot.client()
+    journal = pilot.aux / "journal.pilotfish"
+    for life in range(2):
+        _submit(pilot, [{"name": "gone", "execution": {"exec": "true"}, "iteration": {"stop": 500}}])
+        _submit(pilot, [{"name": f"kept-{life}", "execution": {"exec": "true"}}])
+        client.wait4all(30)
+        before = journal.stat().st_size
+        client.remove("gone")
+        wait_until(lambda limit=before / 2: journal.stat().st_size < limit, "the journal is rewritten")
+    client.cleanup()
+    pilot.kill()
+    pilot.resume()
+    client = pilot.client()
+    assert client.list().keys() == {"kept-0", "kept-1"}
+    client.cleanup()
+    assert pilot.finish() == 0
+    names = ["gone", *(f"gone:{number}" for number in range(500))]
+    assert pilot.endings() == Counter([*names, *names, "kept-0", "kept-1"])

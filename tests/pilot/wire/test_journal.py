@@ -30,6 +30,7 @@ from pilotfish.pilot.wire.records import (
     AgentUp,
     Canceled,
     Closed,
+    Compacted,
     Ended,
     NodeJoined,
     NodeLeft,
@@ -87,6 +88,8 @@ ONE_OF_EACH: list[Record] = [
     NodeLeft(NodeNo(0), 3.0),
     AgentUp(NodeNo(0), "n", "a", "h", 5),
     AgentDown(NodeNo(0), "a"),
+    Submitted(JobNo(3), 2.0, [FULL_JOB], [JobNo(7)]),
+    Compacted(JobNo(8), None),
     Closed(9.0, True),
 ]
 
@@ -152,8 +155,8 @@ def test_zeros_after_a_crash_of_the_machine_are_a_torn_tail() -> None:
 
 
 def test_another_version_and_another_file_are_told_apart() -> None:
-    with pytest.raises(JournalError, match="version 3, this Pilotfish knows 2"):
-        read(HEADER[:-2] + b"\x03\x00")
+    with pytest.raises(JournalError, match="version 4, this Pilotfish knows 3"):
+        read(HEADER[:-2] + b"\x04\x00")
     with pytest.raises(JournalError, match="not a Pilotfish journal"):
         read(b"#!/bin/sh\n" * 5)
 
