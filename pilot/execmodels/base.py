@@ -68,6 +68,10 @@ class Wrapped:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
+FREE_STEPS = {"SLURM_CPU_BIND": "none"}
+"""For launchers that put one helper on each node with srun: the helpers bind the ranks, and are not to be bound themselves."""
+
+
 def cpus_of(core: str) -> list[str]:
     """The processors of a core: a core of several hardware threads is written `0&40`."""
     return core.split("&")

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 
 from ..model.job import Execution
-from .base import Place, Wrapped, mask_of
+from .base import Place, Wrapped
 
 _MODULE_FUNCTION = """\
 if ! command -v module >/dev/null 2>&1; then
@@ -53,12 +53,12 @@ def _prelude(execution: Execution) -> str:
 
 
 def wrap(words: Sequence[str], place: Place) -> Wrapped:
-    """The program alone, with a host file; for one that calls srun or Hydra, also what keeps these to the task's cores."""
+    """The program alone, with a host file."""
     path = f"{place.stem}.hostfile"
     env = {"PILOTFISH_HOSTFILE": path}
     if place.batch == "slurm":
+        # SLURM_CPU_BIND is for srun; Hydra's helpers would be bound to the first core.
         env |= {"SLURM_HOSTFILE": path, "HYDRA_LAUNCHER_EXTRA_ARGS": "--cpu-bind=none"}
-        env["SLURM_CPU_BIND"] = f"mask_cpu:{','.join(map(mask_of, place.cores))}" if place.bound else "none"
     return Wrapped(list(words), env, {path: hostfile(place)})
 
 

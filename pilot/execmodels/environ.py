@@ -7,9 +7,11 @@ more than all the rest of starting one.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 from ..wire.frames import NewGrant
+from .base import mask_of
 
 Env = dict[bytes, bytes]
 
@@ -18,6 +20,30 @@ _CUDA, _ROCR = b"CUDA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES"
 _GPUS = frozenset({_CUDA, _ROCR, b"HIP_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL"})
 """Slurm sets three of these, whatever the GPUs are."""
 _AMD_DEVICE = "/dev/kfd"
+
+
+_RANK = re.compile(
+    rb"""
+    PMI_(FD|RANK|SIZE|ID|PORT|SPAWNED|JOBID|LOCAL_RANK|LOCAL_SIZE|UNIVERSE_SIZE|HOSTNAME)
+    | MPI_LOCAL(RANKID|NRANKS) | HYDI_.*
+    | PMIX_(?!MCA_).*
+    | OMPI_(COMM_WORLD_.*|UNIVERSE_SIZE|APP_CTX_NUM_PROCS|FIRST_RANKS|NUM_APP_CTX|FILE_LOCATION|COMMAND|ARGV)
+    | OMPI_MCA_(ess.*|orte_.*|initial_wdir|mpi_yield_when_idle) | PRTE_LAUNCHED
+    | FLUX_(TASK_RANK|TASK_LOCAL_ID|JOB_SIZE|JOB_NNODES|KVS_NAMESPACE|PMI_LIBRARY_PATH)
+    """,
+    re.VERBOSE,
+)
+"""What the launcher of the agents has told them of being ranks: an MPI program in a task would take itself for one."""
+_STEP = re.compile(
+    rb"""
+    SLURM_(PROCID|LOCALID|NODEID|GTIDS|TASK_PID|STEPID|STEP_.*|SRUN_COMM_.*|LAUNCH_NODE_IPADDR)
+    | SLURM_(LABELIO|UNBUFFEREDIO|INPUTMODE|KILL_BAD_EXIT|NO_KILL|WAIT|DISTRIBUTION|CPU_BIND.*|MEM_BIND.*)
+    | SLURM_(NTASKS_PER_NODE|NTASKS_PER_CORE|NTASKS_PER_SOCKET|CPUS_PER_TASK|TRES_PER_TASK)
+    | SRUN_CPUS_PER_TASK | SLURM_JOB_CPUS_PER_NODE_(PACK|HET)_GROUP_.*
+    """,
+    re.VERBOSE,
+)
+"""What Slurm says of the step in which the agents run, and of how the job was to be cut: a task's own steps would obey."""
 
 
 def encode(variables: Mapping[str, str]) -> Env:
@@ -29,10 +55,16 @@ def base_environment(
 ) -> Env:
     """What every task of this agent starts from. PILOTFISH_AGENT_ID marks the processes of one life of an agent.
 
-    With the schema `slurm` a task sees the GPUs it was given and no others: the allocation's own list is taken out.
+    With the schema `slurm` a task sees the GPUs it was given and no others: the allocation's own list is taken out. That
+    agents are started like the ranks of a parallel program is never seen.
     """
-    hidden = {*_OURS, *_GPUS} if "slurm" in schemas else _OURS
-    base = {name: value for name, value in environ.items() if name not in hidden}
+    in_slurm = "slurm" in schemas
+    hidden = {*_OURS, *_GPUS} if in_slurm else _OURS
+    base = {
+        name: value
+        for name, value in environ.items()
+        if name not in hidden and not _RANK.fullmatch(name) and not (in_slurm and _STEP.fullmatch(name))
+    }
     return base | encode(of_pilot) | {b"PILOTFISH_AGENT_ID": os.fsencode(agent_id)}
 
 
@@ -68,9 +100,14 @@ def grant_environment(grant: NewGrant, schemas: list[str], gpus: bytes) -> Env:
     }
     if "slurm" in schemas:
         variables |= _slurm(nodes, counts)
+        variables["SLURM_CPU_BIND"] = _masks(grant) if grant.bind else "none"
     if grant.nodes[0].gpu_ids or grant.hide_gpus:
         variables[os.fsdecode(gpus)] = ",".join(grant.nodes[0].gpu_ids)
     return encode(variables)
+
+
+def _masks(grant: NewGrant) -> str:
+    return f"mask_cpu:{','.join(mask_of(core) for node in grant.nodes for core in node.core_ids)}"
 
 
 def _slurm(nodes: str, counts: list[int]) -> dict[str, str]:
@@ -82,6 +119,7 @@ def _slurm(nodes: str, counts: list[int]) -> dict[str, str]:
     variables |= dict.fromkeys(
         ("SLURM_JOB_CPUS_PER_NODE", "SLURM_TASKS_PER_NODE", "SLURM_STEP_TASKS_PER_NODE"), per_node
     )
+    variables["SLURM_CPUS_ON_NODE"] = str(counts[0])
     if len(set(counts)) == 1:
         variables["SLURM_NTASKS_PER_NODE"] = str(counts[0])
     return variables

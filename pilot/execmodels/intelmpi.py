@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import Place, Wrapped, by_rank, mask_of
+from .base import FREE_STEPS, Place, Wrapped, by_rank, mask_of
 
 
 def wrap(words: Sequence[str], place: Place) -> Wrapped:
@@ -13,8 +13,7 @@ def wrap(words: Sequence[str], place: Place) -> Wrapped:
     if place.is_local:
         env["I_MPI_HYDRA_BOOTSTRAP"] = "fork"
     elif place.batch == "slurm":
-        # Its helpers on the nodes run beside other tasks, and bind the ranks themselves.
-        env |= {"I_MPI_HYDRA_BOOTSTRAP": "slurm"}
+        env |= {"I_MPI_HYDRA_BOOTSTRAP": "slurm"} | FREE_STEPS
         env |= {"I_MPI_HYDRA_BOOTSTRAP_EXEC_EXTRA_ARGS": "--overlap --overcommit --cpu-bind=none --mem=0"}
     program = by_rank(words, place, "PMI_RANK")
     cores = place.cores

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import Place, Wrapped, by_rank, cpus_of
+from .base import FREE_STEPS, Place, Wrapped, by_rank, cpus_of
 
 _LAUNCHERS = {"slurm": "slurm", "sge": "sge"}
 """Hydra's names, for batch systems it does not always recognise; with others it finds its way (or uses ssh)."""
@@ -25,7 +25,8 @@ def wrap(words: Sequence[str], place: Place) -> Wrapped:
         argv += ["-f", hostfile]
         if place.batch in _LAUNCHERS:
             env["HYDRA_LAUNCHER"] = _LAUNCHERS[place.batch]
-        if place.batch == "slurm":  # its helpers run beside other tasks, and bind the ranks themselves
+        if place.batch == "slurm":
+            env |= FREE_STEPS
             env["HYDRA_LAUNCHER_EXTRA_ARGS"] = "--overlap --cpu-bind=none"
     alike = all(node.core_ids == place.nodes[0].core_ids for node in place.nodes)
     if place.bound and alike:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import Place, Wrapped, by_rank, cpus_of
+from .base import FREE_STEPS, Place, Wrapped, by_rank, cpus_of
 
 _BATCH_SYSTEMS = "^slurm,tm,lsf,gridengine"
 
@@ -28,6 +28,7 @@ def wrap(words: Sequence[str], place: Place) -> Wrapped:
     if place.is_local:
         env |= {"OMPI_MCA_plm": "isolated", "OMPI_MCA_ras": _BATCH_SYSTEMS, "PRTE_MCA_ras": _BATCH_SYSTEMS}
     else:
+        env |= FREE_STEPS if place.batch == "slurm" else {}
         for name in place.of_job:
             argv += ["-x", name]
     argv += place.options.get("mpirun_args", [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import LaunchError, Place, Wrapped, by_rank, mask_of
+from .base import LaunchError, Place, Wrapped, by_rank
 from .default import hostfile
 
 
@@ -15,17 +15,16 @@ def wrap(words: Sequence[str], place: Place) -> Wrapped:
             "use openmpi, intelmpi or mpich"
         )
     path = f"{place.stem}.hostfile"
-    masks = ",".join(map(mask_of, place.cores)) if place.bound else ""
     argv = [
         "srun",
         f"--ntasks={len(place.cores)}",
         f"--nodes={len(place.nodes)}",
         "--distribution=arbitrary",
-        f"--cpu-bind={f'mask_cpu:{masks}' if masks else 'none'}",
+        "--cpu-bind=none",
         "--overcommit",
         "--mem=0",
         *place.options.get("srun_args", []),
     ]
-    # A step sees all GPUs of the job, whatever the variable said before.
-    program = by_rank(words, place, "SLURM_PROCID", gpus=True)
+    # A step sees all GPUs of the job, whatever the variable said before; and not every Slurm binds when it is asked to.
+    program = by_rank(words, place, "SLURM_PROCID", bind=True, gpus=True)
     return Wrapped([*argv, *program], {"SLURM_OVERLAP": "1", "SLURM_HOSTFILE": path}, {path: hostfile(place)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pilotfish.pilot.agent.launch import environment
-from pilotfish.pilot.execmodels.environ import gpu_variable, grant_environment
+from pilotfish.pilot.execmodels.environ import base_environment, gpu_variable, grant_environment
 from pilotfish.pilot.model.ids import GrantId, PoolId
 from pilotfish.pilot.model.job import Execution
 from pilotfish.pilot.wire.frames import NewGrant, NodeShare
@@ -45,3 +45,33 @@ def test_a_job_may_say_otherwise() -> None:
     execution = Execution(exec="x", env={"ROCR_VISIBLE_DEVICES": "7"})
     env = environment(execution, dict(SLURM_SETS), grant_environment(grant, [], CUDA), 1)
     assert (env[CUDA], env[ROCR]) == (b"", b"7")
+
+
+def test_a_task_does_not_take_itself_for_the_rank_that_its_agent_was_started_as() -> None:
+    rank = [b"PMI_RANK", b"PMI_FD", b"PMIX_RANK", b"PMIX_NAMESPACE", b"OMPI_COMM_WORLD_RANK", b"OMPI_MCA_ess"]
+    set_by_the_site = {b"PMIX_MCA_gds": b"hash", b"OMPI_MCA_btl": b"^openib", b"PMI_MMAP_SYNC_WAIT_TIME": b"9"}
+    base = base_environment(dict.fromkeys(rank, b"1") | set_by_the_site, "a", {}, [])
+    assert base == set_by_the_site | {b"PILOTFISH_AGENT_ID": b"a"}
+
+
+def test_the_slurm_of_a_task_is_its_own_part_of_the_job() -> None:
+    of_step = dict.fromkeys(
+        [b"SLURM_LABELIO", b"SLURM_STEP_ID", b"SLURM_NTASKS_PER_NODE", b"SLURM_CPU_BIND_TYPE"], b"1"
+    )
+    of_job = {b"SLURM_JOB_ID": b"7", b"SLURM_CONF": b"/etc/slurm.conf"}
+    assert base_environment(of_step | of_job, "a", {}, ["slurm"]) == of_job | {b"PILOTFISH_AGENT_ID": b"a"}
+    grant = NewGrant(GrantId(1), PoolId(1), [NodeShare("n1", ["0", "1"], []), NodeShare("n2", ["3"], [])], True, 0)
+    seen = {
+        name.decode(): value.decode()
+        for name, value in grant_environment(grant, ["slurm"], CUDA).items()
+        if name.startswith(b"SLURM_")
+    }
+    assert seen == {
+        "SLURM_OVERLAP": "1",
+        **dict.fromkeys(("SLURM_NNODES", "SLURM_JOB_NUM_NODES", "SLURM_STEP_NUM_NODES"), "2"),
+        **dict.fromkeys(("SLURM_NODELIST", "SLURM_JOB_NODELIST", "SLURM_STEP_NODELIST"), "n1,n2"),
+        **dict.fromkeys(("SLURM_NPROCS", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"), "3"),
+        **dict.fromkeys(("SLURM_JOB_CPUS_PER_NODE", "SLURM_TASKS_PER_NODE", "SLURM_STEP_TASKS_PER_NODE"), "2,1"),
+        "SLURM_CPUS_ON_NODE": "2",
+        "SLURM_CPU_BIND": "mask_cpu:0x1,0x2,0x8",
+    }

@@ -40,11 +40,10 @@ def test_default_lays_a_host_file_ready() -> None:
     )
 
 
-def test_default_in_slurm_keeps_steps_of_the_task_to_its_cores() -> None:
+def test_default_in_slurm_tells_slurm_the_hosts() -> None:
     assert wrapped("default", CLUSTER).env == {
         "PILOTFISH_HOSTFILE": "/aux/job.1-1.hostfile",
         "SLURM_HOSTFILE": "/aux/job.1-1.hostfile",
-        "SLURM_CPU_BIND": "mask_cpu:0x10,0x20,0x1",
         "HYDRA_LAUNCHER_EXTRA_ARGS": "--cpu-bind=none",
     }
 
@@ -53,7 +52,7 @@ def test_openmpi_over_nodes_has_a_rank_file_and_sends_the_jobs_variables() -> No
     made = wrapped("openmpi", CLUSTER)
     files = "--hostfile /aux/job.1-1.hosts --rankfile /aux/job.1-1.ranks"
     assert shlex.join(made.argv) == f"mpirun -n 3 {files} -x SEED prog 'a b'"
-    assert made.env == {"OMPI_MCA_rmaps_rank_file_physical": "1"}
+    assert made.env == {"OMPI_MCA_rmaps_rank_file_physical": "1", "SLURM_CPU_BIND": "none"}
     assert made.files == {
         "/aux/job.1-1.hosts": "n1 slots=2\nn2 slots=1\n",
         "/aux/job.1-1.ranks": "rank 0=n1 slot=4\nrank 1=n1 slot=5\nrank 2=n2 slot=0\n",
@@ -105,8 +104,11 @@ def test_intelmpi_has_a_section_with_the_program_for_each_node() -> None:
 
 def test_srunmpi_is_a_step_on_the_cores_of_the_task() -> None:
     made = wrapped("srunmpi", replace(CLUSTER, options={"srun_args": ["--mpi=pmi2"]}))
-    where = "--ntasks=3 --nodes=2 --distribution=arbitrary --cpu-bind=mask_cpu:0x10,0x20,0x1"
-    assert shlex.join(made.argv) == f"srun {where} --overcommit --mem=0 --mpi=pmi2 prog 'a b'"
+    where = "--ntasks=3 --nodes=2 --distribution=arbitrary --cpu-bind=none"
+    assert shlex.join(made.argv[:8]) == f"srun {where} --overcommit --mem=0 --mpi=pmi2"
+    assert made.argv[8:10] == ["/bin/sh", "-c"]
+    assert '2) exec taskset -c 0 "$@" ;;' in made.argv[10]
+    assert made.argv[11:] == ["sh", "prog", "a b"]
     assert made.files == {"/aux/job.1-1.hostfile": "n1\nn1\nn2\n"}
     assert made.env == {"SLURM_OVERLAP": "1", "SLURM_HOSTFILE": "/aux/job.1-1.hostfile"}
 
