@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 
@@ -70,3 +71,21 @@ def test_being_told_to_stop_keeps_what_is_left(wd: Path, wait_until: Callable[..
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
     assert "go on with --resume ." in err
+
+
+def test_after_an_end_without_any_warning_the_same_command_line_goes_on(
+    wd: Path, wait_until: Callable[..., None]
+) -> None:
+    """Everything of the job is killed at once; `--continue` works for the first job as for the next."""
+    (wd / "tasks").write_text("echo 1 >> ran-1\n[ -e go ] || { touch runs; sleep 1000; }; echo 2 >> ran-2\n")
+    first = start(wd, "tasks", "--continue")
+    wait_until((wd / "runs").exists, "the second task runs")
+    for process in [*psutil.Process(first.pid).children(recursive=True), first]:
+        process.kill()
+    first.communicate()
+    (wd / "go").touch()
+    second = start(wd, "tasks", "--continue")
+    out, err = second.communicate(timeout=60)
+    assert second.returncode == 0, err
+    assert json.loads(out)["tasks"] == 2
+    assert [(wd / name).read_text() for name in ("ran-1", "ran-2")] == ["1\n", "2\n"]
