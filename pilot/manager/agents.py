@@ -228,9 +228,9 @@ class Agents:
             )
             for share in grant.shares
         ]
-        spec = specs[first.node]
-        hide_gpus = bool(spec.gpu_ids) and not first.gpus
-        return frames.NewGrant(grant.grant_id, grant.pool, nodes, spec.bind, first.mem_bytes, hide_gpus)
+        bind = self.settings.bind and all(specs[share.node].bind for share in grant.shares)
+        hide_gpus = bool(specs[first.node].gpu_ids) and not first.gpus
+        return frames.NewGrant(grant.grant_id, grant.pool, nodes, bind, first.mem_bytes, hide_gpus)
 
     def _cores(self, share: Share) -> list[str]:
         ids = self._core_ids.get((share.node, share.cores))

@@ -35,6 +35,7 @@ class Settings:
     slurm_limit_nodes_range_end: int | None = None
     log: str = "info"
     system_core: bool = False
+    cpu_bind: Literal["auto", "none"] = "auto"
     show_progress: bool = False
     id: str | None = None
     tags: tuple[str, ...] = ()
@@ -110,6 +111,7 @@ OPTIONS = (
     Option("slurm-limit-nodes-range-begin", "int", "First node of the allocation to use, by position from 0."),
     Option("slurm-limit-nodes-range-end", "int", "The node after the last one to use."),
     Option("log", ("critical", "error", "warning", "info", "debug", "notset"), "Level of service.log."),
+    Option("cpu-bind", ("auto", "none"), "Bind tasks to their cores where it is known which these are, or never.", "ours"),
     Option("system-core", "flag", "Keep core 0 of the first node free for the manager."),
     Option("show-progress", "flag", "A line on stdout for each state change."),
     Option("id", "text", "Name of this manager and of its auxiliary folder."),

@@ -100,6 +100,7 @@ class Service:
             env_schemas=_schemas(settings.envschema, allocation.kind),
             batch=allocation.kind,
             here=recipe.starter.is_agent,
+            bind=settings.cpu_bind != "none",
         )
         self.agents = Agents(doors.agents, scheduler, agent_settings, epoch, self._facts.append, now)
         self.processes = AgentProcesses(
@@ -287,7 +288,7 @@ class Service:
         self.agents.beat()
         for link in self.agents.silent_since(self.now() - self.settings.node_lost_s):
             self.agents.lost(link.node, f"not heard of for {self.settings.node_lost_s:g} s")
-            self.processes.silent(link.node, link.agent_id)
+            self.processes.silent(link.node)
 
     def _tick(self) -> None:
         self.scheduler.on_time(self.now())

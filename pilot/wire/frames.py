@@ -35,6 +35,8 @@ class Settings(msgspec.Struct, array_like=True, frozen=True):
     """Whose allocation it is, as in allocation/base.py."""
     here: bool = True
     """All nodes are the machine of the manager: virtual ones, or just this one."""
+    bind: bool = True
+    """Whether tasks are to be bound to the cores they are given, where these are known."""
 
 
 class JobDef(msgspec.Struct, array_like=True, frozen=True):
@@ -56,7 +58,7 @@ class NodeShare(NamedTuple):
 
 
 class NewGrant(msgspec.Struct, array_like=True, frozen=True):
-    """`nodes[0]` is this agent's node. `bind`: set the CPU affinity to `nodes[0].core_ids`. `mem_bytes` 0: no limit.
+    """`nodes[0]` is this agent's node. `bind`: all core ids are processors, to be bound to. `mem_bytes` 0: no limit.
 
     `hide_gpus`: this agent's node has GPUs and none of them was given.
     """
