@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+MPI_ENVIRON = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "UCX_TLS": "tcp,self"}
 
 
 @pytest.fixture
@@ -68,3 +71,31 @@ def _marked(name: str, value: str) -> list[psutil.Process]:
 def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the person who runs the tests has configured must not change them."""
     monkeypatch.setenv("PILOTFISH_CONFIG", "")
+
+
+@pytest.fixture(scope="session")
+def mpi_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`mpi_program("openmpi")` or `mpi_program("mpich")`: tests/mpi_hello.c, compiled once. Skips (in CI: fails) without."""
+    folder = tmp_path_factory.mktemp("mpi")
+    os.chmod(folder, 0o755)
+
+    def compiled(kind: str) -> Path:
+        launcher = {"openmpi": "mpirun.openmpi", "mpich": "mpiexec.hydra"}[kind]
+        absent = [name for name in (launcher, f"mpicc.{kind}") if shutil.which(name) is None]
+        if absent:
+            give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+            give_up(f"not installed: {', '.join(absent)}")
+        program = folder / kind
+        if not program.exists():
+            source = Path(__file__).with_name("mpi_hello.c")
+            subprocess.run([f"mpicc.{kind}", "-o", str(program), str(source)], check=True)
+        return program
+
+    return compiled
+
+
+@pytest.fixture
+def mpi_environ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open MPI refuses to run as root unless told twice; MPICH's UCX takes hosts made of namespaces for one, unless told."""
+    for name, value in MPI_ENVIRON.items():
+        monkeypatch.setenv(name, value)

@@ -33,6 +33,7 @@ class Settings:
     resources: str = "auto"
     slurm_limit_nodes_range_begin: int | None = None
     slurm_limit_nodes_range_end: int | None = None
+    slurm_resources_file: Path | None = None
     log: str = "info"
     system_core: bool = False
     cpu_bind: Literal["auto", "none"] = "auto"
@@ -110,8 +111,9 @@ OPTIONS = (
     ),
     Option("slurm-limit-nodes-range-begin", "int", "First node of the allocation to use, by position from 0."),
     Option("slurm-limit-nodes-range-end", "int", "The node after the last one to use."),
+    Option("slurm-resources-file", "path", "Take the nodes from this resources document."),
     Option("log", ("critical", "error", "warning", "info", "debug", "notset"), "Level of service.log."),
-    Option("cpu-bind", ("auto", "none"), "Bind tasks to their cores where it is known which these are, or never.", "ours"),
+    Option("cpu-bind", ("auto", "none"), "Bind tasks to their cores where these are known, or never.", "ours"),
     Option("system-core", "flag", "Keep core 0 of the first node free for the manager."),
     Option("show-progress", "flag", "A line on stdout for each state change."),
     Option("id", "text", "Name of this manager and of its auxiliary folder."),
@@ -159,7 +161,6 @@ OPTIONS = (
     Option("governor", "flag", "Not supported in this version.", "cluster"),
     Option("parent", "text", "Not supported in this version.", "cluster"),
     Option("slurm-partition-nodes", "int", "Not supported in this version.", "cluster"),
-    Option("slurm-resources-file", "path", "Not supported in this version.", "cluster"),
 )
 
 _SECONDS = ("end-margin", "kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after", "nl-init-timeout")
