@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
         from difflib import get_close_matches
 
         if args[:1] == ["resources"] and "--here" in args:  # the pilot's side knows allocations, the client's must not
-            from .pilot.cli import resources_here
+            from .pilot.here import resources_here
 
             return "resources", resources_here, args[1:]
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):

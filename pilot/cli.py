@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -114,36 +113,6 @@ def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:
     widths = [max(len(str(row[column])) for row in rows) for column in range(2)]
     for name, value, origin in rows:
         click.echo(f"{name:{widths[0]}}  {value!s:{widths[1]}}  {origin}")
-
-
-@click.command("resources")
-@click.option("--here", is_flag=True, help="What this machine or allocation gives, without a pilot.")
-@click.option("--resources", default="auto", show_default=True, help="The batch system to ask, or local.")
-@click.option("--nodes", help="Virtual nodes, as for the service.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def resources_here(here: bool, resources: str, nodes: str | None, as_json: bool) -> None:
-    """Show what a pilot would find if it were started here, and where each fact was read."""
-    from .allocation.detect import detect
-    from .allocation.site import this_site
-
-    found = detect(this_site(os.environ), nodes, resources)
-    if as_json:
-        import json
-        from dataclasses import asdict
-
-        told = asdict(found) | {"sources": [source._asdict() for source in found.sources]}
-        click.echo(json.dumps(told, indent=2))
-        return
-    click.echo(f"{found.kind} {found.job_id or ''}".rstrip())
-    for node in found.nodes:
-        gpus = f", GPUs {','.join(node.gpu_ids)}" if node.gpu_ids else ""
-        memory = f", {node.mem_bytes / 2**30:.1f} GiB" if node.mem_bytes else ""
-        bound = "" if node.bind else " (counted, not bound)"
-        click.echo(f"  {node.name}: {len(node.core_ids)} cores {','.join(node.core_ids)}{bound}{gpus}{memory}")
-    end = "no end is known" if found.ends_s is None else f"ends {datetime.fromtimestamp(found.ends_s)}"
-    click.echo(f"  {end}")
-    for source in found.sources:
-        click.echo(f"  {source.what}: {source.value}  (from {source.where})")
 
 
 @click.command(hidden=True)

@@ -19,12 +19,14 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.wire": {"pilot.model"},
     "pilot.loop": set(),
     "pilot.strays": set(),
-    "pilot.allocation": SITE_FACTS,
+    "pilot.cpus": set(),
+    "pilot.allocation": SITE_FACTS | {"pilot.cpus"},
     "pilot.placement": SITE_FACTS,
     "pilot.execmodels": SITE_FACTS,
-    "pilot.agent": {"pilot.loop", "pilot.strays", "pilot.wire", "pilot.model", "pilot.execmodels"},
+    "pilot.agent": {"pilot.loop", "pilot.strays", "pilot.cpus", "pilot.wire", "pilot.model", "pilot.execmodels"},
     "pilot.manager": {"pilot.loop", "pilot.strays", "pilot.wire", "pilot.model", "pilot.allocation", "pilot.placement"},
-    "pilot.cli": {"pilot.manager", "pilot.agent", "pilot.allocation", "pilot.model"},
+    "pilot.cli": {"pilot.manager", "pilot.agent", "pilot.model"},
+    "pilot.here": {"pilot.allocation"},
     "api": {"pilot.wire", "pilot.model"},
 }
 """Package (or module) -> what of ours it may import, besides itself."""
@@ -34,12 +36,14 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.wire": {"msgspec", "zmq"},
     "pilot.loop": {"zmq"},
     "pilot.strays": set(),
-    "pilot.allocation": {"psutil"},
+    "pilot.cpus": set(),
+    "pilot.allocation": {"psutil", "msgspec"},
     "pilot.placement": set(),
     "pilot.execmodels": set(),
     "pilot.agent": {"zmq", "msgspec", "psutil"},
     "pilot.manager": {"zmq", "msgspec", "psutil", "tomli"},
     "pilot.cli": {"click"},
+    "pilot.here": {"click"},
     "api": {"zmq", "msgspec", "click", "rich", "yaml", "tomli"},
 }
 

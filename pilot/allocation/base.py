@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from ..cpus import Cpus
 from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
 
@@ -37,12 +38,12 @@ class Site:
     """The machine as a backend sees it.
 
     `read` gives a file's text and `run` a command's output, both None when that cannot be had. `cpus` are the processors
-    this process may use, `memory` the bytes it may; `quota` is how many of them it may keep busy, None for all.
+    this process may use, `memory` the bytes it may; `quota` is how many processors it may keep busy, None for all.
     """
 
     environ: Mapping[str, str]
     hostname: str
-    cpus: tuple[int, ...]
+    cpus: Cpus
     memory: int
     now_s: float
     read: Callable[[str], str | None]
@@ -90,7 +91,7 @@ def need_file(site: Site, variable: str) -> str:
 
 
 def visible_gpus(environ: Mapping[str, str]) -> Source | None:
-    """The GPUs of this node by what the batch system has set for programs; `value` is the comma list."""
+    """The GPUs of this host by what the batch system has set for programs; `value` is the comma list."""
     for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
         text = environ.get(name, "")
         if text and text not in ("-1", "NoDevFiles"):
@@ -98,14 +99,20 @@ def visible_gpus(environ: Mapping[str, str]) -> Source | None:
     return None
 
 
+def own_gpus(site: Site, host: str) -> tuple[str, ...]:
+    """The ids of `visible_gpus` when `host` is this one, else none: variables tell nothing of other hosts."""
+    visible = visible_gpus(site.environ) if is_this_host(site, host) else None
+    return tuple(part.strip() for part in visible.value.split(",") if part.strip()) if visible else ()
+
+
 def core_ids(site: Site, host: str, count: int) -> tuple[tuple[str, ...], bool]:
     """Ids for the `count` cores of `host`, and whether they are real processors to bind tasks to.
 
-    They are on this host, when the batch system has confined us to just as many. Elsewhere nobody can tell from here.
+    They are on this host, when the batch system has confined us to just as many processors, or to as many cores of several
+    hardware threads. Of other hosts nothing is known here: their agents tell when they come (manager/agents.py).
     """
-    if is_this_host(site, host) and len(site.cpus) == count:
-        return tuple(map(str, site.cpus)), True
-    return tuple(map(str, range(count))), False
+    slots = site.cpus.slots(count) if is_this_host(site, host) else None
+    return (slots, True) if slots is not None else (tuple(map(str, range(count))), False)
 
 
 def is_this_host(site: Site, host: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ..model.errors import SettingsError
-from . import flux, local, lsf, pbs, pjm, sge, slurm
-from .base import Allocation, Backend, Site, Source
+from . import document, flux, local, lsf, pbs, pjm, sge, slurm
+from .base import Allocation, Backend, Site, Source, is_this_host, own_gpus, visible_gpus
+from .hostlist import compressed
 
 BACKENDS: dict[str, Backend] = {
     "slurm": slurm,
@@ -24,26 +26,53 @@ AUTO = "auto"
 
 
 def detect(
-    site: Site, nodes: str | None = None, resources: str = AUTO, part: tuple[int | None, int | None] = (None, None)
+    site: Site,
+    nodes: str | None = None,
+    resources: str = AUTO,
+    part: tuple[int | None, int | None] = (None, None),
+    file: str | None = None,
 ) -> Allocation:
-    """`nodes`: what `--nodes` says, which wins; `resources`: a name in BACKENDS, or `auto` for the first that we are in;
-    `part`: the first node to use and the one after the last, by position (`--slurm-limit-nodes-range-*`).
+    """What there is for a pilot.
 
-    Raises SettingsError for an environment that is incomplete or contradicts itself.
+    Args:
+        nodes: what `--nodes` says, which wins over what is found.
+        resources: a name in BACKENDS, or `auto` for the first that we are in.
+        part: the first node to use and the one after the last, by position (`--slurm-limit-nodes-range-*`).
+        file: the resources document to take (`--slurm-resources-file`), which wins over `--nodes`.
+
+    Raises:
+        SettingsError: the environment is incomplete or contradicts itself, or an argument makes no sense.
     """
-    if nodes is not None:
+    if file is not None:
+        found = document.find(site, file)
+    elif nodes is not None:
         return Allocation("given", tuple(local.parse_nodes(nodes)), sources=(Source("nodes", nodes, "--nodes"),))
-    if resources == AUTO:
-        backend = next(backend for backend in BACKENDS.values() if backend.inside(site.environ))
-    elif resources in BACKENDS:
-        backend = BACKENDS[resources]
     else:
-        known = ", ".join([AUTO, *BACKENDS])
-        raise SettingsError(f'"{resources}" is not known', where="--resources", remedy=f"use one of {known}")
-    found = backend.find(site)
+        found = _backend(site, resources).find(site)
     begin, end = part
     kept = found.nodes[begin:end]
     if not kept:
         where = "--slurm-limit-nodes-range-begin, --slurm-limit-nodes-range-end"
         raise SettingsError(f"none of the {len(found.nodes)} nodes is left", where=where)
-    return replace(found, nodes=kept)
+    return replace(found, nodes=kept, sources=(*found.sources, *_of_this_host(site, found)))
+
+
+def _backend(site: Site, resources: str) -> Backend:
+    if resources == AUTO:
+        return next(backend for backend in BACKENDS.values() if backend.inside(site.environ))
+    if resources in BACKENDS:
+        return BACKENDS[resources]
+    known = ", ".join([AUTO, *BACKENDS])
+    raise SettingsError(f'"{resources}" is not known', where="--resources", remedy=f"use one of {known}")
+
+
+def _of_this_host(site: Site, found: Allocation) -> Iterator[Source]:
+    """What every batch system is asked for in the same way: the ids of the node that we are on."""
+    for node in found.nodes:
+        if not is_this_host(site, node.name):
+            continue
+        if node.bind and node.core_ids == site.cpus.slots(len(node.core_ids)):
+            yield Source(f"core ids of {node.name}", compressed(node.core_ids), "affinity of this process")
+        visible = visible_gpus(site.environ)
+        if visible is not None and node.gpu_ids == own_gpus(site, node.name):
+            yield Source(f"GPUs of {node.name}", visible.value, visible.where)

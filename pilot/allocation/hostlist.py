@@ -6,7 +6,7 @@ The libraries for this were looked at: ClusterShell sorts (Slurm's counts go by 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..model.errors import SettingsError
 
@@ -68,3 +68,15 @@ def counts(text: str, where: str) -> list[int]:
 def ids(text: str, where: str) -> list[int]:
     """`0-3,6` is [0, 1, 2, 3, 6]; an empty text is no id. Raises SettingsError naming `where`."""
     return [int(number) for number in _numbers(text, text, where)] if text.strip() else []
+
+
+def compressed(ids: Sequence[str]) -> str:
+    """The opposite of `ids`, for people: `0-3,6`; what is no number stays as it is."""
+    parts: list[list[str]] = []
+    for text in ids:
+        last = parts[-1][-1] if parts else ""
+        if text.isdigit() and last.isdigit() and int(text) == int(last) + 1:
+            parts[-1].append(text)
+        else:
+            parts.append([text])
+    return ",".join(part[0] if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ..model.errors import SettingsError, UsageError
 from ..model.resources import NodeSpec
 from ..model.units import parse_bytes
-from .base import Allocation, Site, Source, check_nodes, visible_gpus
+from .base import Allocation, Site, Source, check_nodes, own_gpus
 
 _GPUS = re.compile(r"(\d+)gpus?", re.IGNORECASE)
 
@@ -20,13 +20,13 @@ def inside(environ: Mapping[str, str]) -> bool:
 
 def find(site: Site) -> Allocation:
     """This machine: the cores this process may use (affinity, cgroup quota), the memory, the GPUs of CUDA_VISIBLE_DEVICES."""
-    bind = site.quota is None or site.quota >= len(site.cpus)
-    cpus = site.cpus if bind else site.cpus[: site.quota]
-    gpus = visible_gpus(site.environ)
-    gpu_ids = tuple(part.strip() for part in gpus.value.split(",") if part.strip()) if gpus else ()
-    node = NodeSpec(site.hostname, tuple(map(str, cpus)), gpu_ids, site.memory, bind)
+    threads = site.cpus.threads
+    bind = site.quota is None or site.quota >= len(threads)
+    cpus = threads if bind else threads[: site.quota]
+    node = NodeSpec(site.hostname, tuple(map(str, cpus)), own_gpus(site, site.hostname), site.memory, bind)
     cores = Source("cores", str(len(cpus)), "affinity of this process" if bind else "cpu.max of this cgroup")
-    return Allocation("local", (node,), sources=(cores, *([gpus] if gpus else [])))
+    memory = Source("memory", f"{site.memory / 2**30:.1f} GiB", "this machine and its cgroup")
+    return Allocation("local", (node,), sources=(cores, memory))
 
 
 def parse_nodes(text: str) -> list[NodeSpec]:

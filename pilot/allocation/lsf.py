@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
-from .base import Allocation, Site, Source, check_nodes, core_ids, is_this_host, need, visible_gpus
+from .base import Allocation, Site, Source, check_nodes, core_ids, need, own_gpus
 
 _TIME_LEFT = re.compile(r"(\d+):(\d+)")
 
@@ -58,8 +58,7 @@ def _affinity(site: Site) -> dict[str, tuple[str, ...]]:
 
 def _node(site: Site, host: str, count: int, bound: tuple[str, ...] | None) -> NodeSpec:
     cores, bind = (bound, True) if bound else core_ids(site, host, count)
-    gpus = visible_gpus(site.environ) if is_this_host(site, host) else None
-    return NodeSpec(host, cores, tuple(gpus.value.split(",")) if gpus else (), 0, bind)
+    return NodeSpec(host, cores, own_gpus(site, host), 0, bind)
 
 
 def _end(site: Site, job_id: str) -> tuple[float | None, list[Source]]:

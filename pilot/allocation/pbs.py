@@ -7,18 +7,29 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from ..model.errors import SettingsError, UsageError
 from ..model.resources import NodeSpec
 from ..model.units import parse_bytes
 from ..model.walltime import parse as parse_walltime
-from .base import Allocation, Site, Source, check_nodes, core_ids, is_this_host, need, need_file, visible_gpus
+from .base import Allocation, Site, Source, check_nodes, core_ids, is_this_host, need, need_file, own_gpus
 
 _CHUNK = re.compile(r"\(?([^():+]+):([^()+]*)\)?")
+_GPU_LINE = re.compile(r"(.+)-gpu(\d+)")
 _STARTED = ("stime", "start_time")
 _UNITS = {"b": "", "kb": "K", "mb": "M", "gb": "G", "tb": "T"}
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """What PBS Pro gave on one host."""
+
+    ncpus: int = 0
+    ngpus: int = 0
+    mem_bytes: int = 0
 
 
 def inside(environ: Mapping[str, str]) -> bool:
@@ -26,61 +37,86 @@ def inside(environ: Mapping[str, str]) -> bool:
 
 
 def find(site: Site) -> Allocation:
-    """Raises SettingsError for a node file that cannot be read, is empty, or names other hosts than `qstat` does."""
+    """Raises SettingsError for a node file that cannot be read, is empty, or contradicts `qstat` or the variables."""
     job_id = need(site, "PBS_JOBID")[0]
     lines = [line.strip() for line in need_file(site, "PBS_NODEFILE").splitlines() if line.strip()]
     if not lines:
         raise SettingsError("names an empty file", where="PBS_NODEFILE", remedy="say --nodes to go on without it")
-    listed = Counter(lines)
     command = ["qstat", "-f", job_id]
     told = _attributes(site.run(command) or "")
-    chunks = _chunks(told.get("exec_vnode", ""))
-    if chunks:
-        strange = set(chunks) ^ {host.partition(".")[0] for host in listed}
-        if strange:
-            raise SettingsError(
-                f"PBS_NODEFILE and exec_vnode do not agree on {', '.join(sorted(strange))}", where=" ".join(command)
-            )
-    torque = "PBS_NUM_PPN" in site.environ
-    nodes = [_node(site, host, lines_of, chunks.get(host.partition(".")[0])) for host, lines_of in listed.items()]
-    cores_from = " ".join(command) + ": exec_vnode" if chunks else "PBS_NODEFILE"
-    shown = ", ".join(f"{node.name}: {len(node.core_ids)}" for node in nodes)
-    sources = [Source("nodes", ", ".join(listed), "PBS_NODEFILE"), Source("cores", shown, cores_from)]
-    ends_s, end = _end(told, " ".join(command))
-    kind = "torque" if torque else "pbs"
+    if "PBS_NUM_PPN" in site.environ:
+        kind, nodes, sources = "torque", *_torque(site, lines)
+    else:
+        kind, nodes, sources = "pbs", *_pro(site, lines, told.get("exec_vnode", ""), " ".join(command))
+    ends_s, end = _end(site, told, " ".join(command))
+    sources.insert(0, Source("nodes", ", ".join(node.name for node in nodes), "PBS_NODEFILE"))
     return Allocation(kind, tuple(check_nodes(nodes, "PBS_NODEFILE")), job_id, ends_s, (*sources, *end))
 
 
-def _attributes(told: str) -> dict[str, str]:
-    """`name = value` lines; long values go on in lines that begin with a tab."""
-    found = {}
-    for line in told.replace("\n\t", "").splitlines():
-        name, equals, value = line.strip().partition(" = ")
-        if equals:
-            found[name] = value
-    return found
+# --- Torque -------------------------------------------------------------------------------------------------------------
 
 
-def _chunks(exec_vnode: str) -> dict[str, dict[str, str]]:
+def _torque(site: Site, lines: list[str]) -> tuple[list[NodeSpec], list[Source]]:
+    total = site.environ.get("PBS_NP", "")
+    if total.isdigit() and int(total) != len(lines):
+        raise SettingsError(f"{total} cores were given and PBS_NODEFILE has {len(lines)} lines", where="PBS_NP")
+    gpus: dict[str, list[str]] = {}
+    gpu_file = site.environ.get("PBS_GPUFILE")
+    for line in ((site.read(gpu_file) if gpu_file else None) or "").split():
+        found = _GPU_LINE.fullmatch(line)
+        if found is None:
+            raise SettingsError(f'"{line}" is not HOST-gpuNUMBER', where="PBS_GPUFILE")
+        gpus.setdefault(_short(found[1]), []).append(found[2])
+    nodes = []
+    for host, count in Counter(lines).items():
+        cores, bind = core_ids(site, host, count)
+        nodes.append(NodeSpec(host, cores, tuple(gpus.get(_short(host), ())) or own_gpus(site, host), 0, bind))
+    sources = [Source("cores", _shown(nodes), "PBS_NODEFILE")]
+    if gpus:
+        sources.append(
+            Source("GPUs", ", ".join(f"{host}: {','.join(ids)}" for host, ids in gpus.items()), "PBS_GPUFILE")
+        )
+    return nodes, sources
+
+
+# --- PBS Pro, OpenPBS ---------------------------------------------------------------------------------------------------
+
+
+def _pro(site: Site, lines: list[str], exec_vnode: str, command: str) -> tuple[list[NodeSpec], list[Source]]:
+    ranks = Counter(lines)
+    chunks = _chunks(exec_vnode)
+    strange = set(chunks) ^ {_short(host) for host in ranks}
+    if chunks and strange:
+        what = f"PBS_NODEFILE and exec_vnode do not agree on {', '.join(sorted(strange))}"
+        raise SettingsError(what, where=command)
+    nodes = [_pro_node(site, host, count, chunks.get(_short(host), _Chunk())) for host, count in ranks.items()]
+    where = f"{command}: exec_vnode"
+    sources = [Source("cores", _shown(nodes), where if chunks else "PBS_NODEFILE, NCPUS")]
+    if any(chunk.ngpus for chunk in chunks.values()):
+        sources.append(Source("GPUs", ", ".join(f"{host}: {chunk.ngpus}" for host, chunk in chunks.items()), where))
+    return nodes, sources
+
+
+def _chunks(exec_vnode: str) -> dict[str, _Chunk]:
     """`(n1:ncpus=4:mem=8gb)+(n2:ncpus=2)` by host; several chunks of one host are added up."""
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, _Chunk] = {}
     for name, members in _CHUNK.findall(exec_vnode):
-        chunk = found.setdefault(name.partition("[")[0].partition(".")[0], {})
+        chunk = found.setdefault(_short(name.partition("[")[0]), _Chunk())
         for member in members.split(":"):
             key, _, value = member.partition("=")
-            chunk[key] = str(int(chunk.get(key, 0)) + int(value)) if value.isdigit() else value
+            if key == "ncpus" and value.isdigit():
+                chunk.ncpus += int(value)
+            elif key == "ngpus" and value.isdigit():
+                chunk.ngpus += int(value)
+            elif key == "mem":
+                chunk.mem_bytes += _bytes(value)
     return found
 
 
-def _node(site: Site, host: str, lines: int, chunk: Mapping[str, str] | None) -> NodeSpec:
-    count = int((chunk or {}).get("ncpus", 0)) or max(lines, _own_count(site, host))
-    cores, bind = core_ids(site, host, count)
-    visible = visible_gpus(site.environ)
-    if visible is not None and is_this_host(site, host):
-        gpu_ids = tuple(visible.value.split(","))
-    else:
-        gpu_ids = tuple(map(str, range(int((chunk or {}).get("ngpus", 0)))))
-    return NodeSpec(host, cores, gpu_ids, _bytes((chunk or {}).get("mem", "")), bind)
+def _pro_node(site: Site, host: str, ranks: int, chunk: _Chunk) -> NodeSpec:
+    cores, bind = core_ids(site, host, chunk.ncpus or max(ranks, _own_count(site, host)))
+    gpu_ids = own_gpus(site, host) or tuple(map(str, range(chunk.ngpus)))
+    return NodeSpec(host, cores, gpu_ids, chunk.mem_bytes, bind)
 
 
 def _own_count(site: Site, host: str) -> int:
@@ -98,13 +134,40 @@ def _bytes(text: str) -> int:
         return 0
 
 
-def _end(told: Mapping[str, str], command: str) -> tuple[float | None, list[Source]]:
+# --- both ---------------------------------------------------------------------------------------------------------------
+
+
+def _attributes(told: str) -> dict[str, str]:
+    """`name = value` lines; long values go on in lines that begin with a tab."""
+    return dict(_pairs(told.replace("\n\t", "")))
+
+
+def _pairs(told: str) -> Iterator[tuple[str, str]]:
+    for line in told.splitlines():
+        name, equals, value = line.strip().partition(" = ")
+        if equals:
+            yield name, value
+
+
+def _end(site: Site, told: Mapping[str, str], command: str) -> tuple[float | None, list[Source]]:
+    """Start and limit as `qstat` tells them; without it Torque's PBS_WALLTIME, as if the job had started now."""
     started = next((told[name] for name in _STARTED if name in told), None)
     limit = told.get("Resource_List.walltime")
-    if started is None or limit is None:
-        return None, []
-    try:
-        ends_s = datetime.strptime(started, "%a %b %d %H:%M:%S %Y").timestamp() + parse_walltime(limit)
-    except (ValueError, UsageError):
-        return None, []
-    return ends_s, [Source("end", f"{limit} after {started}", command)]
+    if started is not None and limit is not None:
+        try:
+            ends_s = datetime.strptime(started, "%a %b %d %H:%M:%S %Y").timestamp() + parse_walltime(limit)
+        except (ValueError, UsageError):
+            return None, []
+        return ends_s, [Source("end", f"{limit} after {started}", command)]
+    seconds = site.environ.get("PBS_WALLTIME", "")
+    if not told and seconds.isdigit() and int(seconds):
+        return site.now_s + int(seconds), [Source("end", f"{seconds} s after now", "PBS_WALLTIME")]
+    return None, []
+
+
+def _short(host: str) -> str:
+    return host.partition(".")[0]
+
+
+def _shown(nodes: list[NodeSpec]) -> str:
+    return ", ".join(f"{node.name}: {len(node.core_ids)}" for node in nodes)

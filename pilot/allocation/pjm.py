@@ -1,12 +1,17 @@
-"""Fujitsu's job manager (Fugaku). It does not tell a job when it ends; say --walltime for that."""
+"""Fujitsu's job manager (Fugaku)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
 from .base import Allocation, Site, Source, check_nodes, need, need_file
+
+_ROW = re.compile(r"\sRUN\s+\S+\s+(\d\d/\d\d \d\d:\d\d:\d\d)\S*\s+(\d+):(\d\d):(\d\d)\b")
+"""Of `pjstat ID`: the columns ST, USER, START_DATE (without a year) and ELAPSE_LIM."""
 
 
 def inside(environ: Mapping[str, str]) -> bool:
@@ -20,10 +25,27 @@ def find(site: Site) -> Allocation:
     asked = site.environ.get("PJM_NODE", "")
     if not hosts or (asked.isdigit() and int(asked) != len(hosts)):
         raise SettingsError(f"{asked} nodes were given and PJM_O_NODEINF names {len(hosts)}", where="PJM_NODE")
-    cores = tuple(map(str, site.cpus))
+    cores = tuple(map(str, site.cpus.threads))
     nodes = [NodeSpec(host, cores, bind=True) for host in hosts]
+    ends_s, end = _end(site, site.environ.get("PJM_SUBJOBID") or job_id)
     sources = (
         Source("nodes", ", ".join(hosts), "PJM_O_NODEINF"),
         Source("cores", str(len(cores)), "affinity of this process, for every node"),
+        *end,
     )
-    return Allocation("pjm", tuple(check_nodes(nodes, "PJM_O_NODEINF")), job_id, None, sources)
+    return Allocation("pjm", tuple(check_nodes(nodes, "PJM_O_NODEINF")), job_id, ends_s, sources)
+
+
+def _end(site: Site, job_id: str) -> tuple[float | None, list[Source]]:
+    command = ["pjstat", job_id]
+    found = _ROW.search(site.run(command) or "")
+    if found is None:
+        return None, []
+    started, *limit = found.groups()
+    now = datetime.fromtimestamp(site.now_s)
+    begun = datetime.strptime(f"{now.year}/{started}", "%Y/%m/%d %H:%M:%S")
+    if begun > now + timedelta(days=1):
+        begun = begun.replace(year=now.year - 1)
+    hours, minutes, seconds = map(int, limit)
+    ends_s = (begun + timedelta(hours=hours, minutes=minutes, seconds=seconds)).timestamp()
+    return ends_s, [Source("end", f"{':'.join(limit)} after {started}", " ".join(command))]

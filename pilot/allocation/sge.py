@@ -1,17 +1,19 @@
-"""Grid Engine: PE_HOSTFILE, or NSLOTS on this host alone; `qstat` for the end."""
+"""Grid Engine: PE_HOSTFILE, or NSLOTS on this host alone; `qstat` for memory and the end."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from xml.etree import ElementTree
 
-from ..model.errors import SettingsError
+from ..model.errors import SettingsError, UsageError
 from ..model.resources import NodeSpec
-from .base import Allocation, Site, Source, check_nodes, core_ids, is_this_host, need, need_file, visible_gpus
+from ..model.units import parse_bytes
+from .base import Allocation, Site, Source, check_nodes, core_ids, is_this_host, need, need_file, own_gpus
 
-_LIMIT = re.compile(r"\bh_rt=(\d+)")
-_STARTED = re.compile(r"<JB_job_number>(\d+)</JB_job_number>.*?<JAT_start_time>([^<]+)</JAT_start_time>", re.DOTALL)
+_TIME_LIMIT = re.compile(r"\bh_rt=(\d+)")
+_MEMORY_LIMIT = re.compile(r"\bh_vmem=([\d.]+[kKmMgGtT]?)")
 
 
 def inside(environ: Mapping[str, str]) -> bool:
@@ -21,20 +23,23 @@ def inside(environ: Mapping[str, str]) -> bool:
 def find(site: Site) -> Allocation:
     """Raises SettingsError for a host file that cannot be read or understood, or that contradicts NSLOTS."""
     job_id = need(site, "JOB_ID")[0]
-    total_text, where = need(site, "NSLOTS")
-    slots = {site.hostname: int(total_text)} if total_text.isdigit() else {}
+    total, where = need(site, "NSLOTS")
+    slots = {site.hostname: int(total)} if total.isdigit() else {}
     if site.environ.get("PE_HOSTFILE"):
         where = "PE_HOSTFILE"
         slots = _slots(need_file(site, where))
-    if not slots or sum(slots.values()) != int(total_text):
-        raise SettingsError(
-            f'"{total_text}" does not agree with {where}: {slots}', where="NSLOTS", remedy="say --nodes"
-        )
-    nodes = [_node(site, host, count) for host, count in slots.items()]
-    shown = ", ".join(f"{host}: {count}" for host, count in slots.items())
-    ends_s, end = _end(site, job_id)
-    source = Source("nodes, cores", shown, where)
-    return Allocation("sge", tuple(check_nodes(nodes, where)), job_id, ends_s, (source, *end))
+    if not total.isdigit() or sum(slots.values()) != int(total):
+        given = f"{sum(slots.values())} in PE_HOSTFILE" if where == "PE_HOSTFILE" else "not a number"
+        raise SettingsError(f'"{total}", but {given}', where="NSLOTS", remedy="say --nodes to go on without it")
+    command = ["qstat", "-j", job_id]
+    told = site.run(command) or ""
+    per_slot = _memory(told)
+    nodes = [_node(site, host, count, per_slot) for host, count in slots.items()]
+    sources = [Source("nodes, cores", ", ".join(f"{host}: {count}" for host, count in slots.items()), where)]
+    if per_slot:
+        sources.append(Source("memory", f"h_vmem of {per_slot} bytes for each slot", " ".join(command)))
+    ends_s, end = _end(site, job_id, told)
+    return Allocation("sge", tuple(check_nodes(nodes, where)), job_id, ends_s, (*sources, *end))
 
 
 def _slots(text: str) -> dict[str, int]:
@@ -50,20 +55,41 @@ def _slots(text: str) -> dict[str, int]:
     return slots
 
 
-def _node(site: Site, host: str, count: int) -> NodeSpec:
+def _node(site: Site, host: str, count: int, mem_per_slot: int) -> NodeSpec:
     cores, bind = core_ids(site, host, count)
-    gpus: tuple[str, ...] = ()
-    if is_this_host(site, host):
-        visible = visible_gpus(site.environ)
-        gpus = tuple(visible.value.split(",") if visible else site.environ.get("SGE_HGR_gpu", "").split())
-    return NodeSpec(host, cores, gpus, 0, bind)
+    granted = site.environ.get("SGE_HGR_gpu", "").split() if is_this_host(site, host) else []
+    return NodeSpec(host, cores, own_gpus(site, host) or tuple(granted), mem_per_slot * count, bind)
 
 
-def _end(site: Site, job_id: str) -> tuple[float | None, list[Source]]:
-    limit = _LIMIT.search(site.run(["qstat", "-j", job_id]) or "")
+def _memory(told: str) -> int:
+    """Bytes that each slot may have; 0 without a limit. The last limit counts, as for `qsub`."""
+    limits = _MEMORY_LIMIT.findall(told)
+    try:
+        return parse_bytes(limits[-1]) if limits else 0
+    except UsageError:
+        return 0
+
+
+def _end(site: Site, job_id: str, told: str) -> tuple[float | None, list[Source]]:
+    """The limit and the start are told by two commands; without a start the job is taken to have started now."""
+    limit = _TIME_LIMIT.search(told)
     if limit is None:
         return None, []
-    started = dict(_STARTED.findall(site.run(["qstat", "-s", "r", "-xml"]) or "")).get(job_id)
+    command = ["qstat", "-s", "r", "-xml"]
+    started = _started(site.run(command) or "", job_id, site.environ.get("SGE_TASK_ID", ""))
     begin_s = site.now_s if started is None else datetime.fromisoformat(started).timestamp()
     text = f"{limit[1]} s after {'now' if started is None else started}"
-    return begin_s + int(limit[1]), [Source("end", text, "qstat: h_rt")]
+    where = f"qstat -j {job_id}: h_rt" + (f"; {' '.join(command)}" if started else "")
+    return begin_s + int(limit[1]), [Source("end", text, where)]
+
+
+def _started(xml: str, job_id: str, task: str) -> str | None:
+    """When the job, or this task of an array, started, as in ISO 8601."""
+    try:
+        jobs = ElementTree.fromstring(xml).iter("job_list")
+    except ElementTree.ParseError:
+        return None
+    for job in jobs:
+        if job.findtext("JB_job_number") == job_id and job.findtext("tasks") in (None, task):
+            return job.findtext("JAT_start_time")
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from ..cpus import usable
 from .base import Site
 
 _PATIENCE_S = 20.0
@@ -19,8 +19,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def this_site(environ: Mapping[str, str]) -> Site:
-    cpus = tuple(sorted(os.sched_getaffinity(0)))
-    return Site(environ, socket.gethostname(), cpus, _memory(), time.time(), _read, _run, _quota())
+    return Site(environ, socket.gethostname(), usable(), _memory(), time.time(), _read, _run, _quota())
 
 
 def _read(path: str) -> str | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
 from . import hostlist
-from .base import Allocation, Site, Source, check_nodes, core_ids, is_this_host, need, visible_gpus
+from .base import Allocation, Site, Source, check_nodes, core_ids, is_this_host, need, own_gpus
 
 _NODES = re.compile(r"\bNodes=(\S+) CPU_IDs=(\S+) Mem=(\d+) GRES=(\S*)")
 _GPU_INDEXES = re.compile(r"gpu[^(,]*\(IDX:([\d,-]+)\)")
@@ -19,8 +19,9 @@ _MIB = 1 << 20
 
 
 class _Detail(NamedTuple):
-    """What scontrol tells of one node."""
+    """What scontrol tells of one node. Its processor ids are Slurm's own count, not the kernel's: names, not to bind to."""
 
+    core_ids: tuple[str, ...]
     gpu_ids: tuple[str, ...]
     mem_bytes: int
 
@@ -31,71 +32,108 @@ def inside(environ: Mapping[str, str]) -> bool:
 
 def find(site: Site) -> Allocation:
     """Raises SettingsError for variables that are missing or contradict each other."""
-    job_id = need(site, "SLURM_JOB_ID", "SLURM_JOBID")[0]
+    need(site, "SLURM_JOB_ID", "SLURM_JOBID")
     text, where = need(site, "SLURM_JOB_NODELIST", "SLURM_NODELIST")
     names = hostlist.hosts(text, where)
     counts_text, counts_where = need(site, "SLURM_JOB_CPUS_PER_NODE", "SLURM_CPUS_ON_NODE")
     counts = hostlist.counts(counts_text, counts_where)
-    if len(counts) != len(names):
-        raise SettingsError(
-            f"{len(counts)} counts ({counts_text}) for the {len(names)} nodes of {where} ({text})",
-            where=counts_where,
-            remedy="start the pilot in the batch script itself, or say --nodes",
-        )
-    command = ["scontrol", "show", "job", "-d", job_id]
+    _check(site, names, f"{where} ({text})", counts, counts_text, counts_where)
+    command = _command(site)
     told = site.run(command) or ""
     details = dict(_details(told))
-    sources = [Source("nodes", text, where), Source("cores", counts_text, counts_where)]
-    nodes = [_node(site, name, count, details.get(name)) for name, count in zip(names, counts, strict=True)]
+    divisor = _threads_per_slot(site, dict(zip(names, counts, strict=True)))
+    nodes = [_node(site, name, cpus, divisor, details.get(name)) for name, cpus in zip(names, counts, strict=True)]
+    cores = Source("cores", counts_text + (f" / {divisor}" if divisor > 1 else ""), counts_where)
+    sources = [Source("nodes", text, where), cores]
     if details:
         sources.append(Source("memory, GPUs", f"{len(details)} nodes", " ".join(command)))
-    elif (gpus := _own_gpus(site)) is not None:
-        sources.append(gpus)
-    ends_s, end = _end(site, told, " ".join(command))
+    else:
+        sources += _told_by_variables(site)
+    job_id, ends_s, end = job_and_end(site, told)
     return Allocation("slurm", tuple(check_nodes(nodes, where)), job_id, ends_s, (*sources, *end))
 
 
+def job_and_end(site: Site, told: str | None = None) -> tuple[str | None, float | None, list[Source]]:
+    """Number of the job and when it ends. `told`: what scontrol said, None to ask it when there is need."""
+    job_id = site.environ.get("SLURM_JOB_ID") or site.environ.get("SLURM_JOBID")
+    text = site.environ.get("SLURM_JOB_END_TIME", "")
+    if text.isdigit():
+        return job_id, float(text), [Source("end", text, "SLURM_JOB_END_TIME")]
+    if told is None and job_id is not None:
+        told = site.run(_command(site))
+    found = _END.search(told or "")
+    if found is not None:
+        try:
+            return (
+                job_id,
+                datetime.fromisoformat(found[1]).timestamp(),
+                [Source("end", found[1], " ".join(_command(site)))],
+            )
+        except ValueError:  # Unknown: the partition has no limit
+            pass
+    return job_id, None, []
+
+
+def _command(site: Site) -> Sequence[str]:
+    return ["scontrol", "show", "job", "-d", need(site, "SLURM_JOB_ID", "SLURM_JOBID")[0]]
+
+
+def _check(site: Site, names: list[str], nodes: str, counts: list[int], counts_text: str, counts_where: str) -> None:
+    remedy = "start the pilot in the batch script itself, or say --nodes"
+    if len(counts) != len(names):
+        what = f"{len(counts)} counts ({counts_text}) for the {len(names)} nodes of {nodes}"
+        raise SettingsError(what, where=counts_where, remedy=remedy)
+    number = site.environ.get("SLURM_JOB_NUM_NODES", "")
+    if number.isdigit() and int(number) != len(names):
+        raise SettingsError(f"{number}, but {len(names)} in {nodes}", where="SLURM_JOB_NUM_NODES", remedy=remedy)
+
+
+def _threads_per_slot(site: Site, counts: Mapping[str, int]) -> int:
+    """How many of the counted processors are one slot: several when one hardware thread per core was asked for, and Slurm
+    has counted all threads of this host."""
+    asked = site.environ.get("SLURM_HINT") == "nomultithread" or site.environ.get("SLURM_THREADS_PER_CORE") == "1"
+    own = next((count for name, count in counts.items() if is_this_host(site, name)), None)
+    threads, cores = len(site.cpus.threads), len(site.cpus.cores)
+    divisor = threads // cores if asked and own == threads else 1
+    return divisor if all(count % divisor == 0 for count in counts.values()) else 1
+
+
 def _details(told: str) -> Iterator[tuple[str, _Detail]]:
-    for names, _, mem_mib, gres in _NODES.findall(told):
+    for names, cpus, mem_mib, gres in _NODES.findall(told):
         indexes = _GPU_INDEXES.search(gres)
         gpu_ids = tuple(map(str, hostlist.ids(indexes[1], "scontrol: GRES"))) if indexes else ()
+        cores = tuple(map(str, hostlist.ids(cpus, "scontrol: CPU_IDs")))
         for name in hostlist.hosts(names, "scontrol: Nodes"):
-            yield name, _Detail(gpu_ids, int(mem_mib) * _MIB)
+            yield name, _Detail(cores, gpu_ids, int(mem_mib) * _MIB)
 
 
-def _node(site: Site, name: str, count: int, detail: _Detail | None) -> NodeSpec:
-    cores, bind = core_ids(site, name, count)
-    gpu_ids = detail.gpu_ids if detail is not None else ()
-    own = _own_gpus(site)
-    if own is not None and (is_this_host(site, name) or detail is None):
-        gpu_ids = tuple(own.value.split(","))
-    mem_bytes = (detail.mem_bytes if detail is not None else 0) or _memory(site.environ, count)
-    return NodeSpec(name, cores, gpu_ids, mem_bytes, bind)
+def _node(site: Site, name: str, cpus: int, divisor: int, detail: _Detail | None) -> NodeSpec:
+    cores, bind = core_ids(site, name, cpus // divisor)
+    if detail is None:
+        told = site.environ.get("SLURM_JOB_GPUS", "")
+        # The variables tell of this node; the others were asked for in the same way.
+        gpu_ids = own_gpus(site, site.hostname) or tuple(map(str, hostlist.ids(told, "SLURM_JOB_GPUS")))
+        return NodeSpec(name, cores, gpu_ids, _memory(site.environ, cpus), bind)
+    if not bind and len(detail.core_ids) == len(cores):
+        cores = detail.core_ids
+    # What programs are told here may count from 0 where Slurm confines them to their GPUs.
+    gpu_ids = own_gpus(site, name) or detail.gpu_ids
+    return NodeSpec(name, cores, gpu_ids, detail.mem_bytes or _memory(site.environ, cpus), bind)
 
 
-def _own_gpus(site: Site) -> Source | None:
-    visible = visible_gpus(site.environ)
-    if visible is None and site.environ.get("SLURM_JOB_GPUS"):
-        return Source("gpus", site.environ["SLURM_JOB_GPUS"], "SLURM_JOB_GPUS")
-    return visible
-
-
-def _memory(environ: Mapping[str, str], cores: int) -> int:
+def _memory(environ: Mapping[str, str], cpus: int) -> int:
     """Bytes; 0 when the job has no memory limit of its own. Slurm's numbers are in MiB."""
     per_node, per_core = environ.get("SLURM_MEM_PER_NODE", ""), environ.get("SLURM_MEM_PER_CPU", "")
     if per_node.isdigit():
         return int(per_node) * _MIB
-    return int(per_core) * cores * _MIB if per_core.isdigit() else 0
+    return int(per_core) * cpus * _MIB if per_core.isdigit() else 0
 
 
-def _end(site: Site, told: str, command: str) -> tuple[float | None, list[Source]]:
-    text = site.environ.get("SLURM_JOB_END_TIME", "")
-    if text.isdigit():
-        return float(text), [Source("end", text, "SLURM_JOB_END_TIME")]
-    found = _END.search(told)
-    if found is not None:
-        try:
-            return datetime.fromisoformat(found[1]).timestamp(), [Source("end", found[1], command)]
-        except ValueError:  # Unknown: the partition has no limit
-            pass
-    return None, []
+def _told_by_variables(site: Site) -> Iterator[Source]:
+    for what, name in (
+        ("memory", "SLURM_MEM_PER_NODE"),
+        ("memory", "SLURM_MEM_PER_CPU"),
+        ("GPUs", "SLURM_JOB_GPUS"),
+    ):
+        if site.environ.get(name):
+            yield Source(what, site.environ[name], name)

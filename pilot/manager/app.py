@@ -75,7 +75,8 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     aux.write_env(os.environ)
     store = Store.open(aux.journal) if settings.resume else Store.create(aux.journal)
     part = (settings.slurm_limit_nodes_range_begin, settings.slurm_limit_nodes_range_end)
-    allocation = detect(this_site(os.environ), settings.nodes, settings.resources, part)
+    file = None if settings.slurm_resources_file is None else str(settings.slurm_resources_file)
+    allocation = detect(this_site(os.environ), settings.nodes, settings.resources, part, file)
     scheduler = Scheduler(
         crash_limit=settings.crash_limit,
         reserve_after_s=settings.reserve_after_s,

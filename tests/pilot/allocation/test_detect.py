@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from pilotfish.pilot.allocation.base import Allocation, Site
+from pilotfish.pilot.allocation.base import Allocation, Site, Source
 from pilotfish.pilot.allocation.detect import detect
 from pilotfish.pilot.allocation.site import this_site
+from pilotfish.pilot.cpus import Cpus
 from pilotfish.pilot.model.errors import SettingsError
 from pilotfish.pilot.model.resources import NodeSpec
 
@@ -36,7 +38,8 @@ def site(
         line = " ".join(command)
         return next((text for start, text in (outputs or {}).items() if line.startswith(start)), None)
 
-    return Site(environ, hostname, tuple(cpus), 8 << 30, 1000.0, (files or {}).get, run)
+    cores = tuple((number,) for number in cpus)
+    return Site(environ, hostname, Cpus((cores,)), 8 << 30, 1000.0, (files or {}).get, run)
 
 
 def recorded(name: str) -> dict[str, str]:
@@ -102,13 +105,52 @@ def test_slurm_counts_that_do_not_fit_the_hosts_are_an_error() -> None:
     )
 
 
+def test_slurm_has_more_nodes_than_its_list_says() -> None:
+    with pytest.raises(SettingsError, match="SLURM_JOB_NUM_NODES: 3, but 2 in SLURM_JOB_NODELIST"):
+        detect(site(recorded("slurm-two-nodes.env") | {"SLURM_JOB_NUM_NODES": "3"}))
+
+
+def test_slurm_shell_of_salloc_is_in_the_job_although_not_on_its_nodes() -> None:
+    found = detect(site(recorded("slurm-salloc.env"), hostname="login"))
+    assert (found.kind, cores_of(found)) == ("slurm", {"node1": 3, "node2": 1})
+    assert not any(node.bind for node in found.nodes)
+
+
+@pytest.mark.parametrize(("name", "count"), [("slurm-single-n2c2.env", 4), ("slurm-oversub.env", 1)])
+def test_slurm_gives_processors_whatever_the_tasks(name: str, count: int) -> None:
+    assert cores_of(detect(site(recorded(name)))) == {"node1": count}
+
+
+def test_slurm_processors_of_a_part_of_a_node_have_its_ids_and_are_not_bound_to() -> None:
+    told = "     Nodes=node[1-2] CPU_IDs=4-5,8-9 Mem=0 GRES=\n"
+    found = detect(site(recorded("slurm-two-nodes.env"), cpus=range(16), outputs={"scontrol": told}))
+    assert found.nodes == tuple(NodeSpec(name, ("4", "5", "8", "9")) for name in ("node1", "node2"))
+
+
+def test_slurm_one_thread_per_core_makes_slots_of_whole_cores() -> None:
+    """Eight processors are four cores of two threads each; Slurm counts eight."""
+    cores = Cpus((((0, 4), (1, 5), (2, 6), (3, 7)),))
+    environ = recorded("slurm-two-nodes.env") | {"SLURM_JOB_CPUS_PER_NODE": "8(x2)", "SLURM_MEM_PER_CPU": "100"}
+    whole = detect(replace(site(environ | {"SLURM_HINT": "nomultithread"}), cpus=cores))
+    assert whole.nodes[0] == NodeSpec("node1", ("0&4", "1&5", "2&6", "3&7"), (), 800 * MIB, bind=True)
+    assert len(whole.nodes[1].core_ids) == 4
+    threads = detect(replace(site(environ), cpus=cores))
+    assert threads.nodes[0].core_ids == ("0", "1", "2", "3", "4", "5", "6", "7")
+
+
+def test_slurm_counts_cores_where_each_has_two_threads() -> None:
+    cores = Cpus((((0, 4), (1, 5), (2, 6), (3, 7)),))
+    found = detect(replace(site(recorded("slurm-two-nodes.env")), cpus=cores))
+    assert found.nodes[0].core_ids == ("0&4", "1&5", "2&6", "3&7")
+
+
 # --- PBS, Torque --------------------------------------------------------------------------------------------------------
 
 PBS = {"PBS_JOBID": "7.srv", "PBS_NODEFILE": "/nodes"}
 QSTAT = """Job Id: 7.srv
     Resource_List.walltime = 01:00:00
     exec_vnode = (node1:ncpus=4:mem=8gb:ngpus=1)+(node2:ncpus=2:mem=4194304kb)+(
-\tnode2:ncpus=1)
+\tnode2:ncpus=1:mem=2gb)
     stime = Fri Nov 20 21:00:00 2026
 """
 
@@ -117,7 +159,7 @@ def test_pbs_cores_come_from_exec_vnode_because_the_file_counts_ranks() -> None:
     found = detect(site(PBS, files={"/nodes": "node1.x\nnode2.x\nnode2.x\n"}, outputs={"qstat -f 7.srv": QSTAT}))
     assert found.kind == "pbs"
     assert cores_of(found) == {"node1.x": 4, "node2.x": 3}
-    assert [(node.gpu_ids, node.mem_bytes) for node in found.nodes] == [(("0",), 8 << 30), ((), 4 << 30)]
+    assert [(node.gpu_ids, node.mem_bytes) for node in found.nodes] == [(("0",), 8 << 30), ((), 6 << 30)]
     assert found.ends_s == datetime(2026, 11, 20, 22, 0).timestamp()
 
 
@@ -129,6 +171,16 @@ def test_pbs_without_qstat_counts_lines_and_its_own_ncpus() -> None:
 def test_torque_has_a_line_for_each_core() -> None:
     found = detect(site(PBS | {"PBS_NUM_PPN": "2"}, files={"/nodes": "node1\nnode1\nnode2\nnode2\n"}))
     assert (found.kind, cores_of(found)) == ("torque", {"node1": 2, "node2": 2})
+    with pytest.raises(SettingsError, match="PBS_NP: 8 cores were given and PBS_NODEFILE has 1 lines"):
+        detect(site(PBS | {"PBS_NUM_PPN": "2", "PBS_NP": "8"}, files={"/nodes": "node1\n"}))
+
+
+def test_torque_tells_the_gpus_of_all_nodes_in_a_file_and_the_limit_in_a_variable() -> None:
+    environ = PBS | {"PBS_NUM_PPN": "1", "PBS_GPUFILE": "/gpus", "PBS_WALLTIME": "600"}
+    found = detect(site(environ, files={"/nodes": "node1\nnode2\n", "/gpus": "node1-gpu1\nnode1-gpu0\nnode2-gpu3\n"}))
+    assert [node.gpu_ids for node in found.nodes] == [("1", "0"), ("3",)]
+    assert found.ends_s == 1600
+    assert found.sources[-1].where == "PBS_WALLTIME"
 
 
 @pytest.mark.parametrize(
@@ -195,16 +247,42 @@ def test_grid_engine_without_a_parallel_environment_is_this_host() -> None:
 
 def test_grid_engine_tells_limit_and_start_in_two_commands() -> None:
     outputs = {
-        "qstat -j 39": "hard resource_list:         h_rt=600\n",
-        "qstat -s r -xml": "<JB_job_number>39</JB_job_number>\n<JAT_start_time>2026-11-20T21:37:37</JAT_start_time>",
+        "qstat -j 55": "hard resource_list:         h_rt=600,h_vmem=2G\n",
+        "qstat -s r -xml": (RECORDED / "sge-running.xml").read_text(),
     }
-    found = detect(site(SGE, files={"/pe": PE_HOSTFILE}, outputs=outputs))
+    found = detect(site(SGE | {"JOB_ID": "55"}, files={"/pe": PE_HOSTFILE}, outputs=outputs))
     assert found.ends_s == datetime(2026, 11, 20, 21, 47, 37).timestamp()
+    assert [node.mem_bytes >> 30 for node in found.nodes] == [6, 4, 4], "the limit is one for each slot"
+
+
+def test_grid_engine_environments_as_recorded() -> None:
+    environ = recorded("sge-mpi7.env")
+    text = (RECORDED / "sge-mpi7.pe_hostfile").read_text()
+    found = detect(site(environ, hostname="node2", cpus=(0, 1, 2), files={environ["PE_HOSTFILE"]: text}))
+    assert cores_of(found) == {"node2": 3, "node1": 2, "node3": 2}
+    assert [node.bind for node in found.nodes] == [True, False, False]
+    for name in ("sge-array.env", "sge-named.env"):
+        assert len(detect(site(recorded(name))).nodes[0].core_ids) == 1
+
+
+def test_grid_engine_tells_the_start_of_each_task_of_an_array() -> None:
+    def row(task: int, start: str) -> str:
+        return (
+            f"<job_list><JB_job_number>41</JB_job_number><JAT_start_time>{start}</JAT_start_time>"
+            f"<tasks>{task}</tasks></job_list>"
+        )
+
+    xml = "<job_info>" + row(2, "2026-11-20T21:00:00") + row(4, "2026-11-20T22:00:00") + "</job_info>"
+    outputs = {"qstat -j 41": "hard resource_list: h_rt=60\n", "qstat -s r -xml": xml}
+    found = detect(site(recorded("sge-array.env"), outputs=outputs))
+    assert found.ends_s == datetime(2026, 11, 20, 22, 1).timestamp()
 
 
 def test_grid_engine_slots_that_do_not_add_up_are_an_error() -> None:
-    with pytest.raises(SettingsError, match="NSLOTS"):
+    with pytest.raises(SettingsError, match=r'^NSLOTS: "9", but 7 in PE_HOSTFILE; say --nodes'):
         detect(site(SGE | {"NSLOTS": "9"}, files={"/pe": PE_HOSTFILE}))
+    with pytest.raises(SettingsError, match='PE_HOSTFILE line 1: "node2" is not host and slots'):
+        detect(site(SGE, files={"/pe": "node2"}))
 
 
 # --- PJM, Flux ----------------------------------------------------------------------------------------------------------
@@ -216,6 +294,19 @@ def test_pjm_nodes_are_whole_and_alike() -> None:
     assert found.nodes == (NodeSpec("a", ("12", "13"), bind=True), NodeSpec("b", ("12", "13"), bind=True))
     with pytest.raises(SettingsError, match="PJM_NODE: 3 nodes were given and PJM_O_NODEINF names 2"):
         detect(site(environ | {"PJM_NODE": "3"}, files={"/n": "a\nb\n"}))
+
+
+def test_pjm_tells_limit_and_start_without_a_year() -> None:
+    """The output is the example of Fugaku's user guide."""
+    environ = {"PJM_JOBID": "238", "PJM_O_NODEINF": "/n"}
+    pjstat = (
+        "JOB_ID  JOB_NAME  MD  ST   USER   START_DATE      ELAPSE_LIM  NODE_REQUIRE  VNODE  CORE  V_MEM\n"
+        "238     job.sh    NM  RUN  user1  11/17 09:01:41  0001:00:00  12:2x3x2      -      -     -\n"
+    )
+    there = site(environ, files={"/n": "a\n"}, outputs={"pjstat 238": pjstat})
+    for now, year in ((datetime(2026, 11, 17, 9, 2), 2026), (datetime(2027, 1, 2), 2026)):
+        found = detect(replace(there, now_s=now.timestamp()))
+        assert found.ends_s == datetime(year, 11, 17, 10, 1, 41).timestamp()
 
 
 def test_flux_tells_everything_in_one_answer() -> None:
@@ -263,6 +354,67 @@ def test_a_part_of_the_nodes_can_be_used() -> None:
     assert cores_of(detect(site(environ), part=(1, None))) == {"node2": 4, "node3": 1}
     with pytest.raises(SettingsError, match="none of the 3 nodes is left"):
         detect(site(environ), part=(5, None))
+
+
+def test_what_is_known_of_this_host_is_told_with_its_origin() -> None:
+    environ = {"JOB_ID": "4", "SGE_ROOT": "/sge", "NSLOTS": "3", "CUDA_VISIBLE_DEVICES": "1"}
+    found = detect(site(environ, cpus=(4, 5, 6)))
+    assert found.sources == (
+        Source("nodes, cores", "node1: 3", "NSLOTS"),
+        Source("core ids of node1", "4-6", "affinity of this process"),
+        Source("GPUs of node1", "1", "CUDA_VISIBLE_DEVICES"),
+    )
+
+
+def test_a_resources_document_wins_and_offers_what_is_free() -> None:
+    document = {
+        "type": "SLURM",
+        "nodes": [
+            {"name": "a", "total_cores": 4, "core_ids": ["0", "1", "2", "3"], "free_cores": ["2", "3"], "crs": None},
+            {
+                "name": "b",
+                "total_cores": 1,
+                "core_ids": ["7"],
+                "free_cores": ["7"],
+                "crs": {"GPU": {"class": "CRBind", "data": {"type": "GPU", "ids": ["0", "1"], "free": ["1"]}}},
+            },
+            {
+                "name": "c",
+                "total_cores": 1,
+                "core_ids": ["0"],
+                "free_cores": ["0"],
+                "crs": {"GPU": {"class": "CR", "data": {"type": "GPU", "total": 2, "used": 0}}},
+            },
+        ],
+        "binding": True,
+    }
+    there = site({"SLURM_JOB_ID": "3"}, files={"/r": json.dumps(document)})
+    found = detect(there, "5", file="/r")
+    assert (found.kind, found.job_id) == ("slurm", "3")
+    assert found.nodes == (
+        NodeSpec("a", ("2", "3"), bind=True),
+        NodeSpec("b", ("7",), ("1",), bind=True),
+        NodeSpec("c", ("0",), ("0", "1"), bind=True),
+    )
+    assert cores_of(detect(there, part=(1, 2), file="/r")) == {"b": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (None, "cannot be read"),
+        ("{", "is not a resources document: "),
+        ('{"type": "SLURM", "nodes": [{"name": "a"}]}', "is not a resources document: "),
+        ('{"type": "PBS", "nodes": []}', 'type "PBS" is neither SLURM nor LOCAL'),
+        ('{"type": "LOCAL", "nodes": []}', "has no node with a free core"),
+        ('{"type": "LOCAL", "nodes": [{"name": "a", "free_cores": ["0"], "crs": {"MEM": {}}}]}', "unknown field `MEM`"),
+    ],
+)
+def test_a_file_that_is_no_resources_document_is_an_error(text: str | None, error: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        detect(site({}, files={} if text is None else {"/r": text}), file="/r")
+    assert str(caught.value).startswith('--slurm-resources-file "/r": ')
+    assert error in str(caught.value)
 
 
 def test_the_real_machine_is_found_without_a_batch_system() -> None:

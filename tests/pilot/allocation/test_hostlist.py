@@ -49,6 +49,12 @@ def test_counts_come_back_from_their_compressed_form(counts: list[int]) -> None:
 def test_ids_come_back_from_their_ranges(numbers: set[int]) -> None:
     text = ",".join(f"{number}-{number}" if number % 2 else str(number) for number in sorted(numbers))
     assert hostlist.ids(text, "X") == sorted(numbers)
+    compressed = hostlist.compressed([str(number) for number in sorted(numbers)])
+    assert hostlist.ids(compressed, "X") == sorted(numbers)
+
+
+def test_ids_that_are_no_numbers_stay_as_they_are() -> None:
+    assert hostlist.compressed(["0&4", "1&5", "2", "3", "GPU-1"]) == "0&4,1&5,2-3,GPU-1"
 
 
 def test_counts_that_make_no_sense_are_refused() -> None:

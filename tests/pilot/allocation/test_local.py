@@ -7,6 +7,7 @@ import pytest
 from pilotfish.pilot.allocation import local
 from pilotfish.pilot.allocation.base import Site
 from pilotfish.pilot.allocation.local import parse_nodes
+from pilotfish.pilot.cpus import Cpus
 from pilotfish.pilot.model.errors import SettingsError
 from pilotfish.pilot.model.resources import NodeSpec
 
@@ -45,7 +46,9 @@ def test_an_entry_that_makes_no_sense_is_named(text: str, error: str) -> None:
 
 
 def machine(environ: dict[str, str], quota: int | None = None) -> Site:
-    return Site(environ, "here", (2, 3, 4), 1 << 30, 0.0, lambda path: None, lambda command: None, quota)
+    return Site(
+        environ, "here", Cpus((((2,), (3,), (4,)),)), 1 << 30, 0.0, lambda path: None, lambda command: None, quota
+    )
 
 
 def test_this_machine_has_the_cores_that_this_process_may_use() -> None:
