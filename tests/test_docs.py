@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from pilotfish.pilot.wire.describe import describe_jobs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,6 +38,25 @@ def _run(command: list[str], wd: Path) -> str:
 def test_python_in_the_text_runs(name: str, code: str, wd: Path) -> None:
     (wd / "example.py").write_text(code)
     _run([sys.executable, "example.py"], wd)
+
+
+MODEL_EXAMPLES = [code for name, code in _blocks("yaml") if name.startswith("execution-models")]
+MODEL_LAUNCHERS = {"default": "", "threads": "", "openmpi": "mpirun.openmpi", "mpich": "mpiexec.hydra"}
+"""Models whose example runs everywhere, or where this program is; the others need a cluster, and are only described."""
+
+
+@pytest.mark.usefixtures("mpi_environ")
+@pytest.mark.parametrize("block", MODEL_EXAMPLES, ids=[yaml.safe_load(block)[0]["name"] for block in MODEL_EXAMPLES])
+def test_an_example_of_each_execution_model(block: str, wd: Path) -> None:
+    (job,) = describe_jobs(yaml.safe_load(block), None)
+    launcher = MODEL_LAUNCHERS.get(job.execution.model or "default")
+    if launcher is None:
+        return
+    if launcher and shutil.which(launcher) is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"not installed: {launcher}")
+    (wd / "jobs.yaml").write_text(block)
+    _run([sys.executable, "-m", "pilotfish", "run", "jobs.yaml", "--nodes", "2,2"], wd)
+    assert (wd / f"{job.name}.out").read_text()
 
 
 def test_the_first_example_gives_its_hundred_files(wd: Path) -> None:
