@@ -91,12 +91,12 @@ class AgentProcesses:
         self._on_death = on_death
         self._on_given_up = on_given_up
         self._processes: dict[int, _Process] = {}
-        self._waiting: deque[tuple[NodeNo, str | None]] = deque()
-        self._starting: dict[NodeNo, tuple[float, str]] = {}
-        """Nodes whose agent has been started and has not reported: (when that has to be told, the agent's id)."""
+        self._waiting: deque[NodeNo] = deque()
+        self._starting: dict[NodeNo, float] = {}
+        """Nodes whose agent has been started and has not reported, with the time at which that has to be told."""
         self._failures: dict[NodeNo, int] = {}
-        self._proven: set[NodeNo] = set()
-        """Nodes on which an agent has reported."""
+        self._last: dict[NodeNo, str] = {}
+        """The last agent that reported from a node: the one whose tasks may still run there."""
         self._unclean: dict[NodeNo, str] = {}
         """Agents that died with tasks perhaps still running, and have no successor yet to clear them away."""
         self._stopping = False
@@ -122,19 +122,21 @@ class AgentProcesses:
             self.start(node)
 
     def start(self, node: NodeNo, replaces: str | None = None) -> None:
-        """Start the agent of `node`; `replaces` is the dead one whose tasks it has to clear away first."""
-        self._waiting.append((node, replaces))
+        """Start the agent of `node`; `replaces` is one of an earlier life, whose tasks it has to clear away first."""
+        if replaces is not None:
+            self._last[node] = replaces
+        self._waiting.append(node)
         self._start_waiting()
 
     def _start_waiting(self) -> None:
         while self._waiting and len(self._starting) < _MOST_AT_A_TIME and not self._stopping:
-            node, replaces = self._waiting.popleft()
+            node = self._waiting.popleft()
             if node in self._linked:
                 continue  # the old one is back
             self._unclean.pop(node, None)
             name = self._specs[node].name
             agent_id = f"{name}-{secrets.token_hex(6)}"
-            words = self._recipe.command.for_node(self._recipe.starter, name, agent_id, replaces)
+            words = self._recipe.command.for_node(self._recipe.starter, name, agent_id, self._last.get(node))
             self._launch({node: agent_id}, words, self._aux.agent_log(name))
 
     def _launch(self, agents: dict[NodeNo, str], words: Sequence[str], log_file: Path) -> None:
@@ -145,11 +147,11 @@ class AgentProcesses:
         except OSError as error:
             log.error("agent.not_started: %s: %s", argv[0], error.strerror)
             for node in agents:
-                self._failed(node, None, f"{argv[0]}: {error.strerror}")
+                self._failed(node, f"{argv[0]}: {error.strerror}")
             return
         due = self._loop.clock() + recipe.patience_s
         for node, agent_id in agents.items():
-            self._starting[node] = due, agent_id
+            self._starting[node] = due
             log.info("agent.started", extra={"node": self._specs[node].name, "agent": agent_id, "pid": pid})
         self._watch(agents, pid, log_file)
 
@@ -159,6 +161,7 @@ class AgentProcesses:
             if agent_id not in psutil.Process(pid).cmdline():
                 return False
             self._watch({node: agent_id}, pid, self._aux.agent_log(self._specs[node].name))
+            self._last[node] = agent_id
         except (psutil.Error, OSError):
             return False
         log.info("agent.adopted", extra={"node": self._specs[node].name, "agent": agent_id, "pid": pid})
@@ -167,11 +170,13 @@ class AgentProcesses:
     def expect(self, node: NodeNo, agent_id: str, within_s: float) -> None:
         """Another host's agent may have outlived an earlier manager: give it time to report before it is replaced."""
 
+        self._last[node] = agent_id
+
         def look() -> None:
             if node not in self._linked and not self._stopping:
                 log.warning("agent.not_back", extra={"node": self._specs[node].name, "agent": agent_id})
                 self._on_death(node, agent_id)
-                self.start(node, agent_id)
+                self.start(node)
 
         self._loop.call_after(within_s, look)
 
@@ -185,16 +190,15 @@ class AgentProcesses:
     def look_around(self) -> None:
         """Note who has reported and who is late; call about twice a second, and when somebody has just reported."""
         for node in [node for node in (*self._starting, *self.given_up) if node in self._linked]:
-            self._proven.add(node)
+            self._last[node] = self._linked[node].agent_id
             self._starting.pop(node, None)
             self._failures.pop(node, None)
             self.given_up.pop(node, None)
             self._end_rivals(node, self._linked[node].agent_id)
         now = self._loop.clock()
-        for node, (due, agent_id) in list(self._starting.items()):
-            if due <= now:
-                del self._starting[node]
-                self._late(node, agent_id)
+        for node in [node for node, due in self._starting.items() if due <= now]:
+            del self._starting[node]
+            self._late(node)
         self._start_waiting()
 
     def _end_rivals(self, node: NodeNo, agent_id: str) -> None:
@@ -204,17 +208,17 @@ class AgentProcesses:
                 with suppress(ProcessLookupError):
                     os.kill(rival.pid, signal.SIGTERM)
 
-    def _late(self, node: NodeNo, agent_id: str) -> None:
+    def _late(self, node: NodeNo) -> None:
         name, patience_s = self._specs[node].name, self._recipe.patience_s
         said = process.last_lines(self._aux.agent_log(name))
         log.error("agent.late: node %s has not reported within %g s; it said: %s", name, patience_s, said or "nothing")
         if self._recipe.starter.at_once:  # the starter's process stands for others too, and will not tell
-            self._failed(node, agent_id, f"has not reported within {patience_s:g} s")
+            self._failed(node, f"has not reported within {patience_s:g} s")
 
-    def silent(self, node: NodeNo, agent_id: str) -> None:
+    def silent(self, node: NodeNo) -> None:
         """The agent has not been heard of for too long. Where its process is not ours to watch, another one is tried."""
         if not self._recipe.starter.is_agent:
-            self._failed(node, agent_id, "not heard of any more")
+            self._failed(node, "not heard of any more")
 
     # --- ending ---------------------------------------------------------------------------------------------------------
 
@@ -267,15 +271,15 @@ class AgentProcesses:
     def _gone(self, node: NodeNo, agent_id: str, reason: str) -> None:
         self._starting.pop(node, None)
         self._on_death(node, agent_id)
-        self._failed(node, agent_id, reason)
+        self._failed(node, reason)
 
-    def _failed(self, node: NodeNo, agent_id: str | None, reason: str) -> None:
-        """The node has no agent: start another one, unless that has failed too often. `agent_id`: whose tasks may still run."""
+    def _failed(self, node: NodeNo, reason: str) -> None:
+        """The node has no agent: start another one, unless that has failed too often."""
         if self._stopping or node in self._linked:
             return
         name = self._specs[node].name
         count = self._failures[node] = self._failures.get(node, 0) + 1
-        most = _MOST_STARTS if node in self._proven else _MOST_FIRST_STARTS
+        most = _MOST_STARTS if node in self._last else _MOST_FIRST_STARTS
         if count >= most or not self._recipe.starter.starts_again:
             log.error("agent.given_up: node %s: %s", name, reason)
             self.given_up[node] = reason
@@ -283,7 +287,7 @@ class AgentProcesses:
             return
         pause = min(_FIRST_PAUSE_S * 2 ** (count - 1), _LONGEST_PAUSE_S)
         log.warning("agent.died: node %s: %s; again in %g s", name, reason, pause)
-        self._loop.call_after(pause, lambda: None if self._stopping else self.start(node, agent_id))
+        self._loop.call_after(pause, lambda: None if self._stopping else self.start(node))
 
 
 def _reason(status: int, log_file: Path) -> str:

@@ -24,6 +24,9 @@ from ..wire.records import AgentDown, AgentUp, Record
 
 log = logging.getLogger(__name__)
 
+VIRTUAL = ("local", "given")
+"""Kinds of allocations whose nodes are as they were found, or only counted: several may be one machine."""
+
 
 @dataclass(slots=True)
 class Link:
@@ -122,15 +125,26 @@ class Agents:
 
     def _take_report(self, report: frames.Report) -> None:
         scheduler, now = self._scheduler, self._clock()
+        grants = scheduler.placing.grants
         for job_no, pos, run, grant_id, pid, started_s in report.started:
             scheduler.on_started(TaskKey(job_no, pos, run), grant_id, pid, started_s)
         for f in report.finished:
+            grant = grants.get(f.grant_id)
+            if grant is not None and len(grant.shares) > 1:
+                self._sweep(grant, TaskKey(f.job_no, f.pos, f.run))
             end = End(f.pid, f.started_s, f.ended_s, f.exit_code, f.cause, f.cpu_s, f.max_rss_kib, f.message)
             scheduler.on_finished(TaskKey(f.job_no, f.pos, f.run), f.grant_id, end, f.returns_grant, now)
         for key in report.revoked:
             scheduler.on_revoked(TaskKey(*key), now)
         for grant_id in report.returned:
             scheduler.on_returned(grant_id)
+
+    def _sweep(self, grant: Grant, ended: TaskKey) -> None:
+        """What this task has left on its other nodes is killed before anything else starts there."""
+        for share in grant.shares[1:]:
+            link = self.links.get(share.node)
+            if link is not None:
+                self._send(link, [frames.Sweep([frames.spread_mark(self.settings, ended)])])
 
     def _welcome(self, socket: zmq.Socket[bytes], identity: bytes, hello: frames.Hello) -> Link | None:
         node = self._numbers.get(hello.node)
@@ -150,15 +164,34 @@ class Agents:
             self._by_identity.pop(known.identity, None)
             self._scheduler.doubt(node, _held(hello))
         else:
-            self._record(AgentUp(node, hello.node, hello.agent_id, hello.host, hello.pid))
+            core_ids = self._learn_cores(node, hello)
+            self._record(AgentUp(node, hello.node, hello.agent_id, hello.host, hello.pid, core_ids))
         self.links[node] = link
         self._by_identity[identity] = (socket, link)
         self._send_on(socket, identity, [frames.Welcome(self._epoch, self.settings, hello.number)])
         if self._stopping:
             self._send_on(socket, identity, [frames.Stop(kill=True)])
         self._adopt(node, hello)
-        log.info("agent.ready", extra={"node": hello.node, "agent": hello.agent_id, "running": len(hello.running)})
+        event = "agent.ready" if known is None else "agent.again"
+        log.info(event, extra={"node": hello.node, "agent": hello.agent_id, "running": len(hello.running)})
         return link
+
+    def _learn_cores(self, node: NodeNo, hello: frames.Hello) -> list[str]:
+        """The real ids of the node's cores, which only an agent on it can know; none when they stay what they are.
+
+        They are known when the batch system has confined the agent to as many as it has given. While tasks of an earlier
+        life of the manager run they are what the journal told.
+        """
+        spec = self._scheduler.nodes.specs[node]
+        if self.settings.batch in VIRTUAL:
+            return []
+        if not hello.grants:
+            told = next((slots for slots in hello.slots if len(slots) == len(spec.core_ids)), None)
+            if told is not None and tuple(told) != spec.core_ids:
+                self._scheduler.nodes.name_cores(node, told)
+                self._core_ids = {key: ids for key, ids in self._core_ids.items() if key[0] != node}
+        spec = self._scheduler.nodes.specs[node]
+        return list(spec.core_ids) if spec.bind else []
 
     def _adopt(self, node: NodeNo, hello: frames.Hello) -> None:
         scheduler, now = self._scheduler, self._clock()
@@ -287,6 +320,9 @@ class Agents:
         name = self._scheduler.nodes.specs[node].name
         log.warning("agent.lost", extra={"node": name, "agent": link.agent_id, "reason": reason})
         self._record(AgentDown(node, link.agent_id))
+        for run in self._scheduler.placing.runs.values():
+            if run.node == node and run.grant is not None:
+                self._sweep(run.grant, run.key)
         self._scheduler.on_node_lost(node, self._clock())
 
     def _send(self, link: Link, messages: list[frames.ToAgent]) -> None:

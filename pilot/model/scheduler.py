@@ -60,7 +60,8 @@ class Scheduler:
         self.placing = Placing(self.nodes, self.jobs, self.queue, self._turn, reserve_after_s)
         self._life = Lifecycle(self.jobs, self.queue, self._turn, crash_limit)
         self._was_busy = False
-        self._lost: set[TaskKey] = set()
+        self._lost: dict[TaskKey, Run] = {}
+        self._lost_grants: dict[GrantId, Grant] = {}
         """Attempts that counted as lost with their agent; it may come back and tell that they have ended."""
 
     # --- clients --------------------------------------------------------------------------------------------------------
@@ -188,10 +189,11 @@ class Scheduler:
         A task over several nodes whose first node lives is stopped there, and goes back when that has been reported.
         """
         self.nodes.set_usable(node, False)
+        self._lost_grants |= {id_: grant for id_, grant in self.placing.grants.items() if grant.shares[0].node == node}
         for run in self.placing.drop_node(node):
             del self.placing.runs[run.key]
             self._life.attempt_lost(run, now)
-            self._lost.add(run.key)
+            self._lost[run.key] = run
         self._life.settle(now)
 
     def on_started(self, key: TaskKey, grant_id: GrantId, pid: int, started_s: float) -> None:
@@ -199,7 +201,7 @@ class Scheduler:
         run = self.placing.runs.get(key)
         if run is None or run.started_s:
             return
-        run.grant = self.placing.grants.get(grant_id)
+        run.grant = self.placing.grants.get(grant_id, run.grant)
         run.pid, run.started_s, run.in_doubt = pid, started_s, False
         self.placing.not_unstarted(run)
         job, pos = run.job, key.pos
@@ -213,7 +215,7 @@ class Scheduler:
         if run is not None:
             if end.pid > 0:
                 self.on_started(key, grant_id, end.pid, end.started_s)
-            run.grant = grant
+            run.grant = grant or run.grant or self._lost_grants.get(grant_id)
             self.placing.not_unstarted(run)
             pool = self.placing.pools.get(run.pool_id)
             if pool is not None and end.cause is Cause.EXITED:
@@ -229,21 +231,21 @@ class Scheduler:
 
         An attempt that has taken its place since is stopped if this one succeeded; otherwise it is given its chance.
         """
-        if key not in self._lost:
+        found = self._lost.pop(key, None)
+        if found is None:
             return None
-        self._lost.remove(key)
         job = self.jobs.by_no(key.job_no)
         if end.cause is not Cause.EXITED or job is None or job.tasks.state(key.pos).final:
             return None
-        found = Run(key, job, pending_of(job.pendings, key.pos), NodeNo(-1), PoolId(0), end.started_s)
         successor = self.run_of(job, key.pos)
         if successor is None:
             self._life.withdraw(job, key.pos)
             self.jobs.move_task(job, key.pos, State.SCHEDULED)
+            found.started_s = 0.0
         elif end.exit_code != 0 or successor.canceling:
             return None
         else:
-            found.started_s = successor.started_s and end.started_s
+            found.started_s = successor.started_s  # tells whether the task counts as executing
             del self.placing.runs[successor.key]
             self.placing.not_unstarted(successor)
             self._turn.orders_for(successor.node).kills.append(successor.key)
@@ -317,14 +319,14 @@ class Scheduler:
             self.jobs.move_task(run.job, result.pos, State.EXECUTING)
         self._life.replay_result(run, result)
         if result.cause is Cause.LOST:
-            self._lost.add(key)
+            self._lost[key] = run
         self._life.settle(result.ended_s)
 
     def replay_taken(self, key: TaskKey) -> None:
         run = self.placing.runs.pop(key, None)
         if run is not None:
             self._life.attempt_taken(run, 0.0)
-            self._lost.add(key)
+            self._lost[key] = run
 
     def adopt(
         self, node: NodeNo, grants: Sequence[Grant], waiting: Mapping[PoolId, Sequence[TaskKey]], now: float

@@ -129,6 +129,8 @@ class Slurm:
         self.node_names = [f"node{number + 1}" for number in range(nodes)]
         self._gpus = gpus
         self._network = network
+        # On loopback all daemons, and those of other tests at the same time, share one set of ports.
+        self._port = 6817 if network else secrets.choice(range(20_000, 30_000, 20))
         self._extra = extra
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -239,12 +241,13 @@ class Slurm:
             gres = f"Gres=gpu:{self._gpus}"
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
         shape = f"CPUs={self.cpus} Sockets=1 CoresPerSocket={self.cpus} RealMemory=4000 {gres} State=UNKNOWN"
-        # On loopback the daemons share one set of ports.
         lines = [
-            f"NodeName={host.name} NodeAddr={host.address} Port={6818 if self._network else 16818 + number} {shape}"
+            f"NodeName={host.name} NodeAddr={host.address} Port={self._port + 1 + number} {shape}"
             for number, host in enumerate(self.hosts.nodes)
         ]
-        text = _SLURM_CONF.format(folder=self.folder, ctl=self.hosts.ctl.address, nodes="\n".join(lines))
+        text = _SLURM_CONF.format(
+            folder=self.folder, ctl=self.hosts.ctl.address, port=self._port, nodes="\n".join(lines)
+        )
         text += "GresTypes=gpu\n" if self._gpus else ""
         (self.folder / "slurm.conf").write_text(text + self._extra)
 
@@ -252,7 +255,7 @@ class Slurm:
 _SLURM_CONF = """
 ClusterName=tests
 SlurmctldHost=ctl({ctl})
-SlurmctldPort=16817
+SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge

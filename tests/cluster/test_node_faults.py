@@ -134,7 +134,7 @@ def test_a_node_that_was_cut_off_is_used_again_and_what_it_finished_counts(netwo
     assert status["IterationStats"]["FinishedIterations"] == 12
     report = [json.loads(line) for line in (pilot.aux / "jobs.report").read_text().splitlines()]
     places = {entry["name"]: json.dumps(entry) for entry in report}
-    assert all("node3" in places[f"work:{it}"] for it in hit), (hit, places, pilot.trace("start"), pilot.log())
+    assert all("node3" in places[f"work:{it}"] for it in hit), [places[f"work:{it}"] for it in hit] + [pilot.log()]
 
 
 def test_agents_find_a_resumed_manager_and_no_task_is_lost_or_doubled(slurm: Slurm, wd: Path) -> None:

@@ -1,0 +1,103 @@
+"""A node that was lost comes back and tells what it finished meanwhile."""
+
+from __future__ import annotations
+
+from world import World, job, node
+
+from pilotfish.pilot.model.ids import GrantId, TaskKey
+from pilotfish.pilot.model.runs import End
+from pilotfish.pilot.model.scheduler import Scheduler
+from pilotfish.pilot.model.states import Cause
+
+
+def _late(world: World, key: TaskKey, exit_code: int = 0) -> None:
+    world.scheduler.on_finished(key, GrantId(2), End(4711, 1000.0, 1005.0, exit_code, Cause.EXITED), True, world.now)
+    world.settle()
+
+
+def _first_run(world: World, name: str) -> TaskKey:
+    return TaskKey(world.scheduler.jobs.get(name).no, 0, 1)
+
+
+def test_a_late_result_of_a_task_that_waits_again_counts() -> None:
+    """... with the place where it ran, and nothing is started a second time."""
+    world = World(node("n1", 1))
+    world.submit(job("a"))
+    world.lose(0)
+    assert world.state("a") == "QUEUED"
+    _late(world, _first_run(world, "a"))
+    world.revive(0)
+    assert world.state("a") == "SUCCEED"
+    assert world.running == []
+    (result,) = [result for turn in world.turns for result in turn.results if result.exit_code == 0]
+    assert [share.node for share in result.shares] == [0]
+
+
+def test_a_late_success_stops_the_attempt_that_has_taken_its_place() -> None:
+    world = World(node("n1", 1), node("n2", 1))
+    world.submit(job("a"))
+    world.lose(0)
+    assert world.running == ["a"]
+    _late(world, _first_run(world, "a"))
+    assert world.state("a") == "SUCCEED"
+    assert world.running == []
+    world.submit(job("b"))
+    assert world.running == ["b"], "the cores of the second attempt are free again"
+
+
+def test_a_late_failure_leaves_the_second_attempt_its_chance() -> None:
+    world = World(node("n1", 1), node("n2", 1))
+    world.submit(job("a"))
+    world.lose(0)
+    _late(world, _first_run(world, "a"), exit_code=1)
+    assert world.running == ["a"]
+    world.finish("a")
+    assert world.state("a") == "SUCCEED"
+
+
+def test_a_late_result_of_what_has_ended_or_was_cancelled_is_ignored() -> None:
+    world = World(node("n1", 1))
+    world.submit(job("a"), job("b"))
+    world.lose(0)
+    world.cancel("a")
+    _late(world, _first_run(world, "a"))
+    assert world.state("a") == "CANCELED"
+    world.revive(0)
+    world.run_to_end()
+    _late(world, _first_run(world, "b"))
+    assert world.state("b") == "SUCCEED"
+    assert world.events.count("b SUCCEED") == 1
+
+
+def test_a_late_result_is_replayed() -> None:
+    """The journal's order: sent, lost, ended."""
+    world = World(node("n1", 1))
+    world.submit(job("a"))
+    world.lose(0)
+    _late(world, _first_run(world, "a"))
+    results = [result for turn in world.turns for result in turn.results]
+    again = Scheduler([node("n1", 1)])
+    again.replay_submitted([job("a")], 1000.0)
+    again.replay_sent(next(world.scheduler.nodes.here), _first_run(world, "a"), 1000.0)
+    for result in results:
+        again.replay_result(result)
+    assert again.jobs.get("a").state.name == "SUCCEED"
+    assert again.jobs.unfinished == 0
+
+
+def test_orders_that_got_lost_with_a_connection_are_given_again() -> None:
+    """The agent says Hello anew and names nothing: what was sent to it never arrived."""
+    world = World(node("n1", 2))
+    scheduler = world.scheduler
+    scheduler.submit([job("a")], world.now)
+    scheduler.plan(world.now)
+    scheduler.take_turn()  # on its way when the connection broke
+    here = next(scheduler.nodes.here)
+    scheduler.doubt(here, set())
+    scheduler.drop_doubtful(here, world.now)
+    scheduler.drop_grants(here, set())
+    world.settle()
+    assert world.running == ["a"]
+    assert scheduler.jobs.get("a").tasks.run(0) == 2
+    world.run_to_end()
+    assert scheduler.nodes.free_count == 2
