@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
 _PR_SET_CHILD_SUBREAPER = 36
 _QUIET_SCANS = 2
 _MOST_SCANS = 100
+_LONGEST_SPAWN_S = 1.0
 
 
 def become_subreaper() -> None:
@@ -26,8 +28,16 @@ def kill_marked(marks: Collection[bytes]) -> int:
 
 
 def is_alive(agent_id: str) -> bool:
-    """Whether the agent of that name runs on this host (one that is being started counts)."""
-    return any(_is_command_of(pid, agent_id) for pid in _others())
+    """Whether the agent of that name runs on this host.
+
+    A task of it between vfork and exec looks the same, so only what is seen for `_LONGEST_SPAWN_S` counts.
+    """
+    deadline = time.monotonic() + _LONGEST_SPAWN_S
+    while any(_is_command_of(pid, agent_id) for pid in _others()):
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def clear_after(agent_id: str) -> int:
