@@ -134,6 +134,8 @@ class Agent:
             self._crew.revoke(message.tasks)
         elif isinstance(message, frames.Forget):
             self._crew.forget(message.job_nos)
+        elif isinstance(message, frames.Sweep):
+            strays.kill_marked([os.fsencode(f"{frames.SPREAD_VARIABLE}={mark}") for mark in message.marks])
         elif isinstance(message, frames.WhoAreYou):
             if message.epoch != self._epoch or self._loop.clock() - self._said_hello > HELLO_AGAIN_S:
                 self._epoch = message.epoch

@@ -232,7 +232,7 @@ class Crew:
     def _place(self, execution: Execution, start: TaskStart, job: JobDef, held: HeldGrant) -> Place | None:
         assert self._settings is not None
         stem = places.stem(self._settings, self._agent_id, task_name(job, start), start)
-        return places.place_of(execution, held, self._settings, self._gpus, stem)
+        return places.place_of(execution, held, self._settings, self._gpus, stem, key_of(start))
 
     def _spawn(self, prepared: Launch) -> int:
         if not prepared.files:

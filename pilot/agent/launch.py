@@ -80,7 +80,8 @@ def prepare(execution: Execution, env: Env, root_wd: str, place: Place | None = 
     wrapped = wrap_of(execution.model)(program_words(execution), place)
     argv = behind_prelude(execution, wrapped.argv)
     program = _find_launcher(argv[0], wd, path, execution)
-    env = {**env, **encode({name: value for name, value in wrapped.env.items() if name not in execution.env})}
+    of_model = {name: value for name, value in wrapped.env.items() if name not in execution.env}
+    env = {**env, **encode(of_model), **encode(place.env)}
     return Launch(program, argv, env, wd, _streams(execution), execution, wrapped.files)
 
 

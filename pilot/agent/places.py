@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from ..execmodels.base import LaunchError, Place
+from ..model.ids import TaskKey
 from ..model.job import Execution
+from ..wire import frames
 from ..wire.frames import Settings, TaskStart
 from .tasks import HeldGrant
 
@@ -29,7 +31,9 @@ def stem(settings: Settings, agent_id: str, name: str, start: TaskStart) -> str:
     return os.path.join(tempfile.gettempdir(), f"pilotfish-{agent_id}-{file}")
 
 
-def place_of(execution: Execution, held: HeldGrant, settings: Settings, gpus: bytes, stem: str) -> Place | None:
+def place_of(
+    execution: Execution, held: HeldGrant, settings: Settings, gpus: bytes, stem: str, key: TaskKey
+) -> Place | None:
     """Where a task is to run, for its execution model; None when the program is simply started.
 
     That is so for every task of one core (spec 13.4), and for one process on one node, where nothing needs a host file.
@@ -38,6 +42,7 @@ def place_of(execution: Execution, held: HeldGrant, settings: Settings, gpus: by
     nodes = held.grant.nodes
     if held.is_one_core or (len(nodes) == 1 and execution.model in _ALONE and settings.batch != "slurm"):
         return None
+    spread = {frames.SPREAD_VARIABLE: frames.spread_mark(settings, key)} if len(nodes) > 1 else {}
     of_grant = [os.fsdecode(variable) for variable in held.env if not variable.startswith(b"SLURM_")]
     return Place(
         nodes=nodes,
@@ -46,8 +51,9 @@ def place_of(execution: Execution, held: HeldGrant, settings: Settings, gpus: by
         batch=settings.batch,
         gpus=os.fsdecode(gpus) if gpus in held.env else "",
         stem=stem,
+        env=spread,
         options=execution.model_opts or {},
-        of_job=[*execution.env, *settings.env, *of_grant, *_OF_RUN],
+        of_job=[*execution.env, *settings.env, *of_grant, *_OF_RUN, *spread],
     )
 
 

@@ -29,6 +29,7 @@ class Place:
         gpus: name of the variable that tells a task its GPUs; empty when there is nothing to tell.
         stem: begin of the path of files for this task.
         options: the job's `model_opts`.
+        env: variables that every process of the task must have.
         of_job: names of the variables that the job sets, and the pilot for it: what ranks on other nodes must see too.
     """
 
@@ -39,6 +40,7 @@ class Place:
     gpus: str = ""
     stem: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
     of_job: Sequence[str] = ()
 
     @property

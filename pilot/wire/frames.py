@@ -17,6 +17,8 @@ from ..model.job import Execution
 from ..model.states import Cause as Cause
 
 VERSION = 1
+SPREAD_VARIABLE = "PILOTFISH_SPREAD"
+"""Marks the processes of a task over several nodes, on all of them."""
 
 
 class Settings(msgspec.Struct, array_like=True, frozen=True):
@@ -81,6 +83,11 @@ class TaskStart(NamedTuple):
     itval: str | None
 
 
+def spread_mark(settings: Settings, key: TaskKey) -> str:
+    """The value of SPREAD_VARIABLE for an attempt; its pilot is told by the connection file."""
+    return f"{settings.env.get('PILOTFISH_CONNECTION', '')}:{key.job_no}-{key.pos}-{key.run}"
+
+
 # --- manager -> agent ---------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +133,15 @@ class Forget(msgspec.Struct, array_like=True, tag=True, frozen=True):
     job_nos: list[JobNo]
 
 
+class Sweep(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """These tasks, which agents of other nodes had started, are over: kill what is left of them on this node.
+
+    `marks` are values of SPREAD_VARIABLE.
+    """
+
+    marks: list[str]
+
+
 class Ack(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """All reports up to and including `seq` are on disk; also the manager's heartbeat."""
 
@@ -138,7 +154,7 @@ class Stop(msgspec.Struct, array_like=True, tag=True, frozen=True):
     kill: bool
 
 
-ToAgent = Welcome | WhoAreYou | Work | Kill | Revoke | Forget | Ack | Stop
+ToAgent = Welcome | WhoAreYou | Work | Kill | Revoke | Forget | Sweep | Ack | Stop
 
 
 # --- agent -> manager ---------------------------------------------------------------------------------------------------

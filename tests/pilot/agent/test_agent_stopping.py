@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -187,3 +188,17 @@ def test_a_successor_clears_away_what_a_killed_agent_left_before_it_says_hello(m
     assert (hello.agent_id, hello.running, hello.grants) == ("agent-2", [], [])
     nothing_left("agent-1")
     assert manager.run(Execution(exec="true")).exit_code == 0
+
+
+def test_what_a_task_of_another_node_has_left_here_is_swept_away(manager: FakeManager) -> None:
+    """Its launcher has started it, not this agent: it is known by its mark."""
+    left = [
+        subprocess.Popen(["sleep", "600"], env={"PILOTFISH_SPREAD": mark}) for mark in ("pilot:1-0-1", "pilot:2-0-1")
+    ]
+    try:
+        manager.send(frames.Sweep(["pilot:1-0-1"]))
+        assert left[0].wait(timeout=10) == -signal.SIGKILL
+        assert left[1].poll() is None
+    finally:
+        left[1].kill()
+        left[1].wait()
