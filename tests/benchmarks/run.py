@@ -26,6 +26,7 @@ sys.path.insert(0, str(HERE))
 
 import core_bench  # noqa: E402
 import peers  # noqa: E402
+import scale  # noqa: E402
 
 from pilotfish import Jobs, LocalManager  # noqa: E402
 
@@ -152,6 +153,10 @@ class Bench:
         for result in core_bench.memory():
             self.add(result.what, result.value, "", result.goal, result.ok)
 
+    def scale(self) -> None:
+        for row in scale.rows(self.quick):
+            self.add(*row)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -159,7 +164,7 @@ def main() -> None:
     parser.add_argument(
         "--peers", action="store_true", help="install and measure qcg-pilotjob, hyperqueue, GNU parallel"
     )
-    parser.add_argument("--only", choices=["iteration", "files", "jobs", "core", "latency", "start"])
+    parser.add_argument("--only", choices=["iteration", "files", "jobs", "core", "latency", "start", "scale"])
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown at the end")
     given = parser.parse_args()
@@ -175,6 +180,8 @@ def main() -> None:
         bench.latency()
     if wanted("core"):
         bench.core()
+    if wanted("scale"):
+        bench.scale()
     ours = (
         bench.against_limit("/bin/true as one iteration job", 0.75, bench.iteration_job)
         if wanted("iteration")
