@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -18,3 +19,33 @@ def test_a_batch_script_of_one_line_uses_all_nodes(slurm: Slurm, wd: Path) -> No
     hosts = Counter(host for _, host in lines)
     assert sorted(hosts) == slurm.node_names
     assert min(hosts.values()) > tasks / 8
+
+
+def test_a_python_without_pilotfish_is_a_clear_error(slurm: Slurm, wd: Path) -> None:
+    script = "pilotfish service --wd . --agent-python /usr/bin/python3; echo code $?"
+    job = slurm.submit(script, wd, "--nodes=2", "--ntasks-per-node=2")
+    assert slurm.wait_for_end(job) == "COMPLETED"
+    output = (wd / f"{job}.out").read_text()
+    assert "code 3" in output
+    assert "No module named pilotfish" in output
+    (status,) = wd.glob(".qcg*/final_status.json")
+    assert "No module named pilotfish" in json.loads(status.read_text())["System"]["Problem"]
+
+
+def test_nodes_without_a_shared_folder_learn_of_the_manager_by_a_variable(slurm: Slurm, wd: Path) -> None:
+    """The prelude hides the connection file from the agent of node2."""
+    (wd / "tasks.txt").write_text("hostname >>hosts; sleep 0.2\n" * 16 + "env >env.txt\n")
+    hide = "[ $(hostname) = node1 ] || mount -t tmpfs none .qcg*"
+    options = f"--agent-connect variable --agent-prelude '{hide}'"
+    job = slurm.submit(
+        f"pilotfish service --wd . {options} & until [ -e .qcg*/connection.json ]; do sleep 0.1; done\n"
+        "pilotfish submit tasks.txt; pilotfish finish; wait",
+        wd,
+        "--nodes=2",
+        "--ntasks-per-node=2",
+    )
+    assert slurm.wait_for_end(job) == "COMPLETED", (wd / f"{job}.out").read_text()
+    (status,) = wd.glob(".qcg*/final_status.json")
+    assert json.loads(status.read_text())["IterationStats"]["FinishedIterations"] == 17, (wd / f"{job}.out").read_text()
+    assert "PILOTFISH_CONNECT=" not in (wd / "env.txt").read_text(), "no task sees the keys"
+    assert set((wd / "hosts").read_text().split()) == {"node1", "node2"}
