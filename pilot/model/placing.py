@@ -151,12 +151,13 @@ class Placing:
             pool.grants -= 1
             self._touched[pool.pool_id] = pool
 
-    def not_unstarted(self, run: Run) -> None:
-        """`run` has started, ended or come back."""
+    def not_unstarted(self, run: Run) -> Pool | None:
+        """`run` has started, ended or come back; returns its pool."""
         pool = self.pools.get(run.pool_id)
         if pool is not None:
             pool.gone(run.key)
             self._touched[pool.pool_id] = pool
+        return pool
 
     def _grant_again(self) -> None:
         """Give cores to pools whose lent tasks arrived after the agent had given its last grants back."""

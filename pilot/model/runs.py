@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from .ids import NodeNo, PoolId, TaskKey
-from .resources import Grant
+from .resources import Grant, Share
 from .states import Cause, State
 from .tasks import TaskRecord
 from .turn import PlacedShare, Result
@@ -72,32 +73,23 @@ class Run:
             pid=self.pid,
             scheduled_s=self.scheduled_s,
             started_s=self.started_s,
-            shares=placed(self.grant),
+            shares=placed(self.grant.shares) if self.grant else (),
         )
 
     def result(self, state: State, end: End) -> Result:
         """The result of the attempt, which leaves the task in `state`."""
-        return Result(
-            *self.key,
-            state=state,
-            cause=end.cause,
-            exit_code=end.exit_code,
-            pid=end.pid,
-            scheduled_s=self.scheduled_s,
-            started_s=end.started_s,
-            ended_s=end.ended_s,
-            cpu_s=end.cpu_s,
-            max_rss_kib=end.max_rss_kib,
-            message=end.message,
-            shares=placed(self.grant),
-        )
+        job_no, pos, run = self.key
+        pid, started_s, ended_s, exit_code, cause, cpu_s, max_rss_kib, message = end
+        times = self.scheduled_s, started_s, ended_s
+        shares = placed(self.grant.shares) if self.grant else ()
+        return Result(job_no, pos, run, state, cause, exit_code, pid, *times, cpu_s, max_rss_kib, message, shares)
 
     def lost_result(self, state: State, now: float, message: str = "") -> Result:
         """The result of an attempt that nobody can report any more."""
         return self.result(state, End(self.pid, self.started_s, now, -1, Cause.LOST, message=message))
 
 
-def placed(grant: Grant | None) -> tuple[PlacedShare, ...]:
-    if grant is None:
-        return ()
-    return tuple(PlacedShare(share.node, f"{share.cores:x}", f"{share.gpus:x}") for share in grant.shares)
+@lru_cache(maxsize=65_536)
+def placed(shares: tuple[Share, ...]) -> tuple[PlacedShare, ...]:
+    """In the words of results. Remembered, because very many tasks run in the same few places."""
+    return tuple(PlacedShare(share.node, f"{share.cores:x}", f"{share.gpus:x}") for share in shares)

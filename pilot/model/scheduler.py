@@ -199,28 +199,28 @@ class Scheduler:
     def on_started(self, key: TaskKey, grant_id: GrantId, pid: int, started_s: float) -> None:
         """An agent has started the attempt `key`. Unknown attempts (of an earlier life) are ignored."""
         run = self.placing.runs.get(key)
-        if run is None or run.started_s:
-            return
-        run.grant = self.placing.grants.get(grant_id, run.grant)
+        if run is not None and not run.started_s:
+            run.grant = self.placing.grants.get(grant_id, run.grant)
+            self.placing.not_unstarted(run)
+            self._begin(run, pid, started_s)
+
+    def _begin(self, run: Run, pid: int, started_s: float) -> None:
         run.pid, run.started_s, run.in_doubt = pid, started_s, False
-        self.placing.not_unstarted(run)
-        job, pos = run.job, key.pos
+        job, pos = run.job, run.key.pos
         self.jobs.move_task(job, pos, State.EXECUTING)
         self._turn.changes.append(Change(job, pos if job.is_iteration else None, State.EXECUTING, started_s))
 
     def on_finished(self, key: TaskKey, grant_id: GrantId, end: End, returns_grant: bool, now: float) -> None:
         """An attempt has ended, and perhaps its grant came back. An end that is known already is ignored."""
-        run = self.placing.runs.get(key) or self._found_again(key, end)
+        run = self.placing.runs.pop(key, None) or self._found_again(key, end)
         grant = self.placing.grants.get(grant_id)
         if run is not None:
-            if end.pid > 0:
-                self.on_started(key, grant_id, end.pid, end.started_s)
             run.grant = grant or run.grant or self._lost_grants.get(grant_id)
-            self.placing.not_unstarted(run)
-            pool = self.placing.pools.get(run.pool_id)
+            pool = self.placing.not_unstarted(run)
+            if end.pid > 0 and not run.started_s:
+                self._begin(run, end.pid, end.started_s)
             if pool is not None and end.cause is Cause.EXITED:
                 pool.ran(end.ended_s - end.started_s)
-            del self.placing.runs[key]
             self._life.attempt_ended(run, end, now)
         if returns_grant and grant is not None:
             self.placing.returned(grant)
@@ -249,7 +249,6 @@ class Scheduler:
             del self.placing.runs[successor.key]
             self.placing.not_unstarted(successor)
             self._turn.orders_for(successor.node).kills.append(successor.key)
-        self.placing.runs[key] = found
         return found
 
     def on_returned(self, grant_id: GrantId) -> None:
@@ -311,10 +310,9 @@ class Scheduler:
 
     def replay_result(self, result: Result) -> None:
         key = TaskKey(result.job_no, result.pos, result.run)
-        run = self.placing.runs.get(key) or self._found_again(key, result)
+        run = self.placing.runs.pop(key, None) or self._found_again(key, result)
         if run is None:
             return
-        del self.placing.runs[key]
         if result.pid > 0:
             self.jobs.move_task(run.job, result.pos, State.EXECUTING)
         self._life.replay_result(run, result)

@@ -164,14 +164,16 @@ class ManyTasks:
         return _STATES[self._state[pos]] if pos < len(self._state) else State.QUEUED
 
     def set_state(self, pos: int, state: State) -> None:
-        self._reach(pos)
+        if pos >= len(self._state):
+            self._reach(pos)
         self._state[pos] = state
 
     def run(self, pos: int) -> int:
         return self._run[pos] if pos < len(self._run) else 0
 
     def set_run(self, pos: int, run: int) -> None:
-        self._reach(pos)
+        if pos >= len(self._run):
+            self._reach(pos)
         self._run[pos] = run
 
     def end_unstarted(self, pos: int, ended_s: float) -> None:
@@ -192,18 +194,18 @@ class ManyTasks:
     def load(self, pos: int) -> TaskRecord:
         if pos >= len(self._state):
             return TaskRecord()
-        return TaskRecord(
-            state=_STATES[self._state[pos]],
-            run=self._run[pos],
-            cause=_CAUSES[self._cause[pos]],
-            exit_code=self._exit_code[pos],
-            pid=self._pid[pos],
-            scheduled_s=self._scheduled_s[pos],
-            started_s=self._started_s[pos],
-            ended_s=self._ended_s[pos],
-            cpu_s=self._cpu_s[pos],
-            max_rss_kib=self._max_rss_kib[pos],
-            shares=self._places.shares(self._place[pos]),
+        return TaskRecord(  # by position, which is what costs least
+            _STATES[self._state[pos]],
+            self._run[pos],
+            _CAUSES[self._cause[pos]],
+            self._exit_code[pos],
+            self._pid[pos],
+            self._scheduled_s[pos],
+            self._started_s[pos],
+            self._ended_s[pos],
+            self._cpu_s[pos],
+            self._max_rss_kib[pos],
+            self._places.shares(self._place[pos]),
         )
 
     def queued(self, start: int, stop: int) -> int:
