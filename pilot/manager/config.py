@@ -229,5 +229,7 @@ def _check_number(name: str, value: float, where: str) -> None:
         raise SettingsError(f"{value} is negative", where=where)
     if value == 0 and name in _ABOVE_ZERO:
         raise SettingsError("must be above 0", where=where)
+    if name == "nl-ready-threshold" and value > 1:
+        raise SettingsError(f"{value} is not a share", where=where, remedy="write 0 to 1")
     if name in _PORTS and not 1 <= value <= _HIGHEST_PORT:  # ZeroMQ takes others, and listens somewhere else
         raise SettingsError(f"{value} is not a port", where=where, remedy=f"use 1 to {_HIGHEST_PORT}")

@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pytest
+from conftest import require
 from emulated import Slurm
 
 
@@ -49,3 +51,14 @@ def test_nodes_without_a_shared_folder_learn_of_the_manager_by_a_variable(slurm:
     assert json.loads(status.read_text())["IterationStats"]["FinishedIterations"] == 17, (wd / f"{job}.out").read_text()
     assert "PILOTFISH_CONNECT=" not in (wd / "env.txt").read_text(), "no task sees the keys"
     assert set((wd / "hosts").read_text().split()) == {"node1", "node2"}
+
+
+@pytest.mark.parametrize(("placement", "program"), [("mpiexec", "mpiexec.openmpi"), ("hydra", "mpiexec.hydra")])
+def test_agents_started_by_an_mpi(slurm: Slurm, wd: Path, placement: str, program: str) -> None:
+    require(program)
+    (wd / "tasks.txt").write_text("hostname >>where; sleep 0.2\n" * 24)
+    root = "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"
+    script = f"{root}; PILOTFISH_PLACEMENT={placement} pilotfish run tasks.txt"
+    job = slurm.submit(script, wd, "--nodes=3", "--ntasks-per-node=2")
+    assert slurm.wait_for_end(job) == "COMPLETED", (wd / f"{job}.out").read_text()
+    assert set((wd / "where").read_text().split()) == {"node1", "node2", "node3"}

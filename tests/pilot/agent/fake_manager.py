@@ -89,7 +89,7 @@ class FakeManager:
         self.agent_ids: list[str] = []
         self.epoch = "first life"
         self.connect_file = folder / "connection.json"
-        self._settings = frames.Settings(
+        self.settings = frames.Settings(
             root_wd=str(folder),
             aux_dir=str(folder),
             kill_grace_s=kill_grace_s,
@@ -175,7 +175,7 @@ class FakeManager:
         """Wait for a Hello and answer it."""
         count = len(self.heard.hellos)
         self.until(lambda heard: len(heard.hellos) > count)
-        self.send(frames.Welcome(self.epoch, self._settings, self.heard.hellos[-1].number))
+        self.send(frames.Welcome(self.epoch, self.settings, self.heard.hellos[-1].number))
         return self.heard.hellos[-1]
 
     def send(self, *messages: Any) -> None:

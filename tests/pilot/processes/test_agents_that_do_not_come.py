@@ -1,0 +1,76 @@
+"""A pilot whose agents do not start ends with a clear error instead of waiting for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SERVICE = [sys.executable, "-m", "pilotfish", "service"]
+
+
+def _problem(wd: Path, *options: str) -> str:
+    """Run a service that ends with 3; what the final status says."""
+    done = subprocess.run(
+        [*SERVICE, "--wd", str(wd), *options], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 3, done.stderr
+    (status,) = wd.glob(".qcg*/final_status.json")
+    problem = str(json.loads(status.read_text())["System"]["Problem"])
+    assert problem in done.stderr
+    return problem
+
+
+def test_a_python_without_pilotfish(wd: Path) -> None:
+    problem = _problem(wd, "--nodes", "n1:1", "--agent-python", "/usr/bin/python3")
+    assert problem.startswith("agents on 0 of 1 nodes, 1 are needed; node n1: ")
+    assert "No module named pilotfish" in problem
+
+
+def test_a_python_that_is_not_there(wd: Path) -> None:
+    problem = _problem(wd, "--nodes", "n1:1", "--agent-python", "/no/such/python")
+    assert "node n1: /no/such/python: No such file or directory" in problem
+
+
+def test_a_starter_that_is_not_there(wd: Path) -> None:
+    assert "blaunch: No such file or directory" in _problem(wd, "--nodes", "n1:1", "--placement", "blaunch")
+
+
+@pytest.mark.parametrize("option", [("--min-nodes", "2"), ("--nl-ready-threshold", "1")])
+def test_fewer_nodes_than_asked_for(wd: Path, option: tuple[str, str]) -> None:
+    """The second agent finds that the first has taken its place, and gives up."""
+    prelude = f"mkdir {wd}/taken || exit 7"
+    problem = _problem(wd, "--nodes", "n1:1,n2:1", *option, "--agent-prelude", prelude)
+    assert problem.startswith("agents on 1 of 2 nodes, 2 are needed; node n")
+    assert "exit code 7" in problem
+
+
+def test_a_node_that_gives_up_does_not_keep_the_others_from_working(wd: Path) -> None:
+    (wd / "tasks.txt").write_text("true\n" * 20)
+    environ = os.environ | {"PILOTFISH_AGENT_PRELUDE": f"mkdir {wd}/taken || exit 7"}
+    command = [
+        sys.executable,
+        "-m",
+        "pilotfish",
+        "run",
+        f"{wd}/tasks.txt",
+        "--wd",
+        str(wd),
+        "--nodes",
+        "n1:1,n2:1",
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_share_of_nodes_is_between_0_and_1(wd: Path) -> None:
+    done = subprocess.run(
+        [*SERVICE, "--nl-ready-threshold", "2"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "--nl-ready-threshold: 2.0 is not a share; write 0 to 1" in done.stderr
