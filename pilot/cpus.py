@@ -50,7 +50,7 @@ def usable() -> Cpus:
     sockets: dict[int, set[Core]] = {}
     for number in sorted(allowed):
         package = _read(f"{_SYSTEM}/cpu{number}/topology/physical_package_id")
-        siblings = _ranges(_read(f"{_SYSTEM}/cpu{number}/topology/thread_siblings_list")) | {number}
+        siblings = ranges(_read(f"{_SYSTEM}/cpu{number}/topology/thread_siblings_list")) | {number}
         core = tuple(sorted(siblings & allowed))
         sockets.setdefault(int(package) if package.lstrip("-").isdigit() else 0, set()).add(core)
     return Cpus(tuple(tuple(sorted(cores)) for _, cores in sorted(sockets.items())))
@@ -62,7 +62,7 @@ def _read(path: str) -> str:
     return ""
 
 
-def _ranges(text: str) -> set[int]:
+def ranges(text: str) -> set[int]:
     """`0,40` or `0-1`, as the kernel writes lists."""
     found: set[int] = set()
     for part in text.split(",") if text else ():

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from .ids import NodeNo
 from .job import Need, Size
 from .resources import NodeSpec, Share, bits, lowest, mask_of
+from .sockets import Group, choose
 
 
 class Nodes:
@@ -33,6 +34,7 @@ class Nodes:
         """The set of nodes that have left for good."""
         self.free_count = 0
         """Free cores on usable nodes."""
+        self._groups: dict[NodeNo, Sequence[Group]] = {}
         self._size: list[int] = []
         self._level = [0]
         self._any = 0
@@ -72,6 +74,10 @@ class Nodes:
         self._size.append(cores.bit_count())
         self._level += [0] * (cores.bit_count() + 1 - len(self._level))
         return node
+
+    def set_groups(self, node: NodeNo, groups: Sequence[Group]) -> None:
+        """Which of its cores and GPUs lie together; without it all do."""
+        self._groups[node] = groups
 
     def leave(self, node: NodeNo) -> None:
         """The node has left for good; nothing may be granted on it any more."""
@@ -153,7 +159,7 @@ class Nodes:
         if whole and cores.max is not None:
             node = NodeNo((whole & -whole).bit_length() - 1)
             free = self.free_cores[node]
-            return (Share(node, free & -free if wanted == 1 else lowest(free, wanted), 0, 0),)
+            return (Share(node, free & -free if wanted == 1 else self._choose(node, wanted, 0).cores, 0, 0),)
         if self.free_count < cores.min:
             return None
         left = self.free_count if cores.max is None else cores.max
@@ -177,19 +183,19 @@ class Nodes:
         for number in bits(candidates):
             node = NodeNo(number)
             free = self.free_cores[node]
-            if need.cores is None:
-                if free != self.all_cores[node]:
-                    continue
-                cores = free
-            else:
-                most = need.cores.max
-                cores = free if most is None else lowest(free, min(most, free.bit_count()))
+            if need.cores is None and free != self.all_cores[node]:
+                continue
             if need.gpus > self.free_gpus[node].bit_count() or need.mem_bytes > self._free_mem_of(node, need):
                 continue
-            shares.append(Share(node, cores, lowest(self.free_gpus[node], need.gpus), need.mem_bytes))
+            most = need.cores.max if need.cores is not None else None
+            count = free.bit_count() if most is None else min(most, free.bit_count())
+            shares.append(Share(node, *self._choose(node, count, need.gpus), need.mem_bytes))
             if len(shares) == nodes.max:
                 break
         return tuple(shares) if len(shares) >= nodes.min else None
+
+    def _choose(self, node: NodeNo, cores: int, gpus: int) -> Group:
+        return choose(self._groups.get(node, ()), Group(self.free_cores[node], self.free_gpus[node]), cores, gpus)
 
     def _free_mem_of(self, node: NodeNo, need: Need) -> int:
         """Memory is not counted on nodes that do not tell theirs: every need fits there."""

@@ -1,0 +1,66 @@
+"""Which free cores and GPUs of a node to give: close together, and close to each other.
+
+A node's *groups* are its sockets, as (cores, GPUs) masks of slots. They are hints: a task that fits into no group is spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from .resources import NodeSpec, lowest
+
+
+class Group(NamedTuple):
+    """Slots of one socket, as bit masks."""
+
+    cores: int
+    gpus: int
+
+
+def groups_of(
+    spec: NodeSpec, sockets: Sequence[Collection[int]], near_gpus: Sequence[Collection[int]]
+) -> tuple[Group, ...]:
+    """The groups of a node by what its agent tells; none when there is nothing to choose between.
+
+    Args:
+        sockets: the processors of each socket.
+        near_gpus: for each GPU, by index, the processors that are close to it.
+    """
+    if not spec.bind or len(sockets) < 2:
+        return ()
+    first = [int(core.partition("&")[0]) for core in spec.core_ids]
+    groups = []
+    for socket in sockets:
+        cores = sum(1 << slot for slot, cpu in enumerate(first) if cpu in socket)
+        gpus = sum(1 << slot for slot, gpu in enumerate(spec.gpu_ids) if _is_near(gpu, socket, near_gpus))
+        groups.append(Group(cores, gpus))
+    return tuple(groups)
+
+
+def _is_near(gpu: str, socket: Collection[int], near_gpus: Sequence[Collection[int]]) -> bool:
+    known = gpu.isdecimal() and int(gpu) < len(near_gpus)
+    return known and any(cpu in socket for cpu in near_gpus[int(gpu)])
+
+
+def choose(groups: Sequence[Group], free: Group, cores: int, gpus: int) -> Group:
+    """`cores` and `gpus` of those that are free (there must be as many).
+
+    Of the groups that have enough of both, the fullest; so the others stay whole for larger tasks.
+    """
+    if not groups:
+        return Group(_lowest(free.cores, cores), lowest(free.gpus, gpus))
+    fitting = [
+        Group(group.cores & free.cores, group.gpus & free.gpus)
+        for group in groups
+        if (group.cores & free.cores).bit_count() >= cores and (group.gpus & free.gpus).bit_count() >= gpus
+    ]
+    best = min(
+        fitting, key=lambda group: (group.gpus.bit_count() if gpus else 0, group.cores.bit_count()), default=free
+    )
+    return Group(_lowest(best.cores, cores), lowest(best.gpus, gpus))
+
+
+def _lowest(mask: int, count: int) -> int:
+    """As `lowest`; a whole node is no work."""
+    return mask if mask.bit_count() == count else lowest(mask, count)
