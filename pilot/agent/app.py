@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from .. import strays
+from .. import cpus, strays
 from ..loop import Loop, Timer
 from ..wire import connection, frames
 from .crew import Crew
@@ -78,6 +78,8 @@ class Agent:
         self._crew = Crew(agent_id, self._loop, self._outbox)
         self._lifeline = lifeline
         self._link = Link(agent_id, self._loop, self._find_manager, self._say_hello, self._read)
+        here = cpus.usable()
+        self._slots = [list(slots) for count in (len(here.threads), len(here.cores)) if (slots := here.slots(count))]
         self._hellos = 0
         self._welcomed = 0
         """The number of the last Hello that was answered."""
@@ -168,6 +170,7 @@ class Agent:
             crew.waiting(),
             self._outbox.first_seq,
             self._hellos,
+            self._slots,
         )
         self._send([hello, *self._outbox.unacknowledged])
 

@@ -187,7 +187,7 @@ class Agents:
             return []
         if not hello.grants:
             told = next((slots for slots in hello.slots if len(slots) == len(spec.core_ids)), None)
-            if told is not None and tuple(told) != spec.core_ids:
+            if told is not None and not (spec.bind and tuple(told) == spec.core_ids):
                 self._scheduler.nodes.name_cores(node, told)
                 self._core_ids = {key: ids for key, ids in self._core_ids.items() if key[0] != node}
         spec = self._scheduler.nodes.specs[node]

@@ -174,7 +174,7 @@ def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store)
     missing = {spec.name: spec for spec in found}
     for node in list(scheduler.nodes.here):
         spec = scheduler.nodes.specs[node]
-        if missing.get(spec.name) == spec:
+        if spec.name in missing and _is_same(spec, missing[spec.name]):
             del missing[spec.name]
         else:
             now = time.time()
@@ -184,6 +184,13 @@ def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store)
     for spec in missing.values():
         scheduler.on_node_joined(spec)
         store.append(records.NodeJoined(spec))
+
+
+def _is_same(known: NodeSpec, found: NodeSpec) -> bool:
+    """Whether a node is as it was. The cores may have names from its agent, which is going to tell them again."""
+    if len(known.core_ids) == len(found.core_ids) and not found.bind:
+        known = replace(known, core_ids=found.core_ids, bind=False)
+    return known == found
 
 
 def _start_agents(service: Service, replayed: Replayed) -> None:

@@ -50,6 +50,8 @@ def replay(
 def _apply(record: records.Record, scheduler: Scheduler, found: Replayed) -> None:
     if isinstance(record, records.AgentUp):
         found.agents[record.node] = record
+        if record.core_ids:
+            scheduler.nodes.name_cores(record.node, record.core_ids)
     elif isinstance(record, records.AgentDown):
         found.agents.pop(record.node, None)
     elif isinstance(record, records.NodeJoined):

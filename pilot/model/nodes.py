@@ -7,6 +7,7 @@ c free cores, so "which nodes have at least 4" is an OR over small integers and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from .ids import NodeNo
 from .job import Need, Size
@@ -74,6 +75,10 @@ class Nodes:
         self._size.append(cores.bit_count())
         self._level += [0] * (cores.bit_count() + 1 - len(self._level))
         return node
+
+    def name_cores(self, node: NodeNo, core_ids: Sequence[str]) -> None:
+        """Its cores are these, which tasks can be bound to; until now they were only counted. As many as before."""
+        self.specs[node] = replace(self.specs[node], core_ids=tuple(core_ids), bind=True)
 
     def set_groups(self, node: NodeNo, groups: Sequence[Group]) -> None:
         """Which of its cores and GPUs lie together; without it all do."""

@@ -206,6 +206,8 @@ class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """Sequence number of the first report that follows; unacknowledged reports are sent again right after Hello."""
     number: int = 0
     """Counts the Hellos of this agent."""
+    slots: list[list[str]] = []
+    """The ways to divide the processors it may use: by hardware thread, by core."""
 
 
 class Report(msgspec.Struct, array_like=True, tag=True, frozen=True):

@@ -93,6 +93,8 @@ class AgentUp(msgspec.Struct, array_like=True, tag=True, frozen=True):
     agent_id: str
     host: str
     pid: int
+    core_ids: list[str] = []
+    """The node's cores as this agent told them; none when they are as the node joined with."""
 
 
 class AgentDown(msgspec.Struct, array_like=True, tag=True, frozen=True):

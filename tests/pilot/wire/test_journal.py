@@ -86,7 +86,7 @@ ONE_OF_EACH: list[Record] = [
     Removed([JobNo(1)]),
     NodeJoined(NodeSpec("n", ("0", "1&9"), ("0",), 1 << 40, bind=True)),
     NodeLeft(NodeNo(0), 3.0),
-    AgentUp(NodeNo(0), "n", "a", "h", 5),
+    AgentUp(NodeNo(0), "n", "a", "h", 5, ["0&4"]),
     AgentDown(NodeNo(0), "a"),
     Submitted(JobNo(3), 2.0, [FULL_JOB], [JobNo(7)]),
     Compacted(JobNo(8), None),
