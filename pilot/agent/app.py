@@ -21,6 +21,7 @@ from .. import cpus, strays
 from ..loop import Loop, Timer
 from ..wire import connection, frames
 from .crew import Crew
+from .gpus import near_gpus
 from .link import Link
 from .outbox import Outbox
 from .promptness import ask_for_short_slices
@@ -79,6 +80,7 @@ class Agent:
         self._lifeline = lifeline
         self._link = Link(agent_id, self._loop, self._find_manager, self._say_hello, self._read)
         here = cpus.usable()
+        self._sockets = [[thread for core in cores for thread in core] for cores in here.sockets]
         self._slots = [list(slots) for count in (len(here.threads), len(here.cores)) if (slots := here.slots(count))]
         self._hellos = 0
         self._welcomed = 0
@@ -171,6 +173,8 @@ class Agent:
             self._outbox.first_seq,
             self._hellos,
             self._slots,
+            self._sockets,
+            near_gpus(),
         )
         self._send([hello, *self._outbox.unacknowledged])
 

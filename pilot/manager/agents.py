@@ -18,6 +18,7 @@ from ..model.ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
 from ..model.resources import Grant, Share, bits
 from ..model.runs import End
 from ..model.scheduler import Scheduler
+from ..model.sockets import groups_of
 from ..model.turn import Orders
 from ..wire import frames
 from ..wire.records import AgentDown, AgentUp, Record
@@ -165,6 +166,8 @@ class Agents:
             self._scheduler.doubt(node, _held(hello))
         else:
             core_ids = self._learn_cores(node, hello)
+            nodes = self._scheduler.nodes
+            nodes.set_groups(node, groups_of(nodes.specs[node], hello.sockets, hello.near_gpus))
             self._record(AgentUp(node, hello.node, hello.agent_id, hello.host, hello.pid, core_ids))
         self.links[node] = link
         self._by_identity[identity] = (socket, link)

@@ -208,6 +208,10 @@ class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """Counts the Hellos of this agent."""
     slots: list[list[str]] = []
     """The ways to divide the processors it may use: by hardware thread, by core."""
+    sockets: list[list[int]] = []
+    """These processors, by socket."""
+    near_gpus: list[list[int]] = []
+    """For each GPU of the node, by index, the processors close to it."""
 
 
 class Report(msgspec.Struct, array_like=True, tag=True, frozen=True):

@@ -1,8 +1,11 @@
-"""What the kernel tells of GPUs, on a bus made of files."""
+"""What an agent tells of where its processors and GPUs are; the bus of the latter is made of files."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from fake_manager import FakeManager
 
 from pilotfish.pilot.agent.gpus import near_gpus
 
@@ -24,3 +27,8 @@ def test_gpus_come_in_the_order_of_the_bus(tmp_path: Path) -> None:
 
 def test_without_a_bus_there_are_none(tmp_path: Path) -> None:
     assert near_gpus(tmp_path / "none") == []
+
+
+def test_hello_tells_the_processors_by_socket(manager: FakeManager) -> None:
+    told = [cpu for socket in manager.heard.hellos[0].sockets for cpu in socket]
+    assert sorted(told) == sorted(os.sched_getaffinity(0))
