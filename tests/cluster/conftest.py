@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from emulated import Hosts, Slurm
+from grid_engine import PROGRAMS, GridEngine
 
 SLURM_PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "munged")
 
@@ -40,6 +41,14 @@ def networked_slurm() -> Iterator[Slurm]:
     """A real Slurm of 3 nodes with 2 cores, each with a network of its own: `hosts.cut(NAME)` pulls a cable."""
     require("unshare", "nsenter", "ip", *SLURM_PROGRAMS)
     with Slurm(nodes=3, cpus=2, network=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def sge() -> Iterator[GridEngine]:
+    """A real Grid Engine of 3 nodes with 2 slots each; shared by all tests, so leave it as it was."""
+    require("unshare", "nsenter", "ip", str(PROGRAMS / "sge_qmaster"))
+    with GridEngine(nodes=3, slots=2) as cluster:
         yield cluster
 
 
