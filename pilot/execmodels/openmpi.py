@@ -1,7 +1,7 @@
 """Execution model `openmpi`: Open MPI's mpirun, with a rank file that says which rank goes to which core.
 
 What could be said on the command line or in a variable is said in a variable, so that a job's `mpirun_args` win. The names that
-begin with PRTE are those of Open MPI 5. Both versions were tried (tests/pilot/execmodels/test_mpi.py runs the installed one).
+begin with PRTE are those of Open MPI 5, which has no variable for the rank file; 4.1 and 5.0 were tried.
 """
 
 from __future__ import annotations
