@@ -126,7 +126,7 @@ def _replay(
     def report(changes: list[Change]) -> None:
         for change in changes:
             if reporter is not None and change.state.final:
-                reporter.add(views.report_entry(change.job, change.pos))
+                reporter.add(views.report_entry(change))
 
     def reported(size: int) -> None:
         if reporter is not None:

@@ -15,13 +15,18 @@ from typing import NamedTuple
 import zmq
 
 from ..model.states import State
+from ..model.turn import Change
 from ..wire import events
 from ..wire.events import Event
 
 RING_EVENTS = 65_536
+_OF_TASKS = (events.TASK_STATE, events.TASK_FINISHED, events.EVENT)
 
-# job, it, state (None: IDLE), time_s, exit_code, message; a plain tuple, because there are many and few are ever read
-_Entry = tuple[str, int | None, State | None, float, int | None, str]
+
+class Idle(NamedTuple):
+    """Nothing is queued and nothing runs any more."""
+
+    time_s: float
 
 
 class CatchUp(NamedTuple):
@@ -47,10 +52,12 @@ class Publisher:
         self.last_seq = last_seq
         self._sockets = sockets
         self._manager = manager
-        self._ring: deque[_Entry] = deque(maxlen=RING_EVENTS)
+        # As they came, because there are many and few are ever read.
+        self._ring: deque[Change | Idle] = deque(maxlen=RING_EVENTS)
         # Only counted, so that a stranger cannot make us remember a million subscriptions.
         self._subscribers = {topic: [0] * len(sockets) for topic in events.TOPICS}
         self._wanted: dict[bytes, tuple[zmq.Socket[bytes], ...]] = {}
+        self._wants_tasks = False
 
     def read_subscriptions(self) -> None:
         """Take note of all waiting subscriptions and their ends; never blocks."""
@@ -63,6 +70,7 @@ class Publisher:
             for topic, counts in self._subscribers.items()
             if any(counts)
         }
+        self._wants_tasks = any(topic in self._wanted for topic in _OF_TASKS)
 
     def _note(self, place: int, message: bytes) -> None:
         change = {b"\x01": 1, b"\x00": -1}.get(message[:1])
@@ -73,24 +81,24 @@ class Publisher:
             if topic.startswith(prefix) or prefix.startswith(topic):
                 counts[place] = max(0, counts[place] + change)
 
-    def state_changed(
-        self, job: str, it: int | None, state: State, time_s: float, exit_code: int | None = None, message: str = ""
-    ) -> None:
-        """A job (`it` None) or one of its iterations (`it`: its index) has a new state."""
-        self.last_seq += 1
-        self._ring.append((job, it, state, time_s, exit_code, message))
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Jobs and tasks have new states."""
+        first = self.last_seq + 1
+        self.last_seq += len(changes)
+        self._ring.extend(changes)
         if self._wanted:
-            self._send_state(job, it, state)
-            self._send_newest()
+            for seq, change in enumerate(changes, first):
+                if change.pos is None or self._wants_tasks:
+                    self._send_state(change)
+                    self._send_event(seq, change)
 
     def all_done(self, time_s: float) -> None:
         """Nothing is queued and nothing runs any more."""
         self.last_seq += 1
-        self._ring.append(("", None, None, time_s, None, ""))
-        if self._wanted:
-            if events.NO_JOBS in self._wanted:
-                self._send(events.NO_JOBS, events.encode_no_jobs(self._manager))
-            self._send_newest()
+        self._ring.append(Idle(time_s))
+        if events.NO_JOBS in self._wanted:
+            self._send(events.NO_JOBS, events.encode_no_jobs(self._manager))
+        self._send_event(self.last_seq, self._ring[-1])
 
     def since(self, after: int) -> CatchUp:
         """What happened after event number `after`; everything the ring has when that is not known any more."""
@@ -100,24 +108,28 @@ class Publisher:
         newest = islice(self._ring, begin - before_ring, None)
         return CatchUp([self._event(begin + n, entry) for n, entry in enumerate(newest, 1)], self.last_seq, missed)
 
-    def _event(self, seq: int, entry: _Entry) -> Event:
-        job, it, state, time_s, exit_code, message = entry
-        word = events.IDLE if state is None else state.name
-        return Event(seq, time_s, self._manager, word, job, it, exit_code, message)
+    def _event(self, seq: int, entry: Change | Idle) -> Event:
+        if isinstance(entry, Idle):
+            return Event(seq, entry.time_s, self._manager, events.IDLE)
+        spec, name = entry.job.spec, entry.state.name
+        it = None if entry.pos is None else spec.index_of(entry.pos)
+        return Event(seq, entry.time_s, self._manager, name, spec.name, it, entry.exit_code, entry.message)
 
-    def _send_newest(self) -> None:
+    def _send_event(self, seq: int, entry: Change | Idle) -> None:
         if events.EVENT in self._wanted:
-            self._send(events.EVENT, events.encode_event(self._event(self.last_seq, self._ring[-1])))
+            self._send(events.EVENT, events.encode_event(self._event(seq, entry)))
 
-    def _send_state(self, job: str, it: int | None, state: State) -> None:
+    def _send_state(self, change: Change) -> None:
+        state, spec = change.state, change.job.spec
         if state == State.QUEUED:  # the old system is silent about it
             return
+        it = None if change.pos is None else spec.index_of(change.pos)
         changed, ended = (
             (events.JOB_STATE, events.JOB_FINISHED) if it is None else (events.TASK_STATE, events.TASK_FINISHED)
         )
         for topic in (changed, ended) if state.final else (changed,):
             if topic in self._wanted:
-                self._send(topic, events.encode_state(topic, self._manager, job, it, state))
+                self._send(topic, events.encode_state(topic, self._manager, spec.name, it, state))
 
     def _send(self, topic: bytes, frame: bytes) -> None:
         for socket in self._wanted[topic]:

@@ -19,9 +19,7 @@ from ..loop import Loop
 from ..model import invariants
 from ..model.errors import LostError, RefusedError, TransientError
 from ..model.ids import NodeNo
-from ..model.registry import Job
 from ..model.scheduler import Scheduler
-from ..model.states import State
 from ..model.turn import Change, Turn
 from ..wire import frames, records
 from ..wire.requests import submit_variables
@@ -211,35 +209,25 @@ class Service:
     # --- telling --------------------------------------------------------------------------------------------------------
 
     def _tell(self, turn: Turn) -> None:
-        ended = []
-        for change in turn.changes:
-            self.tell(change)
-            if change.pos is None and change.state.final:
-                ended.append(change.job.no)
+        """Publish the changes of a turn and report its endings."""
+        self.publisher.changed(turn.changes)
+        endings = [change for change in turn.changes if change.state.final]
+        if self._reporter is not None:
+            for change in endings:
+                self._reporter.add(self.views.report_entry(change))
+        if self.settings.show_progress:
+            for change in turn.changes:
+                self._show(change)
+        ended = [change.job.no for change in endings if change.pos is None]
         if ended:
             self.agents.forget_jobs(ended)
         if turn.idle:
             self.publisher.all_done(self.now())
 
-    def tell(self, change: Change) -> None:
-        """Publish one state change and report one ending."""
-        job, pos, state, time_s = change
-        it = None if pos is None else job.spec.index_of(pos)
-        if not state.final:
-            self.publisher.state_changed(job.spec.name, it, state, time_s)
-        else:
-            entry = self.views.report_entry(job, pos)
-            if self._reporter is not None:
-                self._reporter.add(entry)
-            code = entry.runtime.get("exit_code")
-            exit_code = None if code is None else int(code)
-            self.publisher.state_changed(job.spec.name, it, state, time_s, exit_code, entry.messages)
-        if self.settings.show_progress:
-            self._show(job, pos, state)
-
-    def _show(self, job: Job, pos: int | None, state: State) -> None:
-        name = job.spec.name if pos is None else job.spec.task_name(pos)
-        print(f"{datetime.now().isoformat(sep=' ', timespec='seconds')} {name} {state.name}", flush=True)
+    def _show(self, change: Change) -> None:
+        spec, pos = change.job.spec, change.pos
+        name = spec.name if pos is None else spec.task_name(pos)
+        print(f"{datetime.now().isoformat(sep=' ', timespec='seconds')} {name} {change.state.name}", flush=True)
 
     # --- agents ---------------------------------------------------------------------------------------------------------
 

@@ -14,11 +14,12 @@ from ..model.runs import Run
 from ..model.scheduler import Scheduler
 from ..model.states import State
 from ..model.tasks import TaskRecord
-from ..model.turn import PlacedShare
+from ..model.turn import Change, PlacedShare
 from ..model.variables import substitute
 from ..wire import replies
 from ..wire.describe import undescribe
 from ..wire.report import ReportEntry
+from ..wire.runtime import Ran, texts
 
 
 class Views:
@@ -56,25 +57,13 @@ class Views:
             entries.append((record.state, record.ended_s or job.ended_s))
         return entries
 
-    def runtime(self, job: Job, pos: int, record: TaskRecord) -> dict[str, str]:
-        """Spec 9.4, and our own members after the old ones; empty for a task that was never placed. All values are text."""
+    def ran(self, job: Job, pos: int, record: TaskRecord) -> Ran | None:
+        """None for a task that was never placed."""
         if not record.shares:
-            return {}
+            return None
         place = self._places(record.shares)
-        runtime = {"allocation": place.text, "wd": self._wd(job, pos, place)}
-        if record.state.final:
-            runtime["rtime"] = replies.rtime(record.ended_s - record.started_s)
-            runtime["exit_code"] = str(record.exit_code)
-        runtime["pid"] = str(record.pid)
-        runtime["pname"] = self._program(job, pos, place)
-        runtime["node"] = place.nodes[0]
-        if record.state.final:
-            if record.exit_code < -1 or (record.exit_code == -1 and record.pid > 0):
-                runtime["signal"] = str(-record.exit_code)
-            runtime["cpu_s"] = f"{record.cpu_s:.6f}"
-            runtime["max_rss_kib"] = str(record.max_rss_kib)
-        runtime["attempts"] = str(job.attempts(pos))
-        return runtime
+        wd, program = self._wd(job, pos, place), self._program(job, pos, place)
+        return Ran(record, place.text, wd, program, place.nodes[0], job.attempts(pos))
 
     def _wd(self, job: Job, pos: int, place: Place) -> str:
         wd = job.spec.execution.wd
@@ -117,9 +106,9 @@ class Views:
         if message:
             data["messages"] = message
         if record is not None:
-            runtime = self.runtime(job, pos or 0, record)
-            if runtime:
-                data["runtime"] = runtime
+            ran = self.ran(job, pos or 0, record)
+            if ran is not None:
+                data["runtime"] = texts(ran)
         history = replies.history(self.history(job, pos, record))
         if history:
             data["history"] = history
@@ -128,36 +117,27 @@ class Views:
     def _child(self, job: Job, pos: int) -> dict[str, Any]:
         record = self.record(job, pos)
         child: dict[str, Any] = {"iteration": job.spec.index_of(pos), "state": record.state.name}
-        runtime = self.runtime(job, pos, record)
-        if runtime:
-            child["runtime"] = runtime
+        ran = self.ran(job, pos, record)
+        if ran is not None:
+            child["runtime"] = texts(ran)
         message = job.message_of(pos)
         if message:
             child["messages"] = message
         return child
 
-    def report_entry(self, job: Job, pos: int | None) -> ReportEntry:
+    def report_entry(self, ending: Change) -> ReportEntry:
         """The `jobs.report` entry of a job or iteration that has just ended (spec 16.1)."""
-        whole_iteration = job.is_iteration and pos is None
-        record = None if whole_iteration else self.record(job, pos or 0)
-        runtime = {} if record is None else self.runtime(job, pos or 0, record)
-        name = job.spec.name if pos is None else job.spec.task_name(pos)
-        state = job.state if pos is None else job.tasks.state(pos)
-        message = job.message_of(pos)
-        history = self.history(job, pos, record)
+        job, pos, state, _, _, message = ending
         if pos is not None:
-            return ReportEntry(name, state, history, runtime, messages=message)
+            record = job.tasks.load(pos)
+            ran, history = self.ran(job, pos, record), self.history(job, pos, record)
+            return ReportEntry(job.spec.task_name(pos), state, history, ran, messages=message)
+        only_task = None if job.is_iteration else job.tasks.load(0)
+        ran = None if only_task is None else self.ran(job, 0, only_task)
+        history = self.history(job, None, only_task)
         described = undescribe(job.spec)
-        return ReportEntry(
-            name,
-            state,
-            history,
-            runtime,
-            described["execution"],
-            described["resources"],
-            described.get("dependencies"),
-            message,
-        )
+        parts = described["execution"], described["resources"], described.get("dependencies")
+        return ReportEntry(job.spec.name, state, history, ran, *parts, message)
 
 
 # Most tasks of a pilot have few different folders and programs, and each ending asks for both.

@@ -166,7 +166,8 @@ class Lifecycle:
             job.set_message(pos, result.message)
         self._jobs.move_task(job, pos, result.state)
         job.tasks.store(pos, result)
-        self._after_task(job, pos, result.state, result.ended_s or now)
+        exit_code = result.exit_code if result.shares else None
+        self._after_task(job, pos, result.state, result.ended_s or now, exit_code)
 
     def replay_result(self, run: Run, result: Result) -> None:
         """Apply a result that an earlier life of the manager has recorded."""
@@ -188,20 +189,20 @@ class Lifecycle:
 
     # --- endings --------------------------------------------------------------------------------------------------------
 
-    def _after_task(self, job: Job, pos: int, state: State, ended_s: float) -> None:
+    def _after_task(self, job: Job, pos: int, state: State, ended_s: float, exit_code: int | None = None) -> None:
         if job.is_iteration:
-            self._turn.changes.append(Change(job, pos, state, ended_s))
+            self._turn.changes.append(Change(job, pos, state, ended_s, exit_code, job.message_of(pos)))
         if job.dependents is not None:
             self._consequences.extend(dependencies.after_task(job, pos, state))
         if job.finished == job.spec.task_count:
-            self._end_job(job, job.final_state(), ended_s)
+            self._end_job(job, job.final_state(), ended_s, None if job.is_iteration else exit_code)
 
-    def _end_job(self, job: Job, state: State, ended_s: float) -> None:
+    def _end_job(self, job: Job, state: State, ended_s: float, exit_code: int | None = None) -> None:
         self._jobs.move_job(job, state)
         job.ended_s = ended_s
         job.pendings = ()
         job.unmet_at = None
-        self._turn.changes.append(Change(job, None, state, ended_s))
+        self._turn.changes.append(Change(job, None, state, ended_s, exit_code, job.message))
         self._consequences.extend(dependencies.after_job(job))
 
 

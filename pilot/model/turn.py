@@ -49,12 +49,14 @@ class Result(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A job (`pos` None) or a task of an iteration job has a new state."""
+    """A job (`pos` None) or a task of an iteration job has a new state. `exit_code`: only of a task that has run."""
 
     job: Job
     pos: int | None
     state: State
     time_s: float
+    exit_code: int | None = None
+    message: str = ""
 
 
 @dataclass(slots=True)

@@ -37,6 +37,8 @@ def moment(time_s: float) -> str:
 
 def rtime(seconds: float) -> str:
     """`H:MM:SS.ffffff`, always with the fraction: the published client parses nothing else (spec 9.4)."""
+    if 0.0 <= seconds < 59.9999995:  # as most are; more would be rounded to a minute
+        return f"0:00:{seconds:09.6f}"
     micros = round(max(0.0, seconds) * 1_000_000)
     whole, fraction = divmod(micros, 1_000_000)
     minutes, second = divmod(whole, 60)

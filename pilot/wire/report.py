@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..model.states import State
+from .runtime import Ran, encode_ended, texts
 
 Format = Literal["json", "text"]
 
@@ -22,14 +23,14 @@ Format = Literal["json", "text"]
 class ReportEntry(msgspec.Struct, frozen=True):
     """A job or task that has reached its final state.
 
-    `name` is `JOB` or `JOB:INDEX`; `history` has (state, seconds since the epoch), oldest first; `execution`, `resources`
-    and `dependencies` only for whole jobs.
+    `name` is `JOB` or `JOB:INDEX`; `history` has (state, seconds since the epoch), oldest first; `ran` is None for what was
+    never placed; `execution`, `resources` and `dependencies` only for whole jobs.
     """
 
     name: str
     state: State
     history: list[tuple[State, float]]
-    runtime: Mapping[str, str]
+    ran: Ran | None
     execution: Mapping[str, Any] | None = None
     resources: Mapping[str, Any] | None = None
     dependencies: Mapping[str, Any] | None = None
@@ -39,9 +40,9 @@ class ReportEntry(msgspec.Struct, frozen=True):
 def encode_json(entry: ReportEntry) -> bytes:
     """One line; separators `,` and `: ` and the order of members are what post-processing has always seen."""
     history = ",".join([f'{_AT[state]}{_iso(time_s)}"}}' for state, time_s in entry.history])
-    runtime = ",".join([f"{_member(name)}{_quoted(value)}" for name, value in entry.runtime.items()])
+    runtime = encode_ended(entry.ran) if entry.ran else "{}"
     parts = [
-        f'{{"name": {_quoted(entry.name)},"state": "{_NAMES[entry.state]}","history": [{history}],"runtime": {{{runtime}}}'
+        f'{{"name": {_quoted(entry.name)},"state": "{_NAMES[entry.state]}","history": [{history}],"runtime": {runtime}'
     ]
     for member in ("execution", "resources", "dependencies"):
         value = getattr(entry, member)
@@ -55,7 +56,7 @@ def encode_json(entry: ReportEntry) -> bytes:
 def encode_text(entry: ReportEntry) -> bytes:
     lines = [f"{entry.name} ({entry.state.name}) {entry.messages}"]
     lines += [f"\t{_iso(time_s)}: {state.name}" for state, time_s in entry.history]
-    lines += [f"\t{name}: {value}" for name, value in entry.runtime.items()]
+    lines += [f"\t{name}: {value}" for name, value in texts(entry.ran).items()] if entry.ran else []
     return ("\n".join(lines) + "\n").encode(errors="surrogateescape")
 
 
@@ -63,12 +64,6 @@ ENCODERS: dict[Format, Callable[[ReportEntry], bytes]] = {"json": encode_json, "
 
 _NAMES = tuple(state.name for state in State)
 _AT = tuple(f'{{"state": "{name}","date": "' for name in _NAMES)
-
-
-@lru_cache(maxsize=64)
-def _member(name: str) -> str:
-    return f"{_quoted(name)}: "
-
 
 _encoder = json.JSONEncoder(separators=(",", ": "))
 

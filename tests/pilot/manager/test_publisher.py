@@ -10,10 +10,16 @@ import pytest
 import zmq
 
 from pilotfish.pilot.manager.publisher import RING_EVENTS, Publisher
+from pilotfish.pilot.model.ids import JobNo
+from pilotfish.pilot.model.job import Execution, Iteration, JobSpec
+from pilotfish.pilot.model.registry import Job
 from pilotfish.pilot.model.states import State
+from pilotfish.pilot.model.tasks import Places
+from pilotfish.pilot.model.turn import Change
 
 Socket = zmq.Socket[bytes]
 PATIENCE_MS = 5_000
+JOB = Job(JobNo(1), JobSpec("j", Execution(exec="true"), iteration=Iteration(0, 100_000)), 0.0, Places())
 
 
 class Stage:
@@ -43,6 +49,12 @@ def stage() -> Iterator[Stage]:
     context.destroy(linger=0)
 
 
+def changed(
+    publisher: Publisher, pos: int | None, state: State, time_s: float, exit_code: int | None = None, message: str = ""
+) -> None:
+    publisher.changed([Change(JOB, pos, state, time_s, exit_code, message)])
+
+
 def received(socket: Socket) -> list[tuple[str, dict[str, Any]]]:
     frames = []
     while socket.poll(0):
@@ -54,7 +66,7 @@ def received(socket: Socket) -> list[tuple[str, dict[str, Any]]]:
 def test_a_plain_job_is_announced_by_its_states_and_its_end(stage: Stage) -> None:
     subscriber = stage.subscriber(b"J")
     for state in (State.QUEUED, State.SCHEDULED, State.SUCCEED):
-        stage.publisher.state_changed("j", None, state, 1.0)
+        changed(stage.publisher, None, state, 1.0)
     common = {"manager": "m", "job": "j"}
     assert received(subscriber) == [
         ("JST", {**common, "state": "SCHEDULED"}),
@@ -65,15 +77,15 @@ def test_a_plain_job_is_announced_by_its_states_and_its_end(stage: Stage) -> Non
 
 def test_a_subscriber_of_job_ends_sees_nothing_of_iterations(stage: Stage) -> None:
     subscriber = stage.subscriber(b"JFI")
-    stage.publisher.state_changed("j", 0, State.SUCCEED, 1.0, 0)
-    stage.publisher.state_changed("j", None, State.FAILED, 2.0)
+    changed(stage.publisher, 0, State.SUCCEED, 1.0, 0)
+    changed(stage.publisher, None, State.FAILED, 2.0)
     assert received(subscriber) == [("JFI", {"manager": "m", "job": "j", "state": "FAILED"})]
 
 
 def test_our_events_have_everything_and_no_gap(stage: Stage) -> None:
     subscriber = stage.subscriber(b"EVT")
-    stage.publisher.state_changed("j", 4, State.QUEUED, 1.0)
-    stage.publisher.state_changed("j", 4, State.FAILED, 2.0, -9, "killed")
+    changed(stage.publisher, 4, State.QUEUED, 1.0)
+    changed(stage.publisher, 4, State.FAILED, 2.0, -9, "killed")
     stage.publisher.all_done(3.0)
     assert received(subscriber) == [
         ("EVT", {"seq": 1, "time": 1.0, "manager": "m", "job": "j", "it": 4, "state": "QUEUED"}),
@@ -96,7 +108,7 @@ def test_our_events_have_everything_and_no_gap(stage: Stage) -> None:
 
 def test_subscribers_of_both_doors_get_what_they_asked_for(stage: Stage) -> None:
     everything, idle = stage.subscriber(b"", door=0), stage.subscriber(b"NOJ", door=1)
-    stage.publisher.state_changed("j", 0, State.SUCCEED, 1.0)
+    changed(stage.publisher, 0, State.SUCCEED, 1.0)
     stage.publisher.all_done(2.0)
     assert [topic for topic, _ in received(everything)] == ["IST", "IFI", "EVT", "NOJ", "EVT"]
     assert received(idle) == [("NOJ", {"manager": "m"})]
@@ -112,7 +124,7 @@ def test_when_the_last_subscriber_leaves_nothing_is_wanted(stage: Stage) -> None
 
 def test_since_gives_what_came_after(stage: Stage) -> None:
     for number in range(3):
-        stage.publisher.state_changed("j", number, State.SUCCEED, float(number), 0)
+        changed(stage.publisher, number, State.SUCCEED, float(number), 0)
     caught_up = stage.publisher.since(1)
     assert [(event.seq, event.it) for event in caught_up.events] == [(2, 1), (3, 2)]
     assert (caught_up.last, caught_up.missed) == (3, False)
@@ -121,14 +133,14 @@ def test_since_gives_what_came_after(stage: Stage) -> None:
 
 def test_a_number_of_the_future_or_of_an_earlier_life_is_a_miss(stage: Stage) -> None:
     publisher = Publisher(stage.doors, "m", last_seq=1000)
-    publisher.state_changed("j", None, State.SUCCEED, 1.0)
+    changed(publisher, None, State.SUCCEED, 1.0)
     assert [publisher.since(after).missed for after in (999, 1000, 1001, 1002)] == [True, False, False, True]
     assert [event.seq for event in publisher.since(5).events] == [1001]
 
 
 def test_the_ring_keeps_the_newest(stage: Stage) -> None:
     for number in range(RING_EVENTS + 2):
-        stage.publisher.state_changed("j", number, State.SUCCEED, 1.0)
+        changed(stage.publisher, number, State.SUCCEED, 1.0)
     assert stage.publisher.since(1).missed
     whole = stage.publisher.since(2)
     assert not whole.missed
@@ -138,5 +150,5 @@ def test_the_ring_keeps_the_newest(stage: Stage) -> None:
 def test_a_subscriber_that_does_not_read_holds_up_nobody(stage: Stage) -> None:
     stage.subscriber(b"")
     for number in range(5000):
-        stage.publisher.state_changed("j", number, State.SUCCEED, 1.0)
+        changed(stage.publisher, number, State.SUCCEED, 1.0)
     assert stage.publisher.last_seq == 5000

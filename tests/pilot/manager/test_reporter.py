@@ -16,7 +16,7 @@ from pilotfish.pilot.wire.report import ReportEntry, encode_json
 
 
 def entry(name: str, message: str = "") -> ReportEntry:
-    return ReportEntry(name, State.SUCCEED, [(State.QUEUED, 1.0)], {}, messages=message)
+    return ReportEntry(name, State.SUCCEED, [(State.QUEUED, 1.0)], None, messages=message)
 
 
 def test_entries_come_in_order_and_with_the_turns_write(tmp_path: Path) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import datetime
 
+import pytest
+
 from pilotfish.pilot.model.states import State
+from pilotfish.pilot.model.tasks import TaskRecord
 from pilotfish.pilot.wire.report import ReportEntry, encode_json, encode_text
+from pilotfish.pilot.wire.runtime import Ran, encode_ended, texts
 
 NOON = datetime(2026, 1, 2, 12, 0, 0).timestamp()
 HISTORY = [(State.QUEUED, NOON), (State.SUCCEED, NOON + 1.25)]
+RECORD = TaskRecord(State.FAILED, exit_code=-15, pid=7, started_s=NOON, ended_s=NOON + 1.25, cpu_s=0.5, max_rss_kib=9)
+RAN = Ran(RECORD, "n[0]", "/ä", "e", "n", 1)
 
 
 def test_json_of_a_whole_job() -> None:
@@ -16,7 +24,7 @@ def test_json_of_a_whole_job() -> None:
         "j",
         State.SUCCEED,
         HISTORY,
-        {"rtime": "0:00:01.25"},
+        RAN,
         {"exec": "e"},
         {"numCores": {"exact": 1}},
         {"after": ["a"]},
@@ -24,19 +32,35 @@ def test_json_of_a_whole_job() -> None:
     )
     assert encode_json(entry) == (
         b'{"name": "j","state": "SUCCEED","history": [{"state": "QUEUED","date": "2026-01-02T12:00:00"},'
-        b'{"state": "SUCCEED","date": "2026-01-02T12:00:01.250000"}],"runtime": {"rtime": "0:00:01.25"},'
+        b'{"state": "SUCCEED","date": "2026-01-02T12:00:01.250000"}],"runtime": {"allocation": "n[0]",'
+        b'"wd": "/\\u00e4","rtime": "0:00:01.250000","exit_code": "-15","pid": "7","pname": "e","node": "n","signal": "15",'
+        b'"cpu_s": "0.500000","max_rss_kib": "9","attempts": "1"},'
         b'"execution": {"exec": "e"},"resources": {"numCores": {"exact": 1}},"dependencies": {"after": ["a"]},'
         b'"messages": "x\\""}\n'
     )
 
 
 def test_json_of_an_iteration_has_no_description() -> None:
-    entry = ReportEntry("j:0", State.OMITTED, [], {})
+    entry = ReportEntry("j:0", State.OMITTED, [], None)
     assert encode_json(entry) == b'{"name": "j:0","state": "OMITTED","history": [],"runtime": {}}\n'
 
 
 def test_text() -> None:
-    entry = ReportEntry("j", State.SUCCEED, HISTORY, {"wd": "/w", "pid": "7"}, messages="why")
-    assert encode_text(entry) == (
-        b"j (SUCCEED) why\n\t2026-01-02T12:00:00: QUEUED\n\t2026-01-02T12:00:01.250000: SUCCEED\n\twd: /w\n\tpid: 7\n"
+    entry = ReportEntry("j", State.SUCCEED, HISTORY, RAN, messages="why")
+    assert encode_text(entry).decode() == (
+        "j (SUCCEED) why\n\t2026-01-02T12:00:00: QUEUED\n\t2026-01-02T12:00:01.250000: SUCCEED\n"
+        "\tallocation: n[0]\n\twd: /ä\n\trtime: 0:00:01.250000\n\texit_code: -15\n\tpid: 7\n\tpname: e\n\tnode: n\n"
+        "\tsignal: 15\n\tcpu_s: 0.500000\n\tmax_rss_kib: 9\n\tattempts: 1\n"
     )
+
+
+@pytest.mark.parametrize("exit_code", [0, -1, -9])
+def test_the_runtime_is_the_same_as_text_and_as_json(exit_code: int) -> None:
+    ran = RAN._replace(record=replace(RECORD, exit_code=exit_code))
+    assert json.loads(encode_ended(ran)) == texts(ran)
+    assert list(json.loads(encode_ended(ran))) == list(texts(ran))
+
+
+def test_a_task_that_runs_has_no_end() -> None:
+    ran = RAN._replace(record=replace(RECORD, state=State.EXECUTING))
+    assert list(texts(ran)) == ["allocation", "wd", "pid", "pname", "node", "attempts"]

@@ -1,0 +1,57 @@
+"""What jobInfo and the report tell of a task that was placed (spec 9.4), all of it as text.
+
+The JSON is put together by hand, because there is one per task: a general encoder takes three times as long.
+"""
+
+from __future__ import annotations
+
+from json.encoder import encode_basestring_ascii as _quoted
+from typing import NamedTuple
+
+from ..model.tasks import TaskRecord
+from .replies import rtime
+
+
+class Ran(NamedTuple):
+    """`record`, and what the placement and the description mean in words."""
+
+    record: TaskRecord
+    allocation: str
+    wd: str
+    program: str
+    node: str
+    attempts: int
+
+
+def texts(ran: Ran) -> dict[str, str]:
+    """The old members first, ours after them. A task that still runs has fewer."""
+    record, allocation, wd, program, node, attempts = ran
+    found = {"allocation": allocation, "wd": wd}
+    if record.state.final:
+        found["rtime"] = rtime(record.ended_s - record.started_s)
+        found["exit_code"] = str(record.exit_code)
+    found |= {"pid": str(record.pid), "pname": program, "node": node}
+    if record.state.final:
+        if _was_signalled(record):
+            found["signal"] = str(-record.exit_code)
+        found["cpu_s"] = f"{record.cpu_s:.6f}"
+        found["max_rss_kib"] = str(record.max_rss_kib)
+    found["attempts"] = str(attempts)
+    return found
+
+
+def encode_ended(ran: Ran) -> str:
+    """`texts` of a task that has ended, as JSON with the separators of the report."""
+    record, allocation, wd, program, node, attempts = ran
+    signal = f'"signal": "{-record.exit_code}",' if _was_signalled(record) else ""
+    return (
+        f'{{"allocation": {_quoted(allocation)},"wd": {_quoted(wd)},'
+        f'"rtime": "{rtime(record.ended_s - record.started_s)}","exit_code": "{record.exit_code}","pid": "{record.pid}",'
+        f'"pname": {_quoted(program)},"node": {_quoted(node)},{signal}"cpu_s": "{record.cpu_s:.6f}",'
+        f'"max_rss_kib": "{record.max_rss_kib}","attempts": "{attempts}"}}'
+    )
+
+
+def _was_signalled(record: TaskRecord) -> bool:
+    """-1 is also the code of a task that could not be started."""
+    return record.exit_code < -1 or (record.exit_code == -1 and record.pid > 0)
