@@ -16,7 +16,7 @@ def _listed_packages() -> set[str]:
 
 
 def test_every_folder_with_code_is_in_the_wheel() -> None:
-    folders = {path.parent for top in ("pilot", "api") for path in (ROOT / top).rglob("*.py")} | {ROOT}
+    folders = {path.parent for top in ("pilot", "api", "launcher") for path in (ROOT / top).rglob("*.py")} | {ROOT}
     packages = {".".join(["pilotfish", *folder.relative_to(ROOT).parts]) for folder in folders}
     assert packages == _listed_packages()
 

@@ -1,0 +1,158 @@
+"""What a way to reach a machine can do. A context knows no batch system and no submission: commands, files, folders."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ...pilot.model.errors import LostError, RefusedError, TransientError
+
+
+class ContextLostError(LostError):
+    """The machine cannot be reached, although it was tried again for as long as the settings say."""
+
+
+class TransferError(TransientError):
+    """Files could not be brought over; what was there before is unharmed."""
+
+
+class CommandFailedError(RefusedError):
+    """A command on the machine ended with another code than 0; `where` is the command."""
+
+    code = "command-failed"
+
+
+@dataclass(frozen=True)
+class Done:
+    """An ended command: its exit code (128 + signal for a killed one) and its output as text."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """One file that shall lie at `path`, relative to the submission's folder on the machine.
+
+    Attributes:
+        source: the file here (a link is followed).
+        path: POSIX path below the root, without `..`.
+        digest: sha256 of the content in hex.
+        size: bytes.
+        mode: permission bits.
+    """
+
+    source: Path
+    path: str
+    digest: str
+    size: int
+    mode: int
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One regular file (links followed) found on the machine, by its POSIX path below the root."""
+
+    path: str
+    size: int
+    mtime_s: float
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a transfer did: paths that travelled, paths that were the same already, bytes that travelled."""
+
+    moved: tuple[str, ...]
+    same: tuple[str, ...]
+    sent_bytes: int
+
+
+Watch = Callable[[int, int], None]
+"""Called during a transfer with bytes done and bytes in all."""
+
+
+class Context(ABC):
+    """A way to reach one machine. Opened by the first use, closed by `close`; safe to close twice.
+
+    Every method may raise ContextLostError. Paths on the machine are absolute POSIX paths.
+    """
+
+    kind: ClassVar[str]
+    """The class name of DPDispatcher, e.g. `SSHContext`."""
+
+    def __init__(self, local_root: Path, remote_root: str | None, profile: Mapping[str, Any]) -> None:
+        self.local_root = local_root
+        self.remote_root = remote_root
+        self.profile = profile
+
+    @property
+    def local(self) -> bool:
+        """Whether the machine's files can be opened here by the same path."""
+        return False
+
+    @abstractmethod
+    def root_for(self, name: str, work_base: str) -> str:
+        """The folder on the machine of the submission `name` (a hash); it need not be there yet."""
+
+    @abstractmethod
+    def run(self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0) -> Done:
+        """Run shell text on the machine and wait. A missing `cwd` gives code 73 and the command is not run.
+
+        Raises TransientError when it takes longer than `timeout_s`.
+        """
+
+    @abstractmethod
+    def read(self, paths: Sequence[str]) -> dict[str, bytes]:
+        """Contents of those files that are there, in one round trip."""
+
+    @abstractmethod
+    def write(self, files: Mapping[str, bytes], mode: int = 0o600) -> None:
+        """Write files, each whole or not at all (temporary name, fsync, rename); missing folders are made."""
+
+    @abstractmethod
+    def list_files(self, root: str, folders: Iterable[str]) -> list[RemoteFile]:
+        """All files below these folders of `root` (`.` is the root itself, not recursive), in one round trip.
+
+        Folders that are missing are skipped.
+        """
+
+    @abstractmethod
+    def put(
+        self, root: str, files: Sequence[LocalFile], folders: Iterable[str] = (), watch: Watch | None = None
+    ) -> Transfer:
+        """Bring files to the machine below `root` and make `folders`; what is there with the same content is not sent again.
+
+        Content is checked after the transfer; an interrupted one is continued by the next call.
+        """
+
+    @abstractmethod
+    def get(self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None) -> Transfer:
+        """Bring files from below `root` into the folder `into`, each whole or not at all; links become what they point to.
+
+        Raises TransferError when one of them is missing or changed on the way.
+        """
+
+    @abstractmethod
+    def remove(self, root: str) -> None:
+        """Remove a submission's folder with all it holds; nothing happens when it is gone already."""
+
+    def check(self, command: str, *, cwd: str | None = None, timeout_s: float = 60.0) -> str:
+        """The output of a command that must succeed; CommandFailedError with its error text otherwise."""
+        done = self.run(command, cwd=cwd, timeout_s=timeout_s)
+        if done.code:
+            what = f"ended with code {done.code}: {(done.err or done.out).strip()[-500:]}"
+            raise CommandFailedError(what, where=f"{self.kind}: {command}")
+        return done.out
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to give back
+        """Give back what is held (connections, processes)."""
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.close()

@@ -1,0 +1,97 @@
+"""What a batch system can do for the launcher: render a job, take it, tell about many at once, cancel."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ...pilot.model.errors import RefusedError, TransientError
+from ..contexts.base import Context
+from ..resources import Resources
+from ..states import Status
+from ..task import Task
+
+
+class SubmitRefusedError(RefusedError):
+    """The batch system does not take the job and will not later either; its words are in `what`."""
+
+    code = "submit-refused"
+
+
+class QueueFullError(TransientError):
+    """A limit of jobs is reached; the job can be submitted when others have ended."""
+
+    code = "queue-full"
+
+
+class MachineBusyError(TransientError):
+    """The batch system does not answer at the moment."""
+
+    code = "machine-busy"
+
+
+@dataclass(frozen=True)
+class JobToPlace:
+    """One batch job, complete: rendering it twice gives the same text.
+
+    Attributes:
+        hash: the job's hash, 40 hex digits.
+        name: what the batch system shall show, e.g. `dp-0123abcd`; already fit for every system.
+        tasks: the tasks in the order in which they shall start.
+        hashes: the tasks' hashes, in the same order.
+        root: the submission's folder on the machine.
+        attempt: 0 for the first time, counts up when the job is placed again.
+        pending: for arrays: positions of tasks without a good result yet; None for all.
+    """
+
+    hash: str
+    name: str
+    tasks: tuple[Task, ...]
+    hashes: tuple[str, ...]
+    resources: Resources
+    root: str
+    attempt: int = 0
+    pending: tuple[int, ...] | None = None
+
+    @property
+    def script_name(self) -> str:
+        return f".{self.hash}.sub"
+
+    @property
+    def run_name(self) -> str:
+        return f".{self.hash}.sub.run"
+
+
+class Machine(ABC):
+    """A batch system. Knows no transport; it hands commands to a context. Holds nothing that changes."""
+
+    kind: ClassVar[str]
+    """The class name of DPDispatcher, e.g. `Slurm`."""
+
+    kwargs: ClassVar[Mapping[str, Any]] = {}
+    """Backend keys of `resources.kwargs` with their defaults."""
+
+    @abstractmethod
+    def script(self, job: JobToPlace) -> dict[str, str]:
+        """The files that make the job, by name below the root: `job.script_name` (submitted) and `job.run_name`."""
+
+    @abstractmethod
+    def submit(self, context: Context, job: JobToPlace) -> str:
+        """Hand the job's script, which lies in the root already, to the batch system; its id.
+
+        The id is written to `<hash>_job_id` by the same command on the machine, so that it survives a broken connection.
+        Raises SubmitRefusedError, QueueFullError or MachineBusyError.
+        """
+
+    @abstractmethod
+    def query(self, context: Context, ids: Sequence[str]) -> dict[str, Status]:
+        """What is known of these jobs, by one command (and one more for those it does not list, where there is accounting).
+
+        A job of which nothing is known any more is missing in the answer. Raises MachineBusyError.
+        """
+
+    @abstractmethod
+    def cancel(self, context: Context, ids: Sequence[str]) -> None:
+        """End these jobs with all their processes, by one command; those that are gone already do not matter."""

@@ -1,0 +1,59 @@
+"""States of a job on a batch system, with the numbers that DPDispatcher writes into its records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class JobState(IntEnum):
+    """Where a job is. `unknown` means: still there, ask again."""
+
+    unsubmitted = 1
+    waiting = 2
+    running = 3
+    terminated = 4
+    finished = 5
+    completing = 6
+    failed = 7
+    unknown = 100
+
+    @property
+    def ended(self) -> bool:
+        """The batch system is done with the job, well or not."""
+        return self in (JobState.terminated, JobState.finished, JobState.failed)
+
+
+class Reason:
+    """Why a job ended badly, in words that do not depend on the batch system."""
+
+    PROGRAM = "program"
+    MEMORY = "out of memory"
+    TIME = "time limit"
+    NODE = "node failure"
+    PREEMPTED = "preempted"
+    CANCELLED = "cancelled"
+    LAUNCH = "not started"
+    VANISHED = "vanished"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a batch system tells about one job.
+
+    Attributes:
+        state: our word; `finished` only says that the job's script ended with 0; of its tasks the result record tells.
+        native: the batch system's own word, for people.
+        reason: one of `Reason`; empty while the job lives or when it ended well.
+        exit_code: of the job's script; None when not known. A signal counts as 128 + its number.
+        start_s, end_s: seconds since the epoch; None when not known.
+        nodes: the host list as the batch system writes it.
+    """
+
+    state: JobState
+    native: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    nodes: str = ""
