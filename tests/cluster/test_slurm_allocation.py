@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import SLURM_PROGRAMS, require
 from emulated import Slurm
 
 HERE = sorted(os.sched_getaffinity(0))
@@ -42,6 +43,33 @@ def test_nodes_and_cores_of_a_job(slurm: Slurm, wd: Path, options: list[str], co
 def test_the_end_is_that_of_the_time_limit(slurm: Slurm, wd: Path) -> None:
     found = found_in(slurm, wd, "--time=10", command="date +%s >start; pilotfish resources --here --json")
     assert found["ends_s"] - int((wd / "start").read_text()) == pytest.approx(600, abs=3)
+
+
+@pytest.mark.parametrize(("option", "mib"), [("--mem=300", 300), ("--mem-per-cpu=100", 200)])
+def test_memory_of_a_job(slurm: Slurm, wd: Path, option: str, mib: int) -> None:
+    found = found_in(slurm, wd, "--nodes=2", "--ntasks-per-node=2", option)
+    assert [node["mem_bytes"] >> 20 for node in found["nodes"]] == [mib, mib]
+
+
+def test_gpus_of_a_job_and_of_its_tasks(wd: Path) -> None:
+    """Each node has three, the job two of each; a task is told the one it was given."""
+    require("unshare", "nsenter", *SLURM_PROGRAMS)
+    line = "echo $(hostname) $CUDA_VISIBLE_DEVICES"
+    resources = {"numNodes": 1, "numCores": 1, "nodeCrs": {"gpu": 1}}
+    execution = {"script": f"{line}; sleep 0.5", "stdout": "${it}.gpu"}
+    jobs = [{"name": "gpu", "iteration": {"stop": 8}, "execution": execution, "resources": resources}]
+    (wd / "jobs.json").write_text(json.dumps(jobs))
+    options = ["--nodes=2", "--ntasks-per-node=2", "--gres=gpu:2"]
+    with Slurm(nodes=2, cpus=2, gpus=3) as slurm:
+        found = found_in(slurm, wd, *options)
+        job = slurm.submit("pilotfish run jobs.json", wd, *options)
+        assert slurm.wait_for_end(job) == "COMPLETED", (wd / f"{job}.out").read_text()
+    assert [(node["name"], node["gpu_ids"]) for node in found["nodes"]] == [
+        ("node1", ["0", "1"]),
+        ("node2", ["0", "1"]),
+    ]
+    told = sorted({tuple(file.read_text().split()) for file in wd.glob("*.gpu")})
+    assert told == [("node1", "0"), ("node1", "1"), ("node2", "0"), ("node2", "1")]
 
 
 def test_a_part_of_the_nodes_is_used_when_asked(slurm: Slurm, wd: Path) -> None:
