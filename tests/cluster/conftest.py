@@ -18,6 +18,13 @@ from grid_engine import PROGRAMS, GridEngine
 SLURM_PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "munged")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Batch systems try things again after minutes; a test that does not end is still ended."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(300))
+
+
 def require(*programs: str) -> None:
     """Skip (in CI: fail) unless we are root and all of these programs are there."""
     missing = [name for name in programs if shutil.which(name) is None]

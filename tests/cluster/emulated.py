@@ -184,11 +184,20 @@ class Slurm:
         facts = self.run("scontrol", "show", "job", job).split()
         return next(fact.partition("=")[2] for fact in facts if fact.startswith("JobState="))
 
-    def wait_for_end(self, job: str, timeout_s: float = 100.0) -> str:
-        """The final state of a job, when it is there."""
+    def wait_for_end(self, job: str, timeout_s: float = 200.0) -> str:
+        """The final state of a job, when it is there.
+
+        The controller sends a message that did not get through to a node again after a minute, or two: on a busy machine
+        a job may be COMPLETING that long.
+        """
         living = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
-        wait_until(lambda: self.state(job) not in living, f"job {job} to end", timeout_s)
+        wait_until(lambda: self.state(job) not in living, lambda: f"job {job} to end\n{self._about(job)}", timeout_s)
         return self.state(job)
+
+    def _about(self, job: str) -> str:
+        """All that Slurm tells of a job that does not end, and the last its daemons said."""
+        logs = [f"{log.name}:\n{log.read_text()[-3000:]}" for log in sorted((self.folder / "log").glob("*.log"))]
+        return "\n".join([self.run("scontrol", "show", "job", job), self.run("sinfo", "--Node", "--long"), *logs])
 
     def start_node(self, name: str) -> None:
         """Start (again) the slurmd of a node."""
@@ -246,7 +255,11 @@ class Slurm:
             for number, host in enumerate(self.hosts.nodes)
         ]
         text = _SLURM_CONF.format(
-            folder=self.folder, ctl=self.hosts.ctl.address, port=self._port, nodes="\n".join(lines)
+            folder=self.folder,
+            ctl=self.hosts.ctl.address,
+            port=self._port,
+            nodes="\n".join(lines),
+            connect_s=2 if self._network else 10,  # over loopback nothing is lost, a machine may only be slow
         )
         text += "GresTypes=gpu\n" if self._gpus else ""
         (self.folder / "slurm.conf").write_text(text + self._extra)
@@ -280,7 +293,7 @@ InactiveLimit=0
 WaitTime=0
 SlurmdTimeout=15
 MessageTimeout=10
-TCPTimeout=2
+TCPTimeout={connect_s}
 SchedulerParameters=sched_interval=2,batch_sched_delay=0,defer_batch=0
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
