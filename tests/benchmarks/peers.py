@@ -23,7 +23,7 @@ def measure(slots: int, tasks: int) -> Iterator[tuple[str, float]]:
             print(f"{name} could not be measured: {error}", file=sys.stderr)
 
 
-def _environment(package: str) -> Path:
+def environment(package: str) -> Path:
     folder = CACHE / package
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -54,7 +54,7 @@ def _qcg(slots: int, tasks: int) -> float:
 
 def _script(package: str, program: str, slots: int, tasks: int) -> float:
     """Run a program in the package's environment; it prints `seconds N`."""
-    binaries = _environment(package)
+    binaries = environment(package)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "bench.py").write_text(program)
         command = [str(binaries / "python"), "bench.py", str(slots), str(tasks)]

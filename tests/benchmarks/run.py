@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import core_bench  # noqa: E402
+import on_slurm  # noqa: E402
 import peers  # noqa: E402
 import scale  # noqa: E402
 
@@ -157,6 +158,15 @@ class Bench:
         for row in scale.rows(self.quick):
             self.add(*row)
 
+    def on_slurm(self) -> None:
+        """Only on demand: it needs root and a Slurm, and takes a minute or two."""
+        ours = 0.0
+        for number, (way, seconds) in enumerate(on_slurm.measure(self.tasks // 2)):
+            ours = ours or seconds
+            ratio = seconds / ours
+            goal, ok = ("<= 1.3 x", ratio <= 1.3) if number == 1 else ("", None)
+            self.add(way, f"{1 / seconds:.1f}/s", f"{ratio:.2f} x its time", goal, ok)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -164,7 +174,7 @@ def main() -> None:
     parser.add_argument(
         "--peers", action="store_true", help="install and measure qcg-pilotjob, hyperqueue, GNU parallel"
     )
-    parser.add_argument("--only", choices=["iteration", "files", "jobs", "core", "latency", "start", "scale"])
+    parser.add_argument("--only", choices=["iteration", "files", "jobs", "core", "latency", "start", "scale", "slurm"])
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown at the end")
     given = parser.parse_args()
@@ -182,6 +192,8 @@ def main() -> None:
         bench.core()
     if wanted("scale"):
         bench.scale()
+    if given.only == "slurm":
+        bench.on_slurm()
     ours = (
         bench.against_limit("/bin/true as one iteration job", 0.75, bench.iteration_job)
         if wanted("iteration")
