@@ -8,25 +8,12 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Strategy:
-    """How a job's tasks are run: one device per task, the share of tasks that need not end, an own header file.
-
-    Attributes:
-        ratio_unfinished: 0 <= r < 1; when no more than this share of the tasks is left, they are cancelled.
-        header_template: a local file that replaces the batch system's header (`customized_script_header_template_file`).
-    """
-
-    if_cuda_multi_devices: bool = False
-    ratio_unfinished: float = 0.0
-    header_template: str | None = None
-
-
-@dataclass(frozen=True)
 class Resources:
     """What one batch job asks for; keys and defaults are DPDispatcher's, the group at the end is ours.
 
     Attributes:
         group_size: tasks of one job; 0 puts all into one.
+        strategy: how the tasks are run; in the user's order, which is part of the hash.
         para_deg: tasks of a job that run at the same time (times the devices, with `if_cuda_multi_devices`).
         wait_time: seconds to wait after each submit.
         kwargs: keys of one batch system.
@@ -42,12 +29,12 @@ class Resources:
     queue_name: str = ""
     group_size: int = 1
     custom_flags: tuple[str, ...] = ()
-    strategy: Strategy = Strategy()
+    strategy: Mapping[str, Any] = field(default_factory=dict)
     para_deg: int = 1
-    source_list: tuple[str, ...] = ()
     module_purge: bool = False
     module_unload_list: tuple[str, ...] = ()
     module_list: tuple[str, ...] = ()
+    source_list: tuple[str, ...] = ()
     envs: Mapping[str, Any] = field(default_factory=dict)
     prepend_script: tuple[str, ...] = ()
     append_script: tuple[str, ...] = ()
@@ -61,3 +48,18 @@ class Resources:
     reservation: str | None = None
     dependency: tuple[str, ...] = ()
     max_jobs: int | None = None
+
+    @property
+    def device_per_task(self) -> bool:
+        """Each running task has a GPU of its own (`if_cuda_multi_devices`)."""
+        return bool(self.strategy.get("if_cuda_multi_devices", False))
+
+    @property
+    def ratio_unfinished(self) -> float:
+        """0 <= r < 1; when no more than this share of the tasks is left, they are cancelled."""
+        return float(self.strategy.get("ratio_unfinished", 0.0))
+
+    @property
+    def header_template(self) -> str | None:
+        """A local file that replaces the batch system's header."""
+        return self.strategy.get("customized_script_header_template_file")

@@ -1,0 +1,27 @@
+"""Which tasks make one job: DPDispatcher's shuffle, on a generator of our own."""
+
+from __future__ import annotations
+
+import random
+
+from .schema import DescriptionError
+
+_SEED = 42
+
+
+def groups(count: int, size: int) -> list[tuple[int, ...]]:
+    """Positions of `count` tasks, shuffled and cut into jobs of `size` (0: one job).
+
+    The same order as DPDispatcher gives with `random.seed(42)`, so hashes of jobs agree; the caller's generator is not
+    touched. Raises DescriptionError without tasks or for a negative size.
+    """
+    if count < 1:
+        raise DescriptionError("submission must have at least 1 task", where="task_list")
+    if size < 0:
+        raise DescriptionError(
+            "group_size must be a positive number", where="resources.group_size", remedy="or 0 for one job"
+        )
+    order = list(range(count))
+    random.Random(_SEED).shuffle(order)
+    step = size or count
+    return [tuple(order[start : start + step]) for start in range(0, count, step)]

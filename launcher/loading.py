@@ -1,0 +1,134 @@
+"""Description files: JSON, YAML or TOML, with `$ref` to other files where it is allowed, and machines by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .description import (
+    MachineDescription,
+    SubmissionDescription,
+    parse_machine,
+    parse_resources,
+    parse_submission,
+    parse_task,
+)
+from .resources import Resources
+from .schema import DescriptionError, nearest
+from .task import Task
+
+SUFFIXES = (".json", ".yaml", ".yml", ".toml")
+
+
+def load(path: str | Path, *, allow_ref: bool = False) -> Any:
+    """What a JSON, YAML or TOML file says. Raises DescriptionError with the file and, where known, the line."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DescriptionError(
+            f"cannot be read: {getattr(error, 'strerror', None) or error}", where=str(path)
+        ) from error
+    return _referred(_parsed(text, path), path.parent, allow_ref, (path.resolve(),), str(path))
+
+
+def _parsed(text: str, path: Path) -> Any:
+    try:
+        if path.suffix in (".yaml", ".yml"):
+            import yaml
+
+            return yaml.safe_load(text)
+        if path.suffix == ".toml":
+            return _toml(text)
+        return json.loads(text)
+    except ValueError as error:  # of json and toml
+        raise DescriptionError(str(error), where=str(path), remedy="trailing commas are not allowed in JSON") from error
+    except Exception as error:
+        if type(error).__module__.split(".")[0] != "yaml":
+            raise
+        raise DescriptionError(" ".join(str(error).split()), where=str(path)) from error
+
+
+def _toml(text: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    found: dict[str, Any] = tomllib.loads(text)
+    return found
+
+
+def _referred(value: Any, folder: Path, allowed: bool, above: tuple[Path, ...], where: str) -> Any:
+    """The value with each `{"$ref": FILE, ...}` replaced by the file's content; keys beside it win."""
+    if isinstance(value, list):
+        return [_referred(each, folder, allowed, above, where) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "$ref" not in value:
+        return {name: _referred(each, folder, allowed, above, where) for name, each in value.items()}
+    if not allowed:
+        raise DescriptionError(
+            "$ref is not allowed by default", where=where, remedy="give --allow-ref or allow_ref=True"
+        )
+    path = (folder / str(value["$ref"])).resolve()
+    if path in above:
+        raise DescriptionError(f"$ref {value['$ref']!r} leads back to itself", where=where)
+    base = _referred(_parsed(_text(path, where), path), path.parent, allowed, (*above, path), str(path))
+    own = {name: _referred(each, folder, allowed, above, where) for name, each in value.items() if name != "$ref"}
+    if own and not isinstance(base, dict):
+        raise DescriptionError(f"$ref {value['$ref']!r} is not a mapping, so no key can be added", where=where)
+    return base | own if own else base
+
+
+def _text(path: Path, where: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DescriptionError(f"$ref {path}: {error.strerror}", where=where) from error
+
+
+def load_machine(path: str | Path, *, allow_ref: bool = False) -> MachineDescription:
+    return parse_machine(load(path, allow_ref=allow_ref), str(path))
+
+
+def load_resources(path: str | Path, *, allow_ref: bool = False) -> Resources:
+    return parse_resources(load(path, allow_ref=allow_ref), str(path))
+
+
+def load_task(path: str | Path, *, allow_ref: bool = False) -> Task:
+    return parse_task(load(path, allow_ref=allow_ref), str(path))
+
+
+def load_submission(path: str | Path, *, allow_ref: bool = False) -> SubmissionDescription:
+    """A whole submission; `machine` may be the name of one of your machine files."""
+    given = load(path, allow_ref=allow_ref)
+    if isinstance(given, Mapping) and isinstance(given.get("machine"), str):
+        given = {**given, "machine": machine_by_name(given["machine"])}
+    return parse_submission(given)
+
+
+def machines_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where machine files with names are: `~/.config/pilotfish/machines`."""
+    return Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "pilotfish" / "machines"
+
+
+def machine_names() -> dict[str, Path]:
+    """The named machines with their files."""
+    folder = machines_folder()
+    files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES) if folder.is_dir() else []
+    return {file.stem: file for file in files}
+
+
+def machine_by_name(name: str) -> Any:
+    """What the file of that name says; NAME may also be the path of a file."""
+    known = machine_names()
+    if name in known:
+        return load(known[name])
+    if Path(name).suffix in SUFFIXES:
+        return load(name)
+    remedy = nearest(name, known) or f"put a file {name}.json, .yaml or .toml into {machines_folder()}"
+    raise DescriptionError(f"there is no machine {name!r}", where="machine", remedy=remedy)

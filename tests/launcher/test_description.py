@@ -1,0 +1,154 @@
+"""Machine, resources, task and submission files: what loads, and what the errors of the others say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilotfish.launcher import description, loading
+from pilotfish.launcher.description import machine_to_dict, parse_machine, parse_resources, parse_submission, parse_task
+from pilotfish.launcher.schema import DescriptionError, rows
+
+SSH = {
+    "batch_type": "Slurm",
+    "context_type": "SSHContext",
+    "local_root": "/home/ann/proj",
+    "remote_root": "/scratch/ann",
+    "remote_profile": {"hostname": "login.hpc", "username": "ann", "password": "pw", "totp_secret": "env:TOTP"},
+}
+TASK = {"command": "true", "task_work_path": "a"}
+
+
+def refused(parse: Any, given: Any) -> str:
+    with pytest.raises(DescriptionError) as caught:
+        parse(given)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("batch_type", ["slurm", "Slurm", "SLURM"])
+@pytest.mark.parametrize("context_type", ["SSHContext", "sshcontext", "SSH", "ssh"])
+def test_names_of_machines_and_contexts_in_any_case(batch_type: str, context_type: str) -> None:
+    machine = parse_machine(SSH | {"batch_type": batch_type, "context_type": context_type})
+    assert (machine.batch_type, machine.context_type) == ("Slurm", "SSHContext")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_type": "slrum"}, "machine.batch_type: unknown 'slrum'; did you mean 'Slurm'?"),
+        ({"batch_type": "Bohrium"}, "machine.batch_type: 'Bohrium' is not built yet; this version has Slurm"),
+        ({"context_type": "lazy_local"}, "machine.context_type: unknown 'lazy_local'; did you mean 'LazyLocal'?"),
+        ({"retry_cuont": 2}, "machine: unknown key 'retry_cuont'; did you mean 'retry_count'?"),
+        (
+            {"remote_profile": {"hostname": "h", "port": "22"}},
+            "machine.remote_profile.port: '22' is not a whole number",
+        ),
+        ({"remote_profile": {}}, "machine.remote_profile: key 'hostname' is required; it is: the host"),
+        ({"remote_root": None}, "machine: key 'remote_root' is required"),
+        ({"machine_type": "Slurm"}, "machine.machine_type: is the same as 'batch_type', which is given too"),
+    ],
+)
+def test_a_wrong_machine_is_named_with_its_place_and_what_to_write(change: dict[str, Any], message: str) -> None:
+    assert message in refused(parse_machine, SSH | change)
+
+
+def test_secrets_are_not_written_but_references_to_them_are() -> None:
+    machine = parse_machine(SSH)
+    profile = machine_to_dict(machine)["remote_profile"]
+    assert profile == {"hostname": "login.hpc", "username": "ann", "totp_secret": "env:TOTP"}
+    assert machine_to_dict(machine, secrets=True)["remote_profile"]["password"] == "pw"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "resources: key 'group_size' is required"),
+        ({"group_size": -1}, "resources.group_size: -1 is less than 0"),
+        ({"group_size": 1, "walltime": "soon"}, 'resources.walltime: "soon" is not a wall time; write 1h30m'),
+        ({"group_size": 1, "memory": "4X"}, "resources.memory: '4X' is not an amount of memory; write 4G"),
+        ({"group_size": 1, "queue_name": "q\n#SBATCH"}, "resources.queue_name: 'q\\n#SBATCH' has a line break"),
+        ({"group_size": 1, "strategy": {"ratio_unfinished": 1.0}}, "ratio_unfinished must be smaller than 1.0"),
+        ({"group_size": 1, "strategy": {"if_cuda_multi_devices": True}}, "gpu_per_node can not be smaller than 1"),
+        ({"group_size": 1, "module_list": ["a", 2]}, "resources.module_list[1]: 2 is not a text"),
+    ],
+)
+def test_wrong_resources(given: dict[str, Any], message: str) -> None:
+    assert message in refused(parse_resources, given)
+
+
+def test_our_resources_are_seconds_and_mebibytes() -> None:
+    resources = parse_resources({"group_size": 1, "walltime": "1h30m", "memory": "4G"})
+    assert (resources.walltime_s, resources.memory_mib) == (5400, 4096)
+    assert parse_resources({"group_size": 1, "walltime": 90, "memory": 500}).walltime_s == 90
+    assert parse_resources(description.resources_to_dict(resources)) == resources
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"forward_files": ["/etc/passwd"]}, "task.forward_files[0]: absolute paths are not allowed"),
+        ({"backward_files": ["a", "x\\..\\y"]}, "task.backward_files[1]: parent-directory traversal is not allowed"),
+        ({"outlog": "*.log"}, "task.outlog: glob patterns are not allowed here"),
+        ({"errlog": "C:\\x"}, "task.errlog: absolute paths are not allowed"),
+        ({"command": "a\0b"}, "task.command: 'a\\x00b' is not a text"),
+        ({"resources": {"core": 2}}, "task.resources: unknown key 'core'; did you mean 'cores'?"),
+    ],
+)
+def test_a_wrong_task(change: dict[str, Any], message: str) -> None:
+    assert message in refused(parse_task, TASK | change)
+
+
+def test_a_submission_names_the_task_that_is_wrong() -> None:
+    given = {"work_base": "w", "machine": SSH, "resources": {"group_size": 1}, "task_list": [TASK, {"command": "x"}]}
+    assert refused(parse_submission, given).startswith("task_list[1]: key 'task_work_path' is required")
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml", "toml"])
+def test_submissions_load_from_json_yaml_and_toml(tmp_path: Path, suffix: str) -> None:
+    texts = {
+        "json": '{"work_base": "w", "machine": {"batch_type": "Shell", "context_type": "LazyLocal", "local_root": "."},'
+        ' "resources": {"group_size": 2}, "task_list": [{"command": "true", "task_work_path": "a"}]}',
+        "yaml": "work_base: w\nmachine: {batch_type: Shell, context_type: LazyLocal, local_root: .}\n"
+        "resources: {group_size: 2}\ntask_list:\n- {command: 'true', task_work_path: a}\n",
+        "toml": 'work_base = "w"\nresources.group_size = 2\n[machine]\nbatch_type = "Shell"\ncontext_type = "LazyLocal"\n'
+        'local_root = "."\n[[task_list]]\ncommand = "true"\ntask_work_path = "a"\n',
+    }
+    file = tmp_path / f"s.{suffix}"
+    file.write_text(texts[suffix])
+    found = loading.load_submission(file)
+    assert (found.machine.batch_type, found.resources.group_size, found.tasks[0].command) == ("Shell", 2, "true")
+
+
+def test_a_trailing_comma_is_told_with_the_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "task.json").write_text('{"command": "true",\n}')
+    assert "line 2 column 1" in refused(loading.load_task, tmp_path / "task.json")
+
+
+def test_references_to_other_files(tmp_path: Path) -> None:
+    (tmp_path / "base.json").write_text(json.dumps(TASK))
+    (tmp_path / "t.json").write_text(json.dumps({"$ref": "base.json", "command": "false"}))
+    assert "$ref is not allowed by default" in refused(loading.load_task, tmp_path / "t.json")
+    task = loading.load_task(tmp_path / "t.json", allow_ref=True)
+    assert (task.command, task.task_work_path) == ("false", "a")
+    (tmp_path / "base.json").write_text(json.dumps({"$ref": "t.json"}))
+    with pytest.raises(DescriptionError, match="leads back to itself"):
+        loading.load(tmp_path / "t.json", allow_ref=True)
+
+
+def test_a_machine_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "pilotfish" / "machines"
+    folder.mkdir(parents=True)
+    (folder / "hpc.json").write_text(json.dumps(SSH))
+    given = {"work_base": "w", "machine": "hpc", "resources": {"group_size": 1}, "task_list": [TASK]}
+    (tmp_path / "s.json").write_text(json.dumps(given))
+    assert loading.load_submission(tmp_path / "s.json").machine.profile["hostname"] == "login.hpc"
+    (tmp_path / "s.json").write_text(json.dumps(given | {"machine": "hcp"}))
+    assert "there is no machine 'hcp'; did you mean 'hpc'?" in refused(loading.load_submission, tmp_path / "s.json")
+
+
+def test_every_key_has_a_meaning() -> None:
+    assert all(key.meaning and section for section, key in rows())
