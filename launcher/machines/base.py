@@ -44,6 +44,8 @@ class JobToPlace:
         root: the submission's folder on the machine.
         attempt: 0 for the first time, counts up when the job is placed again.
         pending: for arrays: positions of tasks without a good result yet; None for all.
+        template: text of the header template file, when the resources name one.
+        body: shell lines that run the work, instead of one block for each task (a pilot).
     """
 
     hash: str
@@ -54,6 +56,8 @@ class JobToPlace:
     root: str
     attempt: int = 0
     pending: tuple[int, ...] | None = None
+    template: str | None = None
+    body: str | None = None
 
     @property
     def script_name(self) -> str:

@@ -1,0 +1,63 @@
+"""No batch system: jobs are sessions of their own on the machine, which go on when the launcher is gone (Linux)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from .. import script
+from ..contexts.base import Context
+from ..states import JobState, Status
+from .base import JobToPlace, Machine, SubmitRefusedError
+
+# A process id comes back after a while; together with the start time (in ticks since the boot) it does not.
+_START = """\
+setsid bash ./{script} >>{hash}.out 2>&1 </dev/null & pid=$!
+start=$(sed 's/.*) //' /proc/$pid/stat | cut -d' ' -f20) && echo $pid:$start >{hash}_job_id && cat {hash}_job_id"""
+
+_EACH = """\
+for id in {ids}; do
+  set -- $(sed 's/.*) //' /proc/${{id%:*}}/stat 2>/dev/null)
+  [ "${{20}}" = "${{id#*:}}" ] && [ "$1" != Z ] && {act}
+done"""
+
+_KILL = """\
+alive() {{ {alive}; }}
+{terminate}
+tries=50
+while [ -n "$(alive)" ] && [ $tries -gt 0 ]; do sleep 0.1; tries=$((tries - 1)); done
+{kill}
+true"""
+
+
+class Shell(Machine):
+    """Ids are `PID:START`. A job that has ended is not listed: its own record tells how."""
+
+    kind = "Shell"
+
+    def script(self, job: JobToPlace) -> dict[str, str]:
+        return script.render([], job)
+
+    def submit(self, context: Context, job: JobToPlace) -> str:
+        done = context.run(_START.format(script=shlex.quote(job.script_name), hash=job.hash), cwd=job.root)
+        job_id = done.out.strip()
+        if done.code or ":" not in job_id:
+            raise SubmitRefusedError(f"cannot start: {done.err.strip() or done.out.strip()}", where=job.root)
+        return job_id
+
+    def query(self, context: Context, ids: Sequence[str]) -> dict[str, Status]:
+        done = context.run(_EACH.format(ids=_quoted(ids), act="echo $id") + "\ntrue") if ids else None
+        return {name: Status(JobState.running, "alive") for name in (done.out.split() if done else ())}
+
+    def cancel(self, context: Context, ids: Sequence[str]) -> None:
+        quoted = _quoted(ids)
+        command = _KILL.format(
+            alive=_EACH.format(ids=quoted, act="echo $id"),
+            terminate=_EACH.format(ids=quoted, act="kill -TERM -${id%:*}"),
+            kill=_EACH.format(ids=quoted, act="kill -KILL -${id%:*}"),
+        )
+        context.run(command)
+
+
+def _quoted(ids: Sequence[str]) -> str:
+    return " ".join(shlex.quote(name) for name in ids)

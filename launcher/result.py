@@ -1,0 +1,71 @@
+"""What jobs write about themselves: one small file for each ended task, one record for each ended job."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """How one task ended. Times are seconds since the epoch, `peak_bytes` its peak memory where something measured it."""
+
+    hash: str
+    exit_code: int
+    start_s: float | None = None
+    end_s: float | None = None
+    node: str = ""
+    attempt: int = 0
+    peak_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """The record that a job writes as its shell exits. `exit_code` 0: all its tasks have ended well."""
+
+    hash: str
+    attempt: int
+    job_id: str
+    node: str
+    exit_code: int
+    start_s: float
+    end_s: float
+    append_exit_code: int | None
+    tasks: tuple[TaskResult, ...]
+
+
+def parse(text: bytes) -> JobResult | None:
+    """A job's record; None for what is none (a file system that lost half of it)."""
+    try:
+        found = json.loads(text)
+        return JobResult(
+            hash=found["job"],
+            attempt=found["attempt"],
+            job_id=found["id"],
+            node=found["node"],
+            exit_code=found["exit_code"],
+            start_s=found["start_s"],
+            end_s=found["end_s"],
+            append_exit_code=found["append_exit_code"],
+            tasks=tuple(_task(each) for each in found["tasks"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _task(found: dict[str, Any]) -> TaskResult:
+    return TaskResult(**found)
+
+
+def parse_lines(text: str) -> dict[str, TaskResult]:
+    """Task results by hash, of the small files' lines: hash, exit code, start, end, node, attempt. Others are skipped."""
+    found = {}
+    for line in text.splitlines():
+        words = line.split()
+        try:
+            name, code, start, end, node, attempt = words
+            found[name] = TaskResult(name, int(code), float(start), float(end), node, int(attempt))
+        except ValueError:
+            continue
+    return found

@@ -1,0 +1,249 @@
+"""The script of one batch job: header, environment, tasks, and the records that tell what became of them.
+
+Needs bash 4.2 and coreutils on the machine, nothing else. File names and tags are DPDispatcher's (spec 5); what is done
+differently, and why:
+
+* Before anything else the job claims its attempt. A job that was submitted twice finds the claim taken and ends, so a launcher
+  that died between submitting and writing down the id may submit again without running anything twice.
+* Tasks run as a pool: the next starts when one ends, not when a whole batch has ended.
+* A task's command is given to `eval`: a syntax error in one does not keep the others from running.
+* The job is finished only when its run part was really read to its end; `append_script` runs before the job's tag is written,
+  also after a failure (PILOTFISH_JOB_FAILED is 1 then), and what it returns is in the record.
+* What happened to each task is one small file, written whole; the job's record is written when the shell exits, however.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from string import Formatter
+from typing import TYPE_CHECKING, Any
+
+from .description import resources_to_dict
+from .resources import Resources
+from .schema import DescriptionError
+from .task import Task
+
+if TYPE_CHECKING:
+    from .machines.base import JobToPlace
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ACTIVE = re.compile(r"[$`;&|<>()*?\[\]{}~#\n]")
+FINISHED_TAG = "_job_tag_finished"
+TASK_TAG = "_task_tag_finished"
+RAN_PART = "PILOTFISH_RAN"
+
+
+def tasks_folder(job_hash: str) -> str:
+    """Folder below the root with one small file for each task that has ended."""
+    return f".{job_hash}.tasks"
+
+
+def render(header: Iterable[str], job: JobToPlace, run_part: str | None = None) -> dict[str, str]:
+    """The files of a job by name: the script to submit, and the run part which that reads.
+
+    `header` is the batch system's, without shebang; a template replaces it. `run_part` replaces the plain list of tasks.
+    Raises DescriptionError for names and values no shell takes.
+    """
+    if job.template is None:
+        top = ["#!/bin/bash -l", *header]
+    else:
+        top = ["#!/bin/bash -l", *from_template(job.template, job.resources).splitlines()]
+    if len(top) > 1 and top[1].startswith("#!"):
+        del top[0]
+    lines = [line for line in top if line] + [*job.resources.custom_flags]
+    text = "\n".join([*lines, "", _CLAIM.format(**_words(job)), *_environment(job), *_tail(job)])
+    if run_part is None:
+        run_part = plain_run_part(job) if job.body is None else f"{job.body}\n"
+    return {job.script_name: f"{text}\n", job.run_name: f"{run_part}{RAN_PART}={job.hash}\n"}
+
+
+def _words(job: JobToPlace) -> dict[str, Any]:
+    return {
+        "root": shlex.quote(job.root),
+        "hash": job.hash,
+        "attempt": job.attempt,
+        "tasks": tasks_folder(job.hash),
+        "run": job.run_name,
+    }
+
+
+def _tail(job: JobToPlace) -> list[str]:
+    return [
+        *job.resources.prepend_script,
+        _RUN.format(**_words(job)),
+        *job.resources.append_script,
+        "pf_append_code=$?",
+        'exit "$PILOTFISH_JOB_FAILED"',
+    ]
+
+
+# --- tasks ----------------------------------------------------------------------------------------------------------------
+
+
+def plain_run_part(job: JobToPlace) -> str:
+    """All tasks, as many at a time as `para_deg` says (on each device, with one device for each task)."""
+    blocks = [task_block(job, position) for position in range(len(job.tasks))]
+    return pool(job.resources) + "".join(blocks) + "wait\n"
+
+
+def pool(resources: Resources) -> str:
+    """A pipe with a token for each task that may run; the token is the number of a device."""
+    devices = resources.gpu_per_node if resources.device_per_task else 1
+    tokens = " ".join(str(number) for number in range(devices)) + " "
+    return f"exec 9<> <(:)\nprintf '%s\\n' {(tokens * resources.para_deg).strip()} >&9\n"
+
+
+def task_block(job: JobToPlace, position: int) -> str:
+    """One task: skipped when it has finished before, else run in the background when a token is free."""
+    task, name = job.tasks[position], job.hashes[position]
+    path = shlex.quote(task.task_work_path)
+    device = 'export CUDA_VISIBLE_DEVICES="$pf_token"\n    ' if job.resources.device_per_task else ""
+    return f"""
+if [ ! -e "$REMOTE_ROOT"/{path}/{name}{TASK_TAG} ]; then
+  read -r -u 9 pf_token
+  {{
+    pf_start=$(pf_now)
+    {device}cd "$REMOTE_ROOT" && cd {path} && ( exec 9>&-; eval {shlex.quote(task.command)} ){_streams(task)}
+    pf_ended {name} $? "$pf_start" {path} {shlex.quote(task.errlog or "")}
+    echo "$pf_token" >&9
+  }} &
+fi
+"""
+
+
+def _streams(task: Task) -> str:
+    out = "" if task.outlog is None else f" 1>>{shlex.quote(task.outlog)}"
+    err = "" if task.errlog is None else f" 2>>{shlex.quote(task.errlog)}"
+    return f"{out}{err} </dev/null"
+
+
+# --- the fixed parts ------------------------------------------------------------------------------------------------------
+
+_CLAIM = """\
+REMOTE_ROOT=$(readlink -f {root}) && cd "$REMOTE_ROOT" || exit 1
+pf_part=${{SLURM_ARRAY_TASK_ID:+.$SLURM_ARRAY_TASK_ID}}
+pf_id=${{SLURM_JOB_ID:-${{PBS_JOBID:-${{LSB_JOBID:-${{PJM_JOBID:-${{JOB_ID:-$$.$(cat /proc/sys/kernel/random/boot_id)}}}}}}}}}}
+pf_claim=.{hash}.{attempt}$pf_part.claim
+printf '%s\\n' "$pf_id" >"$pf_claim.$$" || exit 1
+if ! ln "$pf_claim.$$" "$pf_claim" 2>/dev/null && [ "$(cat "$pf_claim")" != "$pf_id" ]; then
+  rm -f "$pf_claim.$$"
+  echo "this attempt belongs to job $(cat "$pf_claim"); nothing is run twice" >&2
+  exit 0
+fi
+rm -f "$pf_claim.$$"
+mkdir -p {tasks} || exit 1
+PILOTFISH_JOB_FAILED=1
+pf_append_code=null
+pf_now() {{ local now=${{EPOCHREALTIME:-$(date +%s)}}; echo "${{now/,/.}}"; }}
+pf_node=$(uname -n | tr -cd 'A-Za-z0-9._-')
+pf_begin=$(pf_now)
+pf_ended() {{
+  printf '%s %s %s %s %s %s\\n' "$1" "$2" "$3" "$(pf_now)" "$pf_node" {attempt} >"$REMOTE_ROOT/{tasks}/.$1" &&
+    mv "$REMOTE_ROOT/{tasks}/.$1" "$REMOTE_ROOT/{tasks}/$1" || return
+  if [ "$2" -eq 0 ]; then
+    : >"$REMOTE_ROOT/$4/$1_task_tag_finished"
+  else
+    echo 1 >"$REMOTE_ROOT/{hash}_flag_if_job_task_fail"
+    [ -z "$5" ] || tail -v -c 1000 "$REMOTE_ROOT/$4/$5" >"$REMOTE_ROOT/{hash}_last_err_file" 2>/dev/null
+  fi
+}}
+pf_record() {{
+  local code=$? name exit start end node attempt comma=
+  trap - EXIT
+  cd "$REMOTE_ROOT" || exit "$code"
+  {{
+    printf '{{"job": "{hash}", "attempt": {attempt}, "id": "%s", "node": "%s", "exit_code": %s, ' \\
+      "$pf_id" "$pf_node" "$code"
+    printf '"start_s": %s, "end_s": %s, "append_exit_code": %s, "tasks": [' "$pf_begin" "$(pf_now)" "$pf_append_code"
+    while read -r name exit start end node attempt; do
+      printf '%s\\n{{"hash": "%s", "exit_code": %s, "start_s": %s, "end_s": %s, "node": "%s", "attempt": %s}}' \\
+        "$comma" "$name" "$exit" "$start" "$end" "$node" "$attempt"
+      comma=,
+    done < <(cat {tasks}/* 2>/dev/null)
+    printf ']}}\\n'
+  }} >"{hash}_result$pf_part.json.$$" && mv "{hash}_result$pf_part.json.$$" "{hash}_result$pf_part.json"
+  if [ "$code" -eq 0 ] && [ "$PILOTFISH_JOB_FAILED" -eq 0 ] && [ -z "$pf_part" ]; then
+    : >{hash}_job_tag_finished
+  fi
+  exit "$code"
+}}
+trap pf_record EXIT
+trap 'kill $(jobs -p) 2>/dev/null; wait; exit 143' TERM INT
+trap 'kill $(jobs -p) 2>/dev/null; wait; exit 138' USR1 USR2 XCPU
+[ -n "$pf_part" ] || rm -f {hash}_job_tag_finished
+echo 0 >{hash}_flag_if_job_task_fail || exit 1"""
+
+_RUN = """\
+cd "$REMOTE_ROOT" || exit 1
+source ./{run}
+cd "$REMOTE_ROOT" || exit 1
+wait
+read -r PILOTFISH_JOB_FAILED <{hash}_flag_if_job_task_fail || PILOTFISH_JOB_FAILED=1
+[ "$PILOTFISH_RAN" = {hash} ] || PILOTFISH_JOB_FAILED=1
+export PILOTFISH_JOB_FAILED
+true"""
+
+
+# --- environment ----------------------------------------------------------------------------------------------------------
+
+
+def _environment(job: JobToPlace) -> list[str]:
+    resources = job.resources
+    lines = ["module purge"] if resources.module_purge else []
+    lines += [f"module unload {_plain(name, 'module_unload_list')}" for name in resources.module_unload_list if name]
+    lines += [f"module load {_plain(name, 'module_list')}" for name in resources.module_list if name]
+    lines += [f"source {_plain(entry, 'source_list')}" for entry in resources.source_list if entry]
+    return lines + [f"export {name}={shlex.quote(value)}" for name, value in _variables(resources)]
+
+
+def _variables(resources: Resources) -> Iterable[tuple[str, str]]:
+    given: dict[str, Any] = {
+        "DPDISPATCHER_NUMBER_NODE": resources.number_node,
+        "DPDISPATCHER_CPU_PER_NODE": resources.cpu_per_node,
+        "DPDISPATCHER_GPU_PER_NODE": resources.gpu_per_node,
+        "DPDISPATCHER_QUEUE_NAME": resources.queue_name,
+        "DPDISPATCHER_GROUP_SIZE": resources.group_size,
+    }
+    for name, value in (given | dict(resources.envs)).items():
+        if not _NAME.fullmatch(name):
+            raise DescriptionError(f"Invalid POSIX environment variable name: {name!r}", where="resources.envs")
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if "\0" in str(each):
+                raise DescriptionError("has a NUL", where=f"resources.envs.{name}")
+            yield name, str(each)
+
+
+def _plain(entry: str, key: str) -> str:
+    """Words, each quoted. What a shell would act on is refused: it belongs into `prepend_script`."""
+    where = f"resources.{key}"
+    try:
+        words = shlex.split(entry)
+    except ValueError as error:
+        raise DescriptionError(f"{entry!r}: {error}", where=where) from None
+    unquoted = re.sub(r"'[^']*'", "", entry)
+    if _ACTIVE.search(unquoted):
+        raise DescriptionError(
+            f"{entry!r} has shell syntax", where=where, remedy="quote it, or write it in prepend_script"
+        )
+    if not words or words[0].startswith("-"):
+        raise DescriptionError(f"{entry!r} must not begin with '-'", where=where)
+    return " ".join(shlex.quote(word) for word in words)
+
+
+class _Keys(Formatter):
+    """`str.format` without attributes: a template may name keys and positions, never reach into objects."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        if "." in field_name.split("[", maxsplit=1)[0]:
+            raise DescriptionError(f"'{{{field_name}}}' asks for an attribute", where="header template")
+        return super().get_field(field_name, args, kwargs)
+
+
+def from_template(template: str, resources: Resources) -> str:
+    """The header of a template file; `{queue_name}`, `{kwargs[x]}` ... are filled in, literal braces are doubled."""
+    try:
+        return _Keys().vformat(template, (), resources_to_dict(resources))
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise DescriptionError(f"cannot be filled in: {error!r}", where="header template") from error
