@@ -16,6 +16,10 @@ from .contexts.base import LocalFile, RemoteFile
 _BLOCK = 1 << 20
 
 
+_FOLDERS = "(?:[^./][^/]*/)*"
+"""What `**` means: any number of folders, none of them hidden."""
+
+
 class MissingFileError(UsageError):
     """A file that shall be sent or fetched is not there; `where` is the pattern."""
 

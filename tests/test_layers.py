@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 SITE_FACTS = {"pilot.wire", "pilot.model"}
-LAUNCHER_FACTS = {"launcher.description", "launcher.resources", "launcher.states", "launcher.task"}
+LAUNCHER_FACTS = {"launcher.description", "launcher.resources", "launcher.schema", "launcher.states", "launcher.task"}
 LAUNCHER_FACTS |= {"pilot.model.errors", "pilot.model.walltime"}
 
 ALLOWED: dict[str, set[str]] = {

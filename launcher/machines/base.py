@@ -67,6 +67,16 @@ class JobToPlace:
     def run_name(self) -> str:
         return f".{self.hash}.sub.run"
 
+    @property
+    def id_file(self) -> str:
+        """Where the id of this attempt is kept on the machine; `<hash>_job_id` has the last one, for DPDispatcher."""
+        return f".{self.hash}.{self.attempt}.id"
+
+    @property
+    def claim_file(self) -> str:
+        """Which batch job runs this attempt: written by the job itself as it starts."""
+        return f".{self.hash}.{self.attempt}.claim"
+
 
 class Machine(ABC):
     """A batch system. Knows no transport; it hands commands to a context. Holds nothing that changes."""
@@ -85,7 +95,7 @@ class Machine(ABC):
     def submit(self, context: Context, job: JobToPlace) -> str:
         """Hand the job's script, which lies in the root already, to the batch system; its id.
 
-        The id is written to `<hash>_job_id` by the same command on the machine, so that it survives a broken connection.
+        The id is written to `job.id_file` by the same command on the machine, so that it survives a broken connection.
         Raises SubmitRefusedError, QueueFullError or MachineBusyError.
         """
 

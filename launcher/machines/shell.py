@@ -9,11 +9,15 @@ from .. import script
 from ..contexts.base import Context
 from ..states import JobState, Status
 from .base import JobToPlace, Machine, SubmitRefusedError
+from .dialect import refuse
+
+_NOTHING_FOR = ("account", "qos", "memory_mib", "exclusive", "reservation", "dependency")
 
 # A process id comes back after a while; together with the start time (in ticks since the boot) it does not.
 _START = """\
-setsid bash ./{script} >>{hash}.out 2>&1 </dev/null & pid=$!
-start=$(sed 's/.*) //' /proc/$pid/stat | cut -d' ' -f20) && echo $pid:$start >{hash}_job_id && cat {hash}_job_id"""
+setsid {limit}bash ./{script} >>{hash}.out 2>&1 </dev/null & pid=$!
+start=$(sed 's/.*) //' /proc/$pid/stat | cut -d' ' -f20) && echo $pid:$start >.{hash}.id &&
+  cp .{hash}.id {hash}_job_id && mv .{hash}.id {id_file} && cat {id_file}"""
 
 _EACH = """\
 for id in {ids}; do
@@ -36,10 +40,14 @@ class Shell(Machine):
     kind = "Shell"
 
     def script(self, job: JobToPlace) -> dict[str, str]:
+        refuse(job.resources, self.kind, _NOTHING_FOR)
         return script.render([], job)
 
     def submit(self, context: Context, job: JobToPlace) -> str:
-        done = context.run(_START.format(script=shlex.quote(job.script_name), hash=job.hash), cwd=job.root)
+        seconds = job.resources.walltime_s
+        limit = f"timeout -k 10 {seconds:g} " if seconds else ""
+        command = _START.format(script=shlex.quote(job.script_name), hash=job.hash, limit=limit, id_file=job.id_file)
+        done = context.run(command, cwd=job.root)
         job_id = done.out.strip()
         if done.code or ":" not in job_id:
             raise SubmitRefusedError(f"cannot start: {done.err.strip() or done.out.strip()}", where=job.root)

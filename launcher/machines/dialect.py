@@ -1,0 +1,102 @@
+"""What differs between batch systems that are used by commands: data and a few pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..resources import Resources
+from ..schema import DescriptionError
+from ..states import JobState, Reason, Status
+from .base import JobToPlace
+
+Header = Callable[[JobToPlace], list[str]]
+Command = Callable[[Sequence[str]], str]
+Reader = Callable[[str], dict[str, Status]]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One batch system.
+
+    Attributes:
+        header: the directives for a job, without shebang; empty lines are dropped.
+        submit: shell text with `{script}` (quoted), run in the submission's folder.
+        id_pattern: an extended regular expression for a whole line of what submit prints; group 1 is the id.
+        listing: the command that tells about these jobs, live ones at least.
+        read_listing: its output to what is known, by id.
+        history: the command that tells about those that the listing does not show, or shows as ended; None when there is none.
+        read_history: its output.
+        gone: texts (regular expressions) with which the listing says that it knows none of the jobs.
+        busy: texts of a batch system that does not answer now.
+        full: texts of a limit of jobs.
+        cancel: shell text with `{ids}`.
+        name_limit: longest name of a job; 0 when jobs have none.
+        name_prefix: put before names that do not begin with a letter.
+    """
+
+    kind: str
+    header: Header
+    submit: str
+    id_pattern: str
+    listing: Command
+    read_listing: Reader
+    cancel: str
+    history: Command | None = None
+    read_history: Reader | None = None
+    gone: tuple[str, ...] = ()
+    busy: tuple[str, ...] = ()
+    full: tuple[str, ...] = ()
+    name_limit: int = 0
+    name_prefix: str = ""
+
+
+def quoted(ids: Sequence[str]) -> str:
+    return " ".join(shlex.quote(name) for name in ids)
+
+
+def status_of(
+    word: str,
+    table: Mapping[str, tuple[JobState, str]],
+    *,
+    exit_code: int | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    nodes: str = "",
+) -> Status:
+    """The status of a batch system's own word. One that the table lacks means: still there, ask again."""
+    state, reason = table.get(word, (JobState.unknown, ""))
+    if state is JobState.finished and exit_code not in (None, 0):
+        state, reason = JobState.terminated, Reason.PROGRAM
+    return Status(state, word, reason, exit_code, start_s, end_s, nodes)
+
+
+def refuse(resources: Resources, kind: str, names: Iterable[str]) -> None:
+    """Raise DescriptionError for keys that are set and that this batch system has no directive for."""
+    for name in names:
+        if getattr(resources, name):
+            key = name.removesuffix("_s").removesuffix("_mib")
+            remedy = "leave it out, or write the site's own directive into custom_flags"
+            raise DescriptionError(f"{kind} has nothing for {key!r}", where=f"resources.{key}", remedy=remedy)
+
+
+def clock(seconds: float) -> str:
+    """HH:MM:SS, rounded up; hours may have more than two digits."""
+    whole = -int(-seconds // 1)
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def job_name(task_name: str | None, job_hash: str, limit: int, prefix: str) -> str:
+    """What the batch system shows for a job of one task (spec 5.6); empty for no name."""
+    if task_name is None or not limit:
+        return ""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", task_name).strip("._-") or f"dp-{job_hash[:8]}"
+    if prefix and not name[0].isalpha():
+        name = prefix + name
+    if len(name) > limit:
+        mark = hashlib.sha1(task_name.encode(), usedforsecurity=False).hexdigest()[:8]
+        name = f"{name[: limit - 9].rstrip('._-')}-{mark}"
+    return name

@@ -1,0 +1,143 @@
+"""PBS Pro and OpenPBS: `qsub`, `qstat -x -f` (with the history where the server keeps one), `qdel`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+
+from ..resources import Resources
+from ..states import JobState, Reason, Status
+from .base import JobToPlace
+from .batch import BatchMachine
+from .dialect import Dialect, clock, job_name, quoted, refuse
+
+LIMIT = 15
+
+# qstat(1B), "Job States"; E is still there: its processes are being ended.
+STATES: dict[str, tuple[JobState, str]] = {
+    "Q": (JobState.waiting, ""),
+    "H": (JobState.waiting, ""),
+    "W": (JobState.waiting, ""),
+    "T": (JobState.waiting, ""),
+    "M": (JobState.waiting, ""),
+    "R": (JobState.running, ""),
+    "B": (JobState.running, ""),
+    "S": (JobState.running, ""),
+    "U": (JobState.running, ""),
+    "E": (JobState.completing, ""),
+    "F": (JobState.finished, ""),
+    "X": (JobState.finished, ""),
+}
+
+# Of the server, below 0 (Big Book, "Job Exit Status Codes").
+_SERVER_CODES = {
+    -1: Reason.LAUNCH,
+    -2: Reason.LAUNCH,
+    -3: Reason.LAUNCH,
+    -4: Reason.NODE,
+    -5: Reason.NODE,
+    -26: Reason.MEMORY,
+    -27: Reason.MEMORY,
+    -28: Reason.TIME,
+    -29: Reason.TIME,
+}
+_KILLED = 256
+"""An exit status above it is this plus the signal that killed the script: 271 after qdel."""
+
+
+def header(job: JobToPlace) -> list[str]:
+    resources = job.resources
+    refuse(resources, "PBS", ["qos", "reservation"])
+    gpus = f":ngpus={resources.gpu_per_node}" if resources.gpu_per_node > 0 else ""
+    memory = f":mem={resources.memory_mib}mb" if resources.memory_mib else ""
+    return [
+        f"#PBS -l select={resources.number_node}:ncpus={resources.cpu_per_node}{gpus}{memory}",
+        *common(job, resources),
+        "#PBS -l place=excl" if resources.exclusive else "",
+    ]
+
+
+def common(job: JobToPlace, resources: Resources) -> list[str]:
+    """What PBS and Torque write alike."""
+    name = job_name(job.name or None, job.hash, LIMIT, "j-")
+    return [
+        "#PBS -j oe",
+        f"#PBS -q {resources.queue_name}" if resources.queue_name else "",
+        f"#PBS -N {name}" if name else "",
+        f"#PBS -l walltime={clock(resources.walltime_s)}" if resources.walltime_s else "",
+        f"#PBS -A {resources.account}" if resources.account else "",
+        f"#PBS -W depend=afterok:{':'.join(resources.dependency)}" if resources.dependency else "",
+    ]
+
+
+def listing(ids: Sequence[str]) -> str:
+    return f"qstat -x -f {quoted(ids)}"
+
+
+def read_listing(text: str) -> dict[str, Status]:
+    return {name: status(facts, STATES, _SERVER_CODES) for name, facts in blocks(text)}
+
+
+def blocks(text: str) -> list[tuple[str, dict[str, str]]]:
+    """(job id, attributes) of `qstat -f`: `Job Id: X`, then `    name = value`; long values go on behind a tab."""
+    found: list[tuple[str, dict[str, str]]] = []
+    for line in text.replace("\n\t", "").splitlines():
+        if line.startswith("Job Id:"):
+            found.append((line.partition(":")[2].strip(), {}))
+        elif found and " = " in line:
+            name, _, value = line.strip().partition(" = ")
+            found[-1][1][name] = value
+    return found
+
+
+def status(
+    facts: Mapping[str, str], states: Mapping[str, tuple[JobState, str]], server_codes: Mapping[int, str]
+) -> Status:
+    word = facts.get("job_state", "")
+    state, reason = states.get(word, (JobState.unknown, ""))
+    code = int(facts["Exit_status"]) if re.fullmatch(r"-?\d+", facts.get("Exit_status", "")) else None
+    if state is JobState.finished and code:
+        state, reason = JobState.terminated, server_codes.get(code, Reason.PROGRAM)
+        if code > _KILLED:
+            code, reason = 128 + code - _KILLED, Reason.CANCELLED
+    nodes = re.sub(r"/[^+]*", "", facts.get("exec_host", "")).replace("+", ",")
+    return Status(
+        state, word, reason, code, _time(facts, "stime", "start_time"), _time(facts, "obittime", "comp_time"), nodes
+    )
+
+
+def _time(facts: Mapping[str, str], *names: str) -> float | None:
+    """`Fri Nov 20 21:37:37 2026`, in the local time of the machine."""
+    for name in names:
+        try:
+            day, month, number, clock_, year = facts[name].split()
+            return parsedate_to_datetime(f"{day}, {number} {month} {year} {clock_}").timestamp()
+        except (KeyError, ValueError):
+            continue
+    return None
+
+
+DIALECT = Dialect(
+    kind="PBS",
+    header=header,
+    submit="qsub {script}",
+    id_pattern=r"^([0-9]+(\[\])?(\.[A-Za-z0-9_.-]+)?)$",
+    listing=listing,
+    read_listing=read_listing,
+    cancel="qdel {ids}",
+    gone=("Unknown Job Id", "Job has finished"),
+    busy=("cannot connect to server", "Connection refused", "Connection timed out", "Server shutting down"),
+    full=(
+        "would exceed (complex|queue|server)'s per-user limit",
+        "Maximum number of jobs already in queue",
+        "qsub: Job exceeds queue",
+    ),
+    name_limit=LIMIT,
+    name_prefix="j-",
+)
+
+
+class PBS(BatchMachine):
+    kind = "PBS"
+    dialect = DIALECT

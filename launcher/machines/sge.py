@@ -1,0 +1,146 @@
+"""Grid Engine: `qsub -terse`, `qstat -xml` of all jobs (ids compared exactly), `qacct`, `qdel`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from xml.etree import ElementTree
+
+from ..states import JobState, Reason, Status
+from .base import JobToPlace
+from .batch import BatchMachine
+from .dialect import Dialect, clock, job_name, quoted, refuse
+
+_LIMIT = 128
+
+# accounting(5): `failed` says who ended the job; 37 and 44 are its limits.
+_FAILED_TIME = (37,)
+_FAILED_LAUNCH = (*range(1, 20), 21, 26, 27, 28, 29)
+_FAILED_NODE = (20, 22, 23)
+_FAILED_KILLED = 100
+_SIGXCPU, _SIGKILL, _SIGTERM = 24, 9, 15
+
+
+def header(job: JobToPlace) -> list[str]:
+    resources = job.resources
+    refuse(resources, "SGE", ["qos"])
+    name = resources.kwargs.get("job_name") or job_name(job.name or None, job.hash, _LIMIT, "j-") or "wDPjob"
+    memory = resources.memory_mib and max(1, resources.memory_mib // resources.cpu_per_node)
+    return [
+        "#$ -S /bin/bash",
+        "#$ -cwd",
+        f"#$ -N {name}",
+        f"#$ -pe {resources.kwargs.get('pe_name', 'mpi')} {resources.cpu_per_node}",
+        f"#$ -q {resources.queue_name}" if resources.queue_name else "",
+        f"#$ -l h_rt={clock(resources.walltime_s)}" if resources.walltime_s else "",
+        f"#$ -A {resources.account}" if resources.account else "",
+        f"#$ -l h_vmem={memory}M" if memory else "",
+        "#$ -l exclusive=true" if resources.exclusive else "",
+        f"#$ -ar {resources.reservation}" if resources.reservation else "",
+        f"#$ -hold_jid {','.join(resources.dependency)}" if resources.dependency else "",
+    ]
+
+
+def listing(ids: Sequence[str]) -> str:
+    return "qstat -u '*' -xml"
+
+
+def read_listing(text: str) -> dict[str, Status]:
+    try:
+        jobs = ElementTree.fromstring(text).iter("job_list")
+    except ElementTree.ParseError:
+        return {}
+    found: dict[str, Status] = {}
+    for job in jobs:
+        name, letters = job.findtext("JB_job_number", ""), job.findtext("state", "")
+        start = _iso(job.findtext("JAT_start_time", ""))
+        found.setdefault(name, Status(state(letters), letters, start_s=start, nodes=job.findtext("queue_name", "")))
+    return found
+
+
+def state(letters: str) -> JobState:
+    """qstat(1), "state": letters add up. E is a job that the system could not start: it waits for somebody."""
+    if "E" in letters:
+        return JobState.waiting
+    if "d" in letters:
+        return JobState.completing
+    if any(letter in letters for letter in "rRtsST"):
+        return JobState.running if "h" not in letters or "r" in letters else JobState.waiting
+    return JobState.waiting if any(letter in letters for letter in "qwh") else JobState.unknown
+
+
+def _iso(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def history(ids: Sequence[str]) -> str:
+    return f"for id in {quoted(ids)}; do qacct -j $id 2>/dev/null; done; true"
+
+
+def read_history(text: str) -> dict[str, Status]:
+    found = {}
+    for block in re.split(r"^=+$", text, flags=re.MULTILINE):
+        facts = {}
+        for line in block.splitlines():
+            name, _, value = line.partition(" ")
+            facts[name] = value.strip()
+        if "jobnumber" in facts:
+            found[facts["jobnumber"]] = _ended(facts)
+    return found
+
+
+def _ended(facts: dict[str, str]) -> Status:
+    failed = int((re.match(r"\d+", facts.get("failed", "0")) or ["0"])[0])
+    code = int((re.match(r"\d+", facts.get("exit_status", "0")) or ["0"])[0])
+    reason = _reason(failed, code)
+    ended = JobState.finished if not reason else JobState.terminated
+    start, end = _date(facts.get("start_time", "")), _date(facts.get("end_time", ""))
+    return Status(ended, f"failed {failed}", reason, code, start, end, facts.get("hostname", ""))
+
+
+def _reason(failed: int, code: int) -> str:
+    if failed in _FAILED_TIME or (failed == _FAILED_KILLED and code == 128 + _SIGXCPU):
+        return Reason.TIME
+    if failed == _FAILED_KILLED and code in (128 + _SIGKILL, 128 + _SIGTERM):
+        return Reason.CANCELLED
+    if failed in _FAILED_LAUNCH:
+        return Reason.LAUNCH
+    if failed in _FAILED_NODE:
+        return Reason.NODE
+    return Reason.PROGRAM if failed or code else ""
+
+
+def _date(text: str) -> float | None:
+    """`Fri Nov 20 21:37:37 2026`, or `11/20/2026 21:37:37.123` of later releases."""
+    for form in ("%a %b %d %H:%M:%S %Y", "%m/%d/%Y %H:%M:%S.%f", "%m/%d/%Y %H:%M:%S"):
+        try:
+            return datetime.strptime(text, form).timestamp()
+        except ValueError:
+            continue
+    return None
+
+
+DIALECT = Dialect(
+    kind="SGE",
+    header=header,
+    submit="qsub -terse {script}",
+    id_pattern=r"^([0-9]+)(\.[0-9].*)?$",
+    listing=listing,
+    read_listing=read_listing,
+    history=history,
+    read_history=read_history,
+    cancel="qdel {ids}",
+    busy=("unable to contact qmaster", "unable to send message to qmaster", "commlib error", "got select error"),
+    full=("job rejected: (only|the job of the user)", "exceeds the limit", "max_u_jobs", "max_jobs"),
+    name_limit=_LIMIT,
+    name_prefix="j-",
+)
+
+
+class SGE(BatchMachine):
+    kind = "SGE"
+    dialect = DIALECT
