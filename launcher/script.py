@@ -124,7 +124,11 @@ def _streams(task: Task) -> str:
 _CLAIM = """\
 REMOTE_ROOT=$(readlink -f {root}) && cd "$REMOTE_ROOT" || exit 1
 pf_part=${{SLURM_ARRAY_TASK_ID:+.$SLURM_ARRAY_TASK_ID}}
-pf_id=${{SLURM_JOB_ID:-${{PBS_JOBID:-${{LSB_JOBID:-${{PJM_JOBID:-${{JOB_ID:-$$.$(cat /proc/sys/kernel/random/boot_id)}}}}}}}}}}
+pf_id=${{SLURM_JOB_ID:-${{PBS_JOBID:-${{LSB_JOBID:-${{PJM_JOBID:-${{JOB_ID:-$$}}}}}}}}}}
+if [ -n "$PILOTFISH_SHELL_JOB" ]; then # no batch system; and not one in which the launcher itself runs
+  pf_id=$PILOTFISH_SHELL_JOB:$(sed 's/.*) //' "/proc/$PILOTFISH_SHELL_JOB/stat" | cut -d' ' -f20)
+  unset PILOTFISH_SHELL_JOB
+fi
 pf_claim=.{hash}.{attempt}$pf_part.claim
 printf '%s\\n' "$pf_id" >"$pf_claim.$$" || exit 1
 if ! ln "$pf_claim.$$" "$pf_claim" 2>/dev/null && [ "$(cat "$pf_claim")" != "$pf_id" ]; then

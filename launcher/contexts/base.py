@@ -115,7 +115,7 @@ class Context(ABC):
 
     @abstractmethod
     def list_files(self, root: str, folders: Iterable[str]) -> list[RemoteFile]:
-        """All files below these folders of `root` (`.` is the root itself, not recursive), in one round trip.
+        """All files below these folders of `root`, in one round trip: `.` is the root itself, not recursive, `**` everything.
 
         Folders that are missing are skipped.
         """

@@ -148,7 +148,7 @@ def _files_below(root: Path, folder: str) -> Iterator[Path]:
         with suppress(OSError):
             yield from (entry for entry in sorted(root.iterdir()) if entry.is_file())
         return
-    for at, folders, names in os.walk(root / folder, followlinks=True):
+    for at, folders, names in os.walk(root if folder == "**" else root / folder, followlinks=True):
         folders.sort()
         yield from (file for name in sorted(names) if (file := Path(at, name)).is_file())
 

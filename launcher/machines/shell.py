@@ -15,7 +15,8 @@ _NOTHING_FOR = ("account", "qos", "memory_mib", "exclusive", "reservation", "dep
 
 # A process id comes back after a while; together with the start time (in ticks since the boot) it does not.
 _START = """\
-setsid {limit}bash ./{script} >>{hash}.out 2>&1 </dev/null & pid=$!
+setsid sh -c 'PILOTFISH_SHELL_JOB=$$; export PILOTFISH_SHELL_JOB; exec {limit}bash ./{script}' \
+  >>{hash}.out 2>&1 </dev/null & pid=$!
 start=$(sed 's/.*) //' /proc/$pid/stat | cut -d' ' -f20) && echo $pid:$start >.{hash}.id &&
   cp .{hash}.id {hash}_job_id && mv .{hash}.id {id_file} && cat {id_file}"""
 
@@ -46,7 +47,7 @@ class Shell(Machine):
     def submit(self, context: Context, job: JobToPlace) -> str:
         seconds = job.resources.walltime_s
         limit = f"timeout -k 10 {seconds:g} " if seconds else ""
-        command = _START.format(script=shlex.quote(job.script_name), hash=job.hash, limit=limit, id_file=job.id_file)
+        command = _START.format(script=job.script_name, hash=job.hash, limit=limit, id_file=job.id_file)
         done = context.run(command, cwd=job.root)
         job_id = done.out.strip()
         if done.code or ":" not in job_id:

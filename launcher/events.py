@@ -1,0 +1,101 @@
+"""What happens to a submission, as it is written down: the launcher's state is what these say, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .result import TaskResult
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """Inputs are on the machine; digests by path below the root."""
+
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A job is about to be submitted: from here on the batch system may have it."""
+
+    job: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The batch system has the job under this id."""
+
+    job: str
+    attempt: int
+    id: str
+
+
+@dataclass(frozen=True)
+class NotTaken:
+    """The batch system did not take the job: for good (`final`), or this time (`why` says more)."""
+
+    job: str
+    attempt: int
+    why: str
+    final: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An attempt is over. `reason` is empty when all tasks ended well; `counts`: it counts against the retries."""
+
+    job: str
+    attempt: int
+    reason: str
+    detail: str
+    exit_code: int | None
+    counts: bool
+    tasks: tuple[TaskResult, ...]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The job's results are home."""
+
+    job: str
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """Nobody waits for the job any more."""
+
+    job: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """These tasks of the job run again, with all retries."""
+
+    job: str
+    tasks: tuple[str, ...]
+    why: str
+
+
+Event = Uploaded | Intent | Submitted | NotTaken | Ended | Fetched | Cancelled | Renewed
+
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Uploaded, Intent, Submitted, NotTaken, Ended, Fetched, Cancelled, Renewed)
+}
+
+
+def to_dict(event: Event) -> dict[str, Any]:
+    return {"event": type(event).__name__, **asdict(event)}
+
+
+def from_dict(found: Mapping[str, Any]) -> Event:
+    """Raises KeyError or TypeError for what is no event."""
+    fields = {name: value for name, value in found.items() if name not in ("event", "time_s")}
+    if "tasks" in fields:
+        as_results = found["event"] == Ended.__name__
+        fields["tasks"] = tuple(TaskResult(**each) if as_results else each for each in fields["tasks"])
+    event: Event = _KINDS[found["event"]](**fields)
+    return event

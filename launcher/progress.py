@@ -1,0 +1,218 @@
+"""What to do next for a submission: pure decisions over events; no clock, no files, no network.
+
+`apply` takes what has happened (and was written down), `on_listing` what the batch system tells, `plan` says what to do now.
+
+A job is over when the batch system says so, or when it lists the job no more and the job's own record is there, or when it was
+not listed several times in a row. It is over well when every one of its tasks has ended with 0, whatever else was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from .events import Cancelled, Ended, Event, Fetched, Intent, NotTaken, Renewed, Submitted
+from .result import TaskResult
+from .states import JobState, Reason, Status
+
+GRACE_POLLS = 3
+"""So often in a row a job must be missing before it counts as vanished: listings and accounting lag behind each other."""
+MOST_INNOCENT = 5
+"""Attempts lost to nodes, preemption or oblivion that do not count against the retries."""
+_INNOCENT = frozenset({Reason.NODE, Reason.PREEMPTED, Reason.VANISHED, Reason.LAUNCH})
+
+
+class Phase(Enum):
+    NEW = "new"
+    INTENDED = "intended"
+    """About to be submitted, or submitted and the launcher died before it knew the id."""
+    PLACED = "placed"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
+
+
+@dataclass
+class Job:
+    """One batch job of the submission; `tasks` are the hashes of its tasks, in its order."""
+
+    hash: str
+    tasks: tuple[str, ...]
+    phase: Phase = Phase.NEW
+    id: str = ""
+    attempt: int = 0
+    failures: int = 0
+    innocent: int = 0
+    reason: str = ""
+    detail: str = ""
+    state: JobState = JobState.unsubmitted
+    status: Status | None = None
+    missed: int = 0
+    over: bool = False
+    """The batch system has told that it ended, or does not know it: its results are to be looked at."""
+    fetched: bool = False
+    results: dict[str, TaskResult] = field(default_factory=dict)
+
+    @property
+    def succeeded(self) -> bool:
+        return all(name in self.results and self.results[name].exit_code == 0 for name in self.tasks)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done now, in this order.
+
+    Attributes:
+        find: jobs that may have been submitted without our knowing the id.
+        submit: jobs to hand to the batch system.
+        collect: jobs whose results are to be looked at.
+        fetch: jobs whose results are to be brought home.
+        cancel: jobs that are not needed any more.
+        over: nothing is left to wait for.
+    """
+
+    find: tuple[Job, ...]
+    submit: tuple[Job, ...]
+    collect: tuple[Job, ...]
+    fetch: tuple[Job, ...]
+    cancel: tuple[Job, ...]
+    over: bool
+
+
+class Progress:
+    """The jobs of a submission and what became of them."""
+
+    def __init__(
+        self,
+        jobs: Iterable[tuple[str, Sequence[str]]],
+        *,
+        retry_count: int = 3,
+        max_jobs: int | None = None,
+        ratio_unfinished: float = 0.0,
+    ) -> None:
+        self.jobs = {name: Job(name, tuple(tasks)) for name, tasks in jobs}
+        self._retry_count = retry_count
+        self._max_jobs = max_jobs
+        self._ratio = ratio_unfinished
+        self.full = False
+        """The batch system took no more jobs when it was last tried; cleared when one of ours ends."""
+
+    # --- what has happened ----------------------------------------------------------------------------------------------
+
+    def apply(self, event: Event) -> None:
+        """Take in one event; those of jobs that are not ours (an older form of the submission) are passed over."""
+        job = self.jobs.get(getattr(event, "job", ""))
+        if job is None:
+            return
+        if isinstance(event, Intent):
+            job.phase, job.attempt, job.id = Phase.INTENDED, event.attempt, ""
+            job.state, job.missed, job.over, job.fetched = JobState.unsubmitted, 0, False, False
+        elif isinstance(event, Submitted):
+            job.phase, job.attempt, job.id = Phase.PLACED, event.attempt, event.id
+            job.state, job.missed, job.over = JobState.waiting, 0, False
+        elif isinstance(event, NotTaken):
+            job.phase = Phase.FAILED if event.final else Phase.NEW
+            job.state = JobState.failed if event.final else JobState.unsubmitted
+            job.reason, job.detail = (Reason.LAUNCH, event.why) if event.final else ("", "")
+            self.full = not event.final
+        elif isinstance(event, Ended):
+            self._on_ended(job, event)
+        elif isinstance(event, Fetched):
+            job.fetched = True
+        elif isinstance(event, Cancelled):
+            job.phase, job.reason, job.detail = Phase.CANCELLED, Reason.CANCELLED, event.why
+        elif isinstance(event, Renewed):
+            for name in event.tasks:
+                job.results.pop(name, None)
+            if job.phase.final:
+                job.phase, job.state, job.attempt = Phase.NEW, JobState.unsubmitted, job.attempt + 1
+            job.failures = job.innocent = 0
+            job.reason = job.detail = ""
+            job.fetched = False
+
+    def _on_ended(self, job: Job, event: Ended) -> None:
+        self.full = False
+        job.results |= {result.hash: result for result in event.tasks}
+        job.reason, job.detail, job.over = event.reason, event.detail, False
+        if not event.reason:
+            job.phase, job.state = Phase.DONE, JobState.finished
+            return
+        job.failures += event.counts
+        job.innocent += not event.counts
+        again = event.reason != Reason.CANCELLED and job.failures <= self._retry_count
+        job.phase = Phase.NEW if again else Phase.FAILED
+        job.state = JobState.terminated if again else JobState.failed
+        job.attempt += again
+
+    def on_listing(self, listing: Mapping[str, Status]) -> None:
+        """What the batch system tells of all placed jobs; an unknown state means still there."""
+        for job in self.placed():
+            status = listing.get(job.id)
+            job.status = status or job.status
+            if status is None:
+                job.missed += 1
+                job.over = True
+            else:
+                job.missed = job.missed + 1 if status.state.ended else 0
+                job.over = status.state.ended
+                job.state = job.state if status.state.ended else status.state
+
+    def judge(self, job: Job, recorded: bool, results: Mapping[str, TaskResult], detail: str) -> Ended | None:
+        """What an ended job came to, from its own record and its tasks' results; None: look again with the next listing.
+
+        `recorded`: the record of this attempt is there, so its shell has come to its end.
+        """
+        told = job.status if job.status is not None and job.status.state.ended else None
+        mine = {name: results[name] for name in job.tasks if name in results}
+        bad = [name for name in job.tasks if name not in mine or mine[name].exit_code != 0]
+        # Files of a job that has ended may come to light late (NFS), and so may the end itself.
+        if bad and not recorded and job.missed < GRACE_POLLS:
+            return None
+        reason = ""
+        if bad:
+            failed = any(name in mine for name in bad)
+            reason = told.reason if told is not None else ""
+            reason = reason or (Reason.PROGRAM if failed or recorded else Reason.VANISHED)
+        counts = reason not in _INNOCENT or job.innocent >= MOST_INNOCENT
+        code = told.exit_code if told is not None else None
+        return Ended(job.hash, job.attempt, reason, detail if bad else "", code, counts, tuple(mine.values()))
+
+    # --- what to do -----------------------------------------------------------------------------------------------------
+
+    def placed(self) -> list[Job]:
+        return [job for job in self.jobs.values() if job.phase is Phase.PLACED]
+
+    def plan(self) -> Plan:
+        jobs = self.jobs.values()
+        cancel = tuple(job for job in jobs if not job.phase.final) if self._enough() else ()
+        room = len(self.jobs) if self._max_jobs is None else self._max_jobs
+        room -= sum(job.phase in (Phase.PLACED, Phase.INTENDED) for job in jobs)
+        new = [job for job in jobs if job.phase is Phase.NEW] if not cancel and not self.full else []
+        fetch = tuple(job for job in jobs if job.phase in (Phase.DONE, Phase.FAILED) and not job.fetched)
+        return Plan(
+            find=tuple(job for job in jobs if job.phase is Phase.INTENDED),
+            submit=tuple(new[: max(0, room)]),
+            collect=tuple(job for job in jobs if job.phase is Phase.PLACED and job.over),
+            fetch=fetch,
+            cancel=cancel,
+            over=not cancel and all(job.phase.final for job in jobs),
+        )
+
+    def _enough(self) -> bool:
+        """Whether no more than the share that need not end is left."""
+        if not self._ratio:
+            return False
+        tasks = sum(len(job.tasks) for job in self.jobs.values())
+        done = sum(result.exit_code == 0 for job in self.jobs.values() for result in job.results.values())
+        return tasks > done >= (1 - self._ratio) * tasks and any(not job.phase.final for job in self.jobs.values())
+
+    def counts(self) -> dict[str, int]:
+        """How many tasks are done, failed and in all."""
+        results = [result for job in self.jobs.values() for result in job.results.values()]
+        done = sum(result.exit_code == 0 for result in results)
+        return {"tasks": sum(len(job.tasks) for job in self.jobs.values()), "done": done, "failed": len(results) - done}

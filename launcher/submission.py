@@ -1,0 +1,247 @@
+"""One submission from its description to its results: what `pilotfish submit` and the Python classes stand on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import events, record, results
+from .contexts.base import Context, Watch
+from .contexts.build import build_context
+from .description import SubmissionDescription
+from .identity import submission_hash
+from .journal import Journal
+from .machines.names import build_machine
+from .progress import Job, Phase, Progress
+from .record import Record
+from .runner import Outcome, Runner, SubmissionFailedError, Tools
+from .schema import DescriptionError
+from .staging import MissingFileError
+from .work import PlainWork, Work
+
+CLEAN = {True: "always", "always": "always", False: "never", "never": "never", "on_success": "on_success"}
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+def _nothing(what: str) -> Watch | None:
+    return None
+
+
+@dataclass
+class Placement:
+    """A submission with everything opened that is needed to work on it."""
+
+    record: Record
+    runner: Runner
+    progress: Progress
+    work: Work
+    context: Context
+    digests: Mapping[str, str]
+
+
+class Submission:
+    """Tasks, a machine and resources.
+
+    Args:
+        description: what is to be run.
+        tell: called with one line of news at a time.
+        watch: called with `upload` or `download`; what it returns is called with bytes done and bytes in all.
+    """
+
+    def __init__(
+        self,
+        description: SubmissionDescription,
+        *,
+        tell: Callable[[str], None] = _silent,
+        watch: Callable[[str], Watch | None] = _nothing,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        machine = description.machine
+        local_root = Path(machine.local_root).expanduser().absolute()
+        self.description = replace(description, machine=replace(machine, local_root=str(local_root)))
+        self.local_work = local_root / description.work_base
+        self.hash = submission_hash(self.description, str(self.local_work))
+        self._tools = Tools(clock, sleep, tell, watch)
+
+    @classmethod
+    def of(cls, found: Record, **options: object) -> Submission:
+        """The submission of a record; its id is the record's."""
+        made = cls(found.description, **options)  # type: ignore[arg-type]
+        made.hash, made.local_work = found.hash, found.local_work
+        return made
+
+    # --- running --------------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        *,
+        detach: bool = False,
+        clean: bool | str = True,
+        check_interval_s: float = 30.0,
+        retry_failed: bool = False,
+    ) -> Outcome:
+        """Place the jobs, wait for them, bring home what they make; go on where an earlier run has stopped.
+
+        Args:
+            detach: return when all jobs are handed over; a later run (or `pilotfish submissions watch`) goes on.
+            clean: remove the folder on the machine: "always" (True) or "on_success", which are the same here because a
+                submission that failed is always kept, or "never" (False).
+            check_interval_s: longest time between two looks at the batch system.
+            retry_failed: place jobs again that have failed for good.
+
+        Raises:
+            SubmissionFailedError: jobs failed for good.
+            MissingFileError: an input, or a result of a task that succeeded, is not there.
+            ContextLostError: the machine could not be reached again.
+        """
+        strategy = _strategy(clean)
+        with self.opened() as opened:
+            if retry_failed:
+                self._renew_failed(opened)
+            if any(not job.phase.final for job in opened.progress.jobs.values()) or not opened.digests:
+                opened.runner.upload(opened.digests)
+            else:
+                self._look_for_changes(opened)
+            outcome = opened.runner.run(check_interval_s=check_interval_s, only_submit=detach)
+            if not outcome.over:
+                return outcome
+            opened.runner.fetch_common()
+            results.write(self.local_work, opened.work, opened.progress)
+            self._raise_failures(opened, outcome)
+            if strategy != "never":
+                opened.runner.clean()
+        if strategy != "never":
+            record.forget(opened.record)
+        return outcome
+
+    def _look_for_changes(self, opened: Placement) -> None:
+        before = opened.progress.counts()["done"]
+        opened.runner.upload(opened.digests)
+        if opened.progress.counts()["done"] == before:
+            self._tools.tell(f"all {before} tasks have ended before and their inputs are the same: nothing to run")
+
+    def _renew_failed(self, opened: Placement) -> None:
+        for job in opened.progress.jobs.values():
+            if job.phase in (Phase.FAILED, Phase.CANCELLED):
+                bad = tuple(n for n in job.tasks if n not in job.results or job.results[n].exit_code != 0)
+                opened.runner.renew(job, bad, "asked for")
+
+    def _raise_failures(self, opened: Placement, outcome: Outcome) -> None:
+        failed = [job for job in opened.progress.jobs.values() if job.phase is Phase.FAILED]
+        if failed:
+            lines = [f"{len(failed)} of {len(opened.progress.jobs)} jobs failed for good"]
+            lines += [_explained(job, opened.work) for job in failed[:5]]
+            remedy = f"their files are kept in {opened.work.root}; `pilotfish submit --retry-failed` places them again"
+            raise SubmissionFailedError("\n".join(lines), where=self.hash, remedy=remedy)
+        if outcome.missing:
+            folder, pattern = outcome.missing[0]
+            what = f"cannot find download file {opened.work.root}/{folder}/{pattern}"
+            what += f" (and {len(outcome.missing) - 1} more)" if len(outcome.missing) > 1 else ""
+            raise MissingFileError(
+                what, where=pattern, remedy="the tasks succeeded without making it; nothing was removed"
+            )
+
+    # --- parts ----------------------------------------------------------------------------------------------------------
+
+    def scripts(self) -> dict[str, str]:
+        """What would be handed to the batch system, by name: nothing is connected, written or submitted."""
+        context = self.context()
+        machine, work = build_machine(self.description.machine.batch_type), self.work(context)
+        found: dict[str, str] = {}
+        for job in self.new_progress(work).jobs.values():
+            found |= machine.script(work.to_place(job))
+            found |= {name: text.decode() for name, text in work.files(job).items()}
+        return found
+
+    def context(self) -> Context:
+        return build_context(self.description.machine)
+
+    def work(self, context: Context) -> Work:
+        root = context.root_for(self.hash, self.description.work_base)
+        return PlainWork(self.description, root)
+
+    def new_progress(self, work: Work) -> Progress:
+        resources = self.description.resources
+        return Progress(
+            work.jobs(),
+            retry_count=self.description.machine.retry_count,
+            max_jobs=resources.max_jobs,
+            ratio_unfinished=resources.ratio_unfinished,
+        )
+
+    @contextmanager
+    def opened(self) -> Iterator[Placement]:
+        """The submission with its journal held and read, ready to be worked on."""
+        with self.context() as context:
+            work = self.work(context)
+            found = self._record(work.root)
+            progress = self.new_progress(work)
+            with Journal(found.journal, self._tools.clock) as journal:
+                happened = journal.open()
+                digests = _replayed(happened, progress)
+                machine = build_machine(self.description.machine.batch_type)
+                runner = Runner(found, work, machine, context, journal, progress, self._tools)
+                yield Placement(found, runner, progress, work, context, digests)
+
+    def _record(self, root: str) -> Record:
+        folder = record.home() / self.hash
+        known = folder / "submission.json"
+        if known.exists():
+            return replace(record.load(self.hash), description=self.description)
+        made = Record(self.hash, folder, self.description, self.local_work, root, self._tools.clock())
+        record.save(made)
+        return made
+
+    def cancel(self) -> int:
+        """End all jobs that are not over; how many there were."""
+        with self.opened() as opened:
+            living = [job for job in opened.progress.jobs.values() if not job.phase.final]
+            opened.runner.cancel(living, "asked for")
+            return len(living)
+
+    def peek(self) -> Progress:
+        """What is known without asking the machine: reads the journal, holds nothing."""
+        progress = self.new_progress(self.work(self.context()))
+        journal = record.home() / self.hash / "journal"
+        if journal.exists():
+            from .journal import read
+
+            _replayed(read(journal.read_bytes(), str(journal))[0], progress)
+        return progress
+
+
+def _replayed(happened: Iterable[events.Event], progress: Progress) -> Mapping[str, str]:
+    """Bring progress up to date; the digests of the last upload."""
+    digests: Mapping[str, str] = {}
+    for event in happened:
+        if isinstance(event, events.Uploaded):
+            digests = event.digests
+        progress.apply(event)
+    progress.full = False
+    return digests
+
+
+def _strategy(clean: bool | str) -> str:
+    if clean not in CLEAN:
+        options = "True, 'always', False, 'never', 'on_success'"
+        raise DescriptionError(f"Unknown clean strategy {clean!r}. Valid options: {options}", where="clean")
+    return CLEAN[clean]
+
+
+def _explained(job: Job, work: Work) -> str:
+    """Why a job failed, in a line or a few."""
+    lines = [f"job {job.hash} ({job.id or 'never submitted'}) failed {job.failures + job.innocent} times: {job.reason}"]
+    bad = [name for name in job.tasks if name in job.results and job.results[name].exit_code != 0]
+    lines += [
+        f"  task in {work.tasks[name].task_work_path}: exit code {job.results[name].exit_code}" for name in bad[:5]
+    ]
+    if job.detail:
+        lines += [f"  {line}" for line in job.detail.splitlines()[-10:]]
+    return "\n".join(lines)

@@ -1,0 +1,126 @@
+"""The work of a submission as batch jobs: which there are, how each is rendered, how its results are read."""
+
+from __future__ import annotations
+
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import progress, result, script
+from .contexts.base import Context
+from .description import SubmissionDescription
+from .grouping import groups
+from .identity import job_hash, task_hash
+from .machines.base import JobToPlace
+from .result import TaskResult
+from .schema import DescriptionError
+from .task import Task
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a job has written about itself so far.
+
+    Attributes:
+        recorded: the shell of this attempt has come to its end.
+        results: of its tasks, by hash.
+        detail: the last words of what failed.
+        claimed_by: the batch job that runs this attempt, when it is another than the one we know.
+    """
+
+    recorded: bool
+    results: Mapping[str, TaskResult]
+    detail: str = ""
+    claimed_by: str = ""
+
+
+class Work(ABC):
+    """The batch jobs of one submission."""
+
+    def __init__(self, description: SubmissionDescription, root: str) -> None:
+        self.description = description
+        self.root = root
+        self.tasks = {task_hash(task): task for task in description.tasks}
+
+    @abstractmethod
+    def jobs(self) -> list[tuple[str, tuple[str, ...]]]:
+        """(hash, hashes of tasks) of all jobs."""
+
+    @abstractmethod
+    def to_place(self, job: progress.Job) -> JobToPlace:
+        """The job as the machine renders it; the same for the same attempt."""
+
+    @abstractmethod
+    def collect(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, Collected]:
+        """What these jobs have written, by job hash, in a round trip or two for all of them."""
+
+    def files(self, job: progress.Job) -> dict[str, bytes]:
+        """More files that the job needs, by name below the root."""
+        return {}
+
+
+class PlainWork(Work):
+    """Jobs that run their tasks from a shell script."""
+
+    def __init__(self, description: SubmissionDescription, root: str) -> None:
+        super().__init__(description, root)
+        self._template = _template(description)
+        self._jobs: dict[str, tuple[Task, ...]] = {}
+        for group in groups(len(description.tasks), description.resources.group_size):
+            tasks = tuple(description.tasks[position] for position in group)
+            self._jobs[job_hash(tasks, description.resources)] = tasks
+
+    def jobs(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(name, tuple(task_hash(task) for task in tasks)) for name, tasks in self._jobs.items()]
+
+    def to_place(self, job: progress.Job) -> JobToPlace:
+        tasks = self._jobs[job.hash]
+        left = tuple(
+            position
+            for position, name in enumerate(job.tasks)
+            if name not in job.results or job.results[name].exit_code != 0
+        )
+        return JobToPlace(
+            hash=job.hash,
+            name=(tasks[0].task_name or "") if len(tasks) == 1 else "",
+            tasks=tasks,
+            hashes=job.tasks,
+            resources=self.description.resources,
+            root=self.root,
+            attempt=job.attempt,
+            pending=left if job.attempt else None,
+            template=self._template,
+        )
+
+    def collect(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, Collected]:
+        placed = {job.hash: self.to_place(job) for job in jobs}
+        folders = " ".join(shlex.quote(f"{script.tasks_folder(name)}") for name in placed)
+        command = f"for folder in {folders}; do cat $folder/* 2>/dev/null; done; true"
+        results = result.parse_lines(context.run(command, cwd=self.root).out)
+        names = [f"{self.root}/{job.claim_file}" for job in placed.values()]
+        names += [f"{self.root}/{name}{end}" for name in placed for end in ("_result.json", "_last_err_file")]
+        read = context.read(names)
+        found = {}
+        for job in jobs:
+            record = result.parse(read.get(f"{self.root}/{job.hash}_result.json", b""))
+            claim = read.get(f"{self.root}/{placed[job.hash].claim_file}", b"").decode(errors="replace").strip()
+            found[job.hash] = Collected(
+                recorded=record is not None and record.attempt == job.attempt,
+                results={name: results[name] for name in job.tasks if name in results},
+                detail=read.get(f"{self.root}/{job.hash}_last_err_file", b"").decode(errors="replace").strip(),
+                claimed_by=claim,
+            )
+        return found
+
+
+def _template(description: SubmissionDescription) -> str | None:
+    path = description.resources.header_template
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text()
+    except OSError as error:
+        where = "resources.strategy.customized_script_header_template_file"
+        raise DescriptionError(f"{path!r} cannot be read: {error.strerror}", where=where) from error
