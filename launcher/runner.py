@@ -185,9 +185,12 @@ class Runner:
         self._note(Intent(job.hash, job.attempt))
         try:
             self._note(Submitted(job.hash, job.attempt, self._machine.submit(self._context, placed)))
-        except (QueueFullError, MachineBusyError) as error:
+        except QueueFullError as error:
             self._note(NotTaken(job.hash, job.attempt, str(error), final=False))
             self._tools.tell(f"the batch system takes no job now: {error.what}")
+            return False
+        except MachineBusyError as error:  # it may have the job: `_find` looks
+            self._tools.tell(f"not known whether job {job.hash[:8]} was taken: {error.what}")
             return False
         except SubmitRefusedError as error:
             self._note(NotTaken(job.hash, job.attempt, str(error), final=True))

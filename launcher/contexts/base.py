@@ -99,10 +99,13 @@ class Context(ABC):
         """The folder on the machine of the submission `name` (a hash); it need not be there yet."""
 
     @abstractmethod
-    def run(self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0) -> Done:
+    def run(
+        self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False
+    ) -> Done:
         """Run shell text on the machine and wait. A missing `cwd` gives code 73 and the command is not run.
 
-        Raises TransientError when it takes longer than `timeout_s`.
+        After a broken connection it is run again, unless `once`. Raises TransientError when it takes longer than
+        `timeout_s`, or with `once` when the connection broke: then it may have been run, or not.
         """
 
     @abstractmethod

@@ -41,7 +41,9 @@ class LocalContext(Context):
         assert self.remote_root is not None
         return str(Path(self.remote_root).expanduser().absolute() / name)
 
-    def run(self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0) -> Done:
+    def run(
+        self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False
+    ) -> Done:
         if cwd is not None and not os.path.isdir(cwd):
             return Done(NO_FOLDER, "", f"no folder {cwd}")
         process = subprocess.Popen(

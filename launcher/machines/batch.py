@@ -51,7 +51,7 @@ class BatchMachine(Machine):
             id_file=job.id_file,
             extract=shlex.quote(f"s/{pattern}/\\1/p"),
         )
-        done = self._run(context, command, cwd=job.root)
+        done = self._run(context, command, cwd=job.root, once=True)
         found = re.search(pattern, done.out, re.MULTILINE)
         if done.code == 0 and found:
             return found[1]
@@ -95,9 +95,9 @@ class BatchMachine(Machine):
         for start in range(0, len(ids), _AT_ONCE):
             self._run(context, self.dialect.cancel.format(ids=quoted(ids[start : start + _AT_ONCE])))
 
-    def _run(self, context: Context, command: str, cwd: str | None = None) -> Done:
+    def _run(self, context: Context, command: str, *, cwd: str | None = None, once: bool = False) -> Done:
         try:
-            return context.run(command, cwd=cwd, timeout_s=_PATIENCE_S)
+            return context.run(command, cwd=cwd, timeout_s=_PATIENCE_S, once=once)
         except TransientError as error:
             raise MachineBusyError(error.what, where=error.where) from error
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from ...pilot.model.errors import TransientError
 from .. import script
 from ..contexts.base import Context
 from ..states import JobState, Status
-from .base import JobToPlace, Machine, SubmitRefusedError
+from .base import JobToPlace, Machine, MachineBusyError, SubmitRefusedError
 from .dialect import refuse
 
 _NOTHING_FOR = ("account", "qos", "memory_mib", "exclusive", "reservation", "dependency")
@@ -48,7 +49,10 @@ class Shell(Machine):
         seconds = job.resources.walltime_s
         limit = f"timeout -k 10 {seconds:g} " if seconds else ""
         command = _START.format(script=job.script_name, hash=job.hash, limit=limit, id_file=job.id_file)
-        done = context.run(command, cwd=job.root)
+        try:
+            done = context.run(command, cwd=job.root, once=True)
+        except TransientError as error:
+            raise MachineBusyError(error.what, where=error.where) from error
         job_id = done.out.strip()
         if done.code or ":" not in job_id:
             raise SubmitRefusedError(f"cannot start: {done.err.strip() or done.out.strip()}", where=job.root)
