@@ -301,7 +301,7 @@ def _optional_line(text: str | None, where: str) -> str | None:
     return None if text is None else _one_line(text, where)
 
 
-def _seconds(value: str | int, where: str) -> float:
+def _seconds(value: str | float, where: str) -> float:
     """A bare number is seconds."""
     try:
         return walltime.parse(value if isinstance(value, str) else f"{value}s")

@@ -45,7 +45,10 @@ class NotTaken:
 
 @dataclass(frozen=True)
 class Ended:
-    """An attempt is over. `reason` is empty when all tasks ended well; `counts`: it counts against the retries."""
+    """An attempt is over. `reason` is empty when all tasks ended well.
+
+    `counts`: it counts against the retries; `again`: the job is placed once more.
+    """
 
     job: str
     attempt: int
@@ -53,6 +56,7 @@ class Ended:
     detail: str
     exit_code: int | None
     counts: bool
+    again: bool
     tasks: tuple[TaskResult, ...]
 
 

@@ -19,17 +19,18 @@ from .resources import Resources
 from .task import Task
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """sha1 of the value's JSON as Python writes it, keys in their order."""
     return hashlib.sha1(json.dumps(value).encode(), usedforsecurity=False).hexdigest()
 
 
 def task_hash(task: Task) -> str:
-    return _digest(task_to_dict(task))
+    return digest(task_to_dict(task))
 
 
 def job_hash(tasks: Sequence[Task], resources: Resources) -> str:
     """Of the tasks in the job's order and what the job asks for; independent of machine and submission."""
-    return _digest({"job_task_list": [task_to_dict(task) for task in tasks], "resources": resources_to_dict(resources)})
+    return digest({"job_task_list": [task_to_dict(task) for task in tasks], "resources": resources_to_dict(resources)})
 
 
 def submission_hash(submission: SubmissionDescription, local_work: str) -> str:
@@ -53,7 +54,7 @@ def submission_hash(submission: SubmissionDescription, local_work: str) -> str:
     }
     if submission.pilot is not None:
         written["pilot"] = {name: value for name, value in pilot_to_dict(submission.pilot).items() if name in _PILOT}
-    return _digest(written)
+    return digest(written)
 
 
 _PILOT = frozenset(key.name for key in schema.PILOT) - {"max_allocations", "bootstrap", "wheelhouse", "python"}

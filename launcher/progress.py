@@ -144,10 +144,9 @@ class Progress:
             return
         job.failures += event.counts
         job.innocent += not event.counts
-        again = event.reason != Reason.CANCELLED and job.failures <= self._retry_count
-        job.phase = Phase.NEW if again else Phase.FAILED
-        job.state = JobState.terminated if again else JobState.failed
-        job.attempt += again
+        job.phase = Phase.NEW if event.again else Phase.FAILED
+        job.state = JobState.terminated if event.again else JobState.failed
+        job.attempt += event.again
 
     def on_listing(self, listing: Mapping[str, Status]) -> None:
         """What the batch system tells of all placed jobs; an unknown state means still there."""
@@ -178,9 +177,21 @@ class Progress:
             failed = any(name in mine for name in bad)
             reason = told.reason if told is not None else ""
             reason = reason or (Reason.PROGRAM if failed or recorded else Reason.VANISHED)
-        counts = reason not in _INNOCENT or job.innocent >= MOST_INNOCENT
+        counts, again = self._verdict(job, reason, mine)
         code = told.exit_code if told is not None else None
-        return Ended(job.hash, job.attempt, reason, detail if bad else "", code, counts, tuple(mine.values()))
+        detail = detail if bad else ""
+        return Ended(job.hash, job.attempt, reason, detail, code, counts, again, tuple(mine.values()))
+
+    def _verdict(self, job: Job, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:
+        """(the attempt counts against the retries, the job is placed again)."""
+        counts = bool(reason) and (reason not in _INNOCENT or job.innocent >= MOST_INNOCENT)
+        return counts, bool(reason) and reason != Reason.CANCELLED and job.failures + counts <= self._retry_count
+
+    def on_partial(self, job: Job, results: Mapping[str, TaskResult]) -> list[str]:
+        """Results of tasks of a job that still runs; those that are new."""
+        new = [name for name in job.tasks if name in results and job.results.get(name) != results[name]]
+        job.results |= {name: results[name] for name in new}
+        return new
 
     # --- what to do -----------------------------------------------------------------------------------------------------
 
@@ -216,3 +227,26 @@ class Progress:
         results = [result for job in self.jobs.values() for result in job.results.values()]
         done = sum(result.exit_code == 0 for result in results)
         return {"tasks": sum(len(job.tasks) for job in self.jobs.values()), "done": done, "failed": len(results) - done}
+
+
+class PilotProgress(Progress):
+    """Jobs that are pilots: what failed in one has had its retries there; what it has not got to is left for the next."""
+
+    MOST_IDLE = 2
+    """Allocations in a row in which no task ended."""
+
+    def __init__(
+        self, jobs: Iterable[tuple[str, Sequence[str]]], *, max_allocations: int, ratio_unfinished: float
+    ) -> None:
+        super().__init__(jobs, ratio_unfinished=ratio_unfinished)
+        self._max_allocations = max_allocations
+
+    def _verdict(self, job: Job, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:
+        """An attempt counts when nothing ended in it; with the next that does, the count begins anew."""
+        ended_before = sum(result.attempt < job.attempt for result in results.values())
+        idle = bool(reason) and ended_before == len(results)
+        if not idle:
+            job.failures = 0
+        left = any(name not in results for name in job.tasks)
+        again = left and reason != Reason.CANCELLED and job.attempt + 1 < self._max_allocations
+        return idle, again and (not idle or job.failures + 1 < self.MOST_IDLE)

@@ -9,7 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TaskResult:
-    """How one task ended. Times are seconds since the epoch, `peak_bytes` its peak memory where something measured it."""
+    """How one task ended.
+
+    Attributes:
+        exit_code: of the command; 255 for a task that a pilot could not start, cancelled or left out.
+        start_s, end_s: seconds since the epoch.
+        attempt: of its job, from 0.
+        peak_bytes: peak memory, where something measured it.
+        starts: how often it was started within that attempt.
+        message: what else was said about it.
+    """
 
     hash: str
     exit_code: int
@@ -18,6 +27,8 @@ class TaskResult:
     node: str = ""
     attempt: int = 0
     peak_bytes: int | None = None
+    starts: int = 1
+    message: str = ""
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,10 @@ def _row(name: str, task: Task, job: Job) -> Row:
         runtime_s=None if start is None or end is None else round(end - start, 6),
         node="" if result is None else result.node,
         peak_bytes=None if result is None else result.peak_bytes,
-        attempts=job.attempt + 1 if result is None else result.attempt + 1,
+        attempts=job.attempt + 1 if result is None else result.attempt + result.starts,
         job=job.hash,
         job_id=job.id,
-        reason="" if done else job.reason,
+        reason="" if done else (result.message if result is not None else "") or job.reason,
     )
 
 

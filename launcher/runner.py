@@ -20,7 +20,7 @@ from .journal import Journal
 from .machines.base import Machine, MachineBusyError, QueueFullError, SubmitRefusedError
 from .progress import Job, Phase, Progress
 from .record import Record
-from .script import TASK_TAG, tasks_folder
+from .script import TASK_TAG
 from .task import Task
 from .work import Collected, Work
 
@@ -49,12 +49,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Tools:
-    """What a runner takes from outside: seconds since the epoch, a sleep, where news go, where bytes are counted."""
+    """What a runner takes from outside: seconds since the epoch, a sleep, where news go, where bytes and tasks are counted."""
 
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     tell: Callable[[str], None]
     watch: Callable[[str], Watch | None]
+    count: Callable[[dict[str, int]], None]
 
 
 class Runner:
@@ -78,6 +79,7 @@ class Runner:
         self._journal = journal
         self._tools = tools
         self._missing: list[tuple[str, str]] = []
+        self._prepared = False
 
     # --- before: inputs -------------------------------------------------------------------------------------------------
 
@@ -114,10 +116,7 @@ class Runner:
 
     def renew(self, job: Job, tasks: tuple[str, ...], why: str) -> None:
         """Let these tasks of a job run again."""
-        paths = [f"{tasks_folder(job.hash)}/{name}" for name in tasks]
-        paths += [f"{self._work.tasks[name].task_work_path}/{name}{TASK_TAG}" for name in tasks]
-        words = " ".join(shlex.quote(path) for path in [*paths, f"{job.hash}_job_tag_finished"])
-        self._context.check(f"rm -f -- {words}", cwd=self._work.root)
+        self._context.check(self._work.forgetting(job, tasks), cwd=self._work.root)
         self._note(Renewed(job.hash, tasks, why))
         self._tools.tell(f"{len(tasks)} tasks of job {job.hash[:8]} run again: {why}")
 
@@ -155,6 +154,9 @@ class Runner:
         if plan.cancel:
             self.cancel(plan.cancel, "enough tasks are done (ratio_unfinished)")
             plan = self.progress.plan()
+        if plan.submit and not self._prepared:
+            self._work.prepare(self._context, self._tools.tell)
+            self._prepared = True
         if plan.find:
             self._find(plan.find)
         if plan.collect:
@@ -176,6 +178,17 @@ class Runner:
             self.progress.on_listing(self._machine.query(self._context, ids))
         except MachineBusyError as error:
             self._tools.tell(f"the batch system does not answer, asking again later: {error.what}")
+        self._look_inside()
+        self._tools.count(self.progress.counts())
+
+    def _look_inside(self) -> None:
+        """Results of tasks whose job goes on come home as they end."""
+        running = [job for job in self.progress.placed() if not job.over]
+        found = self._work.partial(self._context, running) if running else {}
+        for job in running:
+            new = self.progress.on_partial(job, found.get(job.hash, {}))
+            if new:
+                self.fetch_now(job, only=new)
 
     def _submit(self, job: Job) -> bool:
         """Hand one job over; False when the batch system takes no more now."""
@@ -261,23 +274,26 @@ class Runner:
         self.fetch_now(job)
         self._note(Fetched(job.hash))
 
-    def fetch_now(self, job: Job, *, marks: bool = False) -> Transfer:
-        """Bring home what is there of a job, ended or not. `marks`: leave a file for each pattern that found nothing."""
-        tasks = [(name, self._work.tasks[name]) for name in job.tasks]
+    def fetch_now(self, job: Job, *, only: Iterable[str] | None = None, marks: bool = False) -> Transfer:
+        """Bring home what is there of a job (or of some of its tasks), ended or not.
+
+        `marks`: leave a file for each pattern that found nothing.
+        """
+        tasks = [(name, self._work.tasks[name]) for name in (job.tasks if only is None else only)]
         listing = self._context.list_files(self._work.root, {".", *(task.task_work_path for _, task in tasks)})
         wanted: set[str] = set()
         for name, task in tasks:
             paths, missing = self._results_of(name, task, job, listing)
             wanted.update(paths)
             ended_well = name in job.results and job.results[name].exit_code == 0
-            if ended_well and self._context.kind != "LazyLocalContext":
+            if ended_well and only is None and self._context.kind != "LazyLocalContext":
                 self._missing += [(task.task_work_path, pattern) for pattern in missing]
             if marks:
                 for pattern in missing:
                     folder = self.record.local_work / task.task_work_path
                     folder.mkdir(parents=True, exist_ok=True)
                     (folder / staging.failure_mark(pattern)).touch()
-        if not job.succeeded:
+        if only is None and not job.succeeded:
             last_words = f"{job.hash}_last_err_file"
             wanted.update(file.path for file in listing if file.path == last_words)
         return self._get(sorted(wanted))

@@ -104,7 +104,7 @@ RESOURCES = (
     Key("append_script", "list[str]", [], "shell lines after the tasks"),
     Key("wait_time", "float", 0, "seconds to wait after each submit"),
     Key("kwargs", "dict", {}, "keys of one batch system"),
-    Key("walltime", "str|int|null", None, "time limit of a job: 1h30m, HH:MM:SS, or seconds", ours=True),
+    Key("walltime", "str|float|null", None, "time limit of a job: 1h30m, HH:MM:SS, or seconds", ours=True),
     Key("account", "str|null", None, "account or project to be charged", ours=True),
     Key("qos", "str|null", None, "quality of service", ours=True),
     Key("memory", "str|int|null", None, "memory on each node: 4G, 500M, or MiB", ours=True),
@@ -133,7 +133,7 @@ TASK_RESOURCES = (
     Key("nodes", "int|null", None, "nodes", ours=True),
     Key("gpus", "int", 0, "GPUs on each node", ours=True),
     Key("memory", "str|int|null", None, "memory on each node: 4G, 500M, or MiB", ours=True),
-    Key("wt", "str|int|null", None, "time limit: 1h30m, HH:MM:SS, or seconds", ours=True),
+    Key("wt", "str|float|null", None, "time limit: 1h30m, HH:MM:SS, or seconds", ours=True),
 )
 
 PILOT = (

@@ -15,7 +15,8 @@ from .description import SubmissionDescription
 from .identity import submission_hash
 from .journal import Journal
 from .machines.names import build_machine
-from .progress import Job, Phase, Progress
+from .pilots import PilotWork
+from .progress import Job, Phase, PilotProgress, Progress
 from .record import Record
 from .runner import Outcome, Runner, SubmissionFailedError, Tools
 from .schema import DescriptionError
@@ -26,6 +27,10 @@ CLEAN = {True: "always", "always": "always", False: "never", "never": "never", "
 
 
 def _silent(text: str) -> None:
+    pass
+
+
+def _uncounted(counts: dict[str, int]) -> None:
     pass
 
 
@@ -51,6 +56,7 @@ class Submission:
     Args:
         description: what is to be run.
         tell: called with one line of news at a time.
+        count: called with the numbers of tasks that are done, failed and in all, from time to time.
         watch: called with `upload` or `download`; what it returns is called with bytes done and bytes in all.
     """
 
@@ -60,6 +66,7 @@ class Submission:
         *,
         tell: Callable[[str], None] = _silent,
         watch: Callable[[str], Watch | None] = _nothing,
+        count: Callable[[dict[str, int]], None] = _uncounted,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -68,7 +75,7 @@ class Submission:
         self.description = replace(description, machine=replace(machine, local_root=str(local_root)))
         self.local_work = local_root / description.work_base
         self.hash = submission_hash(self.description, str(self.local_work))
-        self._tools = Tools(clock, sleep, tell, watch)
+        self._tools = Tools(clock, sleep, tell, watch, count)
 
     @classmethod
     def of(cls, found: Record, **options: object) -> Submission:
@@ -165,10 +172,15 @@ class Submission:
 
     def work(self, context: Context) -> Work:
         root = context.root_for(self.hash, self.description.work_base)
+        if self.description.pilot is not None:
+            return PilotWork(self.description, root)
         return PlainWork(self.description, root)
 
     def new_progress(self, work: Work) -> Progress:
         resources = self.description.resources
+        if self.description.pilot is not None:
+            most, ratio = self.description.pilot.max_allocations, resources.ratio_unfinished
+            return PilotProgress(work.jobs(), max_allocations=most, ratio_unfinished=ratio)
         return Progress(
             work.jobs(),
             retry_count=self.description.machine.retry_count,

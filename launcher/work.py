@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,13 +60,24 @@ class Work(ABC):
         """More files that the job needs, by name below the root."""
         return {}
 
+    def prepare(self, context: Context, tell: Callable[[str], None]) -> None:  # noqa: B027 - most need nothing
+        """See to it that the machine has what the jobs need besides their files; called before the first is submitted."""
+
+    @abstractmethod
+    def forgetting(self, job: progress.Job, tasks: Sequence[str]) -> str:
+        """Shell text, run in the root, after which these tasks of the job count as never run."""
+
+    def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
+        """Results of tasks of jobs that still run, by job hash; nothing when they are only told at the end."""
+        return {}
+
 
 class PlainWork(Work):
     """Jobs that run their tasks from a shell script."""
 
     def __init__(self, description: SubmissionDescription, root: str) -> None:
         super().__init__(description, root)
-        self._template = _template(description)
+        self._template = template(description)
         self._jobs: dict[str, tuple[Task, ...]] = {}
         for group in groups(len(description.tasks), description.resources.group_size):
             tasks = tuple(description.tasks[position] for position in group)
@@ -94,6 +105,11 @@ class PlainWork(Work):
             template=self._template,
         )
 
+    def forgetting(self, job: progress.Job, tasks: Sequence[str]) -> str:
+        paths = [f"{script.tasks_folder(job.hash)}/{name}" for name in tasks]
+        paths += [f"{self.tasks[name].task_work_path}/{name}{script.TASK_TAG}" for name in tasks]
+        return f"rm -f -- {' '.join(shlex.quote(path) for path in [*paths, job.hash + script.FINISHED_TAG])}"
+
     def collect(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, Collected]:
         placed = {job.hash: self.to_place(job) for job in jobs}
         folders = " ".join(shlex.quote(f"{script.tasks_folder(name)}") for name in placed)
@@ -115,7 +131,7 @@ class PlainWork(Work):
         return found
 
 
-def _template(description: SubmissionDescription) -> str | None:
+def template(description: SubmissionDescription) -> str | None:
     path = description.resources.header_template
     if path is None:
         return None

@@ -1,0 +1,214 @@
+"""The pilot as a submission: one batch job is a pilot over all its nodes, and each task becomes a job of the pilot.
+
+The pilot's working folder is the submission's folder on the machine, so its journal is there: an allocation that ends with work
+left is followed by another one, which goes on from it (`pilotfish run --continue`). What became of a task is read from the
+pilot's own `jobs.report`; nothing is written per task but what the tasks write.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from . import bootstrap, progress, result
+from .contexts.base import Context
+from .description import SubmissionDescription, pilot_to_dict
+from .identity import digest, job_hash, task_hash
+from .machines.base import JobToPlace
+from .result import TaskResult
+from .schema import DescriptionError
+from .task import Task
+from .work import Collected, Work, template
+
+_REPORT = ".qcgpjm-service-*/jobs.report"
+_UNKNOWN_EXIT = 255
+"""Exit code of a task that the pilot could not start, cancelled or left out."""
+
+
+class PilotWork(Work):
+    """All tasks in one job, which is a pilot."""
+
+    def __init__(self, description: SubmissionDescription, root: str) -> None:
+        super().__init__(description, root)
+        assert description.pilot is not None
+        if description.pilot.pilots > 1:
+            what = "several pilots that share one queue are not built yet"
+            raise DescriptionError(what, where="pilot.pilots", remedy="ask for more nodes (resources.number_node)")
+        self._pilot = description.pilot
+        self._template = template(description)
+        own = job_hash(description.tasks, description.resources)
+        self._hash = digest({"job": own, "pilot": pilot_to_dict(description.pilot)})
+        self._names = _names(description.tasks)
+        self._machine_root = description.machine.remote_root or root
+        self._read_bytes = 0
+
+    def jobs(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(self._hash, tuple(self.tasks))]
+
+    # --- the job --------------------------------------------------------------------------------------------------------
+
+    def to_place(self, job: progress.Job) -> JobToPlace:
+        return JobToPlace(
+            hash=job.hash,
+            name=f"pilot-{job.hash[:8]}",
+            tasks=self.description.tasks,
+            hashes=job.tasks,
+            resources=self.description.resources,
+            root=self.root,
+            attempt=job.attempt,
+            template=self._template,
+            body=self._body(job),
+        )
+
+    def _body(self, job: progress.Job) -> str:
+        """`--net` lets whoever can read the connection file (you) talk to the pilot from the login node, with its keys."""
+        options = " ".join(shlex.quote(option) for option in self._pilot.options)
+        return f"""
+{bootstrap.finder(self._pilot, self._machine_root)}
+if [ -z "$pilotfish" ]; then
+  echo "pilotfish is not here: $(uname -n), PATH=$PATH" | tee {job.hash}_last_err_file >&2
+  exit 1
+fi
+export PILOTFISH_NET=true
+$pilotfish run {_file(job)} --wd "$REMOTE_ROOT" --continue --no-output --quiet {options}
+pf_code=$?
+[ $pf_code -eq 0 ] || echo 1 >{job.hash}_flag_if_job_task_fail
+"""
+
+    def files(self, job: progress.Job) -> dict[str, bytes]:
+        """The tasks without a result; a pilot that goes on knows which of them it has already."""
+        left = {name: task for name, task in self.tasks.items() if name not in job.results}
+        names = {self._names[name] for name in left}
+        return {
+            _file(job): json.dumps([self._job(name, task, names) for name, task in left.items()], indent=1).encode()
+        }
+
+    def _job(self, name: str, task: Task, left: Collection[str]) -> dict[str, Any]:
+        """One task as a job description of the pilot. What it depends on and has succeeded is not in the pilot any more."""
+        execution: dict[str, Any] = {"script": task.command, "wd": task.task_work_path}
+        if task.outlog is not None:
+            execution["stdout"] = task.outlog
+        if task.errlog is not None:
+            execution["stderr"] = task.errlog
+        found: dict[str, Any] = {"name": self._names[name], "execution": execution}
+        found["resources"] = _resources(task.resources or {})
+        after = [other for other in task.dependencies if other in left]
+        if after:
+            found["dependencies"] = {"after": after}
+        if task.iteration is not None:
+            found["iteration"] = task.iteration
+        if task.retries:
+            found["retries"] = task.retries
+        return found
+
+    def prepare(self, context: Context, tell: Callable[[str], None]) -> None:
+        environment = "\n".join(self.description.resources.prepend_script)
+        bootstrap.ensure(context, self._pilot, self._machine_root, environment, tell)
+
+    def forgetting(self, job: progress.Job, tasks: Sequence[str]) -> str:
+        """The pilot's folder is put aside: what it knows of the other tasks is known here."""
+        self._read_bytes = 0
+        return "for folder in .qcgpjm-service-*; do [ ! -d $folder ] || mv $folder .before-$(date +%s)$folder; done"
+
+    # --- its results ----------------------------------------------------------------------------------------------------
+
+    def collect(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, Collected]:
+        found = {}
+        for job in jobs:
+            placed = self.to_place(job)
+            names = [f"{self.root}/{job.hash}_result.json", f"{self.root}/{placed.claim_file}"]
+            read = context.read([*names, f"{self.root}/{job.hash}_last_err_file", f"{self.root}/{job.hash}.out"])
+            record = result.parse(read.get(names[0], b""))
+            words = read.get(f"{self.root}/{job.hash}_last_err_file", b"")
+            found[job.hash] = Collected(
+                recorded=record is not None and record.attempt == job.attempt,
+                results=self._results(context, job),
+                detail=words.decode(errors="replace").strip(),
+                claimed_by=read.get(names[1], b"").decode(errors="replace").strip(),
+            )
+        return found
+
+    def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
+        return {job.hash: self._results(context, job) for job in jobs}
+
+    def _results(self, context: Context, job: progress.Job) -> dict[str, TaskResult]:
+        """What the pilot has reported, old and new; only what was added since the last look is read."""
+        command = f"tail -q -c +{self._read_bytes + 1} {_REPORT} 2>/dev/null; true"
+        text = context.run(command, cwd=self.root, timeout_s=600).out
+        whole = text[: text.rfind("\n") + 1]
+        self._read_bytes += len(whole.encode())
+        tasks = {name: found for found, name in self._names.items()}
+        new = {}
+        for line in whole.splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if entry.get("name") in tasks:
+                name = tasks[entry["name"]]
+                before = job.results.get(name)
+                new[name] = before or _task_result(name, entry, job.attempt)
+        return {**job.results, **new}
+
+
+def _file(job: progress.Job) -> str:
+    return f".{job.hash}.pilot.json"
+
+
+def _names(tasks: Sequence[Task]) -> dict[str, str]:
+    """What the pilot calls each task, by its hash: `task_name`, or `task-N`."""
+    found: dict[str, str] = {}
+    for number, task in enumerate(tasks):
+        name = task.task_name or f"task-{number}"
+        if name in found.values():
+            raise DescriptionError(f"the name {name!r} is there twice", where=f"task_list[{number}].task_name")
+        if task_hash(task) in found:
+            remedy = "give one of them another task_name"
+            raise DescriptionError("the same task is there twice", where=f"task_list[{number}]", remedy=remedy)
+        found[task_hash(task)] = name
+    for number, task in enumerate(tasks):
+        for other in task.dependencies:
+            if other not in found.values():
+                raise DescriptionError(f"no task is named {other!r}", where=f"task_list[{number}].dependencies")
+    return found
+
+
+def _resources(given: Mapping[str, Any]) -> dict[str, Any]:
+    """`cores`, `nodes`, `gpus`, `memory` (MiB), `wt` (seconds) in the pilot's words."""
+    found: dict[str, Any] = {"numCores": given.get("cores", 1)}
+    if "nodes" in given:
+        found["numNodes"] = given["nodes"]
+    if given.get("gpus"):
+        found["nodeCrs"] = {"gpu": given["gpus"]}
+        found.setdefault("numNodes", 1)
+    if "memory" in given:
+        found["mem"] = f"{given['memory']}M"
+    if "wt" in given:
+        found["wt"] = f"{given['wt']:g}s"
+    return found
+
+
+def _task_result(name: str, entry: Mapping[str, Any], attempt: int) -> TaskResult:
+    """One line of `jobs.report`: of a job with iterations it is the whole job's, without times of its own."""
+    ran = entry.get("runtime", {})
+    times = {each["state"]: _seconds(each["date"]) for each in entry.get("history", [])}
+    code = ran.get("exit_code", "0" if entry["state"] == "SUCCEED" else str(_UNKNOWN_EXIT))
+    peak = ran.get("max_rss_kib")
+    return TaskResult(
+        hash=name,
+        exit_code=int(code) if entry["state"] == "SUCCEED" or int(code) else _UNKNOWN_EXIT,
+        start_s=times.get("EXECUTING") or times.get("QUEUED"),
+        end_s=times.get(entry["state"]),
+        node=ran.get("node", ""),
+        attempt=attempt,
+        peak_bytes=None if peak is None else int(peak) * 1024,
+        starts=int(ran.get("attempts", 1)),
+        message=entry.get("messages", ""),
+    )
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
