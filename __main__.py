@@ -11,7 +11,7 @@ import click
 COMMANDS = {
     "run": ".api.run",
     "service": ".pilot.cli",
-    "submit": ".api.cli",
+    "submit": ".launcher.cli",
     "jobs": ".api.cli",
     "status": ".api.cli",
     "info": ".api.cli",
@@ -20,6 +20,10 @@ COMMANDS = {
     "resources": ".api.cli",
     "watch": ".api.cli",
     "finish": ".api.cli",
+    "submissions": ".launcher.cli",
+    "script": ".launcher.cli",
+    "doctor": ".launcher.doctor",
+    "init": ".launcher.init",
     "completion": ".api.completion",
     "agent": ".pilot.cli",
 }
@@ -27,7 +31,7 @@ COMMANDS = {
 SUMMARIES = {
     "run": "Run tasks on this machine and wait for them.",
     "service": "Start a manager, as in a batch script.",
-    "submit": "Send a file of jobs to a running pilot.",
+    "submit": "Place work on a machine, or send jobs to a running pilot.",
     "jobs": "List the jobs of a running pilot.",
     "status": "Show what a running pilot is doing.",
     "info": "Show all that is known of some jobs.",
@@ -36,6 +40,10 @@ SUMMARIES = {
     "resources": "Show nodes and cores of a running pilot.",
     "watch": "Follow a running pilot until it is idle.",
     "finish": "End a running pilot.",
+    "submissions": "List what you have submitted, and work on it.",
+    "script": "Run a Python script where its first comment says.",
+    "doctor": "Look whether a machine has all that submissions need.",
+    "init": "Write a first submission file.",
     "completion": "Print the completion script for your shell.",
 }
 """Shown by --help without loading anything."""

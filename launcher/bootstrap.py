@@ -92,7 +92,7 @@ def ensure(
     Raises BootstrapError with what was tried and what to do.
     """
     probe = f'{environment}\n{finder(pilot, remote_root)}\n[ -n "$pilotfish" ] && $pilotfish --version'
-    found = context.run(_in_login_shell(probe), timeout_s=120)
+    found = context.run(in_login_shell(probe), timeout_s=120)
     if found.code == 0:
         tell(f"on the machine: {found.out.strip().splitlines()[-1]}")
         return
@@ -126,7 +126,7 @@ $python -m venv {shell_target}
 {shell_target}/bin/python -m pip install --quiet --disable-pip-version-check{index} --find-links {shell_target}.wheels \\
   {shell_target}.wheels/{name}
 {shell_target}/bin/pilotfish --version"""
-    done = context.run(_in_login_shell(command), timeout_s=_LONGEST_INSTALL_S)
+    done = context.run(in_login_shell(command), timeout_s=_LONGEST_INSTALL_S)
     if done.code:
         told = (done.err.strip() or done.out.strip())[-800:]
         remedy = (
@@ -139,6 +139,6 @@ $python -m venv {shell_target}
     tell(f"installed: {done.out.strip().splitlines()[-1]}")
 
 
-def _in_login_shell(text: str) -> str:
+def in_login_shell(text: str) -> str:
     """As the job's script has it: `bash -l` reads the profile, where `module` comes from."""
     return f"exec bash -lc {shlex.quote(text)}"

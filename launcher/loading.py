@@ -36,6 +36,19 @@ def load(path: str | Path, *, allow_ref: bool = False) -> Any:
     return _referred(_parsed(text, path), path.parent, allow_ref, (path.resolve(),), str(path))
 
 
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """TOML text. Raises DescriptionError."""
+    try:
+        return _toml(text)
+    except ValueError as error:
+        raise DescriptionError(str(error), where=where) from error
+
+
+def refer(value: Any, folder: Path, allowed: bool, where: str) -> Any:
+    """The value with each `{"$ref": FILE}` replaced; files are looked for in `folder`."""
+    return _referred(value, folder, allowed, (), where)
+
+
 def _parsed(text: str, path: Path) -> Any:
     try:
         if path.suffix in (".yaml", ".yml"):

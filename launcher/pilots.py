@@ -131,6 +131,12 @@ pf_code=$?
             )
         return found
 
+    def ask_pilot(self, context: Context, words: Sequence[str]) -> str:
+        """On the machine, where the pilot's connection file and its keys are."""
+        lines = [*self.description.resources.prepend_script, bootstrap.finder(self._pilot, self._machine_root)]
+        lines.append(f"$pilotfish {' '.join(shlex.quote(word) for word in words)} -c .")
+        return context.check(bootstrap.in_login_shell("\n".join(lines)), cwd=self.root)
+
     def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
         return {job.hash: self._results(context, job) for job in jobs}
 

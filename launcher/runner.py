@@ -169,6 +169,14 @@ class Runner:
         if plan.submit or plan.collect or plan.find:
             self._write_old_record()
 
+    def step_without_submitting(self) -> None:
+        """Take in what has ended, and bring it home."""
+        plan = self.progress.plan()
+        if plan.collect:
+            self._collect(plan.collect)
+        for job in self.progress.plan().fetch:
+            self._fetch(job)
+
     def look(self) -> None:
         """Ask the batch system about all placed jobs, with one command."""
         ids = [job.id for job in self.progress.placed()]

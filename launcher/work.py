@@ -67,6 +67,13 @@ class Work(ABC):
     def forgetting(self, job: progress.Job, tasks: Sequence[str]) -> str:
         """Shell text, run in the root, after which these tasks of the job count as never run."""
 
+    def ask_pilot(self, context: Context, words: Sequence[str]) -> str:
+        """Run one of pilotfish's client commands for the pilot of this submission; what it prints.
+
+        Raises DescriptionError when the submission has no pilot.
+        """
+        raise DescriptionError("this submission has no pilot", where=self.root, remedy='add "pilot": {} to it')
+
     def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
         """Results of tasks of jobs that still run, by job hash; nothing when they are only told at the end."""
         return {}

@@ -1,0 +1,161 @@
+"""`pilotfish doctor MACHINE`: does everything work that a submission needs there, and what mends what does not."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import click
+
+from ..pilot.model.errors import PilotfishError
+from . import loading
+from .contexts.base import Context
+from .contexts.build import build_context
+from .description import MachineDescription, parse_machine
+from .schema import DescriptionError
+
+COMMANDS = {
+    "Slurm": ("sbatch", "squeue", "scancel", "sacct"),
+    "SlurmJobArray": ("sbatch", "squeue", "scancel", "sacct"),
+    "PBS": ("qsub", "qstat", "qdel"),
+    "Torque": ("qsub", "qstat", "qdel"),
+    "SGE": ("qsub", "qstat", "qdel", "qacct"),
+    "LSF": ("bsub", "bjobs", "bkill", "bhist"),
+    "JH_UniScheduler": ("jsub", "jjobs", "jctrl"),
+    "Fugaku": ("pjsub", "pjstat", "pjdel"),
+    "Shell": ("setsid",),
+}
+_TOOLS = ("bash", "tar", "find", "sha256sum", "xargs", "readlink", "sed", "tail")
+_MOST_SKEW_S = 5.0
+_LEAST_FREE_KIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `remedy` is what to do when it is not well; a finding that does not matter much is a warning."""
+
+    what: str
+    ok: bool
+    found: str
+    remedy: str = ""
+    warning: bool = False
+
+
+def examine(machine: MachineDescription, context: Context, now: Callable[[], float] = time.time) -> Iterator[Finding]:
+    """All findings, as they are made; ends early when the machine cannot be reached."""
+    begin = now()
+    try:
+        done = context.run("date +%s.%N; uname -sn; bash -c 'echo $BASH_VERSION'")
+    except PilotfishError as error:
+        yield Finding("connection", False, error.what, error.remedy or "see the error")
+        return
+    trip = now() - begin
+    clock, system, bash = [*done.out.splitlines(), "", "", ""][:3]
+    yield Finding("connection", True, f"{system}, {trip * 1000:.0f} ms for the first command")
+    skew = float(clock) - (begin + trip / 2)
+    remedy = "set its clock (NTP): times in results would be wrong"
+    yield Finding("clock", abs(skew) <= _MOST_SKEW_S + trip, f"{skew:+.1f} s from here", remedy, warning=True)
+    new_enough = tuple(int(part) for part in bash.split(".")[:2] if part.isdigit()) >= (4, 2)
+    yield Finding("bash", new_enough, bash or "none", "job scripts need bash 4.2 or newer")
+    yield from _commands(machine, context)
+    yield from _folder(machine, context)
+    yield from _python(context)
+
+
+def _commands(machine: MachineDescription, context: Context) -> Iterator[Finding]:
+    names = (*COMMANDS[machine.batch_type], *_TOOLS)
+    found = set(
+        context.run(f"for name in {' '.join(names)}; do command -v $name >/dev/null && echo $name; done").out.split()
+    )
+    for name in names:
+        if name not in found:
+            optional = name in ("sacct", "qacct", "bhist")
+            remedy = "without it the reasons of failures are not known" if optional else _REMEDY
+            yield Finding(
+                f"command {name}", False, "not on the PATH of a non-interactive shell", remedy, warning=optional
+            )
+    yield Finding("commands", set(names) <= found, f"{len(found)} of {len(names)} found", "see above", warning=True)
+
+
+_REMEDY = "add its folder to PATH in ~/.bashrc (above any test for interactive shells), or ask the administrators"
+
+
+def _folder(machine: MachineDescription, context: Context) -> Iterator[Finding]:
+    root = machine.remote_root or machine.local_root
+    name = posixpath.join(context.root_for(f".doctor-{secrets.token_hex(4)}", "."), "")
+    probe = f"{name}.pilotfish-doctor"
+    try:
+        context.write({probe: b"x"})
+        ok = context.read([probe]) == {probe: b"x"}
+        quoted = shlex.quote(probe)
+        context.run(f"rm -f {quoted}; rmdir {shlex.quote(name)} 2>/dev/null; true")
+        yield Finding("write access", ok, root, "choose another remote_root")
+        free = context.run(f"df -Pk {shlex.quote(posixpath.dirname(name.rstrip('/')) or '/')} | tail -n 1").out.split()
+        if len(free) > 3 and free[3].isdigit():
+            enough = int(free[3]) >= _LEAST_FREE_KIB
+            yield Finding(
+                "disk", enough, f"{int(free[3]) / (1 << 20):.1f} GiB free", "remove old files there", warning=True
+            )
+    except PilotfishError as error:
+        yield Finding("write access", False, error.what, f"is {root} there, and yours?")
+
+
+def _python(context: Context) -> Iterator[Finding]:
+    done = context.run(
+        "bash -lc 'python3 --version; command -v pilotfish >/dev/null && pilotfish --version'", timeout_s=60
+    )
+    lines = [*done.out.splitlines(), "", ""]
+    python = lines[0].removeprefix("Python ")
+    new_enough = tuple(int(part) for part in python.split(".")[:2] if part.isdigit()) >= (3, 10)
+    remedy = "only pilots need it: load a newer one in prepend_script, or give pilot.python"
+    yield Finding("Python", new_enough, python or "none", remedy, warning=True)
+    yield Finding(
+        "pilotfish", bool(lines[1]), lines[1] or "none", "a pilot installs it by itself (bootstrap)", warning=True
+    )
+
+
+def machine_of(name: str) -> MachineDescription:
+    """A machine by its name, or of a file: a machine file, or a submission with one."""
+    given = loading.machine_by_name(name)
+    if isinstance(given, dict) and isinstance(given.get("machine"), dict):
+        given = given["machine"]
+    if not isinstance(given, dict):
+        raise DescriptionError("has no machine", where=name)
+    return parse_machine(given, name)
+
+
+@click.command()
+@click.argument("machine")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(machine: str, as_json: bool) -> None:
+    """Look at a machine: is all there that submissions need, and what mends what is not?
+
+    MACHINE is the name of one of your machine files (~/.config/pilotfish/machines), or a file: a machine, or a submission.
+
+    Exit code: 0 all is well (there may be warnings), 1 something must be mended, 3 the machine cannot be reached.
+    """
+    description = machine_of(machine)
+    with build_context(description) as context:
+        found = []
+        for finding in examine(description, context):
+            found.append(finding)
+            if not as_json:
+                _show(finding)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in found], indent=1))
+    bad = [finding for finding in found if not finding.ok and not finding.warning]
+    if bad:
+        sys.exit(3 if bad[0].what == "connection" else 1)
+
+
+def _show(finding: Finding) -> None:
+    mark, colour = ("ok", "green") if finding.ok else ("warn", "yellow") if finding.warning else ("BAD", "red")
+    click.echo(f"{click.style(f'{mark:>4}', fg=colour)}  {finding.what}: {finding.found}")
+    if not finding.ok and finding.remedy:
+        click.echo(f"      {finding.remedy}")
