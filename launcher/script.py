@@ -40,16 +40,23 @@ def tasks_folder(job_hash: str) -> str:
     return f".{job_hash}.tasks"
 
 
-def render(header: Iterable[str], job: JobToPlace, run_part: str | None = None) -> dict[str, str]:
+def render(
+    header: Iterable[str], job: JobToPlace, run_part: str | None = None, *, keep_header: bool = False
+) -> dict[str, str]:
     """The files of a job by name: the script to submit, and the run part which that reads.
 
-    `header` is the batch system's, without shebang; a template replaces it. `run_part` replaces the plain list of tasks.
+    `header` is the batch system's, without shebang; a template replaces it, or with `keep_header` goes before it. `run_part`
+    replaces the plain list of tasks.
     Raises DescriptionError for names and values no shell takes.
     """
     if job.template is None:
         top = ["#!/bin/bash -l", *header]
     else:
-        top = ["#!/bin/bash -l", *from_template(job.template, job.resources).splitlines()]
+        top = [
+            "#!/bin/bash -l",
+            *from_template(job.template, job.resources).splitlines(),
+            *(header if keep_header else ()),
+        ]
     if len(top) > 1 and top[1].startswith("#!"):
         del top[0]
     lines = [line for line in top if line] + [*job.resources.custom_flags]
@@ -85,7 +92,7 @@ def _tail(job: JobToPlace) -> list[str]:
 def plain_run_part(job: JobToPlace) -> str:
     """All tasks, as many at a time as `para_deg` says (on each device, with one device for each task)."""
     blocks = [task_block(job, position) for position in range(len(job.tasks))]
-    return pool(job.resources) + "".join(blocks) + "wait\n"
+    return pool(job.resources) + "".join(blocks) + f'wait\nPILOTFISH_TASKS="{" ".join(job.hashes)}"\n'
 
 
 def pool(resources: Resources) -> str:
@@ -186,6 +193,7 @@ cd "$REMOTE_ROOT" || exit 1
 wait
 read -r PILOTFISH_JOB_FAILED <{hash}_flag_if_job_task_fail || PILOTFISH_JOB_FAILED=1
 [ "$PILOTFISH_RAN" = {hash} ] || PILOTFISH_JOB_FAILED=1
+for pf_name in $PILOTFISH_TASKS; do [ -s {tasks}/$pf_name ] || PILOTFISH_JOB_FAILED=1; done # a full disk
 export PILOTFISH_JOB_FAILED
 true"""
 
