@@ -37,7 +37,8 @@ class Journal:
     def open(self) -> list[Event]:
         """Take hold and give what was written so far. Raises InUseError, JournalError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+b", opener=lambda path, flags: os.open(path, flags, 0o600))
+        # Unbuffered: what could not be written must not be tried again behind our back.
+        self._file = open(self.path, "a+b", buffering=0, opener=lambda path, flags: os.open(path, flags, 0o600))
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -56,8 +57,8 @@ class Journal:
         lines = b"".join(_line({"time_s": self._clock(), **events.to_dict(event)}) for event in happened)
         start = self._file.seek(0, os.SEEK_END)
         try:
-            self._file.write(lines)
-            self._file.flush()
+            while lines:
+                lines = lines[self._file.write(lines) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             self._file.truncate(start)

@@ -135,9 +135,8 @@ def _means(matcher: re.Pattern[str], name: str) -> bool:
 @lru_cache(maxsize=4096)
 def _as_regex(pattern: str) -> re.Pattern[str]:
     """A glob as a regular expression over POSIX paths."""
-    return re.compile(
-        "/".join(_part(part) for part in pattern.split("/")).replace("(?:[^./][^/]*/)*/", "(?:[^./][^/]*/)*")
-    )
+    text = "/".join(_part(part) for part in pattern.split("/")).replace(f"{_FOLDERS}/", _FOLDERS)
+    return re.compile(f"{text}(?!\\.)[^/]+" if text.endswith(_FOLDERS) else text)
 
 
 def _part(part: str) -> str:
