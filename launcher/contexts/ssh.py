@@ -13,6 +13,7 @@ import shlex
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -117,7 +118,7 @@ class SSHContext(Context):
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise BrokenError(str(error) or type(error).__name__) from error
         finally:
-            channel.close()
+            _close(channel)
         if code < 0 and not self._alive():
             raise BrokenError("no exit code came")
         return (code if code >= 0 else 255), err
@@ -161,7 +162,13 @@ class SSHContext(Context):
         command = f"mkdir -p {folders} && cd / && tar -xf - && sync {folders} 2>/dev/null; cd /{moves}"
         done = self._call(command, _HOUR_S, stream)
         if done.code:
-            raise TransferError(f"cannot write: {done.err.strip()[-500:]}", where=next(iter(files)))
+            remedy = self._room(posixpath.dirname(next(iter(targets))))
+            raise TransferError(f"cannot write: {done.err.strip()[-500:]}", where=next(iter(files)), remedy=remedy)
+
+    def _room(self, folder: str) -> str:
+        """What to look at first when something could not be written."""
+        words = self.run(f"df -Pk -- {self._quoted(folder)} | tail -n 1").out.split()
+        return f"{words[3]} KiB are free there" if len(words) > 3 else "is the folder there, and yours?"
 
     def list_files(self, root: str, folders: Iterable[str]) -> list[RemoteFile]:
         words = []
@@ -223,9 +230,8 @@ class SSHContext(Context):
         left = [file for file in files if there.get(file.path) != file.digest]
         if code or len(left) == len(files):
             told = err.decode(errors="replace").strip()[-500:] or "nothing arrived"
-            raise TransferError(
-                f"{len(left)} of {len(files)} files did not arrive: {told}", where=left[0].path if left else ""
-            )
+            what = f"{len(left)} of {len(files)} files did not arrive: {told}"
+            raise TransferError(what, where=left[0].path, remedy=self._room(root))
         return left
 
     def _put_large(self, root: str, file: LocalFile, sent: _Counter) -> None:
@@ -243,7 +249,8 @@ class SSHContext(Context):
 
         code, err = self._again(send)
         if code:
-            raise TransferError(f"cannot write: {err.decode(errors='replace').strip()}", where=file.path)
+            what = f"cannot write: {err.decode(errors='replace').strip()}"
+            raise TransferError(what, where=file.path, remedy=self._room(root))
         check = f"[ \"$(sha256sum <{part} | cut -d' ' -f1)\" = {file.digest} ] || {{ rm -f {part}; exit 1; }}"
         done = self.run(f"{check}\nchmod {file.mode:o} {part} && mv -f {part} {target}", cwd=root, timeout_s=_HOUR_S)
         if done.code:
@@ -304,7 +311,7 @@ class SSHContext(Context):
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise BrokenError(str(error) or type(error).__name__) from error
         finally:
-            channel.close()
+            _close(channel)
 
     def _get_large(self, root: str, path: str, digest: str, into: Path, counter: _Counter) -> None:
         target = into / path
@@ -410,6 +417,12 @@ class _Packed:
 def _feed(channel: paramiko.Channel, stdin: Readable) -> None:
     while block := stdin.read(_BLOCK):
         channel.sendall(block)
+
+
+def _close(channel: paramiko.Channel) -> None:
+    """Also over a connection that is gone."""
+    with suppress(OSError, EOFError):
+        channel.close()
 
 
 def _temporary(path: str) -> str:

@@ -1,0 +1,61 @@
+"""Submissions in folders of their own, and a real sshd."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from sshd import SSHD, Sshd
+
+from pilotfish.launcher.description import parse_submission
+from pilotfish.launcher.submission import Submission
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of tests do not get among those of the user."""
+    monkeypatch.setenv("PILOTFISH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def sshd(wd: Path) -> Iterator[Sshd]:
+    """An sshd that takes this user's key. Skips (in CI: fails) where there is none or we are not root."""
+    if not Path(SSHD).exists() or shutil.which("ssh-keygen") is None or os.geteuid():
+        reason = "needs sshd, ssh-keygen and root"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    with Sshd(wd / "sshd") as server:
+        yield server
+
+
+@pytest.fixture
+def submission(wd: Path) -> Callable[..., Submission]:
+    """`submission(task, ..., key=value)`: a Submission on this machine; each call is a new launcher."""
+
+    def make(*tasks: dict[str, Any], tell: Callable[[str], None] = lambda text: None, **given: Any) -> Submission:
+        machine = {
+            "batch_type": "Shell",
+            "context_type": "Local",
+            "local_root": str(wd / "here"),
+            "remote_root": str(wd / "there"),
+            "retry_count": 0,
+        }
+        found = {
+            "work_base": "w",
+            "machine": machine | given.pop("machine", {}),
+            "resources": {"group_size": 1} | given.pop("resources", {}),
+            "task_list": list(tasks),
+            **given,
+        }
+        (wd / "here/w").mkdir(parents=True, exist_ok=True)
+        return Submission(parse_submission(found), tell=tell)
+
+    return make

@@ -1,0 +1,309 @@
+"""A machine over a real sshd: logging in, transfers, outages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sshd import TOTP_SECRET, Sshd
+
+from pilotfish.launcher import staging
+from pilotfish.launcher.contexts.base import ContextLostError, TransferError
+from pilotfish.launcher.contexts.local import NO_FOLDER
+from pilotfish.launcher.contexts.ssh import SSHContext
+from pilotfish.launcher.contexts.ssh_session import HostKeyError, LoginError, one_time_password
+from pilotfish.launcher.submission import Submission
+from pilotfish.pilot.model.errors import TransientError, UsageError
+
+ODD = 'it\'s a "$folder"\n&'
+
+
+def context(sshd: Sshd, wd: Path, **changes: Any) -> SSHContext:
+    return SSHContext(wd, str(wd / "there" / ODD), {**sshd.profile, **changes})
+
+
+# --- logging in -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_host_never_seen_is_refused_with_its_fingerprint(sshd: Sshd, wd: Path) -> None:
+    shown = subprocess.run(
+        ["ssh-keygen", "-lf", wd / "sshd/host.pub"], capture_output=True, text=True, check=True
+    ).stdout
+    with pytest.raises(HostKeyError) as caught, context(sshd, wd, known_hosts=str(wd / "none")) as there:
+        there.run("true")
+    assert shown.split()[1] in str(caught.value)
+    assert '"accept_new": true' in str(caught.value)
+
+
+def test_a_new_host_may_be_accepted_and_is_known_then(sshd: Sshd, wd: Path) -> None:
+    known = str(wd / "known")
+    with context(sshd, wd, known_hosts=known, accept_new=True) as there:
+        assert there.run("true").code == 0
+    with context(sshd, wd, known_hosts=known) as there:
+        assert there.run("true").code == 0
+
+
+def test_a_changed_key_is_refused_whatever_is_said(sshd: Sshd, wd: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wd / "other"], check=True)
+    kind, key = (wd / "other.pub").read_text().split()[:2]
+    (wd / "known").write_text(f"[127.0.0.1]:{sshd.port} {kind} {key}\n")
+    with (
+        pytest.raises(HostKeyError, match="has changed"),
+        context(sshd, wd, known_hosts=str(wd / "known"), accept_new=True) as there,
+    ):
+        there.run("true")
+
+
+def test_no_way_to_log_in_is_told_with_what_was_tried(sshd: Sshd, wd: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wd / "other"], check=True)
+    with pytest.raises(LoginError, match=f"key {wd}/other"), context(sshd, wd, key_filename=str(wd / "other")) as there:
+        there.run("true")
+    with pytest.raises(UsageError, match="not found!"), context(sshd, wd, key_filename="/none") as there:
+        there.run("true")
+
+
+def test_a_key_with_a_passphrase_from_a_file(sshd: Sshd, wd: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret words", "-f", wd / "sshd/user"], check=True)
+    (wd / "phrase").write_text("secret words\n")
+    with context(sshd, wd, passphrase=f"file:{wd}/phrase") as there:
+        assert there.run("true").code == 0
+    with (
+        pytest.raises(UsageError, match="is the passphrase right") as caught,
+        context(sshd, wd, passphrase="wrong") as there,
+    ):
+        there.run("true")
+    assert "wrong" not in str(caught.value)
+
+
+def test_names_and_keys_from_ssh_config(sshd: Sshd, wd: Path) -> None:
+    (wd / "config").write_text(
+        f"Host cluster\n HostName 127.0.0.1\n Port {sshd.port}\n User root\n IdentityFile {wd}/sshd/user\n"
+        f" UserKnownHostsFile {wd}/sshd/known_hosts\n"
+    )
+    with SSHContext(wd, str(wd), {"hostname": "cluster", "ssh_config": str(wd / "config")}) as there:
+        assert there.run("echo hi").out == "hi\n"
+
+
+def test_through_two_other_hosts(sshd: Sshd, wd: Path) -> None:
+    """The same key opens all; the target is reached from the last of them."""
+    with Sshd(wd / "first") as first, Sshd(wd / "second") as second:
+        for each in (first, second):
+            (each.folder / "user.pub").write_text((wd / "sshd/user.pub").read_text())
+        known = "".join((each.folder / "known_hosts").read_text() for each in (first, second, sshd))
+        (wd / "known").write_text(known)
+        jump = f"root@127.0.0.1:{first.port},root@127.0.0.1:{second.port}"
+        with context(sshd, wd, jump=jump, known_hosts=str(wd / "known")) as there:
+            port = there.run("echo $SSH_CONNECTION").out.split()[3]
+        assert port == str(sshd.port)
+        assert "Accepted publickey" in (first.folder / "log").read_text()
+        assert "Accepted publickey" in (second.folder / "log").read_text()
+
+
+def test_through_a_command(sshd: Sshd, wd: Path) -> None:
+    program = f"{os.path.realpath('/proc/self/exe')} {Path(__file__).with_name('relay.py')} %h %p"
+    with context(sshd, wd, proxy_command=program) as there:
+        assert there.run("echo hi").out == "hi\n"
+
+
+@pytest.fixture
+def user() -> str:
+    """A test user with the password `secret`."""
+    name = "pilotfish-test"
+    if subprocess.run(["id", name], capture_output=True, check=False).returncode:
+        subprocess.run(["useradd", "-m", "-s", "/bin/sh", name], check=True)
+    hashed = subprocess.run(
+        ["openssl", "passwd", "-6", "secret"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    subprocess.run(["usermod", "-p", hashed, name], check=True)
+    return name
+
+
+def by_password(server: Sshd, wd: Path, user: str, **more: Any) -> SSHContext:
+    profile = {**server.profile, "username": user, "look_for_keys": False, **more}
+    del profile["key_filename"]
+    return SSHContext(wd, "/tmp", profile)
+
+
+def test_a_password_from_the_environment(sshd: Sshd, wd: Path, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_PASSWORD", "secret")
+    with by_password(sshd, wd, user, password="env:MY_PASSWORD") as there:
+        assert there.run("id -un").out.strip() == user
+    with pytest.raises(LoginError), by_password(sshd, wd, user, password="wrong") as there:
+        there.run("true")
+
+
+@pytest.mark.skipif(not Path("/lib/x86_64-linux-gnu/security/pam_oath.so").exists(), reason="needs libpam-oath")
+def test_password_and_one_time_password(wd: Path, user: str, sshd: Sshd) -> None:
+    """Keyboard-interactive by a PAM stack of its own, in a mount namespace."""
+    folder = wd / "otp"
+    folder.mkdir()
+    (folder / "users").write_text(f"HOTP/T30/6 {user} - 3132333435363738393031323334353637383930\n")
+    (folder / "users").chmod(0o600)
+    (folder / "pam").write_text(
+        f"auth required pam_unix.so\nauth required pam_oath.so usersfile={folder}/users window=20 digits=6\n"
+        "account required pam_permit.so\nsession required pam_permit.so\n"
+    )
+    lines = ("UsePAM yes", "KbdInteractiveAuthentication yes", "PasswordAuthentication no", "PubkeyAuthentication no")
+    with (
+        Sshd(folder, *lines) as server,
+        by_password(server, wd, user, password="secret", totp_secret=TOTP_SECRET) as there,
+    ):
+        assert there.run("id -un").out.strip() == user
+
+
+def test_one_time_passwords_of_the_standard() -> None:
+    """RFC 6238, appendix B (the last six digits)."""
+    times = (59, 1111111109, 20000000000)
+    assert [one_time_password(TOTP_SECRET.lower(), now) for now in times] == ["287082", "081804", "353130"]
+
+
+# --- work -----------------------------------------------------------------------------------------------------------------
+
+
+def test_commands_and_folders(sshd: Sshd, wd: Path) -> None:
+    with context(sshd, wd) as there:
+        root = there.root_for("hash", "w")
+        there.write({f"{root}/x": b"1"})
+        done = there.run("cat x; cat; echo err >&2; exit 3", cwd=root, stdin=b"in")
+        assert (done.code, done.out, done.err) == (3, "1in", "err\n")
+        assert there.run("touch /tmp/must-not-be", cwd=f"{root}/none").code == NO_FOLDER
+        assert not Path("/tmp/must-not-be").exists()
+        with pytest.raises(TransientError):
+            there.run("sleep 60", timeout_s=0.3)
+
+
+def test_home_is_where_relative_roots_begin(sshd: Sshd, wd: Path) -> None:
+    with SSHContext(wd, "~/pf", sshd.profile) as there:
+        assert there.absolute("~/pf") == there.absolute("pf") == str(Path.home() / "pf")
+
+
+def test_files_go_and_come_back_by_content(sshd: Sshd, wd: Path) -> None:
+    work = wd / "w"
+    (work / ODD).mkdir(parents=True)
+    for number in range(50):
+        (work / ODD / f"-f '{number}").write_text("x" * number)
+    (work / "run.sh").write_text("#!/bin/sh\n")
+    (work / "run.sh").chmod(0o755)
+    files = staging.forward(["*"], work, "")
+    with context(sshd, wd) as there:
+        root = there.root_for("hash", "w")
+        assert len(there.put(root, files, ["empty/er"]).moved) == 51
+        again = there.put(root, files)
+        assert (again.moved, len(again.same), again.sent_bytes) == ((), 51, 0)
+        (work / "run.sh").write_text("#!/bin/bash\n")
+        assert there.put(root, staging.forward(["*"], work, "")).moved == ("run.sh",)
+        listing = there.list_files(root, ["**"])
+        assert len(listing) == 51
+        there.get(root, [file.path for file in listing], wd / "back")
+        assert there.get(root, [file.path for file in listing], wd / "back").moved == ()
+        assert there.read([f"{root}/run.sh", f"{root}/none"]) == {f"{root}/run.sh": b"#!/bin/bash\n"}
+        with pytest.raises(TransferError):
+            there.get(root, ["none"], wd / "back")
+        there.remove(root)
+        there.remove(root)
+    assert os.access(wd / "back/run.sh", os.X_OK)
+    assert (wd / "back" / ODD / "-f '7").read_text() == "xxxxxxx"
+
+
+def test_a_full_disk_there_is_told(sshd: Sshd, wd: Path) -> None:
+    disk = wd / "disk"
+    disk.mkdir()
+    (wd / "big").write_bytes(os.urandom(2 << 20))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
+    try:
+        with SSHContext(wd, str(disk), sshd.profile) as there:
+            with pytest.raises(TransferError, match="KiB are free there"):
+                there.put(there.root_for("h", ""), staging.forward(["big"], wd, ""))
+            with pytest.raises(TransferError, match="KiB are free there"):
+                there.write({f"{disk}/x": b"x" * (2 << 20)})
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+# --- outages --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_comes_back_is_waited_for(sshd: Sshd, wd: Path) -> None:
+    with context(sshd, wd) as there:
+        there.run("true")
+        sshd.kill()
+        back = threading.Timer(1.0, sshd.start)
+        back.start()
+        assert there.run("echo back").out == "back\n"
+        back.join()
+
+
+def test_a_server_that_stays_away_is_lost_with_a_remedy(sshd: Sshd, wd: Path) -> None:
+    with context(sshd, wd, reconnect_for=0.5) as there:
+        there.run("true")
+        sshd.kill()
+        with pytest.raises(ContextLostError, match="jobs there go on"):
+            there.run("true")
+
+
+def test_what_must_not_be_repeated_is_not(sshd: Sshd, wd: Path, wait_until: Callable[..., None]) -> None:
+    with context(sshd, wd) as there:
+        there.run("true")
+        killer = threading.Thread(target=lambda: (wait_until((wd / "ran").exists, "the command"), sshd.cut()))
+        killer.start()
+        with pytest.raises(TransientError, match="the connection broke"):
+            there.run(f"echo x >>{wd}/ran; sleep 5", once=True)
+        killer.join()
+        assert (wd / "ran").read_text() == "x\n"
+
+
+@pytest.mark.parametrize("threshold", [0, 1 << 16], ids=["one archive", "in parts"])
+def test_transfers_go_on_after_cuts(sshd: Sshd, wd: Path, threshold: int) -> None:
+    """The connection is cut again and again while files of 24 MiB travel, to the machine and back."""
+    work = wd / "w"
+    work.mkdir()
+    for number in range(12):
+        (work / f"f{number}").write_bytes(os.urandom(2 << 20))
+    files = staging.forward(["*"], work, "")
+    cuts = 0
+
+    def watch(done: int, whole: int) -> None:
+        nonlocal cuts
+        if done > (cuts + 1) * (6 << 20) and cuts < 3:
+            cuts += 1
+            sshd.cut()
+
+    with context(sshd, wd, archive_chunk_size=threshold) as there:
+        root = there.root_for("hash", "w")
+        there.put(root, files, (), watch)
+        assert cuts > 0
+        cuts = 0
+        there.get(root, [file.path for file in files], wd / "back", watch)
+        assert cuts > 0
+    for file in files:
+        assert (wd / "back" / file.path).read_bytes() == file.source.read_bytes()
+
+
+def test_a_submission_survives_an_outage_while_it_runs(
+    sshd: Sshd, wd: Path, submission: Callable[..., Submission]
+) -> None:
+    """The server dies while jobs run, and comes back later; jobs go on meanwhile."""
+    machine = {"context_type": "SSH", "remote_profile": sshd.profile}
+    command = f"echo x >>{wd}/starts; until [ -e {wd}/back ]; do sleep 0.1; done; echo done >out"
+    tasks = [{"command": command, "task_work_path": name, "backward_files": ["out"]} for name in "ab"]
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if len([line for line in told if "submitted as" in line]) == 2 and not (wd / "down").exists():
+            (wd / "down").touch()
+            sshd.kill()
+            threading.Timer(1.5, lambda: (sshd.start(), (wd / "back").touch())).start()
+
+    began = time.monotonic()
+    made = submission(*tasks, machine=machine, tell=tell)
+    assert made.run(check_interval_s=0.5).over
+    assert time.monotonic() - began > 1.5
+    assert (wd / "starts").read_text() == "x\nx\n"
+    assert [(wd / "here/w" / name / "out").read_text() for name in "ab"] == ["done\n", "done\n"]
