@@ -24,6 +24,7 @@ from .archive import Readable
 from .base import CommandFailedError, Context, Done, LocalFile, RemoteFile, Transfer, TransferError, Watch
 from .local import NO_FOLDER
 from .ssh_session import BrokenError, Session
+from .streams import Counted, Counter, Packed
 
 if TYPE_CHECKING:
     import paramiko
@@ -159,7 +160,7 @@ class SSHContext(Context):
         archive.pack_bytes(temporary, mode, time.time(), stream)
         folders = " ".join(sorted({shlex.quote(posixpath.dirname(path)) for path in targets}))
         moves = "".join(f" && mv -f {shlex.quote(_temporary(path))} {shlex.quote(path)}" for path in targets)
-        command = f"mkdir -p {folders} && cd / && tar -xf - && sync {folders} 2>/dev/null; cd /{moves}"
+        command = f"mkdir -p {folders} && cd / && tar -xf - && {{ sync {folders} 2>/dev/null; true; }}{moves}"
         done = self._call(command, _HOUR_S, stream)
         if done.code:
             remedy = self._room(posixpath.dirname(next(iter(targets))))
@@ -206,7 +207,7 @@ class SSHContext(Context):
         there = self._digests(root, [file.path for file in files]) if files else {}
         wanted = [file for file in files if there.get(file.path) != file.digest]
         whole = sum(file.size for file in wanted)
-        sent = _Counter(watch, whole)
+        sent = Counter(watch, whole)
         for file in (each for each in wanted if each.size > self._large):
             self._put_large(root, file, sent)
         small = [file for file in wanted if file.size <= self._large]
@@ -215,10 +216,10 @@ class SSHContext(Context):
         same = tuple(file.path for file in files if file not in wanted)
         return Transfer(tuple(file.path for file in wanted), same, whole)
 
-    def _put_some(self, root: str, files: list[LocalFile], sent: _Counter) -> list[LocalFile]:
+    def _put_some(self, root: str, files: list[LocalFile], sent: Counter) -> list[LocalFile]:
         """Send small files as one archive; those that are still to be sent after the connection broke."""
         command = f"cd {self._quoted(root)} && tar -x{'z' if self._compress else ''}f -"
-        packed = _Packed(files, self._compress, sent)
+        packed = Packed(files, self._compress, sent)
         try:
             code, err = self._stream(command, _HOUR_S, packed, lambda block: None)
         except BrokenError:
@@ -234,7 +235,7 @@ class SSHContext(Context):
             raise TransferError(what, where=left[0].path, remedy=self._room(root))
         return left
 
-    def _put_large(self, root: str, file: LocalFile, sent: _Counter) -> None:
+    def _put_large(self, root: str, file: LocalFile, sent: Counter) -> None:
         """Send one file in a piece; after a cut the rest of it."""
         part = shlex.quote(f"{file.path}.{file.digest[:16]}.part")
         target = shlex.quote(file.path)
@@ -245,7 +246,7 @@ class SSHContext(Context):
             with open(file.source, "rb") as content:
                 content.seek(int(size or 0))
                 command = f"cd {self._quoted(root)} && cat >>{part}"
-                return self._stream(command, _HOUR_S, _Counted(content, sent), lambda block: None)
+                return self._stream(command, _HOUR_S, Counted(content, sent), lambda block: None)
 
         code, err = self._again(send)
         if code:
@@ -264,7 +265,7 @@ class SSHContext(Context):
         same = [path for path in paths if (into / path).is_file() and local_digest(into / path) == promised[path]]
         left = {path: promised[path] for path in paths if path not in same}
         moved = tuple(left)
-        counter = _Counter(watch, 0)
+        counter = Counter(watch, 0)
         sizes = {
             file.path: file.size for file in self.list_files(root, {posixpath.dirname(path) or "." for path in left})
         }
@@ -275,7 +276,7 @@ class SSHContext(Context):
             self._get_some(root, left, into, counter)
         return Transfer(moved, tuple(same), counter.done)
 
-    def _get_some(self, root: str, left: dict[str, str], into: Path, counter: _Counter) -> None:
+    def _get_some(self, root: str, left: dict[str, str], into: Path, counter: Counter) -> None:
         """Fetch files as one archive; what has arrived is taken out of `left`, also when the connection breaks."""
         before = len(left)
         names = b"".join(b"./" + path.encode() + b"\0" for path in left)
@@ -313,7 +314,7 @@ class SSHContext(Context):
         finally:
             _close(channel)
 
-    def _get_large(self, root: str, path: str, digest: str, into: Path, counter: _Counter) -> None:
+    def _get_large(self, root: str, path: str, digest: str, into: Path, counter: Counter) -> None:
         target = into / path
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.{digest[:16]}.part")
@@ -344,74 +345,6 @@ class SSHContext(Context):
 
     def close(self) -> None:
         self.session.close()
-
-
-class _Counter:
-    """Bytes done, told to whoever watches."""
-
-    def __init__(self, watch: Watch | None, whole: int) -> None:
-        self.done = 0
-        self.whole = whole
-        self._watch = watch
-
-    def add(self, count: int) -> None:
-        self.done += count
-        if self._watch is not None:
-            self._watch(min(self.done, self.whole), self.whole)
-
-
-class _Counted:
-    """A file whose reads are counted."""
-
-    def __init__(self, file: IO[bytes], counter: _Counter) -> None:
-        self._content = file
-        self._counter = counter
-
-    def read(self, size: int, /) -> bytes:
-        block = self._content.read(size)
-        self._counter.add(len(block))
-        return block
-
-
-class _Packed:
-    """An archive that is made while it is read, through a pipe, so that it never lies anywhere whole."""
-
-    def __init__(self, files: Sequence[LocalFile], compress: bool, counter: _Counter) -> None:
-        import threading
-
-        read_end, write_end = os.pipe()
-        self._read_end = os.fdopen(read_end, "rb")
-        self._problem: Exception | None = None
-        self._counter = counter
-
-        def write() -> None:
-            try:
-                with os.fdopen(write_end, "wb") as stream:
-                    archive.pack(self._counting(files), stream, compress=compress)
-            except BrokenPipeError:
-                pass  # the reader has stopped, and says why
-            except Exception as error:  # the edge of the thread: whoever reads raises it
-                self._problem = error
-
-        self._writer = threading.Thread(target=write, daemon=True)
-        self._writer.start()
-
-    def _counting(self, files: Sequence[LocalFile]) -> Iterable[LocalFile]:
-        for file in files:
-            yield file
-            self._counter.add(file.size)
-
-    def read(self, size: int, /) -> bytes:
-        block = self._read_end.read(size)
-        if not block:
-            self._writer.join()
-            if self._problem is not None:
-                raise self._problem
-        return block
-
-    def close(self) -> None:
-        self._read_end.close()
-        self._writer.join()
 
 
 def _feed(channel: paramiko.Channel, stdin: Readable) -> None:
