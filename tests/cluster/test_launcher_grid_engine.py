@@ -1,0 +1,80 @@
+"""The launcher on a real Grid Engine."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from emulated import wait_until
+from grid_engine import GridEngine
+
+from pilotfish.launcher.contexts.base import Context, Done
+from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.description import parse_submission
+from pilotfish.launcher.runner import SubmissionFailedError
+from pilotfish.launcher.submission import Submission
+
+
+@pytest.fixture
+def submission(sge: GridEngine, wd: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Submission]:
+    """Submissions whose commands run on the cluster's `ctl`, where its users are."""
+    monkeypatch.setenv("PILOTFISH_HOME", str(tmp_path / "home"))
+    variables = [f"{name}={value}" for name, value in sge.environ.items() if name.startswith("SGE") or name == "PATH"]
+
+    class OnCtl(LocalContext):
+        def run(self, command: str, *, cwd: str | None = None, **options: Any) -> Done:
+            folder = f"cd {shlex.quote(cwd)} || exit 73; " if cwd else ""
+            words = sge.hosts.ctl.command("env", *variables, "sh", "-c", folder + command)
+            return super().run(shlex.join(words), **options)
+
+    class OnGridEngine(Submission):
+        def context(self) -> Context:
+            return OnCtl(Path(self.description.machine.local_root), self.description.machine.remote_root, {})
+
+    def make(*tasks: dict[str, Any], **resources: Any) -> Submission:
+        machine = {
+            "batch_type": "SGE",
+            "context_type": "Local",
+            "local_root": str(wd / "here"),
+            "remote_root": str(wd / "there"),
+            "retry_count": 0,
+        }
+        (wd / "here/w").mkdir(parents=True, exist_ok=True)
+        given = {"group_size": 1, "kwargs": {"pe_name": "smp"}} | resources
+        found = {"work_base": "w", "machine": machine, "resources": given, "task_list": list(tasks)}
+        return OnGridEngine(parse_submission(found))
+
+    return make
+
+
+def rows(wd: Path) -> dict[str, dict[str, Any]]:
+    return {row["folder"]: row for row in json.loads((wd / "here/w/results.json").read_text())}
+
+
+def test_jobs_bring_their_results_home(submission: Callable[..., Submission], wd: Path) -> None:
+    command = "hostname >out; echo $NSLOTS >>out"
+    tasks = [{"command": command, "task_work_path": f"t{n}", "backward_files": ["out"]} for n in range(3)]
+    submission(*tasks, cpu_per_node=2).run(check_interval_s=1)
+    outputs = [(wd / f"here/w/t{n}/out").read_text().split() for n in range(3)]
+    assert all(host.startswith("node") and slots == "2" for host, slots in outputs)
+
+
+def test_bad_ends_have_their_reasons(submission: Callable[..., Submission], sge: GridEngine, wd: Path) -> None:
+    tasks = [
+        {"command": "exit 7", "task_work_path": "error"},
+        {"command": "touch $REMOTE_ROOT/begun; sleep 1000", "task_work_path": "cancelled"},
+    ]
+    made = submission(*tasks)
+    made.run(detach=True)
+    wait_until(Path(made.context().root_for(made.hash, "w"), "begun").exists, "the job to start", 100)
+    work = made.work(made.context())
+    ids = {work.tasks[job.tasks[0]].task_work_path: job.id for job in made.peek().jobs.values()}
+    sge.run("qdel", ids["cancelled"])
+    with pytest.raises(SubmissionFailedError):
+        made.run(check_interval_s=1)
+    assert {folder: row["reason"] for folder, row in rows(wd).items()} == {"error": "program", "cancelled": "cancelled"}
+    assert rows(wd)["error"]["exit_code"] == 7

@@ -1,0 +1,164 @@
+"""The launcher on a real Slurm: jobs that end in every way, limits, arrays, a pilot over all nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from emulated import Slurm, wait_until
+
+from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.description import parse_submission
+from pilotfish.launcher.machines.names import build_machine
+from pilotfish.launcher.runner import SubmissionFailedError
+from pilotfish.launcher.submission import Submission
+
+Make = Callable[..., Submission]
+
+
+@pytest.fixture
+def on_slurm(slurm: Slurm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Slurm:
+    """This process is a user of that Slurm; its commands find `ctl` by its address."""
+    for name in [name for name in os.environ if name.startswith("SLURM")]:
+        monkeypatch.delenv(name)
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, slurm.environ[name])
+    monkeypatch.setenv("PILOTFISH_HOME", str(tmp_path / "home"))
+    return slurm
+
+
+@pytest.fixture
+def submission(on_slurm: Slurm, wd: Path) -> Make:
+    def make(*tasks: dict[str, Any], batch_type: str = "Slurm", retry_count: int = 0, **given: Any) -> Submission:
+        machine = {
+            "batch_type": batch_type,
+            "context_type": "Local",
+            "local_root": str(wd / "here"),
+            "remote_root": str(wd / "there"),
+            "retry_count": retry_count,
+        }
+        (wd / "here/w").mkdir(parents=True, exist_ok=True)
+        resources = {"group_size": 1} | given.pop("resources", {})
+        found = {"work_base": "w", "machine": machine, "resources": resources, "task_list": list(tasks), **given}
+        return Submission(parse_submission(found), tell=lambda text: print(text))
+
+    return make
+
+
+def task(folder: str, command: str, **more: Any) -> dict[str, Any]:
+    return {"command": command, "task_work_path": folder, **more}
+
+
+def rows(wd: Path) -> dict[str, dict[str, Any]]:
+    return {row["folder"]: row for row in json.loads((wd / "here/w/results.json").read_text())}
+
+
+def test_jobs_on_several_nodes_bring_their_results_home(submission: Make, wd: Path) -> None:
+    tasks = [task(f"t{n}", "hostname >out; echo $SLURM_JOB_NUM_NODES >>out", backward_files=["out"]) for n in range(4)]
+    resources = {"number_node": 2, "cpu_per_node": 1, "walltime": "5m", "memory": "100M"}
+    submission(*tasks, resources=resources).run(check_interval_s=1)
+    outputs = [(wd / f"here/w/t{n}/out").read_text().split() for n in range(4)]
+    assert all(name.startswith("node") and nodes == "2" for name, nodes in outputs)
+    assert {row["exit_code"] for row in rows(wd).values()} == {0}
+
+
+def test_every_bad_end_has_its_reason(submission: Make, wd: Path, on_slurm: Slurm) -> None:
+    """A program error, the time limit, and a job that somebody cancels."""
+    tasks = [
+        task("error", "echo no >&2; exit 7"),
+        task("time", "sleep 1000"),
+        task("cancelled", "touch $REMOTE_ROOT/begun; sleep 1000"),
+    ]
+    made = submission(*tasks, resources={"kwargs": {}, "custom_flags": ["#SBATCH --time=0:1"]})
+    made.run(detach=True)
+    begun = Path(made.context().root_for(made.hash, "w"), "begun")
+    told = {job.tasks[0]: job.id for job in made.peek().jobs.values()}
+    work = made.work(made.context())
+    ids = {work.tasks[name].task_work_path: job_id for name, job_id in told.items()}
+    wait_until(begun.exists, "the job to start", 100)
+    on_slurm.run("scancel", ids["cancelled"])
+    with pytest.raises(SubmissionFailedError, match="3 of 3 jobs failed for good"):
+        made.run(check_interval_s=1)
+    reasons = {folder: row["reason"] for folder, row in rows(wd).items()}
+    assert reasons == {"error": "program", "time": "time limit", "cancelled": "cancelled"}
+    assert rows(wd)["error"]["exit_code"] == 7
+
+
+def test_an_array_runs_its_elements_and_only_the_failed_again(submission: Make, wd: Path) -> None:
+    command = f'echo x >>count; [ "$SLURM_ARRAY_TASK_ID" != 1 ] || [ -e {wd}/again ] || {{ touch {wd}/again; exit 1; }}'
+    tasks = [task(f"t{n}", command, backward_files=["count"]) for n in range(6)]
+    resources = {"group_size": 0, "kwargs": {"slurm_job_size": 2}, "max_jobs": 2}
+    submission(*tasks, batch_type="SlurmJobArray", resources=resources, retry_count=1).run(check_interval_s=1)
+    counts = sorted((wd / f"here/w/t{n}/count").read_text() for n in range(6))
+    assert counts == ["x\n"] * 5 + ["x\nx\n"]
+
+
+def test_a_partition_that_is_not_there_is_refused_with_slurms_words(submission: Make, wd: Path) -> None:
+    with pytest.raises(SubmissionFailedError, match="not started"):
+        submission(task("a", "true"), resources={"queue_name": "nowhere"}).run(check_interval_s=1)
+
+
+def test_many_jobs_are_asked_about_with_one_command(submission: Make, wd: Path) -> None:
+    made = submission(*(task(f"t{n}", "true") for n in range(20)), resources={"max_jobs": 20})
+    asked: list[str] = []
+
+    class Counting(LocalContext):
+        def run(self, command: str, **options: Any) -> Any:
+            asked.extend(
+                word for word in ("squeue", "sacct") if command.startswith((word, "export")) and word in command
+            )
+            return super().run(command, **options)
+
+    made.run(detach=True)
+    ids = [job.id for job in made.peek().jobs.values()]
+    assert len(set(ids)) == 20
+    found = build_machine("Slurm").query(Counting(wd, str(wd / "there"), {}), ids)
+    assert set(found) <= set(ids)
+    assert asked.count("squeue") == 1
+    made.run(check_interval_s=1)
+
+
+def test_a_pilot_over_all_nodes(submission: Make, wd: Path, on_slurm: Slurm) -> None:
+    tasks = [task(f"t{n}", "hostname >out; sleep 0.2", backward_files=["out"], task_name=f"t{n}") for n in range(40)]
+    tasks.append(task("last", "cat ../t*/out | sort -u >out", backward_files=["out"], dependencies=["t0", "t39"]))
+    resources = {"number_node": 4, "cpu_per_node": 2, "walltime": "5m"}
+    pilot = {"python": sys.executable}
+    submission(*tasks, resources=resources, pilot=pilot).run(check_interval_s=1)
+    hosts = {(wd / f"here/w/t{n}/out").read_text().strip() for n in range(40)}
+    assert hosts == set(on_slurm.node_names)
+    assert all(row["state"] == "finished" and row["peak_bytes"] for row in rows(wd).values())
+
+
+def test_a_pilot_whose_time_is_over_is_followed_by_the_next(submission: Make, wd: Path) -> None:
+    """Of the minute that Slurm gives at least, the pilot leaves 40 s alone: it can do a part of the work only."""
+    tasks = [task(f"t{n}", "echo x >>out; sleep 4", backward_files=["out"]) for n in range(8)]
+    resources = {"walltime": "1m", "prepend_script": ["export PILOTFISH_END_MARGIN=40"]}
+    submission(*tasks, resources=resources, pilot={"python": sys.executable}).run(check_interval_s=1)
+    assert [(wd / f"here/w/t{n}/out").read_text() for n in range(8)] == ["x\n"] * 8
+    assert len({row["attempts"] for row in rows(wd).values()}) > 1, "more than one allocation"
+
+
+def test_a_job_whose_node_is_lost_is_placed_again_without_costing_a_retry(
+    submission: Make, wd: Path, on_slurm: Slurm
+) -> None:
+    command = f"hostname >>{wd}/where; [ $(wc -l <{wd}/where) -gt 1 ] || sleep 1000"
+    made = submission(task("a", command), resources={"custom_flags": ["#SBATCH --no-requeue"]})
+    made.run(detach=True)
+    wait_until((wd / "where").exists, "the job to start", 100)
+    node = (wd / "where").read_text().strip()
+    try:
+        on_slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        made.run(check_interval_s=1)
+    finally:
+        with suppress(AssertionError):  # it may have come back by itself
+            on_slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
+        wait_until(lambda: on_slurm.idle_nodes() == len(on_slurm.node_names), "all nodes idle", 60)
+    first, second = (wd / "where").read_text().split()
+    assert first != second
+    assert rows(wd)["a"]["attempts"] == 2
