@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from .api.jobs import Jobs
     from .api.local import LocalManager
     from .api.manager import Manager
+    from .launcher.compat import Job, Machine, Resources, Submission, Task
 
-__all__ = ["JobInfo", "Jobs", "LocalManager", "Manager"]
+__all__ = ["Job", "JobInfo", "Jobs", "LocalManager", "Machine", "Manager", "Resources", "Submission", "Task"]
 
 _HOMES = {"JobInfo": ".api.jobinfo", "Jobs": ".api.jobs", "LocalManager": ".api.local", "Manager": ".api.manager"}
+_HOMES |= dict.fromkeys(("Job", "Machine", "Resources", "Submission", "Task"), ".launcher.compat")
 
 
 def __getattr__(name: str) -> Any:

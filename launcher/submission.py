@@ -75,6 +75,8 @@ class Submission:
         self.description = replace(description, machine=replace(machine, local_root=str(local_root)))
         self.local_work = local_root / description.work_base
         self.hash = submission_hash(self.description, str(self.local_work))
+        self.last: Progress | None = None
+        """The jobs as the last run left them; their record may be gone by now."""
         self._tools = Tools(clock, sleep, tell, watch, count)
 
     @classmethod
@@ -199,6 +201,7 @@ class Submission:
                 happened = journal.open()
                 digests = _replayed(happened, progress)
                 machine = build_machine(self.description.machine.batch_type)
+                self.last = progress
                 runner = Runner(found, work, machine, context, journal, progress, self._tools)
                 yield Placement(found, runner, progress, work, context, digests)
 
