@@ -1,4 +1,6 @@
-"""Writes docs/reference.md from the tables the code itself works by; with --check only says whether it is up to date.
+"""Writes docs/reference.md and docs/launcher-keys.md from the tables the code itself works by.
+
+With --check it only says whether they are up to date.
 
 python docs/generate.py [--check]
 """
@@ -6,29 +8,48 @@ python docs/generate.py [--check]
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pilotfish.launcher import schema
 from pilotfish.pilot.manager.config import OPTIONS, default_of
 from pilotfish.pilot.model import errors
 from pilotfish.pilot.model.states import ALLOWED, State
 from pilotfish.pilot.wire.requests import KINDS
 
 PAGE = Path(__file__).with_name("reference.md")
+KEYS = Path(__file__).with_name("launcher-keys.md")
 _FROM = {"old": "spec 14", "accepted": "spec 14", "cluster": "spec 14", "ours": "ours", "command": "ours"}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when the page is stale")
-    text = page()
-    if not parser.parse_args().check:
-        PAGE.write_text(text, encoding="utf-8")
-    elif PAGE.read_text(encoding="utf-8") != text:
-        print(f"{PAGE} is stale: run python docs/generate.py", file=sys.stderr)
-        return 1
-    return 0
+    check, stale = parser.parse_args().check, 0
+    for path, text in ((PAGE, page()), (KEYS, keys_page())):
+        if not check:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            print(f"{path} is stale: run python docs/generate.py", file=sys.stderr)
+            stale = 1
+    return stale
+
+
+def keys_page() -> str:
+    """All keys of submission files."""
+    sections = [
+        "# Keys of submission files\n\nMade from the code by `docs/generate.py`. `ours`: DPDispatcher does not have it.\n"
+    ]
+    rows: dict[str, list[tuple[str, ...]]] = {}
+    for section, key in schema.rows():
+        default = "required" if key.default is schema.REQUIRED else f"`{json.dumps(key.default)}`"
+        meaning = f"{key.meaning}{' (ours)' if key.ours else ''}"
+        rows.setdefault(section, []).append((f"`{key.name}`", key.kind.replace("|", " or "), default, meaning))
+    for section, entries in rows.items():
+        sections += [f"## {section}\n", _table(("key", "type", "default", "meaning"), entries)]
+    return "\n".join(sections)
 
 
 def page() -> str:

@@ -1,8 +1,7 @@
 """DPDispatcher's public classes on top of ours: a script written for it runs after changing its import.
 
-Machine, Resources, Task, Submission and Job keep their names, arguments and methods. What differs stands in docs/launcher.md: one
-failing job never ends the watch over the others, the caller's random generator is not touched, records hold no secrets, and
-there are no cloud machines.
+Machine, Resources, Task, Submission and Job keep their names, arguments and methods; docs/launcher.md tells what differs. One
+failing job never ends the watch over the others, the caller's random generator is not touched, records hold no secrets.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pilotfish.launcher.description import parse_submission
 from pilotfish.pilot.wire.describe import describe_jobs
 
 ROOT = Path(__file__).parents[1]
@@ -98,3 +99,22 @@ def test_the_yaml_of_the_first_page_is_that_of_the_example() -> None:
 def test_the_script_that_submits_itself_again_is_that_of_the_example() -> None:
     """It runs on a real Slurm in tests/cluster/test_slurm_end.py."""
     assert (EXAMPLES / "resubmit.sh").read_text() in (ROOT / "docs" / "batch.md").read_text()
+
+
+LAUNCHER_FILES = [json.loads(code) for name, code in _blocks("json") if name.startswith("launcher.md")]
+
+
+def test_the_first_submission_runs_as_it_stands(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PILOTFISH_HOME", str(wd / "home"))
+    for name, text in (("a", "one two three"), ("b", "four five")):
+        (wd / "cases" / name).mkdir(parents=True)
+        (wd / "cases" / name / "words").write_text(text)
+    (wd / "run.json").write_text(json.dumps(LAUNCHER_FILES[0]))
+    _run([sys.executable, "-m", "pilotfish", "submit", "run.json"], wd)
+    assert [(wd / "cases" / name / "count").read_text().strip() for name in "ab"] == ["3", "2"]
+
+
+def test_the_other_submission_files_load() -> None:
+    _, machine, with_pilot = LAUNCHER_FILES
+    found = parse_submission(with_pilot | {"machine": machine})
+    assert (found.machine.batch_type, found.tasks[1].dependencies) == ("Slurm", ("prepare",))

@@ -1,0 +1,212 @@
+"""The launcher's commands as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pilotfish.launcher import init, loading
+from pilotfish.launcher.description import parse_submission
+
+SCRIPT = """# /// script
+# requires-python = ">=3.8"
+# [tool.pilotfish]
+# work_base = "w"
+# [tool.pilotfish.machine]
+# batch_type = "Shell"
+# context_type = "Local"
+# local_root = "{wd}"
+# remote_root = "{wd}/there"
+# [tool.pilotfish.resources]
+# group_size = 1
+# [[tool.pilotfish.task_list]]
+# command = "{python}"
+# task_work_path = "case*"
+# backward_files = ["out"]
+# ///
+open("out", "w").write("ran")
+"""
+
+
+def pilotfish(wd: Path, *words: str, code: int = 0, text: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pilotfish", *words]
+    done = subprocess.run(command, cwd=wd, input=text, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture
+def write(wd: Path) -> Callable[..., str]:
+    """Writes a submission file of these commands; its name."""
+
+    def made(*commands: str, **more: Any) -> str:
+        machine = {
+            "batch_type": "Shell",
+            "context_type": "Local",
+            "local_root": ".",
+            "remote_root": str(wd / "there"),
+            "retry_count": 0,
+        }
+        tasks = [
+            {"command": command, "task_work_path": f"t{number}", "task_name": f"n{number}", "backward_files": ["log"]}
+            for number, command in enumerate(commands)
+        ]
+        given = {"work_base": "w", "machine": machine, "resources": {"group_size": 1}, "task_list": tasks, **more}
+        (wd / "s.json").write_text(json.dumps(given))
+        return "s.json"
+
+    return made
+
+
+def test_submit_brings_results_home_and_tells_them_to_programs(wd: Path, write: Callable[..., str]) -> None:
+    done = pilotfish(wd, "submit", write("echo hi"), "--json")
+    assert [row["exit_code"] for row in json.loads(done.stdout)] == [0]
+    assert (wd / "w/t0/log").read_text() == "hi\n"
+    assert "submitted as" in done.stderr
+    assert "nothing submitted yet" in pilotfish(wd, "submissions").stderr
+
+
+def test_a_failed_task_is_exit_code_1_and_its_logs_can_be_seen(wd: Path, write: Callable[..., str]) -> None:
+    done = pilotfish(wd, "submit", write("true", "echo oh no >&2; exit 3"), code=1)
+    assert "task in t1: exit code 3" in done.stderr
+    (row,) = json.loads(pilotfish(wd, "submissions", "--json").stdout)
+    assert (row["state"], row["tasks"]) == ("failed", {"tasks": 2, "done": 1, "failed": 1})
+    status = json.loads(pilotfish(wd, "submissions", "status", row["id"][:6], "--json").stdout)
+    assert [task["state"] for task in status["tasks"]] == ["finished", "failed"]
+    assert pilotfish(wd, "submissions", "logs", "last", "n1", "--stderr").stdout == "oh no\n"
+    pilotfish(wd, "submissions", "clean", "last")
+    assert list((wd / "there").iterdir()) == []
+
+
+def test_detached_then_watched(wd: Path, write: Callable[..., str]) -> None:
+    done = pilotfish(wd, "submit", write("sleep 0.5; echo hi"), "--detach", code=75)
+    assert "submissions watch" in done.stderr
+    pilotfish(wd, "submissions", "watch", "last", "--check-interval", "1")
+    assert (wd / "w/t0/log").read_text() == "hi\n"
+
+
+def test_what_is_there_comes_home_while_jobs_run_and_cancel_ends_them(wd: Path, write: Callable[..., str]) -> None:
+    pilotfish(wd, "submit", write("echo early; touch $REMOTE_ROOT/on; sleep 1000"), "--detach", code=75)
+    while not list((wd / "there").glob("*/on")):
+        pass
+    pilotfish(wd, "submissions", "download", "last")
+    assert (wd / "w/t0/log").read_text() == "early\n"
+    assert "1 jobs cancelled" in pilotfish(wd, "submissions", "cancel", "last").stderr
+    assert "cancelled" in pilotfish(wd, "submissions", "status", "last", "--offline").stdout
+
+
+def test_a_dry_run_shows_what_would_be_submitted(wd: Path, write: Callable[..., str]) -> None:
+    file = write("echo marker")
+    assert "echo marker" in pilotfish(wd, "submit", file, "--dry-run").stdout
+    pilotfish(wd, "submit", file, "--dry-run", "--output", "scripts")
+    assert len(list((wd / "scripts").iterdir())) == 2
+    assert not (wd / "there").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"resources": {"group_sise": 1}}, "did you mean 'group_size'?"),
+        ({"machine": "nowhere"}, "there is no machine 'nowhere'"),
+        ({"task_list": []}, "at least 1 task"),
+    ],
+)
+def test_bad_input_is_exit_code_2_with_its_place(
+    wd: Path, write: Callable[..., str], change: dict[str, Any], message: str
+) -> None:
+    done = pilotfish(wd, "submit", write("true", **change), code=2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_options_of_submissions_are_refused_for_files_of_jobs(wd: Path) -> None:
+    (wd / "jobs.json").write_text('[{"name": "a", "execution": {"exec": "true"}}]')
+    done = pilotfish(wd, "submit", "jobs.json", "--detach", code=2)
+    assert "is a file of jobs for a running pilot" in done.stderr
+
+
+def test_a_host_that_cannot_be_reached_is_exit_code_3(wd: Path, write: Callable[..., str]) -> None:
+    profile = {"hostname": "127.0.0.1", "port": 1, "reconnect_for": 0}
+    machine = {
+        "batch_type": "Slurm",
+        "context_type": "SSH",
+        "local_root": ".",
+        "remote_root": "r",
+        "remote_profile": profile,
+    }
+    done = pilotfish(wd, "submit", write("true", machine=machine), code=3)
+    assert "cannot be reached" in done.stderr
+    (wd / "m.json").write_text(json.dumps(machine))
+    assert "BAD  connection" in pilotfish(wd, "doctor", "m.json", code=3).stdout
+
+
+def test_the_doctor_looks_at_this_machine(wd: Path, write: Callable[..., str]) -> None:
+    found = {each["what"]: each for each in json.loads(pilotfish(wd, "doctor", write("true"), "--json").stdout)}
+    assert all(found[what]["ok"] for what in ("connection", "clock", "bash", "commands", "write access"))
+
+
+def test_the_doctor_names_commands_that_are_not_there(wd: Path, write: Callable[..., str]) -> None:
+    machine = {"batch_type": "Fugaku", "context_type": "Local", "local_root": ".", "remote_root": str(wd / "there")}
+    done = pilotfish(wd, "doctor", write("true", machine=machine), code=1)
+    assert "command pjsub: not on the PATH" in done.stdout
+
+
+def test_a_script_runs_where_its_comment_says(wd: Path) -> None:
+    for number in range(2):
+        (wd / f"w/case{number}").mkdir(parents=True)
+    (wd / "calc.py").write_text(SCRIPT.format(wd=wd, python=sys.executable))
+    pilotfish(wd, "script", "calc.py")
+    assert [(wd / f"w/case{number}/out").read_text() for number in range(2)] == ["ran", "ran"]
+    (wd / "plain.py").write_text("print(1)\n")
+    assert "No PEP 723 metadata found." in pilotfish(wd, "script", "plain.py", code=2).stderr
+
+
+@pytest.mark.parametrize("context", ["Local", "LazyLocal", "SSH"])
+@pytest.mark.parametrize("pilot", [True, False])
+def test_init_writes_a_file_that_loads(context: str, pilot: bool) -> None:
+    text = init.render(
+        batch_type="Slurm",
+        context_type=context,
+        hostname="h",
+        username="u",
+        remote_root="/r",
+        queue="q",
+        pilot=pilot,
+    )
+    found = parse_submission(yaml.safe_load(text))
+    assert found.resources.queue_name == "q"
+    assert (found.pilot is not None) is pilot
+    assert "# walltime" in text
+
+
+def test_init_asks_what_was_not_said(wd: Path) -> None:
+    pilotfish(wd, "init", text="SSH\n" if False else "Slurm\nSSH\nlogin\nann\n\nq\ny\n")
+    found = loading.load_submission(wd / "submission.yaml")
+    assert (found.machine.profile["hostname"], found.machine.remote_root) == ("login", "~/pilotfish")
+    assert "is there already" in pilotfish(wd, "init", code=2).stderr
+
+
+def test_a_pilots_tasks_are_seen_and_cancelled_from_outside(
+    wd: Path, write: Callable[..., str], wait_until: Callable[..., None]
+) -> None:
+    file = write("echo early", "sleep 1000", pilot={"python": sys.executable}, resources={"cpu_per_node": 2})
+    pilotfish(wd, "submit", file, "--detach", code=75)
+
+    def states() -> dict[str, str]:
+        status = json.loads(pilotfish(wd, "submissions", "status", "last", "--json").stdout)
+        return {task["name"]: task["state"] for task in status["tasks"]}
+
+    wait_until(lambda: states()["n0"] == "finished", "the first task to end")
+    (wd / "more.json").write_text('[{"name": "more", "execution": {"script": "echo >added", "wd": "x"}}]')
+    pilotfish(wd, "submissions", "add", "last", "more.json")
+    pilotfish(wd, "submissions", "cancel", "last", "--task", "n1")
+    pilotfish(wd, "submissions", "watch", "last", "--check-interval", "1", "--clean", "never", code=1)
+    assert list((wd / "there").glob("*/x/added"))
+    assert states() == {"n0": "finished", "n1": "failed"}
