@@ -184,15 +184,33 @@ class Slurm:
         facts = self.run("scontrol", "show", "job", job).split()
         return next(fact.partition("=")[2] for fact in facts if fact.startswith("JobState="))
 
-    def wait_for_end(self, job: str, timeout_s: float = 200.0) -> str:
+    def wait_for_end(self, job: str, timeout_s: float = 330.0) -> str:
         """The final state of a job, when it is there.
 
-        The controller sends a message that did not get through to a node again after a minute, or two: on a busy machine
-        a job may be COMPLETING that long.
+        Now and then a node's word that it has cleared up after a job does not reach the controller; then the job is
+        COMPLETING until the node registers again, minutes later. So the nodes are asked to do that at once.
         """
         living = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
-        wait_until(lambda: self.state(job) not in living, lambda: f"job {job} to end\n{self._about(job)}", timeout_s)
+        completing_s: float | None = None
+
+        def ended() -> bool:
+            nonlocal completing_s
+            state, now = self.state(job), time.monotonic()
+            completing_s = (completing_s or now) if state == "COMPLETING" else None
+            if completing_s is not None and now - completing_s > 10:
+                completing_s = now
+                self.register_again()
+            return state not in living
+
+        wait_until(ended, lambda: f"job {job} to end\n{self._about(job)}", timeout_s)
         return self.state(job)
+
+    def register_again(self) -> None:
+        """Let every node tell the controller what it has; jobs are not disturbed."""
+        for name in self.node_names:
+            if name in self._daemons:
+                pid = self.hosts[name].run("pidof", "slurmd").split()[-1]
+                self.hosts[name].run("kill", "-HUP", pid)
 
     def _about(self, job: str) -> str:
         """All that Slurm tells of a job that does not end, and the last its daemons said."""
