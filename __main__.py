@@ -40,6 +40,7 @@ SUMMARIES = {
     "resources": "Show nodes and cores of a running pilot.",
     "watch": "Follow a running pilot until it is idle.",
     "finish": "End a running pilot.",
+    "agent": "Bring nodes to a running pilot.",
     "submissions": "List what you have submitted, and work on it.",
     "script": "Run a Python script where its first comment says.",
     "doctor": "Look whether a machine has all that submissions need.",

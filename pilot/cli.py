@@ -92,6 +92,10 @@ def service(**given: Any) -> None:
     if given["show_settings"]:
         _show(settings, said, given["json"])
         return
+    if settings.parent is not None:
+        from .guests import join
+
+        sys.exit(join(settings.parent, settings.tags, settings.nodes, settings.placement))
     from .manager.app import run
 
     sys.exit(run(settings))
@@ -115,13 +119,43 @@ def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:
         click.echo(f"{name:{widths[0]}}  {value!s:{widths[1]}}  {origin}")
 
 
-@click.command(hidden=True)
-@click.option("--connect", required=True, type=click.Path(path_type=Path), help="The pilot's connection file.")
-@click.option("--node", required=True, help="The name of the node to serve.")
-@click.option("--agent-id", required=True, help="The name of this agent.")
-@click.option("--replaces", help="The dead agent whose tasks are to be cleared away.")
-def agent(connect: Path, node: str, agent_id: str, replaces: str | None) -> None:
-    """Serve one node for a manager (started by it)."""
-    from .agent.app import run
+@click.command()
+@click.option("--connect", "-c", required=True, help="The pilot: its connection file, or a folder with it.")
+@click.option("--tags", help="Words by which jobs can ask for these nodes (resources.tags; comma list).")
+@click.option("--nodes", help="What to bring instead of the allocation: [NAME:]CORES[:Ngpu][:MEM], comma list.")
+@click.option("--placement", help="How agents are started on the nodes; default: that of the batch system.")
+@click.option("--node", hidden=True, help="The name of the node to serve.")
+@click.option("--agent-id", hidden=True, help="The name of this agent.")
+@click.option("--replaces", hidden=True, help="The dead agent whose tasks are to be cleared away.")
+@click.option("--joins", hidden=True, help="The nodes that join, as JSON.")
+def agent(
+    connect: str,
+    tags: str | None,
+    nodes: str | None,
+    placement: str | None,
+    node: str | None,
+    agent_id: str | None,
+    replaces: str | None,
+    joins: str | None,
+) -> None:
+    """Bring nodes to a running pilot: those of this allocation, or this machine.
 
-    sys.exit(run(connect, node, agent_id, replaces))
+    They take work at once, and leave without loss: SIGTERM gives their tasks back, SIGUSR1 lets what runs end first. The
+    command ends when the pilot does. The pilot's connection file must be readable here; for other hosts the pilot must have
+    been started with --net or --governor, or in an allocation of several nodes.
+
+    \b
+    pilotfish agent --connect run1                 in a second job's script
+    pilotfish agent --connect run1 --tags gpu      for jobs with resources.tags: [gpu]
+
+    Exit code: 0 the pilot has ended or the nodes have left, 1 the pilot did not want them, 3 there is no such pilot.
+    """
+    if node is None or agent_id is None:
+        from .guests import join
+
+        words = tuple(word.strip() for word in (tags or "").split(",") if word.strip())
+        sys.exit(join(connect, words, nodes, placement))
+    from .agent.app import run
+    from .guests import spec_of
+
+    sys.exit(run(Path(connect), node, agent_id, replaces, spec_of(joins, node)))

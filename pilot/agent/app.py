@@ -19,6 +19,7 @@ import msgspec
 
 from .. import cpus, strays
 from ..loop import Loop, Timer
+from ..model.resources import NodeSpec
 from ..wire import connection, frames
 from .crew import Crew
 from .gpus import near_gpus
@@ -35,8 +36,11 @@ DEFAULT_WAIT_S = 600.0
 DEFAULT_BEAT_S = 2.0
 
 
-def run(connect: Path, node: str, agent_id: str, replaces: str | None) -> int:
-    """Serve `node` for the pilot of the connection file `connect` until told to stop; returns the exit code."""
+def run(connect: Path, node: str, agent_id: str, replaces: str | None, joins: NodeSpec | None = None) -> int:
+    """Serve `node` for the pilot of the connection file `connect` until told to stop; returns the exit code.
+
+    `joins`: what the node has, when it is not one of the pilot's own but is to become part of it.
+    """
     _detach_streams()
     strays.become_subreaper()
     if replaces is not None and strays.is_alive(replaces):
@@ -47,7 +51,7 @@ def run(connect: Path, node: str, agent_id: str, replaces: str | None) -> int:
         log.warning("agent.cleared of=%s killed=%d", replaces, strays.clear_after(replaces))
     lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)
     variable = os.environ.pop(connection.CONNECT_VARIABLE, None)  # no task is to see the keys
-    agent = Agent(connect, variable, node, agent_id, None if lifeline is None else int(lifeline))
+    agent = Agent(connect, variable, node, agent_id, None if lifeline is None else int(lifeline), joins)
     ask_for_short_slices()
     gc.collect()
     gc.freeze()
@@ -69,7 +73,15 @@ def _detach_streams() -> None:
 class Agent:
     """Its loop: frames in, ended children, results out."""
 
-    def __init__(self, connect: Path, variable: str | None, node: str, agent_id: str, lifeline: int | None) -> None:
+    def __init__(
+        self,
+        connect: Path,
+        variable: str | None,
+        node: str,
+        agent_id: str,
+        lifeline: int | None,
+        joins: NodeSpec | None = None,
+    ) -> None:
         self._connect_file = connect
         self._connect_variable = variable
         self._node = node
@@ -78,6 +90,9 @@ class Agent:
         self._outbox = Outbox()
         self._crew = Crew(agent_id, self._loop, self._outbox)
         self._lifeline = lifeline
+        self._joins = joins
+        self._draining = False
+        self._refused = ""
         self._link = Link(agent_id, self._loop, self._find_manager, self._say_hello, self._read)
         here = cpus.usable()
         self._sockets = [[thread for core in cores for thread in core] for cores in here.sockets]
@@ -100,6 +115,7 @@ class Agent:
         # First: a batch system that ends everything sends SIGTERM to the tasks too, and what dies of that has not failed.
         loop.on_signal([signal.SIGTERM, signal.SIGINT], lambda: self._stop("signal"))
         loop.on_signal([signal.SIGCHLD], self._crew.reap)
+        loop.on_signal([signal.SIGUSR1], self._drain)
         if self._lifeline is not None:
             os.set_inheritable(self._lifeline, False)
             loop.on_readable(self._lifeline, self._lifeline_cut)
@@ -108,7 +124,9 @@ class Agent:
         strays.kill_marked([b"PILOTFISH_AGENT_ID=" + os.fsencode(self._agent_id)])
         self._send([frames.Bye(self._stopping)])
         self._link.close()
-        return 0
+        if self._refused:
+            log.error("agent.refused: %s", self._refused)
+        return 1 if self._refused else 0
 
     def _find_manager(self) -> connection.ConnectionFile:
         return connection.for_agent(self._connect_file, self._connect_variable)
@@ -127,9 +145,7 @@ class Agent:
 
     def _obey(self, message: frames.ToAgent) -> None:
         if isinstance(message, frames.Work):
-            # With our Bye the manager takes it back; before its Welcome it counts as lost on the way.
-            if not self._stopping and self._welcomed == self._hellos:
-                self._crew.take_work(message.jobs, message.grants, message.tasks)
+            self._take_work(message)
         elif isinstance(message, frames.Ack):
             self._outbox.acknowledged(message.seq)
         elif isinstance(message, frames.Kill):
@@ -150,8 +166,18 @@ class Agent:
             self._settings = message.settings
             self._crew.configure(message.settings)
             self._beat()
+            if self._draining:
+                self._send([frames.Draining()])
         else:
+            self._refused = message.reason
             self._stop("told to stop")
+
+    def _take_work(self, work: frames.Work) -> None:
+        # With our Bye the manager takes it back; before its Welcome it counts as lost on the way.
+        if not self._stopping and self._welcomed == self._hellos:
+            self._crew.take_work(work.jobs, work.grants, work.tasks)
+            if self._draining:
+                self._give_back()
 
     def _say_hello(self) -> None:
         """Who we are and everything we hold; what was not acknowledged goes in the same frame, so nothing can come between."""
@@ -175,6 +201,7 @@ class Agent:
             self._slots,
             self._sockets,
             near_gpus(),
+            self._joins,
         )
         self._send([hello, *self._outbox.unacknowledged])
 
@@ -197,6 +224,8 @@ class Agent:
                 self._flush()
             elif self._flush_timer is None:
                 self._flush_timer = self._loop.call_at(due, self._flush)
+        if self._draining and not self._stopping and not self._crew.running and not self._outbox.unacknowledged:
+            self._stop("drained")
         if self._stopping and not self._crew.running:
             self._flush()
             self._loop.stop()
@@ -219,6 +248,18 @@ class Agent:
             log.info("agent.stopping reason=%s running=%d", reason, len(self._crew.running))
             self._stopping = reason
             self._crew.stop_all()
+
+    def _drain(self) -> None:
+        """Finish what runs, take nothing new, then end."""
+        if not self._draining:
+            log.info("agent.draining running=%d", len(self._crew.running))
+            self._draining = True
+            self._send([frames.Draining()])
+            self._give_back()
+
+    def _give_back(self) -> None:
+        for keys in self._crew.waiting().values():
+            self._crew.revoke(keys)
 
     def _lifeline_cut(self) -> None:
         assert self._lifeline is not None

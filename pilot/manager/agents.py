@@ -15,13 +15,13 @@ import msgspec
 import zmq
 
 from ..model.ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
-from ..model.resources import Grant, Share, bits
+from ..model.resources import Grant, NodeSpec, Share, bits
 from ..model.runs import End
 from ..model.scheduler import Scheduler
 from ..model.sockets import groups_of
 from ..model.turn import Orders
 from ..wire import frames
-from ..wire.records import AgentDown, AgentUp, Record
+from ..wire.records import AgentDown, AgentUp, NodeJoined, NodeLeft, Record
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +120,9 @@ class Agents:
             if message.seq > link.seen_seq:
                 link.seen_seq = message.seq
                 self._take_report(message)
+        elif isinstance(message, frames.Draining):
+            log.info("agent.draining", extra={"node": self._scheduler.nodes.specs[link.node].name})
+            self._scheduler.on_node_draining(link.node)
         elif isinstance(message, frames.Bye):
             log.info("agent.left", extra={"node": link.node, "reason": message.reason})
             self.lost(link.node, message.reason)
@@ -149,10 +152,14 @@ class Agents:
 
     def _welcome(self, socket: zmq.Socket[bytes], identity: bytes, hello: frames.Hello) -> Link | None:
         node = self._numbers.get(hello.node)
-        if node is None or hello.version != frames.VERSION:
-            log.error("agent.refused", extra={"node": hello.node, "version": hello.version, "host": hello.host})
-            self._send_on(socket, identity, [frames.Stop(kill=True)])
+        refusal = self._why_not(node, hello)
+        if refusal:
+            log.error("agent.refused: %s", refusal, extra={"node": hello.node, "host": hello.host})
+            self._send_on(socket, identity, [frames.Stop(kill=True, reason=refusal)])
             return None
+        if node is None:
+            assert hello.joins is not None
+            node = self._join(hello.joins)
         known = self.links.get(node)
         if known is not None and known.agent_id != hello.agent_id:
             self._send(known, [frames.Stop(kill=True)])
@@ -178,6 +185,39 @@ class Agents:
         event = "agent.ready" if known is None else "agent.again"
         log.info(event, extra={"node": hello.node, "agent": hello.agent_id, "running": len(hello.running)})
         return link
+
+    def _why_not(self, node: NodeNo | None, hello: frames.Hello) -> str:
+        """Why this agent is not wanted; empty when it is."""
+        if hello.version != frames.VERSION:
+            return f"it speaks version {hello.version} of the protocol, the manager {frames.VERSION}"
+        if hello.joins is None:
+            return "" if node is not None else f"node {hello.node} is not part of the pilot"
+        if node is None:
+            return "the pilot is ending" if self._stopping else ""
+        other = self.links.get(node)
+        if not self._scheduler.nodes.specs[node].guest or (other is not None and other.agent_id != hello.agent_id):
+            return f"the pilot has a node {hello.node} already; give another name with --nodes NAME:CORES"
+        return ""
+
+    def _join(self, spec: NodeSpec) -> NodeNo:
+        """A node that came by itself; it leaves with its agent."""
+        node = self._scheduler.on_node_joined(spec)
+        self._record(NodeJoined(spec))
+        self._numbers[spec.name] = node
+        self._scheduler.elastic = True
+        log.info("node.joined", extra={"node": spec.name, "cores": len(spec.core_ids), "tags": ",".join(spec.tags)})
+        return node
+
+    def leave(self, node: NodeNo) -> None:
+        """A guest's agent is gone for good, and the node with it."""
+        spec, now = self._scheduler.nodes.specs[node], self._clock()
+        if self._scheduler.nodes.left >> node & 1:
+            return
+        self._scheduler.on_node_left(node, now)
+        self._record(NodeLeft(node, now))
+        self._numbers.pop(spec.name, None)
+        self._core_ids = {key: ids for key, ids in self._core_ids.items() if key[0] != node}
+        log.info("node.left", extra={"node": spec.name})
 
     def _learn_cores(self, node: NodeNo, hello: frames.Hello) -> list[str]:
         """The real ids of the node's cores, which only an agent on it can know; none when they stay what they are.
@@ -327,6 +367,8 @@ class Agents:
             if run.node == node and run.grant is not None:
                 self._sweep(run.grant, run.key)
         self._scheduler.on_node_lost(node, self._clock())
+        if self._scheduler.nodes.specs[node].guest:
+            self.leave(node)
 
     def _send(self, link: Link, messages: list[frames.ToAgent]) -> None:
         entry = self._by_identity.get(link.identity)

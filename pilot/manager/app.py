@@ -77,17 +77,23 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     part = (settings.slurm_limit_nodes_range_begin, settings.slurm_limit_nodes_range_end)
     file = None if settings.slurm_resources_file is None else str(settings.slurm_resources_file)
     allocation = detect(this_site(os.environ), settings.nodes, settings.resources, part, file)
+    if settings.governor:
+        allocation = replace(allocation, nodes=())
+    allocation = replace(allocation, nodes=tuple(replace(node, tags=settings.tags) for node in allocation.nodes))
     scheduler = Scheduler(
         crash_limit=settings.crash_limit,
         reserve_after_s=settings.reserve_after_s,
         system_core=settings.system_core,
     )
+    scheduler.elastic = settings.governor
     views = Views(scheduler, settings.wd)
     reporter, replayed = _replay(settings, aux, store, scheduler, views)
     _settle_nodes(allocation.nodes, scheduler, store)
     starter = starting.starter_for(settings, allocation)
     recipe = starting.recipe_for(settings, starter, aux)
-    doors = open_doors(settings, auxdir.socket_folder(aux), aux.door, not starter.is_agent)
+    doors = open_doors(
+        settings, auxdir.socket_folder(aux), aux.door, not starter.is_agent or settings.governor or settings.net
+    )
     publisher = Publisher(doors.events, aux.instance_id, int(time.time()) << 20 if settings.resume else 0)
     epoch = secrets.token_hex(8)
     store.append(records.Opened(aux.instance_id, epoch, time.time()))
@@ -174,7 +180,9 @@ def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store)
     missing = {spec.name: spec for spec in found}
     for node in list(scheduler.nodes.here):
         spec = scheduler.nodes.specs[node]
-        if spec.name in missing and _is_same(spec, missing[spec.name]):
+        if spec.guest:
+            scheduler.elastic = True  # it may come back
+        elif spec.name in missing and _is_same(spec, missing[spec.name]):
             del missing[spec.name]
         else:
             now = time.time()
@@ -201,7 +209,9 @@ def _start_agents(service: Service, replayed: Replayed) -> None:
     new = []
     for node in service.scheduler.nodes.here:
         known = replayed.agents.get(node)
-        if known is None:
+        if service.scheduler.nodes.specs[node].guest:
+            service.await_guest(node)
+        elif known is None:
             new.append(node)
         elif not service.processes.are_children:
             service.processes.expect(node, known.agent_id, service.settings.node_lost_s)

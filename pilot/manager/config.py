@@ -30,6 +30,8 @@ class Settings:
     report_format: Literal["json", "text", "none"] = "json"
     report_file: str = "jobs.report"
     nodes: str | None = None
+    governor: bool = False
+    parent: str | None = None
     resources: str = "auto"
     slurm_limit_nodes_range_begin: int | None = None
     slurm_limit_nodes_range_end: int | None = None
@@ -117,7 +119,7 @@ OPTIONS = (
     Option("system-core", "flag", "Keep core 0 of the first node free for the manager."),
     Option("show-progress", "flag", "A line on stdout for each state change."),
     Option("id", "text", "Name of this manager and of its auxiliary folder."),
-    Option("tags", "list", "Words that go into the log (comma list)."),
+    Option("tags", "list", "Words by which jobs can ask for the nodes of this pilot (resources.tags; comma list)."),
     Option("resume", "path", "Go on with this auxiliary folder (or the latest one in this folder)."),
     Option("disable-pub", "flag", "No events."),
     Option("walltime", "time", "How long this pilot may run, e.g. 1h30m; default: until the allocation ends.", "ours"),
@@ -158,9 +160,11 @@ OPTIONS = (
     Option("enable-proc-stats", "flag", "Taken and without effect: usage of each task is always recorded.", "accepted"),
     Option("enable-rt-stats", "flag", "Taken and without effect: times of each task are always recorded.", "accepted"),
     Option("wrapper-rt-stats", "text", "Taken and without effect.", "accepted"),
-    Option("governor", "flag", "Not supported in this version.", "cluster"),
-    Option("parent", "text", "Not supported in this version.", "cluster"),
-    Option("slurm-partition-nodes", "int", "Not supported in this version.", "cluster"),
+    Option("governor", "flag", "No nodes of its own: wait for agents that join (`pilotfish agent`, or --parent)."),
+    Option(
+        "parent", "text", "Start no manager: let the nodes of this allocation join the pilot of this connection file."
+    ),
+    Option("slurm-partition-nodes", "int", "Taken for old scripts: one manager serves all partitions.", "accepted"),
 )
 
 _SECONDS = ("end-margin", "kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after", "nl-init-timeout")

@@ -251,7 +251,11 @@ class Service:
 
     @property
     def _fewest_nodes(self) -> int:
-        """How many agents there must be for the pilot to go on (`--min-nodes`, `--nl-ready-threshold`); at least one."""
+        """How many agents there must be for the pilot to go on (`--min-nodes`, `--nl-ready-threshold`); at least one, unless
+        all of them come by themselves.
+        """
+        if self.settings.governor:
+            return 0
         share = int(self.settings.nl_ready_threshold * self.scheduler.nodes.count)
         return max(1, self.settings.min_nodes, share)
 
@@ -275,8 +279,20 @@ class Service:
     def _heartbeat(self) -> None:
         self.agents.beat()
         for link in self.agents.silent_since(self.now() - self.settings.node_lost_s):
+            guest = self.scheduler.nodes.specs[link.node].guest
             self.agents.lost(link.node, f"not heard of for {self.settings.node_lost_s:g} s")
-            self.processes.silent(link.node)
+            if not guest:
+                self.processes.silent(link.node)
+
+    def await_guest(self, node: NodeNo) -> None:
+        """A guest of an earlier life may still be there: it has as long to report as one that has fallen silent."""
+
+        def look() -> None:
+            if node not in self.agents.links and not self.stopping:
+                self.scheduler.on_node_lost(node, self.now())
+                self.agents.leave(node)
+
+        self.loop.call_after(self.settings.node_lost_s, look)
 
     def _tick(self) -> None:
         self.scheduler.on_time(self.now())

@@ -28,13 +28,14 @@ class Need:
 
     With `nodes` and `cores`, cores are per node; with `nodes` alone the nodes are taken whole; with `cores` alone they may
     come from any nodes. `gpus` and `mem_bytes` are per node of the task. When `nodes` is None and gpus or mem_bytes are
-    given, the task is kept on one node.
+    given, the task is kept on one node. Only nodes that have all of `tags` count.
     """
 
     cores: Size | None = None
     nodes: Size | None = None
     gpus: int = 0
     mem_bytes: int = 0
+    tags: tuple[str, ...] = ()
 
 
 ONE_CORE = Need(cores=Size.exactly(1))

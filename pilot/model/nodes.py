@@ -36,6 +36,7 @@ class Nodes:
         self.free_count = 0
         """Free cores on usable nodes."""
         self._groups: dict[NodeNo, Sequence[Group]] = {}
+        self._tagged: dict[tuple[str, ...], int] = {}
         self._size: list[int] = []
         self._level = [0]
         self._any = 0
@@ -74,6 +75,7 @@ class Nodes:
         self.free_mem.append(spec.mem_bytes)
         self._size.append(cores.bit_count())
         self._level += [0] * (cores.bit_count() + 1 - len(self._level))
+        self._tagged.clear()
         return node
 
     def name_cores(self, node: NodeNo, core_ids: Sequence[str]) -> None:
@@ -88,6 +90,7 @@ class Nodes:
         """The node has left for good; nothing may be granted on it any more."""
         self.set_usable(node, False)
         self.left |= 1 << node
+        self._tagged.clear()
         if self._system_core_on == node:
             self._system_core_on, self.system_cores = None, 0
 
@@ -114,6 +117,17 @@ class Nodes:
                 found |= level
             self._at_least[cores] = found
         return found
+
+    def with_tags(self, tags: tuple[str, ...]) -> int:
+        """The set of nodes that have all these tags, usable or not."""
+        found = self._tagged.get(tags)
+        if found is None:
+            found = sum(1 << node for node in self.here if self._has(node, tags))
+            self._tagged[tags] = found
+        return found
+
+    def _has(self, node: int, tags: tuple[str, ...]) -> bool:
+        return all(tag in self.specs[node].tags for tag in tags)
 
     # --- taking and giving back -----------------------------------------------------------------------------------------
 
@@ -151,6 +165,8 @@ class Nodes:
         """
         if self.free_count == 0:
             return None
+        if need.tags:
+            without |= ~self.with_tags(need.tags)
         if need.nodes is not None:
             return self._find_nodes(need, need.nodes, without)
         assert need.cores is not None
@@ -213,18 +229,22 @@ class Nodes:
         able = [node for node in self.here if self._able(node, need)]
         if need.nodes is None and not (need.gpus or need.mem_bytes):
             assert need.cores is not None
-            if need.cores.min <= self.total_cores:
+            cores = sum(self._size[node] for node in able) if need.tags else self.total_cores
+            if need.cores.min <= cores:
                 return None
-            return f"{need.cores.min} cores are needed, the pilot has {self.total_cores}"
+            return f"{need.cores.min} cores{_tagged(need)} are needed, the pilot has {cores}"
         nodes = need.nodes or _ONE
         if len(able) >= nodes.min:
             return None
         parts = [f"{need.cores.min} cores" if need.cores else "all cores"]
         parts += [f"{need.gpus} GPUs"] if need.gpus else []
         parts += [f"{need.mem_bytes / 2**20:.0f} MiB of memory"] if need.mem_bytes else []
-        return f"{nodes.min} nodes with {', '.join(parts)} are needed, the pilot has {len(able)} such of {self.count}"
+        needed = f"{nodes.min} nodes with {', '.join(parts)}{_tagged(need)}"
+        return f"{needed} are needed, the pilot has {len(able)} such of {self.count}"
 
     def _able(self, node: int, need: Need) -> bool:
+        if need.tags and not self._has(node, need.tags):
+            return False
         spec = self.specs[node]
         enough = self._size[node] >= (max(1, need.cores.min) if need.cores is not None else 1)
         if need.nodes is None and not (need.gpus or need.mem_bytes):
@@ -252,6 +272,10 @@ class Nodes:
         for node in able[:count]:
             held |= 1 << node
         return held if len(able) >= count else 0
+
+
+def _tagged(need: Need) -> str:
+    return f" on nodes tagged {', '.join(need.tags)}" if need.tags else ""
 
 
 _ONE = Size.exactly(1)

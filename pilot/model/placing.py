@@ -183,9 +183,13 @@ class Placing:
         for pool in [pool for pool in self.pools.values() if pool.node == node]:
             del self.pools[pool.pool_id], pool.shape.pools[node]
             self._touched.pop(pool.pool_id, None)
+        self.not_held(node)
+        return [run for run in self.runs.values() if run.node == node]
+
+    def not_held(self, node: NodeNo) -> None:
+        """Nothing can be reserved there any more."""
         if self.held >> node & 1:
             self._end_reservation()
-        return [run for run in self.runs.values() if run.node == node]
 
     def adopt(self, grant: Grant, shape: Shape) -> None:
         """An agent holds this grant from an earlier life of the manager."""
@@ -204,6 +208,8 @@ class Placing:
         latest: Pending | None = None
         for pool in self._touched.values():
             if not pool.grants or self.held >> pool.node & 1 or not self.in_time(pool.shape, now):
+                continue
+            if not self._nodes.usable >> pool.node & 1:
                 continue
             for _ in range(pool.room()):
                 pending = pool.shape.head()

@@ -39,6 +39,7 @@ class NodeSpec:
     `core_ids` are the ids the operating system (or the batch system) uses, by slot; a slot of several hardware threads is
     `"0&40"`. `gpu_ids` are what CUDA_VISIBLE_DEVICES takes. `mem_bytes` 0: memory is not counted on this node.
     `bind`: the core ids are real cores of the machine, so tasks are bound to them; False for virtual nodes.
+    `tags`: words by which jobs can ask for it. `guest`: its agent came by itself, and the node leaves with it.
     """
 
     name: str
@@ -46,6 +47,13 @@ class NodeSpec:
     gpu_ids: tuple[str, ...] = ()
     mem_bytes: int = 0
     bind: bool = False
+    tags: tuple[str, ...] = ()
+    guest: bool = False
+
+
+def is_tag(word: str) -> bool:
+    """Letters, digits and `._-`: it stands in lists with commas."""
+    return word != "" and all(sign.isalnum() or sign in "._-" for sign in word)
 
 
 class Share(NamedTuple):

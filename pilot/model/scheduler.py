@@ -59,6 +59,8 @@ class Scheduler:
         self._turn = Turn()
         self.placing = Placing(self.nodes, self.jobs, self.queue, self._turn, reserve_after_s)
         self._life = Lifecycle(self.jobs, self.queue, self._turn, crash_limit)
+        self.elastic = False
+        """Nodes may yet come: what fits on none of those that are here waits for them instead of being refused."""
         self._was_busy = False
         self._lost: dict[TaskKey, Run] = {}
         self._lost_grants: dict[GrantId, Grant] = {}
@@ -88,7 +90,7 @@ class Scheduler:
 
     def _check_need(self, need: Need, specs: Sequence[JobSpec], plans: list[list[tuple[Need, int]]]) -> None:
         reason = self.nodes.why_never(need)
-        if reason is not None:
+        if reason is not None and not self.elastic:
             number = next(i for i, plan in enumerate(plans) if any(theirs == need for theirs, _ in plan))
             text = f"Not enough resources for job {specs[number].name}"
             raise NotEnoughResourcesError(text, where=f"jobs[{number}].resources", remedy=reason)
@@ -183,6 +185,11 @@ class Scheduler:
     def on_node_up(self, node: NodeNo) -> None:
         self.nodes.set_usable(node, True)
 
+    def on_node_draining(self, node: NodeNo) -> None:
+        """The node takes nothing new; what runs there comes to its end."""
+        self.nodes.set_usable(node, False)
+        self.placing.not_held(node)
+
     def on_node_lost(self, node: NodeNo, now: float) -> None:
         """The agent of this node is gone and everything it held with it: its tasks go back to the queue.
 
@@ -271,7 +278,7 @@ class Scheduler:
 
     def stalled(self, now: float) -> bool:
         """Whether work is left that only another allocation can do."""
-        return self.jobs.unfinished > 0 and self.placing.stalled(now)
+        return not self.elastic and self.jobs.unfinished > 0 and self.placing.stalled(now)
 
     # --- deciding -------------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ class AgentCommand:
         python: the interpreter, as it is called on the nodes.
         connection: the connection file.
         prelude: shell commands that come first, e.g. `module load python`; empty for none.
+        more: further options of the agents.
         by_variable: nodes do not share the connection file's folder, so the variable PILOTFISH_CONNECT says what is in it.
     """
 
@@ -27,6 +28,7 @@ class AgentCommand:
     connection: Path
     prelude: str = ""
     by_variable: bool = False
+    more: tuple[str, ...] = ()
 
     def for_node(self, starter: Starter, node: str, agent_id: str, replaces: str | None) -> list[str]:
         """The words for `starter` that start one agent; `replaces` is the agent whose left-overs it has to clear away."""
@@ -47,7 +49,7 @@ class AgentCommand:
         return ["/bin/sh", "-c", f"node={name}\n{log_line}{self._before(starter)}{become}"]
 
     def _words(self) -> list[str]:
-        return [self.python, "-m", "pilotfish", "agent", "--connect", str(self.connection)]
+        return [self.python, "-m", "pilotfish", "agent", "--connect", str(self.connection), *self.more]
 
     def _before(self, starter: Starter) -> str:
         read = ""

@@ -329,4 +329,6 @@ def _undescribed(resources: Resources) -> dict[str, Any]:
         described["nodeCrs"] = {"gpu": need.gpus}
     if need.mem_bytes:
         described["mem"] = form_bytes(need.mem_bytes)
+    if need.tags:
+        described["tags"] = list(need.tags)
     return described

@@ -6,13 +6,14 @@ from typing import Any
 
 from ..model.errors import InvalidJobError, UsageError
 from ..model.job import IterationScheduler, Need, Resources, Size
+from ..model.resources import is_tag
 from ..model.units import parse_bytes
 from ..model.walltime import parse
 from .check import check_members, is_count, need_object, need_text, shown
 
 DEFAULT_RESOURCES = Resources()
 
-_MEMBERS = frozenset({"numCores", "numNodes", "wt", "nodeCrs", "mem"})
+_MEMBERS = frozenset({"numCores", "numNodes", "wt", "nodeCrs", "mem", "tags"})
 _SIZE_MEMBERS = frozenset({"exact", "min", "max", "scheduler"})
 _SCHEDULERS = ("maximum-iters", "split-into")
 _MIB = 1 << 20
@@ -39,8 +40,20 @@ def describe_resources(raw: Any, where: str) -> Resources:
     if cores is None and nodes is None:
         cores = _ONE
     return Resources(
-        Need(cores, nodes, gpus, mem_bytes), _wall_time(raw.get("wt"), f"{where}.wt"), of_cores or of_nodes
+        Need(cores, nodes, gpus, mem_bytes, _tags(raw.get("tags"), f"{where}.tags")),
+        _wall_time(raw.get("wt"), f"{where}.wt"),
+        of_cores or of_nodes,
     )
+
+
+def _tags(raw: Any, where: str) -> tuple[str, ...]:
+    """Words that a node must have, sorted: their order means nothing."""
+    if raw is None:
+        return ()
+    words = [raw] if isinstance(raw, str) else raw
+    if not isinstance(words, list) or not all(isinstance(word, str) and is_tag(word) for word in words):
+        raise InvalidJobError(f"{shown(raw)} is not a list of tags", where=where, remedy='write ["gpu", "big"]')
+    return tuple(sorted(set(words)))
 
 
 def _size(raw: Any, where: str, what: str) -> tuple[Size | None, IterationScheduler | None]:

@@ -14,6 +14,7 @@ import msgspec
 
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..model.job import Execution
+from ..model.resources import NodeSpec
 from ..model.states import Cause as Cause
 
 VERSION = 1
@@ -152,6 +153,8 @@ class Stop(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """End. With `kill` the tasks are stopped first, without it there are none left."""
 
     kill: bool
+    reason: str = ""
+    """Why an agent is not wanted; empty at an orderly end."""
 
 
 ToAgent = Welcome | WhoAreYou | Work | Kill | Revoke | Forget | Sweep | Ack | Stop
@@ -212,6 +215,8 @@ class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """These processors, by socket."""
     near_gpus: list[list[int]] = []
     """For each GPU of the node, by index, the processors close to it."""
+    joins: NodeSpec | None = None
+    """Of an agent that came by itself: the node it brings along."""
 
 
 class Report(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -235,7 +240,11 @@ class Bye(msgspec.Struct, array_like=True, tag=True, frozen=True):
     reason: str
 
 
-ToManager = Hello | Report | Beat | Bye
+class Draining(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """This agent finishes what runs and takes nothing new; Bye follows."""
+
+
+ToManager = Hello | Report | Beat | Draining | Bye
 
 _encoder = msgspec.msgpack.Encoder()
 _to_agent = msgspec.msgpack.Decoder(list[ToAgent])

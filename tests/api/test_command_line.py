@@ -85,7 +85,6 @@ def test_files_of_jobs_in_each_format_run(wd: Path, suffix: str, text: str) -> N
         (["run"], "nothing to run; give a FILE"),
         (["servce"], "Did you mean 'service'?"),
         (["service", "--nodes", "0"], "must not be less than 1"),
-        (["service", "--governor"], "--governor: not supported in this version"),
         (["service", "--log", "loud"], "Invalid value for '--log'"),
     ],
 )

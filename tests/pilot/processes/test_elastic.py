@@ -1,0 +1,204 @@
+"""Nodes that join a running pilot and leave it, tags, and the governor's options as a front on that."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilotfish import Jobs, LocalManager, Manager
+from pilotfish.api.errors import RequestRefusedError
+
+Wait = Callable[..., None]
+
+
+class Guests:
+    """Processes that bring nodes; all are ended with the test."""
+
+    def __init__(self, wd: Path) -> None:
+        self._wd = wd
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "pilotfish", *words]
+        process = subprocess.Popen(command, cwd=self._wd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._processes.append(process)
+        return process
+
+    def join(self, nodes: str, *words: str) -> subprocess.Popen[str]:
+        return self.start("agent", "--connect", ".", "--nodes", nodes, *words)
+
+    def close(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()
+            process.communicate(timeout=20)
+
+
+@pytest.fixture
+def guests(wd: Path) -> Iterator[Guests]:
+    made = Guests(wd)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pilot(wd: Path, guests: Guests) -> Iterator[LocalManager]:
+    """A pilot with a node of its own, `own`, with one core and the tag `first`."""
+    with LocalManager(["--wd", str(wd), "--nodes", "own:1", "--tags", "first"], {"log_file": "/dev/null"}) as started:
+        yield started
+
+
+def cores(pilot: Manager) -> int:
+    return int(pilot.resources()["total_cores"])
+
+
+def work(name: str, count: int, seconds: float = 0.2, **resources: Any) -> Jobs:
+    """Tasks that note the node they run on in `where`."""
+    script = f"echo {name} ${{nlist}} >>where; sleep {seconds}"
+    return Jobs().add_std(
+        name=name, execution={"script": script}, iteration={"stop": count}, resources={"numCores": 1, **resources}
+    )
+
+
+def where(wd: Path) -> list[tuple[str, str]]:
+    return [tuple(line.split()) for line in (wd / "where").read_text().splitlines()]  # type: ignore[misc]
+
+
+def test_nodes_that_join_get_work_and_end_with_the_pilot(
+    pilot: LocalManager, guests: Guests, wd: Path, wait_until: Wait
+) -> None:
+    one, two = guests.join("n2:2"), guests.join("n3:1,n4:1")
+    wait_until(lambda: cores(pilot) == 5, "all nodes to join")
+    pilot.submit(work("w", 20))
+    pilot.wait4("w")
+    assert {node for _, node in where(wd)} == {"own", "n2", "n3", "n4"}
+    pilot.finish()
+    assert (one.wait(20), two.wait(20)) == (0, 0)
+
+
+def test_a_node_that_is_told_to_end_gives_its_tasks_back(
+    pilot: LocalManager, guests: Guests, wd: Path, wait_until: Wait
+) -> None:
+    guest = guests.join("n2:2")
+    wait_until(lambda: cores(pilot) == 3, "the node to join")
+    pilot.submit(work("w", 12, 0.4))
+    wait_until(lambda: (wd / "where").exists() and ("w", "n2") in where(wd), "tasks there")
+    guest.send_signal(signal.SIGTERM)
+    assert guest.wait(20) == 0
+    assert pilot.wait4("w") == {"w": "SUCCEED"}
+    assert cores(pilot) == 1
+
+
+def test_a_drained_node_finishes_what_runs_and_nothing_is_started_twice(
+    pilot: LocalManager, guests: Guests, wd: Path, wait_until: Wait
+) -> None:
+    guest = guests.join("n2:2")
+    wait_until(lambda: cores(pilot) == 3, "the node to join")
+    pilot.submit(work("w", 12, 0.4))
+    wait_until(lambda: (wd / "where").exists() and ("w", "n2") in where(wd), "tasks there")
+    guest.send_signal(signal.SIGUSR1)
+    assert guest.wait(20) == 0
+    assert pilot.wait4("w") == {"w": "SUCCEED"}
+    assert len(where(wd)) == 12
+
+
+def test_a_node_that_is_killed_is_gone_and_its_tasks_run_again(
+    pilot: LocalManager, guests: Guests, wd: Path, wait_until: Wait
+) -> None:
+    guest = guests.join("n2:2")
+    wait_until(lambda: cores(pilot) == 3, "the node to join")
+    pilot.submit(work("w", 8, 0.4))
+    wait_until(lambda: (wd / "where").exists() and ("w", "n2") in where(wd), "tasks there")
+    guest.kill()
+    assert pilot.wait4("w") == {"w": "SUCCEED"}
+    wait_until(lambda: cores(pilot) == 1, "the node to count as gone")
+
+
+def test_tags_steer_which_work_goes_where(pilot: LocalManager, guests: Guests, wd: Path, wait_until: Wait) -> None:
+    guests.join("n2:1", "--tags", "big,fast")
+    wait_until(lambda: cores(pilot) == 2, "the node to join")
+    pilot.submit(work("big", 4, 0.01, tags=["big"]))
+    pilot.submit(work("both", 2, 0.01, tags=["fast", "big"]))
+    pilot.submit(work("first", 2, 0.01, tags="first"))
+    pilot.wait4all()
+    assert set(where(wd)) == {("big", "n2"), ("both", "n2"), ("first", "own")}
+
+
+def test_without_guests_unknown_tags_are_refused_with_them_such_work_waits(
+    pilot: LocalManager, guests: Guests, wait_until: Wait
+) -> None:
+    with pytest.raises(RequestRefusedError, match="Not enough resources"):
+        pilot.submit(work("w", 1, tags=["later"]))
+    guests.join("n2:1")
+    wait_until(lambda: cores(pilot) == 2, "the node to join")
+    pilot.submit(work("w", 1, tags=["later"]))
+    assert pilot.status(["w"])["jobs"]["w"]["data"]["status"] == "QUEUED"
+    guests.join("n3:1", "--tags", "later")
+    assert pilot.wait4("w") == {"w": "SUCCEED"}
+
+
+@pytest.mark.parametrize("tags", [["a,b"], [1], {"a": 1}])
+def test_what_is_no_tag_is_refused_with_its_place(pilot: LocalManager, tags: Any) -> None:
+    with pytest.raises(RequestRefusedError, match=r"resources\.tags"):
+        pilot.submit(work("w", 1, tags=tags))
+
+
+def test_a_name_that_is_taken_is_refused_and_says_what_to_do(pilot: LocalManager, guests: Guests) -> None:
+    guest = guests.join("own:1")
+    assert guest.wait(20) == 1
+    assert guest.stdout is not None
+    assert "the pilot has a node own already" in guest.stdout.read()
+
+
+def test_no_pilot_there_is_exit_code_3(guests: Guests) -> None:
+    assert guests.join("n:1").wait(20) == 3
+
+
+def test_guests_are_known_to_a_resumed_manager(wd: Path, guests: Guests, wait_until: Wait) -> None:
+    """The manager is killed; what runs on the guest goes on, and counts."""
+    first = guests.start("service", "--wd", ".", "--nodes", "own:1")
+    wait_until(lambda: list(wd.glob(".qcg*/connection.json")), "the pilot")
+    client = Manager(str(wd), {"log_file": "/dev/null"})
+    guests.join("n2:2")
+    wait_until(lambda: cores(client) == 3, "the node to join")
+    client.submit(work("w", 6, 1.0))
+    wait_until(lambda: (wd / "where").exists() and ("w", "n2") in where(wd), "tasks there")
+    client.cleanup()
+    first.kill()
+    first.wait()
+    (file,) = wd.glob(".qcg*/connection.json")
+    before = file.read_text()
+    guests.start("service", "--resume", ".", "--nodes", "own:1")
+    wait_until(lambda: file.read_text() != before, "the new manager")
+    again = Manager(str(wd), {"log_file": "/dev/null"})
+    assert again.wait4("w") == {"w": "SUCCEED"}
+    assert cores(again) == 3
+    assert len(where(wd)) == 6, "nothing ran twice"
+    again.finish()
+    again.cleanup()
+
+
+def test_a_governor_waits_for_the_nodes_of_its_partitions(wd: Path, guests: Guests, wait_until: Wait) -> None:
+    """Old batch scripts start one manager with --governor, and others with --parent."""
+    governor = guests.start("service", "--wd", ".", "--governor", "--slurm-partition-nodes", "1")
+    wait_until(lambda: list(wd.glob(".qcg*/connection.json")), "the governor")
+    client = Manager(str(wd), {"log_file": "/dev/null"})
+    client.submit(work("w", 10))
+    assert client.status(["w"])["jobs"]["w"]["data"]["status"] == "QUEUED"
+    partitions = [guests.start("service", "--parent", ".", "--nodes", f"p{number}:1") for number in range(2)]
+    assert client.wait4("w") == {"w": "SUCCEED"}
+    assert {node for _, node in where(wd)} == {"p0", "p1"}
+    assert client.info(["w"], withChilds=True)["jobs"]["w"]["data"]["iterations"]["finished"] == 10
+    client.submit(work("long", 4, 100))
+    wait_until(lambda: ("long", "p0") in where(wd), "it to run")
+    client.cancel(["long"])
+    assert client.wait4("long") == {"long": "CANCELED"}
+    client.finish()
+    client.cleanup()
+    assert [process.wait(20) for process in (governor, *partitions)] == [0, 0, 0]
