@@ -1,5 +1,8 @@
 """The pilot as a submission: one batch job is a pilot over all its nodes, and each task becomes a job of the pilot.
 
+With `pilots: N` N - 1 further batch jobs have no pilot of their own: their nodes join it (`pilotfish agent`) and leave with it,
+so all share one queue.
+
 The pilot's working folder is the submission's folder on the machine, so its journal is there: an allocation that ends with work
 left is followed by another one, which goes on from it (`pilotfish run --continue`). What became of a task is read from the
 pilot's own `jobs.report`; nothing is written per task but what the tasks write.
@@ -24,19 +27,17 @@ from .task import Task
 from .work import Collected, Work, template
 
 _REPORT = ".qcgpjm-service-*/jobs.report"
+_MOST_TRIES = 1800
 _UNKNOWN_EXIT = 255
 """Exit code of a task that the pilot could not start, cancelled or left out."""
 
 
 class PilotWork(Work):
-    """All tasks in one job, which is a pilot."""
+    """All tasks in one job, which is a pilot; further jobs bring it nodes."""
 
     def __init__(self, description: SubmissionDescription, root: str) -> None:
         super().__init__(description, root)
         assert description.pilot is not None
-        if description.pilot.pilots > 1:
-            what = "several pilots that share one queue are not built yet"
-            raise DescriptionError(what, where="pilot.pilots", remedy="ask for more nodes (resources.number_node)")
         self._pilot = description.pilot
         self._template = template(description)
         own = job_hash(description.tasks, description.resources)
@@ -46,32 +47,47 @@ class PilotWork(Work):
         self._read_bytes = 0
 
     def jobs(self) -> list[tuple[str, tuple[str, ...]]]:
-        return [(self._hash, tuple(self.tasks))]
+        guests = [digest({"of": self._hash, "guest": number}) for number in range(1, self._pilot.pilots)]
+        return [(self._hash, tuple(self.tasks)), *((name, ()) for name in guests)]
 
     # --- the job --------------------------------------------------------------------------------------------------------
 
     def to_place(self, job: progress.Job) -> JobToPlace:
         return JobToPlace(
             hash=job.hash,
-            name=f"pilot-{job.hash[:8]}",
-            tasks=self.description.tasks,
+            name=f"{'pilot' if job.tasks else 'agents'}-{job.hash[:8]}",
+            tasks=self.description.tasks if job.tasks else (),
             hashes=job.tasks,
             resources=self.description.resources,
             root=self.root,
             attempt=job.attempt,
             template=self._template,
-            body=self._body(job),
+            body=self._body(job) if job.tasks else self._guest_body(job),
         )
+
+    def _guest_body(self, job: progress.Job) -> str:
+        """Until there is a pilot nothing can be joined; when there will be none any more, the launcher cancels this job."""
+        return f"""
+{self._found_or_failed(job)}
+for pf_try in $(seq {_MOST_TRIES}); do
+  $pilotfish agent --connect "$REMOTE_ROOT"
+  [ $? -eq 3 ] || break
+  sleep 2
+done
+"""
+
+    def _found_or_failed(self, job: progress.Job) -> str:
+        return f"""{bootstrap.finder(self._pilot, self._machine_root)}
+if [ -z "$pilotfish" ]; then
+  echo "pilotfish is not here: $(uname -n), PATH=$PATH" | tee {job.hash}_last_err_file >&2
+  exit 1
+fi"""
 
     def _body(self, job: progress.Job) -> str:
         """`--net` lets whoever can read the connection file (you) talk to the pilot from the login node, with its keys."""
         options = " ".join(shlex.quote(option) for option in self._pilot.options)
         return f"""
-{bootstrap.finder(self._pilot, self._machine_root)}
-if [ -z "$pilotfish" ]; then
-  echo "pilotfish is not here: $(uname -n), PATH=$PATH" | tee {job.hash}_last_err_file >&2
-  exit 1
-fi
+{self._found_or_failed(job)}
 export PILOTFISH_NET=true
 $pilotfish run {_file(job)} --wd "$REMOTE_ROOT" --continue --no-output --quiet {options}
 pf_code=$?
@@ -80,6 +96,8 @@ pf_code=$?
 
     def files(self, job: progress.Job) -> dict[str, bytes]:
         """The tasks without a result; a pilot that goes on knows which of them it has already."""
+        if not job.tasks:
+            return {}
         left = {name: task for name, task in self.tasks.items() if name not in job.results}
         names = {self._names[name] for name in left}
         return {

@@ -200,7 +200,8 @@ class Progress:
 
     def plan(self) -> Plan:
         jobs = self.jobs.values()
-        cancel = tuple(job for job in jobs if not job.phase.final) if self._enough() else ()
+        working = [job for job in jobs if job.tasks and not job.phase.final]
+        cancel = tuple(job for job in jobs if not job.phase.final) if self._enough() or not working else ()
         room = len(self.jobs) if self._max_jobs is None else self._max_jobs
         room -= sum(job.phase in (Phase.PLACED, Phase.INTENDED) for job in jobs)
         new = [job for job in jobs if job.phase is Phase.NEW] if not cancel and not self.full else []

@@ -152,7 +152,7 @@ class Runner:
         """Do what can be done now."""
         plan = self.progress.plan()
         if plan.cancel:
-            self.cancel(plan.cancel, "enough tasks are done (ratio_unfinished)")
+            self.cancel(plan.cancel, "not needed any more")
             plan = self.progress.plan()
         if plan.submit and not self._prepared:
             self._work.prepare(self._context, self._tools.tell)

@@ -137,7 +137,7 @@ TASK_RESOURCES = (
 )
 
 PILOT = (
-    Key("pilots", "int", 1, "allocations at the same time, which share one queue", ours=True),
+    Key("pilots", "int", 1, "allocations at the same time, whose nodes share one queue", ours=True),
     Key("max_allocations", "int", 10, "allocations in all, one after the other, until the work is done", ours=True),
     Key("bootstrap", "str", "auto", "install pilotfish on the machine: auto, never or always", ours=True),
     Key("python", "str|null", None, "a Python on the machine that has, or may get, pilotfish", ours=True),
