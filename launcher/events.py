@@ -84,10 +84,19 @@ class Renewed:
     why: str
 
 
-Event = Uploaded | Intent | Submitted | NotTaken | Ended | Fetched | Cancelled | Renewed
+@dataclass(frozen=True)
+class Inherited:
+    """Results of an earlier submission with the same tasks count for this job."""
+
+    job: str
+    tasks: tuple[TaskResult, ...]
+
+
+Event = Inherited | Uploaded | Intent | Submitted | NotTaken | Ended | Fetched | Cancelled | Renewed
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Uploaded, Intent, Submitted, NotTaken, Ended, Fetched, Cancelled, Renewed)
+    kind.__name__: kind
+    for kind in (Uploaded, Intent, Submitted, NotTaken, Ended, Fetched, Cancelled, Renewed, Inherited)
 }
 
 
@@ -99,7 +108,7 @@ def from_dict(found: Mapping[str, Any]) -> Event:
     """Raises KeyError or TypeError for what is no event."""
     fields = {name: value for name, value in found.items() if name not in ("event", "time_s")}
     if "tasks" in fields:
-        as_results = found["event"] == Ended.__name__
+        as_results = found["event"] in (Ended.__name__, Inherited.__name__)
         fields["tasks"] = tuple(TaskResult(**each) if as_results else each for each in fields["tasks"])
     event: Event = _KINDS[found["event"]](**fields)
     return event

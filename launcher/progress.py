@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from .events import Cancelled, Ended, Event, Fetched, Intent, NotTaken, Renewed, Submitted
+from .events import Cancelled, Ended, Event, Fetched, Inherited, Intent, NotTaken, Renewed, Submitted
 from .result import TaskResult
 from .states import JobState, Reason, Status
 
@@ -122,6 +122,10 @@ class Progress:
             self.full = not event.final
         elif isinstance(event, Ended):
             self._on_ended(job, event)
+        elif isinstance(event, Inherited):
+            job.results |= {result.hash: result for result in event.tasks}
+            if job.succeeded:
+                job.phase, job.state = Phase.DONE, JobState.finished
         elif isinstance(event, Fetched):
             job.fetched = True
         elif isinstance(event, Cancelled):

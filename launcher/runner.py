@@ -15,11 +15,12 @@ from typing import Any
 from ..pilot.model.errors import RefusedError, TransientError
 from . import old_record, staging
 from .contexts.base import Context, LocalFile, RemoteFile, Transfer, Watch
-from .events import Cancelled, Ended, Event, Fetched, Intent, NotTaken, Renewed, Submitted, Uploaded
+from .events import Cancelled, Ended, Event, Fetched, Inherited, Intent, NotTaken, Renewed, Submitted, Uploaded
 from .journal import Journal
 from .machines.base import Machine, MachineBusyError, QueueFullError, SubmitRefusedError
 from .progress import Job, Phase, Progress
 from .record import Record
+from .result import TaskResult
 from .script import TASK_TAG
 from .task import Task
 from .work import Collected, Work
@@ -119,6 +120,17 @@ class Runner:
         self._context.check(self._work.forgetting(job, tasks), cwd=self._work.root)
         self._note(Renewed(job.hash, tasks, why))
         self._tools.tell(f"{len(tasks)} tasks of job {job.hash[:8]} run again: {why}")
+
+    def inherit(self, root: str, done: Mapping[str, TaskResult]) -> None:
+        """Take over the folder of an earlier submission and the results of tasks that are ours too."""
+        if root != self._work.root:
+            old, new = shlex.quote(root), shlex.quote(self._work.root)
+            self._context.check(f"if [ -d {old} ] && [ ! -e {new} ]; then mv {old} {new}; fi; mkdir -p {new}")
+        for job in self.progress.jobs.values():
+            mine = tuple(done[name] for name in job.tasks if name in done)
+            if mine:
+                self._note(Inherited(job.hash, mine))
+        self._tools.tell(f"{sum(name in done for name in self._work.tasks)} tasks were done by the previous submission")
 
     # --- the loop -------------------------------------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ MACHINE = (
     Key("local_root", "str", REQUIRED, "the project's folder here; `work_base` is below it"),
     Key("remote_root", "str|null", None, "the folder on the machine below which each submission has its own"),
     Key("clean_asynchronously", "bool", False, "do not wait until the submission's folder is removed"),
-    Key("create_remote_root", "bool", False, "make `remote_root` with its parents when it is missing (SSH)"),
+    Key("create_remote_root", "bool", False, "taken for DPDispatcher's files: missing folders are always made"),
     Key("remote_profile", "dict", {}, "how to log in"),
     Key("retry_count", "int", 3, "how often a job that failed is placed again"),
 )
@@ -152,8 +152,10 @@ SUBMISSION = (
     Key("task_list", "list[dict]", REQUIRED, "the tasks"),
     Key("forward_common_files", "list[str]", [], "patterns of files below `work_base` that all tasks need"),
     Key("backward_common_files", "list[str]", [], "patterns of files below `work_base` that come back"),
-    Key("previous_submission_hash", "str|null", None, "go on with what this submission has done"),
-    Key("continue_on_failure", "bool", False, "a job that failed for good does not end the run early"),
+    Key("previous_submission_hash", "str|null", None, "take over what tasks of this earlier submission have done"),
+    Key(
+        "continue_on_failure", "bool", False, "taken for DPDispatcher's files: all jobs are always watched to their end"
+    ),
     Key("pilot", "dict|null", None, "run the tasks in a pilot", ours=True),
 )
 

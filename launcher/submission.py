@@ -112,6 +112,8 @@ class Submission:
         """
         strategy = _strategy(clean)
         with self.opened() as opened:
+            if self.description.previous_submission_hash and not opened.digests:
+                self._inherit(opened, self.description.previous_submission_hash)
             if retry_failed:
                 self._renew_failed(opened)
             if any(not job.phase.final for job in opened.progress.jobs.values()) or not opened.digests:
@@ -129,6 +131,26 @@ class Submission:
         if strategy != "never":
             record.forget(opened.record)
         return outcome
+
+    def _inherit(self, opened: Placement, previous: str) -> None:
+        """Take over what tasks of an earlier submission (with other resources, say) have done: their results and its folder.
+
+        Raises UnknownSubmissionError without its record, DescriptionError when it is elsewhere or still has living jobs.
+        """
+        before = Submission.of(record.find(previous))
+        theirs = before.peek()
+        if _place(before.description) != _place(self.description) or before.local_work != self.local_work:
+            what = "the previous submission was on another machine, or of other folders"
+            raise DescriptionError(what, where="previous_submission_hash")
+        if theirs.placed():
+            remedy = f"`pilotfish submissions cancel {previous[:10]}` first, or watch it"
+            raise DescriptionError(
+                "the previous submission has living jobs", where="previous_submission_hash", remedy=remedy
+            )
+        done = {name: r for job in theirs.jobs.values() for name, r in job.results.items() if r.exit_code == 0}
+        opened.runner.inherit(before.work(opened.context).root, done)
+        if before.hash != self.hash:
+            record.forget(record.find(before.hash))
 
     def _look_for_changes(self, opened: Placement) -> None:
         before = opened.progress.counts()["done"]
@@ -230,6 +252,12 @@ class Submission:
 
             _replayed(read(journal.read_bytes(), str(journal))[0], progress)
         return progress
+
+
+def _place(description: SubmissionDescription) -> tuple[str, str | None, object]:
+    """Where a submission's folder is."""
+    machine = description.machine
+    return machine.context_type, machine.remote_root, machine.profile.get("hostname")
 
 
 def _replayed(happened: Iterable[events.Event], progress: Progress) -> Mapping[str, str]:

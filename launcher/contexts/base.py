@@ -88,6 +88,8 @@ class Context(ABC):
         self.local_root = local_root
         self.remote_root = remote_root
         self.profile = profile
+        self.removes_in_background = False
+        """Removing a folder is not waited for, where the machine is another one (`clean_asynchronously`)."""
 
     @property
     def local(self) -> bool:

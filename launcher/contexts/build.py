@@ -16,4 +16,5 @@ def build_context(machine: MachineDescription) -> Context:
     module = import_module(f".{_HOMES[machine.context_type]}", __package__)
     kind = getattr(module, machine.context_type)
     context: Context = kind(Path(machine.local_root).expanduser().absolute(), machine.remote_root, machine.profile)
+    context.removes_in_background = machine.clean_asynchronously
     return context

@@ -337,6 +337,9 @@ class SSHContext(Context):
         os.replace(part, target)
 
     def remove(self, root: str) -> None:
+        if self.removes_in_background:
+            self.check(f"nohup rm -rf -- {self._quoted(root)} >/dev/null 2>&1 &")
+            return
         try:
             self.check(f"rm -rf -- {self._quoted(root)}", timeout_s=_HOUR_S)
         except CommandFailedError:

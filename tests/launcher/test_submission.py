@@ -189,6 +189,18 @@ def test_dpdispatchers_record_lies_beside_the_jobs_without_secrets(submission: M
     assert made.hash == record.find(made.hash[:6]).hash
 
 
+def test_with_other_resources_what_was_done_before_counts(submission: Make, work: Path) -> None:
+    tasks = task("a"), task("b", "cat in >out; echo x >>count; [ -e $REMOTE_ROOT/go ]")
+    first = submission(*tasks)
+    with pytest.raises(SubmissionFailedError):
+        first.run()
+    Path(first.context().root_for(first.hash, "w"), "go").touch()
+    more = {"resources": {"group_size": 1, "para_deg": 2}, "previous_submission_hash": first.hash}
+    assert submission(*tasks, **more).run(clean=False).over
+    assert [(work / name / "count").read_text() for name in "ab"] == ["x\n", "x\nx\n"]
+    assert record.names() == [submission(*tasks, **more).hash]
+
+
 @pytest.mark.parametrize("clean", ["sometimes", 3])
 def test_an_unknown_clean_strategy(submission: Make, work: Path, clean: Any) -> None:
     with pytest.raises(DescriptionError, match="Unknown clean strategy"):
