@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,11 @@ class Channel:
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
+        self._sockets: list[zmq.Socket[bytes]] = []
         self._closed = False
+        # A context that the garbage collector finds together with its sockets waits for them for ever. This is asked first,
+        # and keeps them out of its hands.
+        self._finalizer = weakref.finalize(self, _end, self._context, self._sockets)
         self.peer_gone: Callable[[], bool] = lambda: False
         """Tells that no answer will come any more; for those who can know."""
         if isinstance(target, str):
@@ -78,12 +83,13 @@ class Channel:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            self._drop()
-            self._context.term()
+            self._socket = None
+            self._finalizer()
 
     def subscriber(self, address: str) -> zmq.Socket[bytes]:
         """A SUB socket to an event address, with this channel's keys."""
         socket = self._context.socket(zmq.SUB)
+        self._sockets.append(socket)
         door, target = self.door, address
         if isinstance(self._target, ConnectionFile):
             door, target = best_address(self._target.event_addresses, self._target.host)
@@ -97,12 +103,14 @@ class Channel:
         if self._closed:
             raise ConnectionError("this connection was closed", where=self.address, remedy="make a new Manager")
         socket = self._context.socket(zmq.DEALER)
+        self._sockets.append(socket)
         if isinstance(self._target, ConnectionFile):
             unlock_client(socket, self._target, self.door)
         socket.setsockopt(zmq.LINGER, _LINGER_MS)
         try:
             socket.connect(self.address)
         except zmq.ZMQError as error:
+            self._sockets.remove(socket)
             socket.close()
             raise ConnectionError(f"not an address: {error.strerror}", where=self.address) from error
         self._socket = socket
@@ -110,8 +118,15 @@ class Channel:
 
     def _drop(self) -> None:
         if self._socket is not None:
+            self._sockets.remove(self._socket)
             self._socket.close()
             self._socket = None
+
+
+def _end(context: zmq.Context[zmq.Socket[bytes]], sockets: list[zmq.Socket[bytes]]) -> None:
+    for socket in sockets:
+        socket.close()
+    context.term()
 
 
 def _decoded(reply: bytes) -> dict[str, Any]:

@@ -173,7 +173,10 @@ class Runner:
             self._find(plan.find)
         if plan.collect:
             self._collect(plan.collect)
-        for job in self.progress.plan().submit:
+        new = self.progress.plan().submit
+        if new:
+            self._write_scripts(new)
+        for job in new:
             if not self._submit(job):
                 break
         for job in self.progress.plan().fetch:
@@ -210,14 +213,20 @@ class Runner:
             if new:
                 self.fetch_now(job, only=new)
 
+    def _write_scripts(self, jobs: Iterable[Job]) -> None:
+        """The files of all these jobs, in one round trip."""
+        texts: dict[str, bytes] = {}
+        for job in jobs:
+            script = self._machine.script(self._work.to_place(job))
+            texts |= {name: text.encode() for name, text in script.items()} | self._work.files(job)
+        self._context.write({f"{self._work.root}/{name}": text for name, text in texts.items()})
+
     def _submit(self, job: Job) -> bool:
         """Hand one job over; False when the batch system takes no more now."""
-        placed = self._work.to_place(job)
-        texts = {name: text.encode() for name, text in self._machine.script(placed).items()} | self._work.files(job)
-        self._context.write({f"{self._work.root}/{name}": text for name, text in texts.items()})
         self._note(Intent(job.hash, job.attempt))
         try:
-            self._note(Submitted(job.hash, job.attempt, self._machine.submit(self._context, placed)))
+            found = self._machine.submit(self._context, self._work.to_place(job))
+            self._note(Submitted(job.hash, job.attempt, found))
         except QueueFullError as error:
             self._note(NotTaken(job.hash, job.attempt, str(error), final=False))
             self._tools.tell(f"the batch system takes no job now: {error.what}")

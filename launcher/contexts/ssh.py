@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _LARGE = 64 << 20
 """Files above this many bytes travel alone and can be continued."""
 _BLOCK = 1 << 18
+_AT_ONCE = 200
+"""Files of one `write`: their names stand in one command line."""
 _HOUR_S = 3600.0
 _Result = TypeVar("_Result")
 
@@ -152,8 +154,11 @@ class SSHContext(Context):
         return found
 
     def write(self, files: Mapping[str, bytes], mode: int = 0o600) -> None:
-        if not files:
-            return
+        names = list(files)
+        for start in range(0, len(names), _AT_ONCE):
+            self._write({name: files[name] for name in names[start : start + _AT_ONCE]}, mode)
+
+    def _write(self, files: Mapping[str, bytes], mode: int) -> None:
         targets = {self.absolute(path): content for path, content in files.items()}
         temporary = {_temporary(path).lstrip("/"): content for path, content in targets.items()}
         stream = io.BytesIO()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -107,3 +109,25 @@ def test_threads_share_a_channel_and_each_gets_its_own_reply(door: Door, channel
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_forgotten_manager_does_not_stop_the_program() -> None:
+    """Found by the garbage collector as part of a cycle, with a request that nobody takes."""
+    code = """
+import gc
+from pilotfish.api.channel import Channel
+from pilotfish.api.errors import ConnectionError
+def forget():
+    channel = Channel("tcp://127.0.0.1:1", 0.1)
+    channel.events = channel.subscriber("tcp://127.0.0.1:1")
+    channel.peer_gone = lambda: channel is None
+    try:
+        channel.request({"request": "status"})
+    except ConnectionError:
+        channel._connect()
+forget()
+gc.collect()
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "done\n", done.stderr
