@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from .api.jobs import Jobs
     from .api.local import LocalManager
     from .api.manager import Manager
-    from .launcher.compat import Job, Machine, Resources, Submission, Task
+    from .launcher.compat import Machine, Resources, Task
+    from .launcher.compat_submission import Job, Submission
 
 __all__ = ["Job", "JobInfo", "Jobs", "LocalManager", "Machine", "Manager", "Resources", "Submission", "Task"]
 
 _HOMES = {"JobInfo": ".api.jobinfo", "Jobs": ".api.jobs", "LocalManager": ".api.local", "Manager": ".api.manager"}
-_HOMES |= dict.fromkeys(("Job", "Machine", "Resources", "Submission", "Task"), ".launcher.compat")
+_HOMES |= dict.fromkeys(("Machine", "Resources", "Task"), ".launcher.compat")
+_HOMES |= dict.fromkeys(("Job", "Submission"), ".launcher.compat_submission")
 
 
 def __getattr__(name: str) -> Any:

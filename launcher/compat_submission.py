@@ -1,0 +1,274 @@
+"""DPDispatcher's Submission and Job on top of ours; see compat.py."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import description, old_record, record
+from . import submission as inner
+from .compat import Described, Machine, Resources, Task
+from .description import SubmissionDescription
+from .identity import job_hash
+from .progress import Job as Placed
+from .progress import Phase
+from .schema import DescriptionError
+from .states import JobState
+
+
+class Job(Described):
+    """One batch job of a submission, as far as it has come."""
+
+    def __init__(self, *, job_task_list: Iterable[Task], resources: Resources, machine: Machine | None = None) -> None:
+        self.job_task_list = list(job_task_list)
+        self.resources = resources
+        self.machine = machine
+        self.job_state: JobState | None = None
+        self.job_id = ""
+        self.fail_count = 0
+        self.failure_reason: str | None = None
+
+    @property
+    def job_hash(self) -> str:
+        return job_hash([task.values for task in self.job_task_list], self.resources.values)
+
+    def get_hash(self) -> str:
+        return self.job_hash
+
+    def serialize(self, if_static: bool = False) -> dict[str, Any]:
+        static = {
+            "job_task_list": [task.serialize() for task in self.job_task_list],
+            "resources": self.resources.serialize(),
+        }
+        if if_static:
+            return {self.job_hash: static}
+        now = {"job_state": self.job_state, "job_id": self.job_id, "fail_count": self.fail_count}
+        return {self.job_hash: {**static, **now, "failure_reason": self.failure_reason}}
+
+    def follow(self, placed: Placed) -> None:
+        """Take over what is known of the job."""
+        self.job_state = placed.state
+        self.job_id = placed.id
+        self.fail_count = placed.failures
+        self.failure_reason = placed.reason or None
+
+
+class Submission:
+    """Tasks on a machine. `pilot` (a mapping, may be empty) runs them in a pilot."""
+
+    def __init__(
+        self,
+        work_base: str,
+        machine: Machine | None = None,
+        resources: Resources | None = None,
+        forward_common_files: Iterable[str] = (),
+        backward_common_files: Iterable[str] = (),
+        *,
+        task_list: Iterable[Task] = (),
+        previous_submission_hash: str | None = None,
+        continue_on_failure: bool = False,
+        pilot: Mapping[str, Any] | None = None,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.work_base = work_base
+        self.machine = machine
+        self.resources = resources
+        self.forward_common_files = list(forward_common_files)
+        self.backward_common_files = list(backward_common_files)
+        self.belonging_tasks = list(task_list)
+        self.belonging_jobs: list[Job] = []
+        self.previous_submission_hash = previous_submission_hash
+        self.continue_on_failure = continue_on_failure
+        self.pilot = pilot
+        self._tell = tell
+
+    # --- building -------------------------------------------------------------------------------------------------------
+
+    def register_task(self, task: Task) -> None:
+        self.register_task_list([task])
+
+    def register_task_list(self, task_list: Iterable[Task]) -> None:
+        if self.belonging_jobs:
+            what = "Not allowed to register tasks after generating jobs."
+            raise RuntimeError(f"{what} submission hash error {self.submission_hash}")
+        self.belonging_tasks.extend(task_list)
+
+    def bind_machine(self, machine: Machine) -> Submission:
+        self.machine = machine
+        return self
+
+    def generate_jobs(self) -> None:
+        """Group the tasks into jobs, in DPDispatcher's order."""
+        if self.belonging_jobs:
+            raise RuntimeError("Can not generate jobs when submission.belonging_jobs is not empty.")
+        made = self._inner()
+        work = made.work(made.context())
+        by_hash = {task.task_hash: task for task in self.belonging_tasks}
+        assert self.resources is not None
+        for _, names in work.jobs():
+            tasks = [by_hash[name] for name in names]
+            self.belonging_jobs.append(Job(job_task_list=tasks, resources=self.resources, machine=self.machine))
+
+    def _description(self) -> SubmissionDescription:
+        if self.machine is None or self.resources is None:
+            raise DescriptionError("needs a machine and resources", where="Submission")
+        return SubmissionDescription(
+            work_base=self.work_base,
+            machine=self.machine.values,
+            resources=self.resources.values,
+            tasks=tuple(task.values for task in self.belonging_tasks),
+            forward_common_files=tuple(self.forward_common_files),
+            backward_common_files=tuple(self.backward_common_files),
+            previous_submission_hash=self.previous_submission_hash,
+            continue_on_failure=self.continue_on_failure,
+            pilot=None if self.pilot is None else description.parse_pilot(self.pilot),
+        )
+
+    def _inner(self) -> inner.Submission:
+        return inner.Submission(self._description(), tell=self._tell)
+
+    @property
+    def submission_hash(self) -> str:
+        return self._inner().hash
+
+    def get_hash(self) -> str:
+        return self.submission_hash
+
+    # --- running --------------------------------------------------------------------------------------------------------
+
+    def run_submission(
+        self,
+        *,
+        dry_run: bool = False,
+        exit_on_submit: bool = False,
+        clean: bool | str = True,
+        check_interval: float = 30,
+        continue_on_failure: bool | None = None,
+        retry_failed: bool = False,
+    ) -> dict[str, Any]:
+        """Place the jobs, wait, bring results home; the submission as a mapping.
+
+        With `dry_run` only the scripts are made: they stand under `scripts` in what is returned. Jobs that fail for good raise
+        SubmissionFailedError (a RuntimeError) after all others have ended, whatever `continue_on_failure` says.
+        """
+        if continue_on_failure is not None:
+            self.continue_on_failure = continue_on_failure
+        made = self._inner()
+        if not self.belonging_jobs:
+            self.generate_jobs()
+        if dry_run:
+            return {**self.serialize(), "scripts": made.scripts()}
+        try:
+            made.run(detach=exit_on_submit, clean=clean, check_interval_s=check_interval, retry_failed=retry_failed)
+        finally:
+            self._follow(made)
+        return self.serialize()
+
+    async def async_run_submission(self, **options: Any) -> dict[str, Any]:
+        """`run_submission` without blocking the event loop; keeps the folder on the machine unless told otherwise."""
+        options.setdefault("clean", False)
+        return await asyncio.get_running_loop().run_in_executor(None, partial(self.run_submission, **options))
+
+    def _follow(self, made: inner.Submission) -> None:
+        progress = made.last or made.peek()
+        jobs = list(progress.jobs.values())
+        for job, placed in zip(self.belonging_jobs, jobs, strict=False):
+            job.follow(placed)
+
+    def update_submission_state(self) -> None:
+        """Ask the batch system where the jobs are."""
+        made = self._inner()
+        with made.opened() as opened:
+            opened.runner.look()
+            opened.runner.step_without_submitting()
+            for job, placed in zip(self.belonging_jobs, opened.progress.jobs.values(), strict=False):
+                job.follow(placed)
+
+    def check_all_finished(self) -> bool:
+        return bool(self.belonging_jobs) and all(job.job_state is JobState.finished for job in self.belonging_jobs)
+
+    def check_ratio_unfinished(self, ratio_unfinished: float) -> bool:
+        """Whether at least 1 - `ratio_unfinished` of the tasks have succeeded."""
+        counts = self._inner().peek().counts()
+        return counts["done"] >= (1 - ratio_unfinished) * counts["tasks"]
+
+    def cancel(self) -> int:
+        """End all jobs that are not over; how many there were."""
+        return self._inner().cancel()
+
+    def upload_jobs(self) -> None:
+        with self._inner().opened() as opened:
+            opened.runner.upload(opened.digests)
+
+    def download_jobs(self, include_failed: bool = False) -> None:
+        """Bring home what there is."""
+        with self._inner().opened() as opened:
+            for job in opened.progress.jobs.values():
+                if include_failed or job.phase is not Phase.FAILED:
+                    opened.runner.fetch_now(job)
+
+    def clean_jobs(self) -> None:
+        with self._inner().opened() as opened:
+            opened.runner.clean()
+        record.forget(opened.record)
+
+    # --- writing --------------------------------------------------------------------------------------------------------
+
+    def serialize(self, if_static: bool = False) -> dict[str, Any]:
+        assert self.machine is not None
+        assert self.resources is not None
+        found: dict[str, Any] = {
+            "work_base": self.work_base,
+            "_abs_work_base": str(Path(self.work_base).absolute()),
+            "machine": self.machine.serialize(),
+            "resources": self.resources.serialize(),
+            "forward_common_files": sorted(self.forward_common_files),
+            "backward_common_files": sorted(self.backward_common_files),
+        }
+        if not self.belonging_jobs:
+            found["belonging_tasks"] = [task.serialize() for task in self.belonging_tasks]
+        else:
+            found["belonging_jobs"] = [job.serialize(if_static) for job in self.belonging_jobs]
+        if not if_static:
+            found["continue_on_failure"] = self.continue_on_failure
+            found["previous_submission_hash"] = self.previous_submission_hash
+        return found
+
+    @classmethod
+    def deserialize(cls, found: Mapping[str, Any], machine: Machine | None = None) -> Submission:
+        """From `serialize`, or a record of DPDispatcher or ours."""
+        tasks = list(found.get("belonging_tasks", []))
+        for entries in found.get("belonging_jobs", []):
+            tasks += [task for entry in entries.values() for task in entry["job_task_list"]]
+        return cls(
+            found["work_base"],
+            machine or Machine.load_from_dict(found["machine"]),
+            Resources.load_from_dict(found["resources"]),
+            found.get("forward_common_files", ()),
+            found.get("backward_common_files", ()),
+            task_list=[Task.load_from_dict(task) for task in tasks],
+            continue_on_failure=found.get("continue_on_failure", False),
+        )
+
+    @classmethod
+    def submission_from_json(cls, path: str | Path) -> Submission:
+        return cls.deserialize(json.loads(Path(path).read_text()))
+
+    def submission_to_json(self) -> Path:
+        """Write DPDispatcher's record `<hash>.json` into the current folder; its path."""
+        made = self._inner()
+        work = made.work(made.context())
+        found = record.Record(made.hash, record.home(), self._description(), made.local_work, work.root, 0.0)
+        path = Path(f"{made.hash}.json")
+        path.write_text(json.dumps(old_record.build(found, work, made.peek()), indent=4))
+        return path
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Submission) and self.serialize(if_static=True) == other.serialize(if_static=True)
+
+    def __hash__(self) -> int:
+        return hash(self.submission_hash)
