@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+import accounting
+
 PATIENCE_S = 30.0
 
 _FIRST_PROCESS = """
@@ -124,11 +126,21 @@ class Slurm:
     Use as a context manager. `environ` is the environment of its users; `sbatch` starts a script and waits for its end.
     """
 
-    def __init__(self, *, nodes: int = 4, cpus: int = 2, gpus: int = 0, network: bool = False, extra: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        nodes: int = 4,
+        cpus: int = 2,
+        gpus: int = 0,
+        network: bool = False,
+        accounting: bool = False,
+        extra: str = "",
+    ) -> None:
         self.cpus = cpus
         self.node_names = [f"node{number + 1}" for number in range(nodes)]
         self._gpus = gpus
         self._network = network
+        self._accounting = accounting
         # On loopback all daemons, and those of other tests at the same time, share one set of ports.
         self._port = 6817 if network else secrets.choice(range(20_000, 30_000, 20))
         self._extra = extra
@@ -248,10 +260,25 @@ class Slurm:
             "munged", None, "munged", "--foreground", "--force", f"--socket={socket}", f"--key-file={key}", *files
         )
         wait_until(socket.exists, "munged", 10)
+        if self._accounting:
+            accounting.start_database(self.folder, self._port + 11, self._spawn_here, wait_until)
+            accounting.write_configuration(self.folder, self._port + 10, self._port + 11)
+            self._spawn("slurmdbd", self.hosts.ctl, "slurmdbd", "-D")
+            wait_until(lambda: self._try("sacctmgr", "-n", "list", "cluster") == 0, "slurmdbd", 30)
+            self._try("sacctmgr", "-i", "add", "cluster", "tests")
+            self._try("sacctmgr", "-i", "add", "account", "test", "Cluster=tests")
+            self._try("sacctmgr", "-i", "add", "user", "root", "Account=test")
         self._spawn("slurmctld", self.hosts.ctl, "slurmctld", "-D")
         for name in self.node_names:
             self.start_node(name)
         wait_until(lambda: self.idle_nodes() == len(self.node_names), f"all nodes idle; see {self.folder}/log")
+
+    def _spawn_here(self, name: str, *words: str) -> None:
+        self._spawn(name, None, *words)
+
+    def _try(self, *words: str) -> int:
+        command = self.hosts.ctl.command(*words)
+        return subprocess.run(command, env=self.environ, capture_output=True, check=False, timeout=60).returncode
 
     def idle_nodes(self) -> int:
         command = self.hosts.ctl.command("sinfo", "--noheader", "--Node", "--format=%T")
@@ -280,9 +307,14 @@ class Slurm:
             connect_s=2 if self._network else 10,  # over loopback nothing is lost, a machine may only be slow
         )
         text += "GresTypes=gpu\n" if self._gpus else ""
+        if self._accounting:
+            text = text.replace(
+                _NO_ACCOUNTING, accounting.SLURM_CONF.format(folder=self.folder, dbd_port=self._port + 10)
+            )
         (self.folder / "slurm.conf").write_text(text + self._extra)
 
 
+_NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\nJobAcctGatherType=jobacct_gather/none\n"
 _SLURM_CONF = """
 ClusterName=tests
 SlurmctldHost=ctl({ctl})

@@ -10,7 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import accounting
 import pytest
+from conftest import SLURM_PROGRAMS, require
 from emulated import Slurm, wait_until
 
 from pilotfish.launcher.contexts.local import LocalContext
@@ -169,3 +171,30 @@ def test_a_job_whose_node_is_lost_is_placed_again_without_costing_a_retry(
         wait_until(lambda: on_slurm.idle_nodes() == len(on_slurm.node_names), "all nodes idle", 60)
     assert len((wd / "where").read_text().split()) == 2
     assert rows(wd)["a"]["attempts"] == 2
+
+
+def test_with_accounting_slurm_tells_how_jobs_ended_long_after(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controller forgets ended jobs after two seconds here; `sacct` does not."""
+    require("unshare", "nsenter", *SLURM_PROGRAMS, *accounting.PROGRAMS)
+    with Slurm(nodes=1, cpus=2, accounting=True, extra="MinJobAge=2\n") as slurm:
+        for name in [name for name in os.environ if name.startswith("SLURM")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("SLURM_CONF", slurm.environ["SLURM_CONF"])
+        ids = [slurm.submit(command, wd, "--ntasks=1") for command in ("true", "exit 3", "sleep 1000")]
+        wait_until(lambda: slurm.state(ids[2]) == "RUNNING", "the last job to run", 60)
+        slurm.run("scancel", ids[2])
+        context, machine = LocalContext(wd, str(wd), {}), build_machine("Slurm")
+
+        def told() -> dict[str, tuple[str, str, int | None]]:
+            found = machine.query(context, ids)
+            return {name: (each.state.name, each.reason, each.exit_code) for name, each in found.items()}
+
+        def forgotten() -> bool:
+            return context.run(f"scontrol show job {ids[0]}").code != 0
+
+        wait_until(forgotten, "the controller to forget", 200)
+        wait_until(
+            lambda: all(state in ("finished", "terminated") for state, _, _ in told().values()), "accounting", 60
+        )
+        assert [told()[name] for name in ids[:2]] == [("finished", "", 0), ("terminated", "program", 3)]
+        assert told()[ids[2]][1] == "cancelled"
