@@ -7,6 +7,7 @@ failing job never ends the watch over the others, the caller's random generator 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,13 +57,24 @@ class Described:
         return f"{type(self).__name__}({self.serialize()})"
 
 
+def _referred(found: Mapping[str, Any], allow_ref: bool) -> dict[str, Any]:
+    """With each `$ref` replaced; its file is looked for in the current folder."""
+    given: dict[str, Any] = loading.refer(dict(found), Path(), allow_ref, "load_from_dict")
+    return given
+
+
+def _listed(names: Iterable[str]) -> Any:
+    """A list; but not of the letters of a single name, which is refused later."""
+    return names if isinstance(names, str) else list(names)
+
+
 class Task(Described):
     """A shell command in a folder. Arguments as the keys of a task file."""
 
     def __init__(
         self,
         command: str,
-        task_work_path: str,
+        task_work_path: str | os.PathLike[str],
         forward_files: Iterable[str] = (),
         backward_files: Iterable[str] = (),
         outlog: str | None = "log",
@@ -72,9 +84,9 @@ class Task(Described):
     ) -> None:
         given = {
             "command": command,
-            "task_work_path": task_work_path,
-            "forward_files": list(forward_files),
-            "backward_files": list(backward_files),
+            "task_work_path": os.fspath(task_work_path) if isinstance(task_work_path, os.PathLike) else task_work_path,
+            "forward_files": _listed(forward_files),
+            "backward_files": _listed(backward_files),
             "outlog": outlog,
             "errlog": errlog,
             "task_name": task_name,
@@ -84,7 +96,9 @@ class Task(Described):
 
     @classmethod
     def load_from_dict(cls, found: Mapping[str, Any], allow_ref: bool = False) -> Task:
-        return cls(**{name: value for name, value in found.items() if not name.startswith("_")})
+        made = object.__new__(cls)
+        made.values = description.parse_task(_referred(found, allow_ref))
+        return made
 
     def serialize(self) -> dict[str, Any]:
         return description.task_to_dict(self.values)
@@ -130,7 +144,7 @@ class Resources(Described):
     @classmethod
     def load_from_dict(cls, found: Mapping[str, Any], allow_ref: bool = False) -> Resources:
         made = cls()
-        made.values = description.parse_resources(dict(found))
+        made.values = description.parse_resources(_referred(found, allow_ref))
         return made
 
     def serialize(self) -> dict[str, Any]:
@@ -170,7 +184,7 @@ class Machine(Described):
     @classmethod
     def load_from_dict(cls, found: Mapping[str, Any], allow_ref: bool = False) -> Machine:
         made = object.__new__(cls)
-        made.values = description.parse_machine(found)
+        made.values = description.parse_machine(_referred(found, allow_ref))
         return made
 
     def serialize(self, if_empty_remote_profile: bool = False) -> dict[str, Any]:

@@ -16,20 +16,17 @@ from ..pilot.model.errors import UsageError
 from . import schema
 from .resources import Resources
 from .schema import DescriptionError, check
+from .secrets import is_reference
 from .task import Task
 
 CONTEXTS = {"Local": "LocalContext", "LazyLocal": "LazyLocalContext", "SSH": "SSHContext"}
 MACHINES = ("Slurm", "SlurmJobArray", "PBS", "Torque", "LSF", "SGE", "JH_UniScheduler", "Shell", "Fugaku")
 _LATER = ("DistributedShell", "Bohrium", "DpCloudServer", "Lebesgue", "OpenAPI", "HDFS")
 
-KWARGS: dict[str, dict[str, Any]] = {
-    "Slurm": {"custom_gpu_line": None},
-    "SlurmJobArray": {"custom_gpu_line": None, "slurm_job_size": 1},
-    "LSF": {"gpu_usage": False, "gpu_new_syntax": False, "gpu_exclusive": True, "custom_gpu_line": None},
-    "SGE": {"pe_name": "mpi"},
-    "JH_UniScheduler": {"custom_gpu_line": None},
-}
-"""Defaults that DPDispatcher writes into `kwargs` when `batch_type` stands beside it."""
+_DEFAULTS_ALWAYS = ("LSF", "SGE", "JH_UniScheduler")
+"""DPDispatcher wants `kwargs` here; for others its defaults are only in `kwargs` that are given, which the hash shows."""
+
+_ELSEWHERE = {key.name: "write it below `kwargs`" for table in schema.KWARGS.values() for key in table}
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _MIB = {"": 1.0, "K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0 * 1024}
@@ -42,7 +39,7 @@ class MachineDescription:
     """A machine and the way to it; the names are those of the classes (`Slurm`, `SSHContext`).
 
     `profile` holds the keys of `remote_profile` as the user gave them, without defaults: those that are missing depend on
-    other files (~/.ssh/config).
+    other files (~/.ssh/config). It may hold secrets, so it is not in the repr.
     """
 
     batch_type: str
@@ -51,7 +48,7 @@ class MachineDescription:
     remote_root: str | None = None
     clean_asynchronously: bool = False
     create_remote_root: bool = False
-    profile: Mapping[str, Any] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict, repr=False)
     retry_count: int = 3
 
 
@@ -69,7 +66,10 @@ class PilotDescription:
 
 @dataclass(frozen=True)
 class SubmissionDescription:
-    """A whole submission: tasks, machine, resources."""
+    """A whole submission: tasks, machine, resources.
+
+    Raises DescriptionError for a path that leads out of its folder.
+    """
 
     work_base: str
     machine: MachineDescription
@@ -80,6 +80,16 @@ class SubmissionDescription:
     previous_submission_hash: str | None = None
     continue_on_failure: bool = False
     pilot: PilotDescription | None = None
+
+    def __post_init__(self) -> None:
+        safe_path(self.work_base, "work_base", globs=False, absolute=True)
+        for name in ("forward_common_files", "backward_common_files"):
+            for number, pattern in enumerate(getattr(self, name)):
+                safe_path(pattern, f"{name}[{number}]")
+        # Where the work is done in the folder itself nothing is staged, and tasks may be beside each other.
+        beside = self.machine.context_type == "LazyLocalContext"
+        for number, task in enumerate(self.tasks):
+            safe_path(task.task_work_path, f"task_list[{number}].task_work_path", beside=beside)
 
 
 # --- reading ------------------------------------------------------------------------------------------------------------
@@ -93,6 +103,7 @@ def parse_machine(given: Any, where: str = "machine") -> MachineDescription:
     if table is not None:
         known = check(table, profile, f"{where}.remote_profile")
         profile = {name: known[name] for name in known if name in profile}
+    profile = {name: value for name, value in profile.items() if not str(name).startswith("_")}
     if CONTEXTS[context] != "LazyLocalContext" and not found["remote_root"]:
         raise DescriptionError("key 'remote_root' is required", where=where, remedy="give the folder on the machine")
     batch_type = _name(found["batch_type"], MACHINES, f"{where}.batch_type", "")
@@ -104,7 +115,7 @@ def parse_machine(given: Any, where: str = "machine") -> MachineDescription:
         clean_asynchronously=found["clean_asynchronously"],
         create_remote_root=found["create_remote_root"],
         profile=profile,
-        retry_count=_at_least(0, found["retry_count"], f"{where}.retry_count"),
+        retry_count=found["retry_count"],
     )
 
 
@@ -128,26 +139,26 @@ def _name(given: str, known: Sequence[str] | Mapping[str, str], where: str, suff
 
 def parse_resources(given: Any, where: str = "resources") -> Resources:
     """A `batch_type` beside the keys fills in the defaults of that system's `kwargs`, as in DPDispatcher."""
-    given = dict(given) if isinstance(given, Mapping) else given
-    batch_type = given.pop("batch_type", None) if isinstance(given, dict) else None
-    found = check(schema.RESOURCES, given, where)
+    found = check((*schema.RESOURCES, schema.SYSTEM), given, where, _ELSEWHERE)
     strategy = check(schema.STRATEGY, found["strategy"], f"{where}.strategy")
     ordered = {name: strategy[name] for name in found["strategy"] if name in strategy}
     ordered |= {name: strategy[name] for name in ("if_cuda_multi_devices", "ratio_unfinished") if name not in ordered}
     kwargs = {name: value for name, value in found["kwargs"].items() if not str(name).startswith("_")}
-    if batch_type is not None:
-        kwargs = _system_kwargs(_name(batch_type, MACHINES, f"{where}.batch_type", ""), kwargs)
+    if found["batch_type"] is not None:
+        system = _name(found["batch_type"], MACHINES, f"{where}.batch_type", "")
+        if "kwargs" in given or system in _DEFAULTS_ALWAYS:
+            kwargs = schema.check_kwargs(system, found["kwargs"], f"{where}.kwargs")
     memory = found["memory"]
     limit = found["walltime"]
     resources = Resources(
-        number_node=_at_least(1, found["number_node"], f"{where}.number_node"),
-        cpu_per_node=_at_least(1, found["cpu_per_node"], f"{where}.cpu_per_node"),
-        gpu_per_node=_at_least(0, found["gpu_per_node"], f"{where}.gpu_per_node"),
+        number_node=found["number_node"],
+        cpu_per_node=found["cpu_per_node"],
+        gpu_per_node=found["gpu_per_node"],
         queue_name=_one_line(found["queue_name"], f"{where}.queue_name"),
-        group_size=_at_least(0, found["group_size"], f"{where}.group_size"),
+        group_size=found["group_size"],
         custom_flags=tuple(found["custom_flags"]),
         strategy=ordered,
-        para_deg=_at_least(1, found["para_deg"], f"{where}.para_deg"),
+        para_deg=found["para_deg"],
         module_purge=found["module_purge"],
         module_unload_list=tuple(found["module_unload_list"]),
         module_list=tuple(found["module_list"]),
@@ -155,7 +166,7 @@ def parse_resources(given: Any, where: str = "resources") -> Resources:
         envs={name: value for name, value in found["envs"].items() if not str(name).startswith("_")},
         prepend_script=tuple(found["prepend_script"]),
         append_script=tuple(found["append_script"]),
-        wait_time=_at_least(0, found["wait_time"], f"{where}.wait_time"),
+        wait_time=found["wait_time"],
         kwargs=kwargs,
         walltime_s=None if limit is None else _seconds(limit, f"{where}.walltime"),
         account=_optional_line(found["account"], f"{where}.account"),
@@ -164,18 +175,10 @@ def parse_resources(given: Any, where: str = "resources") -> Resources:
         exclusive=found["exclusive"],
         reservation=_optional_line(found["reservation"], f"{where}.reservation"),
         dependency=tuple(_one_line(name, f"{where}.dependency") for name in found["dependency"]),
-        max_jobs=None if found["max_jobs"] is None else _at_least(1, found["max_jobs"], f"{where}.max_jobs"),
+        max_jobs=found["max_jobs"],
     )
     _consistent(resources, where)
     return resources
-
-
-def _system_kwargs(batch_type: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    if not kwargs and batch_type not in ("LSF", "SGE", "JH_UniScheduler"):
-        return kwargs
-    if batch_type == "SGE" and "sge_pe_name" in kwargs:
-        kwargs = {("pe_name" if name == "sge_pe_name" else name): value for name, value in kwargs.items()}
-    return kwargs | {name: value for name, value in KWARGS.get(batch_type, {}).items() if name not in kwargs}
 
 
 def _consistent(resources: Resources, where: str) -> None:
@@ -212,7 +215,7 @@ def parse_task(given: Any, where: str = "task") -> Task:
         resources=None if own is None else _task_resources(own, f"{where}.resources"),
         dependencies=tuple(found["dependencies"]),
         iteration=found["iteration"],
-        retries=_at_least(0, found["retries"], f"{where}.retries"),
+        retries=found["retries"],
     )
 
 
@@ -220,9 +223,6 @@ def _task_resources(given: dict[str, Any], where: str) -> dict[str, Any]:
     """Only what was given; times in seconds, memory in MiB."""
     found = check(schema.TASK_RESOURCES, given, where)
     found = {name: value for name, value in found.items() if name in given and value is not None}
-    for name, least in (("cores", 1), ("nodes", 1), ("gpus", 0)):
-        if name in found:
-            _at_least(least, found[name], f"{where}.{name}")
     if "memory" in found:
         found["memory"] = _mebibytes(found["memory"], f"{where}.memory")
     if "wt" in found:
@@ -237,8 +237,8 @@ def parse_pilot(given: Any, where: str = "pilot") -> PilotDescription:
             f"unknown {found['bootstrap']!r}", where=f"{where}.bootstrap", remedy="auto, never or always"
         )
     return PilotDescription(
-        pilots=_at_least(1, found["pilots"], f"{where}.pilots"),
-        max_allocations=_at_least(1, found["max_allocations"], f"{where}.max_allocations"),
+        pilots=found["pilots"],
+        max_allocations=found["max_allocations"],
         bootstrap=found["bootstrap"],
         python=found["python"],
         wheelhouse=found["wheelhouse"],
@@ -246,25 +246,20 @@ def parse_pilot(given: Any, where: str = "pilot") -> PilotDescription:
     )
 
 
-def parse_submission(given: Any, where: str = "") -> SubmissionDescription:
-    found = check(schema.SUBMISSION, given, where)
-    prefix = f"{where}." if where else ""
-    safe_path(found["work_base"], f"{prefix}work_base", globs=False, absolute=True)
-    for name in ("forward_common_files", "backward_common_files"):
-        for number, pattern in enumerate(found[name]):
-            safe_path(pattern, f"{prefix}{name}[{number}]")
+def parse_submission(given: Any) -> SubmissionDescription:
+    found = check(schema.SUBMISSION, given, "")
     previous = found["previous_submission_hash"]
     if previous is not None and not _HASH.fullmatch(previous):
-        raise DescriptionError(f"{previous!r} is not 40 hex digits", where=f"{prefix}previous_submission_hash")
+        raise DescriptionError(f"{previous!r} is not 40 hex digits", where="previous_submission_hash")
     resources = dict(found["resources"])
-    pilot = None if found["pilot"] is None else parse_pilot(found["pilot"], f"{prefix}pilot")
+    pilot = None if found["pilot"] is None else parse_pilot(found["pilot"])
     if pilot is not None:
         resources.setdefault("group_size", 0)
     return SubmissionDescription(
         work_base=found["work_base"],
-        machine=parse_machine(found["machine"], f"{prefix}machine"),
-        resources=parse_resources(resources, f"{prefix}resources"),
-        tasks=tuple(parse_task(each, f"{prefix}task_list[{i}]") for i, each in enumerate(found["task_list"])),
+        machine=parse_machine(found["machine"]),
+        resources=parse_resources(resources),
+        tasks=tuple(parse_task(each, f"task_list[{i}]") for i, each in enumerate(found["task_list"])),
         forward_common_files=tuple(found["forward_common_files"]),
         backward_common_files=tuple(found["backward_common_files"]),
         previous_submission_hash=previous,
@@ -273,21 +268,21 @@ def parse_submission(given: Any, where: str = "") -> SubmissionDescription:
     )
 
 
-def safe_path(path: str, where: str, *, globs: bool = True, absolute: bool = False) -> None:
-    """Refuse a path that leads out of its folder (spec 2.5). A backslash counts as a slash."""
+def safe_path(path: str, where: str, *, globs: bool = True, absolute: bool = False, beside: bool = False) -> None:
+    """Refuse a path that leads out of its folder (spec 2.5), unless it may be `absolute`, or `beside` the folder.
+
+    A backslash counts as a slash.
+    """
     plain = path.replace("\\", "/")
+    wrong = ""
     if not absolute and (plain.startswith("/") or _DRIVE.match(plain)):
-        raise DescriptionError(f"absolute paths are not allowed in staging entries: {path}", where=where)
-    if not (absolute and plain.startswith("/")) and ".." in plain.split("/"):
-        raise DescriptionError(f"parent-directory traversal is not allowed: {path}", where=where)
-    if not globs and any(sign in plain for sign in "*?["):
-        raise DescriptionError(f"glob patterns are not allowed here: {path}", where=where)
-
-
-def _at_least(least: int, value: Any, where: str) -> Any:
-    if value < least:
-        raise DescriptionError(f"{value} is less than {least}", where=where)
-    return value
+        wrong = "absolute paths are not allowed in staging entries"
+    elif not beside and not (absolute and plain.startswith("/")) and ".." in plain.split("/"):
+        wrong = "parent-directory traversal is not allowed"
+    elif not globs and any(sign in plain for sign in "*?["):
+        wrong = "glob patterns are not allowed here"
+    if wrong:
+        raise DescriptionError(f"{wrong}: {path}", where=where, remedy="write a path below the folder it belongs to")
 
 
 def _one_line(text: str, where: str) -> str:
@@ -382,11 +377,6 @@ def pilot_to_dict(pilot: PilotDescription) -> dict[str, Any]:
     default = PilotDescription()
     names = [key.name for key in schema.PILOT]
     return {name: _plain(getattr(pilot, name)) for name in names if getattr(pilot, name) != getattr(default, name)}
-
-
-def is_reference(value: Any) -> bool:
-    """Whether a secret says where it is, instead of being there."""
-    return isinstance(value, str) and value.split(":", 1)[0] in ("env", "file", "keyring", "ask") and ":" in value
 
 
 def _plain(value: Any) -> Any:

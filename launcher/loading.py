@@ -27,13 +27,11 @@ SUFFIXES = (".json", ".yaml", ".yml", ".toml")
 def load(path: str | Path, *, allow_ref: bool = False) -> Any:
     """What a JSON, YAML or TOML file says. Raises DescriptionError with the file and, where known, the line."""
     path = Path(path)
+    text = _text(path, str(path), "cannot be read")
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DescriptionError(
-            f"cannot be read: {getattr(error, 'strerror', None) or error}", where=str(path)
-        ) from error
-    return _referred(_parsed(text, path), path.parent, allow_ref, (path.resolve(),), str(path))
+        return _referred(_parsed(text, path), path.parent, allow_ref, (path.resolve(),), str(path))
+    except RecursionError:  # YAML can also refer to itself
+        raise DescriptionError("is nested too deeply", where=str(path)) from None
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
@@ -50,20 +48,29 @@ def refer(value: Any, folder: Path, allowed: bool, where: str) -> Any:
 
 
 def _parsed(text: str, path: Path) -> Any:
+    """What the text says. Errors have the place, not the line itself: there may be a password in it."""
     try:
         if path.suffix in (".yaml", ".yml"):
-            import yaml
+            return _yaml(text, str(path))
+        return _toml(text) if path.suffix == ".toml" else json.loads(text)
+    except json.JSONDecodeError as error:
+        remedy = "trailing commas are not allowed in JSON"
+        raise DescriptionError(str(error), where=str(path), remedy=remedy) from error
+    except ValueError as error:
+        raise DescriptionError(str(error), where=str(path)) from error
 
-            return yaml.safe_load(text)
-        if path.suffix == ".toml":
-            return _toml(text)
-        return json.loads(text)
-    except ValueError as error:  # of json and toml
-        raise DescriptionError(str(error), where=str(path), remedy="trailing commas are not allowed in JSON") from error
-    except Exception as error:
-        if type(error).__module__.split(".")[0] != "yaml":
-            raise
-        raise DescriptionError(" ".join(str(error).split()), where=str(path)) from error
+
+def _yaml(text: str, where: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f": line {mark.line + 1} column {mark.column + 1}" if mark else ""
+        raise DescriptionError(f"{error.problem}{place}", where=where) from None
+    except yaml.YAMLError as error:  # a character that YAML does not have
+        raise DescriptionError(" ".join(str(error).split()), where=where) from None
 
 
 def _toml(text: str) -> dict[str, Any]:
@@ -90,18 +97,21 @@ def _referred(value: Any, folder: Path, allowed: bool, above: tuple[Path, ...], 
     path = (folder / str(value["$ref"])).resolve()
     if path in above:
         raise DescriptionError(f"$ref {value['$ref']!r} leads back to itself", where=where)
-    base = _referred(_parsed(_text(path, where), path), path.parent, allowed, (*above, path), str(path))
+    base = _referred(_parsed(_text(path, where, f"$ref {path}"), path), path.parent, allowed, (*above, path), str(path))
     own = {name: _referred(each, folder, allowed, above, where) for name, each in value.items() if name != "$ref"}
     if own and not isinstance(base, dict):
         raise DescriptionError(f"$ref {value['$ref']!r} is not a mapping, so no key can be added", where=where)
     return base | own if own else base
 
 
-def _text(path: Path, where: str) -> str:
+def _text(path: Path, where: str, what: str) -> str:
+    """The text of a file, without the mark that editors on Windows begin it with."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DescriptionError(f"$ref {path}: {error.strerror}", where=where) from error
+        raise DescriptionError(f"{what}: {error.strerror}", where=where) from error
+    except UnicodeDecodeError:
+        raise DescriptionError(f"{what}: is not UTF-8 text", where=where) from None
 
 
 def load_machine(path: str | Path, *, allow_ref: bool = False) -> MachineDescription:
@@ -120,7 +130,7 @@ def load_submission(path: str | Path, *, allow_ref: bool = False) -> SubmissionD
     """A whole submission; `machine` may be the name of one of your machine files."""
     given = load(path, allow_ref=allow_ref)
     if isinstance(given, Mapping) and isinstance(given.get("machine"), str):
-        given = {**given, "machine": machine_by_name(given["machine"])}
+        given = {**given, "machine": machine_by_name(given["machine"], Path(path).parent)}
     return parse_submission(given)
 
 
@@ -136,12 +146,12 @@ def machine_names() -> dict[str, Path]:
     return {file.stem: file for file in files}
 
 
-def machine_by_name(name: str) -> Any:
-    """What the file of that name says; NAME may also be the path of a file."""
+def machine_by_name(name: str, folder: Path | None = None) -> Any:
+    """What the file of that name says; NAME may also be the path of a file, from `folder` (default: the current one)."""
     known = machine_names()
     if name in known:
         return load(known[name])
     if Path(name).suffix in SUFFIXES:
-        return load(name)
+        return load(Path(folder or "", name).expanduser())
     remedy = nearest(name, known) or f"put a file {name}.json, .yaml or .toml into {machines_folder()}"
     raise DescriptionError(f"there is no machine {name!r}", where="machine", remedy=remedy)

@@ -41,7 +41,7 @@ def _with_script(given: dict[str, Any], text: str, path: Path) -> dict[str, Any]
     name = f"script_{hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()}.py"
     machine = given.get("machine")
     if isinstance(machine, str):
-        machine = given["machine"] = loading.machine_by_name(machine)
+        machine = given["machine"] = loading.machine_by_name(machine, path.parent)
     local_root = Path(str((machine or {}).get("local_root", "."))).expanduser()
     work = local_root / given["work_base"]
     work.mkdir(parents=True, exist_ok=True)

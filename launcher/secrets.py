@@ -17,14 +17,20 @@ class SecretError(UsageError):
     code = "secret"
 
 
+def is_reference(value: object) -> bool:
+    """Whether a secret says where it is, instead of being there."""
+    kind, colon, _ = value.partition(":") if isinstance(value, str) else ("", "", "")
+    return bool(colon) and kind in _SOURCES
+
+
 def resolve(value: str, where: str, environ: Mapping[str, str] = os.environ) -> str:
     """The secret itself: `env:NAME`, `file:PATH` (first line), `keyring:SERVICE/USER`, `ask:` (from the terminal).
 
     Any other text is the secret. Raises SecretError.
     """
-    kind, colon, rest = value.partition(":")
-    if not colon or kind not in _SOURCES:
+    if not is_reference(value):
         return value
+    kind, _, rest = value.partition(":")
     found = environ.get(rest) if kind == "env" else _SOURCES[kind](rest, where)
     if not found:
         raise SecretError(f"nothing found at {value!r}", where=where, remedy=f"a secret may be {_KINDS}")
@@ -36,6 +42,10 @@ def _from_file(path: str, where: str) -> str:
         return (Path(path).expanduser().read_text().splitlines() or [""])[0]
     except OSError as error:
         raise SecretError(f"cannot read {path!r}: {error.strerror}", where=where) from error
+    except UnicodeDecodeError:  # its words and its traceback have the content
+        raise SecretError(f"{path!r} is not a text file", where=where) from None
+    except RuntimeError as error:  # ~ of an unknown user
+        raise SecretError(f"cannot read {path!r}: {error}", where=where) from error
 
 
 def _from_keyring(entry: str, where: str) -> str | None:
@@ -44,9 +54,13 @@ def _from_keyring(entry: str, where: str) -> str | None:
         raise SecretError(f"{entry!r} is not SERVICE/USER", where=where)
     try:
         import keyring
+        import keyring.errors
     except ImportError:
         raise SecretError("the package keyring is not installed", where=where, remedy="pip install keyring") from None
-    found: str | None = keyring.get_password(service, user)
+    try:
+        found: str | None = keyring.get_password(service, user)
+    except keyring.errors.KeyringError as error:
+        raise SecretError(f"the keyring does not answer: {error}", where=where) from error
     return found
 
 

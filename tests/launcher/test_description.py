@@ -55,6 +55,48 @@ def test_a_wrong_machine_is_named_with_its_place_and_what_to_write(change: dict[
     assert message in refused(parse_machine, SSH | change)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"port": 99_999}, "machine.remote_profile.port: 99999 is more than 65535"),
+        ({"timeout": 0}, "machine.remote_profile.timeout: 0 is less than 1"),
+        ({"keepalive": float("nan")}, "machine.remote_profile.keepalive: nan is not a number"),
+        ({"archive_chunk_size": -1}, "machine.remote_profile.archive_chunk_size: -1 is less than 0"),
+    ],
+)
+def test_numbers_have_their_limits(change: dict[str, Any], message: str) -> None:
+    assert message in refused(parse_machine, SSH | {"remote_profile": {"hostname": "h", **change}})
+
+
+@pytest.mark.parametrize("password", [12345678, ["12345678"], "12345678\0"])
+def test_a_secret_that_is_wrong_is_not_told(password: Any) -> None:
+    profile = {"hostname": "h", "password": password}
+    told = refused(parse_machine, SSH | {"remote_profile": profile})
+    assert told == "machine.remote_profile.password: is not a text or null; write quotes around it"
+    assert "12345678" not in refused(parse_machine, SSH | {"remote_profile": [profile]})
+
+
+@pytest.mark.parametrize(
+    "text", ['password: "12345678\n', "password: 12345678: x\n", "a: [12345678, }\n", "password: \x07"]
+)
+def test_a_line_that_cannot_be_read_is_not_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "machine.yaml").write_text(text)
+    told = refused(loading.load_machine, tmp_path / "machine.yaml")
+    assert "machine.yaml: " in told
+    assert "12345678" not in told
+
+
+def test_a_secret_in_the_file_and_an_old_name_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    machine = parse_machine({("machine_type" if name == "batch_type" else name): SSH[name] for name in SSH})
+    assert machine.batch_type == "Slurm"
+    assert caplog.messages == [
+        "machine.machine_type: the name of this key is batch_type now",
+        "machine.remote_profile.password: is in the file for all who can read it; write env:NAME, file:PATH or"
+        " keyring:SERVICE/USER",
+    ]
+    assert "pw" not in repr(machine)
+
+
 def test_secrets_are_not_written_but_references_to_them_are() -> None:
     machine = parse_machine(SSH)
     profile = machine_to_dict(machine)["remote_profile"]
@@ -73,6 +115,17 @@ def test_secrets_are_not_written_but_references_to_them_are() -> None:
         ({"group_size": 1, "strategy": {"ratio_unfinished": 1.0}}, "ratio_unfinished must be smaller than 1.0"),
         ({"group_size": 1, "strategy": {"if_cuda_multi_devices": True}}, "gpu_per_node can not be smaller than 1"),
         ({"group_size": 1, "module_list": ["a", 2]}, "resources.module_list[1]: 2 is not a text"),
+        ({"group_size": 1, "custom_gpu_line": "#X"}, "unknown key 'custom_gpu_line'; write it below `kwargs`"),
+        ({"group_size": 1, "batch_type": 5}, "resources.batch_type: 5 is not a text or null"),
+        ({"group_size": 1, "wait_time": float("inf")}, "resources.wait_time: inf is not a number"),
+        (
+            {"group_size": 1, "batch_type": "SlurmJobArray", "kwargs": {"slurm_job_size": 0}},
+            "resources.kwargs.slurm_job_size: 0 is less than 1",
+        ),
+        (
+            {"group_size": 1, "batch_type": "LSF", "kwargs": {"gpu_usage": "yes"}},
+            "resources.kwargs.gpu_usage: 'yes' is not true or false",
+        ),
     ],
 )
 def test_wrong_resources(given: dict[str, Any], message: str) -> None:
@@ -106,6 +159,33 @@ def test_a_submission_names_the_task_that_is_wrong() -> None:
     assert refused(parse_submission, given).startswith("task_list[1]: key 'task_work_path' is required")
 
 
+@pytest.mark.parametrize(
+    ("context_type", "folder", "message"),
+    [
+        ("SSH", "../other", "task_list[0].task_work_path: parent-directory traversal is not allowed: ../other"),
+        ("Local", "/tmp", "task_list[0].task_work_path: absolute paths are not allowed in staging entries: /tmp"),
+        ("LazyLocal", "/tmp", "task_list[0].task_work_path: absolute paths are not allowed in staging entries: /tmp"),
+    ],
+)
+def test_a_task_is_below_the_submissions_folder(context_type: str, folder: str, message: str) -> None:
+    machine = SSH | {"context_type": context_type, "remote_profile": {"hostname": "h"} if context_type == "SSH" else {}}
+    tasks = [TASK | {"task_work_path": folder}]
+    given = {"work_base": "w", "machine": machine, "resources": {"group_size": 1}, "task_list": tasks}
+    assert message in refused(parse_submission, given)
+
+
+def test_where_nothing_is_staged_a_task_may_be_beside_it() -> None:
+    machine = {"batch_type": "Shell", "context_type": "LazyLocal", "local_root": ".", "remote_profile": {"_c": 1}}
+    given = {
+        "work_base": "w",
+        "machine": machine,
+        "resources": {"group_size": 1},
+        "task_list": [TASK | {"task_work_path": "../x"}],
+    }
+    assert parse_submission(given).tasks[0].task_work_path == "../x"
+    assert parse_submission(given).machine.profile == {}
+
+
 @pytest.mark.parametrize("suffix", ["json", "yaml", "toml"])
 def test_submissions_load_from_json_yaml_and_toml(tmp_path: Path, suffix: str) -> None:
     texts = {
@@ -127,6 +207,28 @@ def test_a_trailing_comma_is_told_with_the_file_and_line(tmp_path: Path) -> None
     assert "line 2 column 1" in refused(loading.load_task, tmp_path / "task.json")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.json", b"\xff\xfe", "is not UTF-8 text"),
+        ("x.json", b"[" * 100_000, "is nested too deeply"),
+        ("x.yaml", b"&a {b: *a}", "is nested too deeply"),
+        ("x.toml", b"a = b", "Invalid value"),
+        ("x.json", b'{"$ref": "y.json"}', "No such file or directory"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    told = refused(lambda path: loading.load(path, allow_ref=True), tmp_path / name)
+    assert told.startswith(str(tmp_path / name))
+    assert message in told
+
+
+def test_a_file_of_a_windows_editor(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(TASK).encode())
+    assert loading.load_task(tmp_path / "t.json").command == "true"
+
+
 def test_references_to_other_files(tmp_path: Path) -> None:
     (tmp_path / "base.json").write_text(json.dumps(TASK))
     (tmp_path / "t.json").write_text(json.dumps({"$ref": "base.json", "command": "false"}))
@@ -145,6 +247,8 @@ def test_a_machine_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (folder / "hpc.json").write_text(json.dumps(SSH))
     given = {"work_base": "w", "machine": "hpc", "resources": {"group_size": 1}, "task_list": [TASK]}
     (tmp_path / "s.json").write_text(json.dumps(given))
+    assert loading.load_submission(tmp_path / "s.json").machine.profile["hostname"] == "login.hpc"
+    (tmp_path / "s.json").write_text(json.dumps(given | {"machine": "pilotfish/machines/hpc.json"}))
     assert loading.load_submission(tmp_path / "s.json").machine.profile["hostname"] == "login.hpc"
     (tmp_path / "s.json").write_text(json.dumps(given | {"machine": "hcp"}))
     assert "there is no machine 'hcp'; did you mean 'hpc'?" in refused(loading.load_submission, tmp_path / "s.json")

@@ -12,6 +12,7 @@ import pytest
 
 from pilotfish import Job, Machine, Resources, Submission, Task
 from pilotfish.launcher.compat import SUBCLASSES
+from pilotfish.launcher.schema import DescriptionError
 from pilotfish.launcher.states import JobState
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "hashes.json").read_text())
@@ -97,6 +98,24 @@ def test_hashes_are_the_same_as_there() -> None:
     for case in GOLDEN["resources"]:
         resources = Resources.load_from_dict(case["given"])
         assert Job(job_task_list=tasks, resources=resources).job_hash == case["job_hash"]
+
+
+def test_a_mapping_may_refer_to_files_when_that_is_allowed(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(wd)
+    (wd / "task.json").write_text('{"command": "true", "task_work_path": "a"}')
+    (wd / "r.json").write_text('{"group_size": 3}')
+    assert Task.load_from_dict({"$ref": "task.json", "task_work_path": "b"}, allow_ref=True).task_work_path == "b"
+    assert Resources.load_from_dict({"$ref": "r.json"}, allow_ref=True).group_size == 3
+    with pytest.raises(DescriptionError, match=r"\$ref is not allowed by default"):
+        Task.load_from_dict({"$ref": "task.json"})
+
+
+def test_arguments_of_a_task() -> None:
+    assert Task("true", Path("a/b")).task_work_path == "a/b"
+    with pytest.raises(DescriptionError, match=r"task.forward_files: 'in' is not a list of texts"):
+        Task("true", "a", forward_files="in")
+    with pytest.raises(DescriptionError, match=r"task: key 'command' is required"):
+        Task.load_from_dict({"task_work_path": "a"})
 
 
 def test_unknown_arguments_of_resources_are_for_the_batch_system() -> None:

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotfish.launcher.description import (
+    machine_to_dict,
+    parse_machine,
     parse_resources,
     parse_submission,
     parse_task,
@@ -63,6 +65,70 @@ def test_no_tasks_and_negative_sizes_are_refused(count: int, size: int) -> None:
 def test_a_written_task_reads_as_itself(command: str, files: list[str], log: str | None, retries: int) -> None:
     task = Task(command.replace("\0", ""), "w", tuple(files), (), log, log, retries=retries)
     assert parse_task(task_to_dict(task)) == task
+
+
+NAMES = st.text("abcXYZ_09", min_size=1).filter(lambda name: not name.startswith("_"))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+LINES = st.lists(st.text().filter(lambda line: "\0" not in line), max_size=3)
+RESOURCES = st.fixed_dictionaries(
+    {"group_size": st.integers(0, 100)},
+    optional={
+        "number_node": st.integers(1, 9),
+        "queue_name": st.text("ab ü"),
+        "custom_flags": LINES,
+        "strategy": st.fixed_dictionaries({}, optional={"ratio_unfinished": st.floats(0, 0.99)}),
+        "envs": st.dictionaries(NAMES, VALUES, max_size=4),
+        "kwargs": st.dictionaries(NAMES, VALUES, max_size=4),
+        "wait_time": st.floats(0, 1e300),
+        "walltime": st.floats(0.001, 1e9) | st.integers(1, 10**9) | st.sampled_from(["1h30m", "90s", "1-02:03:04"]),
+        "memory": st.integers(1, 10**9) | st.sampled_from(["4G", "500M", "1.5T"]),
+        "account": st.none() | st.text("ab-"),
+        "exclusive": st.booleans(),
+        "dependency": st.lists(st.text("0123456789.", min_size=1), max_size=3),
+        "max_jobs": st.none() | st.integers(1, 99),
+    },
+)
+
+
+@given(RESOURCES)
+def test_written_resources_read_as_themselves_and_have_the_same_hash(given: dict[str, Any]) -> None:
+    resources = parse_resources(given)
+    written = json.loads(json.dumps(resources_to_dict(resources)))
+    assert parse_resources(written) == resources
+    task = Task("true", "w")
+    assert job_hash([task], parse_resources(written)) == job_hash([task], resources)
+
+
+PROFILES = st.fixed_dictionaries(
+    {"hostname": st.text("ab.", min_size=1)},
+    optional={
+        "username": st.none() | st.text("ab"),
+        "port": st.integers(1, 65535),
+        "password": st.sampled_from(["env:A", "file:~/x", "keyring:a/b", "ask:", None]),
+        "timeout": st.floats(1, 1e6),
+        "look_for_keys": st.booleans(),
+        "jump": st.text("ab@:,"),
+    },
+)
+
+
+@given(PROFILES, st.integers(0, 9), st.booleans())
+def test_a_written_machine_reads_as_itself(profile: dict[str, Any], retry_count: int, flag: bool) -> None:
+    given = {
+        "batch_type": "LSF",
+        "context_type": "SSH",
+        "local_root": ".",
+        "remote_root": "/r",
+        "retry_count": retry_count,
+    }
+    machine = parse_machine(
+        {**given, "remote_profile": profile, "clean_asynchronously": flag, "create_remote_root": flag}
+    )
+    assert parse_machine(json.loads(json.dumps(machine_to_dict(machine)))) == machine
 
 
 def submission(**changes: Any) -> Any:

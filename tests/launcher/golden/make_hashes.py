@@ -15,6 +15,13 @@ TASKS = [
     {"command": "echo 'ü' \"$HOME\"\n", "task_work_path": ".", "outlog": "ö.log", "errlog": None},
     {"command": "true", "task_work_path": "deep/er/", "outlog": None, "errlog": None, "task_name": "my task"},
     {"command": "sleep 1", "task_work_path": "b", "_comment": "dropped"},
+    {
+        "errlog": "e/ö",
+        "task_name": None,
+        "task_work_path": "",
+        "command": "tab\t \u2028 \U0001f600 'q' \"qq\" \\ e\u0301",
+    },
+    {"command": "x", "task_work_path": "a//b/", "forward_files": ["b", "a", "a"], "backward_files": ["**/*.dat", "d/"]},
 ]
 RESOURCES = [
     {"group_size": 1},
@@ -41,8 +48,24 @@ RESOURCES = [
     {"group_size": 1, "batch_type": "LSF", "kwargs": {"gpu_usage": True}},
     {"group_size": 1, "batch_type": "SGE", "kwargs": {"sge_pe_name": "orte"}},
     {"group_size": 1, "batch_type": "JH_UniScheduler", "kwargs": {}},
+    {"group_size": 1, "batch_type": "slurm", "kwargs": {}},
+    {"kwargs": {"_c": 1}, "group_size": 1, "batch_type": "SlurmJobArray"},
+    {
+        "group_size": 1,
+        "batch_type": "SGE",
+        "kwargs": {"job_name": "j", "own": [1, {"_kept": 2}], "sge_pe_name": "orte"},
+    },
+    {"group_size": 1, "batch_type": "PBS", "kwargs": {}},
+    {"group_size": 5, "wait_time": 2.0, "strategy": {"_c": 1, "ratio_unfinished": 0}},
+    {
+        "group_size": 5,
+        "wait_time": 1e-7,
+        "strategy": {"ratio_unfinished": 0.1, "customized_script_header_template_file": "h"},
+    },
+    {"group_size": 5, "wait_time": 1e22, "queue_name": "ü", "cpu_per_node": True, "module_purge": False},
+    {"group_size": 1, "envs": {"N": None, "F": 0.1, "L": [], "D": {"_kept": 1}, "E": "\u0301", "B": 10**25, "f": 1e16}},
 ]
-SIZES = [(1, 0), (5, 0), (5, 2), (7, 7), (10, 3), (99, 10), (99, 100), (200, 1)]
+SIZES = [(1, 0), (2, 1), (5, 0), (5, 2), (7, 7), (10, 3), (31, 4), (99, 10), (99, 100), (200, 1), (257, 16)]
 
 
 def main() -> None:
