@@ -1,7 +1,8 @@
 """The clients' doors: one request in, one reply out, for REQ and pipelining DEALER clients alike.
 
-Replies that promise durability wait for the end of the turn, when the journal is on disk. A client that does not read its
-replies loses them once its queue is full; nobody waits for it.
+Replies leave at the end of the turn, when what they tell of is in the journal, the events and the report; those that promise
+durability wait until the journal is on disk. A client that does not read its replies loses them once its queue is full;
+nobody waits for it.
 """
 
 from __future__ import annotations
@@ -34,14 +35,21 @@ class Front:
     def __init__(self, sockets: list[zmq.Socket[bytes]], answer: Callable[[bytes], Reply]) -> None:
         self._sockets = sockets
         self._answer = answer
+        self._ready: list[tuple[zmq.Socket[bytes], list[bytes]]] = []
         self._held: list[tuple[zmq.Socket[bytes], list[bytes]]] = []
 
     def read(self) -> None:
-        """Answer what has come in."""
+        """Make the answers to what has come in."""
         for socket in self._sockets:
             with suppress(zmq.Again):
                 for _ in range(MOST_PER_TURN):
                     self._serve(socket, socket.recv_multipart(zmq.NOBLOCK))
+
+    def send(self) -> None:
+        """The turn is over: send the replies that do not wait for the disk."""
+        ready, self._ready = self._ready, []
+        for socket, message in ready:
+            _send(socket, message)
 
     @property
     def holds_replies(self) -> bool:
@@ -59,10 +67,7 @@ class Front:
         envelope, body = self._split(parts)
         reply = self._reply(body)
         answer = [identity, *envelope, reply.body]
-        if reply.durable:
-            self._held.append((socket, answer))
-        else:
-            _send(socket, answer)
+        (self._held if reply.durable else self._ready).append((socket, answer))
 
     @staticmethod
     def _split(parts: list[bytes]) -> tuple[list[bytes], bytes | None]:

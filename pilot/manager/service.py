@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from ..allocation.base import Allocation
@@ -139,6 +139,12 @@ class Service:
         return self._exit_code
 
     def _end_of_turn(self) -> None:
+        self._record_act_tell()
+        self.front.send()  # with a full disk too: it is what a client then asks about
+        if self.stopping and not (self._stuck or self.processes.running or self.agents.links):
+            self.loop.stop()
+
+    def _record_act_tell(self) -> None:
         if self._stuck and self.loop.clock() < self._retry_at:
             return
         if not self.stopping and not self._stuck:
@@ -153,13 +159,11 @@ class Service:
         for turn in done:
             if not self.stopping:
                 self.agents.send(turn.orders)
+        self._report(done)
+        for turn in done:
             self._tell(turn)
-        if self._reporter is not None:
-            self._reporter.write()
         if self.front.holds_replies and self._synced():
             self.front.release()
-        if self.stopping and not (self.processes.running or self.agents.links):
-            self.loop.stop()
 
     def _note(self, turn: Turn) -> None:
         """Put the facts of a turn into the journal's buffer, in the order in which a replay needs them."""
@@ -208,17 +212,23 @@ class Service:
 
     # --- telling --------------------------------------------------------------------------------------------------------
 
+    def _report(self, turns: Iterable[Turn]) -> None:
+        """Bring the endings into the report, before anyone is told of them and may look there."""
+        if self._reporter is None:
+            return
+        for turn in turns:
+            for change in turn.changes:
+                if change.state.final:
+                    self._reporter.add(self.views.report_entry(change))
+        self._reporter.write()
+
     def _tell(self, turn: Turn) -> None:
-        """Publish the changes of a turn and report its endings."""
+        """Publish the changes of a turn."""
         self.publisher.changed(turn.changes)
-        endings = [change for change in turn.changes if change.state.final]
-        if self._reporter is not None:
-            for change in endings:
-                self._reporter.add(self.views.report_entry(change))
         if self.settings.show_progress:
             for change in turn.changes:
                 self._show(change)
-        ended = [change.job.no for change in endings if change.pos is None]
+        ended = [change.job.no for change in turn.changes if change.pos is None and change.state.final]
         if ended:
             self.agents.forget_jobs(ended)
         if turn.idle:

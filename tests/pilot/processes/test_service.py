@@ -164,6 +164,16 @@ def test_job_status_and_its_refusals(client: Client, ended: Callable[..., None])
     assert client.data("jobStatus", jobNames=[7])["jobs"]["7"]["status"] == 1
 
 
+def test_what_a_reply_tells_is_in_the_report_before(client: Client, pilot: LocalManager) -> None:
+    """Whoever asks may look there next. Asked as fast as possible, while tasks end all the time."""
+    report = pilot.connection_file.parent / "jobs.report"
+    client.data("submit", jobs=[{"name": "many", "execution": TRUE, "iteration": {"stop": 1000}}])
+    told = 0
+    while told < 1000:
+        told = client.data("status")["IterationStats"]["FinishedIterations"]
+        assert report.read_bytes().count(b"\n") >= told
+
+
 def test_job_info_of_a_job_without_iterations(client: Client, ended: Callable[..., None], wd: Path) -> None:
     client.data(
         "submit", jobs=[{"name": "a", "execution": {"script": "exit 3"}, "resources": {"numCores": {"exact": 2}}}]
