@@ -300,7 +300,7 @@ def status(beginning: str, offline: bool, as_json: bool) -> None:
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def watch(beginning: str, **options: Any) -> None:
     """Go on with a submission until all is done and home."""
-    _run(Submission.of, record.find(beginning), **options)
+    _run(Submission.of, record.find(beginning), only_watch=True, **options)
 
 
 @submissions.command()
@@ -371,10 +371,9 @@ def download(beginning: str) -> None:
         with submission.opened() as opened:
             opened.runner.look()
             opened.runner.step_without_submitting()
-            moved = [opened.runner.fetch_now(job) for job in opened.progress.jobs.values()]
+            moved = opened.runner.fetching.now({job.hash: job.tasks for job in opened.progress.jobs.values()})
             results.write(submission.local_work, opened.work, opened.progress)
-    count, size = sum(len(each.moved) for each in moved), sum(each.sent_bytes for each in moved)
-    click.echo(f"{count} files, {size} bytes; {submission.local_work / results.CSV_NAME}", err=True)
+    click.echo(f"{len(moved.moved)} files, {moved.sent_bytes} bytes; {submission.local_work / results.CSV_NAME}", err=True)
 
 
 @submissions.command()

@@ -202,14 +202,14 @@ class Submission:
 
     def upload_jobs(self) -> None:
         with self._inner().opened() as opened:
-            opened.runner.upload(opened.digests)
+            opened.inputs.upload(opened.digests)
 
-    def download_jobs(self, include_failed: bool = False) -> None:
-        """Bring home what there is."""
+    def download_jobs(self, include_failed: bool = False, mark_failure: bool = False) -> None:
+        """Bring home what there is; `mark_failure` leaves an empty file for each pattern that finds nothing."""
         with self._inner().opened() as opened:
-            for job in opened.progress.jobs.values():
-                if include_failed or job.phase is not Phase.FAILED:
-                    opened.runner.fetch_now(job)
+            jobs = opened.progress.jobs.values()
+            wanted = {job.hash: job.tasks for job in jobs if include_failed or job.phase is not Phase.FAILED}
+            opened.runner.fetching.now(wanted, marks=mark_failure)
 
     def clean_jobs(self) -> None:
         with self._inner().opened() as opened:

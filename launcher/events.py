@@ -69,10 +69,11 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Cancelled:
-    """Nobody waits for the job any more."""
+    """Nobody waits for the job any more; what its tasks had done until then counts."""
 
     job: str
     why: str
+    tasks: tuple[TaskResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def from_dict(found: Mapping[str, Any]) -> Event:
     """Raises KeyError or TypeError for what is no event."""
     fields = {name: value for name, value in found.items() if name not in ("event", "time_s")}
     if "tasks" in fields:
-        as_results = found["event"] in (Ended.__name__, Inherited.__name__)
+        as_results = found["event"] in (Ended.__name__, Inherited.__name__, Cancelled.__name__)
         fields["tasks"] = tuple(TaskResult(**each) if as_results else each for each in fields["tasks"])
     event: Event = _KINDS[found["event"]](**fields)
     return event

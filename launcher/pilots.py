@@ -45,6 +45,7 @@ class PilotWork(Work):
         self._names = _names(description.tasks)
         self._machine_root = description.machine.remote_root or root
         self._read_bytes = 0
+        self._told: dict[str, TaskResult] = {}
 
     def jobs(self) -> list[tuple[str, tuple[str, ...]]]:
         guests = [digest({"of": self._hash, "guest": number}) for number in range(1, self._pilot.pilots)]
@@ -126,10 +127,12 @@ pf_code=$?
         environment = "\n".join(self.description.resources.prepend_script)
         bootstrap.ensure(context, self._pilot, self._machine_root, environment, tell)
 
-    def forgetting(self, job: progress.Job, tasks: Sequence[str]) -> str:
+    def forget(self, context: Context, job: progress.Job, tasks: Sequence[str]) -> None:
         """The pilot's folder is put aside: what it knows of the other tasks is known here."""
         self._read_bytes = 0
-        return "for folder in .qcgpjm-service-*; do [ ! -d $folder ] || mv $folder .before-$(date +%s)$folder; done"
+        self._told.clear()
+        aside = "for folder in .qcgpjm-service-*; do [ ! -d $folder ] || mv $folder .before-$(date +%s)$folder; done"
+        context.check(aside, cwd=self.root)
 
     # --- its results ----------------------------------------------------------------------------------------------------
 
@@ -160,22 +163,22 @@ pf_code=$?
 
     def _results(self, context: Context, job: progress.Job) -> dict[str, TaskResult]:
         """What the pilot has reported, old and new; only what was added since the last look is read."""
+        if not job.tasks:
+            return {}
         command = f"tail -q -c +{self._read_bytes + 1} {_REPORT} 2>/dev/null; true"
         text = context.run(command, cwd=self.root, timeout_s=600).out
         whole = text[: text.rfind("\n") + 1]
         self._read_bytes += len(whole.encode())
         tasks = {name: found for found, name in self._names.items()}
-        new = {}
         for line in whole.splitlines():
             try:
                 entry = json.loads(line)
             except ValueError:
                 continue
-            if entry.get("name") in tasks:
-                name = tasks[entry["name"]]
-                before = job.results.get(name)
-                new[name] = before or _task_result(name, entry, job.attempt)
-        return {**job.results, **new}
+            name = tasks.get(entry.get("name"))
+            if name is not None and name not in self._told:
+                self._told[name] = job.results.get(name) or _task_result(name, entry, job.attempt)
+        return {**job.results, **self._told}
 
 
 def _file(job: progress.Job) -> str:

@@ -14,13 +14,15 @@ from enum import Enum
 
 from .events import Cancelled, Ended, Event, Fetched, Inherited, Intent, NotTaken, Renewed, Submitted
 from .result import TaskResult
-from .states import JobState, Reason, Status
+from .states import SETTLE_S, JobState, Reason, Status
 
 GRACE_POLLS = 3
 """So often in a row a job must be missing before it counts as vanished: listings and accounting lag behind each other."""
 MOST_INNOCENT = 5
 """Attempts lost to nodes, preemption or oblivion that do not count against the retries."""
 _INNOCENT = frozenset({Reason.NODE, Reason.PREEMPTED, Reason.VANISHED, Reason.LAUNCH})
+_KILLED = frozenset({Reason.NODE, Reason.PREEMPTED, Reason.CANCELLED, Reason.MEMORY, Reason.TIME})
+"""Ends that keep a job from writing its record."""
 
 
 class Phase(Enum):
@@ -53,6 +55,8 @@ class Job:
     state: JobState = JobState.unsubmitted
     status: Status | None = None
     missed: int = 0
+    """Listings in a row in which it was not there, or had ended."""
+    missed_since_s: float = 0.0
     over: bool = False
     """The batch system has told that it ended, or does not know it: its results are to be looked at."""
     fetched: bool = False
@@ -94,13 +98,15 @@ class Progress:
         retry_count: int = 3,
         max_jobs: int | None = None,
         ratio_unfinished: float = 0.0,
+        settle_s: float = SETTLE_S,
     ) -> None:
         self.jobs = {name: Job(name, tuple(tasks)) for name, tasks in jobs}
         self._retry_count = retry_count
         self._max_jobs = max_jobs
         self._ratio = ratio_unfinished
+        self._settle_s = settle_s
         self.full = False
-        """The batch system took no more jobs when it was last tried; cleared when one of ours ends."""
+        """The batch system took no more jobs when it was last tried; cleared by the next listing: others' jobs end too."""
 
     # --- what has happened ----------------------------------------------------------------------------------------------
 
@@ -114,7 +120,7 @@ class Progress:
             job.state, job.missed, job.over, job.fetched = JobState.unsubmitted, 0, False, False
         elif isinstance(event, Submitted):
             job.phase, job.attempt, job.id = Phase.PLACED, event.attempt, event.id
-            job.state, job.missed, job.over = JobState.waiting, 0, False
+            job.state, job.status, job.missed, job.over = JobState.waiting, None, 0, False
         elif isinstance(event, NotTaken):
             job.phase = Phase.FAILED if event.final else Phase.NEW
             job.state = JobState.failed if event.final else JobState.unsubmitted
@@ -129,7 +135,7 @@ class Progress:
         elif isinstance(event, Fetched):
             job.fetched = True
         elif isinstance(event, Cancelled):
-            job.phase, job.reason, job.detail = Phase.CANCELLED, Reason.CANCELLED, event.why
+            self._on_cancelled(job, event)
         elif isinstance(event, Renewed):
             for name in event.tasks:
                 job.results.pop(name, None)
@@ -140,7 +146,6 @@ class Progress:
             job.fetched = False
 
     def _on_ended(self, job: Job, event: Ended) -> None:
-        self.full = False
         job.results |= {result.hash: result for result in event.tasks}
         job.reason, job.detail, job.over = event.reason, event.detail, False
         if not event.reason:
@@ -152,39 +157,54 @@ class Progress:
         job.state = JobState.terminated if event.again else JobState.failed
         job.attempt += event.again
 
-    def on_listing(self, listing: Mapping[str, Status]) -> None:
+    def _on_cancelled(self, job: Job, event: Cancelled) -> None:
+        job.results |= {result.hash: result for result in event.tasks}
+        if job.tasks and job.succeeded:
+            job.phase, job.state = Phase.DONE, JobState.finished
+        else:
+            job.phase, job.reason, job.detail = Phase.CANCELLED, Reason.CANCELLED, event.why
+
+    def on_listing(self, listing: Mapping[str, Status], now_s: float) -> None:
         """What the batch system tells of all placed jobs; an unknown state means still there."""
+        self.full = False
         for job in self.placed():
             status = listing.get(job.id)
             job.status = status or job.status
-            if status is None:
-                job.missed += 1
-                job.over = True
-            else:
-                job.missed = job.missed + 1 if status.state.ended else 0
-                job.over = status.state.ended
-                job.state = job.state if status.state.ended else status.state
+            job.over = status is None or status.state.ended
+            if status is not None and not job.over:
+                job.state, job.missed = status.state, 0
+                continue
+            job.missed_since_s = job.missed_since_s if job.missed else now_s
+            job.missed += 1
 
-    def judge(self, job: Job, recorded: bool, results: Mapping[str, TaskResult], detail: str) -> Ended | None:
+    def judge(
+        self, job: Job, recorded: bool, results: Mapping[str, TaskResult], detail: str, now_s: float
+    ) -> Ended | None:
         """What an ended job came to, from its own record and its tasks' results; None: look again with the next listing.
 
-        `recorded`: the record of this attempt is there, so its shell has come to its end.
+        `recorded`: the record of this attempt is there, so its shell has come to its end. What is known of a task from
+        before counts where nothing new is told.
         """
         told = job.status if job.status is not None and job.status.state.ended else None
-        mine = {name: results[name] for name in job.tasks if name in results}
+        known = {**job.results, **results}
+        mine = {name: known[name] for name in job.tasks if name in known}
         bad = [name for name in job.tasks if name not in mine or mine[name].exit_code != 0]
-        # Files of a job that has ended may come to light late (NFS), and so may the end itself.
-        if bad and not recorded and job.missed < GRACE_POLLS:
+        if bad and not recorded and self._may_still_come(job, told, now_s):
             return None
         reason = ""
         if bad:
-            failed = any(name in mine for name in bad)
+            failed = any(name in mine and mine[name].attempt == job.attempt for name in bad)
             reason = told.reason if told is not None else ""
             reason = reason or (Reason.PROGRAM if failed or recorded else Reason.VANISHED)
         counts, again = self._verdict(job, reason, mine)
         code = told.exit_code if told is not None else None
         detail = detail if bad else ""
         return Ended(job.hash, job.attempt, reason, detail, code, counts, again, tuple(mine.values()))
+
+    def _may_still_come(self, job: Job, told: Status | None, now_s: float) -> bool:
+        """Files of a job that has ended may come to light late, and so may the end itself."""
+        killed = told is not None and told.reason in _KILLED
+        return job.missed < GRACE_POLLS or (not killed and now_s - job.missed_since_s < self._settle_s)
 
     def _verdict(self, job: Job, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:
         """(the attempt counts against the retries, the job is placed again)."""
@@ -209,7 +229,7 @@ class Progress:
         room = len(self.jobs) if self._max_jobs is None else self._max_jobs
         room -= sum(job.phase in (Phase.PLACED, Phase.INTENDED) for job in jobs)
         new = [job for job in jobs if job.phase is Phase.NEW] if not cancel and not self.full else []
-        fetch = tuple(job for job in jobs if job.phase in (Phase.DONE, Phase.FAILED) and not job.fetched)
+        fetch = tuple(job for job in jobs if job.phase.final and not job.fetched)
         return Plan(
             find=tuple(job for job in jobs if job.phase is Phase.INTENDED),
             submit=tuple(new[: max(0, room)]),
@@ -241,9 +261,14 @@ class PilotProgress(Progress):
     """Allocations in a row in which no task ended."""
 
     def __init__(
-        self, jobs: Iterable[tuple[str, Sequence[str]]], *, max_allocations: int, ratio_unfinished: float
+        self,
+        jobs: Iterable[tuple[str, Sequence[str]]],
+        *,
+        max_allocations: int,
+        ratio_unfinished: float,
+        settle_s: float = SETTLE_S,
     ) -> None:
-        super().__init__(jobs, ratio_unfinished=ratio_unfinished)
+        super().__init__(jobs, ratio_unfinished=ratio_unfinished, settle_s=settle_s)
         self._max_allocations = max_allocations
 
     def _verdict(self, job: Job, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:

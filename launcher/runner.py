@@ -1,32 +1,32 @@
 """Carries out what `progress` decides for one submission, on one machine through one context.
 
 The order is always: write down, act, tell. A launcher that dies anywhere finds out from the journal, and from what the jobs
-have written on the machine, what it was about to do.
+have written on the machine, what it was about to do. What goes wrong for a while (a file system that does not answer, a
+download that breaks) is tried again with the next look, while everything else goes on.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..pilot.model.errors import RefusedError, TransientError
-from . import old_record, staging
-from .contexts.base import Context, LocalFile, RemoteFile, Transfer, Watch
-from .events import Cancelled, Ended, Event, Fetched, Inherited, Intent, NotTaken, Renewed, Submitted, Uploaded
-from .journal import Journal
-from .machines.base import Machine, MachineBusyError, QueueFullError, SubmitRefusedError
-from .progress import Job, Phase, Progress
-from .record import Record
-from .result import TaskResult
+from . import old_record
+from .events import Cancelled, Ended, Intent, NotTaken, Submitted
+from .fetching import Fetching
+from .machines.base import MachineBusyError, QueueFullError, SubmitRefusedError
+from .progress import Job, Phase
 from .script import TASK_TAG
-from .task import Task
-from .work import Collected, Work
+from .site import Site
+from .states import Reason
+from .work import Collected
 
 SHORTEST_POLL_S = 0.5
 _SLOWER = 1.5
+_PATIENCE_S = 600.0
+"""So long bringing home is tried again when nothing else is left to be done."""
 
 
 class SubmissionFailedError(RefusedError, RuntimeError):
@@ -48,89 +48,18 @@ class Outcome:
     missing: list[tuple[str, str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What a runner takes from outside: seconds since the epoch, a sleep, where news go, where bytes and tasks are counted."""
-
-    clock: Callable[[], float]
-    sleep: Callable[[float], None]
-    tell: Callable[[str], None]
-    watch: Callable[[str], Watch | None]
-    count: Callable[[dict[str, int]], None]
-
-
 class Runner:
-    """One submission; `journal` is open, `progress` knows what it says."""
+    """Works on one submission until it is over."""
 
-    def __init__(
-        self,
-        record: Record,
-        work: Work,
-        machine: Machine,
-        context: Context,
-        journal: Journal,
-        progress: Progress,
-        tools: Tools,
-    ) -> None:
-        self.record = record
-        self.progress = progress
-        self._work = work
-        self._machine = machine
-        self._context = context
-        self._journal = journal
-        self._tools = tools
-        self._missing: list[tuple[str, str]] = []
+    def __init__(self, site: Site) -> None:
+        self.fetching = Fetching(site)
+        self.site = site
+        self.record, self.progress = site.record, site.progress
+        self._work, self._machine, self._context, self._tools = site.work, site.machine, site.context, site.tools
+        self._note = site.note
         self._prepared = False
-
-    # --- before: inputs -------------------------------------------------------------------------------------------------
-
-    def upload(self, known: Mapping[str, str]) -> None:
-        """Bring over what is not there yet; `known` are the digests of the last upload.
-
-        Tasks whose inputs have changed since they ended run again, and so do all when a common file has changed.
-        """
-        common = staging.forward(self.record.description.forward_common_files, self.record.local_work, "")
-        own = {name: self._inputs(task) for name, task in self._work.tasks.items()}
-        files = staging.merge([common, *own.values()])
-        changed = {file.path for file in files if known.get(file.path, file.digest) != file.digest}
-        if changed:
-            self._renew_changed(changed, common, own)
-        folders = sorted({task.task_work_path for task in self._work.tasks.values()})
-        moved = self._context.put(self._work.root, files, folders, self._tools.watch("upload"))
-        self._note(Uploaded({file.path: file.digest for file in files}))
-        if moved.moved:
-            self._tools.tell(f"sent {len(moved.moved)} files, {moved.sent_bytes} bytes; {len(moved.same)} were there")
-
-    def _inputs(self, task: Task) -> list[LocalFile]:
-        return staging.forward(task.forward_files, self.record.local_work, task.task_work_path)
-
-    def _renew_changed(self, changed: set[str], common: list[LocalFile], own: Mapping[str, list[LocalFile]]) -> None:
-        everything = any(file.path in changed for file in common)
-        for job in self.progress.jobs.values():
-            tasks = tuple(
-                name
-                for name in job.tasks
-                if name in job.results and (everything or any(file.path in changed for file in own[name]))
-            )
-            if tasks:
-                self.renew(job, tasks, f"inputs changed: {', '.join(sorted(changed)[:3])}")
-
-    def renew(self, job: Job, tasks: tuple[str, ...], why: str) -> None:
-        """Let these tasks of a job run again."""
-        self._context.check(self._work.forgetting(job, tasks), cwd=self._work.root)
-        self._note(Renewed(job.hash, tasks, why))
-        self._tools.tell(f"{len(tasks)} tasks of job {job.hash[:8]} run again: {why}")
-
-    def inherit(self, root: str, done: Mapping[str, TaskResult]) -> None:
-        """Take over the folder of an earlier submission and the results of tasks that are ours too."""
-        if root != self._work.root:
-            old, new = shlex.quote(root), shlex.quote(self._work.root)
-            self._context.check(f"if [ -d {old} ] && [ ! -e {new} ]; then mv {old} {new}; fi; mkdir -p {new}")
-        for job in self.progress.jobs.values():
-            mine = tuple(done[name] for name in job.tasks if name in done)
-            if mine:
-                self._note(Inherited(job.hash, mine))
-        self._tools.tell(f"{sum(name in done for name in self._work.tasks)} tasks were done by the previous submission")
+        self._trouble = ""
+        self._trouble_since_s = 0.0
 
     # --- the loop -------------------------------------------------------------------------------------------------------
 
@@ -140,25 +69,40 @@ class Runner:
         Raises ContextLostError when the machine stays away longer than the context waits, and what cannot be mended here.
         Ctrl-C may come at any time.
         """
-        pause = SHORTEST_POLL_S
+        pause, seen = SHORTEST_POLL_S, self._state()
         while True:
+            try:
+                self.step()
+                plan = self.progress.plan()
+                if plan.over and not plan.fetch:
+                    self.fetching.common()
+                    return Outcome(True, self.fetching.missing)
+                if only_submit and not plan.submit and not plan.find:
+                    return Outcome(False)
+                self._trouble = ""
+            except TransientError as error:
+                self._bear(error)
+            longest = max(check_interval_s, SHORTEST_POLL_S)
+            pause = SHORTEST_POLL_S if seen != self._state() else min(pause * _SLOWER, longest)
             seen = self._state()
-            self.step()
-            plan = self.progress.plan()
-            if plan.over and not plan.fetch:
-                return Outcome(True, self._missing)
-            if only_submit and not plan.submit and not plan.find:
-                return Outcome(False)
-            pause = (
-                SHORTEST_POLL_S
-                if seen != self._state()
-                else min(pause * _SLOWER, max(check_interval_s, SHORTEST_POLL_S))
-            )
             self._tools.sleep(pause)
-            self.look()
+            try:
+                self.look()
+            except TransientError as error:
+                self._bear(error)
 
-    def _state(self) -> list[tuple[Phase, int, int]]:
-        return [(job.phase, job.state, job.attempt) for job in self.progress.jobs.values()]
+    def _bear(self, error: TransientError) -> None:
+        """Tell of trouble once and go on, unless it lasts and nothing but it is left."""
+        if not self._trouble:
+            self._trouble_since_s = self._tools.clock()
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            self._tools.tell(f"trying again: {error}")
+        if self.progress.plan().over and self._tools.clock() - self._trouble_since_s > _PATIENCE_S:
+            raise error
+
+    def _state(self) -> list[tuple[Phase, int, int, bool]]:
+        return [(job.phase, job.state, job.attempt, job.fetched) for job in self.progress.jobs.values()]
 
     def step(self) -> None:
         """Do what can be done now."""
@@ -179,39 +123,35 @@ class Runner:
         for job in new:
             if not self._submit(job):
                 break
-        for job in self.progress.plan().fetch:
-            self._fetch(job)
         if plan.submit or plan.collect or plan.find:
             self._write_old_record()
+        self.fetching.ended(self.progress.plan().fetch)
 
     def step_without_submitting(self) -> None:
         """Take in what has ended, and bring it home."""
         plan = self.progress.plan()
         if plan.collect:
             self._collect(plan.collect)
-        for job in self.progress.plan().fetch:
-            self._fetch(job)
+        self.fetching.ended(self.progress.plan().fetch)
 
     def look(self) -> None:
         """Ask the batch system about all placed jobs, with one command."""
         ids = [job.id for job in self.progress.placed()]
-        if not ids:
-            return
-        try:
-            self.progress.on_listing(self._machine.query(self._context, ids))
-        except MachineBusyError as error:
-            self._tools.tell(f"the batch system does not answer, asking again later: {error.what}")
-        self._look_inside()
-        self._tools.count(self.progress.counts())
+        listing = self._machine.query(self._context, ids) if ids else {}
+        self.progress.on_listing(listing, self._tools.clock())
+        if ids:
+            self._look_inside()
+            self._tools.count(self.progress.counts())
 
     def _look_inside(self) -> None:
-        """Results of tasks whose job goes on come home as they end."""
+        """Results of tasks whose job goes on come home as they end; those that cannot now, when their job has ended."""
         running = [job for job in self.progress.placed() if not job.over]
         found = self._work.partial(self._context, running) if running else {}
-        for job in running:
-            new = self.progress.on_partial(job, found.get(job.hash, {}))
-            if new:
-                self.fetch_now(job, only=new)
+        new = {job.hash: self.progress.on_partial(job, found.get(job.hash, {})) for job in running}
+        try:
+            self.fetching.now({name: tasks for name, tasks in new.items() if tasks})
+        except TransientError as error:
+            self._tools.tell(f"results are fetched later: {error}")
 
     def _write_scripts(self, jobs: Iterable[Job]) -> None:
         """The files of all these jobs, in one round trip."""
@@ -265,8 +205,11 @@ class Runner:
             found = collected[job.hash]
             if self._is_double(job, found):
                 continue
-            ended = self.progress.judge(job, found.recorded, found.results, found.detail)
+            now_s = self._tools.clock()
+            ended = self.progress.judge(job, found.recorded, found.results, found.detail, now_s)
             if ended is not None:
+                if ended.reason == Reason.VANISHED:  # it may live on unseen, and two of one job would share its folder
+                    self._machine.cancel(self._context, [job.id])
                 self._note(ended)
                 self._tell_end(job, ended)
 
@@ -290,93 +233,25 @@ class Runner:
         """End jobs on the machine and stop waiting for them; what their tasks have done so far counts."""
         jobs = list(jobs)
         self._find([job for job in jobs if job.phase is Phase.INTENDED])
-        ids = [job.id for job in jobs if job.phase is Phase.PLACED]
-        if ids:
-            self._machine.cancel(self._context, ids)
+        placed = [job for job in jobs if job.phase is Phase.PLACED]
+        collected = {}
+        if placed:
+            self._machine.cancel(self._context, [job.id for job in placed])
+            collected = self._work.collect(self._context, placed)
         for job in jobs:
-            self._note(Cancelled(job.hash, why))
-
-    # --- after: results -------------------------------------------------------------------------------------------------
-
-    def _fetch(self, job: Job) -> None:
-        """Bring home what the job's tasks have made; of tasks that failed their logs, and what there is."""
-        self.fetch_now(job)
-        self._note(Fetched(job.hash))
-
-    def fetch_now(self, job: Job, *, only: Iterable[str] | None = None, marks: bool = False) -> Transfer:
-        """Bring home what is there of a job (or of some of its tasks), ended or not.
-
-        `marks`: leave a file for each pattern that found nothing.
-        """
-        tasks = [(name, self._work.tasks[name]) for name in (job.tasks if only is None else only)]
-        listing = self._context.list_files(self._work.root, {".", *(task.task_work_path for _, task in tasks)})
-        wanted: set[str] = set()
-        for name, task in tasks:
-            paths, missing = self._results_of(name, task, job, listing)
-            wanted.update(paths)
-            ended_well = name in job.results and job.results[name].exit_code == 0
-            if ended_well and only is None and self._context.kind != "LazyLocalContext":
-                self._missing += [(task.task_work_path, pattern) for pattern in missing]
-            if marks:
-                for pattern in missing:
-                    folder = self.record.local_work / task.task_work_path
-                    folder.mkdir(parents=True, exist_ok=True)
-                    (folder / staging.failure_mark(pattern)).touch()
-        if only is None and not job.succeeded:
-            last_words = f"{job.hash}_last_err_file"
-            wanted.update(file.path for file in listing if file.path == last_words)
-        return self._get(sorted(wanted))
-
-    def _results_of(self, name: str, task: Task, job: Job, listing: list[RemoteFile]) -> tuple[list[str], list[str]]:
-        patterns = list(task.backward_files)
-        paths, missing = staging.backward(patterns, task.task_work_path, listing)
-        if name not in job.results or job.results[name].exit_code != 0:
-            logs = [log for log in (task.outlog, task.errlog) if log is not None]
-            paths += staging.backward(logs, task.task_work_path, listing)[0]
-        return paths, missing
-
-    def fetch_common(self) -> None:
-        """Bring home the common results."""
-        patterns = self.record.description.backward_common_files
-        if not patterns:
-            return
-        listing = self._context.list_files(self._work.root, ["**"])
-        paths, missing = staging.backward(patterns, "", listing)
-        self._missing += [(".", pattern) for pattern in missing if self._context.kind != "LazyLocalContext"]
-        self._get([path for path in paths if not path.startswith(".")])
-
-    def _get(self, paths: list[str]) -> Transfer:
-        if not paths:
-            return Transfer((), (), 0)
-        tries = 5
-        while True:
-            try:
-                return self._context.get(self._work.root, paths, self.record.local_work, self._tools.watch("download"))
-            except TransientError as error:
-                tries -= 1
-                if not tries:
-                    raise
-                self._tools.tell(f"download failed, trying again: {error}")
-                self._tools.sleep(2.0 ** (5 - tries))
+            found = collected[job.hash].results if job.hash in collected else {}
+            self._note(Cancelled(job.hash, why, tuple(each for each in found.values() if each.exit_code == 0)))
 
     def clean(self) -> None:
         """Remove what the submission has on the machine; of a project's own folder only what the launcher has put there."""
         if self._context.kind != "LazyLocalContext":
             self._context.remove(self._work.root)
             return
-        words = [
-            f"{prefix}{shlex.quote(name)}{end}"
-            for name in self.progress.jobs
-            for prefix, end in ((".", ".*"), ("", "[._]*"))
-        ]
-        words += [f"{shlex.quote(task.task_work_path)}/{name}{TASK_TAG}" for name, task in self._work.tasks.items()]
-        self._context.run(f"rm -rf -- {' '.join(words)} {self.record.hash}.json", cwd=self._work.root)
-
-    # --- notes ----------------------------------------------------------------------------------------------------------
-
-    def _note(self, event: Event) -> None:
-        self._journal.write(event)
-        self.progress.apply(event)
+        names = "".join(f"{name}\n" for name in self.progress.jobs).encode()
+        command = f'while read -r name; do rm -rf -- ".$name".* "$name"[._]*; done; rm -f -- {self.record.hash}.json'
+        self._context.run(command, cwd=self._work.root, stdin=names)
+        tags = [f"{task.task_work_path}/{name}{TASK_TAG}" for name, task in self._work.tasks.items()]
+        self._context.delete(self._work.root, tags)
 
     def _write_old_record(self) -> None:
         """DPDispatcher's record beside the jobs, for people and programs that read it."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+SETTLE_S = 60.0
+"""So long files of another host may take to be seen here (NFS: `acdirmax`)."""
+
 
 class JobState(IntEnum):
     """Where a job is. `unknown` means: still there, ask again."""

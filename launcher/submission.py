@@ -13,17 +13,22 @@ from .contexts.base import Context, Watch
 from .contexts.build import build_context
 from .description import SubmissionDescription
 from .identity import submission_hash
+from .inputs import Inputs
 from .journal import Journal
 from .machines.names import build_machine
 from .pilots import PilotWork
 from .progress import Job, Phase, PilotProgress, Progress
 from .record import Record
-from .runner import Outcome, Runner, SubmissionFailedError, Tools
+from .runner import Outcome, Runner, SubmissionFailedError
 from .schema import DescriptionError
+from .site import Site, Tools
 from .staging import MissingFileError
 from .work import PlainWork, Work
 
 CLEAN = {True: "always", "always": "always", False: "never", "never": "never", "on_success": "on_success"}
+
+
+ASKED_FOR = "asked for"
 
 
 def _silent(text: str) -> None:
@@ -43,6 +48,7 @@ class Placement:
     """A submission with everything opened that is needed to work on it."""
 
     record: Record
+    inputs: Inputs
     runner: Runner
     progress: Progress
     work: Work
@@ -95,6 +101,7 @@ class Submission:
         clean: bool | str = True,
         check_interval_s: float = 30.0,
         retry_failed: bool = False,
+        only_watch: bool = False,
     ) -> Outcome:
         """Place the jobs, wait for them, bring home what they make; go on where an earlier run has stopped.
 
@@ -104,6 +111,7 @@ class Submission:
                 submission that failed is always kept, or "never" (False).
             check_interval_s: longest time between two looks at the batch system.
             retry_failed: place jobs again that have failed for good.
+            only_watch: bring to its end what was begun: cancelled jobs stay cancelled, inputs are not looked at again.
 
         Raises:
             SubmissionFailedError: jobs failed for good.
@@ -115,15 +123,14 @@ class Submission:
             if self.description.previous_submission_hash and not opened.digests:
                 self._inherit(opened, self.description.previous_submission_hash)
             if retry_failed:
-                self._renew_failed(opened)
-            if any(not job.phase.final for job in opened.progress.jobs.values()) or not opened.digests:
-                opened.runner.upload(opened.digests)
-            else:
-                self._look_for_changes(opened)
+                self._renew(opened, Phase.FAILED)
+            if not only_watch:
+                self._renew(opened, Phase.CANCELLED)
+            if not (only_watch and opened.digests):
+                self._upload(opened)
             outcome = opened.runner.run(check_interval_s=check_interval_s, only_submit=detach)
             if not outcome.over:
                 return outcome
-            opened.runner.fetch_common()
             results.write(self.local_work, opened.work, opened.progress)
             self._raise_failures(opened, outcome)
             if strategy != "never":
@@ -148,21 +155,22 @@ class Submission:
                 "the previous submission has living jobs", where="previous_submission_hash", remedy=remedy
             )
         done = {name: r for job in theirs.jobs.values() for name, r in job.results.items() if r.exit_code == 0}
-        opened.runner.inherit(before.work(opened.context).root, done)
+        opened.inputs.inherit(before.work(opened.context).root, done)
         if before.hash != self.hash:
             record.forget(record.find(before.hash))
 
-    def _look_for_changes(self, opened: Placement) -> None:
-        before = opened.progress.counts()["done"]
-        opened.runner.upload(opened.digests)
-        if opened.progress.counts()["done"] == before:
-            self._tools.tell(f"all {before} tasks have ended before and their inputs are the same: nothing to run")
+    def _upload(self, opened: Placement) -> None:
+        opened.inputs.upload(opened.digests)
+        if opened.digests and all(job.phase is Phase.DONE for job in opened.progress.jobs.values()):
+            done = opened.progress.counts()["done"]
+            self._tools.tell(f"all {done} tasks have ended before and their inputs are the same: nothing to run")
 
-    def _renew_failed(self, opened: Placement) -> None:
+    def _renew(self, opened: Placement, phase: Phase) -> None:
+        """Place jobs again that failed for good, or that somebody cancelled; not those that were not needed any more."""
         for job in opened.progress.jobs.values():
-            if job.phase in (Phase.FAILED, Phase.CANCELLED):
+            if job.phase is phase and (phase is Phase.FAILED or job.detail == ASKED_FOR):
                 bad = tuple(n for n in job.tasks if n not in job.results or job.results[n].exit_code != 0)
-                opened.runner.renew(job, bad, "asked for")
+                opened.inputs.renew(job, bad, ASKED_FOR)
 
     def _raise_failures(self, opened: Placement, outcome: Outcome) -> None:
         failed = [job for job in opened.progress.jobs.values() if job.phase is Phase.FAILED]
@@ -201,15 +209,20 @@ class Submission:
         return PlainWork(self.description, root)
 
     def new_progress(self, work: Work) -> Progress:
-        resources = self.description.resources
+        resources, settle_s = self.description.resources, build_machine(self.description.machine.batch_type).settle_s
         if self.description.pilot is not None:
-            most, ratio = self.description.pilot.max_allocations, resources.ratio_unfinished
-            return PilotProgress(work.jobs(), max_allocations=most, ratio_unfinished=ratio)
+            return PilotProgress(
+                work.jobs(),
+                max_allocations=self.description.pilot.max_allocations,
+                ratio_unfinished=resources.ratio_unfinished,
+                settle_s=settle_s,
+            )
         return Progress(
             work.jobs(),
             retry_count=self.description.machine.retry_count,
             max_jobs=resources.max_jobs,
             ratio_unfinished=resources.ratio_unfinished,
+            settle_s=settle_s,
         )
 
     @contextmanager
@@ -224,8 +237,9 @@ class Submission:
                 digests = _replayed(happened, progress)
                 machine = build_machine(self.description.machine.batch_type)
                 self.last = progress
-                runner = Runner(found, work, machine, context, journal, progress, self._tools)
-                yield Placement(found, runner, progress, work, context, digests)
+                runner = Runner(Site(found, work, machine, context, journal, progress, self._tools))
+                inputs = Inputs(runner.site, runner.cancel)
+                yield Placement(found, inputs, runner, progress, work, context, digests)
 
     def _record(self, root: str) -> Record:
         folder = record.home() / self.hash
@@ -240,7 +254,7 @@ class Submission:
         """End all jobs that are not over; how many there were."""
         with self.opened() as opened:
             living = [job for job in opened.progress.jobs.values() if not job.phase.final]
-            opened.runner.cancel(living, "asked for")
+            opened.runner.cancel(living, ASKED_FOR)
             return len(living)
 
     def peek(self) -> Progress:

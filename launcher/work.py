@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,14 @@ from .machines.base import JobToPlace
 from .result import TaskResult
 from .schema import DescriptionError
 from .task import Task
+
+_READ_S = 600.0
+_EACH = "while read -r folder; do [ -d $folder ] || continue; {}; done"
+_FIND = "find $folder -type f ! -name '.*'"
+_ALL = _EACH.format(f": >$folder/.look; {_FIND} -exec cat {{}} +")
+"""Results of all tasks that have ended; the mark tells what is new the next time."""
+_NEW = _EACH.format(f": >$folder/.now; {_FIND} -newer $folder/.look -exec cat {{}} +; mv -f $folder/.now $folder/.look")
+"""Those since the last mark. One that came in the same moment as the mark is seen when its job has ended."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,8 @@ class Work(ABC):
         """See to it that the machine has what the jobs need besides their files; called before the first is submitted."""
 
     @abstractmethod
-    def forgetting(self, job: progress.Job, tasks: Sequence[str]) -> str:
-        """Shell text, run in the root, after which these tasks of the job count as never run."""
+    def forget(self, context: Context, job: progress.Job, tasks: Sequence[str]) -> None:
+        """See to it that these tasks of the job count as never run."""
 
     def ask_pilot(self, context: Context, words: Sequence[str]) -> str:
         """Run one of pilotfish's client commands for the pilot of this submission; what it prints.
@@ -86,6 +93,7 @@ class PlainWork(Work):
         super().__init__(description, root)
         self._template = template(description)
         self._jobs: dict[str, tuple[Task, ...]] = {}
+        self._looked_at: set[str] = set()
         for group in groups(len(description.tasks), description.resources.group_size):
             tasks = tuple(description.tasks[position] for position in group)
             self._jobs[job_hash(tasks, description.resources)] = tasks
@@ -112,16 +120,14 @@ class PlainWork(Work):
             template=self._template,
         )
 
-    def forgetting(self, job: progress.Job, tasks: Sequence[str]) -> str:
+    def forget(self, context: Context, job: progress.Job, tasks: Sequence[str]) -> None:
         paths = [f"{script.tasks_folder(job.hash)}/{name}" for name in tasks]
         paths += [f"{self.tasks[name].task_work_path}/{name}{script.TASK_TAG}" for name in tasks]
-        return f"rm -f -- {' '.join(shlex.quote(path) for path in [*paths, job.hash + script.FINISHED_TAG])}"
+        context.delete(self.root, [*paths, job.hash + script.FINISHED_TAG])
 
     def collect(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, Collected]:
         placed = {job.hash: self.to_place(job) for job in jobs}
-        folders = " ".join(shlex.quote(f"{script.tasks_folder(name)}") for name in placed)
-        command = f"for folder in {folders}; do cat $folder/* 2>/dev/null; done; true"
-        results = result.parse_lines(context.run(command, cwd=self.root).out)
+        results = self._read_results(context, _ALL, placed)
         names = [f"{self.root}/{job.claim_file}" for job in placed.values()]
         names += [f"{self.root}/{name}{end}" for name in placed for end in ("_result.json", "_last_err_file")]
         read = context.read(names)
@@ -136,6 +142,20 @@ class PlainWork(Work):
                 claimed_by=claim,
             )
         return found
+
+    def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
+        """What is new since the last look; of jobs that this launcher looks at for the first time, all."""
+        names = [job.hash for job in jobs]
+        found = self._read_results(context, _ALL, [name for name in names if name not in self._looked_at])
+        found |= self._read_results(context, _NEW, [name for name in names if name in self._looked_at])
+        self._looked_at.update(names)
+        return {job.hash: {name: found[name] for name in job.tasks if name in found} for job in jobs}
+
+    def _read_results(self, context: Context, command: str, jobs: Collection[str]) -> dict[str, TaskResult]:
+        if not jobs:
+            return {}
+        names = "".join(f"{script.tasks_folder(name)}\n" for name in jobs).encode()
+        return result.parse_lines(context.run(command, cwd=self.root, stdin=names, timeout_s=_READ_S).out)
 
 
 def template(description: SubmissionDescription) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -152,6 +153,12 @@ class Context(ABC):
             what = f"ended with code {done.code}: {(done.err or done.out).strip()[-500:]}"
             raise CommandFailedError(what, where=f"{self.kind}: {command}")
         return done.out
+
+    def delete(self, root: str, paths: Iterable[str]) -> None:
+        """Remove files below `root`; those that are gone already do not matter."""
+        names = b"".join(os.fsencode(f"./{path}") + b"\0" for path in paths)
+        if names:
+            self.run("xargs -0 -r rm -f --", cwd=root, stdin=names, timeout_s=600)
 
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back what is held (connections, processes)."""

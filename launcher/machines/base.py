@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ...pilot.model.errors import RefusedError, TransientError
 from ..contexts.base import Context
 from ..resources import Resources
-from ..states import Status
+from ..states import SETTLE_S, Status
 from ..task import Task
 
 
@@ -83,6 +83,9 @@ class Machine(ABC):
 
     kind: ClassVar[str]
     """The class name of DPDispatcher, e.g. `Slurm`."""
+
+    settle_s: ClassVar[float] = SETTLE_S
+    """How long after a job's end its files may take to be seen where the launcher looks."""
 
     kwargs: ClassVar[Mapping[str, Any]] = {}
     """Backend keys of `resources.kwargs` with their defaults."""

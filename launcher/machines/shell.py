@@ -40,6 +40,7 @@ class Shell(Machine):
     """Ids are `PID:START`. A job that has ended is not listed: its own record tells how."""
 
     kind = "Shell"
+    settle_s = 0.0  # jobs run where their files are looked at
 
     def script(self, job: JobToPlace) -> dict[str, str]:
         refuse(job.resources, self.kind, _NOTHING_FOR)

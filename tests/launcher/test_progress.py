@@ -23,11 +23,12 @@ def place(progress: Progress, job: Job, number: int = 1) -> None:
 
 
 def end(
-    progress: Progress, job: Job, status: Status | None, recorded: bool = True, **codes: int
+    progress: Progress, job: Job, status: Status | None, recorded: bool = True, now_s: float = 0.0, **codes: int
 ) -> events.Ended | None:
     """The batch system tells of the end (None: does not list it), then the results are looked at."""
-    progress.on_listing({} if status is None else {job.id: status})
-    found = progress.judge(job, recorded, {name: TaskResult(name, code) for name, code in codes.items()}, "words")
+    progress.on_listing({} if status is None else {job.id: status}, now_s)
+    results = {name: TaskResult(name, code, attempt=job.attempt) for name, code in codes.items()}
+    found = progress.judge(job, recorded, results, "words", now_s)
     if found is not None:
         progress.apply(found)
     return found
@@ -51,17 +52,17 @@ def test_a_job_whose_tasks_all_ended_with_0_is_done_whatever_the_batch_system_sa
 
 def test_an_unknown_state_means_still_there() -> None:
     progress, job = one()
-    progress.on_listing({job.id: Status(JobState.unknown, "NEW")})
+    progress.on_listing({job.id: Status(JobState.unknown, "NEW")}, 0)
     assert not progress.plan().collect
     assert job.phase is Phase.PLACED
 
 
-def test_a_missing_job_is_looked_at_at_once_but_given_up_only_after_some_polls() -> None:
+def test_a_missing_job_is_looked_at_at_once_but_given_up_only_after_some_polls_and_a_minute() -> None:
     progress, job = one()
-    for _ in range(GRACE_POLLS - 1):
-        assert end(progress, job, None, recorded=False, a=0) is None
-    assert progress.plan().collect == (job,)
-    found = end(progress, job, None, recorded=False)
+    for now_s in range(0, GRACE_POLLS * 20, 20):
+        assert end(progress, job, None, recorded=False, now_s=now_s, a=0) is None
+        assert progress.plan().collect == (job,)
+    found = end(progress, job, None, recorded=False, now_s=60)
     assert found is not None
     assert (found.reason, found.counts, found.again) == (Reason.VANISHED, False, True)
 
@@ -69,7 +70,7 @@ def test_a_missing_job_is_looked_at_at_once_but_given_up_only_after_some_polls()
 def test_a_job_that_is_listed_again_was_never_gone() -> None:
     progress, job = one()
     end(progress, job, None, recorded=False)
-    progress.on_listing({job.id: RUNNING})
+    progress.on_listing({job.id: RUNNING}, 0)
     assert job.missed == 0
     assert not progress.plan().collect
 
@@ -110,21 +111,55 @@ def test_one_failed_job_does_not_abandon_the_others() -> None:
     progress = Progress([("j", ["a"]), ("k", ["b"])], retry_count=0)
     for job in progress.jobs.values():
         place(progress, job)
-    progress.on_listing({"j-1": Status(JobState.terminated, "FAILED", Reason.PROGRAM), "k-1": RUNNING})
-    found = progress.judge(progress.jobs["j"], True, {"a": TaskResult("a", 1)}, "")
+    progress.on_listing({"j-1": Status(JobState.terminated, "FAILED", Reason.PROGRAM), "k-1": RUNNING}, 0)
+    found = progress.judge(progress.jobs["j"], True, {"a": TaskResult("a", 1)}, "", 0)
     assert found is not None
     progress.apply(found)
     assert progress.jobs["j"].phase is Phase.FAILED
     assert not progress.plan().over
 
 
-def test_a_full_queue_waits_for_an_end() -> None:
+def test_a_job_that_was_killed_has_no_record_to_wait_for() -> None:
+    progress, job = one()
+    for _ in range(GRACE_POLLS - 1):
+        assert end(progress, job, Status(JobState.terminated, "TIMEOUT", Reason.TIME), recorded=False) is None
+    assert end(progress, job, Status(JobState.terminated, "TIMEOUT", Reason.TIME), recorded=False) is not None
+
+
+def test_an_old_failure_of_a_task_is_not_what_a_later_attempt_ended_of() -> None:
+    progress, job = one()
+    end(progress, job, Status(JobState.terminated, "FAILED", Reason.PROGRAM), a=0, b=1)
+    place(progress, job)
+    for now_s in (0, 30, 60):
+        found = end(progress, job, None, recorded=False, now_s=now_s)
+    assert found is not None
+    assert found.reason == Reason.VANISHED
+
+
+def test_what_was_finished_before_counts_at_the_end() -> None:
+    progress = Progress([("j", ["a", "b"])])
+    job = progress.jobs["j"]
+    progress.apply(events.Inherited("j", (TaskResult("a", 0),)))
+    place(progress, job)
+    end(progress, job, Status(JobState.finished), b=0)
+    assert job.phase is Phase.DONE
+
+
+def test_what_tasks_of_a_cancelled_job_have_done_counts() -> None:
+    progress, job = one()
+    progress.apply(Cancelled("j", "asked for", (TaskResult("a", 0),)))
+    assert (job.phase, set(job.results), progress.plan().fetch) == (Phase.CANCELLED, {"a"}, (job,))
+    progress.apply(Cancelled("j", "asked for", (TaskResult("b", 0),)))
+    assert job.phase is Phase.DONE
+
+
+def test_a_full_queue_is_tried_again_after_the_next_listing() -> None:
     progress = Progress([("j", ["a"]), ("k", ["b"])])
     place(progress, progress.jobs["j"])
     progress.apply(Intent("k", 0))
     progress.apply(NotTaken("k", 0, "limit", final=False))
     assert not progress.plan().submit
-    end(progress, progress.jobs["j"], Status(JobState.finished), a=0)
+    progress.on_listing({"j-1": RUNNING}, 0)
     assert progress.plan().submit == (progress.jobs["k"],)
 
 
@@ -162,8 +197,8 @@ def test_a_pilot_with_work_left_is_followed_by_another_until_the_limit() -> None
     progress, job = pilot(allocations=3)
     for attempt, done in enumerate(["a", "ab"]):
         results = {name: TaskResult(name, 0, attempt=index) for index, name in enumerate(done)}
-        progress.on_listing({job.id: Status(JobState.terminated, "TIMEOUT", Reason.TIME)})
-        found = progress.judge(job, True, results, "")
+        progress.on_listing({job.id: Status(JobState.terminated, "TIMEOUT", Reason.TIME)}, 0)
+        found = progress.judge(job, True, results, "", 0)
         assert found is not None
         assert (found.again, found.counts) == (True, False)
         progress.apply(found)
@@ -199,7 +234,7 @@ def test_events_are_written_and_read_as_themselves() -> None:
         NotTaken("j", 1, "why", True),
         events.Ended("j", 1, "r", "d", 1, True, False, (TaskResult("t", 0, 1.0, 2.0, "n", 1, 5),)),
         Fetched("j"),
-        Cancelled("j", "why"),
+        Cancelled("j", "why", (TaskResult("t", 0),)),
         Renewed("j", ("t",), "why"),
     ):
         assert events.from_dict(events.to_dict(event)) == event
@@ -217,6 +252,7 @@ class Life(RuleBasedStateMachine):
         self.system: dict[str, str] = {}
         self.good: set[str] = set()
         self.number = 0
+        self.now_s = 0.0
 
     def note(self, event: events.Event) -> None:
         self.journal.append(event)
@@ -261,12 +297,13 @@ class Life(RuleBasedStateMachine):
         self.look(dict.fromkeys(self.system, RUNNING))
 
     def look(self, listing: dict[str, Status]) -> None:
-        self.progress.on_listing(listing)
+        self.now_s += 30
+        self.progress.on_listing(listing, self.now_s)
         for job in self.progress.plan().collect:
             ended = job.id not in self.system
             code = 0 if job.hash in self.good else 1
             results = {name: TaskResult(name, code) for name in job.tasks} if ended else {}
-            found = self.progress.judge(job, ended, results, "")
+            found = self.progress.judge(job, ended, results, "", self.now_s)
             if found is not None:
                 self.note(found)
 

@@ -1,0 +1,283 @@
+"""What the launcher does when batch system, files and people do not behave. The batch system is four scripts."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.description import parse_submission
+from pilotfish.launcher.identity import task_hash
+from pilotfish.launcher.pilots import PilotWork
+from pilotfish.launcher.progress import Job, Phase
+from pilotfish.launcher.submission import Submission
+from pilotfish.pilot.model.errors import TransientError
+
+PROGRAMS = {
+    "sbatch": """\
+if [ -e $FAKE/full ]; then echo 'sbatch: error: Job violates accounting/QOS policy' >&2; exit 1; fi
+number=$(($(cat $FAKE/last 2>/dev/null) + 1)); echo $number >$FAKE/last
+SLURM_JOB_ID=$number setsid bash $2 >/dev/null 2>&1 </dev/null &
+echo $! >$FAKE/$number.pid
+echo $number
+""",
+    "squeue": """\
+while [ $1 != -j ]; do shift; done
+for number in $(echo $2 | tr , ' '); do
+  [ -e $FAKE/forgotten ] || ! kill -0 $(cat $FAKE/$number.pid) 2>/dev/null || echo "$number|RUNNING|node1"
+done
+""",
+    "sacct": "exit 1\n",
+    "scontrol": "exit 1\n",
+    "scancel": """\
+shift
+for number in "$@"; do echo $number >>$FAKE/cancelled; kill -TERM -- -$(cat $FAKE/$number.pid) 2>/dev/null; done; true
+""",
+}
+
+
+class World:
+    """A clock that sleeping moves, and things that happen at the n-th sleep."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.sleeps = 0
+        self.at: dict[int, Callable[[], object]] = {}
+        self.until: Callable[[], bool] = lambda: True
+        self.told: list[str] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.sleeps += 1
+        assert self.sleeps < 400, "the launcher waits for something that does not come"
+        self.now += seconds
+        deadline = time.monotonic() + 0.05
+        while not self.until() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(0.005)
+        self.at.pop(self.sleeps, lambda: None)()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def fake(wd: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of the batch system's state; `full` and `forgotten` are files that make it so."""
+    folder = wd / "fake"
+    folder.mkdir()
+    programs = wd / "bin"
+    programs.mkdir()
+    for name, text in PROGRAMS.items():
+        (programs / name).write_text(f"#!/bin/bash\n{text}")
+        (programs / name).chmod(stat.S_IRWXU)
+    monkeypatch.setenv("FAKE", str(folder))
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return folder
+
+
+@pytest.fixture
+def make(wd: Path, world: World) -> Callable[..., Submission]:
+    def submission(*tasks: dict[str, Any], **given: Any) -> Submission:
+        machine = {
+            "batch_type": "Slurm",
+            "context_type": "Local",
+            "local_root": str(wd / "here"),
+            "remote_root": str(wd / "there"),
+            "retry_count": 0,
+        }
+        found = {
+            "work_base": "w",
+            "machine": machine | given.pop("machine", {}),
+            "resources": {"group_size": 1} | given.pop("resources", {}),
+            "task_list": list(tasks),
+            **given,
+        }
+        for each in tasks:
+            (wd / "here/w" / each["task_work_path"]).mkdir(parents=True, exist_ok=True)
+        return Submission(parse_submission(found), tell=world.told.append, clock=world.clock, sleep=world.sleep)
+
+    return submission
+
+
+def task(folder: str, command: str, **more: Any) -> dict[str, Any]:
+    return {"command": command, "task_work_path": folder, **more}
+
+
+Make = Callable[..., Submission]
+SHELL = {"batch_type": "Shell"}
+LAZY = {"batch_type": "Shell", "context_type": "LazyLocal"}
+
+
+# --- the batch system -----------------------------------------------------------------------------------------------------
+
+
+def test_a_queue_that_is_full_with_the_jobs_of_others_is_tried_again(make: Make, fake: Path, world: World) -> None:
+    (fake / "full").touch()
+    world.at[3] = (fake / "full").unlink
+    assert make(task("a", "true")).run(check_interval_s=2).over
+    assert any("takes no job now" in line for line in world.told)
+
+
+def test_a_job_that_the_batch_system_forgets_is_ended_before_it_is_placed_again(
+    make: Make, fake: Path, wd: Path, world: World
+) -> None:
+    """It still runs; the record of it is lost. Two of them at once would write into the same folder."""
+    made = make(task("a", "echo x >>../starts; [ $(wc -l <../starts) -gt 1 ] || exec sleep 1000"))
+    root = Path(made.context().root_for(made.hash, "w"))
+    made.run(detach=True)
+    while not (root / "starts").exists():
+        time.sleep(0.01)
+    (fake / "forgotten").touch()
+    before = world.now
+    made.run(check_interval_s=30)
+    assert (fake / "cancelled").read_text().split() == ["1"]
+    assert (root.parent / "x").exists() is False
+    assert world.now - before > 60, "files of another host may take a minute to be seen"
+
+
+def test_one_job_of_many_tasks_may_leave_some_undone(make: Make, fake: Path, wd: Path) -> None:
+    tasks = [task(name, "hostname >out", backward_files=["out"]) for name in "abc"]
+    tasks.append(task("d", "sleep 1000"))
+    resources = {"group_size": 0, "para_deg": 4, "strategy": {"ratio_unfinished": 0.3}}
+    assert make(*tasks, resources=resources).run(check_interval_s=1).over
+    assert all((wd / "here/w" / name / "out").exists() for name in "abc"), "what was done has come home"
+
+
+# --- files ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_download_that_fails_is_tried_again_while_the_other_jobs_are_watched(
+    make: Make, wd: Path, world: World
+) -> None:
+    made = make(
+        task("a", "mkdir sub; echo 1 >sub/out", backward_files=["sub/out"]),
+        task("b", "sleep 0.5; echo 2 >out", backward_files=["out"]),
+        machine=SHELL,
+    )
+    (wd / "here/w/a/sub").write_text("a file where a folder shall be")
+    world.at[30] = (wd / "here/w/a/sub").unlink
+    assert made.run(check_interval_s=1).over
+    assert (wd / "here/w/a/sub/out").read_text() == "1\n"
+
+
+def test_a_download_that_never_works_is_an_error_and_nothing_is_removed(make: Make, wd: Path, world: World) -> None:
+    made = make(task("a", "mkdir sub; echo 1 >sub/out", backward_files=["sub/out"]), machine=SHELL)
+    (wd / "here/w/a/sub").write_text("a file where a folder shall be")
+    with pytest.raises(TransientError, match="cannot fetch"):
+        made.run(check_interval_s=30)
+    (root,) = (wd / "there").iterdir()
+    assert (root / "a/sub/out").exists()
+
+
+def test_inputs_that_change_under_a_running_job_make_it_begin_anew(make: Make, wd: Path) -> None:
+    def made(text: str) -> Submission:
+        given = task(
+            "a", "cat in >>seen; [ $(cat in) = 2 ] || exec sleep 1000", forward_files=["in"], backward_files=["seen"]
+        )
+        submission = make(given, task("b", "true"), machine=SHELL | {"remote_profile": {"symlink": False}})
+        (wd / "here/w/a/in").write_text(text)
+        return submission
+
+    first = made("1")
+    seen = Path(first.context().root_for(first.hash, "w"), "a/seen")
+    first.run(detach=True)
+    while not seen.exists() or not seen.read_text():
+        time.sleep(0.01)
+    assert made("2").run(check_interval_s=1).over
+    assert (wd / "here/w/a/seen").read_text() == "12"
+
+
+def test_an_input_that_is_gone_here_is_removed_there_and_counts_as_a_change(make: Make, wd: Path) -> None:
+    def run() -> None:
+        given = task("a", "ls *.dat >found", forward_files=["*.dat"], backward_files=["found"])
+        make(given, machine=SHELL).run(clean=False, check_interval_s=1)
+
+    (wd / "here/w/a").mkdir(parents=True)
+    for name in ("1.dat", "2.dat"):
+        (wd / "here/w/a" / name).touch()
+    run()
+    (wd / "here/w/a/2.dat").unlink()
+    run()
+    assert (wd / "here/w/a/found").read_text() == "1.dat\n"
+
+
+# --- what was there before ------------------------------------------------------------------------------------------------
+
+
+def tag(wd: Path, submission: Submission) -> Path:
+    (one,) = submission.description.tasks
+    return wd / "here/w" / one.task_work_path / f"{task_hash(one)}_task_tag_finished"
+
+
+def test_tags_of_dpdispatcher_count_when_no_input_is_newer(make: Make, wd: Path, world: World) -> None:
+    given = task("a", "echo x >>count", forward_files=["in"])
+    made = make(given, machine=LAZY)
+    (wd / "here/w/a/in").write_text("1")
+    tag(wd, made).touch()
+    assert made.run(check_interval_s=1).over
+    assert not (wd / "here/w/a/count").exists()
+    assert any("1 task was finished before" in line for line in world.told)
+
+
+def test_tags_older_than_an_input_do_not_count(make: Make, wd: Path) -> None:
+    made = make(task("a", "echo x >>count", forward_files=["in"]), machine=LAZY)
+    tag(wd, made).touch()
+    os.utime(tag(wd, made), (1, 1))
+    (wd / "here/w/a/in").write_text("1")
+    assert made.run(check_interval_s=1).over
+    assert (wd / "here/w/a/count").read_text() == "x\n"
+
+
+def test_when_the_record_here_is_lost_running_jobs_are_found_on_the_machine(
+    make: Make, wd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [task(name, "echo x >>count; sleep 0.3", backward_files=["count"]) for name in "ab"]
+    make(*tasks, machine=SHELL).run(detach=True)
+    monkeypatch.setenv("PILOTFISH_HOME", str(wd / "elsewhere"))
+    made = make(*tasks, machine=SHELL)
+    assert made.run(check_interval_s=1).over
+    assert [(wd / "here/w" / name / "count").read_text() for name in "ab"] == ["x\n", "x\n"]
+    assert made.last is not None
+    assert {job.attempt for job in made.last.jobs.values()} == {0}
+
+
+def test_what_was_cancelled_is_placed_again_by_the_next_submit_but_not_by_watching(make: Make, wd: Path) -> None:
+    given = task("a", "echo x >>../count; [ $(wc -l <../count) -gt 1 ] || exec sleep 1000")
+    made = make(given, machine=SHELL)
+    count = Path(made.context().root_for(made.hash, "w"), "count")
+    made.run(detach=True)
+    while not count.exists():
+        time.sleep(0.01)
+    assert made.cancel() == 1
+    assert made.run(clean=False, only_watch=True).over
+    assert count.read_text() == "x\n"
+    assert made.run(clean=False, check_interval_s=1).over
+    assert count.read_text() == "x\nx\n"
+    assert {job.phase for job in made.peek().jobs.values()} == {Phase.DONE}
+
+
+# --- pilots ---------------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_that_only_bring_nodes_do_not_swallow_what_the_pilot_tells(make: Make, wd: Path) -> None:
+    made = make(task("a", "true"), task("b", "true"), pilot={"pilots": 2})
+    context = LocalContext(wd, str(wd), {})
+    work = PilotWork(made.description, str(wd))
+    (pilot, guest) = (Job(name, tasks) for name, tasks in work.jobs())
+    report = wd / ".qcgpjm-service-1/jobs.report"
+    report.parent.mkdir()
+    report.write_text('{"name": "task-0", "state": "SUCCEED"}\n')
+    work.partial(context, [guest])
+    assert work.collect(context, [guest])[guest.hash].results == {}
+    assert set(work.partial(context, [pilot])[pilot.hash]) == {pilot.tasks[0]}
