@@ -172,7 +172,7 @@ pf_record() {{
       printf '%s\\n{{"hash": "%s", "exit_code": %s, "start_s": %s, "end_s": %s, "node": "%s", "attempt": %s}}' \\
         "$comma" "$name" "$exit" "$start" "$end" "$node" "$attempt"
       comma=,
-    done < <(cat {tasks}/* 2>/dev/null)
+    done < <(find {tasks} -type f ! -name '.*' -exec cat {{}} +)
     printf ']}}\\n'
   }} >"{hash}_result$pf_part.json.$$" && mv "{hash}_result$pf_part.json.$$" "{hash}_result$pf_part.json"
   if [ "$code" -eq 0 ] && [ "$PILOTFISH_JOB_FAILED" -eq 0 ] && [ -z "$pf_part" ]; then

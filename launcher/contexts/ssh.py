@@ -139,7 +139,7 @@ class SSHContext(Context):
         if not paths:
             return {}
         absolute = {self.absolute(path).lstrip("/"): path for path in paths}
-        names = b"".join(name.encode() + b"\0" for name in absolute)
+        names = _zeroed(absolute)
         out = io.BytesIO()
         command = "cd / && tar --null -T - --ignore-failed-read -chf - 2>/dev/null; true"
         self._again(lambda: (out.seek(0), out.truncate(), self._stream(command, _HOUR_S, io.BytesIO(names), out.write)))
@@ -177,15 +177,13 @@ class SSHContext(Context):
         return f"{words[3]} KiB are free there" if len(words) > 3 else "is the folder there, and yours?"
 
     def list_files(self, root: str, folders: Iterable[str]) -> list[RemoteFile]:
-        words = []
         names = sorted(set(folders))
-        if "." in names:
-            words.append("find -L . -maxdepth 1 -type f -printf '%p\\0%s\\0%T@\\0'")
         below = ["." if name == "**" else f"./{name}" for name in names if name != "."]
-        if below:
-            words.append(f"find -L {' '.join(shlex.quote(name) for name in below)} -type f -printf '%p\\0%s\\0%T@\\0'")
-        command = "; ".join(f"{word} 2>/dev/null" for word in words)
-        parts = self.run(f"{command}; true", cwd=root, timeout_s=_HOUR_S).out.split("\0")
+        found_by = "-type f -printf '%p\\0%s\\0%T@\\0' 2>/dev/null"
+        command = f"find -L . -maxdepth 1 {found_by}\n" if "." in names else ""
+        command += f"""xargs -0 -r sh -c 'find -L "$@" {found_by.replace("'", '"')}' find; true"""
+        stdin = _zeroed(below)
+        parts = self.run(command, cwd=root, stdin=stdin, timeout_s=_HOUR_S).out.split("\0")
         found = {}
         for path, size, mtime in zip(parts[0::3], parts[1::3], parts[2::3], strict=False):
             plain = posixpath.normpath(path)
@@ -194,7 +192,7 @@ class SSHContext(Context):
 
     def _digests(self, root: str, paths: Iterable[str]) -> dict[str, str]:
         """sha256 of those files that are there."""
-        names = b"".join(b"./" + path.encode() + b"\0" for path in paths)
+        names = _zeroed(f"./{path}" for path in paths)
         done = self.run("xargs -0 -r sha256sum -- 2>/dev/null; true", cwd=root, stdin=names, timeout_s=_HOUR_S)
         found = {}
         for line in done.out.splitlines():
@@ -207,8 +205,10 @@ class SSHContext(Context):
     def put(
         self, root: str, files: Sequence[LocalFile], folders: Iterable[str] = (), watch: Watch | None = None
     ) -> Transfer:
-        names = " ".join(shlex.quote(f"{self.absolute(root)}/{folder}") for folder in ["", *folders])
-        self.check(f"mkdir -p -- {names}", timeout_s=_HOUR_S)
+        names = _zeroed(f"{self.absolute(root)}/{folder}" for folder in ["", *folders])
+        made = self.run("xargs -0 mkdir -p --", stdin=names, timeout_s=_HOUR_S)
+        if made.code:
+            raise TransferError(f"cannot make folders: {made.err.strip()[-500:]}", where=root)
         there = self._digests(root, [file.path for file in files]) if files else {}
         wanted = [file for file in files if there.get(file.path) != file.digest]
         whole = sum(file.size for file in wanted)
@@ -218,8 +218,8 @@ class SSHContext(Context):
         small = [file for file in wanted if file.size <= self._large]
         while small:
             small = self._put_some(root, small, sent)
-        same = tuple(file.path for file in files if file not in wanted)
-        return Transfer(tuple(file.path for file in wanted), same, whole)
+        moved = {file.path: None for file in wanted}
+        return Transfer(tuple(moved), tuple(file.path for file in files if file.path not in moved), whole)
 
     def _put_some(self, root: str, files: list[LocalFile], sent: Counter) -> list[LocalFile]:
         """Send small files as one archive; those that are still to be sent after the connection broke."""
@@ -268,7 +268,9 @@ class SSHContext(Context):
         if missing:
             raise TransferError("is not there any more", where=missing[0])
         same = [path for path in paths if (into / path).is_file() and local_digest(into / path) == promised[path]]
-        left = {path: promised[path] for path in paths if path not in same}
+        left = {path: promised[path] for path in paths}
+        for path in same:
+            del left[path]
         moved = tuple(left)
         counter = Counter(watch, 0)
         sizes = {
@@ -284,7 +286,7 @@ class SSHContext(Context):
     def _get_some(self, root: str, left: dict[str, str], into: Path, counter: Counter) -> None:
         """Fetch files as one archive; what has arrived is taken out of `left`, also when the connection breaks."""
         before = len(left)
-        names = b"".join(b"./" + path.encode() + b"\0" for path in left)
+        names = _zeroed(f"./{path}" for path in left)
         command = f"cd {self._quoted(root)} && tar --null -T - -ch{'z' if self._compress else ''}f -"
 
         def arrived(path: str, size: int) -> None:
@@ -364,6 +366,11 @@ def _close(channel: paramiko.Channel) -> None:
     """Also over a connection that is gone."""
     with suppress(OSError, EOFError):
         channel.close()
+
+
+def _zeroed(names: Iterable[str]) -> bytes:
+    """Names for `xargs -0` and tar: a command line would be too short for thousands of them."""
+    return b"".join(os.fsencode(name) + b"\0" for name in names)
 
 
 def _temporary(path: str) -> str:

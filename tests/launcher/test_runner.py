@@ -154,6 +154,15 @@ def test_one_job_of_many_tasks_may_leave_some_undone(make: Make, fake: Path, wd:
     assert all((wd / "here/w" / name / "out").exists() for name in "abc"), "what was done has come home"
 
 
+def test_one_job_of_thousands_of_tasks(make: Make, fake: Path, wd: Path) -> None:
+    """More names than a command line may hold."""
+    tasks = [task("a", f": {number}") for number in range(1500)]
+    made = make(*tasks, resources={"group_size": 0, "para_deg": 2})
+    assert made.run(check_interval_s=1).over
+    assert made.last is not None
+    assert made.last.counts() == {"tasks": 1500, "done": 1500, "failed": 0}
+
+
 # --- files ----------------------------------------------------------------------------------------------------------------
 
 

@@ -211,6 +211,22 @@ def test_files_go_and_come_back_by_content(sshd: Sshd, wd: Path) -> None:
     assert (wd / "back" / ODD / "-f '7").read_text() == "xxxxxxx"
 
 
+def test_more_folders_and_files_than_a_command_line_takes(sshd: Sshd, wd: Path) -> None:
+    folders = [f"{'long' * 30}-{number}" for number in range(1500)]
+    for folder in folders:
+        (wd / "work" / folder).mkdir(parents=True)
+        (wd / "work" / folder / "in").write_text(folder)
+    files = [file for folder in folders for file in staging.forward(["in"], wd / "work", folder)]
+    root = str(wd / "there" / "many")
+    with context(sshd, wd) as there:
+        assert len(there.put(root, files, folders).moved) == 1500
+        assert len(there.put(root, files, folders).same) == 1500
+        assert len(there.list_files(root, [".", *folders])) == 1500
+        assert len(there.get(root, [file.path for file in files], wd / "home").moved) == 1500
+        there.delete(root, [file.path for file in files])
+        assert there.list_files(root, ["**"]) == []
+
+
 def test_a_full_disk_there_is_told(sshd: Sshd, wd: Path) -> None:
     disk = wd / "disk"
     disk.mkdir()
