@@ -20,7 +20,7 @@ COMMANDS = {
     "resources": ".api.cli",
     "watch": ".api.cli",
     "finish": ".api.cli",
-    "submissions": ".launcher.cli",
+    "submissions": ".launcher.cli_submissions",
     "script": ".launcher.cli",
     "doctor": ".launcher.doctor",
     "init": ".launcher.init",

@@ -1,4 +1,4 @@
-"""Commands that place work on machines: `submit`, `script`, `submissions`."""
+"""Commands that place work on machines: `submit`, `script`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..pilot.model.errors import UsageError
-from . import loading, record, results
+from . import loading, results
 from .contexts.base import ContextLostError
 from .description import parse_submission
-from .progress import Phase, Progress
-from .record import Record
+from .progress import Phase
 from .screen import Screen
-from .submission import Submission
+from .submission import ASKED_FOR, Submission
 
 _KEYS = {"work_base", "machine", "task_list"}
 LEFT = 75
@@ -81,7 +79,7 @@ def submit(ctx: click.Context, /, file: str, form: str | None, connect: str | No
         _send_jobs(ctx, file, form, connect, options)
         return
     description = loading.load_submission(file, allow_ref=options.pop("allow_ref"))
-    _run(Submission, description, **options)
+    run(Submission, description, **options)
 
 
 def _is_submission(file: str) -> bool:
@@ -104,7 +102,7 @@ def _send_jobs(ctx: click.Context, file: str, form: str | None, connect: str | N
     ctx.invoke(send, file=file, form=form, connect=connect, as_json=options["as_json"])
 
 
-def _run(make: Callable[..., Submission], what: Any, **options: Any) -> None:
+def run(make: Callable[..., Submission], what: Any, **options: Any) -> None:
     """Run a submission and leave with the exit code it deserves."""
     dry, output = options.pop("dry_run", False), options.pop("output", None)
     as_json, quiet = options.pop("as_json"), options.pop("quiet")
@@ -132,8 +130,13 @@ def _run(make: Callable[..., Submission], what: Any, **options: Any) -> None:
     if not outcome.over:
         click.echo(f"{submission.hash}: come back with `pilotfish submissions watch {submission.hash[:8]}`", err=True)
         sys.exit(LEFT)
-    if not quiet:
-        click.echo(f"all done: {submission.local_work / results.CSV_NAME}", err=True)
+    jobs = submission.last.jobs.values() if submission.last is not None else ()
+    cancelled = sum(job.phase is Phase.CANCELLED and job.detail == ASKED_FOR for job in jobs)
+    if not quiet or cancelled:
+        what = f"{cancelled} of {len(jobs)} jobs were cancelled" if cancelled else "all done"
+        click.echo(f"{what}: {submission.local_work / results.CSV_NAME}", err=True)
+    if cancelled:
+        sys.exit(1)
 
 
 def _home_results(submission: Submission) -> Any:
@@ -183,210 +186,4 @@ def script(file: Path, **options: Any) -> None:
     """
     from .pep723 import read_script
 
-    _run(Submission, parse_submission(read_script(file, allow_ref=options.pop("allow_ref"))), **options)
-
-
-# --- submissions ----------------------------------------------------------------------------------------------------------
-
-
-class _Listing(click.Group):
-    """Without a command it lists."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands:
-            from .schema import nearest
-
-            ctx.fail(f"There is no command {args[0]!r}. {nearest(args[0], self.commands) or 'See --help.'}")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_Listing, invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_context
-def submissions(ctx: click.Context, as_json: bool) -> None:
-    """List what you have submitted from here, to any machine, and work on it.
-
-    ID is the beginning of an id, or `last`.
-
-    \b
-    pilotfish submissions
-    pilotfish submissions status last
-    pilotfish submissions watch 3f2a
-    pilotfish submissions logs 3f2a case7
-    """
-    if ctx.invoked_subcommand is not None:
-        return
-    rows = [_summary(each) for each in record.all_records()]
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    if not rows:
-        click.echo("nothing submitted yet; see `pilotfish submit --help`", err=True)
-    for row in rows:
-        tasks = row["tasks"]
-        line = f"{row['id'][:10]}  {row['machine']:<22}  {row['state']:<9}  {tasks['done']}/{tasks['tasks']} tasks"
-        click.echo(f"{line}{', ' + str(tasks['failed']) + ' failed' if tasks['failed'] else ''}  {row['folder']}")
-
-
-def _summary(found: Record) -> dict[str, Any]:
-    progress = Submission.of(found).peek()
-    machine = found.description.machine
-    host = machine.profile.get("hostname", "here")
-    return {
-        "id": found.hash,
-        "machine": f"{machine.batch_type}@{host}",
-        "state": _state(progress),
-        "tasks": progress.counts(),
-        "created_s": found.created_s,
-        "folder": str(found.local_work),
-        "root": found.root,
-    }
-
-
-def _state(progress: Progress) -> str:
-    phases = {job.phase for job in progress.jobs.values()}
-    if Phase.FAILED in phases:
-        return "failed"
-    if phases == {Phase.DONE}:
-        return "finished"
-    if Phase.CANCELLED in phases:
-        return "cancelled"
-    return "placed" if Phase.PLACED in phases else "new"
-
-
-def _chosen(command: Callable[..., None]) -> Callable[..., None]:
-    return click.argument("beginning", metavar="ID")(command)
-
-
-@submissions.command()
-@_chosen
-@click.option("--offline", is_flag=True, help="Only what is known here; ask nobody.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(beginning: str, offline: bool, as_json: bool) -> None:
-    """Show the jobs of a submission and what became of its tasks."""
-    submission = Submission.of(record.find(beginning))
-    if offline:
-        progress, work = submission.peek(), submission.work(submission.context())
-    else:
-        with submission.opened() as opened:
-            opened.runner.look()
-            progress, work = opened.progress, opened.work
-    rows = [asdict(row) for row in results.rows(work, progress)]
-    if as_json:
-        jobs = [
-            {"job": job.hash, "id": job.id, "phase": job.phase.value, "state": job.state.name, "reason": job.reason}
-            for job in progress.jobs.values()
-        ]
-        click.echo(json.dumps({"id": submission.hash, "jobs": jobs, "tasks": rows}, indent=1))
-        return
-    for job in progress.jobs.values():
-        word = job.status.native if job.status is not None and job.phase is Phase.PLACED else ""
-        reason = f"  {job.reason}" if job.reason else ""
-        click.echo(f"job {job.hash[:8]}  {job.id or '-':<14} {job.phase.value:<9} {word}{reason}")
-    for row in rows:
-        code = "" if row["exit_code"] is None else f"exit code {row['exit_code']}"
-        click.echo(f"  {row['name'] or row['folder']:<30} {row['state']:<12} {code}")
-
-
-@submissions.command()
-@_chosen
-@click.option("--clean", type=click.Choice(["always", "on_success", "never"]), default="always", show_default=True)
-@click.option(
-    "--check-interval", type=float, default=30.0, show_default=True, help="Seconds between two looks, at most."
-)
-@click.option("--json", "as_json", is_flag=True, help="A row for each task as JSON on stdout.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
-def watch(beginning: str, **options: Any) -> None:
-    """Go on with a submission until all is done and home."""
-    _run(Submission.of, record.find(beginning), only_watch=True, **options)
-
-
-@submissions.command()
-@_chosen
-@click.argument("task")
-@click.option("--lines", "-n", default=20, show_default=True, help="So many of the last lines.")
-@click.option("--stdout", "which", flag_value="out", help="What it printed; default: both.")
-@click.option("--stderr", "which", flag_value="err", help="Its errors; default: both.")
-def logs(beginning: str, task: str, lines: int, which: str | None) -> None:
-    """Show the last lines that a task (by name, folder, or the beginning of its hash) has printed, from the machine."""
-    submission = Submission.of(record.find(beginning))
-    with submission.context() as context:
-        work = submission.work(context)
-        found = [
-            each
-            for name, each in work.tasks.items()
-            if task in (each.task_name, each.task_work_path) or name.startswith(task)
-        ]
-        if len(found) != 1:
-            raise UsageError(f"{len(found) or 'no'} tasks are named {task!r}", remedy="`submissions status` names them")
-        names = (
-            [found[0].outlog]
-            if which == "out"
-            else [found[0].errlog]
-            if which == "err"
-            else [found[0].outlog, found[0].errlog]
-        )
-        for name in names:
-            if name is not None:
-                from shlex import quote
-
-                path = f"{found[0].task_work_path}/{name}"
-                click.secho(f"==> {path} <==", bold=True, err=True)
-                click.echo(context.run(f"tail -n {lines} -- {quote(path)}", cwd=work.root).out, nl=False)
-
-
-@submissions.command()
-@_chosen
-@click.option("--task", multiple=True, help="Only this task of a pilot, by its name; may be repeated.")
-def cancel(beginning: str, task: tuple[str, ...]) -> None:
-    """End all jobs of a submission, with everything that runs in them. What is done stays, and can be downloaded."""
-    submission = Submission.of(record.find(beginning))
-    if task:
-        with submission.opened() as opened:
-            click.echo(opened.work.ask_pilot(opened.context, ["cancel", *task]), nl=False)
-        return
-    click.echo(f"{submission.cancel()} jobs cancelled", err=True)
-
-
-@submissions.command()
-@_chosen
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def add(beginning: str, file: Path) -> None:
-    """Send more jobs (a file of job descriptions) to the running pilot of a submission."""
-    submission = Submission.of(record.find(beginning))
-    with submission.opened() as opened:
-        target = f"{opened.work.root}/.added-{file.name}"
-        opened.context.write({target: file.read_bytes()})
-        click.echo(opened.work.ask_pilot(opened.context, ["submit", target]), nl=False)
-
-
-@submissions.command()
-@_chosen
-def download(beginning: str) -> None:
-    """Bring home what is there now, of tasks that run or have failed too (their logs)."""
-    with Screen() as screen:
-        submission = Submission.of(record.find(beginning), tell=screen.tell, watch=screen.watch)
-        with submission.opened() as opened:
-            opened.runner.look()
-            opened.runner.step_without_submitting()
-            moved = opened.runner.fetching.now({job.hash: job.tasks for job in opened.progress.jobs.values()})
-            results.write(submission.local_work, opened.work, opened.progress)
-    click.echo(f"{len(moved.moved)} files, {moved.sent_bytes} bytes; {submission.local_work / results.CSV_NAME}", err=True)
-
-
-@submissions.command()
-@_chosen
-@click.option("--force", is_flag=True, help="Also when jobs are not over (they are cancelled) or results are not home.")
-def clean(beginning: str, force: bool) -> None:
-    """Remove the submission's folder on the machine and its record here."""
-    submission = Submission.of(record.find(beginning))
-    with submission.opened() as opened:
-        jobs = opened.progress.jobs.values()
-        if not force and not all(job.phase.final and job.fetched for job in jobs):
-            what = "jobs are not over, or their results are not home"
-            raise UsageError(what, where=submission.hash, remedy="watch or download it first, or give --force")
-        opened.runner.cancel([job for job in jobs if not job.phase.final], "cleaned")
-        opened.runner.clean()
-    record.forget(opened.record)
+    run(Submission, parse_submission(read_script(file, allow_ref=options.pop("allow_ref"))), **options)

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from . import bootstrap, progress, result
-from .contexts.base import Context
+from .contexts.base import CommandFailedError, Context
 from .description import SubmissionDescription, pilot_to_dict
 from .identity import digest, job_hash, task_hash
 from .machines.base import JobToPlace
@@ -28,6 +28,7 @@ from .work import Collected, Work, template
 
 _REPORT = ".qcgpjm-service-*/jobs.report"
 _MOST_TRIES = 1800
+_WORDS = {"EXECUTING": "running", "QUEUED": "waiting", "SCHEDULED": "waiting", "SUCCEED": "finished"}
 _UNKNOWN_EXIT = 255
 """Exit code of a task that the pilot could not start, cancelled or left out."""
 
@@ -157,6 +158,14 @@ pf_code=$?
         lines = [*self.description.resources.prepend_script, bootstrap.finder(self._pilot, self._machine_root)]
         lines.append(f"$pilotfish {' '.join(shlex.quote(word) for word in words)} -c .")
         return context.check(bootstrap.in_login_shell("\n".join(lines)), cwd=self.root)
+
+    def states(self, context: Context) -> dict[str, str]:
+        try:
+            jobs = json.loads(self.ask_pilot(context, ["jobs", "--json"]))
+        except (CommandFailedError, ValueError):  # it has not begun to listen, or has just ended
+            return {}
+        found = {name: _WORDS.get(job["status"], job["status"].lower()) for name, job in jobs.items()}
+        return {name: found[called] for name, called in self._names.items() if called in found}
 
     def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
         return {job.hash: self._results(context, job) for job in jobs}

@@ -6,9 +6,10 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from .progress import Job, Progress
 from .task import Task
@@ -38,18 +39,18 @@ class Row:
     reason: str
 
 
-def rows(work: Work, progress: Progress) -> Iterator[Row]:
-    """In the order of the submission's tasks."""
+def rows(work: Work, progress: Progress, states: Mapping[str, str] = MappingProxyType({})) -> Iterator[Row]:
+    """In the order of the submission's tasks; `states` has what tasks without a result are doing."""
     jobs = {name: job for job in progress.jobs.values() for name in job.tasks}
     for name, task in work.tasks.items():
         if name in jobs:
-            yield _row(name, task, jobs[name])
+            yield _row(name, task, jobs[name], states.get(name))
 
 
-def _row(name: str, task: Task, job: Job) -> Row:
+def _row(name: str, task: Task, job: Job, doing: str | None) -> Row:
     result = job.results.get(name)
     done = result is not None and result.exit_code == 0
-    state = "finished" if done else "failed" if result is not None else job.state.name
+    state = "finished" if done else "failed" if result is not None else doing or job.state.name
     start, end = (result.start_s, result.end_s) if result is not None else (None, None)
     return Row(
         task=name,

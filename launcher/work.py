@@ -81,6 +81,10 @@ class Work(ABC):
         """
         raise DescriptionError("this submission has no pilot", where=self.root, remedy='add "pilot": {} to it')
 
+    def states(self, context: Context) -> dict[str, str]:
+        """What tasks without a result are doing now, by hash, where more is known than of their job."""
+        return {}
+
     def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
         """Results of tasks of jobs that still run, by job hash; nothing when they are only told at the end."""
         return {}

@@ -96,10 +96,17 @@ def test_what_is_there_comes_home_while_jobs_run_and_cancel_ends_them(wd: Path, 
     pilotfish(wd, "submit", write("echo early; touch $REMOTE_ROOT/on; sleep 1000"), "--detach", code=75)
     while not list((wd / "there").glob("*/on")):
         pass
-    pilotfish(wd, "submissions", "download", "last")
+    assert json.loads(pilotfish(wd, "submissions", "download", "last", "--json").stdout)["files"] == [
+        "t0/err",
+        "t0/log",
+    ]
     assert (wd / "w/t0/log").read_text() == "early\n"
-    assert "1 jobs cancelled" in pilotfish(wd, "submissions", "cancel", "last").stderr
+    assert json.loads(pilotfish(wd, "submissions", "cancel", "last", "--json").stdout)["cancelled"] == 1
     assert "cancelled" in pilotfish(wd, "submissions", "status", "last", "--offline").stdout
+    assert (
+        "1 of 1 jobs were cancelled" in pilotfish(wd, "submissions", "watch", "last", "--clean", "never", code=1).stderr
+    )
+    assert "removed" in json.loads(pilotfish(wd, "submissions", "clean", "last", "--json").stdout)
 
 
 def test_a_dry_run_shows_what_would_be_submitted(wd: Path, write: Callable[..., str]) -> None:
@@ -196,7 +203,8 @@ def test_init_asks_what_was_not_said(wd: Path) -> None:
 def test_a_pilots_tasks_are_seen_and_cancelled_from_outside(
     wd: Path, write: Callable[..., str], wait_until: Callable[..., None]
 ) -> None:
-    file = write("echo early", "sleep 1000", pilot={"python": sys.executable}, resources={"cpu_per_node": 2})
+    commands = ("echo early", "sleep 1000", "sleep 1000", "echo late")
+    file = write(*commands, pilot={"python": sys.executable}, resources={"cpu_per_node": 2})
     pilotfish(wd, "submit", file, "--detach", code=75)
 
     def states() -> dict[str, str]:
@@ -205,8 +213,10 @@ def test_a_pilots_tasks_are_seen_and_cancelled_from_outside(
 
     wait_until(lambda: states()["n0"] == "finished", "the first task to end")
     (wd / "more.json").write_text('[{"name": "more", "execution": {"script": "echo >added", "wd": "x"}}]')
-    pilotfish(wd, "submissions", "add", "last", "more.json")
-    pilotfish(wd, "submissions", "cancel", "last", "--task", "n1")
+    wait_until(lambda: states()["n2"] == "running", "both cores to be busy")
+    assert states() == {"n0": "finished", "n1": "running", "n2": "running", "n3": "waiting"}
+    assert json.loads(pilotfish(wd, "submissions", "add", "last", "more.json", "--json").stdout)
+    pilotfish(wd, "submissions", "cancel", "last", "--task", "n1", "--task", "n2")
     pilotfish(wd, "submissions", "watch", "last", "--check-interval", "1", "--clean", "never", code=1)
     assert list((wd / "there").glob("*/x/added"))
-    assert states() == {"n0": "finished", "n1": "failed"}
+    assert states() == {"n0": "finished", "n1": "failed", "n2": "failed", "n3": "finished"}
