@@ -13,7 +13,7 @@ import click
 from ..pilot.model.errors import UsageError
 from . import record, results
 from .cli import run
-from .progress import Phase, Progress
+from .progress import Job, Phase, Progress
 from .record import Record
 from .screen import Screen
 from .states import JobState
@@ -121,10 +121,7 @@ def status(beginning: str, offline: bool, as_json: bool) -> None:
                 states = work.states(opened.context)
     rows = [asdict(row) for row in results.rows(work, progress, states)]
     if as_json:
-        jobs = [
-            {"job": job.hash, "id": job.id, "phase": job.phase.value, "state": job.state.name, "reason": job.reason}
-            for job in progress.jobs.values()
-        ]
+        jobs = [_job_row(job) for job in progress.jobs.values()]
         click.echo(json.dumps({"id": submission.hash, "jobs": jobs, "tasks": rows}, indent=1))
         return
     for job in progress.jobs.values():
@@ -134,6 +131,22 @@ def status(beginning: str, offline: bool, as_json: bool) -> None:
     for row in rows:
         code = "" if row["exit_code"] is None else f"exit code {row['exit_code']}"
         click.echo(f"  {row['name'] or row['folder']:<30} {row['state']:<12} {code}")
+
+
+def _job_row(job: Job) -> dict[str, Any]:
+    """What is known of a job; times and nodes are the batch system's."""
+    ended = None if job.ended is None else asdict(job.ended)
+    known = {key: None if ended is None else ended[key] for key in ("exit_code", "start_s", "end_s", "nodes")}
+    return {
+        "job": job.hash,
+        "id": job.id,
+        "phase": job.phase.value,
+        "state": job.state.name,
+        "attempts": job.attempt + (job.phase is not Phase.NEW),
+        "reason": job.reason,
+        "detail": job.detail,
+        **known,
+    }
 
 
 @submissions.command()

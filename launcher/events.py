@@ -47,7 +47,8 @@ class NotTaken:
 class Ended:
     """An attempt is over. `reason` is empty when all tasks ended well.
 
-    `counts`: it counts against the retries; `again`: the job is placed once more.
+    `counts`: it counts against the retries; `again`: the job is placed once more. Exit code, times (seconds since the epoch)
+    and nodes are the batch system's, where it tells them.
     """
 
     job: str
@@ -58,6 +59,9 @@ class Ended:
     counts: bool
     again: bool
     tasks: tuple[TaskResult, ...]
+    start_s: float | None = None
+    end_s: float | None = None
+    nodes: str = ""
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,13 @@ pf_code=$?
         lines.append(f"$pilotfish {' '.join(shlex.quote(word) for word in words)} -c .")
         return context.check(bootstrap.in_login_shell("\n".join(lines)), cwd=self.root)
 
+    def running(self, context: Context, jobs: Sequence[progress.Job]) -> int:
+        try:
+            told = json.loads(self.ask_pilot(context, ["status", "--json"])) if jobs else {}
+            return int(told.get("IterationStats", {}).get("ExecutingIterations", 0))
+        except (CommandFailedError, ValueError):  # it has not begun to listen, or has just ended
+            return 0
+
     def states(self, context: Context) -> dict[str, str]:
         try:
             jobs = json.loads(self.ask_pilot(context, ["jobs", "--json"]))

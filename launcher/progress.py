@@ -60,6 +60,8 @@ class Job:
     over: bool = False
     """The batch system has told that it ended, or does not know it: its results are to be looked at."""
     fetched: bool = False
+    ended: Ended | None = None
+    """The end of the last attempt that has ended."""
     results: dict[str, TaskResult] = field(default_factory=dict)
 
     @property
@@ -147,7 +149,7 @@ class Progress:
 
     def _on_ended(self, job: Job, event: Ended) -> None:
         job.results |= {result.hash: result for result in event.tasks}
-        job.reason, job.detail, job.over = event.reason, event.detail, False
+        job.reason, job.detail, job.over, job.ended = event.reason, event.detail, False, event
         if not event.reason:
             job.phase, job.state = Phase.DONE, JobState.finished
             return
@@ -197,9 +199,20 @@ class Progress:
             reason = told.reason if told is not None else ""
             reason = reason or (Reason.PROGRAM if failed or recorded else Reason.VANISHED)
         counts, again = self._verdict(job, reason, mine)
-        code = told.exit_code if told is not None else None
-        detail = detail if bad else ""
-        return Ended(job.hash, job.attempt, reason, detail, code, counts, again, tuple(mine.values()))
+        known_end = told or Status(JobState.unknown)
+        return Ended(
+            job.hash,
+            job.attempt,
+            reason,
+            detail if bad else "",
+            known_end.exit_code,
+            counts,
+            again,
+            tuple(mine.values()),
+            known_end.start_s,
+            known_end.end_s,
+            known_end.nodes,
+        )
 
     def _may_still_come(self, job: Job, told: Status | None, now_s: float) -> bool:
         """Files of a job that has ended may come to light late, and so may the end itself."""

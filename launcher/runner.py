@@ -20,11 +20,12 @@ from .machines.base import MachineBusyError, QueueFullError, SubmitRefusedError
 from .progress import Job, Phase
 from .script import TASK_TAG
 from .site import Site
-from .states import Reason
+from .states import JobState, Reason
 from .work import Collected
 
 SHORTEST_POLL_S = 0.5
 _SLOWER = 1.5
+_COUNT_EVERY_S = 15.0
 _PATIENCE_S = 600.0
 """So long bringing home is tried again when nothing else is left to be done."""
 
@@ -60,6 +61,8 @@ class Runner:
         self._prepared = False
         self._trouble = ""
         self._trouble_since_s = 0.0
+        self._running = 0
+        self._count_again_s = 0.0
 
     # --- the loop -------------------------------------------------------------------------------------------------------
 
@@ -141,7 +144,7 @@ class Runner:
         self.progress.on_listing(listing, self._tools.clock())
         if ids:
             self._look_inside()
-            self._tools.count(self.progress.counts())
+            self._tools.count(self.progress.counts() | {"running": self._count_running()})
 
     def _look_inside(self) -> None:
         """Results of tasks whose job goes on come home as they end; those that cannot now, when their job has ended."""
@@ -152,6 +155,14 @@ class Runner:
             self.fetching.now({name: tasks for name, tasks in new.items() if tasks})
         except TransientError as error:
             self._tools.tell(f"results are fetched later: {error}")
+
+    def _count_running(self) -> int:
+        """For people, so not more often than they can read: a pilot has to be asked."""
+        if self._tools.clock() >= self._count_again_s:
+            self._count_again_s = self._tools.clock() + _COUNT_EVERY_S
+            jobs = [job for job in self.progress.placed() if job.state is JobState.running]
+            self._running = self._work.running(self._context, jobs)
+        return self._running
 
     def _write_scripts(self, jobs: Iterable[Job]) -> None:
         """The files of all these jobs, in one round trip."""

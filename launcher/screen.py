@@ -63,14 +63,15 @@ class Screen:
         )
 
     def count(self, counts: dict[str, int]) -> None:
-        """Tasks: done, failed, in all; with the rate and the time that is left."""
+        """Tasks: done, running, failed, in all; with the rate and the time that is left."""
         ended, whole = counts["done"] + counts["failed"], counts["tasks"]
         if self._first_done is None:
             self._first_done = ended
         rate = (ended - self._first_done) / max(1e-9, time.monotonic() - self._started_s)
         left = f", {rate:.1f}/s, {_duration((whole - ended) / rate)} left" if rate and ended < whole else ""
         failed = f", {counts['failed']} failed" if counts["failed"] else ""
-        text = f"{counts['done']} of {whole} tasks done{failed}{left}"
+        running = f", {counts['running']} running" if counts["running"] else ""
+        text = f"{counts['done']} of {whole} tasks done{running}{failed}{left}"
         if self._bars is not None:
             self._bar("tasks", ended, whole, text)
         elif not self._quiet and time.monotonic() >= self._next_line_s:

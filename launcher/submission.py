@@ -62,7 +62,7 @@ class Submission:
     Args:
         description: what is to be run.
         tell: called with one line of news at a time.
-        count: called with the numbers of tasks that are done, failed and in all, from time to time.
+        count: called with the numbers of tasks that are done, running, failed and in all, from time to time.
         watch: called with `upload` or `download`; what it returns is called with bytes done and bytes in all.
     """
 

@@ -81,6 +81,10 @@ class Work(ABC):
         """
         raise DescriptionError("this submission has no pilot", where=self.root, remedy='add "pilot": {} to it')
 
+    @abstractmethod
+    def running(self, context: Context, jobs: Sequence[progress.Job]) -> int:
+        """How many tasks of these jobs, which the batch system runs, are running now."""
+
     def states(self, context: Context) -> dict[str, str]:
         """What tasks without a result are doing now, by hash, where more is known than of their job."""
         return {}
@@ -154,6 +158,12 @@ class PlainWork(Work):
         found |= self._read_results(context, _NEW, [name for name in names if name in self._looked_at])
         self._looked_at.update(names)
         return {job.hash: {name: found[name] for name in job.tasks if name in found} for job in jobs}
+
+    def running(self, context: Context, jobs: Sequence[progress.Job]) -> int:
+        """As many as there are places in the jobs' pools, while tasks are left."""
+        resources = self.description.resources
+        places = resources.para_deg * (resources.gpu_per_node if resources.device_per_task else 1)
+        return sum(min(places, sum(name not in job.results for name in job.tasks)) for job in jobs)
 
     def _read_results(self, context: Context, command: str, jobs: Collection[str]) -> dict[str, TaskResult]:
         if not jobs:

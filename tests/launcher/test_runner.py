@@ -51,6 +51,7 @@ class World:
         self.at: dict[int, Callable[[], object]] = {}
         self.until: Callable[[], bool] = lambda: True
         self.told: list[str] = []
+        self.counted: list[dict[str, int]] = []
 
     def clock(self) -> float:
         return self.now
@@ -105,7 +106,13 @@ def make(wd: Path, world: World) -> Callable[..., Submission]:
         }
         for each in tasks:
             (wd / "here/w" / each["task_work_path"]).mkdir(parents=True, exist_ok=True)
-        return Submission(parse_submission(found), tell=world.told.append, clock=world.clock, sleep=world.sleep)
+        return Submission(
+            parse_submission(found),
+            tell=world.told.append,
+            count=world.counted.append,
+            clock=world.clock,
+            sleep=world.sleep,
+        )
 
     return submission
 
@@ -152,6 +159,14 @@ def test_one_job_of_many_tasks_may_leave_some_undone(make: Make, fake: Path, wd:
     resources = {"group_size": 0, "para_deg": 4, "strategy": {"ratio_unfinished": 0.3}}
     assert make(*tasks, resources=resources).run(check_interval_s=1).over
     assert all((wd / "here/w" / name / "out").exists() for name in "abc"), "what was done has come home"
+
+
+def test_what_is_counted_for_people(make: Make, fake: Path, wd: Path, world: World) -> None:
+    tasks = [task(name, "while [ ! -e ../go ]; do sleep 0.02; done") for name in "abcd"]
+    made = make(*tasks, resources={"group_size": 0, "para_deg": 2})
+    world.at[5] = Path(made.context().root_for(made.hash, "w"), "go").touch
+    assert made.run(check_interval_s=1).over
+    assert {"tasks": 4, "done": 0, "failed": 0, "running": 2} in world.counted
 
 
 def test_one_job_of_thousands_of_tasks(make: Make, fake: Path, wd: Path) -> None:
