@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from .api.jobs import Jobs
     from .api.local import LocalManager
     from .api.manager import Manager
-    from .launcher.compat import Machine, Resources, Task
-    from .launcher.compat_submission import Job, Submission
+    from .launcher.compat import Resources, Task
+    from .launcher.compat_job import Job
+    from .launcher.compat_machine import Machine
+    from .launcher.compat_submission import Submission
 
 __all__ = ["Job", "JobInfo", "Jobs", "LocalManager", "Machine", "Manager", "Resources", "Submission", "Task"]
 
 _HOMES = {"JobInfo": ".api.jobinfo", "Jobs": ".api.jobs", "LocalManager": ".api.local", "Manager": ".api.manager"}
-_HOMES |= dict.fromkeys(("Machine", "Resources", "Task"), ".launcher.compat")
-_HOMES |= dict.fromkeys(("Job", "Submission"), ".launcher.compat_submission")
+_HOMES |= dict.fromkeys(("Resources", "Task"), ".launcher.compat") | {"Machine": ".launcher.compat_machine"}
+_HOMES |= {"Job": ".launcher.compat_job", "Submission": ".launcher.compat_submission"}
 
 
 def __getattr__(name: str) -> Any:

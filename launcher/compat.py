@@ -10,23 +10,29 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from . import description, loading, schema
-from .contexts.base import Context
-from .contexts.build import build_context
-from .description import MachineDescription
+from .compat_arguments import Arguments
 from .identity import task_hash
-from .machines.base import Machine as BatchSystem
-from .machines.names import build_machine
 from .resources import Resources as ResourceValues
+from .script import TASK_TAG
+from .states import JobState
 from .task import Task as TaskValues
+
+if TYPE_CHECKING:
+    from .compat_context import BoundContext
 
 _Made = TypeVar("_Made", bound="Described")
 
+JobStatus = JobState
+"""Its name there."""
+
 
 class Described:
-    """What can be loaded from a mapping or a file, compared and written back."""
+    """What can be loaded from a mapping or a file, compared and written back; its keys may be assigned to."""
+
+    _keys: ClassVar[frozenset[str]] = frozenset()
 
     def serialize(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -47,6 +53,19 @@ class Described:
     def deserialize(cls: type[_Made], found: Mapping[str, Any]) -> _Made:
         return cls.load_from_dict(found)
 
+    def _changed(self, name: str, value: Any) -> None:
+        """Take over a new value of a key, checked as when it was loaded."""
+        raise NotImplementedError
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._keys:
+            self._changed(name, value)
+        else:
+            object.__setattr__(self, name, value)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.serialize()[key]
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Described) and json.dumps(self.serialize()) == json.dumps(other.serialize())
 
@@ -57,7 +76,7 @@ class Described:
         return f"{type(self).__name__}({self.serialize()})"
 
 
-def _referred(found: Mapping[str, Any], allow_ref: bool) -> dict[str, Any]:
+def referred(found: Mapping[str, Any], allow_ref: bool) -> dict[str, Any]:
     """With each `$ref` replaced; its file is looked for in the current folder."""
     given: dict[str, Any] = loading.refer(dict(found), Path(), allow_ref, "load_from_dict")
     return given
@@ -70,6 +89,9 @@ def _listed(names: Iterable[str]) -> Any:
 
 class Task(Described):
     """A shell command in a folder. Arguments as the keys of a task file."""
+
+    _keys = frozenset(key.name for key in schema.TASK)
+    task_state = JobState.unsubmitted
 
     def __init__(
         self,
@@ -97,11 +119,27 @@ class Task(Described):
     @classmethod
     def load_from_dict(cls, found: Mapping[str, Any], allow_ref: bool = False) -> Task:
         made = object.__new__(cls)
-        made.values = description.parse_task(_referred(found, allow_ref))
+        made.values = description.parse_task(referred(found, allow_ref))
         return made
 
     def serialize(self) -> dict[str, Any]:
         return description.task_to_dict(self.values)
+
+    def _changed(self, name: str, value: Any) -> None:
+        self.values = description.parse_task(self.serialize() | {name: value})
+
+    @staticmethod
+    def arginfo() -> Arguments:
+        return Arguments("task", schema.TASK, lambda given: Task.load_from_dict(given).serialize())
+
+    def has_finished_tag(self, context: BoundContext) -> bool:
+        """Whether the task's tag is in its folder on the machine."""
+        return context.check_file_exists(f"{self.values.task_work_path}/{self.task_hash}{TASK_TAG}")
+
+    def get_task_state(self, context: BoundContext) -> None:
+        """Make `task_state` finished when the tag is there."""
+        if self.has_finished_tag(context):
+            self.task_state = JobState.finished
 
     @property
     def task_hash(self) -> str:
@@ -118,6 +156,8 @@ class Task(Described):
 
 class Resources(Described):
     """What one job asks for. Arguments as the keys of a resources file; others go into `kwargs`."""
+
+    _keys = frozenset(key.name for key in schema.RESOURCES)
 
     def __init__(
         self,
@@ -144,70 +184,19 @@ class Resources(Described):
     @classmethod
     def load_from_dict(cls, found: Mapping[str, Any], allow_ref: bool = False) -> Resources:
         made = cls()
-        made.values = description.parse_resources(_referred(found, allow_ref))
+        made.values = description.parse_resources(referred(found, allow_ref))
         return made
 
     def serialize(self) -> dict[str, Any]:
         return description.resources_to_dict(self.values)
 
+    def _changed(self, name: str, value: Any) -> None:
+        self.values = description.parse_resources(self.serialize() | {name: value})
+
+    @staticmethod
+    def arginfo(detail_kwargs: bool = True) -> Arguments:
+        return Arguments("resources", schema.RESOURCES, lambda given: Resources.load_from_dict(given).serialize())
+
     def __getattr__(self, name: str) -> Any:
         value = getattr(object.__getattribute__(self, "values"), name)
         return list(value) if isinstance(value, tuple) else value
-
-
-class Machine(Described):
-    """A batch system and the way to it: `Machine(batch_type=..., context_type=..., local_root=..., ...)`."""
-
-    options = set(description.MACHINES)
-    _batch_type: str | None = None
-
-    def __init__(
-        self,
-        *,
-        batch_type: str | None = None,
-        context_type: str | None = None,
-        local_root: str | None = None,
-        remote_root: str | None = None,
-        remote_profile: Mapping[str, Any] | None = None,
-        **more: Any,
-    ) -> None:
-        given = {
-            "batch_type": batch_type or self._batch_type,
-            "context_type": context_type,
-            "local_root": local_root,
-            "remote_root": remote_root,
-            "remote_profile": dict(remote_profile or {}),
-            **more,
-        }
-        self.values: MachineDescription = description.parse_machine(given)
-
-    @classmethod
-    def load_from_dict(cls, found: Mapping[str, Any], allow_ref: bool = False) -> Machine:
-        made = object.__new__(cls)
-        made.values = description.parse_machine(_referred(found, allow_ref))
-        return made
-
-    def serialize(self, if_empty_remote_profile: bool = False) -> dict[str, Any]:
-        found = description.machine_to_dict(self.values)
-        return found | ({"remote_profile": {}} if if_empty_remote_profile else {})
-
-    @property
-    def context(self) -> Context:
-        return build_context(self.values)
-
-    @property
-    def batch(self) -> BatchSystem:
-        return build_machine(self.values.batch_type)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(object.__getattribute__(self, "values"), "profile" if name == "remote_profile" else name)
-
-
-def _named(batch_type: str) -> type[Machine]:
-    return type(
-        batch_type, (Machine,), {"_batch_type": batch_type, "__doc__": f"A Machine with batch_type {batch_type}."}
-    )
-
-
-SUBCLASSES: dict[str, type[Machine]] = {name: _named(name) for name in description.MACHINES}
-"""`Slurm(context_type=..., ...)` and the like."""

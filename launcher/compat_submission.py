@@ -1,60 +1,26 @@
-"""DPDispatcher's Submission and Job on top of ours; see compat.py."""
+"""DPDispatcher's Submission on top of ours; see compat.py."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..pilot.model.errors import PilotfishError
 from . import description, old_record, record
 from . import submission as inner
-from .compat import Described, Machine, Resources, Task
+from .compat import Resources, Task
+from .compat_job import Job
+from .compat_machine import Machine
 from .description import SubmissionDescription
-from .identity import job_hash
-from .progress import Job as Placed
-from .progress import Phase
+from .progress import Phase, Progress
+from .runner import SubmissionFailedError
 from .schema import DescriptionError
 from .states import JobState
-
-
-class Job(Described):
-    """One batch job of a submission, as far as it has come."""
-
-    def __init__(self, *, job_task_list: Iterable[Task], resources: Resources, machine: Machine | None = None) -> None:
-        self.job_task_list = list(job_task_list)
-        self.resources = resources
-        self.machine = machine
-        self.job_state: JobState | None = None
-        self.job_id = ""
-        self.fail_count = 0
-        self.failure_reason: str | None = None
-
-    @property
-    def job_hash(self) -> str:
-        return job_hash([task.values for task in self.job_task_list], self.resources.values)
-
-    def get_hash(self) -> str:
-        return self.job_hash
-
-    def serialize(self, if_static: bool = False) -> dict[str, Any]:
-        static = {
-            "job_task_list": [task.serialize() for task in self.job_task_list],
-            "resources": self.resources.serialize(),
-        }
-        if if_static:
-            return {self.job_hash: static}
-        now = {"job_state": self.job_state, "job_id": self.job_id, "fail_count": self.fail_count}
-        return {self.job_hash: {**static, **now, "failure_reason": self.failure_reason}}
-
-    def follow(self, placed: Placed) -> None:
-        """Take over what is known of the job."""
-        self.job_state = placed.state
-        self.job_id = placed.id
-        self.fail_count = placed.failures
-        self.failure_reason = placed.reason or None
 
 
 class Submission:
@@ -77,10 +43,13 @@ class Submission:
         self.work_base = work_base
         self.machine = machine
         self.resources = resources
+        if machine is not None:
+            machine.context.bind_submission(self)
         self.forward_common_files = list(forward_common_files)
         self.backward_common_files = list(backward_common_files)
         self.belonging_tasks = list(task_list)
         self.belonging_jobs: list[Job] = []
+        self._begun_with: list[Task] = []
         self.previous_submission_hash = previous_submission_hash
         self.continue_on_failure = continue_on_failure
         self.pilot = pilot
@@ -97,8 +66,12 @@ class Submission:
             raise RuntimeError(f"{what} submission hash error {self.submission_hash}")
         self.belonging_tasks.extend(task_list)
 
-    def bind_machine(self, machine: Machine) -> Submission:
+    def bind_machine(self, machine: Machine | None, *, bind_context: bool = True) -> Submission:
         self.machine = machine
+        for job in self.belonging_jobs:
+            job.machine = machine
+        if machine is not None and bind_context:
+            machine.context.bind_submission(self)
         return self
 
     def generate_jobs(self) -> None:
@@ -111,16 +84,19 @@ class Submission:
         assert self.resources is not None
         for _, names in work.jobs():
             tasks = [by_hash[name] for name in names]
-            self.belonging_jobs.append(Job(job_task_list=tasks, resources=self.resources, machine=self.machine))
+            job = Job(job_task_list=tasks, resources=self.resources, machine=self.machine)
+            job.submission = self
+            self.belonging_jobs.append(job)
 
-    def _description(self) -> SubmissionDescription:
+    def described(self) -> SubmissionDescription:
+        """All of it, checked. Raises DescriptionError."""
         if self.machine is None or self.resources is None:
             raise DescriptionError("needs a machine and resources", where="Submission")
         return SubmissionDescription(
             work_base=self.work_base,
             machine=self.machine.values,
             resources=self.resources.values,
-            tasks=tuple(task.values for task in self.belonging_tasks),
+            tasks=tuple(task.values for task in self._begun_with or self.belonging_tasks),
             forward_common_files=tuple(self.forward_common_files),
             backward_common_files=tuple(self.backward_common_files),
             previous_submission_hash=self.previous_submission_hash,
@@ -129,11 +105,30 @@ class Submission:
         )
 
     def _inner(self) -> inner.Submission:
-        return inner.Submission(self._description(), tell=self._tell)
+        return inner.Submission(self.described(), tell=self._tell)
+
+    def opened(self) -> AbstractContextManager[inner.Placement]:
+        """The submission with its record held, on its machine."""
+        return self._inner().opened()
+
+    def peek(self) -> Progress:
+        """What is known of its jobs here."""
+        return self._inner().peek()
 
     @property
     def submission_hash(self) -> str:
         return self._inner().hash
+
+    @property
+    def local_root(self) -> str:
+        """Absolute folder of the tasks here."""
+        return str(self._inner().local_work)
+
+    @property
+    def remote_root(self) -> str:
+        """Its folder on the machine."""
+        made = self._inner()
+        return made.work(made.context()).root
 
     def get_hash(self) -> str:
         return self.submission_hash
@@ -174,45 +169,101 @@ class Submission:
         return await asyncio.get_running_loop().run_in_executor(None, partial(self.run_submission, **options))
 
     def _follow(self, made: inner.Submission) -> None:
-        progress = made.last or made.peek()
-        jobs = list(progress.jobs.values())
-        for job, placed in zip(self.belonging_jobs, jobs, strict=False):
-            job.follow(placed)
+        self._take(made.last or made.peek())
+
+    def _take(self, progress: Progress) -> None:
+        for job in self.belonging_jobs:
+            if job.job_hash in progress.jobs:
+                placed = progress.jobs[job.job_hash]
+                job.follow(placed)
+                for task in job.job_task_list:
+                    result = placed.results.get(task.task_hash)
+                    if result is None:
+                        task.task_state = placed.state
+                    else:
+                        task.task_state = JobState.failed if result.exit_code else JobState.finished
+
+    def try_recover_from_json(self) -> None:
+        """Take over what the record of an earlier run says of the jobs."""
+        self._take(self.peek())
 
     def update_submission_state(self) -> None:
-        """Ask the batch system where the jobs are."""
-        made = self._inner()
-        with made.opened() as opened:
+        """Ask the batch system where the jobs are; nothing is submitted."""
+        with self.opened() as opened:
             opened.runner.look()
             opened.runner.step_without_submitting()
-            for job, placed in zip(self.belonging_jobs, opened.progress.jobs.values(), strict=False):
-                job.follow(placed)
+            self._take(opened.progress)
+
+    def handle_unexpected_submission_state(self, *, continue_on_failure: bool = False) -> None:
+        """Submit the jobs that are to be placed, for the first time or again.
+
+        Raises SubmissionFailedError when one has failed for good, unless `continue_on_failure`.
+        """
+        with self.opened() as opened:
+            opened.runner.step()
+            self._take(opened.progress)
+        if not continue_on_failure:
+            self.raise_for_failed_jobs()
+
+    def failed_jobs(self) -> list[Job]:
+        return [job for job in self.belonging_jobs if job.job_state is JobState.failed]
+
+    def raise_for_failed_jobs(self, *, continue_on_failure: bool = True) -> None:
+        """Raises SubmissionFailedError when jobs have failed for good."""
+        failed = self.failed_jobs()
+        if failed:
+            lines = [f"{len(failed)} job(s) failed after retries were exhausted"]
+            lines += [f"job {job.job_hash} {job.job_id}: {job.failure_reason}" for job in failed]
+            raise SubmissionFailedError("\n".join(lines), where=self.submission_hash)
 
     def check_all_finished(self) -> bool:
         return bool(self.belonging_jobs) and all(job.job_state is JobState.finished for job in self.belonging_jobs)
 
     def check_ratio_unfinished(self, ratio_unfinished: float) -> bool:
         """Whether at least 1 - `ratio_unfinished` of the tasks have succeeded."""
-        counts = self._inner().peek().counts()
+        counts = self.peek().counts()
         return counts["done"] >= (1 - ratio_unfinished) * counts["tasks"]
+
+    def remove_unfinished_tasks(self) -> None:
+        """End the jobs that are not over, and keep only the tasks that are."""
+        self.cancel()
+        self._take(self.peek())
+        self._begun_with = self._begun_with or self.belonging_tasks
+        over = (JobState.finished, JobState.failed)
+        for job in self.belonging_jobs:
+            job.job_task_list = [task for task in job.job_task_list if task.task_state in over]
+        self.belonging_tasks = [task for job in self.belonging_jobs for task in job.job_task_list]
 
     def cancel(self) -> int:
         """End all jobs that are not over; how many there were."""
         return self._inner().cancel()
 
     def upload_jobs(self) -> None:
-        with self._inner().opened() as opened:
+        with self.opened() as opened:
             opened.inputs.upload(opened.digests)
 
     def download_jobs(self, include_failed: bool = False, mark_failure: bool = False) -> None:
         """Bring home what there is; `mark_failure` leaves an empty file for each pattern that finds nothing."""
-        with self._inner().opened() as opened:
+        with self.opened() as opened:
             jobs = opened.progress.jobs.values()
             wanted = {job.hash: job.tasks for job in jobs if include_failed or job.phase is not Phase.FAILED}
             opened.runner.fetching.now(wanted, marks=mark_failure)
 
+    def try_download_result(self) -> bool:
+        """`download_jobs`; whether everything came."""
+        try:
+            self.download_jobs()
+        except PilotfishError as error:
+            self._tell(f"results did not come: {error}")
+            return False
+        return True
+
+    def try_download_error_info(self) -> None:
+        """Bring home the logs of tasks that failed, too."""
+        self.download_jobs(include_failed=True)
+
     def clean_jobs(self) -> None:
-        with self._inner().opened() as opened:
+        with self.opened() as opened:
             opened.runner.clean()
         record.forget(opened.record)
 
@@ -255,14 +306,14 @@ class Submission:
         )
 
     @classmethod
-    def submission_from_json(cls, path: str | Path) -> Submission:
-        return cls.deserialize(json.loads(Path(path).read_text()))
+    def submission_from_json(cls, json_file_name: str | Path = "submission.json") -> Submission:
+        return cls.deserialize(json.loads(Path(json_file_name).read_text()))
 
     def submission_to_json(self) -> Path:
         """Write DPDispatcher's record `<hash>.json` into the current folder; its path."""
         made = self._inner()
         work = made.work(made.context())
-        found = record.Record(made.hash, record.home(), self._description(), made.local_work, work.root, 0.0)
+        found = record.Record(made.hash, record.home(), self.described(), made.local_work, work.root, 0.0)
         path = Path(f"{made.hash}.json")
         path.write_text(json.dumps(old_record.build(found, work, made.peek()), indent=4))
         return path

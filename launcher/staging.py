@@ -20,7 +20,7 @@ _FOLDERS = "(?:[^./][^/]*/)*"
 """What `**` means: any number of folders, none of them hidden."""
 
 
-class MissingFileError(UsageError):
+class MissingFileError(UsageError, FileNotFoundError):
     """A file that shall be sent or fetched is not there; `where` is the pattern."""
 
     code = "missing-file"
