@@ -309,14 +309,17 @@ class Submission:
     def submission_from_json(cls, json_file_name: str | Path = "submission.json") -> Submission:
         return cls.deserialize(json.loads(Path(json_file_name).read_text()))
 
-    def submission_to_json(self) -> Path:
-        """Write DPDispatcher's record `<hash>.json` into the current folder; its path."""
+    def submission_to_json(self) -> None:
+        """Write DPDispatcher's record `<hash>.json` into the submission's folder on the machine."""
         made = self._inner()
-        work = made.work(made.context())
-        found = record.Record(made.hash, record.home(), self.described(), made.local_work, work.root, 0.0)
-        path = Path(f"{made.hash}.json")
-        path.write_text(json.dumps(old_record.build(found, work, made.peek()), indent=4))
-        return path
+        with made.context() as context:
+            work = made.work(context)
+            found = record.Record(made.hash, record.home(), self.described(), made.local_work, work.root, 0.0)
+            text = json.dumps(old_record.build(found, work, made.peek()), indent=4)
+            context.write({f"{work.root}/{made.hash}.json": text.encode()})
+
+    def __getitem__(self, key: str) -> Any:
+        return self.serialize()[key]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Submission) and self.serialize(if_static=True) == other.serialize(if_static=True)

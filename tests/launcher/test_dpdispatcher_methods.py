@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +207,10 @@ def test_download_through_the_context(made: Submission, wd: Path) -> None:
     assert (wd / "work/a/error.log").read_text() == "e\n"
     with pytest.raises(FileNotFoundError, match="a/made"):
         made.machine.context.download(made)
+
+
+def test_a_script_gets_the_same_from_both(wd: Path) -> None:
+    """`golden/dpdispatcher_methods.json` is what the real DPDispatcher 1.1.0 has told the same script."""
+    golden = Path(__file__).parent / "golden"
+    subprocess.run([sys.executable, golden / "dpdispatcher_methods.py", "pilotfish"], cwd=wd, check=True, timeout=60)
+    assert json.loads((wd / "found.json").read_text()) == json.loads((golden / "dpdispatcher_methods.json").read_text())

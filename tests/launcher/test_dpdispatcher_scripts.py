@@ -134,8 +134,8 @@ def test_a_submission_is_written_and_read(wd: Path, tasks: list[Task], monkeypat
     made = Submission("work", machine(wd), Resources(group_size=2), ["c", "b"], task_list=tasks)
     assert Submission.deserialize(made.serialize()) == made
     made.generate_jobs()
-    path = made.submission_to_json()
-    again = Submission.submission_from_json(path)
+    made.submission_to_json()
+    again = Submission.submission_from_json(f"{made.remote_root}/{made.submission_hash}.json")
     assert sorted(task.task_hash for task in again.belonging_tasks) == sorted(task.task_hash for task in tasks)
 
 
