@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import events, record, results
+from . import events, old_run, record, results
 from .contexts.base import Context, Watch
 from .contexts.build import build_context
 from .description import SubmissionDescription
@@ -122,6 +122,8 @@ class Submission:
         with self.opened() as opened:
             if self.description.previous_submission_hash and not opened.digests:
                 self._inherit(opened, self.description.previous_submission_hash)
+            if not opened.digests and self.description.pilot is None:
+                old_run.take_over(opened.runner.site)
             if retry_failed:
                 self._renew(opened, Phase.FAILED)
             if not only_watch:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import progress, result, script
+from . import old_run, progress, result, script
 from .contexts.base import Context
 from .description import SubmissionDescription
 from .grouping import groups
@@ -136,6 +136,7 @@ class PlainWork(Work):
     def collect(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, Collected]:
         placed = {job.hash: self.to_place(job) for job in jobs}
         results = self._read_results(context, _ALL, placed)
+        results |= old_run.from_tags(context, self.root, jobs, self.tasks, results)
         names = [f"{self.root}/{job.claim_file}" for job in placed.values()]
         names += [f"{self.root}/{name}{end}" for name in placed for end in ("_result.json", "_last_err_file")]
         read = context.read(names)

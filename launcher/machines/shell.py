@@ -27,7 +27,9 @@ for id in {ids}; do
   [ "${{20}}" = "${{id#*:}}" ] && [ "$1" != Z ] && {act}
 done"""
 
+# Jobs of DPDispatcher are no sessions of their own: their processes are found by their parents.
 _KILL = """\
+tree() {{ below=$(cat /proc/$2/task/*/children 2>/dev/null); kill -$1 $2; for each in $below; do tree $1 $each; done; }}
 alive() {{ {alive}; }}
 {terminate}
 tries=50
@@ -67,8 +69,8 @@ class Shell(Machine):
         quoted = _quoted(ids)
         command = _KILL.format(
             alive=_EACH.format(ids=quoted, act="echo $id"),
-            terminate=_EACH.format(ids=quoted, act="kill -TERM -${id%:*}"),
-            kill=_EACH.format(ids=quoted, act="kill -KILL -${id%:*}"),
+            terminate=_EACH.format(ids=quoted, act="{ kill -TERM -${id%:*} 2>/dev/null || tree TERM ${id%:*}; }"),
+            kill=_EACH.format(ids=quoted, act="{ kill -KILL -${id%:*} 2>/dev/null || tree KILL ${id%:*}; }"),
         )
         context.run(command)
 
