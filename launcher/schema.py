@@ -82,6 +82,7 @@ SSH_PROFILE = (
     Key("execute_command", "str|null", None, "run after each connect"),
     Key("proxy_command", "str|null", None, "a command whose input and output are the connection"),
     Key("archive_chunk_size", "int", 0, "bytes of one part of a download; 0: in one piece", least=0),
+    Key("rsync", "bool", True, "use rsync where both ends have it; else one archive", ours=True),
     Key("jump", "str|null", None, "hosts to go through: USER@HOST:PORT, comma between them", ours=True),
     Key("accept_new", "bool", False, "accept and remember the key of a host never seen before", ours=True),
     Key("known_hosts", "str|null", None, "file of known host keys besides ~/.ssh/known_hosts", ours=True),

@@ -231,6 +231,7 @@ class Submission:
     def opened(self) -> Iterator[Placement]:
         """The submission with its journal held and read, ready to be worked on."""
         with self.context() as context:
+            context.tell = self._tools.tell
             work = self.work(context)
             found = self._record(work.root)
             progress = self.new_progress(work)

@@ -91,6 +91,8 @@ class Context(ABC):
         self.profile = profile
         self.removes_in_background = False
         """Removing a folder is not waited for, where the machine is another one (`clean_asynchronously`)."""
+        self.tell: Callable[[str], None] = lambda text: None
+        """For what the user should know although nothing has failed."""
 
     @property
     def local(self) -> bool:

@@ -1,0 +1,265 @@
+"""Commands and single files on a machine over SSH, with few round trips: each operation is one command with one stream.
+
+On the machine only a POSIX shell, tar, find and sha256sum are needed; SFTP is not. What was cut off is done again when the
+connection is back.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+import re
+import shlex
+import tarfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+from ...pilot.model.errors import TransientError
+from . import archive
+from .archive import Readable
+from .base import CommandFailedError, Context, Done, RemoteFile, TransferError
+from .local import NO_FOLDER
+from .ssh_session import BrokenError, Session
+
+if TYPE_CHECKING:
+    import paramiko
+
+_BLOCK = 1 << 18
+_AT_ONCE = 200
+"""Files of one `write`: their names stand in one command line."""
+HOUR_S = 3600.0
+_Result = TypeVar("_Result")
+
+
+class Commands(Context):
+    """All of SSHContext but its transfers of many files."""
+
+    def __init__(self, local_root: Path, remote_root: str | None, profile: Mapping[str, Any]) -> None:
+        super().__init__(local_root, remote_root, profile)
+        self.session = Session(profile)
+        self._home = ""
+
+    def root_for(self, name: str, work_base: str) -> str:
+        assert self.remote_root is not None
+        return posixpath.join(self.remote_root, name)
+
+    def absolute(self, path: str) -> str:
+        """The path on the machine, from its root folder; asks once where the home folder is."""
+        if path.startswith("/"):
+            return path
+        if not self._home:
+            self._home = self._call('printf %s "$HOME"', self._timeout(60.0)).out
+        plain = path[1:].lstrip("/") if path == "~" or path.startswith("~/") else path
+        return posixpath.normpath(posixpath.join(self._home, plain))
+
+    def _timeout(self, seconds: float) -> float:
+        return max(seconds, float(self.profile.get("timeout", 10)))
+
+    # --- commands -------------------------------------------------------------------------------------------------------
+
+    def run(
+        self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False
+    ) -> Done:
+        text = command if cwd is None else f"cd {self._quoted(cwd)} || exit {NO_FOLDER}\n{command}"
+        return self._call(text, timeout_s, io.BytesIO(stdin), once=once)
+
+    def _call(self, command: str, timeout_s: float, stdin: IO[bytes] | None = None, *, once: bool = False) -> Done:
+        out = io.BytesIO()
+
+        def call() -> Done:
+            out.seek(0)
+            out.truncate()
+            if stdin is not None:
+                stdin.seek(0)
+            code, err = self._stream(command, timeout_s, stdin, out.write)
+            return Done(code, out.getvalue().decode(errors="replace"), err.decode(errors="replace"))
+
+        return self._again(call, once=once)
+
+    def _again(self, action: Callable[[], _Result], *, once: bool = False) -> _Result:
+        """Do it, and once more after each broken connection; `channel` gives up when the host stays away."""
+        while True:
+            try:
+                return action()
+            except BrokenError as error:
+                self.session.close()
+                if once:
+                    raise TransientError(
+                        f"the connection broke: {error}", where=str(self.profile["hostname"])
+                    ) from error
+
+    def _stream(
+        self, command: str, timeout_s: float, stdin: Readable | None, take: Callable[[bytes], object]
+    ) -> tuple[int, bytes]:
+        """Run a command, feeding and reading it as it goes: (exit code, error text). Raises BrokenError."""
+        import paramiko
+
+        channel = self.session.channel()
+        try:
+            _start(channel, command, timeout_s)
+            if stdin is not None:
+                _feed(channel, stdin)
+            channel.shutdown_write()
+            while block := channel.recv(_BLOCK):
+                take(block)
+            err = b"".join(iter(lambda: channel.recv_stderr(_BLOCK), b""))
+            code = channel.recv_exit_status()
+        except TimeoutError:
+            raise TransientError(f"not done after {timeout_s:g} s", where=command[:200]) from None
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise BrokenError(str(error) or type(error).__name__) from error
+        finally:
+            _close(channel)
+        if code < 0 and not self._alive():
+            raise BrokenError("no exit code came")
+        return (code if code >= 0 else 255), err
+
+    def _receive(self, command: str, stdin: bytes, take: Callable[[Readable], None]) -> None:
+        """Run a command and give its output to `take` as a stream. Raises BrokenError."""
+        import paramiko
+
+        channel = self.session.channel()
+        try:
+            _start(channel, command, HOUR_S)
+            _feed(channel, io.BytesIO(stdin))
+            channel.shutdown_write()
+            take(channel.makefile("rb", _BLOCK))
+        except TransferError as error:
+            if self._alive():
+                raise
+            raise BrokenError(str(error)) from error
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise BrokenError(str(error) or type(error).__name__) from error
+        finally:
+            _close(channel)
+
+    def _started(self, command: str) -> paramiko.Channel:
+        """The channel of a command that runs now. Raises BrokenError."""
+        import paramiko
+
+        channel = self.session.channel()
+        try:
+            _start(channel, command, HOUR_S)
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            _close(channel)
+            raise BrokenError(str(error) or type(error).__name__) from error
+        return channel
+
+    def _alive(self) -> bool:
+        transport = self.session._transport
+        return transport is not None and transport.is_active()
+
+    def _quoted(self, path: str) -> str:
+        return shlex.quote(self.absolute(path))
+
+    # --- files ----------------------------------------------------------------------------------------------------------
+
+    def read(self, paths: Sequence[str]) -> dict[str, bytes]:
+        if not paths:
+            return {}
+        absolute = {self.absolute(path).lstrip("/"): path for path in paths}
+        names = zeroed(absolute)
+        out = io.BytesIO()
+        command = "cd / && tar --null -T - --ignore-failed-read -chf - 2>/dev/null; true"
+        self._again(lambda: (out.seek(0), out.truncate(), self._stream(command, HOUR_S, io.BytesIO(names), out.write)))
+        found: dict[str, bytes] = {}
+        out.seek(0)
+        if out.getbuffer().nbytes:
+            with tarfile.open(fileobj=out) as tar:
+                for entry in tar:
+                    content = tar.extractfile(entry) if entry.isreg() else None
+                    if content is not None and entry.name in absolute:
+                        found[absolute[entry.name]] = content.read()
+        return found
+
+    def write(self, files: Mapping[str, bytes], mode: int = 0o600) -> None:
+        names = list(files)
+        for start in range(0, len(names), _AT_ONCE):
+            self._write({name: files[name] for name in names[start : start + _AT_ONCE]}, mode)
+
+    def _write(self, files: Mapping[str, bytes], mode: int) -> None:
+        targets = {self.absolute(path): content for path, content in files.items()}
+        temporary = {_temporary(path).lstrip("/"): content for path, content in targets.items()}
+        stream = io.BytesIO()
+        archive.pack_bytes(temporary, mode, time.time(), stream)
+        folders = " ".join(sorted({shlex.quote(posixpath.dirname(path)) for path in targets}))
+        moves = "".join(f" && mv -f {shlex.quote(_temporary(path))} {shlex.quote(path)}" for path in targets)
+        command = f"mkdir -p {folders} && cd / && tar -xf - && {{ sync {folders} 2>/dev/null; true; }}{moves}"
+        done = self._call(command, HOUR_S, stream)
+        if done.code:
+            remedy = self._room(posixpath.dirname(next(iter(targets))))
+            raise TransferError(f"cannot write: {done.err.strip()[-500:]}", where=next(iter(files)), remedy=remedy)
+
+    def _room(self, folder: str) -> str:
+        """What to look at first when something could not be written."""
+        words = self.run(f"df -Pk -- {self._quoted(folder)} | tail -n 1").out.split()
+        return f"{words[3]} KiB are free there" if len(words) > 3 else "is the folder there, and yours?"
+
+    def list_files(self, root: str, folders: Iterable[str]) -> list[RemoteFile]:
+        names = sorted(set(folders))
+        below = ["." if name == "**" else f"./{name}" for name in names if name != "."]
+        found_by = "-type f -printf '%p\\0%s\\0%T@\\0' 2>/dev/null"
+        command = f"find -L . -maxdepth 1 {found_by}\n" if "." in names else ""
+        command += f"""xargs -0 -r sh -c 'find -L "$@" {found_by.replace("'", '"')}' find; true"""
+        stdin = zeroed(below)
+        parts = self.run(command, cwd=root, stdin=stdin, timeout_s=HOUR_S).out.split("\0")
+        found = {}
+        for path, size, mtime in zip(parts[0::3], parts[1::3], parts[2::3], strict=False):
+            plain = posixpath.normpath(path)
+            found[plain] = RemoteFile(plain, int(size), float(mtime))
+        return [found[path] for path in sorted(found)]
+
+    def _digests(self, root: str, paths: Iterable[str]) -> dict[str, str]:
+        """sha256 of those files that are there."""
+        names = zeroed(f"./{path}" for path in paths)
+        done = self.run("xargs -0 -r sha256sum -- 2>/dev/null; true", cwd=root, stdin=names, timeout_s=HOUR_S)
+        found = {}
+        for line in done.out.splitlines():
+            escaped = line.startswith("\\")  # a name with a backslash or a line break in it
+            digest, _, name = line.lstrip("\\").partition("  ")
+            name = re.sub(r"\\(.)", lambda sign: "\n" if sign[1] == "n" else sign[1], name) if escaped else name
+            found[posixpath.normpath(name)] = digest
+        return found
+
+    def remove(self, root: str) -> None:
+        if self.removes_in_background:
+            self.check(f"nohup rm -rf -- {self._quoted(root)} >/dev/null 2>&1 &")
+            return
+        try:
+            self.check(f"rm -rf -- {self._quoted(root)}", timeout_s=HOUR_S)
+        except CommandFailedError:
+            # Files of a network file system that are still open somewhere come back as .nfs*; a second time they are gone.
+            self.check(f"sleep 2; rm -rf -- {self._quoted(root)}", timeout_s=HOUR_S)
+
+    def close(self) -> None:
+        self.session.close()
+
+
+def _start(channel: paramiko.Channel, command: str, timeout_s: float) -> None:
+    channel.settimeout(timeout_s)
+    channel.exec_command(f"exec sh -c {shlex.quote(command)}")
+
+
+def _feed(channel: paramiko.Channel, stdin: Readable) -> None:
+    while block := stdin.read(_BLOCK):
+        channel.sendall(block)
+
+
+def _close(channel: paramiko.Channel) -> None:
+    """Also over a connection that is gone."""
+    with suppress(OSError, EOFError):
+        channel.close()
+
+
+def zeroed(names: Iterable[str]) -> bytes:
+    """Names for `xargs -0` and tar: a command line would be too short for thousands of them."""
+    return b"".join(os.fsencode(name) + b"\0" for name in names)
+
+
+def _temporary(path: str) -> str:
+    folder, name = posixpath.split(path)
+    return f"{folder}/.{name}.{os.getpid()}.new"
