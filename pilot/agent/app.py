@@ -21,6 +21,7 @@ from .. import cpus, strays
 from ..loop import Loop, Timer
 from ..model.resources import NodeSpec
 from ..wire import connection, frames
+from . import memory_groups
 from .crew import Crew
 from .gpus import near_gpus
 from .link import Link
@@ -49,6 +50,7 @@ def run(connect: Path, node: str, agent_id: str, replaces: str | None, joins: No
         return 0
     if replaces is not None:
         log.warning("agent.cleared of=%s killed=%d", replaces, strays.clear_after(replaces))
+        memory_groups.clear_after(replaces)
     lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)
     variable = os.environ.pop(connection.CONNECT_VARIABLE, None)  # no task is to see the keys
     agent = Agent(connect, variable, node, agent_id, None if lifeline is None else int(lifeline), joins)
@@ -122,6 +124,7 @@ class Agent:
         self._beat_timer = loop.call_after(DEFAULT_BEAT_S, self._beat)
         loop.run(self._end_of_turn)
         strays.kill_marked([b"PILOTFISH_AGENT_ID=" + os.fsencode(self._agent_id)])
+        self._crew.groups.close()
         self._send([frames.Bye(self._stopping)])
         self._link.close()
         if self._refused:

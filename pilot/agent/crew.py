@@ -30,7 +30,8 @@ from ..model.variables import substitute_execution
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, Started, TaskStart
 from . import bind, launch, places
 from .launch import Launch, LaunchError
-from .limits import Limits
+from .limits import Limits, settle_memory
+from .memory_groups import MemoryGroups
 from .outbox import Outbox
 from .tasks import HeldGrant, KnownJob, Pool, Task, key_of, task_name
 
@@ -59,6 +60,7 @@ class Crew:
         self._agent_id = agent_id
         self._loop = loop
         self._outbox = outbox
+        self.groups = MemoryGroups(agent_id)
         self._limits = Limits(loop, self.running, self._stop)
         self._settings: Settings | None = None
         self._base: Env = {}
@@ -202,13 +204,14 @@ class Crew:
         if held.cpus and exact:
             bind.bind_self(held.cpus)
             try:
-                pid = self._spawn(prepared)
+                pid = self._spawn(prepared, held.grant.mem_bytes)
             finally:
                 bind.bind_self(self._cpus)
         else:
-            pid = self._spawn(prepared)
+            pid = self._spawn(prepared, held.grant.mem_bytes)
         task = Task(start, job, held, pool, pid, time.time(), step_id)
         task.exact = exact
+        task.confined = pid in self.groups
         task.files = prepared.files
         return task
 
@@ -234,19 +237,19 @@ class Crew:
         stem = places.stem(self._settings, self._agent_id, task_name(job, start), start)
         return places.place_of(execution, held, self._settings, self._gpus, stem, key_of(start))
 
-    def _spawn(self, prepared: Launch) -> int:
+    def _spawn(self, prepared: Launch, mem_bytes: int) -> int:
         if not prepared.files:
-            return self._spawn_now(prepared)
+            return self._spawn_now(prepared, mem_bytes)
         places.write_files(prepared.files)
         try:
-            return self._spawn_now(prepared)
+            return self._spawn_now(prepared, mem_bytes)
         except BaseException:
             places.remove_files(prepared.files)
             raise
 
-    def _spawn_now(self, prepared: Launch) -> int:
+    def _spawn_now(self, prepared: Launch, mem_bytes: int) -> int:
         try:
-            return prepared.spawn()
+            return self.groups.spawn(prepared, mem_bytes) if mem_bytes else prepared.spawn()
         except OSError as error:
             if error.errno in _EXHAUSTED and self._tries < _MOST_TRIES:
                 raise _NoRoomError from error
@@ -254,7 +257,7 @@ class Crew:
             if not launch.mend(prepared):
                 raise LaunchError(launch.why_not(prepared, error)) from error
         try:
-            return prepared.spawn()
+            return self.groups.spawn(prepared, mem_bytes) if mem_bytes else prepared.spawn()
         except OSError as error:
             raise LaunchError(launch.why_not(prepared, error)) from error
 
@@ -349,6 +352,9 @@ class Crew:
 
     def _report(self, task: Task, ended_s: float, status: int, usage: resource.struct_rusage, returns: bool) -> None:
         exit_code = os.waitstatus_to_exitcode(status)
+        most_kib = usage.ru_maxrss
+        if task.confined:
+            most_kib = max(most_kib, settle_memory(task, self.groups.ended(task.pid), exit_code))
         self._outbox.finished(
             Finished(
                 *task.start[:3],
@@ -359,7 +365,7 @@ class Crew:
                 exit_code,
                 task.cause,
                 usage.ru_utime + usage.ru_stime,
-                usage.ru_maxrss,
+                most_kib,
                 task.message or (f"killed by {_signal_name(-exit_code)}" if exit_code < 0 else ""),
                 returns,
             )

@@ -24,7 +24,7 @@ from ..execmodels.threads import thread_environment
 from ..model.job import Execution
 
 # Python ignores these; a program expects to die of them.
-_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 _STREAM_MODE = 0o666
 # O_NONBLOCK means nothing to a file; a named pipe that nobody reads is refused with it, instead of waited for.
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
@@ -52,7 +52,7 @@ class Launch:
             file_actions=self.file_actions,
             setsid=True,
             setsigmask=(),
-            setsigdef=_DEFAULT_SIGNALS,
+            setsigdef=DEFAULT_SIGNALS,
         )
 
 

@@ -1,7 +1,8 @@
 """Wall time and memory limits of running tasks.
 
 One timer serves all wall times, set to the earliest: a timer per task would keep a million short tasks that have a limit
-of an hour in the loop's heap for that hour. Memory is read only while a task with a limit runs.
+of an hour in the loop's heap for that hour. Memory is read only while a task runs that has a limit which the kernel does not
+hold (memory_groups.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from ..loop import Loop, Timer
 from ..wire.frames import Cause
+from .memory_groups import Ending
 from .tasks import Task
 
 MEMORY_INTERVAL_S = 0.5
@@ -34,7 +36,7 @@ class Limits:
         if task.job.wt_s is not None:
             task.deadline = self._loop.clock() + task.job.wt_s
             self._wake_at(task.deadline)
-        if task.held.grant.mem_bytes and not self._measuring:
+        if _is_watched(task) and not self._measuring:
             self._measuring = True
             self._loop.call_after(MEMORY_INTERVAL_S, self._check_memory)
 
@@ -55,7 +57,7 @@ class Limits:
         self._wake_at(min((task.deadline for task in self._running.values()), default=math.inf))
 
     def _check_memory(self) -> None:
-        limited = [task for task in self._running.values() if task.held.grant.mem_bytes]
+        limited = [task for task in self._running.values() if _is_watched(task)]
         self._measuring = bool(limited)
         if not limited:
             return
@@ -63,8 +65,24 @@ class Limits:
         for task in limited:
             has, limit = used.get(task.pid, 0), task.held.grant.mem_bytes
             if has > limit:
-                self._stop(task, Cause.MEMORY, f"memory limit of {_size(limit)} exceeded ({_size(has)} in use)")
+                self._stop(task, Cause.MEMORY, _beyond(limit, has))
         self._loop.call_after(MEMORY_INTERVAL_S, self._check_memory)
+
+
+def _is_watched(task: Task) -> bool:
+    return bool(task.held.grant.mem_bytes) and not task.confined
+
+
+def settle_memory(task: Task, ending: Ending, exit_code: int) -> int:
+    """Note why a confined task has ended, if it was for its memory; returns the most that all its processes had, in KiB."""
+    if ending.out_of_memory and exit_code < 0 and task.cause is Cause.EXITED:
+        limit = task.held.grant.mem_bytes
+        task.cause, task.message = Cause.MEMORY, _beyond(limit, max(ending.peak_bytes, limit))
+    return ending.peak_bytes >> 10
+
+
+def _beyond(limit_bytes: int, has_bytes: int) -> str:
+    return f"memory limit of {_size(limit_bytes)} exceeded ({_size(has_bytes)} in use)"
 
 
 def memory_by_session() -> dict[int, int]:

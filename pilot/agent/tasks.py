@@ -68,6 +68,7 @@ class Task:
 
     __slots__ = (
         "cause",
+        "confined",
         "deadline",
         "exact",
         "files",
@@ -94,6 +95,8 @@ class Task:
         self.step_id = step_id
         self.exact = True
         """Whether it was bound before it started, or needs no binding."""
+        self.confined = False
+        """Whether the kernel holds its memory limit (see memory_groups.py)."""
         self.files: Collection[str] = ()
         """To be removed when it has ended."""
         self.cause = Cause.EXITED

@@ -1,0 +1,88 @@
+"""Start a process as a member of a control group.
+
+posix_spawn cannot do that, and a process that is moved once it runs may have started others by then. So this forks, and the
+child enters the group before it becomes the program. Only tasks with a memory limit pay for it (docs/performance.md).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from pathlib import Path
+
+from .launch import DEFAULT_SIGNALS, Launch
+
+_BAD_VALUE = b"V"
+
+
+class GroupError(Exception):
+    """The process could not enter its group; nothing was started."""
+
+
+def spawn_in_group(launch: Launch, procs: Path) -> int:
+    """As Launch.spawn, in the group of which `procs` is the file cgroup.procs. Raises OSError as that does, and GroupError."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    try:
+        with warnings.catch_warnings():
+            # Python warns of threads. Those of ZeroMQ are the only ones, and the child does not touch what is theirs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            _become(launch, procs, write)
+    finally:
+        os.close(write)
+        with open(read, "rb") as file:
+            failure = file.read()  # ends with the pipe, which the program does not inherit
+    if not failure:
+        return pid
+    os.waitpid(pid, 0)
+    if failure == _BAD_VALUE:
+        raise ValueError("embedded null byte")
+    number = int(failure[1:])
+    error = OSError(number, os.strerror(number))
+    raise GroupError(str(error)) if failure[:1] == b"G" else error
+
+
+def _become(launch: Launch, procs: Path, write: int) -> None:
+    """In the child: never returns. What fails goes through the pipe, with G in front when it was about the group."""
+    of = b"G"
+    try:
+        _write(procs, b"0")
+        of = b"P"
+        os.setsid()
+        for number in DEFAULT_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for action in launch.file_actions:
+            _act(action)
+        os.execve(launch.program, launch.argv, launch.env)
+    except OSError as error:
+        os.write(write, of + b"%d" % (error.errno or 0))
+    except ValueError:
+        os.write(write, _BAD_VALUE)
+    finally:
+        os._exit(127)
+
+
+def _write(path: Path, text: bytes) -> None:
+    number = os.open(path, os.O_WRONLY)
+    os.write(number, text)
+    os.close(number)
+
+
+def _act(action: tuple[object, ...]) -> None:
+    """One of posix_spawn's file actions, of the two kinds that launch.py uses."""
+    kind, first, second, *rest = action
+    assert isinstance(first, int)
+    if kind == os.POSIX_SPAWN_DUP2:
+        assert isinstance(second, int)
+        os.dup2(first, second)
+        return
+    flags, mode = rest
+    assert isinstance(second, str)
+    assert isinstance(flags, int)
+    assert isinstance(mode, int)
+    number = os.open(second, flags, mode)
+    os.dup2(number, first)
+    os.close(number)

@@ -1,0 +1,255 @@
+"""A control group (cgroup v2) of its own for each task with a memory limit, where the kernel lets us make some.
+
+The kernel then holds the limit for everything the task starts, wherever that goes, and nothing has to watch. Groups are made
+only below one that has been handed to us (`is_delegated`): beside or below the agent's own. Control groups know no processes
+beside groups with limits, so what was in that group, the agent and mostly its manager, moves into a leaf of it first; that
+happens with the first task that has a limit.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from .forked import GroupError, spawn_in_group
+from .launch import Launch
+
+log = logging.getLogger(__name__)
+
+LEAF = "pilotfish"
+_MOVES = 20
+_MOST_TRIES = 200
+_TRY_AGAIN_S = 0.01
+
+
+# --- what the kernel's files say ----------------------------------------------------------------------------------------
+
+
+def own_folder(cgroup: str, mountinfo: str) -> Path | None:
+    """The folder of the group of a process, from its /proc files `cgroup` and `mountinfo`.
+
+    None without version 2, or when the group is not below the one that is mounted.
+    """
+    paths = [line[3:] for line in cgroup.splitlines() if line.startswith("0::/") and not line.startswith("0::/..")]
+    mounts = [fields.split() for fields in mountinfo.splitlines() if " - cgroup2 " in fields]
+    for path in paths:
+        for mount in mounts:
+            root, point = mount[3], mount[4]
+            inside = os.path.relpath(path, root)
+            if inside.split("/")[0] != "..":
+                return Path(os.path.normpath(os.path.join(point, inside)))
+    return None
+
+
+def count_of(events: str, name: str) -> int:
+    """A number of memory.events; 0 where the kernel has no such line."""
+    numbers = dict(line.split() for line in events.splitlines() if line.count(" ") == 1)
+    return int(numbers.get(name, 0))
+
+
+# --- the folders --------------------------------------------------------------------------------------------------------
+
+
+def is_delegated(folder: Path) -> bool:
+    """Whether whoever runs the tree has handed this group to us.
+
+    It is marked so by systemd (`Delegate=`), or we may write there and not above it: that is how a user's is handed over,
+    and what the top of a container's own tree looks like.
+    """
+    if not all(os.access(folder / name, os.W_OK) for name in ("cgroup.procs", "cgroup.subtree_control")):
+        return False
+    for mark in ("user.delegate", "trusted.delegate"):
+        with suppress(OSError):
+            if os.getxattr(folder, mark) == b"1":
+                return True
+    return not os.access(folder.parent / "cgroup.procs", os.W_OK)
+
+
+def group_for_tasks(own: Path) -> Path | None:
+    """The group, made ready, in which groups of tasks can be made: `own`, or the one it is a leaf of. None: neither can be."""
+    for folder in (own, own.parent):
+        if not is_delegated(folder) or "memory" not in _words(folder / "cgroup.controllers"):
+            continue
+        try:
+            _enable(folder)
+        except OSError as error:
+            log.warning("memory.group_refused of=%s: %s", folder, error)
+            continue
+        return folder
+    return None
+
+
+def _enable(folder: Path) -> None:
+    """Let groups in `folder` have memory limits. Processes in it move into a leaf; it may take turns, as they start others."""
+    if "memory" in _words(folder / "cgroup.subtree_control"):
+        return
+    for moves in range(_MOVES + 1):
+        try:
+            (folder / "cgroup.subtree_control").write_text("+memory")
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or moves == _MOVES:
+                raise
+        leaf = folder / LEAF
+        leaf.mkdir(exist_ok=True)
+        for pid in _words(folder / "cgroup.procs"):
+            with suppress(ProcessLookupError):
+                (leaf / "cgroup.procs").write_text(pid)
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []
+
+
+def limit(folder: Path, limit_bytes: int) -> None:
+    """Together the processes in the group get no more than this, nor any swap; beyond it all of them are killed."""
+    (folder / "memory.max").write_text(str(limit_bytes))
+    (folder / "memory.oom.group").write_text("1")
+    swap = folder / "memory.swap.max"
+    if swap.exists():  # not so where the kernel does not count swap
+        swap.write_text("0")
+
+
+class Ending(NamedTuple):
+    """What a group says after its task. `peak_bytes` counts all its processes and the files they had read; 0: not known."""
+
+    out_of_memory: bool
+    peak_bytes: int
+
+
+def ending_of(folder: Path) -> Ending:
+    peak = _words(folder / "memory.peak")  # since Linux 5.19
+    events = "\n".join(_lines(folder / "memory.events"))
+    return Ending(count_of(events, "oom_kill") > 0, int(peak[0]) if peak else 0)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def remove_groups(parent: Path, prefix: str) -> None:
+    """Remove the groups of `parent` with names that begin so, and kill what is in them."""
+    for folder in parent.glob(f"{prefix}*"):
+        for _ in range(_MOST_TRIES):
+            for pid in _words(folder / "cgroup.procs"):
+                with suppress(OSError):
+                    os.kill(int(pid), signal.SIGKILL)
+            with suppress(OSError):
+                folder.rmdir()
+            if not folder.exists():
+                break
+            time.sleep(_TRY_AGAIN_S)  # what was killed takes a moment to go
+
+
+def find_own() -> Path | None:
+    """The folder of this process's own group."""
+    try:
+        return own_folder(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
+    except OSError:
+        return None
+
+
+def clear_after(agent_id: str) -> None:
+    """Remove the groups that a dead agent has left behind."""
+    own = find_own()
+    if own is not None:
+        for parent in (own, own.parent):
+            remove_groups(parent, _prefix(agent_id))
+
+
+def _prefix(agent_id: str) -> str:
+    return f"{LEAF}-{agent_id.replace('/', '_')}-"
+
+
+# --- the groups of an agent ---------------------------------------------------------------------------------------------
+
+
+class MemoryGroups:
+    """The groups of one agent's tasks, by process id. Where none can be made, tasks start without."""
+
+    def __init__(self, agent_id: str, own: Callable[[], Path | None] = find_own) -> None:
+        self._prefix = _prefix(agent_id)
+        self._own = own
+        self._looked = False
+        self._parent: Path | None = None
+        self._made = 0
+        self._folders: dict[int, Path] = {}
+        self._left: list[Path] = []
+        """Of tasks that have ended and left processes."""
+
+    def __contains__(self, pid: int) -> bool:
+        return pid in self._folders
+
+    def spawn(self, launch: Launch, limit_bytes: int) -> int:
+        """Start the process, in a group of that limit if one can be made. Raises OSError as Launch.spawn does."""
+        folder = self._make(limit_bytes)
+        if folder is None:
+            return launch.spawn()
+        try:
+            pid = spawn_in_group(launch, folder / "cgroup.procs")
+        except GroupError as error:
+            self._give_up(folder, error)
+            return launch.spawn()
+        except OSError:
+            self._remove(folder)
+            raise
+        self._folders[pid] = folder
+        return pid
+
+    def _make(self, limit_bytes: int) -> Path | None:
+        if not self._looked:
+            self._looked = True
+            own = self._own()
+            self._parent = None if own is None else group_for_tasks(own)
+            log.info("memory.limits by=%s", self._parent or "watching")
+        if self._parent is None:
+            return None
+        self._made += 1
+        folder = self._parent / f"{self._prefix}{self._made}"
+        try:
+            folder.mkdir()
+            limit(folder, limit_bytes)
+        except OSError as error:
+            self._give_up(folder, error)
+            return None
+        return folder
+
+    def _give_up(self, folder: Path, error: Exception) -> None:
+        """From now on tasks are watched."""
+        log.warning("memory.group_failed of=%s: %s", folder, error)
+        self._parent = None
+        self._remove(folder)
+
+    def ended(self, pid: int) -> Ending:
+        """The task of that process has ended and been reaped. What it has left running keeps the group until it ends too."""
+        folder = self._folders.pop(pid)
+        ending = ending_of(folder)
+        self._left = [left for left in self._left if not self._remove(left)]
+        if not self._remove(folder):
+            self._left.append(folder)
+        return ending
+
+    def close(self) -> None:
+        """Nothing of the agent's tasks runs any more, or is to."""
+        folders = [*self._folders.values(), *self._left]
+        for parent in {folder.parent for folder in folders}:
+            remove_groups(parent, self._prefix)
+
+    @staticmethod
+    def _remove(folder: Path) -> bool:
+        with suppress(OSError):
+            folder.rmdir()
+        return not folder.exists()
