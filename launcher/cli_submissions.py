@@ -116,6 +116,7 @@ def status(beginning: str, offline: bool, as_json: bool) -> None:
     else:
         with submission.opened() as opened:
             opened.runner.look()
+            opened.runner.take_in()
             progress, work = opened.progress, opened.work
             if any(job.state is JobState.running for job in progress.placed()):
                 states = work.states(opened.context)
@@ -127,10 +128,10 @@ def status(beginning: str, offline: bool, as_json: bool) -> None:
     for job in progress.jobs.values():
         word = job.status.native if job.status is not None and job.phase is Phase.PLACED else ""
         reason = f"  {job.reason}" if job.reason else ""
-        click.echo(f"job {job.hash[:8]}  {job.id or '-':<14} {job.phase.value:<9} {word}{reason}")
+        click.echo(f"job {job.hash[:8]}  {job.id or '-':<14} {job.phase.value:<9} {word}{reason}".rstrip())
     for row in rows:
         code = "" if row["exit_code"] is None else f"exit code {row['exit_code']}"
-        click.echo(f"  {row['name'] or row['folder']:<30} {row['state']:<12} {code}")
+        click.echo(f"  {row['name'] or row['folder']:<30} {row['state']:<12} {code}".rstrip())
 
 
 def _job_row(job: Job) -> dict[str, Any]:

@@ -130,11 +130,15 @@ class Runner:
             self._write_old_record()
         self.fetching.ended(self.progress.plan().fetch)
 
-    def step_without_submitting(self) -> None:
-        """Take in what has ended, and bring it home."""
+    def take_in(self) -> None:
+        """Look at what the jobs that have ended came to."""
         plan = self.progress.plan()
         if plan.collect:
             self._collect(plan.collect)
+
+    def step_without_submitting(self) -> None:
+        """Take in what has ended, and bring it home."""
+        self.take_in()
         self.fetching.ended(self.progress.plan().fetch)
 
     def look(self) -> None:
@@ -144,7 +148,9 @@ class Runner:
         self.progress.on_listing(listing, self._tools.clock())
         if ids:
             self._look_inside()
-            self._tools.count(self.progress.counts() | {"running": self._count_running()})
+            counts = self.progress.counts()
+            left = counts["tasks"] - counts["done"] - counts["failed"]
+            self._tools.count(counts | {"running": min(left, self._count_running())})
 
     def _look_inside(self) -> None:
         """Results of tasks whose job goes on come home as they end; those that cannot now, when their job has ended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from emulated import Hosts, Slurm
 from grid_engine import PROGRAMS, GridEngine
-
-SLURM_PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "munged")
+from real import SLURM_PROGRAMS, require
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,16 +22,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(420))
-
-
-def require(*programs: str) -> None:
-    """Skip (in CI: fail) unless we are root and all of these programs are there."""
-    missing = [name for name in programs if shutil.which(name) is None]
-    reason = f"not installed: {', '.join(missing)}" if missing else "" if os.geteuid() == 0 else "needs root"
-    if reason and os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +55,25 @@ def hosts(wd: Path) -> Iterator[Hosts]:
     made = Hosts(["node1", "node2", "node3"], wd, network=True)
     yield made
     made.close()
+
+
+@pytest.fixture
+def cluster(wd: Path) -> Iterator[Slurm]:
+    """A Slurm whose `ctl` runs an sshd; the laptop's key is accepted there, its configuration names it `cluster`."""
+    require("unshare", "nsenter", "ip", "sshd", "ssh-keygen", *SLURM_PROGRAMS)
+    with Slurm(nodes=4, cpus=2, network=True) as slurm:
+        for name in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wd / name], check=True)
+        os.makedirs("/run/sshd", exist_ok=True)
+        (wd / "sshd_config").write_text(
+            f"HostKey {wd}/host\nAuthorizedKeysFile {wd}/user.pub\nPermitRootLogin yes\nStrictModes no\nUsePAM no\n"
+            f"SetEnv SLURM_CONF={slurm.environ['SLURM_CONF']}\n"
+        )
+        slurm.hosts.ctl.run("/usr/sbin/sshd", "-f", str(wd / "sshd_config"))
+        kind, key = (wd / "host.pub").read_text().split()[:2]
+        (wd / "known_hosts").write_text(f"{slurm.hosts.ctl.address} {kind} {key}\n")
+        (wd / "ssh_config").write_text(
+            f"Host cluster\n HostName {slurm.hosts.ctl.address}\n User root\n IdentityFile {wd}/user\n"
+            f" UserKnownHostsFile {wd}/known_hosts\n"
+        )
+        yield slurm

@@ -11,34 +11,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from conftest import SLURM_PROGRAMS, require
 from emulated import Host, Slurm, wait_until
-
-
-@pytest.fixture
-def cluster(wd: Path) -> Iterator[Slurm]:
-    """A Slurm whose `ctl` runs an sshd; the laptop's key is accepted there, its configuration names it `cluster`."""
-    require("unshare", "nsenter", "ip", "sshd", "ssh-keygen", *SLURM_PROGRAMS)
-    with Slurm(nodes=4, cpus=2, network=True) as slurm:
-        for name in ("host", "user"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wd / name], check=True)
-        os.makedirs("/run/sshd", exist_ok=True)
-        (wd / "sshd_config").write_text(
-            f"HostKey {wd}/host\nAuthorizedKeysFile {wd}/user.pub\nPermitRootLogin yes\nStrictModes no\nUsePAM no\n"
-            f"SetEnv SLURM_CONF={slurm.environ['SLURM_CONF']}\n"
-        )
-        slurm.hosts.ctl.run("/usr/sbin/sshd", "-f", str(wd / "sshd_config"))
-        kind, key = (wd / "host.pub").read_text().split()[:2]
-        (wd / "known_hosts").write_text(f"{slurm.hosts.ctl.address} {kind} {key}\n")
-        (wd / "ssh_config").write_text(
-            f"Host cluster\n HostName {slurm.hosts.ctl.address}\n User root\n IdentityFile {wd}/user\n"
-            f" UserKnownHostsFile {wd}/known_hosts\n"
-        )
-        yield slurm
 
 
 def write_submission(wd: Path, tasks: int, seconds: float) -> Path:

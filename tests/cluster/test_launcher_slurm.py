@@ -12,8 +12,8 @@ from typing import Any
 
 import accounting
 import pytest
-from conftest import SLURM_PROGRAMS, require
 from emulated import Slurm, wait_until
+from real import SLURM_PROGRAMS, require
 
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.description import parse_submission

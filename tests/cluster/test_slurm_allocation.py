@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SLURM_PROGRAMS, require
 from emulated import Slurm
+from real import SLURM_PROGRAMS, require
 
 HERE = sorted(os.sched_getaffinity(0))
 

@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import require
 from emulated import Slurm
+from real import require
 
 
 def test_a_batch_script_of_one_line_uses_all_nodes(slurm: Slurm, wd: Path) -> None:

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import require
 from emulated import Hosts
+from real import require
 
 
 @pytest.fixture

@@ -1,0 +1,85 @@
+"""The page docs/walkthrough.md: its commands, one after another, on an emulated cluster; what they print looks like it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from emulated import Slurm
+
+PAGE = Path(__file__).parents[2] / "docs/walkthrough.md"
+
+
+def examples() -> list[tuple[str, str]]:
+    """(command, what it prints) in their order."""
+    found: list[tuple[str, str]] = []
+    for block in re.findall(r"```console\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            found.append((command, output))
+    return found
+
+
+class Laptop:
+    """A folder that is the home of somebody on the laptop; the page's paths lead to where they are here."""
+
+    def __init__(self, cluster: Slurm, wd: Path) -> None:
+        self.home = wd / "laptop"
+        (self.home / ".ssh").mkdir(parents=True)
+        (self.home / ".ssh/config").write_text((wd / "ssh_config").read_text())
+        self._places = {"/scratch/ann": str(wd / "scratch"), "/opt/pilotfish/bin": str(Path(sys.executable).parent)}
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "PILOTFISH"))}
+        path = f"{Path(sys.executable).parent}:{environ['PATH']}"
+        self._environ = environ | {"HOME": str(self.home), "PATH": path, "COLUMNS": "120"}
+        self._host = cluster.hosts["node4"]
+
+    def has(self, name: str, text: str) -> None:
+        file = self.home / name.removeprefix("~/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for there, here in self._places.items():
+            text = text.replace(there, here)
+        file.write_text(text)
+
+    def runs(self, command: str) -> str:
+        """What a command prints, as the page would show it."""
+        done = subprocess.run(
+            self._host.command("bash", "-c", f"cd {self.home}; {command}"),
+            env=self._environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode in (0, 75), f"{command}: {done.stdout}"
+        text = done.stdout
+        for there, here in self._places.items():
+            text = text.replace(here, there)
+        return text.replace(str(self.home), "/home/ann")
+
+
+def shape(text: str) -> set[str]:
+    """The lines without numbers, hashes and the order of what happens at the same time; progress only some runs show."""
+    lines = [re.sub(r"\b[0-9a-f]{8,}\b|[+-]?[0-9]+|[KMGT]iB", "0", line).strip() for line in text.splitlines()]
+    return {line for line in lines if " tasks done" not in line}
+
+
+def test_the_page_is_what_happens(cluster: Slurm, wd: Path) -> None:
+    cluster.run("scontrol", "update", "nodename=node4", "state=drain", "reason=laptop")
+    laptop = Laptop(cluster, wd)
+    shown = []
+    for command, printed in examples():
+        if command.startswith("cat ") and printed:
+            laptop.has(command.removeprefix("cat "), printed)
+        found = laptop.runs(command)
+        deadline = time.monotonic() + 60
+        while "status" in command and shape(found) != shape(printed) and time.monotonic() < deadline:
+            found = laptop.runs(command)  # it depends on how far things are
+        shown.append((command, printed, found))
+    print("".join(f"$ {command}\n{found}" for command, _, found in shown))  # for whoever brings the page up to date
+    for command, printed, found in shown:
+        assert shape(found) == shape(printed), f"{command} prints\n{found}"
