@@ -14,15 +14,30 @@ if TYPE_CHECKING:
     from .api.jobs import Jobs
     from .api.local import LocalManager
     from .api.manager import Manager
+    from .launcher.async_result import AsyncResult
     from .launcher.compat import Resources, Task
     from .launcher.compat_job import Job
     from .launcher.compat_machine import Machine
     from .launcher.compat_submission import Submission
+    from .launcher.jobscript import JobScript
 
-__all__ = ["Job", "JobInfo", "Jobs", "LocalManager", "Machine", "Manager", "Resources", "Submission", "Task"]
+__all__ = [
+    "AsyncResult",
+    "Job",
+    "JobInfo",
+    "JobScript",
+    "Jobs",
+    "LocalManager",
+    "Machine",
+    "Manager",
+    "Resources",
+    "Submission",
+    "Task",
+]
 
 _HOMES = {"JobInfo": ".api.jobinfo", "Jobs": ".api.jobs", "LocalManager": ".api.local", "Manager": ".api.manager"}
 _HOMES |= dict.fromkeys(("Resources", "Task"), ".launcher.compat") | {"Machine": ".launcher.compat_machine"}
+_HOMES |= {"AsyncResult": ".launcher.async_result", "JobScript": ".launcher.jobscript"}
 _HOMES |= {"Job": ".launcher.compat_job", "Submission": ".launcher.compat_submission"}
 
 

@@ -1,0 +1,225 @@
+"""`AsyncResult`: a submitted job script that can be come back to, also from another program or on another day."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..pilot.model.errors import JournalError
+from .one_job import OneJob
+from .states import JobState, Reason, Status
+
+PENDING, RUNNING, COMPLETED, CANCELLED, FAILED = range(-2, 3)
+"""Below 0: not over; above 0: over, and not well."""
+STATUS_CODES = [PENDING, RUNNING, COMPLETED, CANCELLED, FAILED]
+str_status = dict(zip(STATUS_CODES, ("PENDING", "RUNNING", "COMPLETED", "CANCELLED", "FAILED"), strict=True))
+
+_FIRST_PAUSE_S = 0.5
+
+
+class AsyncResult:
+    """What became of a job script; like `multiprocessing.pool.AsyncResult`.
+
+    Attributes:
+        job_id: the batch system's; None when it was not taken.
+        message: why it failed, as far as it is known.
+        exit_code: of the script; None while it runs, or when it is not known.
+        epilogue: a script that is run here, once, when the job is first seen to be over.
+        cache_file: where it is kept after each change of its status; None: nowhere.
+        max_sleep_interval: longest pause between two looks, in seconds.
+    """
+
+    max_sleep_interval: float = 160
+
+    def __init__(
+        self,
+        job: OneJob | None = None,
+        backend: str = "slurm",
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.backend = backend
+        self.remote: str | None = None
+        self.epilogue = ""
+        self.cache_file: str | None = None
+        self.message = ""
+        self.exit_code: int | None = None
+        self.job = job
+        self._status = CANCELLED if job is None else PENDING
+        self._epilogue_ran = False
+        self._clock, self._sleep = clock, sleep
+
+    @property
+    def job_id(self) -> str | None:
+        return self.job.id or None if self.job is not None else None
+
+    def __repr__(self) -> str:
+        return f"<AsyncResult {self.backend} {self.job_id} {str_status[self._status]}>"
+
+    # --- looking --------------------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> int:
+        """One of STATUS_CODES; asks the batch system until the job is over."""
+        if self._status < COMPLETED and self.job is not None:
+            self._take(self.job.look())
+        return self._status
+
+    def _take(self, found: Status) -> None:
+        status = _code(found)
+        if status == self._status:
+            return
+        self._status = status
+        if status >= COMPLETED:
+            self.exit_code, self.message = found.exit_code, found.reason
+            self._ended()
+        else:
+            self.dump()
+
+    def _ended(self) -> None:
+        assert self.job is not None
+        self.dump()
+        self.job.tidy()
+        self.run_epilogue()
+
+    def mark_failed(self, why: str) -> None:
+        """The job was never taken."""
+        self._status, self.message = FAILED, why
+
+    def ready(self) -> bool:
+        return self.status >= COMPLETED
+
+    def successful(self) -> bool:
+        """Whether it ended well. AssertionError while it is not over."""
+        assert self.ready(), "the job is not over"
+        return self._status == COMPLETED
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Until it is over, or `timeout` seconds have gone: looks at once, then ever less often."""
+        deadline = None if timeout is None else self._clock() + timeout
+        pause, seen = _FIRST_PAUSE_S, self.status
+        while seen < COMPLETED:
+            left = pause if deadline is None else min(pause, deadline - self._clock())
+            if left <= 0:
+                return
+            self._sleep(left)
+            now = self.status
+            doubled = pause * 2 if pause * 2 <= self.max_sleep_interval else pause
+            pause = doubled if now == seen else _FIRST_PAUSE_S
+            seen = now
+
+    def get(self, timeout: float | None = None) -> int:
+        """`wait`, then the status."""
+        self.wait(timeout)
+        return self.status
+
+    def cancel(self) -> None:
+        """End the job. Nothing happens when it is over; otherwise its epilogue runs."""
+        if self.ready():
+            return
+        assert self.job is not None
+        self.job.cancel()
+        self._status, self.message = CANCELLED, Reason.CANCELLED
+        self._ended()
+
+    # --- the epilogue ---------------------------------------------------------------------------------------------------
+
+    def run_epilogue(self) -> None:
+        """Run it here, in the current folder, unless it has been run. Raises CalledProcessError.
+
+        With a cache file other programs know: it is marked first, so it is never run twice.
+        """
+        with self._held():
+            if self._epilogue_ran:
+                return
+            self._epilogue_ran = True
+            self.dump()
+        if self.epilogue:
+            run_here(self.epilogue)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """No other program looks at the cache file meanwhile; what one has written before is taken over."""
+        if self.cache_file is None:
+            yield
+            return
+        with open(f"{self.cache_file}.lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.exists(self.cache_file):
+                self._epilogue_ran |= bool(_read(self.cache_file)["epilogue_ran"])
+            yield
+
+    # --- keeping --------------------------------------------------------------------------------------------------------
+
+    def dump(self, cache_file: str | os.PathLike[str] | None = None) -> None:
+        """Write it down, whole or not at all; without a name into its own cache file, if it has one."""
+        target = os.fspath(cache_file) if cache_file is not None else self.cache_file
+        if target is None:
+            return
+        found = {
+            "version": 1,
+            "backend": self.backend,
+            "remote": self.remote,
+            "status": self._status,
+            "exit_code": self.exit_code,
+            "message": self.message,
+            "epilogue": self.epilogue,
+            "epilogue_ran": self._epilogue_ran,
+            "max_sleep_interval": self.max_sleep_interval,
+            "job": None if self.job is None else self.job.to_dict(),
+        }
+        path = Path(target)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        with open(temporary, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            json.dump(found, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, cache_file: str | os.PathLike[str]) -> AsyncResult:
+        """What `dump` has written. Raises JournalError."""
+        found = _read(cache_file)
+        made = cls(None if found["job"] is None else OneJob.from_dict(found["job"]), found["backend"])
+        made.remote, made.epilogue, made._epilogue_ran = found["remote"], found["epilogue"], found["epilogue_ran"]
+        made._status, made.exit_code, made.message = found["status"], found["exit_code"], found["message"]
+        made.max_sleep_interval, made.cache_file = found["max_sleep_interval"], os.fspath(cache_file)
+        return made
+
+
+def _code(found: Status) -> int:
+    if found.state is JobState.finished:
+        return COMPLETED
+    if found.state.ended:
+        return CANCELLED if found.reason == Reason.CANCELLED else FAILED
+    return PENDING if found.state in (JobState.waiting, JobState.unsubmitted) else RUNNING
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(Path(path).read_text())
+        if found["version"] != 1:
+            raise ValueError(f"version {found['version']}")
+        return found
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = "remove the file; clusterjob's own cache files cannot be read"
+        raise JournalError(f"is no kept result: {error}", where=os.fspath(path), remedy=remedy) from error
+
+
+def run_here(text: str) -> None:
+    """Run a script on this machine, in the current folder. Raises CalledProcessError."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "script")
+        path.write_text(text)
+        path.chmod(0o700)
+        subprocess.run([path], check=True)

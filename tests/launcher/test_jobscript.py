@@ -1,0 +1,288 @@
+"""Job scripts in clusterjob's terms."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sshd import Sshd
+
+from pilotfish import AsyncResult, JobScript
+from pilotfish.launcher.async_result import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING
+from pilotfish.launcher.jobscript_headers import STYLES, ResourcesNotSupportedError, headers, time_to_seconds
+from pilotfish.launcher.one_job import OneJob
+from pilotfish.launcher.schema import DescriptionError
+from pilotfish.launcher.states import JobState, Status
+from pilotfish.pilot.model.errors import JournalError
+
+ALL = {
+    "jobname": "j",
+    "account": "A1",
+    "flag": True,
+    "mem": 2000,
+    "nodes": 4,
+    "ppn": 2,
+    "queue": "q",
+    "stderr": "e",
+    "stdout": "o",
+    "threads": 16,
+    "time": "01:30:00",
+    "-X": "y",
+    "k": 1,
+    "nothing": False,
+}
+"""The example of the specification, with a few more kinds of keys."""
+
+
+@pytest.fixture(autouse=True)
+def pristine(wd: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(wd)
+    monkeypatch.setattr(JobScript, "backend", "shell")
+    monkeypatch.setattr(JobScript, "cache_folder", None)
+    yield
+    JobScript.read_defaults()
+
+
+# --- text -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        (
+            "slurm",
+            "--job-name=j|--account=A1|--flag|--mem=2000|--nodes=4|--tasks-per-node=2|--partition=q|--error=e|--output=o"
+            "|--cpus-per-task=16|--time=01:30:00|-X y|-k 1",
+        ),
+        (
+            "pbs",
+            "-l nodes=4:ppn=32|-N j|-l account=A1|-flag|-l mem=2000m|-q q|-e e|-o o|-l walltime=01:30:00|-X y|-l k=1",
+        ),
+        (
+            "pbspro",
+            "-l select=4:ncpus=32:mpiprocs=2:ompthreads=16|-N j|-l account=A1|-flag|-l mem=2000m|-q q|-e e|-o o"
+            "|-l walltime=01:30:00|-X y|-l k=1",
+        ),
+        ("lsf", '-n 128 -R "span[ptile=32]"|-J j|-account A1|-flag|-M 2000|-q q|-e e|-o o|-W 90|-X y|-k 1'),
+    ],
+)
+def test_directives(backend: str, expected: str) -> None:
+    prefix = STYLES[backend].prefix
+    assert headers(STYLES[backend], ALL) == [f"{prefix} {line}" for line in expected.split("|")]
+
+
+def test_directives_of_grid_engine() -> None:
+    given = {"jobname": "j", "-pe": "mpi 4", "mem": 10, "time": "5", "cwd": True, "l": "x"}
+    assert headers(STYLES["sge"], given) == [
+        "#$ -N j",
+        "#$ -pe mpi 4",
+        "#$ -l h_vmem=10m",
+        "#$ -l h_rt=00:05:00",
+        "#$ -l l=x",
+        "#$ -cwd",
+    ]
+    with pytest.raises(ResourcesNotSupportedError, match="'-pe'"):
+        headers(STYLES["sge"], {"nodes": 2})
+
+
+def test_limits_are_rounded_up_and_directives_keep_their_line() -> None:
+    assert headers(STYLES["lsf"], {"time": "0:30"}) == ["#BSUB -W 1"]
+    with pytest.raises(DescriptionError, match="line break"):
+        headers(STYLES["slurm"], {"queue": "q\n#SBATCH --exclusive"})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *[("10", 600), (10, 600), ("1:30", 90), ("90:90", 5490), ("1:00:01", 3601)],
+        *[("1-2", 93600), ("1-02:03", 93780), ("1-02:03:04", 93784), ("1:2:3:4", 93784)],
+    ],
+)
+def test_times(text: str, seconds: int) -> None:
+    assert time_to_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1-2:3:4:5", "1h"])
+def test_wrong_times(text: str) -> None:
+    with pytest.raises(DescriptionError, match="has invalid pattern"):
+        time_to_seconds(text)
+
+
+def test_a_script_as_text() -> None:
+    script = JobScript(
+        "echo {jobname} {mine} ${CLUSTERJOB_ID} $CLUSTERJOB_NAMEX ${{x}} {{}}", "j", backend="slurm", ppn=2
+    )
+    script.mine = "here"
+    assert str(script).splitlines() == [
+        "#!/bin/bash",
+        "#SBATCH --job-name=j",
+        "#SBATCH --tasks-per-node=2",
+        "echo j here ${CLUSTERJOB_ID} $CLUSTERJOB_NAMEX ${x} {}",
+    ]
+
+
+def test_a_body_with_its_own_first_line_keeps_it() -> None:
+    assert str(JobScript("#!/bin/sh\ntrue", "j", backend="lsf")).splitlines() == ["#!/bin/sh", "#BSUB -J j", "true"]
+
+
+def test_unknown_placeholders_backends_and_attributes() -> None:
+    with pytest.raises(DescriptionError, match=r"placeholder \{jobnam\} is not known; did you mean 'jobname'"):
+        str(JobScript("{jobnam}", "j"))
+    with pytest.raises(DescriptionError, match="double the braces"):
+        str(JobScript("awk { print }", "j"))
+    with pytest.raises(DescriptionError, match="Unknown backend slurmm; did you mean 'slurm'"):
+        str(JobScript("true", "j", backend="slurmm"))
+    with pytest.raises(AttributeError, match="'cache_folder' can only be set as a class attribute"):
+        JobScript("true", "j").cache_folder = "x"  # type: ignore[misc]
+
+
+def test_settings_from_files(wd: Path) -> None:
+    (wd / "all.ini").write_text("[Attributes]\nworkdir = a/\nmine = 100%%\n[Resources]\nqueue = q\nnodes = 2\n")
+    (wd / "one.ini").write_text("[Resources]\nmem = 10\n")
+    JobScript.read_defaults("all.ini")
+    script = JobScript("{mine}", "j")
+    script.read_settings("one.ini")
+    assert script.workdir == "a"
+    assert script.resources == {"queue": "q", "nodes": 2, "jobname": "j", "mem": 10}
+    assert script.render_script("{mine}") == "#!/bin/bash\n100%"
+    JobScript.read_defaults()
+    assert (JobScript.workdir, JobScript.resources, hasattr(JobScript, "mine")) == (".", {}, False)
+    (wd / "bad.ini").write_text("[Other]\nx = 1\n")
+    with pytest.raises(DescriptionError, match=r"bad.ini: has the section \[Other\]"):
+        JobScript.read_defaults("bad.ini")
+
+
+# --- running ------------------------------------------------------------------------------------------------------------------
+
+
+def test_from_the_script_to_its_end(wd: Path) -> None:
+    script = JobScript(
+        "echo $CLUSTERJOB_NAME in $CLUSTERJOB_WORKDIR\n./tool\nexit 0", "hello", {"tool": "echo {jobname}"}
+    )
+    script.workdir = "here"
+    script.prologue = "echo before > prologue"
+    script.epilogue = "echo after >> epilogue"
+    result = script.submit()
+    assert result.get() == COMPLETED
+    assert result.successful()
+    assert (wd / "here/hello.out").read_text() == f"hello in {wd}/here\nhello\n"
+    assert sorted(path.name for path in (wd / "here").iterdir()) == ["hello.err", "hello.out", "hello.sh", "tool"]
+    assert result.status == COMPLETED
+    assert ((wd / "prologue").read_text(), (wd / "epilogue").read_text()) == ("before\n", "after\n")
+
+
+def test_a_python_script_that_fails() -> None:
+    result = JobScript(f"#!{sys.executable}\nimport sys\nprint({{num}})\nsys.exit(7)", "py", num=3).submit()
+    assert result.get() == FAILED
+    assert not result.successful()
+    assert (result.exit_code, result.message) == (7, "program")
+    assert Path("py.out").read_text() == "3\n"
+
+
+def test_coming_back_from_another_program(wd: Path) -> None:
+    result = JobScript("until [ -e go ]; do sleep 0.05; done", "j", epilogue="echo x >> ran").submit()
+    assert result.status in (PENDING, RUNNING)
+    with pytest.raises(AssertionError):
+        result.successful()
+    result.dump("kept.json")
+    assert oct((wd / "kept.json").stat().st_mode)[-3:] == "600"
+    code = "from pilotfish import AsyncResult; open('go', 'w'); print(AsyncResult.load('kept.json').get())"
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout == "0\n"
+    assert (wd / "ran").read_text() == "x\n", "once"
+    assert AsyncResult.load("kept.json").status == COMPLETED
+
+
+def test_cancel() -> None:
+    result = JobScript("sleep 1000", "j", epilogue="touch ran").submit()
+    result.cancel()
+    assert result.status == CANCELLED
+    assert Path("ran").exists()
+    result.cancel()
+    assert not result.successful()
+
+
+def test_a_time_limit_and_a_timeout() -> None:
+    waiting = JobScript("sleep 1000", "j").submit()
+    waiting.wait(0.2)
+    assert not waiting.ready()
+    waiting.cancel()
+    assert JobScript("sleep 1000", "k", time="0:01").submit(block=True).status in (CANCELLED, FAILED)
+
+
+def test_a_failed_prologue_submits_nothing(wd: Path) -> None:
+    result = JobScript("touch ran", "j", prologue="exit 3").submit()
+    assert (result.status, result.message, result.job_id) == (FAILED, "the prologue ended with 3", None)
+    assert not (wd / "ran").exists()
+
+
+def test_results_are_kept_by_the_text_of_the_script(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JobScript, "cache_folder", str(wd / "cache"))
+
+    def runs(text: str, **options: Any) -> int:
+        JobScript(f"echo x >> count; {text}", "j").submit(block=True, **options)
+        return len((wd / "count").read_text().splitlines())
+
+    assert [runs("true"), runs("true"), runs("true", force=True)] == [1, 1, 2]
+    assert [runs("exit 1"), runs("exit 1"), runs("exit 1", retry=False)] == [3, 4, 4]
+    assert [runs("true", cache_id="mine"), runs("false", cache_id="mine")] == [5, 5]
+    assert (wd / "cache/clusterjob.mine.cache").exists()
+
+
+def test_a_job_that_was_handed_over_before_we_died_is_found(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JobScript, "cache_folder", str(wd / "cache"))
+    script = JobScript("echo x >> count", "j")
+    script.submit(cache_id="c")
+    path = wd / "cache/clusterjob.c.cache"
+    found = json.loads(path.read_text())
+    known, found["job"]["id"] = found["job"]["id"], ""
+    path.write_text(json.dumps(found))
+    again = script.submit(cache_id="c")
+    assert again.job_id == known
+    assert again.get() == COMPLETED
+    assert (wd / "count").read_text() == "x\n"
+
+
+def test_pauses_between_looks() -> None:
+    class Told(OneJob):
+        def look(self) -> Status:
+            return Status(next(states))
+
+        def tidy(self) -> None:
+            pass
+
+    states = iter([JobState.waiting] * 5 + [JobState.running] * 2 + [JobState.finished] * 2)
+    slept: list[float] = []
+    job = Told(JobScript("true", "j")._described(), ".", "0" * 40)
+    result = AsyncResult(job, clock=lambda: 0.0, sleep=slept.append)
+    result.max_sleep_interval = 5
+    result.wait()
+    assert slept == [0.5, 1, 2, 4, 4, 0.5, 1]
+
+
+def test_what_is_no_kept_result(wd: Path) -> None:
+    (wd / "old.cache").write_bytes(b"\x80\x03pickle")
+    with pytest.raises(JournalError, match="clusterjob's own cache files cannot be read"):
+        AsyncResult.load("old.cache")
+
+
+def test_on_another_machine(wd: Path, sshd: Sshd) -> None:
+    script = JobScript("pwd; hostname > host; exit 4", "far", workdir="w")
+    script.machine = {
+        "batch_type": "Shell",
+        "context_type": "SSH",
+        "local_root": ".",
+        "remote_root": str(wd / "there"),
+        "remote_profile": sshd.profile,
+    }
+    result = script.submit(block=True)
+    assert (result.status, result.exit_code) == (FAILED, 4)
+    assert (wd / "there/w/far.out").read_text() == f"{wd}/there/w\n"
+    assert os.access(wd / "there/w/far.sh", os.X_OK)
