@@ -352,9 +352,7 @@ class Crew:
 
     def _report(self, task: Task, ended_s: float, status: int, usage: resource.struct_rusage, returns: bool) -> None:
         exit_code = os.waitstatus_to_exitcode(status)
-        most_kib = usage.ru_maxrss
-        if task.confined:
-            most_kib = max(most_kib, settle_memory(task, self.groups.ended(task.pid), exit_code))
+        of_group_kib = settle_memory(task, self.groups.ended(task.pid), exit_code) if task.confined else 0
         self._outbox.finished(
             Finished(
                 *task.start[:3],
@@ -365,7 +363,7 @@ class Crew:
                 exit_code,
                 task.cause,
                 usage.ru_utime + usage.ru_stime,
-                most_kib,
+                of_group_kib or usage.ru_maxrss,
                 task.message or (f"killed by {_signal_name(-exit_code)}" if exit_code < 0 else ""),
                 returns,
             )

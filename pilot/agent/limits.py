@@ -74,7 +74,10 @@ def _is_watched(task: Task) -> bool:
 
 
 def settle_memory(task: Task, ending: Ending, exit_code: int) -> int:
-    """Note why a confined task has ended, if it was for its memory; returns the most that all its processes had, in KiB."""
+    """Note why a confined task has ended, if it was for its memory.
+
+    Returns the most that all its processes had at once, in KiB; 0: not known.
+    """
     if ending.out_of_memory and exit_code < 0 and task.cause is Cause.EXITED:
         limit = task.held.grant.mem_bytes
         task.cause, task.message = Cause.MEMORY, _beyond(limit, max(ending.peak_bytes, limit))
