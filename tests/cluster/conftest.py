@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import small_machine
 from emulated import Hosts, Slurm
 from grid_engine import PROGRAMS, GridEngine
 from real import SLURM_PROGRAMS, require
@@ -22,6 +23,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(420))
+
+
+@pytest.fixture(scope="session")
+def virtual_machine() -> None:
+    """small_machine.py can be used."""
+    require(*small_machine.PROGRAMS)
+    if not small_machine.KERNEL.exists():
+        missing = f"no kernel in {small_machine.KERNEL}: run tests/cluster/get-kernel"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")

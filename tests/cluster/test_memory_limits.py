@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import small_machine
-from conftest import require
 
 BOOT_S = 300
 BEYOND = "memory limit of 100 MiB exceeded ("
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def answers(virtual_machine: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the pilots of the scenario told."""
-    require(*small_machine.PROGRAMS)
-    if not small_machine.KERNEL.exists():
-        missing = f"no kernel in {small_machine.KERNEL}: run tests/cluster/get-kernel"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
     scenario = Path(__file__).parent / "memory_scenario.py"
     output = small_machine.run(scenario, tmp_path_factory.mktemp("machine"), BOOT_S)
     found = [line for line in output.splitlines() if line.startswith("ANSWERS ")]
