@@ -113,7 +113,7 @@ def run(make: Callable[..., Submission], what: Any, **options: Any) -> None:
             _show_scripts(submission, output, as_json)
             return
         options["check_interval_s"] = options.pop("check_interval", 30.0)
-        with _ended_by_signals():
+        with ended_by_signals():
             try:
                 outcome = submission.run(**options)
             except KeyboardInterrupt:
@@ -160,7 +160,7 @@ def _show_scripts(submission: Submission, output: Path | None, as_json: bool) ->
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end as Ctrl-C does: with everything written down."""
 
     def end(number: int, frame: object) -> None:

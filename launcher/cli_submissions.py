@@ -13,6 +13,7 @@ import click
 from ..pilot.model.errors import UsageError
 from . import record, results
 from .cli import run
+from .cli_tunnel import tunnel
 from .progress import Job, Phase, Progress
 from .record import Record
 from .screen import Screen
@@ -259,3 +260,6 @@ def clean(beginning: str, force: bool, as_json: bool) -> None:
         opened.runner.clean()
     record.forget(opened.record)
     _say(as_json, {"id": submission.hash, "removed": opened.work.root}, f"removed {opened.work.root}")
+
+
+submissions.add_command(tunnel)

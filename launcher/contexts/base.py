@@ -72,6 +72,22 @@ class Transfer:
     sent_bytes: int
 
 
+class Tunnel:
+    """A way to a port that the machine can reach; `address` is HOST:PORT to connect to from here, until `close`."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def close(self) -> None:
+        """End it and all connections through it; safe to call twice."""
+
+    def __enter__(self) -> Tunnel:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.close()
+
+
 Watch = Callable[[int, int], None]
 """Called during a transfer with bytes done and bytes in all."""
 
@@ -155,6 +171,13 @@ class Context(ABC):
             what = f"ended with code {done.code}: {(done.err or done.out).strip()[-500:]}"
             raise CommandFailedError(what, where=f"{self.kind}: {command}")
         return done.out
+
+    def tunnel(self, host: str, port: int) -> Tunnel:
+        """A way to a port by its name on the machine; where nothing lies between, the port itself.
+
+        Raises RefusedError when the machine does not connect to it.
+        """
+        return Tunnel(f"{host}:{port}")
 
     def delete(self, root: str, paths: Iterable[str]) -> None:
         """Remove files below `root`; those that are gone already do not matter."""

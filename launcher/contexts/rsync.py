@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +23,7 @@ from ...pilot.model.errors import TransientError
 from ..staging import digest as local_digest
 from .base import LocalFile
 from .ssh_session import BrokenError
-from .streams import Counter
+from .streams import Counter, Pumps, shut
 
 if TYPE_CHECKING:
     import paramiko
@@ -134,8 +133,8 @@ class Rsync:
             what = told.decode(errors="replace").strip()[-500:] or "it said nothing"
             raise FailedError(f"rsync ended with code {code}: {what}")
 
-    def _joined(self, ours: socket.socket, command: str) -> _Pumps:
-        pumps = _Pumps(ours, self._start(command))
+    def _joined(self, ours: socket.socket, command: str) -> Pumps:
+        pumps = Pumps(ours, self._start(command))
         pumps.start()
         return pumps
 
@@ -168,7 +167,7 @@ def _started(
                 process.kill()
                 raise
             finally:
-                _shut(ours)
+                shut(ours)
 
 
 def _shell(descriptor: int) -> str:
@@ -198,45 +197,3 @@ def _follow(process: subprocess.Popen[bytes], counter: Counter) -> None:
             found = _PROGRESS.match(line)
             if found:
                 counter.add(start + int(found[1]) - counter.done)
-
-
-class _Pumps:
-    """Joins a socket with a channel, both ways, with a thread for each."""
-
-    def __init__(self, ours: socket.socket, channel: paramiko.Channel) -> None:
-        self._socket = ours
-        self._channel = channel
-        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._up, self._down)]
-        self.up_bytes = self.down_bytes = 0
-        self.errors = b""
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def close(self) -> None:
-        _shut(self._socket)
-        with suppress(OSError, EOFError):
-            self._channel.close()
-        for thread in self._threads:
-            thread.join()
-
-    def _up(self) -> None:
-        with suppress(OSError, EOFError):
-            while block := self._socket.recv(_BLOCK):
-                self._channel.sendall(block)
-                self.up_bytes += len(block)
-            self._channel.shutdown_write()
-
-    def _down(self) -> None:
-        with suppress(OSError, EOFError):
-            while block := self._channel.recv(_BLOCK):
-                self._socket.sendall(block)
-                self.down_bytes += len(block)
-            self.errors = b"".join(iter(lambda: self._channel.recv_stderr(_BLOCK), b""))
-        _shut(self._socket)
-
-
-def _shut(ours: socket.socket) -> None:
-    with suppress(OSError):
-        ours.shutdown(socket.SHUT_RDWR)

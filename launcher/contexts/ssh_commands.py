@@ -22,6 +22,7 @@ from ...pilot.model.errors import TransientError
 from . import archive
 from .archive import Readable
 from .base import CommandFailedError, Context, Done, RemoteFile, TransferError
+from .forwarding import Forwarding
 from .local import NO_FOLDER
 from .ssh_session import BrokenError, Session
 
@@ -234,6 +235,12 @@ class Commands(Context):
         except CommandFailedError:
             # Files of a network file system that are still open somewhere come back as .nfs*; a second time they are gone.
             self.check(f"sleep 2; rm -rf -- {self._quoted(root)}", timeout_s=HOUR_S)
+
+    def tunnel(self, host: str, port: int) -> Forwarding:
+        """A local port; each connection to it goes on from the machine, over the same SSH connection as everything else."""
+        made = Forwarding(lambda: self.session.channel_to(host, port))
+        made.start()
+        return made
 
     def close(self) -> None:
         self.session.close()

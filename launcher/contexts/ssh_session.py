@@ -10,10 +10,12 @@ import base64
 import getpass
 import hashlib
 import hmac
+import logging
 import os
 import shlex
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -69,7 +71,7 @@ class Target:
 
 
 class Session:
-    """A connection that is opened when it is first used, and again when it was lost. Not for several threads.
+    """A connection that is opened when it is first used, and again when it was lost. Several threads may ask for channels.
 
     Args:
         profile: `remote_profile` of the machine.
@@ -88,18 +90,44 @@ class Session:
         self._transport: paramiko.Transport | None = None
         self._hops: list[paramiko.Transport] = []
         self._secrets: dict[str, str | None] = {}
+        self._lock = threading.RLock()
 
     # --- use ------------------------------------------------------------------------------------------------------------
 
     def channel(self) -> paramiko.Channel:
         """A fresh channel for one command. Raises ContextLostError when the host stays away."""
+        return self._new(lambda transport: transport.open_session(timeout=self._timeout_s))
+
+    def channel_to(self, host: str, port: int) -> paramiko.Channel:
+        """A connection from the host to that port, by any thread. Raises RefusedError when there is none, ContextLostError."""
+        import paramiko
+
+        place, origin = (host, port), ("127.0.0.1", 0)
+
+        def ask(transport: paramiko.Transport) -> paramiko.Channel:
+            try:
+                return transport.open_channel("direct-tcpip", place, origin, timeout=self._timeout_s)
+            except paramiko.ChannelException as error:
+                forbidden = error.code == 1
+                remedy = "its sshd does not allow it (AllowTcpForwarding)" if forbidden else "is it still there?"
+                raise RefusedError(
+                    f"{self._profile['hostname']} does not connect: {error.text}", where=f"{host}:{port}", remedy=remedy
+                ) from error
+
+        return self._new(ask)
+
+    def _new(self, ask: Callable[[paramiko.Transport], paramiko.Channel]) -> paramiko.Channel:
+        with self._lock:
+            return self._new_in_turn(ask)
+
+    def _new_in_turn(self, ask: Callable[[paramiko.Transport], paramiko.Channel]) -> paramiko.Channel:
         import paramiko
 
         deadline = self._clock() + float(self._profile.get("reconnect_for", 600))
         pauses = self._pauses()
         while True:
             try:
-                return self._connected().open_session(timeout=self._timeout_s)
+                return ask(self._connected())
             except (OSError, EOFError, paramiko.SSHException, BrokenError) as error:
                 self.close()
                 pause = next(pauses)
@@ -193,6 +221,9 @@ class Session:
     def _open(self, target: Target, connection: Any) -> paramiko.Transport:
         import paramiko
 
+        log = logging.getLogger("paramiko")
+        if not log.hasHandlers():  # else its errors go to the terminal; what we raise says them
+            log.addHandler(logging.NullHandler())
         transport = paramiko.Transport(connection)
         try:
             transport.banner_timeout = _BANNER_S

@@ -1,14 +1,21 @@
-"""Streams that count what passes, and archives that are made while they are read."""
+"""Streams that count what passes, archives that are made while they are read, and sockets joined with channels."""
 
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterable, Sequence
-from typing import IO
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING
 
 from . import archive
 from .base import LocalFile, Watch
+
+if TYPE_CHECKING:
+    import paramiko
+
+BLOCK = 1 << 17
 
 
 class Counter:
@@ -75,3 +82,53 @@ class Packed:
     def close(self) -> None:
         self._read_end.close()
         self._writer.join()
+
+
+class Pumps:
+    """Joins a socket with a channel, both ways, with a thread for each."""
+
+    def __init__(self, ours: socket.socket, channel: paramiko.Channel) -> None:
+        self._socket = ours
+        self._channel = channel
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._up, self._down)]
+        self.up_bytes = self.down_bytes = 0
+        self.errors = b""
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def run(self) -> None:
+        """Until either side has closed."""
+        self.start()
+        for thread in self._threads:
+            thread.join()
+        self.close()
+
+    def close(self) -> None:
+        shut(self._socket)
+        with suppress(OSError, EOFError):
+            self._channel.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _up(self) -> None:
+        with suppress(OSError, EOFError):
+            while block := self._socket.recv(BLOCK):
+                self._channel.sendall(block)
+                self.up_bytes += len(block)
+            self._channel.shutdown_write()
+
+    def _down(self) -> None:
+        with suppress(OSError, EOFError):
+            while block := self._channel.recv(BLOCK):
+                self._socket.sendall(block)
+                self.down_bytes += len(block)
+            self.errors = b"".join(iter(lambda: self._channel.recv_stderr(BLOCK), b""))
+        shut(self._socket)
+
+
+def shut(ours: socket.socket) -> None:
+    """End a connection for whoever waits at either end of it."""
+    with suppress(OSError):
+        ours.shutdown(socket.SHUT_RDWR)

@@ -10,7 +10,7 @@ import base64
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -84,17 +84,22 @@ def read(path: Path) -> ConnectionFile:
         raise LostError("there is no such connection file", where=str(path)) from None
     except OSError as error:
         raise RefusedError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return decode(text, str(path))
+
+
+def decode(text: bytes, where: str) -> ConnectionFile:
+    """What a connection file says. Raises UsageError, as `read`."""
     try:
         version = msgspec.json.decode(text, type=_Versioned).version
         if version != VERSION:
             raise UsageError(
                 f"the connection file has version {version}, this Pilotfish knows {VERSION}",
-                where=str(path),
+                where=where,
                 remedy="use the Pilotfish that started the pilot",
             )
         return msgspec.json.decode(text, type=ConnectionFile)
     except msgspec.DecodeError as error:  # ValidationError is one of these
-        raise UsageError(f"this is not a connection file: {error}", where=str(path)) from error
+        raise UsageError(f"this is not a connection file: {error}", where=where) from error
 
 
 def _check_private(status: os.stat_result, path: Path) -> None:
@@ -119,6 +124,26 @@ def is_alive(info: ConnectionFile) -> bool:
     except PermissionError:
         return False  # the number was used again, by another user: our own manager would not refuse us
     return True
+
+
+def through_tunnels(info: ConnectionFile, lead: Callable[[str], str]) -> ConnectionFile:
+    """The pilot as clients of this host reach it: `lead` gives for an address of its network the one to take instead.
+
+    It counts as alive as long as this process, which has the tunnels, is.
+    """
+
+    def led(addresses: Mapping[str, str]) -> dict[str, str]:
+        return {door: lead(address) for door, address in addresses.items() if door != "ipc"}
+
+    return msgspec.structs.replace(
+        info,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        request_addresses=led(info.request_addresses),
+        event_addresses=led(info.event_addresses),
+        agent_addresses={},
+        agent_endpoints=(),
+    )
 
 
 def as_variable(info: ConnectionFile) -> str:

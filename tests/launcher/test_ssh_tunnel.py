@@ -1,0 +1,196 @@
+"""Ports behind a real sshd, and a running pilot there, reached from here."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sshd import Sshd
+
+from pilotfish.api.jobs import Jobs
+from pilotfish.launcher import record
+from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.contexts.ssh import SSHContext
+from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.tunnel import remote_manager, remote_pilot
+from pilotfish.pilot.model.errors import LostError, RefusedError, UsageError
+from pilotfish.pilot.wire import connection
+
+Make = Callable[..., Submission]
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """A port that sends back what it gets, in capitals."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                peer, _ = listener.accept()
+                threading.Thread(target=answer, args=(peer,), daemon=True).start()
+
+    def answer(peer: socket.socket) -> None:
+        with peer, suppress(OSError):
+            while data := peer.recv(65536):
+                peer.sendall(data.upper())
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield int(listener.getsockname()[1])
+    with suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+def said(address: str, text: bytes) -> bytes:
+    """What comes back from there until it closes; empty when it does not let us speak."""
+    host, _, port = address.partition(":")
+    got = b""
+    with socket.create_connection((host, int(port)), timeout=20) as peer, suppress(ConnectionError):
+        peer.sendall(text)
+        peer.shutdown(socket.SHUT_WR)
+        while block := peer.recv(65536):
+            got += block
+    return got
+
+
+def test_several_connections_go_through_one_tunnel(sshd: Sshd, wd: Path, echo: int) -> None:
+    much = b"x" * 3_000_000
+    with SSHContext(wd, str(wd), sshd.profile) as there, there.tunnel("localhost", echo) as tunnel:
+        assert tunnel.address.startswith("127.0.0.1:")
+        found: list[bytes] = []
+        threads = [threading.Thread(target=lambda: found.append(said(tunnel.address, much))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert there.run("echo commands go on").out == "commands go on\n"
+        for thread in threads:
+            thread.join()
+        assert found == [much.upper()] * 3
+        tunnel.close()
+        with pytest.raises(OSError, match="refused"):
+            said(tunnel.address, b"x")
+
+
+def test_through_a_jump_host(sshd: Sshd, wd: Path, echo: int) -> None:
+    with Sshd(wd / "first") as first:
+        (first.folder / "user.pub").write_text((wd / "sshd/user.pub").read_text())
+        (wd / "known").write_text("".join((each.folder / "known_hosts").read_text() for each in (first, sshd)))
+        profile = {**sshd.profile, "jump": f"root@127.0.0.1:{first.port}", "known_hosts": str(wd / "known")}
+        with SSHContext(wd, str(wd), profile) as there, there.tunnel("127.0.0.1", echo) as tunnel:
+            assert said(tunnel.address, b"hello") == b"HELLO"
+
+
+def test_after_an_outage_new_connections_get_through(sshd: Sshd, wd: Path, echo: int) -> None:
+    with SSHContext(wd, str(wd), sshd.profile) as there, there.tunnel("127.0.0.1", echo) as tunnel:
+        assert said(tunnel.address, b"a") == b"A"
+        sshd.kill()
+        sshd.start()
+        assert said(tunnel.address, b"b") == b"B"
+
+
+def test_without_a_target_or_leave_it_is_refused_with_the_reason(wd: Path, sshd: Sshd, echo: int) -> None:
+    with SSHContext(wd, str(wd), sshd.profile) as there:
+        with pytest.raises(RefusedError, match="Connect failed; is it still there"):
+            there.tunnel("127.0.0.1", 1)
+        assert there.run("true").code == 0
+    with (
+        Sshd(wd / "strict", "AllowTcpForwarding no") as strict,
+        SSHContext(wd, str(wd), strict.profile) as there,
+        pytest.raises(RefusedError, match="AllowTcpForwarding"),
+    ):
+        there.tunnel("127.0.0.1", echo)
+
+
+def test_where_nothing_lies_between_it_is_the_port_itself(wd: Path) -> None:
+    with LocalContext(wd, str(wd), {}) as here, here.tunnel("node7", 1234) as tunnel:
+        assert tunnel.address == "node7:1234"
+
+
+# --- a pilot --------------------------------------------------------------------------------------------------------------
+
+
+def machine(sshd: Sshd) -> dict[str, Any]:
+    return {"context_type": "SSH", "remote_profile": sshd.profile}
+
+
+@pytest.fixture
+def placed(sshd: Sshd, wd: Path, submission: Make) -> Iterator[Submission]:
+    """A submission whose pilot runs on this host, as if behind SSH: task `a` waits for the file `go`."""
+    command = f"touch {wd}/begun; until [ -e {wd}/go ]; do sleep 0.1; done; echo done >out"
+    task = {"task_name": "a", "command": command, "task_work_path": "a", "backward_files": ["out"]}
+    made = submission(task, machine=machine(sshd), pilot={"python": sys.executable})
+    made.run(detach=True)
+    yield made
+    (wd / "go").touch()
+    assert made.run(check_interval_s=0.5).over
+
+
+def test_a_manager_here_steers_the_pilot_there(placed: Submission, wd: Path, wait_until: Callable[..., None]) -> None:
+    wait_until((wd / "begun").exists, "the task to start", 60)
+    with remote_manager(placed) as pilot:
+        assert pilot.list()["a"]["status"] == "EXECUTING"
+        jobs = Jobs().add(name="more", exec="/bin/true")
+        pilot.submit(jobs)
+        assert pilot.wait4(["more"], timeout=60) == {"more": "SUCCEED"}
+
+
+def test_its_connection_file_is_private_leads_through_the_tunnel_and_is_gone_at_the_end(
+    placed: Submission, wd: Path, wait_until: Callable[..., None]
+) -> None:
+    wait_until((wd / "begun").exists, "the task to start", 60)
+    with remote_pilot(placed) as path:
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        found = connection.read(path)
+        addresses = [*found.request_addresses.values(), *found.event_addresses.values()]
+        assert all(address.startswith("tcp://127.0.0.1:") for address in addresses)
+    assert not path.parent.exists()
+
+
+def test_commands_run_with_the_pilot_as_their_own(
+    placed: Submission, wd: Path, wait_until: Callable[..., None]
+) -> None:
+    wait_until((wd / "begun").exists, "the task to start", 60)
+    begin = [sys.executable, "-m", "pilotfish", "submissions", "tunnel", "last"]
+    words = ["--", sys.executable, "-m", "pilotfish", "status", "a", "--json"]
+    done = subprocess.run([*begin, *words], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["a"]["data"]["status"] == "EXECUTING"
+    assert subprocess.run([*begin, "--", "sh", "-c", "exit 7"], check=False).returncode == 7
+    absent = subprocess.run([*begin, "--", "/none/at/all"], capture_output=True, text=True, check=False)
+    assert (absent.returncode, "cannot be started" in absent.stderr) == (2, True)
+
+
+def test_a_tunnel_stays_until_it_is_ended_and_leaves_nothing(
+    placed: Submission, wd: Path, wait_until: Callable[..., None]
+) -> None:
+    wait_until((wd / "begun").exists, "the task to start", 60)
+    command = [sys.executable, "-m", "pilotfish", "submissions", "tunnel", "last", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    path = Path(json.loads(process.stdout.readline())["connection"])
+    for _ in range(2):
+        words = [sys.executable, "-m", "pilotfish", "jobs", "-c", str(path)]
+        assert "EXECUTING" in subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    process.terminate()
+    process.wait(20)
+    process.stdout.close()
+    assert not path.parent.exists()
+
+
+def test_what_has_no_pilot_says_so(sshd: Sshd, wd: Path, submission: Make) -> None:
+    task = {"command": "true", "task_work_path": "a"}
+    with pytest.raises(UsageError, match="has no pilot"), remote_pilot(submission(task, machine=machine(sshd))):
+        pass
+    waiting = submission(task, machine=machine(sshd), pilot={"python": sys.executable})
+    with pytest.raises(LostError, match="no pilot has been started"), remote_pilot(waiting):
+        pass
+    assert list(record.all_records()) == []
+    assert not (wd / "there").exists()
