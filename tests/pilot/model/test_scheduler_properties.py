@@ -1,4 +1,4 @@
-"""The core under random jobs, ends, cancels and node losses: the invariants hold after each step (world.py checks them)."""
+"""The core under random jobs, ends, cancels and nodes that come and go: the invariants hold after each step (world.py)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from world import World, job, node
 
 from pilotfish.pilot.model.errors import NotEnoughResourcesError, RefusedError
 from pilotfish.pilot.model.job import JobSpec
+from pilotfish.pilot.model.resources import NodeSpec
 
-NODES = (node("n", 4, gpus=1, mem=100), node("m", 2, mem=50), node("k", 3))
+NODES = (node("n", 4, gpus=1, mem=100, tags="a"), node("m", 2, mem=50, tags="ab"), node("k", 3))
+GUESTS = (node("g", 4, mem=100, tags="b", guest=True), node("h", 1, gpus=2, tags="ac", guest=True))
+ALL = tuple(node(name, 8, gpus=2, mem=100, tags="abc", guest=True) for name in ("y", "z"))
+"""On these everything fits that `specs` makes."""
 
 
 @st.composite
@@ -27,11 +31,12 @@ def specs(draw: st.DrawFn, name: str, known: list[str]) -> JobSpec:
         mem=draw(st.sampled_from([0, 0, 30])),
         priority=draw(st.integers(-1, 1)),
         retries=draw(st.sampled_from([0, 0, 1])),
+        tags=draw(st.sampled_from(["", "", "", "a", "b", "ab", "c"])),
     )
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """One pilot of three uneven nodes."""
+    """One pilot of three uneven nodes, and guests that come and go."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,6 +45,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.down: set[int] = set()
         self.numbers = list(range(len(NODES)))
         """Which number each of NODES has now."""
+        self.draining: set[int] = set()
+        self.guests: dict[int, NodeSpec] = {}
 
     @rule(data=st.data(), count=st.integers(1, 3))
     def submit(self, data: st.DataObject, count: int) -> None:
@@ -76,24 +83,67 @@ class SchedulerMachine(RuleBasedStateMachine):
         if number in self.down:
             self.world.revive(self.numbers[number])
         else:
-            self.world.lose(self.numbers[number])
+            self._lose(number)
         self.down ^= {number}
+
+    def _lose(self, number: int) -> None:
+        self.world.lose(self.numbers[number])
+        self.draining.discard(number)
+
+    @rule(number=st.sampled_from(range(len(NODES))))
+    def drain_or_end(self, number: int) -> None:
+        """The agent of a node drains; once nothing runs there it ends, and another may come."""
+        if number in self.down:
+            return
+        if number not in self.draining:
+            self.world.drain(self.numbers[number])
+            self.draining.add(number)
+        elif not self.world.running_on(self.numbers[number]):
+            self._lose(number)
+            self.down.add(number)
+
+    @rule(spec=st.sampled_from(GUESTS))
+    def guest_comes(self, spec: NodeSpec) -> None:
+        if spec not in self.guests.values():
+            self.world.scheduler.elastic = True
+            self.guests[self.world.join(spec)] = spec
+
+    @precondition(lambda self: self.guests)
+    @rule(data=st.data())
+    def guest_drains(self, data: st.DataObject) -> None:
+        self.world.drain(data.draw(st.sampled_from(sorted(self.guests))))
+
+    @precondition(lambda self: self.guests)
+    @rule(data=st.data())
+    def guest_goes(self, data: st.DataObject) -> None:
+        """Drained or not."""
+        number = data.draw(st.sampled_from(sorted(self.guests)))
+        del self.guests[number]
+        self.world.lose(number)
+        self.world.leave(number)
 
     @rule(number=st.sampled_from(range(len(NODES))))
     def exchange(self, number: int) -> None:
         """A node leaves for good and another one like it joins, as when a pilot goes on in another allocation."""
         self.world.leave(self.numbers[number])
         self.numbers[number] = self.world.join(NODES[number])
-        self.down -= {number}
+        self.down.discard(number)
+        self.draining.discard(number)
 
     @rule(seconds=st.sampled_from([0.5, 2.0, 6.0]))
     def pass_time(self, seconds: float) -> None:
         self.world.pass_time(seconds)
 
     def teardown(self) -> None:
-        """With all nodes back every job reaches a final state, and nothing ran before what it depends on."""
-        for number in self.down:
+        """With all nodes back, and some that have everything, every job reaches a final state, and nothing ran before what it
+        depends on.
+        """
+        for number in self.draining:
+            self.world.lose(self.numbers[number])
+        for number in self.down | self.draining:
             self.world.revive(self.numbers[number])
+        for spec in ALL:
+            self.world.join(spec)
         self.world.run_to_end()
         jobs = list(self.world.scheduler.jobs)
         assert all(found.state.final for found in jobs), [found for found in jobs if not found.state.final]

@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from pilotfish.pilot.model import invariants
 from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
 from pilotfish.pilot.model.job import Dependency, Execution, Iteration, JobSpec, Need, Resources, Size
-from pilotfish.pilot.model.resources import NodeSpec
+from pilotfish.pilot.model.resources import Grant, NodeSpec
 from pilotfish.pilot.model.runs import End
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause, State
-from pilotfish.pilot.model.turn import Change, Turn
+from pilotfish.pilot.model.turn import Change, Orders, Turn
 
 
-def node(name: str, cores: int, gpus: int = 0, mem: int = 0) -> NodeSpec:
-    return NodeSpec(name, tuple(map(str, range(cores))), tuple(map(str, range(gpus))), mem)
+def node(
+    name: str, cores: int, gpus: int = 0, mem: int = 0, *, tags: Sequence[str] = (), guest: bool = False
+) -> NodeSpec:
+    return NodeSpec(
+        name, tuple(map(str, range(cores))), tuple(map(str, range(gpus))), mem, tags=tuple(tags), guest=guest
+    )
 
 
 def job(
@@ -31,10 +35,11 @@ def job(
     priority: int = 0,
     retries: int = 0,
     wt_s: float | None = None,
+    tags: Sequence[str] = (),
 ) -> JobSpec:
     """`after`: `JOB`, `JOB:3` or `JOB:*` (the same index)."""
     size = Size(*cores) if isinstance(cores, tuple) else None if cores is None else Size.exactly(cores)
-    need = Need(size, None if nodes is None else Size.exactly(nodes), gpus, mem)
+    need = Need(size, None if nodes is None else Size.exactly(nodes), gpus, mem, tags=tuple(tags))
     return JobSpec(
         name,
         Execution(exec="/bin/true"),
@@ -57,6 +62,8 @@ class FakeAgent:
     def __init__(self) -> None:
         self.waiting: dict[PoolId, deque[TaskKey]] = {}
         self.idle: dict[PoolId, list[GrantId]] = {}
+        self.draining = False
+        """It has said that it takes nothing new."""
         self.running: dict[TaskKey, tuple[PoolId, GrantId]] = {}
 
 
@@ -113,6 +120,15 @@ class World:
         self.scheduler.on_node_left(node_no, self.now)
         self.settle()
 
+    def drain(self, number: int) -> None:
+        """The agent finishes what runs and takes nothing new; what waits it gives back."""
+        node_no = NodeNo(number)
+        agent = self.agents[node_no]
+        agent.draining = True
+        self.scheduler.on_node_draining(node_no)
+        self._revoke(node_no, [key for waiting in agent.waiting.values() for key in waiting])
+        self.settle()
+
     def join(self, spec: NodeSpec) -> int:
         number = self.scheduler.on_node_joined(spec)
         self.agents[number] = FakeAgent()
@@ -133,6 +149,9 @@ class World:
     @property
     def running(self) -> list[str]:
         return [self.name_of(key) for agent in self.agents.values() for key in agent.running]
+
+    def running_on(self, number: int) -> list[str]:
+        return [self.name_of(key) for key in self.agents[NodeNo(number)].running]
 
     def state(self, name: str, pos: int | None = None) -> str:
         found = self.scheduler.jobs.get(name)
@@ -162,12 +181,25 @@ class World:
             for number, orders in turn.orders.items():
                 agent = self.agents[number]
                 for grant in orders.grants:
+                    self._check_grant(grant, orders)
                     agent.idle.setdefault(grant.pool, []).append(grant.grant_id)
                 for pool, keys in orders.starts.items():
                     agent.waiting.setdefault(pool, deque()).extend(keys)
                 self._revoke(number, orders.revokes)
                 self._kill(number, orders.kills)
                 self._start(number)
+
+    def _check_grant(self, grant: Grant, orders: Orders) -> None:
+        """A new grant is on nodes that are there, take work, and have the tags for it."""
+        wanted = {tag for key in orders.starts.get(grant.pool, ()) for tag in self._tags_of(key)}
+        for share in grant.shares:
+            assert self.scheduler.nodes.usable >> share.node & 1, f"{grant} on a node that is not there"
+            assert not self.agents[share.node].draining, f"{grant} on a node that is draining"
+            assert wanted <= set(self.scheduler.nodes.specs[share.node].tags), f"{grant} for {wanted}"
+
+    def _tags_of(self, key: TaskKey) -> tuple[str, ...]:
+        job = self.scheduler.jobs.by_no(key.job_no)
+        return () if job is None else job.spec.resources.need.tags
 
     def _start(self, number: NodeNo) -> None:
         agent = self.agents[number]
