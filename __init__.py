@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .api.jobs import Jobs
     from .api.local import LocalManager
     from .api.manager import Manager
+    from .launcher import fyrd
     from .launcher.async_result import AsyncResult
     from .launcher.compat import Resources, Task
     from .launcher.compat_job import Job
@@ -33,10 +34,12 @@ __all__ = [
     "Resources",
     "Submission",
     "Task",
+    "fyrd",
 ]
 
 _HOMES = {"JobInfo": ".api.jobinfo", "Jobs": ".api.jobs", "LocalManager": ".api.local", "Manager": ".api.manager"}
 _HOMES |= dict.fromkeys(("Resources", "Task"), ".launcher.compat") | {"Machine": ".launcher.compat_machine"}
+_HOMES |= {"fyrd": ".launcher.fyrd"}
 _HOMES |= {"AsyncResult": ".launcher.async_result", "JobScript": ".launcher.jobscript"}
 _HOMES |= {"Job": ".launcher.compat_job", "Submission": ".launcher.compat_submission"}
 
@@ -44,7 +47,8 @@ _HOMES |= {"Job": ".launcher.compat_job", "Submission": ".launcher.compat_submis
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name], __name__), name)
+    home = import_module(_HOMES[name], __name__)
+    return home if name == "fyrd" else getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,100 @@
+"""fyrd's names in one place: `from pilotfish import fyrd`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any
+
+from .fyrd_job import Job
+from .fyrd_local import JobQueue, default_queue
+from .fyrd_options import (
+    OptionsError,
+    check_arguments,
+    option_help,
+    option_to_string,
+    options_to_string,
+    split_keywords,
+)
+from .fyrd_profiles import Profile, del_profile, get_profile, get_profiles, set_profile
+from .fyrd_queue import Queue, QueueError, QueueJob
+from .fyrd_words import ClusterError, get_cluster_environment
+
+__all__ = [
+    "ClusterError",
+    "Job",
+    "JobQueue",
+    "OptionsError",
+    "Profile",
+    "Queue",
+    "QueueError",
+    "QueueJob",
+    "check_arguments",
+    "clean",
+    "default_queue",
+    "del_profile",
+    "get",
+    "get_cluster_environment",
+    "get_profile",
+    "get_profiles",
+    "jobify",
+    "make_job",
+    "make_job_file",
+    "option_help",
+    "option_to_string",
+    "options_to_string",
+    "set_profile",
+    "split_keywords",
+    "submit",
+    "wait",
+]
+
+
+def make_job(command: str | Callable[..., Any], *args: Any, **options: Any) -> Job:
+    """A Job; arguments as Job. Nothing is written."""
+    return Job(command, *args, **options)
+
+
+def make_job_file(command: str | Callable[..., Any], *args: Any, **options: Any) -> Job:
+    """A Job whose scripts are written."""
+    return Job(command, *args, **options).write()
+
+
+def submit(command: str | Callable[..., Any], *args: Any, **options: Any) -> Job:
+    """A Job that is submitted."""
+    return Job(command, *args, **options).submit()
+
+
+def wait(jobs: Job | Iterable[Job]) -> bool:
+    """Until these are over; whether all ended well."""
+    ended = [job.wait() for job in _listed(jobs)]
+    return all(ended)
+
+
+def get(jobs: Job | Iterable[Job]) -> Any:
+    """What these return: of one job itself, of several a list in their order."""
+    return jobs.get() if isinstance(jobs, Job) else [job.get() for job in jobs]
+
+
+def clean(jobs: Job | Iterable[Job], clean_outputs: bool = False) -> None:
+    """Remove the scripts of these jobs, and with `clean_outputs` what they have printed."""
+    for job in _listed(jobs):
+        job.clean(delete_outputs=clean_outputs)
+
+
+def _listed(jobs: Job | Iterable[Job]) -> list[Job]:
+    return [jobs] if isinstance(jobs, Job) else list(jobs)
+
+
+def jobify(submit: bool = True, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Job]]:
+    """A decorator: calling the function makes a Job of it, which is submitted. The function itself is its `__wrapped__`."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Job]:
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Job:
+            job = Job(function, args, kwargs, **options)
+            return job.submit() if submit else job
+
+        return call
+
+    return decorate

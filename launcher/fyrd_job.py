@@ -1,0 +1,374 @@
+"""`Job`: a shell command or a Python function as a batch job, after fyrd, whose names it has."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from . import description, fyrd_functions
+from .compat_machine import Machine
+from .fyrd_local import JobQueue, LocalJob, default_queue
+from .fyrd_options import QTYPES, check_arguments, to_resources
+from .fyrd_profiles import get_profile
+from .fyrd_words import BAD, GOOD, ClusterError, described, kind_of_queue, short_name, state_word
+from .one_job import OneJob, Script, make_folder
+from .states import Reason, Status
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
+
+
+class Job:
+    """A command or a function to be run on a cluster, or in the queue of this machine.
+
+    Args:
+        command: shell text, or a function.
+        args, kwargs: of the function; arguments of a command are quoted and put behind it.
+        name: default: of the command or function, with 8 hex digits.
+        qtype: slurm, torque, pbs, lsf, sge, jh, fugaku or local; default: what there is.
+        profile: name of a set of options; default: DEFAULT.
+        queue: with `local`: a JobQueue; default: that of this process.
+        machine: instead of `qtype`: a Machine, or the name of a machine file (also over SSH).
+        keywords: options (`option_help()`); they win over the profile.
+
+    Attributes:
+        state: Not_Submitted, submitted, pending, running, completing, completed, failed, cancelled or vanished.
+        exitcode: None while it runs, or when it is not known.
+        reason: why it ended badly.
+    """
+
+    def __init__(
+        self,
+        command: str | Callable[..., Any],
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        qtype: str | None = None,
+        profile: str | None = None,
+        queue: JobQueue | None = None,
+        machine: Machine | str | Mapping[str, Any] | None = None,
+        **keywords: Any,
+    ) -> None:
+        self.command = command
+        self.args, self.keywords = list(args or ()), dict(kwargs or {})
+        self.function = command if callable(command) else None
+        self.kind = "script" if self.function is None else "function"
+        self.options = {**get_profile(profile).args, **check_arguments(keywords)}
+        self.machine = None if machine is None else described(machine)
+        self.qtype = kind_of_queue(qtype, self.machine)
+        self.name = name or f"{short_name(command)}.{secrets.token_hex(4)}"
+        self.queue = queue
+        self.state = "Not_Submitted"
+        self.reason = ""
+        self.exitcode: int | None = None
+        self.start: datetime | None = None
+        self.end: datetime | None = None
+        self.submit_time: datetime | None = None
+        self.written = self.submitted = False
+        self._place: OneJob | LocalJob | None = None
+        self._out: tuple[str, str] | None = None
+        self._result: Any = None
+        self._got = False
+
+    def __repr__(self) -> str:
+        return f"<Job {self.name} {self.id or '-'} {self.qtype} {self.state}>"
+
+    @property
+    def id(self) -> str | None:
+        return (self._place.id or None) if self._place is not None else None
+
+    @property
+    def dependencies(self) -> list[Job | str]:
+        return list(self.options.get("depends", []))
+
+    @property
+    def done(self) -> bool:
+        return self.state in (*GOOD, *BAD)
+
+    @property
+    def running(self) -> bool:
+        return self.state == "running"
+
+    @property
+    def runtime(self) -> timedelta | None:
+        return None if self.start is None or self.end is None else self.end - self.start
+
+    # --- files ------------------------------------------------------------------------------------------------------------
+
+    def _at(self, option: str, name: str) -> str:
+        """Path on the machine of a file of ours; relative folders are below the one in which the job runs."""
+        assert self._place is not None
+        folder = self.options.get(option) or ""
+        folder = os.path.expanduser(folder) if self._place.context.local else folder
+        return posixpath.join(self._place.folder, folder, name)
+
+    def _name(self, end: str) -> str:
+        return f"{self.name}.{self.options.get('suffix', 'cluster')}{end}"
+
+    @property
+    def outfile(self) -> str:
+        return self._at("outpath", self.options.get("outfile") or self._name(".out"))
+
+    @property
+    def errfile(self) -> str:
+        return self._at("outpath", self.options.get("errfile") or self._name(".err"))
+
+    @property
+    def poutfile(self) -> str:
+        """What a function returned."""
+        return self._at("outpath", self._name(".out.func.pickle"))
+
+    @property
+    def files(self) -> list[str]:
+        """Its scripts."""
+        names = ["_func.py", "_func.pickle.in"] if self.function is not None else [".script"]
+        return [self._at("scriptpath", self._name(name)) for name in names]
+
+    def write(self, overwrite: bool = True) -> Job:
+        """Write its scripts. Raises FunctionError, OptionsError."""
+        place = self._placed()
+        texts = self._texts()
+        known = {} if overwrite else place.context.read(list(texts))
+        place.context.write({path: text for path, text in texts.items() if path not in known})
+        self.written = True
+        return self
+
+    def _texts(self) -> dict[str, bytes]:
+        if self.function is None:
+            line = " ".join([str(self.command), *(shlex.quote(str(each)) for each in self.args)])
+            return {self.files[0]: f"{line}\n".encode()}
+        text = fyrd_functions.caller(
+            self.function,
+            self.files[1],
+            self.poutfile,
+            self.options.get("imports", ()),
+            self.options.get("syspaths", ()),
+        )
+        given = fyrd_functions.pack(self.function, self.args, self.keywords)
+        return {self.files[0]: text.encode(), self.files[1]: given}
+
+    def _placed(self) -> OneJob | LocalJob:
+        if self._place is None:
+            local = self.machine is None and self.qtype == "local"
+            self._place = self._local_place() if local else self._batch_place()
+        return self._place
+
+    def _local_place(self) -> LocalJob:
+        folder = os.path.abspath(os.path.expanduser(self.options.get("runpath", ".")))
+        os.makedirs(folder, exist_ok=True)
+        return LocalJob(default_queue() if self.queue is None else self.queue, self.name, folder)
+
+    def _batch_place(self) -> OneJob:
+        machine = self.machine or description.parse_machine(
+            {"batch_type": QTYPES[self.qtype], "context_type": "LazyLocal", "local_root": "."}
+        )
+        job = OneJob(machine, ".", secrets.token_hex(20))
+        folder = self.options.get("runpath", ".")
+        if not job.context.local:
+            folder = posixpath.join(machine.remote_root or "~", folder)
+        job.folder = make_folder(job.context, os.path.expanduser(folder) if job.context.local else folder)
+        return job
+
+    # --- running ----------------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        wait_on_max_queue: bool = True,
+        additional_keywords: Mapping[str, Any] | None = None,
+        max_jobs: int | None = None,
+    ) -> Job:
+        """Write it and hand it over; nothing happens when that was done before.
+
+        Args:
+            wait_on_max_queue: with `max_jobs`: wait until fewer jobs of mine are in the queue.
+            additional_keywords: more options.
+
+        Raises:
+            ClusterError: a job that it depends on has failed.
+            SubmitRefusedError, QueueFullError, MachineBusyError: by the batch system.
+        """
+        if self.submitted:
+            return self
+        self.options.update(check_arguments(additional_keywords or {}))
+        if max_jobs is not None and wait_on_max_queue and self.qtype != "local":
+            from .fyrd_queue import Queue
+
+            Queue(user="self", qtype=self.qtype).wait_to_submit(max_jobs)
+        after = self._after()
+        place = self._placed()
+        if not self.written:
+            self.write()
+        if isinstance(place, LocalJob):
+            place.submit(self._script("local", ()), after)
+        else:
+            place.submit(self._script(self.qtype, after))
+        self.state, self.submitted, self.submit_time = "submitted", True, datetime.now()
+        return self
+
+    def _after(self) -> tuple[str, ...]:
+        """Ids of the jobs to wait for; those that have ended well need no waiting."""
+        found = []
+        for each in self.dependencies:
+            if not isinstance(each, Job):
+                found.append(str(each))
+                continue
+            if each.submitted:
+                each.update()
+            if each.state in BAD or each.id is None:
+                what = f"depends on {each.name}, which is {each.state}"
+                raise ClusterError(what, where=self.name, remedy="submit that first, or leave it out of `depends`")
+            if not each.done:
+                found.append(each.id)
+        return tuple(found)
+
+    def _script(self, qtype: str, after: tuple[str, ...]) -> Script:
+        path = shlex.quote(self.files[0])
+        python = self.options.get("python") or (sys.executable if self._placed().context.local else "python3")
+        command = f"bash {path}" if self.function is None else f"{shlex.quote(python)} {path}"
+        resources = to_resources(self.options, qtype, after)
+        return Script(command, name=self.name, resources=resources, out=self.outfile, err=self.errfile)
+
+    def resubmit(self, wait_on_max_queue: bool = True, cancel_running: bool = False) -> Job:
+        """Run it once more, when it is over (or, with `cancel_running`, cancelled)."""
+        if cancel_running and not self.done:
+            self.kill(confirm=False)
+        if not self.done:
+            raise ClusterError("is not over", where=self.name, remedy="cancel_running=True ends it first")
+        self.name = f"{self.name.rpartition('.')[0] or self.name}.{secrets.token_hex(4)}"
+        self._place, self._out, self._got = None, None, False
+        self.written = self.submitted = False
+        self.state, self.exitcode, self.reason = "Not_Submitted", None, ""
+        return self.submit(wait_on_max_queue)
+
+    def update(self) -> Job:
+        """Look where it is."""
+        if self.submitted and not self.done:
+            assert self._place is not None
+            self._take(self._place.look())
+        return self
+
+    update_queue_info = update
+
+    def _take(self, found: Status) -> None:
+        self.state = state_word(found)
+        if self.done:
+            assert self._place is not None
+            self.exitcode, self.reason = found.exit_code, found.reason or found.native if self.state in BAD else ""
+            self.start = None if found.start_s is None else datetime.fromtimestamp(found.start_s)
+            self.end = None if found.end_s is None else datetime.fromtimestamp(found.end_s)
+            self._place.tidy()
+
+    def wait(self, sleep: Callable[[float], None] = time.sleep) -> bool:
+        """Until it is over; whether it ended well."""
+        if not self.submitted:
+            raise ClusterError("is not submitted", where=self.name, remedy="call submit() first")
+        pause = _FIRST_PAUSE_S
+        while not self.update().done:
+            sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+        return self.state in GOOD
+
+    def kill(self, confirm: bool = True) -> bool:
+        """End it with all that runs in it; with `confirm`, and on a terminal, only after asking. Whether it was ended."""
+        if not self.submitted or self.update().done:
+            return False
+        if confirm and sys.stdin.isatty() and input(f"End job {self.name}? [y/N] ").strip().lower() not in ("y", "yes"):
+            return False
+        assert self._place is not None
+        self._place.cancel()
+        self.state, self.reason = "cancelled", Reason.CANCELLED
+        return True
+
+    # --- what it made -----------------------------------------------------------------------------------------------------
+
+    def get(
+        self,
+        save: bool = True,
+        cleanup: bool | None = None,
+        delete_outfiles: bool | None = None,
+        del_no_save: bool | None = None,
+        raise_on_error: bool = True,
+    ) -> Any:
+        """Wait, then what it printed (a command), or returned (a function; what that raised is raised again).
+
+        Args:
+            save: keep it, so that `get` may be called again after its files are gone.
+            cleanup: remove its scripts; default: option clean_files.
+            delete_outfiles: remove its output files; default: option clean_outputs.
+            del_no_save: remove output files even when it is not saved.
+            raise_on_error: without, an exception is returned.
+
+        Raises ClusterError when it did not come to its end.
+        """
+        if self._got:
+            return self._given(raise_on_error)
+        if not self.submitted:
+            self.submit()
+        self.wait()
+        self.fetch_outputs()
+        try:
+            return self._given(raise_on_error)
+        finally:
+            removes = delete_outfiles if delete_outfiles is not None else self.options.get("clean_outputs", False)
+            if cleanup if cleanup is not None else self.options.get("clean_files", True):
+                self.clean(delete_outputs=bool(removes and (save or del_no_save)))
+            self._got = save
+
+    def fetch_outputs(self) -> None:
+        """Read what it has printed, and returned."""
+        assert self._place is not None
+        self._out = (self._text(self.outfile), self._text(self.errfile))
+        self._result = self._place.read(self.poutfile) if self.function is not None else None
+
+    def _text(self, path: str) -> str:
+        assert self._place is not None
+        return (self._place.read(path) or b"").decode(errors="replace")
+
+    def _given(self, raise_on_error: bool) -> Any:
+        ran = self._result is not None if self.function is not None else self.reason in ("", Reason.PROGRAM)
+        if not ran:
+            what = f"{self.state}: {self.reason or 'no result'}"
+            raise ClusterError(what, where=self.name, remedy=self.stderr.strip()[-500:])
+        if self.function is None:
+            return self.stdout
+        try:
+            return fyrd_functions.unpack(self._result)
+        except Exception as error:
+            if raise_on_error:
+                raise
+            return error
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed so far."""
+        return self._out[0] if self._out is not None else self._text(self.outfile) if self._place is not None else ""
+
+    @property
+    def stderr(self) -> str:
+        return self._out[1] if self._out is not None else self._text(self.errfile) if self._place is not None else ""
+
+    @property
+    def out(self) -> Any:
+        """As `get`."""
+        return self.get()
+
+    def clean(self, delete_outputs: bool | None = None, get_outputs: bool = True) -> Job:
+        """Remove its scripts, and with `delete_outputs` (default: option clean_outputs) what it has printed and returned."""
+        assert self._place is not None
+        if get_outputs and self._out is None:
+            self.fetch_outputs()
+        wanted = self.options.get("clean_outputs", False) if delete_outputs is None else delete_outputs
+        paths = [*self.files, *([self.outfile, self.errfile] if wanted else [])]
+        paths += [self.poutfile] if self.function is not None and (wanted or self._result is not None) else []
+        self._place.context.run("rm -f -- " + " ".join(shlex.quote(path) for path in paths))
+        return self
+
+    def scrub(self) -> Job:
+        """Remove all of its files."""
+        return self.clean(delete_outputs=True)
