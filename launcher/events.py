@@ -11,9 +11,9 @@ from .result import TaskResult
 
 @dataclass(frozen=True)
 class Uploaded:
-    """Inputs are on the machine; digests by path below the root."""
+    """Inputs are on the machine: digests by path below the root; None while some are on their way."""
 
-    digests: Mapping[str, str]
+    digests: Mapping[str, str] | None
 
 
 @dataclass(frozen=True)

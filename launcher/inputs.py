@@ -25,8 +25,8 @@ class Inputs:
         self._cancel = cancel
         self._work = site.work
 
-    def upload(self, known: Mapping[str, str]) -> None:
-        """Bring over what is not there yet; `known` are the digests of the last upload.
+    def upload(self, known: Mapping[str, str] | None) -> None:
+        """Bring over what is not there yet; `known` are the digests of the last upload, None when none has come to its end.
 
         Tasks whose inputs have changed since run again, and so do all when a common file has changed; a job that runs with the
         old ones is ended first.
@@ -35,19 +35,22 @@ class Inputs:
         common = staging.forward(site.record.description.forward_common_files, site.record.local_work, "")
         own = {name: self._files_of(task) for name, task in self._work.tasks.items()}
         files = staging.merge([common, *own.values()])
-        changed = {file.path for file in files if known.get(file.path, file.digest) != file.digest}
-        gone = known.keys() - {file.path for file in files}
+        digests = {file.path: file.digest for file in files}
+        before = digests if known is None else known
+        changed = {path for path, digest in digests.items() if before.get(path, digest) != digest}
+        gone = before.keys() - digests.keys()
         if changed or gone:
-            site.note(Uploaded({}))  # until all have arrived nobody knows what is there
+            site.note(Uploaded(None))  # until all have arrived nobody knows what is there
             affected = self._affected(changed, gone, common, own)
             self._renew_affected(affected, f"inputs changed: {', '.join(sorted(changed | gone)[:3])}")
         if gone and site.context.kind != "LazyLocalContext":
             site.context.delete(self._work.root, sorted(gone))
-        if not known:
+        if known is None:
             self._take_old_tags(common, own)
         folders = sorted({task.task_work_path for task in self._work.tasks.values()})
         moved = site.context.put(self._work.root, files, folders, site.tools.watch("upload"))
-        site.note(Uploaded({file.path: file.digest for file in files}))
+        if digests != known:
+            site.note(Uploaded(digests))
         if moved.moved:
             site.tools.tell(f"sent {len(moved.moved)} files, {moved.sent_bytes} bytes; {len(moved.same)} were there")
 

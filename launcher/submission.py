@@ -53,7 +53,7 @@ class Placement:
     progress: Progress
     work: Work
     context: Context
-    digests: Mapping[str, str]
+    digests: Mapping[str, str] | None
 
 
 class Submission:
@@ -120,15 +120,15 @@ class Submission:
         """
         strategy = _strategy(clean)
         with self.opened() as opened:
-            if self.description.previous_submission_hash and not opened.digests:
+            if self.description.previous_submission_hash and opened.digests is None:
                 self._inherit(opened, self.description.previous_submission_hash)
-            if not opened.digests and self.description.pilot is None:
+            if opened.digests is None and self.description.pilot is None:
                 old_run.take_over(opened.runner.site)
             if retry_failed:
                 self._renew(opened, Phase.FAILED)
             if not only_watch:
                 self._renew(opened, Phase.CANCELLED)
-            if not (only_watch and opened.digests):
+            if not only_watch or opened.digests is None:
                 self._upload(opened)
             outcome = opened.runner.run(check_interval_s=check_interval_s, only_submit=detach)
             if not outcome.over:
@@ -163,7 +163,7 @@ class Submission:
 
     def _upload(self, opened: Placement) -> None:
         opened.inputs.upload(opened.digests)
-        if opened.digests and all(job.phase is Phase.DONE for job in opened.progress.jobs.values()):
+        if opened.digests is not None and all(job.phase is Phase.DONE for job in opened.progress.jobs.values()):
             done = opened.progress.counts()["done"]
             self._tools.tell(f"all {done} tasks have ended before and their inputs are the same: nothing to run")
 
@@ -277,9 +277,9 @@ def _place(description: SubmissionDescription) -> tuple[str, str | None, object]
     return machine.context_type, machine.remote_root, machine.profile.get("hostname")
 
 
-def _replayed(happened: Iterable[events.Event], progress: Progress) -> Mapping[str, str]:
+def _replayed(happened: Iterable[events.Event], progress: Progress) -> Mapping[str, str] | None:
     """Bring progress up to date; the digests of the last upload."""
-    digests: Mapping[str, str] = {}
+    digests: Mapping[str, str] | None = None
     for event in happened:
         if isinstance(event, events.Uploaded):
             digests = event.digests

@@ -236,6 +236,16 @@ def test_an_input_that_is_gone_here_is_removed_there_and_counts_as_a_change(make
     assert (wd / "here/w/a/found").read_text() == "1.dat\n"
 
 
+def test_a_second_run_writes_nothing_down_when_nothing_is_new(make: Make, wd: Path) -> None:
+    given = task("a", "true")
+    made = make(given, machine=SHELL)
+    assert made.run(clean=False).over
+    (journal,) = Path(os.environ["PILOTFISH_HOME"]).glob("submissions/*/journal")
+    before = journal.read_bytes()
+    assert make(given, machine=SHELL).run(clean=False).over
+    assert journal.read_bytes() == before
+
+
 # --- what was there before ------------------------------------------------------------------------------------------------
 
 
