@@ -120,8 +120,9 @@ class Submission:
         """
         strategy = _strategy(clean)
         with self.opened() as opened:
-            if self.description.previous_submission_hash and opened.digests is None:
-                self._inherit(opened, self.description.previous_submission_hash)
+            previous = self.description.previous_submission_hash if opened.digests is None else None
+            if previous:
+                self._inherit(opened, previous)
             if opened.digests is None and self.description.pilot is None:
                 old_run.take_over(opened.runner.site)
             if retry_failed:
@@ -130,6 +131,8 @@ class Submission:
                 self._renew(opened, Phase.CANCELLED)
             if not only_watch or opened.digests is None:
                 self._upload(opened)
+            if previous:  # not before: a run that dies in between inherits once more
+                _forget_other(previous, self.hash)
             outcome = opened.runner.run(check_interval_s=check_interval_s, only_submit=detach)
             if not outcome.over:
                 return outcome
@@ -158,8 +161,6 @@ class Submission:
             )
         done = {name: r for job in theirs.jobs.values() for name, r in job.results.items() if r.exit_code == 0}
         opened.inputs.inherit(before.work(opened.context).root, done)
-        if before.hash != self.hash:
-            record.forget(record.find(before.hash))
 
     def _upload(self, opened: Placement) -> None:
         opened.inputs.upload(opened.digests)
@@ -275,6 +276,12 @@ def _place(description: SubmissionDescription) -> tuple[str, str | None, object]
     """Where a submission's folder is."""
     machine = description.machine
     return machine.context_type, machine.remote_root, machine.profile.get("hostname")
+
+
+def _forget_other(beginning: str, own: str) -> None:
+    found = record.find(beginning)
+    if found.hash != own:
+        record.forget(found)
 
 
 def _replayed(happened: Iterable[events.Event], progress: Progress) -> Mapping[str, str] | None:
