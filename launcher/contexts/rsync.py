@@ -45,6 +45,7 @@ _OPTIONS = (
     f"--partial-dir={PARTIAL}",
     "--no-human-readable",
     "--info=progress2",
+    "--timeout=600",  # a half that was left alone by a silent link ends
 )
 _PROGRESS = re.compile(rb"\s*(\d+)\s+\d+%")
 

@@ -11,6 +11,7 @@ import getpass
 import hashlib
 import hmac
 import logging
+import math
 import os
 import shlex
 import socket
@@ -198,7 +199,7 @@ class Session:
             words = target.proxy_command.replace("%h", target.host).replace("%p", str(target.port))
             return paramiko.ProxyCommand(words.replace("%r", target.user))
         if target.jump is None:
-            return socket.create_connection((target.host, target.port), timeout=self._timeout_s)
+            return self._connection(target)
         connection: Any = None
         hops = target.jump.split(",")
         if len(hops) + len(self._hops) > _MOST_HOPS:
@@ -215,6 +216,18 @@ class Session:
             self._hops.append(self._open(step, connection))
         return self._through(self._hops[-1], target)
 
+    def _connection(self, target: Target) -> socket.socket:
+        """Of which silence is noticed: when a sign of life has not been acknowledged for two more it counts as broken."""
+        made = socket.create_connection((target.host, target.port), timeout=self._timeout_s)
+        if self._keepalive_s and hasattr(socket, "TCP_USER_TIMEOUT"):
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2000 * self._keepalive_s)
+        return made
+
+    @property
+    def _keepalive_s(self) -> int:
+        """Whole seconds; 0: no signs of life."""
+        return math.ceil(float(self._profile.get("keepalive", 30)))
+
     def _through(self, hop: paramiko.Transport, target: Target) -> paramiko.Channel:
         return hop.open_channel("direct-tcpip", (target.host, target.port), ("127.0.0.1", 0), timeout=self._timeout_s)
 
@@ -228,7 +241,7 @@ class Session:
         try:
             transport.banner_timeout = _BANNER_S
             transport.auth_timeout = _AUTH_S + self._timeout_s
-            transport.set_keepalive(max(1, int(float(self._profile.get("keepalive", 30)))))
+            transport.set_keepalive(self._keepalive_s)
             if self._profile.get("tar_compress", True):
                 transport.use_compression(False)  # archives are compressed already
             known = _known_keys(target)
