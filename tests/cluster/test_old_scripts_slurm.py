@@ -1,0 +1,101 @@
+"""Scripts in the terms of clusterjob, fyrd and DPDispatcher on a real Slurm."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from emulated import Slurm, wait_until
+
+from pilotfish import AsyncResult, JobScript, Machine, Resources, Submission, Task, fyrd
+from pilotfish.launcher.async_result import CANCELLED, COMPLETED, FAILED
+
+
+@pytest.fixture(autouse=True)
+def on_slurm(slurm: Slurm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wd: Path) -> Slurm:
+    """This process is a user of that Slurm."""
+    for name in [name for name in os.environ if name.startswith("SLURM")]:
+        monkeypatch.delenv(name)
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, slurm.environ[name])
+    monkeypatch.setenv("PILOTFISH_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(wd)
+    return slurm
+
+
+def test_a_job_script(wd: Path) -> None:
+    text = 'echo "$CLUSTERJOB_NAME $CLUSTERJOB_ID=$SLURM_JOB_ID {nodes} $SLURM_JOB_NUM_NODES $CLUSTERJOB_WORKDIR"'
+    script = JobScript(
+        f"{text}\necho $CLUSTERJOB_NODELIST >nodes", "hello", nodes=2, ppn=1, time="0:05:00", stdout="out"
+    )
+    result = script.submit()
+    result.dump("kept")
+    assert AsyncResult.load("kept").get(timeout=120) == COMPLETED
+    assert (wd / "out").read_text() == f"hello {result.job_id}={result.job_id} 2 2 {wd}\n"
+    assert (wd / "nodes").read_text().startswith("node")
+    assert sorted(path.name for path in wd.iterdir()) == ["hello.slr", "kept", "kept.lock", "nodes", "out"]
+
+
+def test_job_scripts_that_end_badly() -> None:
+    failed = JobScript("exit 4", "bad").submit()
+    cancelled = JobScript("touch begun; sleep 1000", "long").submit()
+    refused = JobScript("true", "wide", queue="nowhere").submit()
+    wait_until(lambda: Path("begun").exists(), "the job to begin")
+    cancelled.cancel()
+    assert [each.get(timeout=200) for each in (failed, cancelled, refused)] == [FAILED, CANCELLED, FAILED]
+    assert failed.exit_code == 4
+    assert "partition" in refused.message
+
+
+def double(value: int) -> int:
+    return value * 2
+
+
+def test_jobs_of_fyrd(wd: Path) -> None:
+    assert fyrd.get_cluster_environment() == "slurm"
+    first = fyrd.submit(
+        "echo one; touch begun; until [ -e go ]; do sleep 0.1; done", cores=2, time="5:00", name="first"
+    )
+    second = fyrd.submit(double, [21], depends=first, syspaths=[str(Path(__file__).parent)])
+    wait_until(lambda: (wd / "begun").exists(), "the first to begin")
+    queue = fyrd.Queue("self")
+    assert (queue[str(first.id)].state, queue[str(first.id)].name, queue[str(first.id)].threads) == (
+        "running",
+        "first",
+        2,
+    )
+    assert queue[str(second.id)].state == "pending"
+    (wd / "go").touch()
+    assert second.get() == 42
+    assert first.get() == "one\n"
+    assert fyrd.wait([first, second])
+    with pytest.raises(fyrd.ClusterError, match="is failed"):
+        bad = fyrd.submit("exit 1")
+        bad.wait()
+        fyrd.submit("true", depends=bad)
+
+
+def test_a_run_of_the_real_dpdispatcher_is_gone_on_with(wd: Path) -> None:
+    python = os.environ.get("DPDISPATCHER_PYTHON", "/tmp/dpd-venv-chief/bin/python")
+    if not Path(python).exists():
+        pytest.skip("DPDispatcher is no dependency: DPDISPATCHER_PYTHON names a Python that has it")
+    (wd / "work").mkdir()
+    commands = {"a": "echo a > out", "b": "until [ -e ../go ]; do sleep 0.1; done; echo b > out"}
+    given = {"batch_type": "Slurm", "context_type": "LocalContext", "local_root": str(wd), "remote_root": str(wd / "r")}
+    script = f"""
+from dpdispatcher import Machine, Resources, Task, Submission
+tasks = [Task(command=command, task_work_path=name, backward_files=["out"]) for name, command in {commands}.items()]
+machine = Machine.load_from_dict({given} | {{"remote_profile": {{}}}})
+Submission("work", machine, Resources(1, 1, 0, "", 1), task_list=tasks).run_submission(exit_on_submit=True)
+"""
+    subprocess.run([python, "-c", script], env={**os.environ, "HOME": str(wd)}, check=True, timeout=60)
+    told: list[str] = []
+    tasks = [Task(command, name, backward_files=["out"]) for name, command in commands.items()]
+    made = Submission("work", Machine.load_from_dict(given), Resources(group_size=1), task_list=tasks, tell=told.append)
+    made.run_submission(exit_on_submit=True)
+    Path(made.remote_root, "go").touch()
+    made.run_submission(check_interval=1)
+    assert not any("submitted" in line for line in told), told
+    assert [(wd / "work" / name / "out").read_text() for name in "ab"] == ["a\n", "b\n"]
