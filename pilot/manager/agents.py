@@ -241,8 +241,12 @@ class Agents:
         grants = [Grant(grant.grant_id, grant.pool, self._shares(grant)) for grant in hello.grants]
         waiting = {pool: [TaskKey(*key) for key in keys] for pool, keys in hello.waiting.items()}
         scheduler.adopt(node, grants, waiting, now)
+        alone = {grant.grant_id for grant in hello.grants if len(grant.nodes) == 1}
         for job_no, pos, run, grant_id, pid, started_s in hello.running:
-            scheduler.on_started(TaskKey(job_no, pos, run), grant_id, pid, started_s)
+            key = TaskKey(job_no, pos, run)
+            if grant_id in alone:
+                scheduler.on_still_running(node, key, grant_id)
+            scheduler.on_started(key, grant_id, pid, started_s)
         scheduler.on_node_up(node)
         # What we do not know was given to others while this agent counted as lost: it must not run twice.
         unknown = [key for key in _held(hello) if key not in scheduler.placing.runs]

@@ -144,6 +144,12 @@ class Nodes:
             self.free_gpus[node] |= gpus
             self.free_mem[node] += mem_bytes
 
+    def is_free(self, share: Share) -> bool:
+        """Whether all of it could be taken."""
+        node, cores, gpus, mem_bytes = share
+        enough = not self.specs[node].mem_bytes or mem_bytes <= self.free_mem[node]
+        return enough and not cores & ~self.free_cores[node] and not gpus & ~self.free_gpus[node]
+
     def _set_free(self, node: NodeNo, free: int) -> None:
         before, after = self.free_cores[node].bit_count(), free.bit_count()
         self.free_cores[node] = free

@@ -192,8 +192,13 @@ class Placing:
             self._end_reservation()
 
     def adopt(self, grant: Grant, shape: Shape) -> None:
-        """An agent holds this grant from an earlier life of the manager."""
-        node = grant.shares[0].node
+        """An agent holds this grant from an earlier life of the manager, or from before it was cut off.
+
+        What it has of other nodes may have been given to others meanwhile, and then stays with them.
+        """
+        first, *others = grant.shares
+        node = first.node
+        grant = grant._replace(shares=(first, *(share for share in others if self._nodes.is_free(share))))
         if grant.pool not in self.pools:
             self.pools[grant.pool] = shape.pools[node] = Pool(grant.pool, node, shape)
         self._nodes.take(grant.shares)

@@ -258,6 +258,26 @@ class Scheduler:
             self._turn.orders_for(successor.node).kills.append(successor.key)
         return found
 
+    def on_still_running(self, node: NodeNo, key: TaskKey, grant_id: GrantId) -> None:
+        """An agent that had counted as lost is back, as `node`, and runs `key` on a grant of this node alone.
+
+        The attempt goes on if its task only waits to be started again; `on_started` follows. (One with parts on other nodes
+        cannot: they have been swept.)
+        """
+        run, grant = self._lost.get(key), self.placing.grants.get(grant_id)
+        if run is None or grant is None or self.jobs.by_no(key.job_no) is not run.job:
+            return
+        tasks = run.job.tasks
+        waits = tasks.state(key.pos) is State.QUEUED and tasks.run(key.pos) == key.run
+        if not waits:
+            return
+        del self._lost[key]
+        self._life.withdraw(run.job, key.pos)
+        self.jobs.move_task(run.job, key.pos, State.SCHEDULED)
+        run.node, run.grant, run.started_s, run.in_doubt = node, grant, 0.0, False
+        self.placing.runs[key] = run
+        self._turn.sent.setdefault(node, []).append(key)
+
     def on_returned(self, grant_id: GrantId) -> None:
         """An agent gives back a grant for which it has no task."""
         grant = self.placing.grants.get(grant_id)

@@ -48,7 +48,7 @@ class BatchPilot:
         """Process id, as the node counts, of the agent of a node."""
         return self.slurm.hosts[node].run("pgrep", "--newest", "--full", f"agent.*--node {node} ").strip()
 
-    def submit_tasks(self, name: str, count: int, seconds: float) -> None:
+    def submit_tasks(self, name: str, count: int, seconds: float | str) -> None:
         """Tasks that note their host when they start and when they end."""
         line = (
             f"echo start $it $(hostname) >>{self.wd}/trace; sleep {seconds}; echo end $it $(hostname) >>{self.wd}/trace"
@@ -135,6 +135,25 @@ def test_a_node_that_was_cut_off_is_used_again_and_what_it_finished_counts(netwo
     report = [json.loads(line) for line in (pilot.aux / "jobs.report").read_text().splitlines()]
     places = {entry["name"]: json.dumps(entry) for entry in report}
     assert all("node3" in places[f"work:{it}"] for it in hit), [places[f"work:{it}"] for it in hit] + [pilot.log()]
+
+
+def test_what_runs_on_a_node_that_was_cut_off_goes_on_if_it_was_not_started_elsewhere(
+    networked_slurm: Slurm, wd: Path
+) -> None:
+    """The other nodes are full, so what was lost waits; each task starts once."""
+    pilot = BatchPilot(networked_slurm, wd)
+    pilot.submit_tasks("work", 6, f"0; while [ ! -e {wd}/go ]; do sleep 0.1; done")
+    wait_until(lambda: len(pilot.trace("start")) == 6, "all tasks")
+    hit = pilot.running_on("node3")
+    networked_slurm.hosts.cut("node3")
+    wait_until(lambda: "agent.lost" in pilot.log(), "found", 10)
+    networked_slurm.hosts.mend("node3")
+    wait_until(lambda: pilot.log().count("agent.ready node=node3") == 2, "back")
+    (wd / "go").touch()
+    status = pilot.finish()
+    assert status["IterationStats"]["FinishedIterations"] == 6
+    assert len(pilot.trace("start")) == 6
+    assert {it for it, host in pilot.trace("end") if host == "node3"} == hit
 
 
 def test_agents_find_a_resumed_manager_and_no_task_is_lost_or_doubled(slurm: Slurm, wd: Path) -> None:

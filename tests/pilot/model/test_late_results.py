@@ -101,3 +101,71 @@ def test_orders_that_got_lost_with_a_connection_are_given_again() -> None:
     assert scheduler.jobs.get("a").tasks.run(0) == 2
     world.run_to_end()
     assert scheduler.nodes.free_count == 2
+
+
+def test_what_still_runs_on_a_node_that_comes_back_goes_on() -> None:
+    """... when its task only waits to be started again: it is the same attempt, and counts as under way at once."""
+    world = World(node("n1", 2))
+    world.submit(job("a"), job("b"))
+    world.cut(0)
+    assert (world.state("a"), world.state("b")) == ("QUEUED", "QUEUED")
+    world.finish_away(0)
+    world.come_back(0)
+    assert (world.state("a"), world.state("b")) == ("SUCCEED", "EXECUTING")
+    assert world.scheduler.jobs.get("b").tasks.run(0) == 1
+    world.finish("b")
+    assert world.state("b") == "SUCCEED"
+    assert world.scheduler.nodes.free_count == 2
+
+
+def test_what_was_started_elsewhere_meanwhile_is_stopped_on_the_node_that_comes_back() -> None:
+    world = World(node("n1", 1), node("n2", 1))
+    world.submit(job("a"))
+    world.cut(0)
+    world.come_back(0)
+    assert world.running_on(0) == []
+    assert world.running_on(1) == ["a"]
+
+
+def test_a_task_that_was_cancelled_meanwhile_is_stopped() -> None:
+    world = World(node("n1", 1))
+    world.submit(job("a"))
+    world.cut(0)
+    world.cancel("a")
+    world.come_back(0)
+    assert world.running == []
+    assert world.state("a") == "CANCELED"
+    assert world.scheduler.nodes.free_count == 1
+
+
+def test_an_attempt_that_goes_on_again_is_replayed() -> None:
+    """The journal's order: sent, lost, sent, ended."""
+    world = World(node("n1", 1))
+    world.submit(job("a"))
+    world.cut(0)
+    before = len(world.turns)
+    world.come_back(0)
+    key = _first_run(world, "a")
+    here = next(world.scheduler.nodes.here)
+    assert [turn.sent for turn in world.turns[before:] if turn.sent] == [{here: [key]}]
+    again = Scheduler([node("n1", 1)])
+    again.replay_submitted([job("a")], 1000.0)
+    again.replay_sent(here, key, 1000.0)
+    for result in [result for turn in world.turns for result in turn.results]:
+        again.replay_result(result)
+    again.replay_sent(here, key, 1000.0)
+    assert again.jobs.get("a").tasks.state(0).name == "SCHEDULED"
+
+
+def test_cores_of_other_nodes_that_were_given_away_meanwhile_are_not_given_twice() -> None:
+    """`both` runs on n1 and n2; n1 is cut off, and n2's core goes to `a` before n1 is back and stops `both`."""
+    world = World(node("n1", 1), node("n2", 1))
+    world.submit(job("both", 1, nodes=2))
+    world.submit(job("a"))
+    world.cut(0)
+    assert world.running_on(1) == ["a"]
+    world.come_back(0)
+    world.submit(job("b"), job("c"))
+    assert len(world.running) == 2
+    world.run_to_end()
+    assert world.scheduler.nodes.free_count == 2

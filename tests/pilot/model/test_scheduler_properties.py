@@ -86,6 +86,19 @@ class SchedulerMachine(RuleBasedStateMachine):
             self._lose(number)
         self.down ^= {number}
 
+    @rule(number=st.sampled_from(range(len(NODES))), ended=st.integers(0, 2), exit_code=st.sampled_from([0, 0, 1]))
+    def cut_or_mend(self, number: int, ended: int, exit_code: int) -> None:
+        """A node is cut off and works on; when it is back it tells what has ended meanwhile."""
+        mine = self.numbers[number]
+        if number not in self.down | self.draining:
+            self.world.cut(mine)
+            self.down.add(number)
+        elif mine in self.world.away:
+            for _ in range(min(ended, len(self.world.away[mine].running))):
+                self.world.finish_away(mine, exit_code)
+            self.world.come_back(mine)
+            self.down.remove(number)
+
     def _lose(self, number: int) -> None:
         self.world.lose(self.numbers[number])
         self.draining.discard(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import chain
 
 from pilotfish.pilot.model import invariants
 from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
@@ -62,6 +63,10 @@ class FakeAgent:
     def __init__(self) -> None:
         self.waiting: dict[PoolId, deque[TaskKey]] = {}
         self.idle: dict[PoolId, list[GrantId]] = {}
+        self.grants: dict[GrantId, Grant] = {}
+        """Every one it was ever given."""
+        self.kept: list[tuple[TaskKey, GrantId, End, bool]] = []
+        """Reports that nobody has acknowledged."""
         self.draining = False
         """It has said that it takes nothing new."""
         self.running: dict[TaskKey, tuple[PoolId, GrantId]] = {}
@@ -73,6 +78,8 @@ class World:
     def __init__(self, *nodes: NodeSpec, crash_limit: int = 5, reserve_after_s: float = 10.0) -> None:
         self.scheduler = Scheduler(nodes, crash_limit=crash_limit, reserve_after_s=reserve_after_s)
         self.agents = {NodeNo(number): FakeAgent() for number in range(len(nodes))}
+        self.away: dict[int, FakeAgent] = {}
+        """Agents that were cut off, by the number of their nodes."""
         self.now = 1000.0
         self.events: list[str] = []
         self.turns: list[Turn] = []
@@ -113,9 +120,53 @@ class World:
         self.scheduler.on_node_lost(node_no, self.now)
         self.settle()
 
+    def cut(self, number: int) -> None:
+        """Nothing is heard of the node any more; its agent works on."""
+        self.away[number] = self.agents[NodeNo(number)]
+        self.lose(number)
+
+    def finish_away(self, number: int, exit_code: int = 0) -> None:
+        """The first task that runs on the node which was cut off ends; its agent keeps the report."""
+        agent = self.away[number]
+        key = next(iter(agent.running))
+        pool, grant_id = agent.running.pop(key)
+        waiting = agent.waiting.get(pool)
+        if waiting:
+            agent.running[waiting.popleft()] = (pool, grant_id)
+        self.now += 0.001
+        end = End(4711, self.now - 1.0, self.now, exit_code, Cause.EXITED)
+        agent.kept.append((key, grant_id, end, not waiting))
+
+    def come_back(self, number: int) -> None:
+        """The agent that was cut off is heard again; see manager/agents.py."""
+        node_no, agent = NodeNo(number), self.away.pop(number)
+        self.agents[node_no] = agent
+        kept_of = {grant_id for _, grant_id, _, returns in agent.kept if returns}
+        used = [grant_id for _, grant_id in agent.running.values()]
+        held = {*used, *(grant_id for grants in agent.idle.values() for grant_id in grants)}
+        waiting = {pool: list(keys) for pool, keys in agent.waiting.items() if keys}
+        assert not held & kept_of
+        self.scheduler.adopt(node_no, [agent.grants[grant_id] for grant_id in sorted(held)], waiting, self.now)
+        for key, (_, grant_id) in agent.running.items():
+            if len(agent.grants[grant_id].shares) == 1:
+                self.scheduler.on_still_running(node_no, key, grant_id)
+            self.scheduler.on_started(key, grant_id, 4711, self.now)
+        self.scheduler.on_node_up(node_no)
+        runs = self.scheduler.placing.runs
+        unknown = [key for key in chain(agent.running, *waiting.values()) if key not in runs]
+        for key, grant_id, end, returns in agent.kept:
+            self.scheduler.on_finished(key, grant_id, end, returns, self.now)
+        agent.kept.clear()
+        self.scheduler.drop_doubtful(node_no, self.now)
+        self.scheduler.drop_grants(node_no, held)
+        self._kill(node_no, unknown)
+        self._start(node_no)
+        self.settle()
+
     def leave(self, number: int) -> None:
         """The node goes away for good."""
         node_no = NodeNo(number)
+        self.away.pop(number, None)
         self.agents[node_no] = FakeAgent()
         self.scheduler.on_node_left(node_no, self.now)
         self.settle()
@@ -136,6 +187,8 @@ class World:
         return number
 
     def revive(self, number: int) -> None:
+        """Another agent is there, and has cleared up after the one before."""
+        self.away.pop(number, None)
         self.scheduler.on_node_up(NodeNo(number))
         self.settle()
 
@@ -182,6 +235,7 @@ class World:
                 agent = self.agents[number]
                 for grant in orders.grants:
                     self._check_grant(grant, orders)
+                    agent.grants[grant.grant_id] = grant
                     agent.idle.setdefault(grant.pool, []).append(grant.grant_id)
                 for pool, keys in orders.starts.items():
                     agent.waiting.setdefault(pool, deque()).extend(keys)
