@@ -15,11 +15,16 @@ from .dialect import refuse
 _NOTHING_FOR = ("account", "qos", "memory_mib", "exclusive", "reservation", "dependency")
 
 # A process id comes back after a while; together with the start time (in ticks since the boot) it does not.
+# The job itself writes its id down before it does anything: on a full disk nothing is started that nobody knows.
 _START = """\
-setsid sh -c 'PILOTFISH_SHELL_JOB=$$; export PILOTFISH_SHELL_JOB; exec {limit}bash ./{script}' \
-  >>{hash}.out 2>&1 </dev/null & pid=$!
-start=$(sed 's/.*) //' /proc/$pid/stat | cut -d' ' -f20) && echo $pid:$start >.{hash}.id &&
-  cp .{hash}.id {hash}_job_id && mv .{hash}.id {id_file} && cat {id_file}"""
+id=$(setsid sh -c '
+  id=$$:$(sed "s/.*) //" /proc/$$/stat | cut -d" " -f20)
+  {{ echo $id >.{hash}.id && cp .{hash}.id {hash}_job_id && mv .{hash}.id {id_file} && : >>{hash}.out; }} || exit
+  echo $id
+  PILOTFISH_SHELL_JOB=$$; export PILOTFISH_SHELL_JOB
+  exec {limit}bash ./{script} >>{hash}.out 2>&1' </dev/null &)
+[ -n "$id" ] && echo $id"""
+_NO_ROOM = ("I/O error", "No space left", "Disk quota exceeded")
 
 _EACH = """\
 for id in {ids}; do
@@ -57,6 +62,8 @@ class Shell(Machine):
         except TransientError as error:
             raise MachineBusyError(error.what, where=error.where) from error
         job_id = done.out.strip()
+        if done.code and any(words in done.err for words in _NO_ROOM):
+            raise MachineBusyError(f"cannot start: {done.err.strip()}", where=job.root)
         if done.code or ":" not in job_id:
             raise SubmitRefusedError(f"cannot start: {done.err.strip() or done.out.strip()}", where=job.root)
         return job_id
