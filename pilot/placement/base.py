@@ -1,7 +1,8 @@
 """What a starter is: a way to start agents on nodes, as a table of facts and one pure function.
 
 Most batch systems start one command on one node at a time; some (`at_once`) start it on all nodes with one process of theirs,
-which does its own tree. The former are kept busy with a bounded number of starts in flight.
+which does its own tree. The former are kept busy with a bounded number of starts in flight; docs/performance.md tells why
+there is no tree of our own.
 """
 
 from __future__ import annotations

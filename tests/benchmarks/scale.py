@@ -51,19 +51,19 @@ class Measured:
 
 
 class Pilot:
-    """A manager whose `srun` is the simulator. A context manager."""
+    """A manager whose starter is the simulator, or the shell script `starter`. A context manager."""
 
-    def __init__(self, nodes: int, task_s: float) -> None:
+    def __init__(self, nodes: int, task_s: float, placement: str = "srun", starter: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pf-scale-"))
         self._cores = nodes * CORES
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.REQ)
-        srun = self.folder / "srun"
-        srun.write_text(f'#!/bin/sh\nexec {sys.executable} {HERE / "simulated_agents.py"} "$@"\n')
-        srun.chmod(0o755)
+        program = self.folder / placement
+        program.write_text("#!/bin/sh\n" + (starter or f'exec {sys.executable} {HERE / "simulated_agents.py"} "$@"\n'))
+        program.chmod(0o755)
         environ = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "SIMULATED_TASK_S": str(task_s)}
         list_of_cores = ",".join([str(CORES)] * nodes)
-        settings = ["--wd", str(self.folder), "--id", "scale", "--nodes", list_of_cores, "--placement", "srun"]
+        settings = ["--wd", str(self.folder), "--id", "scale", "--nodes", list_of_cores, "--placement", placement]
         begin = time.perf_counter()
         command = [sys.executable, "-m", "pilotfish", "service", *settings, "--net-interface", "127.0.0.1"]
         with open(self.folder / "service.out", "wb") as output:

@@ -140,9 +140,8 @@ class Agent:
 class Crowd:
     """All agents, one socket each, and one `epoll` over them."""
 
-    def __init__(self, info: connection.ConnectionFile, token: str, task_s: float) -> None:
+    def __init__(self, info: connection.ConnectionFile, task_s: float) -> None:
         self._info = info
-        self._token = token
         self._task_s = task_s
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 60_000)
@@ -150,12 +149,11 @@ class Crowd:
         self._agents: dict[int, Agent] = {}
         self._timers: list[tuple[float, int]] = []
 
-    def join(self, node: str) -> Agent:
+    def join(self, node: str, agent_id: str) -> Agent:
         """Connect over TCP as from another host, and say Hello."""
         door, address = connection.agent_ways(self._info)[-1]
         socket = self._context.socket(zmq.DEALER)
         unlock_client(socket, self._info, door)
-        agent_id = f"{node}-{self._token}"
         socket.setsockopt(zmq.ROUTING_ID, agent_id.encode())
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.setsockopt(zmq.LINGER, 1000)
@@ -169,18 +167,20 @@ class Crowd:
         agent.hello()
         return agent
 
-    def run(self, nodes: Sequence[str]) -> None:
+    def run(self, nodes: Sequence[str], token: str) -> None:
         """Until all have been told to stop."""
         to_join = deque(nodes)
         while to_join or not all(agent.stopped for agent in self._agents.values()):
             for _ in range(min(CONNECTING, len(to_join))):
-                self.join(to_join.popleft())
-            self._turn()
+                node = to_join.popleft()
+                self.join(node, f"{node}-{token}")
+            self.turn()
         for agent in self._agents.values():
             agent.close()
         self._context.term()
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Wait for a moment at most, and do what is due."""
         now = time.time()
         patience_s = min(max(0.0, self._timers[0][0] - now), 0.05) if self._timers else 0.05
         touched = {descriptor for descriptor, _ in self._epoll.poll(patience_s)}
@@ -206,7 +206,7 @@ def main() -> None:
     script = words[-1]  # what runs on each node: sh -c SCRIPT
     found = re.search(r"--connect (\S+) .*\$node-(\w+)", script)
     assert found is not None, script
-    Crowd(connection.read(Path(found[1])), found[2], float(os.environ["SIMULATED_TASK_S"])).run(nodes)
+    Crowd(connection.read(Path(found[1])), float(os.environ["SIMULATED_TASK_S"])).run(nodes, found[2])
 
 
 if __name__ == "__main__":
