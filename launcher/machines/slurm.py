@@ -12,6 +12,8 @@ from .batch import BatchMachine
 from .dialect import Dialect, clock, job_name, quoted, status_of
 
 _LIMIT = 128
+_OUT_OF_MEMORY, _KILL = 125, 9
+"""What Slurm calls a signal of its own (SIG_OOM) is the kernel's SIGKILL."""
 
 # JOB STATE CODES of squeue(1).
 STATES: dict[str, tuple[JobState, str]] = {
@@ -117,7 +119,7 @@ def _ended(words: Sequence[str]) -> Status:
     exit_code, _, signal = code.partition(":")
     number = int(exit_code) if exit_code.isdigit() else None
     if signal.isdigit() and int(signal):
-        number = 128 + int(signal)
+        number = 128 + (_KILL if int(signal) == _OUT_OF_MEMORY else int(signal))
     nodes = "" if nodes in ("None assigned", "(null)") else nodes
     return status_of(state, STATES, exit_code=number, start_s=_time(start), end_s=_time(end), nodes=nodes)
 

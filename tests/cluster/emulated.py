@@ -293,7 +293,7 @@ class Slurm:
             names = "0" if self._gpus == 1 else f"[0-{self._gpus - 1}]"
             (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu{names}\n")
             gres = f"Gres=gpu:{self._gpus}"
-        (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
+        (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainRAMSpace=yes\n")
         shape = f"CPUs={self.cpus} Sockets=1 CoresPerSocket={self.cpus} RealMemory=4000 {gres} State=UNKNOWN"
         lines = [
             f"NodeName={host.name} NodeAddr={host.address} Port={self._port + 1 + number} {shape}"

@@ -192,7 +192,7 @@ def test_slurm_without_accounting() -> None:
         "StartTime=1795238044 EndTime=1795238046 NodeList=node1 BatchHost=node1"
     )
     assert slurm.read_history(line)["12"] == Status(
-        JobState.terminated, "OUT_OF_MEMORY", Reason.MEMORY, 253, 1795238044.0, 1795238046.0, "node1"
+        JobState.terminated, "OUT_OF_MEMORY", Reason.MEMORY, 137, 1795238044.0, 1795238046.0, "node1"
     )
     array = "JobId=14 ArrayJobId=13 ArrayTaskId=1 JobState=COMPLETED ExitCode=0:0 StartTime=1 EndTime=2 NodeList=n"
     assert list(slurm.read_history(array)) == ["13_1"]
