@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
+from . import cgroups
+
 _PR_SET_CHILD_SUBREAPER = 36
 _QUIET_SCANS = 2
 _MOST_SCANS = 100
@@ -47,7 +49,9 @@ def clear_after(agent_id: str) -> int:
     includes the agent itself, should it live: it has been replaced.
     """
     mark = b"PILOTFISH_AGENT_ID=" + os.fsencode(agent_id)
-    return _kill_all(lambda pid: mark in _strings(pid, "environ") or _is_command_of(pid, agent_id))
+    killed = _kill_all(lambda pid: mark in _strings(pid, "environ") or _is_command_of(pid, agent_id))
+    cgroups.clear_after(agent_id)
+    return killed
 
 
 def _is_command_of(pid: int, agent_id: str) -> bool:

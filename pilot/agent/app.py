@@ -21,7 +21,6 @@ from .. import cpus, strays
 from ..loop import Loop, Timer
 from ..model.resources import NodeSpec
 from ..wire import connection, frames
-from . import memory_groups
 from .crew import Crew
 from .gpus import near_gpus
 from .link import Link
@@ -50,7 +49,6 @@ def run(connect: Path, node: str, agent_id: str, replaces: str | None, joins: No
         return 0
     if replaces is not None:
         log.warning("agent.cleared of=%s killed=%d", replaces, strays.clear_after(replaces))
-        memory_groups.clear_after(replaces)
     lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)
     variable = os.environ.pop(connection.CONNECT_VARIABLE, None)  # no task is to see the keys
     agent = Agent(connect, variable, node, agent_id, None if lifeline is None else int(lifeline), joins)

@@ -11,47 +11,26 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from ..cgroups import LEAF, find_own, prefix_of, remove_groups, words
 from .forked import GroupError, spawn_in_group
 from .launch import Launch
 
 log = logging.getLogger(__name__)
 
-LEAF = "pilotfish"
 _MOVES = 20
-_MOST_TRIES = 200
-_TRY_AGAIN_S = 0.01
 
 
 # --- what the kernel's files say ----------------------------------------------------------------------------------------
 
 
-def own_folder(cgroup: str, mountinfo: str) -> Path | None:
-    """The folder of the group of a process, from its /proc files `cgroup` and `mountinfo`.
-
-    None without version 2, or when the group is not below the one that is mounted.
-    """
-    paths = [line[3:] for line in cgroup.splitlines() if line.startswith("0::/") and not line.startswith("0::/..")]
-    mounts = [fields.split() for fields in mountinfo.splitlines() if " - cgroup2 " in fields]
-    for path in paths:
-        for mount in mounts:
-            root, point = mount[3], mount[4]
-            inside = os.path.relpath(path, root)
-            if inside.split("/")[0] != "..":
-                return Path(os.path.normpath(os.path.join(point, inside)))
-    return None
-
-
-def count_of(events: str, name: str) -> int:
-    """A number of memory.events; 0 where the kernel has no such line."""
-    numbers = dict(line.split() for line in events.splitlines() if line.count(" ") == 1)
-    return int(numbers.get(name, 0))
+def count_of(events: Sequence[str], name: str) -> int:
+    """A number of memory.events, which has names and numbers in turn; 0 where the kernel has no such name."""
+    return int(dict(zip(events[::2], events[1::2], strict=False)).get(name, 0))
 
 
 # --- the folders --------------------------------------------------------------------------------------------------------
@@ -75,7 +54,7 @@ def is_delegated(folder: Path) -> bool:
 def group_for_tasks(own: Path) -> Path | None:
     """The group, made ready, in which groups of tasks can be made: `own`, or the one it is a leaf of. None: neither can be."""
     for folder in (own, own.parent):
-        if not is_delegated(folder) or "memory" not in _words(folder / "cgroup.controllers"):
+        if not is_delegated(folder) or "memory" not in words(folder / "cgroup.controllers"):
             continue
         try:
             _enable(folder)
@@ -88,7 +67,7 @@ def group_for_tasks(own: Path) -> Path | None:
 
 def _enable(folder: Path) -> None:
     """Let groups in `folder` have memory limits. Processes in it move into a leaf; it may take turns, as they start others."""
-    if "memory" in _words(folder / "cgroup.subtree_control"):
+    if "memory" in words(folder / "cgroup.subtree_control"):
         return
     for moves in range(_MOVES + 1):
         try:
@@ -99,16 +78,9 @@ def _enable(folder: Path) -> None:
                 raise
         leaf = folder / LEAF
         leaf.mkdir(exist_ok=True)
-        for pid in _words(folder / "cgroup.procs"):
+        for pid in words(folder / "cgroup.procs"):
             with suppress(ProcessLookupError):
                 (leaf / "cgroup.procs").write_text(pid)
-
-
-def _words(path: Path) -> list[str]:
-    try:
-        return path.read_text().split()
-    except OSError:
-        return []
 
 
 def limit(folder: Path, limit_bytes: int) -> None:
@@ -128,50 +100,8 @@ class Ending(NamedTuple):
 
 
 def ending_of(folder: Path) -> Ending:
-    peak = _words(folder / "memory.peak")  # since Linux 5.19
-    events = "\n".join(_lines(folder / "memory.events"))
-    return Ending(count_of(events, "oom_kill") > 0, int(peak[0]) if peak else 0)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []
-
-
-def remove_groups(parent: Path, prefix: str) -> None:
-    """Remove the groups of `parent` with names that begin so, and kill what is in them."""
-    for folder in parent.glob(f"{prefix}*"):
-        for _ in range(_MOST_TRIES):
-            for pid in _words(folder / "cgroup.procs"):
-                with suppress(OSError):
-                    os.kill(int(pid), signal.SIGKILL)
-            with suppress(OSError):
-                folder.rmdir()
-            if not folder.exists():
-                break
-            time.sleep(_TRY_AGAIN_S)  # what was killed takes a moment to go
-
-
-def find_own() -> Path | None:
-    """The folder of this process's own group."""
-    try:
-        return own_folder(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
-    except OSError:
-        return None
-
-
-def clear_after(agent_id: str) -> None:
-    """Remove the groups that a dead agent has left behind."""
-    own = find_own()
-    if own is not None:
-        for parent in (own, own.parent):
-            remove_groups(parent, _prefix(agent_id))
-
-
-def _prefix(agent_id: str) -> str:
-    return f"{LEAF}-{agent_id.replace('/', '_')}-"
+    peak = words(folder / "memory.peak")  # since Linux 5.19
+    return Ending(count_of(words(folder / "memory.events"), "oom_kill") > 0, int(peak[0]) if peak else 0)
 
 
 # --- the groups of an agent ---------------------------------------------------------------------------------------------
@@ -181,7 +111,7 @@ class MemoryGroups:
     """The groups of one agent's tasks, by process id. Where none can be made, tasks start without."""
 
     def __init__(self, agent_id: str, own: Callable[[], Path | None] = find_own) -> None:
-        self._prefix = _prefix(agent_id)
+        self._agent_id = agent_id
         self._own = own
         self._looked = False
         self._parent: Path | None = None
@@ -218,7 +148,7 @@ class MemoryGroups:
         if self._parent is None:
             return None
         self._made += 1
-        folder = self._parent / f"{self._prefix}{self._made}"
+        folder = self._parent / f"{prefix_of(self._agent_id)}{self._made}"
         try:
             folder.mkdir()
             limit(folder, limit_bytes)
@@ -246,7 +176,7 @@ class MemoryGroups:
         """Nothing of the agent's tasks runs any more, or is to."""
         folders = [*self._folders.values(), *self._left]
         for parent in {folder.parent for folder in folders}:
-            remove_groups(parent, self._prefix)
+            remove_groups(parent, self._agent_id)
 
     @staticmethod
     def _remove(folder: Path) -> bool:

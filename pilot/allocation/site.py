@@ -6,20 +6,20 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from .. import cgroups
 from ..cpus import usable
 from .base import Site
 
 _PATIENCE_S = 20.0
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def this_site(environ: Mapping[str, str]) -> Site:
-    return Site(environ, socket.gethostname(), usable(), _memory(), time.time(), _read, _run, _quota())
+    own = cgroups.find_own()
+    return Site(environ, socket.gethostname(), usable(), memory(own), time.time(), _read, _run, quota(own))
 
 
 def _read(path: str) -> str | None:
@@ -38,22 +38,13 @@ def _run(command: Sequence[str]) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def cgroup_file(name: str) -> str | None:
-    """A file of this process's own cgroup (version 2)."""
-    with suppress(OSError, IndexError):
-        group = Path("/proc/self/cgroup").read_text().splitlines()[-1].split(":", 2)[2].lstrip("/")
-        return (_CGROUP / group / name).read_text()
-    return None
+def quota(own: Path | None) -> int | None:
+    """Whole cores of the quota of that control group and those above it; None without one."""
+    quotas = [words for words in cgroups.lines_above(own, "cpu.max") if words and words[0].isdigit()]
+    return min((max(1, int(quota) // int(period)) for quota, period in quotas), default=None)
 
 
-def _quota() -> int | None:
-    """Whole cores of the cgroup's quota; None without one."""
-    words = (cgroup_file("cpu.max") or "").split()
-    return max(1, int(words[0]) // int(words[1])) if len(words) == 2 and words[0].isdigit() else None
-
-
-def _memory() -> int:
-    """Memory of this machine, or what its cgroup leaves of it."""
-    total = int(psutil.virtual_memory().total)
-    text = (cgroup_file("memory.max") or "").strip()
-    return min(total, int(text)) if text.isdigit() else total
+def memory(own: Path | None) -> int:
+    """Memory of this machine, or what that control group and those above it leave of it."""
+    limits = [words[0] for words in cgroups.lines_above(own, "memory.max") if words]
+    return min([int(psutil.virtual_memory().total), *(int(limit) for limit in limits if limit.isdigit())])

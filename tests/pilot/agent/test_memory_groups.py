@@ -5,42 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
 from pilotfish.pilot.agent import memory_groups
 from pilotfish.pilot.agent.launch import Launch
 from pilotfish.pilot.agent.memory_groups import Ending, MemoryGroups
 from pilotfish.pilot.model.job import Execution
 
-MOUNTS = """\
-21 28 0:19 / /proc rw,nosuid - proc proc rw
-25 28 0:22 / /sys/fs/cgroup rw,nosuid,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate
-"""
-
-
-@pytest.mark.parametrize(
-    ("cgroup", "mounts", "folder"),
-    [
-        ("0::/user.slice/a.scope\n", MOUNTS, "/sys/fs/cgroup/user.slice/a.scope"),
-        ("0::/\n", MOUNTS, "/sys/fs/cgroup"),
-        (
-            "5:memory:/x\n0::/job\n",
-            MOUNTS.replace("/sys/fs/cgroup", "/sys/fs/cgroup/unified"),
-            "/sys/fs/cgroup/unified/job",
-        ),
-        ("0::/docker/1/a\n", MOUNTS.replace("0:22 /", "0:22 /docker/1"), "/sys/fs/cgroup/a"),
-        ("0::/../other\n", MOUNTS, None),
-        ("5:memory:/x\n", MOUNTS, None),
-        ("0::/job\n", "", None),
-    ],
-    ids=["scope", "top", "both versions", "container", "out of sight", "version 1", "not mounted"],
-)
-def test_the_own_group_is_found(cgroup: str, mounts: str, folder: str | None) -> None:
-    assert memory_groups.own_folder(cgroup, mounts) == (None if folder is None else Path(folder))
-
 
 def test_numbers_of_events_are_read() -> None:
-    events = "low 0\nhigh 0\nmax 12\noom 1\noom_kill 3\n"
+    events = ["low", "0", "high", "0", "max", "12", "oom", "1", "oom_kill", "3"]
     assert memory_groups.count_of(events, "oom_kill") == 3
     assert memory_groups.count_of(events, "oom_group_kill") == 0
 
