@@ -20,7 +20,7 @@ KERNEL = Path("/opt/small-machine/vmlinuz")
 PROGRAMS = ("qemu-system-x86_64", "busybox")
 MODULES = ("pilotfish", "click", "msgpack", "msgspec", "psutil", "yaml", "zmq")
 SITE = "/site"
-_ELSEWHERE = {"tests", "test", "idlelib", "site-packages", "docs", ".git", "ensurepip", "lib2to3", "tkinter"}
+_ELSEWHERE = {"tests", "test", "idlelib", "site-packages", "docs", "site", "build", "ensurepip", "lib2to3", "tkinter"}
 _INIT = f"""#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -73,14 +73,14 @@ def _fill(root: Path, scenario: Path) -> None:
     shutil.copy(python, python_there)
     for name in MODULES:
         _copy_module(name, root / SITE[1:])
-    for library in _libraries([python, *root.rglob("*.so")]):
+    for library in _libraries([python, root / "bin" / "busybox", *root.rglob("*.so")]):
         there = root / str(library)[1:]
         there.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, there)
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
-    return {name for name in names if name in _ELSEWHERE or name.startswith("config-3")}
+    return {name for name in names if name in _ELSEWHERE or name.startswith(("config-3", "."))}
 
 
 def _copy_module(name: str, site: Path) -> None:
