@@ -1,13 +1,16 @@
 """Runs inside small_machine.py, as root: pilots of an ordinary user whose tasks have memory limits. Prints a line of JSON.
 
-The user's pilot is in a control group that was handed to the user, as systemd does it; then in one that was not.
+The user's pilot is in a control group that was handed to the user, as systemd does it; then in one that was not. Then root's
+is in one with namespaces of its own, as in a container.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -19,6 +22,7 @@ from pilotfish import Jobs, LocalManager
 
 TREE = Path("/sys/fs/cgroup")
 USER = 1000
+CLONE_NEWNS, CLONE_NEWCGROUP = 0x00020000, 0x02000000
 HOG = "x = b'x' * (300 << 20)"
 
 
@@ -30,15 +34,14 @@ def shell(script: str) -> dict[str, Any]:
     return {"exec": "sh", "args": ["-c", script]}
 
 
-def in_group(group: Path, scenario: Callable[[], Any]) -> Any:
-    """What the function returns in a process of the user in that group."""
+def in_group(group: Path, become: Callable[[], object], scenario: Callable[[], Any]) -> Any:
+    """What the function returns in a process in that group, which has done `become` first."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             (group / "cgroup.procs").write_text("0")
-            os.setgid(USER)
-            os.setuid(USER)
+            become()
             os.write(write, json.dumps(scenario()).encode())
         except BaseException:
             traceback.print_exc()
@@ -49,6 +52,19 @@ def in_group(group: Path, scenario: Callable[[], Any]) -> Any:
         answer = file.read()
     os.waitpid(pid, 0)
     return json.loads(answer)
+
+
+def a_user() -> None:
+    os.setgid(USER)
+    os.setuid(USER)
+
+
+def a_container() -> None:
+    """Root in namespaces of its own: the group it is in is the top of the tree that it sees."""
+    system = ctypes.CDLL(None, use_errno=True)
+    assert system.unshare(CLONE_NEWNS | CLONE_NEWCGROUP) == 0, os.strerror(ctypes.get_errno())
+    subprocess.run("mount --make-rprivate / && umount /sys/fs/cgroup", shell=True, check=True)
+    subprocess.run("mount -t cgroup2 cgroup /sys/fs/cgroup", shell=True, check=True)
 
 
 def make_group(name: str, delegated: bool) -> Path:
@@ -124,18 +140,20 @@ def task_groups(group: Path) -> list[str]:
     return sorted(path.name for path in group.glob("pilotfish-*"))
 
 
-def not_delegated() -> dict[str, Any]:
-    wd = Path("/tmp/watched")
+def one_hog(wd: Path) -> dict[str, Any]:
     wd.mkdir()
     with LocalManager(["--wd", str(wd), "--nodes", "1"], {"log_file": "/dev/null"}) as pilot:
         hog = f"{HOG}; import time; time.sleep(60)"
-        return ends(pilot, Jobs().add(name="hog", **python(hog), mem="100M"))
+        jobs = Jobs().add(name="hog", **python(hog), mem="100M")
+        jobs.add(name="where", **shell("cat /proc/self/cgroup"), stdout=str(wd / "where"), mem="100M")
+        return {"ends": ends(pilot, jobs), "where": (wd / "where").read_text()}
 
 
 if __name__ == "__main__":
     answers = {
-        "delegated": in_group(make_group("user", delegated=True), delegated),
-        "watched": in_group(make_group("system", delegated=False), not_delegated),
+        "delegated": in_group(make_group("user", delegated=True), a_user, delegated),
+        "watched": in_group(make_group("system", delegated=False), a_user, lambda: one_hog(Path("/tmp/watched"))),
+        "container": in_group(make_group("box", delegated=False), a_container, lambda: one_hog(Path("/tmp/container"))),
     }
     for log in Path("/tmp").glob("*/.qcgpjm*/agent-*.log"):
         print(log, log.read_text(), sep="\n")

@@ -61,6 +61,17 @@ def test_no_group_is_left(answers: dict[str, Any]) -> None:
 
 
 def test_where_no_group_was_handed_over_the_agent_watches(answers: dict[str, Any]) -> None:
-    state, message, _ = answers["watched"]["hog"]
+    watched = answers["watched"]
+    state, message, _ = watched["ends"]["hog"]
     assert state == "FAILED"
     assert message.startswith(BEYOND)
+    assert watched["where"] == "0::/system\n"
+
+
+def test_the_top_of_a_containers_own_tree_serves(answers: dict[str, Any]) -> None:
+    container = answers["container"]
+    state, message, peak_kib = container["ends"]["hog"]
+    assert state == "FAILED"
+    assert message.startswith(BEYOND)
+    assert peak_kib == 100 * 1024
+    assert container["where"].startswith("0::/pilotfish-n0-")
