@@ -142,7 +142,7 @@ class Lifecycle:
         else:
             crashes = _times(run.job.crashes, run.key.pos) + 1
             if crashes < self._crash_limit:
-                self._count(run.job, "crashes", run.key.pos)
+                self._count_crash(run)
                 self._conclude(run, run.lost_result(State.QUEUED, now), now)
             else:
                 reason = f"its agent was lost {crashes} times while it ran; the limit is {self._crash_limit}"
@@ -172,13 +172,28 @@ class Lifecycle:
     def replay_result(self, run: Run, result: Result) -> None:
         """Apply a result that an earlier life of the manager has recorded."""
         if result.state is State.QUEUED:
-            self._count(run.job, "crashes" if result.cause is Cause.LOST else "failures", run.key.pos)
+            if result.cause is Cause.LOST:
+                self._count_crash(run)
+            else:
+                self._count(run.job, "failures", run.key.pos)
         self._conclude(run, result, result.ended_s)
 
     def _back_to_queue(self, run: Run) -> None:
         self._jobs.move_task(run.job, run.key.pos, State.QUEUED)
         run.pending.put_back(run.key.pos)
         run.pending.shape.add(run.pending)
+
+    def attempt_back(self, run: Run) -> None:
+        """An attempt at a queued task that had counted as lost goes on: nothing has crashed."""
+        if run.counted and run.job.crashes:
+            run.job.crashes[run.key.pos] -= 1
+        run.counted = False
+        self.withdraw(run.job, run.key.pos)
+        self._jobs.move_task(run.job, run.key.pos, State.SCHEDULED)
+
+    def _count_crash(self, run: Run) -> None:
+        run.counted = True
+        self._count(run.job, "crashes", run.key.pos)
 
     @staticmethod
     def _count(job: Job, what: str, pos: int) -> None:

@@ -34,6 +34,7 @@ class Run:
 
     __slots__ = (
         "canceling",
+        "counted",
         "grant",
         "in_doubt",
         "job",
@@ -61,6 +62,8 @@ class Run:
         self.lost = False
         """A further node of it was lost: it is being stopped and counts as crashed when its end comes."""
         self.in_doubt = False
+        self.counted = False
+        """Its loss has been counted as a crash of its task."""
 
     def __repr__(self) -> str:
         return f"<Run {self.job.spec.task_name(self.key.pos)} #{self.key.run} on node {self.node}>"

@@ -272,8 +272,7 @@ class Scheduler:
         if not waits:
             return
         del self._lost[key]
-        self._life.withdraw(run.job, key.pos)
-        self.jobs.move_task(run.job, key.pos, State.SCHEDULED)
+        self._life.attempt_back(run)
         run.node, run.grant, run.started_s, run.in_doubt = node, grant, 0.0, False
         self.placing.runs[key] = run
         self._turn.sent.setdefault(node, []).append(key)
@@ -328,11 +327,10 @@ class Scheduler:
         job = self.jobs.by_no(key.job_no)
         if job is None or job.tasks.state(key.pos) is not State.QUEUED:
             return
-        self._life.withdraw(job, key.pos)
         job.tasks.set_run(key.pos, key.run)
-        self.jobs.move_task(job, key.pos, State.SCHEDULED)
-        run = Run(key, job, pending_of(job.pendings, key.pos), node, PoolId(0), now)
-        run.in_doubt = True
+        run = self._lost.pop(key, None) or Run(key, job, pending_of(job.pendings, key.pos), node, PoolId(0), now)
+        self._life.attempt_back(run)
+        run.node, run.in_doubt = node, True
         self.placing.runs[key] = run
 
     def replay_result(self, result: Result) -> None:

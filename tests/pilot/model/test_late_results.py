@@ -138,9 +138,22 @@ def test_a_task_that_was_cancelled_meanwhile_is_stopped() -> None:
     assert world.scheduler.nodes.free_count == 1
 
 
+def test_a_node_that_is_cut_off_again_and_again_is_no_crash_of_what_goes_on_there() -> None:
+    world = World(node("n1", 1), crash_limit=2)
+    world.submit(job("a"))
+    for _ in range(3):
+        world.cut(0)
+        world.come_back(0)
+    assert world.state("a") == "EXECUTING"
+    world.lose(0)
+    world.revive(0)
+    world.lose(0)
+    assert world.state("a") == "FAILED"
+
+
 def test_an_attempt_that_goes_on_again_is_replayed() -> None:
     """The journal's order: sent, lost, sent, ended."""
-    world = World(node("n1", 1))
+    world = World(node("n1", 1), crash_limit=2)
     world.submit(job("a"))
     world.cut(0)
     before = len(world.turns)
@@ -148,13 +161,15 @@ def test_an_attempt_that_goes_on_again_is_replayed() -> None:
     key = _first_run(world, "a")
     here = next(world.scheduler.nodes.here)
     assert [turn.sent for turn in world.turns[before:] if turn.sent] == [{here: [key]}]
-    again = Scheduler([node("n1", 1)])
+    again = Scheduler([node("n1", 1)], crash_limit=2)
     again.replay_submitted([job("a")], 1000.0)
     again.replay_sent(here, key, 1000.0)
     for result in [result for turn in world.turns for result in turn.results]:
         again.replay_result(result)
     again.replay_sent(here, key, 1000.0)
     assert again.jobs.get("a").tasks.state(0).name == "SCHEDULED"
+    again.on_node_lost(here, 1001.0)
+    assert again.jobs.get("a").tasks.state(0).name == "QUEUED", "the first loss was no crash"
 
 
 def test_cores_of_other_nodes_that_were_given_away_meanwhile_are_not_given_twice() -> None:
