@@ -80,9 +80,12 @@ def read_listing(text: str) -> dict[str, Status]:
 
 
 def blocks(text: str) -> list[tuple[str, dict[str, str]]]:
-    """(job id, attributes) of `qstat -f`: `Job Id: X`, then `    name = value`; long values go on behind a tab."""
+    """(job id, attributes) of `qstat -f`: `Job Id: X`, then `    name = value`; long values go on behind a tab.
+
+    Slurm's qstat puts a tab before each attribute instead.
+    """
     found: list[tuple[str, dict[str, str]]] = []
-    for line in text.replace("\n\t", "").splitlines():
+    for line in re.sub(r"\n\t(?![A-Za-z_.]+ = )", "", text).splitlines():
         if line.startswith("Job Id:"):
             found.append((line.partition(":")[2].strip(), {}))
         elif found and " = " in line:

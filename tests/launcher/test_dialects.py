@@ -240,6 +240,16 @@ def test_torque() -> None:
     assert (found.state, found.reason) == (JobState.terminated, Reason.TIME)
 
 
+def test_torque_as_slurm_speaks_it() -> None:
+    """`qstat -f` of slurm-wlm-torque 22.05: a tab before each attribute, no exit status."""
+    told = "Job Id:\t6\n\tJob_Name = a\n\tjob_state = R\n\tqueue = debug\n\texec_host = node1/1+node2/1\n\n"
+    found = torque.read_listing(told + told.replace("6", "7").replace("= R", "= C"))
+    assert {name: (status.state, status.nodes) for name, status in found.items()} == {
+        "6": (JobState.running, "node1,node2"),
+        "7": (JobState.finished, "node1,node2"),
+    }
+
+
 def test_grid_engine() -> None:
     xml = """<?xml version='1.0'?><job_info><queue_info><job_list state="running"><JB_job_number>55</JB_job_number>
     <state>r</state><JAT_start_time>2026-11-20T21:37:37</JAT_start_time><queue_name>all.q@node3</queue_name></job_list>
