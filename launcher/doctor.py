@@ -9,15 +9,17 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import click
 
 from ..pilot.model.errors import PilotfishError
 from . import loading
-from .contexts.base import Context
+from .contexts.base import Context, ContextLostError
 from .contexts.build import build_context
 from .description import MachineDescription, parse_machine
+from .machines.base import MachineBusyError
+from .machines.names import build_machine
 from .schema import DescriptionError
 
 COMMANDS = {
@@ -47,13 +49,17 @@ class Finding:
     warning: bool = False
 
 
-def examine(machine: MachineDescription, context: Context, now: Callable[[], float] = time.time) -> Iterator[Finding]:
-    """All findings, as they are made; ends early when the machine cannot be reached."""
+def examine(
+    machine: MachineDescription, context: Context, queue: str = "", now: Callable[[], float] = time.time
+) -> Iterator[Finding]:
+    """All findings, as they are made; ends early when the machine cannot be reached. `queue`: that jobs will ask for."""
     begin = now()
     try:
         done = context.run("date +%s.%N; uname -sn; bash -c 'echo $BASH_VERSION'")
     except PilotfishError as error:
-        yield Finding("connection", False, error.what, error.remedy or "see the error")
+        host = machine.profile.get("hostname", "")
+        seen = f"see whether `ssh {host}` works from here, with the same name, user, port and key"
+        yield Finding("connection", False, error.what, seen if isinstance(error, ContextLostError) else error.remedy)
         return
     trip = now() - begin
     clock, system, bash = [*done.out.splitlines(), "", "", ""][:3]
@@ -64,6 +70,7 @@ def examine(machine: MachineDescription, context: Context, now: Callable[[], flo
     new_enough = tuple(int(part) for part in bash.split(".")[:2] if part.isdigit()) >= (4, 2)
     yield Finding("bash", new_enough, bash or "none", "job scripts need bash 4.2 or newer")
     yield from _commands(machine, context)
+    yield from _batch_system(machine, context, queue)
     yield from _folder(machine, context)
     yield from _python(context)
 
@@ -81,6 +88,33 @@ def _commands(machine: MachineDescription, context: Context) -> Iterator[Finding
                 f"command {name}", False, "not on the PATH of a non-interactive shell", remedy, warning=optional
             )
     yield Finding("commands", set(names) <= found, f"{len(found)} of {len(names)} found", "see above", warning=True)
+
+
+_QUEUES = {
+    "Slurm": "sinfo -h -o %R -p {queue}",
+    "SlurmJobArray": "sinfo -h -o %R -p {queue}",
+    "PBS": "qstat -Q {queue}",
+    "Torque": "qstat -Q {queue}",
+    "SGE": "qconf -sq {queue}",
+    "LSF": "bqueues {queue}",
+}
+"""Commands that print something when there is a queue of that name."""
+
+
+def _batch_system(machine: MachineDescription, context: Context, queue: str) -> Iterator[Finding]:
+    """Does it answer, and has it that queue?"""
+    if machine.batch_type == "Shell":
+        return
+    try:
+        build_machine(machine.batch_type).query(context, ["1"])
+        yield Finding("batch system", True, f"{machine.batch_type} answers")
+    except MachineBusyError as error:
+        yield Finding("batch system", False, error.what, "is this a node from which jobs are submitted?")
+        return
+    if queue and machine.batch_type in _QUEUES:
+        done = context.run(_QUEUES[machine.batch_type].format(queue=shlex.quote(queue)))
+        known = done.code == 0 and bool(done.out.strip())
+        yield Finding("queue", known, queue if known else f"no queue {queue}", "write another queue_name, or none")
 
 
 _REMEDY = "add its folder to PATH in ~/.bashrc (above any test for interactive shells), or ask the administrators"
@@ -120,14 +154,18 @@ def _python(context: Context) -> Iterator[Finding]:
     )
 
 
-def machine_of(name: str) -> MachineDescription:
-    """A machine by its name, or of a file: a machine file, or a submission with one."""
-    given = loading.machine_by_name(name)
-    if isinstance(given, dict) and isinstance(given.get("machine"), dict):
+def machine_of(name: str) -> tuple[MachineDescription, str]:
+    """(a machine by its name, or of a file: a machine file, or a submission with one; the queue that a submission asks for)."""
+    given, queue = loading.machine_by_name(name), ""
+    if isinstance(given, dict) and "machine" in given:
+        resources = given.get("resources")
+        queue = str(resources.get("queue_name") or "") if isinstance(resources, dict) else ""
         given = given["machine"]
+        if isinstance(given, str):
+            given = loading.machine_by_name(given)
     if not isinstance(given, dict):
         raise DescriptionError("has no machine", where=name)
-    return parse_machine(given, name)
+    return parse_machine(given, name), queue
 
 
 @click.command()
@@ -140,10 +178,12 @@ def doctor(machine: str, as_json: bool) -> None:
 
     Exit code: 0 all is well (there may be warnings), 1 something must be mended, 3 the machine cannot be reached.
     """
-    description = machine_of(machine)
-    with build_context(description) as context:
+    description, queue = machine_of(machine)
+    # What a submission would bear for minutes is to be told at once.
+    at_once = {"reconnect_for": 0} if description.context_type == "SSHContext" else {}
+    with build_context(replace(description, profile={**description.profile, **at_once})) as context:
         found = []
-        for finding in examine(description, context):
+        for finding in examine(description, context, queue):
             found.append(finding)
             if not as_json:
                 _show(finding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,13 @@ from typing import Any
 import click
 
 from ..pilot.model.errors import UsageError
-from . import schema
-from .description import CONTEXTS, MACHINES, parse_submission
+from . import loading, schema
+from .description import CONTEXTS, MACHINES, parse_machine, parse_submission
+
+_NOT_ASKED = frozenset({"create_remote_root"})
+"""Keys that are only taken for old files."""
+_OF_A_PILOT = frozenset({"resources", "dependencies", "iteration", "retries"})
+"""Keys of a task that only a pilot knows."""
 
 
 @click.command()
@@ -23,9 +29,13 @@ from .description import CONTEXTS, MACHINES, parse_submission
 @click.option("--remote-root", help="The folder on the machine.")
 @click.option("--queue", help="Queue or partition.")
 @click.option("--pilot/--no-pilot", default=None, help="Run the tasks in a pilot.")
+@click.option("--nodes", type=click.IntRange(1), help="Nodes of one job.")
+@click.option("--cores", type=click.IntRange(1), help="Cores on each node.")
+@click.option("--walltime", help="Time limit of a job: 1h30m, HH:MM:SS, or seconds.")
+@click.option("--save-machine", metavar="NAME", help="Keep the machine under this name, for other submissions too.")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 @click.argument("file", type=click.Path(path_type=Path), default="submission.yaml")
-def init(file: Path, force: bool, **given: Any) -> None:
+def init(file: Path, force: bool, save_machine: str | None, **given: Any) -> None:
     """Write a commented submission file; asks what is not said by options.
 
     \b
@@ -36,34 +46,106 @@ def init(file: Path, force: bool, **given: Any) -> None:
         raise UsageError("only YAML has comments", where=str(file), remedy="write a name that ends in .yaml")
     if file.exists() and not force:
         raise UsageError("is there already", where=str(file), remedy="give another name, or --force")
-    text = render(**_asked(given))
+    kept = None if save_machine is None else loading.machines_folder() / f"{save_machine}.yaml"
+    if kept is not None and not save_machine_name(save_machine or ""):
+        raise UsageError(f"{save_machine!r} is no name for a file", where="--save-machine")
+    if kept is not None and kept.exists() and not force:
+        raise UsageError("is there already", where=str(kept), remedy="give another name, or --force")
+    found = _answers(given)
+    text, machine = render(**found), _machine(**{name: found[name] for name in _OF_A_MACHINE})
     import yaml
 
     parse_submission(yaml.safe_load(text))
+    if kept is not None:
+        parse_machine(yaml.safe_load("\n".join(machine)))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text("\n".join(["# A machine of `pilotfish submit`. Lines with # are defaults.", *machine]) + "\n")
+        text = text.replace("\n".join(["machine:", *_indented(machine)]), f"machine: {save_machine}")
+        click.echo(f"written: {kept}", err=True)
     file.write_text(text)
-    click.echo(f"written: {file}; try `pilotfish submit {file} --dry-run`", err=True)
+    click.echo(f"written: {file}", err=True)
+    click.echo(f"try `pilotfish doctor {file}`, then `pilotfish submit {file} --dry-run`", err=True)
+
+
+def save_machine_name(name: str) -> bool:
+    """Whether a machine may be kept under this name."""
+    return bool(name) and name == Path(name).name and not name.startswith(".")
+
+
+def _answers(given: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return _asked(given)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        remedy = "say all by options (`pilotfish init --help`), or run it in a terminal"
+        raise UsageError("the input ended before all was answered", remedy=remedy) from None
 
 
 def _asked(given: dict[str, Any]) -> dict[str, Any]:
     found = dict(given)
     if found["batch_type"] is None:
-        found["batch_type"] = click.prompt(
-            "Batch system", type=click.Choice(MACHINES, case_sensitive=False), default="Slurm"
-        )
+        choice = click.Choice(MACHINES, case_sensitive=False)
+        found["batch_type"] = click.prompt("Batch system (Shell: none)", type=choice, default="Slurm")
     if found["context_type"] is None:
-        choice = click.Choice(list(CONTEXTS), case_sensitive=False)
-        found["context_type"] = click.prompt("How to reach it", type=choice, default="SSH")
+        ways = click.Choice(list(CONTEXTS), case_sensitive=False)
+        text = "How to reach it (Local: you are logged in there)"
+        found["context_type"] = click.prompt(text, type=ways, default="Local" if _plain(found) else "SSH")
     if found["context_type"] == "SSH":
-        found["hostname"] = found["hostname"] or click.prompt("Host")
-        found["username"] = found["username"] or click.prompt("User there")
+        found["hostname"] = found["hostname"] or click.prompt("Host, or an alias of ~/.ssh/config")
+        if found["username"] is None:
+            found["username"] = click.prompt(
+                "User there (empty: as ~/.ssh/config says)", default="", show_default=False
+            )
     if found["context_type"] != "LazyLocal" and not found["remote_root"]:
-        default = "~/pilotfish" if found["context_type"] == "SSH" else "/tmp/pilotfish"
-        found["remote_root"] = click.prompt("Folder there", default=default)
+        found["remote_root"] = click.prompt("Folder there, seen by all nodes", default="~/pilotfish")
     if found["queue"] is None:
-        found["queue"] = click.prompt("Queue or partition", default="", show_default=False)
+        text = "Queue or partition (empty: the default one)"
+        found["queue"] = "" if _plain(found) else click.prompt(text, default="", show_default=False)
     if found["pilot"] is None:
         found["pilot"] = click.confirm("Run the tasks in a pilot (many small tasks in one job)?", default=True)
-    return found
+    return found | _sizes(found)
+
+
+def _sizes(found: dict[str, Any]) -> dict[str, Any]:
+    """How large a job is. Without a batch system nobody has to be asked."""
+    if _plain(found):
+        return {}
+    sizes = {
+        "nodes": ("Nodes of one job", 1),
+        "cores": ("Cores on each node", 1),
+        "walltime": ("Time limit of a job", "1h"),
+    }
+    return {
+        name: click.prompt(text, default=default, type=type(default))
+        for name, (text, default) in sizes.items()
+        if found.get(name) is None
+    }
+
+
+def _plain(found: dict[str, Any]) -> bool:
+    return bool(found["batch_type"] == "Shell")
+
+
+_OF_A_MACHINE = ("batch_type", "context_type", "hostname", "username", "remote_root")
+
+
+def _machine(
+    batch_type: str, context_type: str, hostname: str | None, username: str | None, remote_root: str | None
+) -> list[str]:
+    """The lines of a machine."""
+    machine: dict[str, Any] = {"batch_type": batch_type, "context_type": context_type, "local_root": "."}
+    if remote_root is not None and context_type != "LazyLocal":
+        machine["remote_root"] = remote_root
+    lines = _keys(schema.MACHINE, machine, "", skip=("remote_profile", *_NOT_ASKED))
+    if context_type == "SSH":
+        profile = {"hostname": hostname} | ({"username": username} if username else {})
+        lines += ["remote_profile:", *_keys(schema.SSH_PROFILE, profile, "  ")]
+    return lines
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
 
 
 def render(
@@ -75,21 +157,20 @@ def render(
     remote_root: str | None,
     queue: str,
     pilot: bool,
+    nodes: int | None = None,
+    cores: int | None = None,
+    walltime: str | None = None,
 ) -> str:
     """The text of a submission file that loads; keys that are not set stand there as comments."""
-    machine: dict[str, Any] = {"batch_type": batch_type, "context_type": context_type, "local_root": "."}
-    if remote_root is not None and context_type != "LazyLocal":
-        machine["remote_root"] = remote_root
     lines = ["# See `pilotfish submit --help`. Lines with # are defaults.", "work_base: work", "", "machine:"]
-    lines += _keys(schema.MACHINE, machine, "  ", skip=("remote_profile",))
-    if context_type == "SSH":
-        lines += ["  remote_profile:", *_keys(schema.SSH_PROFILE, {"hostname": hostname, "username": username}, "    ")]
-    lines += ["", "resources:"]
-    lines += _keys(schema.RESOURCES, {"group_size": 0 if pilot else 1, "queue_name": queue}, "  ", skip=("kwargs",))
+    lines += _indented(_machine(batch_type, context_type, hostname, username, remote_root))
+    sizes = {"number_node": nodes, "cpu_per_node": cores, "walltime": walltime}
+    given = {"group_size": 0 if pilot else 1, "queue_name": queue} | {k: v for k, v in sizes.items() if v is not None}
+    lines += ["", "resources:", *_keys(schema.RESOURCES, given, "  ", skip=("kwargs",))]
     if pilot:
         lines += ["", "pilot:", *_keys(schema.PILOT, {"pilots": 1}, "  ")]
     task = {"command": "echo hello from $(hostname)", "task_work_path": "case1", "backward_files": ["log"]}
-    lines += ["", "task_list:", *_item(_keys(schema.TASK, task, "    "))]
+    lines += ["", "task_list:", *_item(_keys(schema.TASK, task, "    ", skip=() if pilot else tuple(_OF_A_PILOT)))]
     return "\n".join(lines) + "\n"
 
 

@@ -195,10 +195,54 @@ def test_init_writes_a_file_that_loads(context: str, pilot: bool) -> None:
 
 
 def test_init_asks_what_was_not_said(wd: Path) -> None:
-    pilotfish(wd, "init", text="SSH\n" if False else "Slurm\nSSH\nlogin\nann\n\nq\ny\n")
+    pilotfish(wd, "init", text="Slurm\nSSH\nlogin\n\n\nq\ny\n4\n64\n2h\n")
     found = loading.load_submission(wd / "submission.yaml")
-    assert (found.machine.profile["hostname"], found.machine.remote_root) == ("login", "~/pilotfish")
+    assert (found.machine.profile, found.machine.remote_root) == ({"hostname": "login"}, "~/pilotfish")
+    resources = found.resources
+    assert (resources.number_node, resources.cpu_per_node, resources.walltime_s, resources.queue_name) == (
+        4,
+        64,
+        7200,
+        "q",
+    )
     assert "is there already" in pilotfish(wd, "init", code=2).stderr
+
+
+def test_init_without_a_terminal_says_what_to_do(wd: Path) -> None:
+    assert "say all by options" in pilotfish(wd, "init", code=2).stderr
+    assert not (wd / "submission.yaml").exists()
+
+
+def test_init_without_a_batch_system_runs_at_once(wd: Path) -> None:
+    pilotfish(wd, "init", "--machine", "Shell", "--context", "Local", "--remote-root", "there", "--no-pilot")
+    assert "dependencies" not in (wd / "submission.yaml").read_text()
+    pilotfish(wd, "submit", "submission.yaml", "--check-interval", "0.5")
+    assert (wd / "work/case1/log").read_text().startswith("hello from ")
+
+
+def test_init_keeps_a_machine_under_a_name(wd: Path) -> None:
+    words = ("--machine", "Shell", "--context", "LazyLocal", "--no-pilot", "--save-machine", "mine")
+    pilotfish(wd, "init", *words)
+    assert yaml.safe_load((wd / "submission.yaml").read_text())["machine"] == "mine"
+    assert loading.load_submission(wd / "submission.yaml").machine.batch_type == "Shell"
+    found = json.loads(pilotfish(wd, "doctor", "submission.yaml", "--json").stdout)
+    assert all(each["ok"] or each["warning"] for each in found)
+    assert "is there already" in pilotfish(wd, "init", "other.yaml", *words, code=2).stderr
+    assert "is no name" in pilotfish(wd, "init", "other.yaml", *words[:-1], "a/b", code=2).stderr
+
+
+def test_the_doctor_does_not_wait_for_a_host(wd: Path) -> None:
+    profile = {"hostname": "127.0.0.1", "port": 1}
+    machine = {
+        "batch_type": "Slurm",
+        "context_type": "SSH",
+        "local_root": ".",
+        "remote_root": "r",
+        "remote_profile": profile,
+    }
+    (wd / "m.json").write_text(json.dumps(machine))
+    (found,) = json.loads(pilotfish(wd, "doctor", "m.json", "--json", code=3).stdout)
+    assert "ssh 127.0.0.1" in found["remedy"]
 
 
 def test_a_pilots_tasks_are_seen_and_cancelled_from_outside(
