@@ -21,6 +21,7 @@ from .contexts.base import Context
 from .events import Ended, Event, Submitted
 from .progress import Job, Phase
 from .result import TaskResult
+from .schema import DescriptionError
 from .script import TASK_TAG
 from .states import JobState, Reason
 from .task import Task
@@ -45,8 +46,9 @@ if tr '\\0' ' ' <"/proc/{pid}/cmdline" 2>/dev/null | grep -qF {job}; then
 fi
 """
 
+_MOVE = "[ ! -e {new} ] && mv {old} {new}"
 # A job that runs knows its folder by the old name.
-_MOVE = "[ ! -e {new} ] && mv {old} {new} && ln -s {target} {old}"
+_MOVE_AND_LINK = f"{_MOVE} && ln -s {{target}} {{old}}"
 
 
 @dataclass(frozen=True)
@@ -143,13 +145,42 @@ def take_over(site: Site) -> None:
     if site.machine.kind == "Shell":
         old = _with_start_times(site.context, old)
     if folder != site.work.root:
-        _move(site.context, folder, site.work.root)
+        _rename(site.context, _MOVE_AND_LINK, folder, site.work.root)
     there = [file.path for file in site.context.list_files(site.work.root, ["."])]
     happened = to_events(old, jobs, attempts(there), site.record.description.machine.retry_count)
     for event in happened:
         site.note(event)
     living = sum(isinstance(event, Submitted) for event in happened)
     site.tools.tell(f"taken over from {path}: {living} jobs that may still run, {_failures(old)} failures")
+
+
+def inherit(site: Site, previous: str) -> bool:
+    """Make the folder of a submission of DPDispatcher ours, so that its tags count; False when there is none of that hash.
+
+    Raises DescriptionError when it is of other folders or has living jobs, RefusedError when it cannot be renamed.
+    """
+    lazy = site.context.kind == "LazyLocalContext"
+    folder = site.work.root if lazy else posixpath.join(posixpath.dirname(site.work.root), previous)
+    path = f"{folder}/{previous}.json"
+    text = site.context.read([path]).get(path)
+    if text is None:
+        return False
+    old = _with_ids(site.context, folder, parse(text, site.record.local_work))
+    where = "previous_submission_hash"
+    if not old:
+        raise DescriptionError(f"{path} is no record of these folders", where=where)
+    if site.machine.kind == "Shell":
+        old = _with_start_times(site.context, old)
+    ids = [job.id for job in old.values() if job.id and job.state in _LIVING]
+    listed = site.machine.query(site.context, ids) if ids else {}
+    if any(not status.state.ended for status in listed.values()):
+        raise DescriptionError(
+            "the previous submission has living jobs", where=where, remedy="end them, or wait for them"
+        )
+    if folder != site.work.root:
+        _rename(site.context, _MOVE, folder, site.work.root)
+    site.tools.tell(f"what {path} tells of finished tasks counts")
+    return True
 
 
 def _failures(old: Mapping[str, OldJob]) -> int:
@@ -196,10 +227,10 @@ def _with_start_times(context: Context, old: Mapping[str, OldJob]) -> dict[str, 
     }
 
 
-def _move(context: Context, old: str, new: str) -> None:
+def _rename(context: Context, command: str, old: str, new: str) -> None:
     target = posixpath.basename(new)
-    command = _MOVE.format(old=shlex.quote(old), new=shlex.quote(new), target=shlex.quote(target))
-    if context.run(command).code:
+    text = command.format(old=shlex.quote(old), new=shlex.quote(new), target=shlex.quote(target))
+    if context.run(text).code:
         what = f"cannot go on in {old}: it cannot be renamed to {new}"
         raise RefusedError(what, where=old, remedy="remove or rename one of these folders")
 

@@ -149,6 +149,8 @@ class Submission:
 
         Raises UnknownSubmissionError without its record, DescriptionError when it is elsewhere or still has living jobs.
         """
+        if previous not in record.names() and old_run.inherit(opened.runner.site, previous):
+            return
         before = Submission.of(record.find(previous))
         theirs = before.peek()
         if _place(before.description) != _place(self.description) or before.local_work != self.local_work:
@@ -279,6 +281,8 @@ def _place(description: SubmissionDescription) -> tuple[str, str | None, object]
 
 
 def _forget_other(beginning: str, own: str) -> None:
+    if beginning not in record.names():  # one of DPDispatcher
+        return
     found = record.find(beginning)
     if found.hash != own:
         record.forget(found)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sshd import Sshd
 
 from pilotfish import Job, Machine, Resources, Submission, Task
-from pilotfish.launcher.compat_context import LocalContext
+from pilotfish.launcher.compat_context import LocalContext, SSHContext
 from pilotfish.launcher.compat_machine import SUBCLASSES
 from pilotfish.launcher.schema import DescriptionError
 from pilotfish.launcher.states import JobState
@@ -54,6 +55,16 @@ def test_commands_and_files_in_the_folder_of_a_submission(machine: Machine, made
         context.block_checkcall("exit 4")
     with pytest.raises(FileNotFoundError):
         context.read_file("nothing")
+
+
+def test_a_context_over_ssh(wd: Path, sshd: Sshd) -> None:
+    context = SSHContext(str(wd), str(wd / "r"), sshd.profile)
+    context.write_file("x", "text")
+    assert context.read_file("x") == "text"
+    code, _, out, err = context.block_call("cat x; echo bad >&2; exit 3")
+    assert (code, out.read(), err.read()) == (3, b"text", b"bad\n")
+    assert context.get_job_root() == str(wd / "r")
+    context.close()
 
 
 def test_commands_that_are_not_waited_for(machine: Machine, made: Submission, wd: Path, wait_until: Any) -> None:

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sshd import Sshd
 
 from pilotfish import Machine, Resources, Submission, Task
 from pilotfish.launcher import old_run
 from pilotfish.launcher.events import Ended, Submitted
 from pilotfish.launcher.old_run import OldJob
 from pilotfish.launcher.progress import Job
+from pilotfish.launcher.record import UnknownSubmissionError
+from pilotfish.launcher.schema import DescriptionError
 from pilotfish.launcher.states import JobState
 
 RECORD = (Path(__file__).parent / "golden" / "dpdispatcher_record.json").read_text()
@@ -154,6 +157,38 @@ def test_going_on_in_the_folder_of_an_old_run(wd: Path, begun: Callable[..., Pat
     assert not any("submitted" in line for line in told), "nothing was run again"
     assert (wd / "work/a/out").read_text() == "from before\n"
     assert (wd / "work/b/out").read_text() == "b\n"
+
+
+def test_going_on_over_ssh(wd: Path, begun: Callable[..., Path], sshd: Sshd) -> None:
+    old = begun(wd / "there" / FOLDER, FOLDER)
+    told: list[str] = []
+    text = run(submission(wd, told.append, context_type="SSH", remote_profile=sshd.profile), old / "go")
+    assert f"taken over from {old}/{FOLDER}.json: 1 jobs that may still run, 4 failures" in told
+    assert "never submitted" in text
+    assert [(wd / "work" / name / "out").read_text() for name in "ab"] == ["from before\n", "b\n"]
+
+
+def test_with_other_resources_after_an_old_run(wd: Path, begun: Callable[..., Path], wait_until: Any) -> None:
+    old = begun(wd / "there" / FOLDER, FOLDER)
+    told: list[str] = []
+
+    def again(previous: str, cores: int = 2) -> Submission:
+        made = submission(wd, told.append, retry_count=0)
+        made.resources = Resources(group_size=0, cpu_per_node=cores)
+        made.previous_submission_hash = previous
+        made.belonging_tasks = made.belonging_tasks[:2]
+        return made
+
+    with pytest.raises(DescriptionError, match="the previous submission has living jobs"):
+        again(FOLDER).run_submission()
+    (old / "go").touch()
+    wait_until(lambda: list((old / "b").glob("*_task_tag_finished")), "b to end")
+    again(FOLDER).run_submission(check_interval=1, clean=False)
+    assert "2 tasks were finished before" in told
+    assert not old.exists()
+    assert [(wd / "work" / name / "out").read_text() for name in "ab"] == ["from before\n", "b\n"]
+    with pytest.raises(UnknownSubmissionError):
+        again("0" * 40, cores=3).run_submission()
 
 
 def test_a_job_of_an_old_run_is_cancelled_with_all_that_runs_in_it(wd: Path, begun: Callable[..., Path]) -> None:
