@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
 
@@ -80,19 +81,38 @@ def unpack(stream: Readable, wanted: Mapping[str, str], into: Path, done: Callab
         raise TransferError(f"the archive broke off: {error}") from error
 
 
+def write_all(file: FileIO, block: bytes) -> None:
+    """Without a buffer, so that a full disk is seen here and not when the file is closed."""
+    rest = memoryview(block)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+@contextmanager
+def written(target: Path) -> Iterator[None]:
+    """What goes wrong here with this machine's disk is told as that: it is no broken connection."""
+    try:
+        yield
+    except OSError as error:
+        raise TransferError(f"cannot be written here: {error.strerror or error}", where=str(target)) from error
+
+
 def _keep(content: Readable, target: Path, digest: str, mode: int) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
+    with written(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
     try:
         found = hashlib.sha256()
-        with os.fdopen(descriptor, "wb") as file:
+        with open(descriptor, "wb", buffering=0) as file:
             while block := content.read(BLOCK):
                 found.update(block)
-                file.write(block)
+                with written(target):
+                    write_all(file, block)
             os.fchmod(file.fileno(), mode)
         if found.hexdigest() != digest:
             raise TransferError("changed while it was fetched, or was damaged on the way", where=str(target))
-        os.replace(name, target)
+        with written(target):
+            os.replace(name, target)
     except BaseException:
         with suppress(OSError):
             os.unlink(name)

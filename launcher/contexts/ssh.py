@@ -147,15 +147,19 @@ class SSHContext(Commands):
 
     def _get_large(self, root: str, path: str, digest: str, into: Path, counter: Counter) -> None:
         target = into / path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with archive.written(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.{digest[:16]}.part")
 
         def fetch() -> tuple[int, bytes]:
             start = part.stat().st_size if part.exists() else 0
-            with open(part, "ab") as file:
+            with archive.written(target):
+                file = open(part, "ab", buffering=0)
+            with file:
 
                 def keep(block: bytes) -> None:
-                    file.write(block)
+                    with archive.written(target):
+                        archive.write_all(file, block)
                     counter.add(len(block))
 
                 command = f"cd {self._quoted(root)} && tail -c +{start + 1} -- {shlex.quote(path)}"

@@ -14,6 +14,7 @@ import pytest
 from sshd import TOTP_SECRET, Sshd
 
 from pilotfish.launcher import staging
+from pilotfish.launcher.contexts import rsync
 from pilotfish.launcher.contexts.base import ContextLostError, TransferError
 from pilotfish.launcher.contexts.local import NO_FOLDER
 from pilotfish.launcher.contexts.ssh import SSHContext
@@ -155,6 +156,11 @@ def test_password_and_one_time_password(wd: Path, user: str, sshd: Sshd) -> None
         by_password(server, wd, user, password="secret", totp_secret=TOTP_SECRET) as there,
     ):
         assert there.run("id -un").out.strip() == user
+        (wd / "big").write_bytes(os.urandom(2 << 20))
+        there.put(f"/tmp/{wd.name}-otp", staging.forward(["big"], wd, ""))
+        there.remove(f"/tmp/{wd.name}-otp")
+        if rsync.is_here():
+            assert there._rsync.travelled_bytes > 2 << 20, "no second login"
 
 
 def test_one_time_passwords_of_the_standard() -> None:

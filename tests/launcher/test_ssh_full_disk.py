@@ -13,6 +13,7 @@ import pytest
 from sshd import Sshd
 
 from pilotfish.launcher.contexts.base import TransferError
+from pilotfish.launcher.contexts.ssh import SSHContext
 from pilotfish.launcher.submission import Submission
 
 MIB = 1 << 20
@@ -78,3 +79,23 @@ def test_jobs_that_fill_the_disk_run_again_when_there_is_room(
     assert [(wd / "here/w" / name / "out").stat().st_size for name in "ab"] == [8 * MIB] * 2
     rows = json.loads((wd / "here/w/results.json").read_text())
     assert {row["exit_code"] for row in rows} == {0}
+
+
+@pytest.mark.parametrize(
+    "way",
+    [{"rsync": True}, {"rsync": False}, {"rsync": False, "archive_chunk_size": 1}],
+    ids=["rsync", "archive", "parts"],
+)
+def test_a_disk_that_is_full_here_is_told_and_the_download_goes_on_when_there_is_room(
+    sshd: Sshd, disk: Path, wd: Path, way: dict[str, Any]
+) -> None:
+    (wd / "there").mkdir()
+    for name in "abc":
+        (wd / "there" / name).write_bytes(os.urandom(2 * MIB))
+    with SSHContext(wd, str(wd), sshd.profile | way) as there:
+        with pytest.raises(TransferError, match="cannot be written here: No space left"):
+            there.get(str(wd / "there"), ["a", "b", "c"], disk / "home")
+        more_room(disk)
+        there.get(str(wd / "there"), ["a", "b", "c"], disk / "home")
+    assert all((disk / "home" / name).read_bytes() == (wd / "there" / name).read_bytes() for name in "abc")
+    assert sorted(os.listdir(disk / "home")) == ["a", "b", "c"]

@@ -117,6 +117,17 @@ def test_a_file_that_is_asked_for_and_gone_is_an_error(sshd: Sshd, wd: Path) -> 
         assert not (wd / "back").exists()
 
 
+def test_through_a_jump_host_over_the_one_connection(sshd: Sshd, wd: Path) -> None:
+    make_files(wd / "w", MIB)
+    with Sshd(wd / "first") as first:
+        (first.folder / "user.pub").write_text((wd / "sshd/user.pub").read_text())
+        (wd / "known").write_text("".join((each.folder / "known_hosts").read_text() for each in (first, sshd)))
+        with context(sshd, wd, jump=f"root@127.0.0.1:{first.port}", known_hosts=str(wd / "known")) as there:
+            there_and_back(there, wd / "w", wd / "back")
+            assert there._rsync.travelled_bytes > len(NAMES) * MIB
+        assert (sshd.folder / "log").read_text().count("Accepted publickey") == 1
+
+
 # --- machines where it does not work --------------------------------------------------------------------------------------
 
 
