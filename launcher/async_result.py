@@ -8,13 +8,13 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..pilot.model.errors import JournalError
-from .one_job import OneJob
+from .one_job import OneJob, look_at
 from .states import JobState, Reason, Status
 
 PENDING, RUNNING, COMPLETED, CANCELLED, FAILED = range(-2, 3)
@@ -71,7 +71,7 @@ class AsyncResult:
     def status(self) -> int:
         """One of STATUS_CODES; asks the batch system until the job is over."""
         if self._status < COMPLETED and self.job is not None:
-            self._take(self.job.look())
+            _look_at([self])
         return self._status
 
     def _take(self, found: Status) -> None:
@@ -105,15 +105,24 @@ class AsyncResult:
 
     def wait(self, timeout: float | None = None) -> None:
         """Until it is over, or `timeout` seconds have gone: looks at once, then ever less often."""
-        deadline = None if timeout is None else self._clock() + timeout
-        pause, seen = _FIRST_PAUSE_S, self.status
-        while seen < COMPLETED:
-            left = pause if deadline is None else min(pause, deadline - self._clock())
+        self.wait_all([self], timeout)
+
+    @staticmethod
+    def wait_all(results: Sequence[AsyncResult], timeout: float | None = None) -> None:
+        """Until all of these are over, or `timeout` seconds have gone; one question to the batch system for all of them."""
+        if not results:
+            return
+        clock, sleep = results[0]._clock, results[0]._sleep
+        longest = min(each.max_sleep_interval for each in results)
+        deadline = None if timeout is None else clock() + timeout
+        pause, seen = _FIRST_PAUSE_S, _look_at(results)
+        while any(status < COMPLETED for status in seen):
+            left = pause if deadline is None else min(pause, deadline - clock())
             if left <= 0:
                 return
-            self._sleep(left)
-            now = self.status
-            doubled = pause * 2 if pause * 2 <= self.max_sleep_interval else pause
+            sleep(left)
+            now = _look_at(results)
+            doubled = pause * 2 if pause * 2 <= longest else pause
             pause = doubled if now == seen else _FIRST_PAUSE_S
             seen = now
 
@@ -195,6 +204,13 @@ class AsyncResult:
         made._status, made.exit_code, made.message = found["status"], found["exit_code"], found["message"]
         made.max_sleep_interval, made.cache_file = found["max_sleep_interval"], os.fspath(cache_file)
         return made
+
+
+def _look_at(results: Sequence[AsyncResult]) -> list[int]:
+    living = [(each, each.job) for each in results if each._status < COMPLETED and each.job is not None]
+    for (each, _), status in zip(living, look_at([job for _, job in living]), strict=True):
+        each._take(status)
+    return [each._status for each in results]
 
 
 def _code(found: Status) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
-from .fyrd_job import Job
+from .fyrd_job import Job, wait_for
 from .fyrd_local import JobQueue, default_queue
 from .fyrd_options import (
     OptionsError,
@@ -67,13 +67,16 @@ def submit(command: str | Callable[..., Any], *args: Any, **options: Any) -> Job
 
 def wait(jobs: Job | Iterable[Job]) -> bool:
     """Until these are over; whether all ended well."""
-    ended = [job.wait() for job in _listed(jobs)]
-    return all(ended)
+    return wait_for(_listed(jobs))
 
 
 def get(jobs: Job | Iterable[Job]) -> Any:
     """What these return: of one job itself, of several a list in their order."""
-    return jobs.get() if isinstance(jobs, Job) else [job.get() for job in jobs]
+    if isinstance(jobs, Job):
+        return jobs.get()
+    listed = list(jobs)
+    wait_for(listed)
+    return [job.get() for job in listed]
 
 
 def clean(jobs: Job | Iterable[Job], clean_outputs: bool = False) -> None:

@@ -18,7 +18,7 @@ from .fyrd_local import JobQueue, LocalJob, default_queue
 from .fyrd_options import QTYPES, check_arguments, to_resources
 from .fyrd_profiles import get_profile
 from .fyrd_words import BAD, GOOD, ClusterError, described, kind_of_queue, short_name, state_word
-from .one_job import OneJob, Script, make_folder
+from .one_job import OneJob, Script, look_at, make_folder
 from .states import Reason, Status
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
@@ -266,13 +266,7 @@ class Job:
 
     def wait(self, sleep: Callable[[float], None] = time.sleep) -> bool:
         """Until it is over; whether it ended well."""
-        if not self.submitted:
-            raise ClusterError("is not submitted", where=self.name, remedy="call submit() first")
-        pause = _FIRST_PAUSE_S
-        while not self.update().done:
-            sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
-        return self.state in GOOD
+        return wait_for([self], sleep)
 
     def kill(self, confirm: bool = True) -> bool:
         """End it with all that runs in it; with `confirm`, and on a terminal, only after asking. Whether it was ended."""
@@ -372,3 +366,27 @@ class Job:
     def scrub(self) -> Job:
         """Remove all of its files."""
         return self.clean(delete_outputs=True)
+
+
+def wait_for(jobs: Sequence[Job], sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Until all of these are over; whether all ended well. One question to a batch system for all of its jobs."""
+    for job in jobs:
+        if not job.submitted:
+            raise ClusterError("is not submitted", where=job.name, remedy="call submit() first")
+    pause = _FIRST_PAUSE_S
+    while True:
+        _update_all(jobs)
+        if all(job.done for job in jobs):
+            return all(job.state in GOOD for job in jobs)
+        sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+
+
+def _update_all(jobs: Sequence[Job]) -> None:
+    placed = [(job, job._place) for job in jobs if not job.done]
+    batch = [(job, place) for job, place in placed if isinstance(place, OneJob)]
+    for (job, _), status in zip(batch, look_at([place for _, place in batch]), strict=True):
+        job._take(status)
+    for job, place in placed:
+        if isinstance(place, LocalJob):
+            job.update()

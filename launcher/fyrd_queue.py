@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
-from .fyrd_job import Job
+from .fyrd_job import Job, wait_for
 from .fyrd_local import JobQueue, default_queue
 from .fyrd_words import ACTIVE, BAD, GOOD, ClusterError, get_cluster_environment
 
@@ -250,6 +250,7 @@ class Queue:
 
     def get(self, jobs: Sequence[Job]) -> list[Any]:
         """What each of these returns, in their order. Raises what the first bad one raises."""
+        wait_for(jobs, self._sleep)
         return [job.get() for job in jobs]
 
     def can_submit(self, max_jobs: int) -> bool:

@@ -6,10 +6,11 @@ died before we had its id) runs once.
 
 from __future__ import annotations
 
+import json
 import posixpath
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +26,8 @@ from .task import Task
 
 _LOOKS = 3
 """So often a job must be missing, or without a record, before it counts as ended: files and listings lag behind."""
+_KILLED = (Reason.TIME, Reason.MEMORY, Reason.NODE, Reason.CANCELLED, Reason.PREEMPTED)
+"""Of these the batch system knows, and the job's own record does not."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ class OneJob:
             self._context = build_context(self.machine)
         return self._context
 
+    def share(self, context: Context) -> None:
+        """Use this way to the machine, unless there is one already."""
+        self._context = self._context or context
+
     def close(self) -> None:
         if self._context is not None:
             self._context.close()
@@ -107,34 +114,29 @@ class OneJob:
 
     def look(self) -> Status:
         """Where it is now. `finished` and `terminated` are for good; the exit code is that of the command."""
-        listed = self._batch.query(self.context, [self.id]).get(self.id)
+        return look_at([self])[0]
+
+    @property
+    def record_path(self) -> str:
+        """What the job itself writes when its shell ends."""
+        return posixpath.join(self.folder, f"{self.hash}_result.json")
+
+    def judge(self, listed: Status | None, record: Status | None) -> Status:
+        """Where it is, from what the batch system tells and from its own record, if there are any."""
         if listed is not None and not listed.state.ended:
             self._missed = 0
             return listed
-        record = self._record()
+        killed = listed is not None and listed.reason in _KILLED
         if record is not None:
-            return record
+            return replace(record, reason=listed.reason) if listed is not None and killed and record.reason else record
         self._missed_since_s = self._missed_since_s if self._missed else self._clock()
         self._missed += 1
-        killed = listed is not None and listed.reason in (Reason.TIME, Reason.MEMORY, Reason.NODE, Reason.CANCELLED)
         settled = self._missed >= _LOOKS and self._clock() - self._missed_since_s >= self._batch.settle_s
         if listed is not None and settled and listed.state is JobState.finished:
             return listed
         if listed is not None and (killed or settled):
             return replace(listed, state=JobState.terminated, reason=listed.reason or Reason.VANISHED)
         return Status(JobState.terminated, reason=Reason.VANISHED) if settled else Status(JobState.completing)
-
-    def _record(self) -> Status | None:
-        """What the job itself has written when its shell ended."""
-        path = posixpath.join(self.folder, f"{self.hash}_result.json")
-        found = result.parse(self.context.read([path]).get(path, b""))
-        if found is None:
-            return None
-        code = found.tasks[0].exit_code if found.tasks else found.exit_code or 1
-        state, reason = (JobState.terminated, Reason.PROGRAM) if code else (JobState.finished, "")
-        if not found.tasks and found.exit_code > 128:
-            reason = Reason.CANCELLED
-        return Status(state, "", reason, code, found.start_s, found.end_s, found.node)
 
     def cancel(self) -> None:
         """End it with all that runs in it."""
@@ -159,6 +161,39 @@ class OneJob:
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> OneJob:
         return cls(description.parse_machine(found["machine"]), found["folder"], found["hash"], found["id"])
+
+
+def look_at(jobs: Sequence[OneJob]) -> list[Status]:
+    """Where these jobs are now: one question for all of a machine, and one look at the records of those that have ended."""
+    machines: dict[str, list[OneJob]] = {}
+    for job in jobs:
+        machines.setdefault(json.dumps(description.machine_to_dict(job.machine)), []).append(job)
+    found: dict[OneJob, Status] = {}
+    for together in machines.values():
+        found |= _look_at_one_machine(together)
+    return [found[job] for job in jobs]
+
+
+def _look_at_one_machine(jobs: Sequence[OneJob]) -> dict[OneJob, Status]:
+    context = jobs[0].context
+    for job in jobs:
+        job.share(context)
+    listed = build_machine(jobs[0].machine.batch_type).query(context, [job.id for job in jobs])
+    over = [job.record_path for job in jobs if job.id not in listed or listed[job.id].state.ended]
+    read = context.read(over) if over else {}
+    return {job: job.judge(listed.get(job.id), _told(read.get(job.record_path, b""))) for job in jobs}
+
+
+def _told(text: bytes) -> Status | None:
+    """What a job's record says; None when there is none yet."""
+    found = result.parse(text)
+    if found is None:
+        return None
+    code = found.tasks[0].exit_code if found.tasks else found.exit_code or 1
+    state, reason = (JobState.terminated, Reason.PROGRAM) if code else (JobState.finished, "")
+    if not found.tasks and found.exit_code > 128:
+        reason = Reason.CANCELLED
+    return Status(state, "", reason, code, found.start_s, found.end_s, found.node)
 
 
 def make_folder(context: Context, folder: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from sshd import Sshd
 
 from pilotfish import AsyncResult, JobScript
+from pilotfish.launcher import one_job
 from pilotfish.launcher.async_result import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING
 from pilotfish.launcher.jobscript_headers import STYLES, ResourcesNotSupportedError, headers, time_to_seconds
 from pilotfish.launcher.one_job import OneJob
@@ -250,21 +251,64 @@ def test_a_job_that_was_handed_over_before_we_died_is_found(wd: Path, monkeypatc
     assert (wd / "count").read_text() == "x\n"
 
 
-def test_pauses_between_looks() -> None:
-    class Told(OneJob):
-        def look(self) -> Status:
-            return Status(next(states))
+class Listing:
+    """A batch system that tells these words, one after the other."""
 
-        def tidy(self) -> None:
-            pass
+    settle_s = 0.0
 
-    states = iter([JobState.waiting] * 5 + [JobState.running] * 2 + [JobState.finished] * 2)
+    def __init__(self, *states: JobState) -> None:
+        self.states, self.asked = list(states), 0
+
+    def query(self, context: Any, ids: Any) -> dict[str, Status]:
+        self.asked += 1
+        state = self.states.pop(0) if self.states else None
+        return {} if state is None else {name: Status(state) for name in ids}
+
+
+def test_pauses_between_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one question for many."""
+    listing = Listing(*[JobState.waiting] * 5, *[JobState.running] * 2, *[JobState.finished] * 9)
+    monkeypatch.setattr(one_job, "build_machine", lambda name: listing)
     slept: list[float] = []
-    job = Told(JobScript("true", "j")._described(), ".", "0" * 40)
-    result = AsyncResult(job, clock=lambda: 0.0, sleep=slept.append)
-    result.max_sleep_interval = 5
-    result.wait()
-    assert slept == [0.5, 1, 2, 4, 4, 0.5, 1]
+    jobs = [OneJob(JobScript("true", "j")._described(), ".", f"{n:040}", str(n), clock=lambda: 0.0) for n in range(200)]
+    results = [AsyncResult(job, clock=lambda: 0.0, sleep=slept.append) for job in jobs]
+    for result in results:
+        result.max_sleep_interval = 5
+    AsyncResult.wait_all(results)
+    assert slept == [0.5, 1, 2, 4, 4, 0.5, 1, 2, 4]
+    assert listing.asked == 10
+    assert all(result.successful() for result in results)
+
+
+@pytest.mark.parametrize(
+    ("listed", "record", "expected"),
+    [
+        (Status(JobState.running), None, JobState.running),
+        (None, Status(JobState.finished), JobState.finished),
+        (None, None, JobState.completing),
+        (Status(JobState.finished), None, JobState.completing),
+        (Status(JobState.terminated, reason="time limit"), None, JobState.terminated),
+    ],
+)
+def test_where_a_job_is(listed: Status | None, record: Status | None, expected: JobState) -> None:
+    job = OneJob(JobScript("true", "j")._described(), ".", "0" * 40, clock=lambda: 0.0)
+    assert job.judge(listed, record).state is expected
+
+
+def test_a_job_that_nobody_knows_has_vanished_after_a_while() -> None:
+    now = [0.0]
+    job = OneJob(JobScript("true", "j", backend="slurm")._described(), ".", "0" * 40, clock=lambda: now[0])
+    assert [job.judge(None, None).state for _ in range(5)] == [JobState.completing] * 5
+    now[0] = 100.0
+    assert job.judge(None, None).reason == "vanished"
+    assert job.judge(Status(JobState.finished), None).state is JobState.finished
+
+
+def test_why_a_job_was_killed_the_batch_system_knows_best() -> None:
+    job = OneJob(JobScript("true", "j")._described(), ".", "0" * 40)
+    told, record = Status(JobState.terminated, reason="time limit"), Status(JobState.terminated, "", "cancelled", 143)
+    assert (job.judge(told, record).reason, job.judge(told, record).exit_code) == ("time limit", 143)
+    assert job.judge(told, Status(JobState.finished, exit_code=0)).state is JobState.finished
 
 
 def test_what_is_no_kept_result(wd: Path) -> None:
