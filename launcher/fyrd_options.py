@@ -56,6 +56,7 @@ TABLE = (
     Option("features", "list", [], "features that all nodes must have", (), ("slurm",)),
     Option("begin", "str", None, "not before this time", (), ("slurm",)),
     Option("export", "str", None, "variables to be taken along", (), ("slurm", "torque", "pbs")),
+    Option("pe", "str", None, "parallel environment; default: mpi", (), ("sge",)),
     Option(
         "depends", "list", [], "jobs (or their ids) that must have ended well", ("depend", "dependency", "dependencies")
     ),
@@ -184,6 +185,7 @@ def to_resources(options: Mapping[str, Any], qtype: str, dependencies: tuple[str
         "module_list": options.get("modules", []),
         "custom_flags": flags,
         "dependency": list(dependencies),
+        "kwargs": {"pe_name": options["pe"]} if options.get("pe") else {},
     }
     return description.parse_resources({name: value for name, value in given.items() if value is not None})
 
