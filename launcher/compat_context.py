@@ -14,6 +14,7 @@ from . import description
 from .contexts.base import Context
 from .contexts.build import build_context
 from .description import MachineDescription
+from .one_job import make_folder
 
 if TYPE_CHECKING:
     from .compat_submission import Submission
@@ -36,9 +37,9 @@ class Stream:
 
 @dataclass(frozen=True)
 class Call:
-    """A command that was started by `call`; its files on the machine begin with `path`."""
+    """A command that was started by `call`; its files in the submission's folder begin with `name`."""
 
-    path: str
+    name: str
 
 
 class BoundContext:
@@ -127,7 +128,7 @@ class BoundContext:
 
     def check_file_exists(self, fname: str) -> bool:
         """Whether a regular file is there."""
-        return self.inner.run(f"[ -f {shlex.quote(self._path(fname))} ]").code == 0
+        return self.inner.run(f"[ -f {shlex.quote(fname)} ]", cwd=self.remote_root).code == 0
 
     def upload(self, submission: Submission) -> None:
         submission.upload_jobs()
@@ -168,7 +169,7 @@ class BoundContext:
 
     def block_call(self, cmd: str) -> tuple[int, None, Stream, Stream]:
         """Run shell text in the submission's folder; (exit code, None, its output, its errors)."""
-        self.inner.check(f"mkdir -p {shlex.quote(self.remote_root)}")
+        make_folder(self.inner, self.remote_root)
         done = self.inner.run(cmd, cwd=self.remote_root, timeout_s=_AS_LONG_AS_IT_TAKES_S)
         return done.code, None, Stream(done.out.encode()), Stream(done.err.encode())
 
@@ -188,24 +189,23 @@ class BoundContext:
 
     def call(self, cmd: str) -> Call:
         """Start shell text in the submission's folder; it goes on when we are gone."""
-        call = Call(self._path(f".call-{secrets.token_hex(6)}"))
-        self.inner.write({f"{call.path}.sh": f"{cmd}\n".encode()})
-        path = shlex.quote(call.path)
-        run = f"sh {path}.sh >{path}.out 2>{path}.err; echo $? >{path}.code && mv {path}.code {path}.done"
+        name = f".call-{secrets.token_hex(6)}"
+        self.write_file(f"{name}.sh", f"{cmd}\n")
+        run = f"sh ./{name}.sh >{name}.out 2>{name}.err; echo $? >{name}.code && mv {name}.code {name}.done"
         self.block_checkcall(f"setsid sh -c {shlex.quote(run)} >/dev/null 2>&1 </dev/null &")
-        return call
+        return Call(name)
 
     def check_finish(self, proc: Call) -> bool:
-        return self.check_file_exists(f"{proc.path}.done")
+        return self.check_file_exists(f"{proc.name}.done")
 
     def get_return(self, proc: Call) -> tuple[int, Stream, Stream] | tuple[None, None, None]:
         """(exit code, output, errors) of an ended call, whose files are removed; three times None while it runs."""
-        paths = [f"{proc.path}.{end}" for end in ("done", "out", "err")]
-        found = self.inner.read(paths)
+        names = [f"{proc.name}.{end}" for end in ("done", "out", "err", "sh")]
+        paths = [self._path(name) for name in names]
+        found = self.inner.read(paths[:3])
         if paths[0] not in found:
             return None, None, None
-        quoted = " ".join(shlex.quote(path) for path in (*paths, f"{proc.path}.sh"))
-        self.inner.run(f"rm -f {quoted}")
+        self.inner.delete(self.remote_root, names)
         return int(found[paths[0]]), Stream(found[paths[1]]), Stream(found[paths[2]])
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ fi
 
 _MOVE = "[ ! -e {new} ] && mv {old} {new}"
 # A job that runs knows its folder by the old name.
-_MOVE_AND_LINK = f"{_MOVE} && ln -s {{target}} {{old}}"
+_MOVE_AND_LINK = f"{_MOVE} && ln -s {{new}} {{old}}"
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,10 @@ def _search(site: Site, job: str) -> tuple[str, dict[str, OldJob]]:
     lazy = site.context.kind == "LazyLocalContext"
     folder = site.work.root if lazy else posixpath.dirname(site.work.root)
     listed = site.context.run((_HERE if lazy else _BELOW).format(job=job), cwd=folder, timeout_s=600).out.splitlines()
-    paths = [f"{folder}/{name}" for name in listed if _NAME.fullmatch(name)]
-    if not paths:
+    names = " ".join(shlex.quote(name) for name in listed if _NAME.fullmatch(name))
+    if not names:
         return "", {}
-    ordered = site.context.run("ls -td -- " + " ".join(shlex.quote(path) for path in paths)).out.splitlines()
+    ordered = [f"{folder}/{name}" for name in site.context.run(f"ls -td -- {names}", cwd=folder).out.splitlines()]
     texts = site.context.read(ordered)
     for path in ordered:
         if found := parse(texts.get(path, b""), site.record.local_work):
@@ -228,9 +228,9 @@ def _with_start_times(context: Context, old: Mapping[str, OldJob]) -> dict[str, 
 
 
 def _rename(context: Context, command: str, old: str, new: str) -> None:
-    target = posixpath.basename(new)
-    text = command.format(old=shlex.quote(old), new=shlex.quote(new), target=shlex.quote(target))
-    if context.run(text).code:
+    """Both are in the same folder."""
+    names = [shlex.quote(posixpath.basename(path)) for path in (old, new)]
+    if context.run(command.format(old=names[0], new=names[1]), cwd=posixpath.dirname(new)).code:
         what = f"cannot go on in {old}: it cannot be renamed to {new}"
         raise RefusedError(what, where=old, remedy="remove or rename one of these folders")
 

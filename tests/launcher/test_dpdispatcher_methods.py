@@ -57,13 +57,18 @@ def test_commands_and_files_in_the_folder_of_a_submission(machine: Machine, made
         context.read_file("nothing")
 
 
-def test_a_context_over_ssh(wd: Path, sshd: Sshd) -> None:
-    context = SSHContext(str(wd), str(wd / "r"), sshd.profile)
+@pytest.mark.parametrize("home", ["", "~/.."])
+def test_a_context_over_ssh(wd: Path, sshd: Sshd, home: str, wait_until: Any) -> None:
+    context = SSHContext(str(wd), f"{home}{wd}/r", sshd.profile)
     context.write_file("x", "text")
     assert context.read_file("x") == "text"
+    assert context.check_file_exists("x")
     code, _, out, err = context.block_call("cat x; echo bad >&2; exit 3")
     assert (code, out.read(), err.read()) == (3, b"text", b"bad\n")
-    assert context.get_job_root() == str(wd / "r")
+    proc = context.call("cat x")
+    wait_until(lambda: context.check_finish(proc), "the command")
+    assert context.get_return(proc)[0] == 0
+    assert [path.name for path in (wd / "r").iterdir()] == ["x"]
     context.close()
 
 
