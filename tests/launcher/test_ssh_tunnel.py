@@ -25,6 +25,8 @@ from pilotfish.pilot.model.errors import LostError, RefusedError, UsageError
 from pilotfish.pilot.wire import connection
 
 Make = Callable[..., Submission]
+RUNS = {"SCHEDULED", "EXECUTING"}
+"""A task that has begun is told as executing when its agent's word is with the manager."""
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def placed(sshd: Sshd, wd: Path, submission: Make) -> Iterator[Submission]:
 def test_a_manager_here_steers_the_pilot_there(placed: Submission, wd: Path, wait_until: Callable[..., None]) -> None:
     wait_until((wd / "begun").exists, "the task to start", 60)
     with remote_manager(placed) as pilot:
-        assert pilot.list()["a"]["status"] == "EXECUTING"
+        assert pilot.list()["a"]["status"] in RUNS
         jobs = Jobs().add(name="more", exec="/bin/true")
         pilot.submit(jobs)
         assert pilot.wait4(["more"], timeout=60) == {"more": "SUCCEED"}
@@ -162,7 +164,7 @@ def test_commands_run_with_the_pilot_as_their_own(
     begin = [sys.executable, "-m", "pilotfish", "submissions", "tunnel", "last"]
     words = ["--", sys.executable, "-m", "pilotfish", "status", "a", "--json"]
     done = subprocess.run([*begin, *words], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["a"]["data"]["status"] == "EXECUTING"
+    assert json.loads(done.stdout)["a"]["data"]["status"] in RUNS
     assert subprocess.run([*begin, "--", "sh", "-c", "exit 7"], check=False).returncode == 7
     absent = subprocess.run([*begin, "--", "/none/at/all"], capture_output=True, text=True, check=False)
     assert (absent.returncode, "cannot be started" in absent.stderr) == (2, True)
@@ -178,11 +180,26 @@ def test_a_tunnel_stays_until_it_is_ended_and_leaves_nothing(
     path = Path(json.loads(process.stdout.readline())["connection"])
     for _ in range(2):
         words = [sys.executable, "-m", "pilotfish", "jobs", "-c", str(path)]
-        assert "EXECUTING" in subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        assert RUNS & set(shown.split())
     process.terminate()
     process.wait(20)
     process.stdout.close()
     assert not path.parent.exists()
+
+
+def test_without_ssh_the_same_function_reaches_the_pilot(
+    wd: Path, submission: Make, wait_until: Callable[..., None]
+) -> None:
+    command = f"touch {wd}/begun; until [ -e {wd}/go ]; do sleep 0.1; done"
+    made = submission({"task_name": "a", "command": command, "task_work_path": "a"}, pilot={"python": sys.executable})
+    made.run(detach=True)
+    wait_until((wd / "begun").exists, "the task to start", 60)
+    with remote_manager(made) as pilot:
+        assert pilot.list()["a"]["status"] in RUNS
+        (wd / "go").touch()
+        assert pilot.wait4(["a"], timeout=60) == {"a": "SUCCEED"}
+    assert made.run(check_interval_s=0.5).over
 
 
 def test_what_has_no_pilot_says_so(sshd: Sshd, wd: Path, submission: Make) -> None:
