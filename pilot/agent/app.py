@@ -114,7 +114,7 @@ class Agent:
         self._link.open()
         # First: a batch system that ends everything sends SIGTERM to the tasks too, and what dies of that has not failed.
         loop.on_signal([signal.SIGTERM, signal.SIGINT], lambda: self._stop("signal"))
-        loop.on_signal([signal.SIGCHLD], self._crew.reap)
+        loop.on_children(self._crew.reap)
         loop.on_signal([signal.SIGUSR1], self._drain)
         if self._lifeline is not None:
             os.set_inheritable(self._lifeline, False)

@@ -211,7 +211,7 @@ class Crew:
             pid = self._spawn(prepared, held.grant.mem_bytes)
         task = Task(start, job, held, pool, pid, time.time(), step_id)
         task.exact = exact
-        task.confined = pid in self.groups
+        task.confined = bool(held.grant.mem_bytes) and pid in self.groups
         task.files = prepared.files
         return task
 

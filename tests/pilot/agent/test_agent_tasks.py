@@ -41,6 +41,12 @@ def test_a_task_dies_of_a_broken_pipe_as_usual(manager: FakeManager) -> None:
     assert manager.run(script("kill -PIPE $BASHPID")).exit_code == -13
 
 
+def test_a_task_begins_with_no_signal_blocked(manager: FakeManager, wd: Path) -> None:
+    """The agent blocks SIGCHLD."""
+    manager.run(Execution(exec="grep", args=["^SigBlk:", "/proc/self/status"], stdout=str(wd / "mask")))
+    assert (wd / "mask").read_text().split() == ["SigBlk:", "0" * 16]
+
+
 def test_a_task_that_ends_at_once_is_not_reported_as_started(manager: FakeManager) -> None:
     key = manager.start(Execution(exec="/bin/true"))
     manager.finished(key)
