@@ -47,8 +47,10 @@ fi
 """
 
 _MOVE = "[ ! -e {new} ] && mv {old} {new}"
-# A job that runs knows its folder by the old name.
-_MOVE_AND_LINK = f"{_MOVE} && ln -s {{new}} {{old}}"
+# A job that runs knows its folder by the old name. We may have died halfway before.
+_MOVE_AND_LINK = """\
+if [ -e {old} ] && [ ! -L {old} ] && [ {old} != {new} ]; then [ ! -e {new} ] && mv {old} {new} || exit; fi
+[ -e {old} ] || ln -s {new} {old}"""
 
 
 @dataclass(frozen=True)
@@ -92,19 +94,19 @@ def _job(entry: Mapping[str, Any]) -> OldJob:
 def to_events(
     old: Mapping[str, OldJob], jobs: Iterable[Job], attempts: Mapping[str, int], retry_count: int
 ) -> list[Event]:
-    """What is to be written down about jobs of which nothing is known here.
+    """What is to be written down about jobs of which nothing is known here, or only a part: we died while writing.
 
     `attempts`: the last attempt that left a file on the machine, by job. Tasks that are done their tags tell later.
     """
     found: list[Event] = []
     for job in jobs:
         known = old.get(job.hash)
-        if known is None or job.phase is not Phase.NEW or job.attempt or job.failures or job.results:
+        if known is None or job.phase is not Phase.NEW or job.results:
             continue
         lives = bool(known.id) and known.state in _LIVING
         last = attempts.get(job.hash, -1)
         next_attempt = max(known.failures, last if lives else last + 1)
-        for number in range(next_attempt):
+        for number in range(job.attempt, next_attempt):
             counts = number < known.failures
             again = not counts or number + 1 <= retry_count or lives
             reason = Reason.PROGRAM if counts else Reason.VANISHED
@@ -135,8 +137,6 @@ def take_over(site: Site) -> None:
     Raises RefusedError when its folder cannot become ours.
     """
     jobs = list(site.progress.jobs.values())
-    if not jobs or any(job.phase is not Phase.NEW or job.results for job in jobs):
-        return
     path, old = _search(site, jobs[0].hash)
     if not old:
         return
@@ -144,8 +144,9 @@ def take_over(site: Site) -> None:
     old = _with_ids(site.context, folder, old)
     if site.machine.kind == "Shell":
         old = _with_start_times(site.context, old)
-    if folder != site.work.root:
-        _rename(site.context, _MOVE_AND_LINK, folder, site.work.root)
+    if site.context.kind != "LazyLocalContext":
+        name = posixpath.basename(path).removesuffix(".json")
+        _rename(site.context, _MOVE_AND_LINK, f"{posixpath.dirname(site.work.root)}/{name}", site.work.root)
     there = [file.path for file in site.context.list_files(site.work.root, ["."])]
     happened = to_events(old, jobs, attempts(there), site.record.description.machine.retry_count)
     for event in happened:
@@ -189,9 +190,14 @@ def _failures(old: Mapping[str, OldJob]) -> int:
 
 def _search(site: Site, job: str) -> tuple[str, dict[str, OldJob]]:
     """The newest record that has this job: (its path, its jobs)."""
-    lazy = site.context.kind == "LazyLocalContext"
-    folder = site.work.root if lazy else posixpath.dirname(site.work.root)
-    listed = site.context.run((_HERE if lazy else _BELOW).format(job=job), cwd=folder, timeout_s=600).out.splitlines()
+    found = _search_in(site, site.work.root, _HERE.format(job=job))
+    if not found[1] and site.context.kind != "LazyLocalContext":
+        found = _search_in(site, posixpath.dirname(site.work.root), _BELOW.format(job=job))
+    return found
+
+
+def _search_in(site: Site, folder: str, command: str) -> tuple[str, dict[str, OldJob]]:
+    listed = site.context.run(command, cwd=folder, timeout_s=600).out.splitlines()
     names = " ".join(shlex.quote(name) for name in listed if _NAME.fullmatch(name))
     if not names:
         return "", {}

@@ -16,7 +16,7 @@ from pilotfish import Machine, Resources, Submission, Task
 from pilotfish.launcher import old_run
 from pilotfish.launcher.events import Ended, Submitted
 from pilotfish.launcher.old_run import OldJob
-from pilotfish.launcher.progress import Job
+from pilotfish.launcher.progress import Job, Phase
 from pilotfish.launcher.record import UnknownSubmissionError
 from pilotfish.launcher.schema import DescriptionError
 from pilotfish.launcher.states import JobState
@@ -98,8 +98,12 @@ def test_what_is_written_down(old: OldJob, attempts: dict[str, int], expected: l
 
 
 def test_what_is_known_here_counts_more() -> None:
-    known = Job(A, ("t",), attempt=1)
-    assert old_run.to_events({A: OldJob(JobState.running, "7", 0)}, [known], {}, retry_count=1) == []
+    old = {A: OldJob(JobState.running, "7", 2)}
+    assert old_run.to_events(old, [Job(A, ("t",), Phase.PLACED)], {}, retry_count=1) == []
+    assert old_run.to_events(old, [Job(A, ("t",), attempt=1, failures=1)], {}, retry_count=1) == [
+        ended(A, 1),
+        Submitted(A, 2, "7"),
+    ]
 
 
 def test_attempts_by_the_files_of_our_jobs() -> None:
@@ -111,7 +115,7 @@ def test_attempts_by_the_files_of_our_jobs() -> None:
 
 
 @pytest.fixture
-def begun(wd: Path) -> Iterator[Callable[..., Path]]:
+def begun(wd: Path, wait_until: Any) -> Iterator[Callable[..., Path]]:
     """`begun(folder, name)`: a record, the tag of a, and a job that runs b, as DPDispatcher leaves them."""
     started: list[subprocess.Popen[bytes]] = []
 
@@ -121,9 +125,12 @@ def begun(wd: Path) -> Iterator[Callable[..., Path]]:
         (root / "a/out").write_text("from before\n")
         (root / "a/f1c491e0e65aec5c4390115a17c76cedef9674de_task_tag_finished").touch()
         tag = Task(COMMANDS["b"], "b", backward_files=["out"]).task_hash
-        script = f'cd "{root}"/b; {COMMANDS["b"]}; cd "{root}"/b && touch {tag}_task_tag_finished; exit 0\n'
+        script = (
+            f'cd "{root}"/b; touch started; {COMMANDS["b"]}; cd "{root}"/b && touch {tag}_task_tag_finished; exit 0\n'
+        )
         (root / f".{B}.sub").write_text(script)
         started.append(subprocess.Popen(["bash", f".{B}.sub"], cwd=root))
+        wait_until((root / "b/started").exists, "the job to begin")
         record = RECORD.replace("@HERE@", str(wd)).replace("26027", str(started[-1].pid))
         (root / f"{name}.json").write_text(record)
         return root
@@ -199,6 +206,30 @@ def test_a_job_of_an_old_run_is_cancelled_with_all_that_runs_in_it(wd: Path, beg
     assert made.cancel() == 2
     assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     assert not (old / "b/out").exists()
+
+
+def test_a_launcher_that_died_while_taking_over(wd: Path, begun: Callable[..., Path]) -> None:
+    """After the folder got its new name, before the old one was a link, and before anything was written down."""
+    old = begun(wd / "there" / FOLDER, FOLDER)
+    told: list[str] = []
+    made = submission(wd, told.append)
+    old.rename(made.remote_root)
+    run(made, Path(made.remote_root) / "go")
+    assert old.is_symlink()
+    assert not any("submitted" in line for line in told), told
+    assert [(wd / "work" / name / "out").read_text() for name in "ab"] == ["from before\n", "b\n"]
+
+
+def test_a_launcher_that_died_while_it_wrote_that_down(wd: Path, begun: Callable[..., Path]) -> None:
+    begun(wd / "there" / FOLDER, FOLDER)
+    made = submission(wd)
+    made.run_submission(exit_on_submit=True)
+    journal = Path(os.environ["PILOTFISH_HOME"], "submissions", made.submission_hash, "journal")
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:1]))
+    told: list[str] = []
+    run(submission(wd, told.append), Path(made.remote_root) / "go")
+    assert not any("submitted" in line for line in told), told
+    assert (wd / "work/b/out").read_text() == "b\n"
 
 
 def test_other_peoples_runs_are_left_alone(wd: Path, begun: Callable[..., Path]) -> None:
