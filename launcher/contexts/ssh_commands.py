@@ -41,7 +41,7 @@ class Commands(Context):
 
     def __init__(self, local_root: Path, remote_root: str | None, profile: Mapping[str, Any]) -> None:
         super().__init__(local_root, remote_root, profile)
-        self.session = Session(profile)
+        self.session = Session(profile, lambda text: self.tell(text))
         self._home = ""
 
     def root_for(self, name: str, work_base: str) -> str:

@@ -76,20 +76,24 @@ class Session:
 
     Args:
         profile: `remote_profile` of the machine.
+        tell: called with a line when the host is away and waited for.
         clock, sleep: for the pauses between tries.
     """
 
     def __init__(
         self,
         profile: Mapping[str, Any],
+        tell: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._profile = profile
+        self._tell = tell
         self._clock = clock
         self._sleep = sleep
         self._transport: paramiko.Transport | None = None
         self._hops: list[paramiko.Transport] = []
+        self._was_there = False
         self._secrets: dict[str, str | None] = {}
         self._lock = threading.RLock()
 
@@ -124,19 +128,27 @@ class Session:
     def _new_in_turn(self, ask: Callable[[paramiko.Transport], paramiko.Channel]) -> paramiko.Channel:
         import paramiko
 
-        deadline = self._clock() + float(self._profile.get("reconnect_for", 600))
-        pauses = self._pauses()
-        while True:
+        patience_s = float(self._profile.get("reconnect_for", 600))
+        deadline = self._clock() + patience_s
+        host, told = str(self._profile["hostname"]), False
+        for pause in self._pauses():
             try:
                 return ask(self._connected())
             except (OSError, EOFError, paramiko.SSHException, BrokenError) as error:
                 self.close()
-                pause = next(pauses)
+                what = f"cannot be reached: {error or type(error).__name__}"
+                if _is_unknown(error) and not self._was_there:
+                    raise ContextLostError(
+                        what, where=host, remedy="is the name right, here or in ~/.ssh/config?"
+                    ) from error
                 if self._clock() + pause > deadline:
-                    what = f"cannot be reached: {error or type(error).__name__}"
                     remedy = "jobs there go on; the same command later goes on from here"
-                    raise ContextLostError(what, where=str(self._profile["hostname"]), remedy=remedy) from error
+                    raise ContextLostError(what, where=host, remedy=remedy) from error
+                if not told:
+                    self._tell(f"{host} {what}; trying again for {patience_s:g} s")
+                told = True
                 self._sleep(pause)
+        raise AssertionError("pauses do not end")
 
     @staticmethod
     def _pauses() -> Iterator[float]:
@@ -162,6 +174,7 @@ class Session:
             self.close()
             target = self._target(str(self._profile["hostname"]), self._profile)
             self._transport = self._open(target, self._socket_to(target))
+            self._was_there = True
             command = self._profile.get("execute_command")
             if command:
                 channel = self._transport.open_session(timeout=self._timeout_s)
@@ -354,6 +367,11 @@ class Session:
         if "username" in prompt or "login:" in prompt:
             return user
         return self._secret("password") or (one_time_password(totp, time.time()) if totp else "")
+
+
+def _is_unknown(error: Exception) -> bool:
+    """Whether there is no host of that name; a name server that does not answer says nothing about it."""
+    return isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME
 
 
 def _known_keys(target: Target) -> dict[str, paramiko.PKey]:

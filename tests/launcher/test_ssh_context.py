@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -259,6 +260,29 @@ def test_a_server_that_comes_back_is_waited_for(sshd: Sshd, wd: Path) -> None:
         back.start()
         assert there.run("echo back").out == "back\n"
         back.join()
+
+
+def test_who_waits_for_a_server_is_told(sshd: Sshd, wd: Path) -> None:
+    told: list[str] = []
+    with context(sshd, wd) as there:
+        there.tell = told.append
+        there.run("true")
+        sshd.kill()
+        back = threading.Timer(1.0, sshd.start)
+        back.start()
+        there.run("true")
+        back.join()
+    assert len(told) == 1
+    assert "trying again for" in told[0]
+
+
+def test_a_host_that_does_not_exist_is_not_waited_for(sshd: Sshd, wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*ignored: object, **more: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)  # here a name server may not answer at all
+    with pytest.raises(ContextLostError, match="is the name right"), context(sshd, wd) as there:
+        there.run("true")
 
 
 def test_a_server_that_stays_away_is_lost_with_a_remedy(sshd: Sshd, wd: Path) -> None:
