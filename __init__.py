@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from .api.local import LocalManager
     from .api.manager import Manager
     from .launcher import fyrd
-    from .launcher.async_result import AsyncResult
-    from .launcher.compat import Resources, Task
-    from .launcher.compat_job import Job
-    from .launcher.compat_machine import Machine
-    from .launcher.compat_submission import Submission
-    from .launcher.jobscript import JobScript
+    from .launcher.clusterjob.async_result import AsyncResult
+    from .launcher.clusterjob.jobscript import JobScript
+    from .launcher.dpdispatcher.described import Resources, Task
+    from .launcher.dpdispatcher.job import Job
+    from .launcher.dpdispatcher.machine import Machine
+    from .launcher.dpdispatcher.submission import Submission
 
 __all__ = [
     "AsyncResult",
@@ -37,11 +37,20 @@ __all__ = [
     "fyrd",
 ]
 
-_HOMES = {"JobInfo": ".api.jobinfo", "Jobs": ".api.jobs", "LocalManager": ".api.local", "Manager": ".api.manager"}
-_HOMES |= dict.fromkeys(("Resources", "Task"), ".launcher.compat") | {"Machine": ".launcher.compat_machine"}
-_HOMES |= {"fyrd": ".launcher.fyrd"}
-_HOMES |= {"AsyncResult": ".launcher.async_result", "JobScript": ".launcher.jobscript"}
-_HOMES |= {"Job": ".launcher.compat_job", "Submission": ".launcher.compat_submission"}
+_HOMES = {
+    "AsyncResult": ".launcher.clusterjob.async_result",
+    "Job": ".launcher.dpdispatcher.job",
+    "JobInfo": ".api.jobinfo",
+    "JobScript": ".launcher.clusterjob.jobscript",
+    "Jobs": ".api.jobs",
+    "LocalManager": ".api.local",
+    "Machine": ".launcher.dpdispatcher.machine",
+    "Manager": ".api.manager",
+    "Resources": ".launcher.dpdispatcher.described",
+    "Submission": ".launcher.dpdispatcher.submission",
+    "Task": ".launcher.dpdispatcher.described",
+    "fyrd": ".launcher.fyrd",
+}
 
 
 def __getattr__(name: str) -> Any:

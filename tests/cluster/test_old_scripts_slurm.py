@@ -10,7 +10,7 @@ import pytest
 from emulated import Slurm, wait_until
 
 from pilotfish import AsyncResult, JobScript, Machine, Resources, Submission, Task, fyrd
-from pilotfish.launcher.async_result import CANCELLED, COMPLETED, FAILED
+from pilotfish.launcher.clusterjob.async_result import CANCELLED, COMPLETED, FAILED
 
 
 @pytest.fixture(autouse=True)

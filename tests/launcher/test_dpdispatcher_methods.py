@@ -12,8 +12,8 @@ import pytest
 from sshd import Sshd
 
 from pilotfish import Job, Machine, Resources, Submission, Task
-from pilotfish.launcher.compat_context import LocalContext, SSHContext
-from pilotfish.launcher.compat_machine import SUBCLASSES
+from pilotfish.launcher.dpdispatcher.context import LocalContext, SSHContext
+from pilotfish.launcher.dpdispatcher.machine import SUBCLASSES
 from pilotfish.launcher.schema import DescriptionError
 from pilotfish.launcher.states import JobState
 

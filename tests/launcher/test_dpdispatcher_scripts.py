@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pilotfish import Job, Machine, Resources, Submission, Task
-from pilotfish.launcher.compat_machine import SUBCLASSES
+from pilotfish.launcher.dpdispatcher.machine import SUBCLASSES
 from pilotfish.launcher.schema import DescriptionError
 from pilotfish.launcher.states import JobState
 

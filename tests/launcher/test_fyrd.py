@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from pilotfish import fyrd
-from pilotfish.launcher.fyrd_functions import FunctionError
-from pilotfish.launcher.fyrd_options import OptionsError
-from pilotfish.launcher.fyrd_profiles import ProfileError
-from pilotfish.launcher.fyrd_queue import QueueJob
+from pilotfish.launcher.fyrd.functions import FunctionError
+from pilotfish.launcher.fyrd.options import OptionsError
+from pilotfish.launcher.fyrd.profiles import ProfileError
+from pilotfish.launcher.fyrd.queue import QueueJob
 
 SHELL = {"batch_type": "Shell", "context_type": "LazyLocal", "local_root": "."}
 

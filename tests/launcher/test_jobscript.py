@@ -15,8 +15,8 @@ from sshd import Sshd
 
 from pilotfish import AsyncResult, JobScript
 from pilotfish.launcher import one_job
-from pilotfish.launcher.async_result import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING
-from pilotfish.launcher.jobscript_headers import STYLES, ResourcesNotSupportedError, headers, time_to_seconds
+from pilotfish.launcher.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING
+from pilotfish.launcher.clusterjob.headers import STYLES, ResourcesNotSupportedError, headers, time_to_seconds
 from pilotfish.launcher.one_job import OneJob
 from pilotfish.launcher.schema import DescriptionError
 from pilotfish.launcher.states import JobState, Status

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
-from .fyrd_job import Job, wait_for
-from .fyrd_local import JobQueue, default_queue
-from .fyrd_words import ACTIVE, BAD, GOOD, ClusterError, get_cluster_environment
+from .job import Job, wait_for
+from .local import JobQueue, default_queue
+from .words import ACTIVE, BAD, GOOD, ClusterError, get_cluster_environment
 
 _FIELDS = "%i|%j|%u|%P|%T|%N|%D|%C"
 _ACCOUNTED = "jobid,jobname,user,partition,state,nodelist,reqnodes,ncpus,exitcode"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
-from .fyrd_job import Job, wait_for
-from .fyrd_local import JobQueue, default_queue
-from .fyrd_options import (
+from .job import Job, wait_for
+from .local import JobQueue, default_queue
+from .options import (
     OptionsError,
     check_arguments,
     option_help,
@@ -16,9 +16,9 @@ from .fyrd_options import (
     options_to_string,
     split_keywords,
 )
-from .fyrd_profiles import Profile, del_profile, get_profile, get_profiles, set_profile
-from .fyrd_queue import Queue, QueueError, QueueJob
-from .fyrd_words import ClusterError, get_cluster_environment
+from .profiles import Profile, del_profile, get_profile, get_profiles, set_profile
+from .queue import Queue, QueueError, QueueJob
+from .words import ClusterError, get_cluster_environment
 
 __all__ = [
     "ClusterError",

@@ -9,24 +9,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import description, schema
-from .compat import Described, referred
-from .compat_arguments import Arguments
-from .compat_context import BoundContext
-from .description import MachineDescription
-from .events import Intent, NotTaken, Submitted
-from .machines.base import JobToPlace, SubmitRefusedError
-from .machines.base import Machine as BatchSystem
-from .machines.names import build_machine
-from .progress import Phase
-from .script import FINISHED_TAG
-from .states import JobState
-from .submission import ASKED_FOR
-from .work import template
+from .. import description, schema
+from ..description import MachineDescription
+from ..events import Intent, NotTaken, Submitted
+from ..machines.base import JobToPlace, SubmitRefusedError
+from ..machines.base import Machine as BatchSystem
+from ..machines.names import build_machine
+from ..progress import Phase
+from ..script import FINISHED_TAG
+from ..states import JobState
+from ..submission import ASKED_FOR
+from ..work import template
+from .arguments import Arguments
+from .context import BoundContext
+from .described import Described, referred
 
 if TYPE_CHECKING:
-    from .compat_job import Job
-    from .compat_submission import Submission
+    from .job import Job
+    from .submission import Submission
 
 
 class Machine(Described):

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..pilot.model.errors import UsageError
-from .fyrd_options import check_arguments
-from .schema import nearest
+from ...pilot.model.errors import UsageError
+from ..schema import nearest
+from .options import check_arguments
 
 _BUILT_IN: dict[str, dict[str, Any]] = {
     "DEFAULT": {"nodes": 1, "cores": 1},

@@ -8,16 +8,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..api.jobinfo import JobInfo
-from ..api.jobs import Jobs
-from ..api.local import LocalManager
-from .contexts.base import Context
-from .contexts.lazy_local import LazyLocalContext
-from .one_job import Script
-from .states import JobState, Reason, Status
+from ...api.jobinfo import JobInfo
+from ...api.jobs import Jobs
+from ...api.local import LocalManager
+from ..contexts.base import Context
+from ..contexts.lazy_local import LazyLocalContext
+from ..one_job import Script
+from ..states import JobState, Reason, Status
 
 if TYPE_CHECKING:
-    from .fyrd_job import Job
+    from .job import Job
 
 _STATES = {
     "QUEUED": (JobState.waiting, ""),
@@ -80,7 +80,7 @@ class JobQueue:
         **options: Any,
     ) -> str:
         """Queue a function, or a command; its id."""
-        from .fyrd_job import Job
+        from .job import Job
 
         job = Job(function, args, kwargs, queue=self, qtype="local", cores=cores, depends=list(dependencies), **options)
         job.submit()

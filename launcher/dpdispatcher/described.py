@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from . import description, loading, schema
-from .compat_arguments import Arguments
-from .identity import task_hash
-from .resources import Resources as ResourceValues
-from .script import TASK_TAG
-from .states import JobState
-from .task import Task as TaskValues
+from .. import description, loading, schema
+from ..identity import task_hash
+from ..resources import Resources as ResourceValues
+from ..script import TASK_TAG
+from ..states import JobState
+from ..task import Task as TaskValues
+from .arguments import Arguments
 
 if TYPE_CHECKING:
-    from .compat_context import BoundContext
+    from .context import BoundContext
 
 _Made = TypeVar("_Made", bound="Described")
 

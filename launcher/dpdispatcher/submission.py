@@ -10,17 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..pilot.model.errors import PilotfishError
-from . import description, old_record, record
-from . import submission as inner
-from .compat import Resources, Task
-from .compat_job import Job
-from .compat_machine import Machine
-from .description import SubmissionDescription
-from .progress import Phase, Progress
-from .runner import SubmissionFailedError
-from .schema import DescriptionError
-from .states import JobState
+from ...pilot.model.errors import PilotfishError
+from .. import description, old_record, record
+from .. import submission as inner
+from ..description import SubmissionDescription
+from ..progress import Phase, Progress
+from ..runner import SubmissionFailedError
+from ..schema import DescriptionError
+from ..states import JobState
+from .described import Resources, Task
+from .job import Job
+from .machine import Machine
 
 
 class Submission:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..pilot.model.errors import UsageError
+from ...pilot.model.errors import UsageError
 
 _CALLER = '''\
 """Calls one function and keeps what it returns, or raises."""

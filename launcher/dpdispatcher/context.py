@@ -10,14 +10,14 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import description
-from .contexts.base import Context
-from .contexts.build import build_context
-from .description import MachineDescription
-from .one_job import make_folder
+from .. import description
+from ..contexts.base import Context
+from ..contexts.build import build_context
+from ..description import MachineDescription
+from ..one_job import make_folder
 
 if TYPE_CHECKING:
-    from .compat_submission import Submission
+    from .submission import Submission
 
 _AS_LONG_AS_IT_TAKES_S = 7 * 86400.0
 

@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .compat import Described, Resources, Task
-from .compat_machine import Machine
-from .identity import job_hash
-from .machines.dialect import job_name
-from .progress import Job as Placed
-from .schema import DescriptionError
-from .states import JobState
+from ..identity import job_hash
+from ..machines.dialect import job_name
+from ..progress import Job as Placed
+from ..schema import DescriptionError
+from ..states import JobState
+from .described import Described, Resources, Task
+from .machine import Machine
 
 if TYPE_CHECKING:
-    from .compat_submission import Submission
+    from .submission import Submission
 
 
 class Job(Described):

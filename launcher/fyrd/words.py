@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..pilot.model.errors import PilotfishError, UsageError
-from . import description, loading
-from .compat_machine import Machine
-from .description import MachineDescription
-from .fyrd_options import QTYPES
-from .schema import nearest
-from .states import JobState, Reason, Status
+from ...pilot.model.errors import PilotfishError, UsageError
+from .. import description, loading
+from ..description import MachineDescription
+from ..dpdispatcher.machine import Machine
+from ..schema import nearest
+from ..states import JobState, Reason, Status
+from .options import QTYPES
 
 GOOD = ("completed",)
 ACTIVE = ("submitted", "pending", "running", "completing", "suspended")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import schema
-from .schema import Key
+from .. import schema
+from ..schema import Key
 
 
 @dataclass(frozen=True)

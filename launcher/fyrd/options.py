@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..pilot.model.errors import UsageError
-from . import description
-from .machines.base import JobToPlace
-from .machines.names import build_machine
-from .resources import Resources
-from .schema import nearest
-from .task import Task
+from ...pilot.model.errors import UsageError
+from .. import description
+from ..machines.base import JobToPlace
+from ..machines.names import build_machine
+from ..resources import Resources
+from ..schema import nearest
+from ..task import Task
 
 QTYPES = {
     "slurm": "Slurm",

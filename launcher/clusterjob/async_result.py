@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..pilot.model.errors import JournalError
-from .one_job import OneJob, look_at
-from .states import JobState, Reason, Status
+from ...pilot.model.errors import JournalError
+from ..one_job import OneJob, look_at
+from ..states import JobState, Reason, Status
 
 PENDING, RUNNING, COMPLETED, CANCELLED, FAILED = range(-2, 3)
 """Below 0: not over; above 0: over, and not well."""

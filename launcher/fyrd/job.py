@@ -12,14 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import description, fyrd_functions
-from .compat_machine import Machine
-from .fyrd_local import JobQueue, LocalJob, default_queue
-from .fyrd_options import QTYPES, check_arguments, to_resources
-from .fyrd_profiles import get_profile
-from .fyrd_words import BAD, GOOD, ClusterError, described, kind_of_queue, short_name, state_word
-from .one_job import OneJob, Script, look_at, make_folder
-from .states import Reason, Status
+from .. import description
+from ..dpdispatcher.machine import Machine
+from ..one_job import OneJob, Script, look_at, make_folder
+from ..states import Reason, Status
+from . import functions
+from .local import JobQueue, LocalJob, default_queue
+from .options import QTYPES, check_arguments, to_resources
+from .profiles import get_profile
+from .words import BAD, GOOD, ClusterError, described, kind_of_queue, short_name, state_word
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
 
@@ -143,14 +144,14 @@ class Job:
         if self.function is None:
             line = " ".join([str(self.command), *(shlex.quote(str(each)) for each in self.args)])
             return {self.files[0]: f"{line}\n".encode()}
-        text = fyrd_functions.caller(
+        text = functions.caller(
             self.function,
             self.files[1],
             self.poutfile,
             self.options.get("imports", ()),
             self.options.get("syspaths", ()),
         )
-        given = fyrd_functions.pack(self.function, self.args, self.keywords)
+        given = functions.pack(self.function, self.args, self.keywords)
         return {self.files[0]: text.encode(), self.files[1]: given}
 
     def _placed(self) -> OneJob | LocalJob:
@@ -197,7 +198,7 @@ class Job:
             return self
         self.options.update(check_arguments(additional_keywords or {}))
         if max_jobs is not None and wait_on_max_queue and self.qtype != "local":
-            from .fyrd_queue import Queue
+            from .queue import Queue
 
             Queue(user="self", qtype=self.qtype).wait_to_submit(max_jobs)
         after = self._after()
@@ -332,7 +333,7 @@ class Job:
         if self.function is None:
             return self.stdout
         try:
-            return fyrd_functions.unpack(self._result)
+            return functions.unpack(self._result)
         except Exception as error:
             if raise_on_error:
                 raise

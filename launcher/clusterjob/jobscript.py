@@ -17,16 +17,16 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any, ClassVar
 
-from . import description, loading
+from .. import description, loading
+from ..description import MachineDescription
+from ..dpdispatcher.machine import Machine
+from ..identity import digest
+from ..machines.base import SubmitRefusedError
+from ..one_job import OneJob, Script, make_folder
+from ..resources import Resources
+from ..schema import DescriptionError, nearest
 from .async_result import CANCELLED, AsyncResult, run_here
-from .compat_machine import Machine
-from .description import MachineDescription
-from .identity import digest
-from .jobscript_headers import STYLES, ResourcesNotSupportedError, Style, headers, time_to_seconds
-from .machines.base import SubmitRefusedError
-from .one_job import OneJob, Script, make_folder
-from .resources import Resources
-from .schema import DescriptionError, nearest
+from .headers import STYLES, ResourcesNotSupportedError, Style, headers, time_to_seconds
 
 _VARIABLE = re.compile(r"\$\{CLUSTERJOB_[A-Z_]+\}")
 _ATTRIBUTE = re.compile(r"[A-Za-z]\w*")

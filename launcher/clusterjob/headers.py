@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..pilot.model.errors import UsageError
-from .machines.dialect import clock
-from .schema import DescriptionError
+from ...pilot.model.errors import UsageError
+from ..machines.dialect import clock
+from ..schema import DescriptionError
 
 
 class ResourcesNotSupportedError(UsageError):

@@ -1,0 +1,1 @@
+"""DPDispatcher's classes over ours. What differs: docs/old-scripts.md."""
