@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import require
 from emulated import Hosts, wait_until
+from real import require
 
 CUT_S = float(os.environ.get("PILOTFISH_TEST_CUT_S", "12"))
 KEEPALIVE_S = float(os.environ.get("PILOTFISH_TEST_KEEPALIVE_S", "2"))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SLURM_PROGRAMS, require
 from emulated import Slurm
+from real import SLURM_PROGRAMS, require
 
 from pilotfish.launcher.description import parse_submission
 from pilotfish.launcher.runner import SubmissionFailedError

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import require
 from emulated import Slurm, wait_until
+from real import require
 
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.description import parse_submission
