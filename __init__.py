@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .launcher import fyrd
     from .launcher.clusterjob.async_result import AsyncResult
     from .launcher.clusterjob.jobscript import JobScript
-    from .launcher.dpdispatcher.described import Resources, Task
+    from .launcher.dpdispatcher.described import Pilot, Resources, Task
     from .launcher.dpdispatcher.job import Job
     from .launcher.dpdispatcher.machine import Machine
     from .launcher.dpdispatcher.submission import Submission
@@ -31,6 +31,7 @@ __all__ = [
     "LocalManager",
     "Machine",
     "Manager",
+    "Pilot",
     "Resources",
     "Submission",
     "Task",
@@ -46,6 +47,7 @@ _HOMES = {
     "LocalManager": ".api.local",
     "Machine": ".launcher.dpdispatcher.machine",
     "Manager": ".api.manager",
+    "Pilot": ".launcher.dpdispatcher.described",
     "Resources": ".launcher.dpdispatcher.described",
     "Submission": ".launcher.dpdispatcher.submission",
     "Task": ".launcher.dpdispatcher.described",

@@ -170,7 +170,8 @@ def watch(beginning: str, **options: Any) -> None:
 @click.option("--lines", "-n", default=20, show_default=True, help="So many of the last lines.")
 @click.option("--stdout", "which", flag_value="out", help="What it printed; default: both.")
 @click.option("--stderr", "which", flag_value="err", help="Its errors; default: both.")
-def logs(beginning: str, task: str, lines: int, which: str | None) -> None:
+@_as_json
+def logs(beginning: str, task: str, lines: int, which: str | None, as_json: bool) -> None:
     """Show the last lines that a task (by name, folder, or the beginning of its hash) has printed, from the machine."""
     from shlex import quote
 
@@ -178,11 +179,15 @@ def logs(beginning: str, task: str, lines: int, which: str | None) -> None:
     with submission.context() as context:
         work = submission.work(context)
         chosen = _task_named(task, work.tasks)
-        for name in {"out": [chosen.outlog], "err": [chosen.errlog]}.get(which or "", [chosen.outlog, chosen.errlog]):
-            if name is not None:
-                path = f"{chosen.task_work_path}/{name}"
-                click.secho(f"==> {path} <==", bold=True, err=True)
-                click.echo(context.run(f"tail -n {lines} -- {quote(path)}", cwd=work.root).out, nl=False)
+        names = {"out": [chosen.outlog], "err": [chosen.errlog]}.get(which or "", [chosen.outlog, chosen.errlog])
+        paths = [f"{chosen.task_work_path}/{name}" for name in names if name is not None]
+        found = {path: context.run(f"tail -n {lines} -- {quote(path)}", cwd=work.root).out for path in paths}
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for path, text in found.items():
+        click.secho(f"==> {path} <==", bold=True, err=True)
+        click.echo(text, nl=False)
 
 
 def _task_named(text: str, tasks: Mapping[str, Task]) -> Task:

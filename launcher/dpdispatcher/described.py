@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from .. import description, loading, schema
+from ..description import PilotDescription
 from ..identity import task_hash
 from ..resources import Resources as ResourceValues
 from ..script import TASK_TAG
@@ -152,6 +153,20 @@ class Task(Described):
         """`task.command` and the like."""
         value = getattr(object.__getattribute__(self, "values"), name)
         return list(value) if isinstance(value, tuple) else value
+
+
+class Pilot(Described):
+    """How pilots run the tasks of a submission; ours. Arguments as the keys of `pilot` in a submission file, all optional."""
+
+    def __init__(self, **given: Any) -> None:
+        self.values: PilotDescription = description.parse_pilot(given)
+
+    @classmethod
+    def load_from_dict(cls, found: Mapping[str, Any], allow_ref: bool = False) -> Pilot:
+        return cls(**referred(found, allow_ref))
+
+    def serialize(self) -> dict[str, Any]:
+        return description.pilot_to_dict(self.values)
 
 
 class Resources(Described):

@@ -1,4 +1,4 @@
-"""DPDispatcher's Job on top of ours; see compat.py."""
+"""DPDispatcher's Job on top of ours; see described.py."""
 
 from __future__ import annotations
 

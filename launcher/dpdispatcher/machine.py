@@ -1,4 +1,4 @@
-"""DPDispatcher's Machine on top of ours: see compat.py.
+"""DPDispatcher's Machine on top of ours: see described.py.
 
 What its methods do with a job is written down in the record of the job's submission, so `run_submission` goes on from there.
 """

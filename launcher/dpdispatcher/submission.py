@@ -1,4 +1,4 @@
-"""DPDispatcher's Submission on top of ours; see compat.py."""
+"""DPDispatcher's Submission on top of ours; see described.py."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...pilot.model.errors import PilotfishError
-from .. import description, old_record, record
+from .. import old_record, record
 from .. import submission as inner
 from ..description import SubmissionDescription
 from ..progress import Phase, Progress
 from ..runner import SubmissionFailedError
 from ..schema import DescriptionError
 from ..states import JobState
-from .described import Resources, Task
+from .described import Pilot, Resources, Task
 from .job import Job
 from .machine import Machine
 
+if TYPE_CHECKING:
+    from ...api.manager import Manager
+
 
 class Submission:
-    """Tasks on a machine. `pilot` (a mapping, may be empty) runs them in a pilot."""
+    """Tasks on a machine. `pilot` (a Pilot, or a mapping with its keys, which may be empty) runs them in a pilot."""
 
     def __init__(
         self,
@@ -37,7 +40,7 @@ class Submission:
         task_list: Iterable[Task] = (),
         previous_submission_hash: str | None = None,
         continue_on_failure: bool = False,
-        pilot: Mapping[str, Any] | None = None,
+        pilot: Pilot | Mapping[str, Any] | None = None,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.work_base = work_base
@@ -52,7 +55,7 @@ class Submission:
         self._begun_with: list[Task] = []
         self.previous_submission_hash = previous_submission_hash
         self.continue_on_failure = continue_on_failure
-        self.pilot = pilot
+        self.pilot = pilot if pilot is None or isinstance(pilot, Pilot) else Pilot.load_from_dict(pilot)
         self._tell = tell
 
     # --- building -------------------------------------------------------------------------------------------------------
@@ -101,7 +104,7 @@ class Submission:
             backward_common_files=tuple(self.backward_common_files),
             previous_submission_hash=self.previous_submission_hash,
             continue_on_failure=self.continue_on_failure,
-            pilot=None if self.pilot is None else description.parse_pilot(self.pilot),
+            pilot=None if self.pilot is None else self.pilot.values,
         )
 
     def _inner(self) -> inner.Submission:
@@ -237,6 +240,12 @@ class Submission:
     def cancel(self) -> int:
         """End all jobs that are not over; how many there were."""
         return self._inner().cancel()
+
+    def manager(self) -> AbstractContextManager[Manager]:
+        """The running pilot as a `Manager`, wherever it is: `with submission.manager() as pilot`. Errors as remote_manager."""
+        from ..tunnel import remote_manager
+
+        return remote_manager(self._inner())
 
     def upload_jobs(self) -> None:
         with self.opened() as opened:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pilotfish import Job, Machine, Resources, Submission, Task
+from pilotfish import Job, Machine, Pilot, Resources, Submission, Task
 from pilotfish.launcher.dpdispatcher.machine import SUBCLASSES
 from pilotfish.launcher.schema import DescriptionError
 from pilotfish.launcher.states import JobState
@@ -81,6 +82,25 @@ def test_detached_then_looked_at_then_cleaned(wd: Path, tasks: list[Task], wait_
     assert made.check_ratio_unfinished(0.0)
     made.clean_jobs()
     assert list((wd / "r").iterdir()) == []
+
+
+def test_a_pilot_that_is_steered_while_it_runs(wd: Path, wait_until: Any) -> None:
+    task = Task(command="until [ -e ../go ]; do sleep 0.1; done; echo done > out", task_work_path="a", task_name="a")
+    task.backward_files = ["out"]
+    submission = Submission(
+        "work", machine(wd), Resources(), task_list=[task], pilot=Pilot(python=sys.executable, max_allocations=2)
+    )
+    submission.run_submission(exit_on_submit=True, check_interval=1)
+    wait_until(lambda: list((wd / "r").glob("*/.qcgpjm-service-*/connection.json")), "the pilot", 60)
+    with submission.manager() as pilot:
+        assert list(pilot.list()) == ["a"]
+        (root,) = (wd / "r").iterdir()
+        (root / "go").touch()
+        assert pilot.wait4("a", 60) == {"a": "SUCCEED"}
+    submission.run_submission(check_interval=1)
+    assert (wd / "work/a/out").read_text() == "done\n"
+    with pytest.raises(DescriptionError, match="bootstrap"):
+        Pilot(bootstrap="perhaps")
 
 
 def test_a_dry_run_shows_the_scripts(wd: Path, tasks: list[Task]) -> None:
