@@ -28,6 +28,9 @@ from .work import Collected, Work, template
 
 _REPORT = ".qcgpjm-service-*/jobs.report"
 _MOST_TRIES = 1800
+_ANSWER_S = 30
+"""A pilot that is just ending may not answer."""
+_COUNT_S = 3
 _WORDS = {"EXECUTING": "running", "QUEUED": "waiting", "SCHEDULED": "waiting", "SUCCEED": "finished"}
 _UNKNOWN_EXIT = 255
 """Exit code of a task that the pilot could not start, cancelled or left out."""
@@ -35,6 +38,8 @@ _UNKNOWN_EXIT = 255
 
 class PilotWork(Work):
     """All tasks in one job, which is a pilot; further jobs bring it nodes."""
+
+    count_every_s = 15.0  # a program has to be started there, for people to read
 
     def __init__(self, description: SubmissionDescription, root: str) -> None:
         super().__init__(description, root)
@@ -153,15 +158,15 @@ pf_code=$?
             )
         return found
 
-    def ask_pilot(self, context: Context, words: Sequence[str]) -> str:
+    def ask_pilot(self, context: Context, words: Sequence[str], within_s: int = _ANSWER_S) -> str:
         """On the machine, where the pilot's connection file and its keys are."""
         lines = [*self.description.resources.prepend_script, bootstrap.finder(self._pilot, self._machine_root)]
-        lines.append(f"$pilotfish {' '.join(shlex.quote(word) for word in words)} -c .")
+        lines.append(f"timeout {within_s} $pilotfish {' '.join(shlex.quote(word) for word in words)} -c .")
         return context.check(bootstrap.in_login_shell("\n".join(lines)), cwd=self.root)
 
     def running(self, context: Context, jobs: Sequence[progress.Job]) -> int:
         try:
-            told = json.loads(self.ask_pilot(context, ["status", "--json"])) if jobs else {}
+            told = json.loads(self.ask_pilot(context, ["status", "--json"], _COUNT_S)) if jobs else {}
             return int(told.get("IterationStats", {}).get("ExecutingIterations", 0))
         except (CommandFailedError, ValueError):  # it has not begun to listen, or has just ended
             return 0

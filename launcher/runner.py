@@ -25,7 +25,6 @@ from .work import Collected
 
 SHORTEST_POLL_S = 0.5
 _SLOWER = 1.5
-_COUNT_EVERY_S = 15.0
 _PATIENCE_S = 600.0
 """So long bringing home is tried again when nothing else is left to be done."""
 
@@ -62,7 +61,7 @@ class Runner:
         self._trouble = ""
         self._trouble_since_s = 0.0
         self._running = 0
-        self._count_again_s = 0.0
+        self._count_again_s: float | None = None
 
     # --- the loop -------------------------------------------------------------------------------------------------------
 
@@ -163,9 +162,11 @@ class Runner:
             self._tools.tell(f"results are fetched later: {error}")
 
     def _count_running(self) -> int:
-        """For people, so not more often than they can read: a pilot has to be asked."""
-        if self._tools.clock() >= self._count_again_s:
-            self._count_again_s = self._tools.clock() + _COUNT_EVERY_S
+        now_s = self._tools.clock()
+        if self._count_again_s is None:
+            self._count_again_s = now_s + self._work.count_every_s
+        if now_s >= self._count_again_s:
+            self._count_again_s = now_s + self._work.count_every_s
             jobs = [job for job in self.progress.placed() if job.state is JobState.running]
             self._running = self._work.running(self._context, jobs)
         return self._running

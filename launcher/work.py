@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from . import old_run, progress, result, script
 from .contexts.base import Context
@@ -45,6 +46,9 @@ class Collected:
 
 class Work(ABC):
     """The batch jobs of one submission."""
+
+    count_every_s: ClassVar[float] = 0.0
+    """Shortest time between two calls of `running`, and before the first."""
 
     def __init__(self, description: SubmissionDescription, root: str) -> None:
         self.description = description
