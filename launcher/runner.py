@@ -8,15 +8,15 @@ download that breaks) is tried again with the next look, while everything else g
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..pilot.model.errors import RefusedError, TransientError
+from ..pilot.model.errors import PilotfishError, RefusedError, TransientError
 from . import old_record
 from .events import Cancelled, Ended, Intent, NotTaken, Submitted
 from .fetching import Fetching
-from .machines.base import MachineBusyError, QueueFullError, SubmitRefusedError
+from .machines.base import MachineBusyError, QueueFullError
 from .progress import Job, Phase
 from .script import TASK_TAG
 from .site import Site
@@ -25,6 +25,8 @@ from .work import Collected
 
 SHORTEST_POLL_S = 0.5
 _SLOWER = 1.5
+_TOGETHER = 20
+"""Jobs handed over by one command."""
 _PATIENCE_S = 600.0
 """So long bringing home is tried again when nothing else is left to be done."""
 
@@ -122,9 +124,7 @@ class Runner:
         new = self.progress.plan().submit
         if new:
             self._write_scripts(new)
-        for job in new:
-            if not self._submit(job):
-                break
+        self._submit(new)
         if plan.submit or plan.collect or plan.find:
             self._write_old_record()
         self.fetching.ended(self.progress.plan().fetch)
@@ -179,26 +179,43 @@ class Runner:
             texts |= {name: text.encode() for name, text in script.items()} | self._work.files(job)
         self._context.write({f"{self._work.root}/{name}": text for name, text in texts.items()})
 
-    def _submit(self, job: Job) -> bool:
-        """Hand one job over; False when the batch system takes no more now."""
-        self._note(Intent(job.hash, job.attempt))
-        try:
-            found = self._machine.submit(self._context, self._work.to_place(job))
-            self._note(Submitted(job.hash, job.attempt, found))
-        except QueueFullError as error:
-            self._note(NotTaken(job.hash, job.attempt, str(error), final=False))
-            self._tools.tell(f"the batch system takes no job now: {error.what}")
+    def _submit(self, jobs: Sequence[Job]) -> None:
+        """Hand jobs over, until the batch system takes no more."""
+        wait_s = self.record.description.resources.wait_time
+        together = 1 if wait_s else _TOGETHER
+        while jobs:
+            asked = jobs[:together]
+            for job in asked:
+                self._note(Intent(job.hash, job.attempt))
+            try:
+                answers = self._machine.submit_some(self._context, [self._work.to_place(job) for job in asked])
+            except MachineBusyError as error:  # it may have some: `_find` looks
+                self._tools.tell(f"not known which of {len(asked)} jobs were taken: {error.what}")
+                return
+            for job in asked[len(answers) :]:
+                self._note(NotTaken(job.hash, job.attempt, "not tried", final=False))
+            if not all(self._take_answer(job, answer) for job, answer in zip(asked, answers, strict=False)):
+                return
+            jobs = jobs[len(answers) :]
+            if wait_s:
+                self._tools.sleep(wait_s)
+        self.progress.full = False
+
+    def _take_answer(self, job: Job, answer: str | PilotfishError) -> bool:
+        """Write down what the batch system has said to a job; False when it takes no more now."""
+        if isinstance(answer, str):
+            self._note(Submitted(job.hash, job.attempt, answer))
+            self._tools.tell(f"job {job.hash[:8]} submitted as {job.id}")
+        elif isinstance(answer, QueueFullError):
+            self._note(NotTaken(job.hash, job.attempt, str(answer), final=False))
+            self._tools.tell(f"the batch system takes no job now: {answer.what}")
             return False
-        except MachineBusyError as error:  # it may have the job: `_find` looks
-            self._tools.tell(f"not known whether job {job.hash[:8]} was taken: {error.what}")
+        elif isinstance(answer, MachineBusyError):  # it may have the job: `_find` looks
+            self._tools.tell(f"not known whether job {job.hash[:8]} was taken: {answer.what}")
             return False
-        except SubmitRefusedError as error:
-            self._note(NotTaken(job.hash, job.attempt, str(error), final=True))
-            self._tools.tell(f"job {job.hash[:8]} was refused: {error.what}")
-            return True
-        self._tools.tell(f"job {job.hash[:8]} submitted as {job.id}")
-        if self.record.description.resources.wait_time:
-            self._tools.sleep(self.record.description.resources.wait_time)
+        else:
+            self._note(NotTaken(job.hash, job.attempt, str(answer), final=True))
+            self._tools.tell(f"job {job.hash[:8]} was refused: {answer.what}")
         return True
 
     def _find(self, jobs: Iterable[Job]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ...pilot.model.errors import RefusedError, TransientError
+from ...pilot.model.errors import PilotfishError, RefusedError, TransientError
 from ..contexts.base import Context
 from ..resources import Resources
 from ..states import SETTLE_S, Status
@@ -101,6 +101,19 @@ class Machine(ABC):
         The id is written to `job.id_file` by the same command on the machine, so that it survives a broken connection.
         Raises SubmitRefusedError, QueueFullError or MachineBusyError.
         """
+
+    def submit_some(self, context: Context, jobs: Sequence[JobToPlace]) -> list[str | PilotfishError]:
+        """Hand over several jobs of one submission in their order: for each its id, or why it was not taken.
+
+        Ends with the first that is not taken; the others have not been tried. Raises MachineBusyError when nothing is known.
+        """
+        answers: list[str | PilotfishError] = []
+        for job in jobs:
+            try:
+                answers.append(self.submit(context, job))
+            except (SubmitRefusedError, QueueFullError, MachineBusyError) as error:
+                return [*answers, error]
+        return answers
 
     @abstractmethod
     def query(self, context: Context, ids: Sequence[str]) -> dict[str, Status]:

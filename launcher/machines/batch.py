@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from ...pilot.model.errors import TransientError
+from ...pilot.model.errors import PilotfishError, TransientError
 from .. import script
 from ..contexts.base import Context, Done
 from ..states import Status
@@ -27,6 +27,18 @@ cat .{hash}.submit_err >&2
 rm -f .{hash}.submit_err
 exit $code"""
 
+# Several in one round trip; each in a shell of its own, the first that fails is the last.
+_MARK = "@pilotfish@"
+_ONE_OF_SOME = f"""\
+echo {_MARK} >&2
+(
+{{submit}}
+)
+code=$?
+echo "{_MARK}$code"
+[ $code -eq 0 ] || exit 0
+"""
+
 
 class BatchMachine(Machine):
     """A batch system as its dialect has it."""
@@ -44,15 +56,35 @@ class BatchMachine(Machine):
         return job_name(job.name or None, job.hash, self.dialect.name_limit, self.dialect.name_prefix)
 
     def submit(self, context: Context, job: JobToPlace) -> str:
-        pattern = self.dialect.id_pattern
-        command = _SUBMIT.format(
+        return self._id_in(self._run(context, self._submission(job), cwd=job.root, once=True))
+
+    def submit_some(self, context: Context, jobs: Sequence[JobToPlace]) -> list[str | PilotfishError]:
+        if len(jobs) < 2:
+            return super().submit_some(context, jobs)
+        command = "".join(_ONE_OF_SOME.format(submit=self._submission(job)) for job in jobs)
+        done = self._run(context, command, cwd=jobs[0].root, once=True)
+        outs, errs = re.split(rf"^{_MARK}(\d+)\n", done.out, flags=re.MULTILINE), done.err.split(f"{_MARK}\n")
+        answers: list[str | PilotfishError] = []
+        for out, code, err in zip(outs[0::2], outs[1::2], errs[1:], strict=False):
+            try:
+                answers.append(self._id_in(Done(int(code), out, err)))
+            except (SubmitRefusedError, QueueFullError, MachineBusyError) as error:
+                return [*answers, error]
+        if not answers:
+            raise MachineBusyError(done.err.strip()[-500:] or f"ended with code {done.code}", where=self.name)
+        return answers
+
+    def _submission(self, job: JobToPlace) -> str:
+        return _SUBMIT.format(
             submit=self.dialect.submit.format(script=shlex.quote(f"./{job.script_name}")),
             hash=job.hash,
             id_file=job.id_file,
-            extract=shlex.quote(f"s/{pattern}/\\1/p"),
+            extract=shlex.quote(f"s/{self.dialect.id_pattern}/\\1/p"),
         )
-        done = self._run(context, command, cwd=job.root, once=True)
-        found = re.search(pattern, done.out, re.MULTILINE)
+
+    def _id_in(self, done: Done) -> str:
+        """The id that a submission has printed. Raises what `submit` does."""
+        found = re.search(self.dialect.id_pattern, done.out, re.MULTILINE)
         if done.code == 0 and found:
             return found[1]
         told = (done.err.strip() or done.out.strip())[-1000:]

@@ -16,13 +16,19 @@ from pilotfish.launcher.description import parse_submission
 from pilotfish.launcher.identity import task_hash
 from pilotfish.launcher.pilots import PilotWork
 from pilotfish.launcher.progress import Job, Phase
+from pilotfish.launcher.runner import SubmissionFailedError
 from pilotfish.launcher.submission import Submission
 from pilotfish.pilot.model.errors import TransientError
 
 PROGRAMS = {
     "sbatch": """\
-if [ -e $FAKE/full ]; then echo 'sbatch: error: Job violates accounting/QOS policy' >&2; exit 1; fi
-number=$(($(cat $FAKE/last 2>/dev/null) + 1)); echo $number >$FAKE/last
+if grep -q 'too much' $2.run; then echo 'sbatch: error: Memory specification can not be satisfied' >&2; exit 1; fi
+number=$(($(cat $FAKE/last 2>/dev/null) + 1))
+if [ -e $FAKE/full ] || [ $number -gt $(cat $FAKE/room 2>/dev/null || echo 999) ]; then
+  echo 'sbatch: error: Job violates accounting/QOS policy' >&2
+  exit 1
+fi
+echo $number >$FAKE/last
 SLURM_JOB_ID=$number setsid bash $2 >/dev/null 2>&1 </dev/null &
 echo $! >$FAKE/$number.pid
 echo $number
@@ -134,6 +140,23 @@ def test_a_queue_that_is_full_with_the_jobs_of_others_is_tried_again(make: Make,
     world.at[3] = (fake / "full").unlink
     assert make(task("a", "true")).run(check_interval_s=2).over
     assert any("takes no job now" in line for line in world.told)
+
+
+def test_a_queue_that_fills_up_takes_the_rest_later(make: Make, fake: Path, wd: Path, world: World) -> None:
+    (fake / "room").write_text("3")
+    world.at[3] = (fake / "room").unlink
+    made = make(*(task(name, f"echo {name} >>../starts") for name in "abcde"))
+    assert made.run(check_interval_s=2, clean=False).over
+    (root,) = (wd / "there").iterdir()
+    assert sorted((root / "starts").read_text().split()) == list("abcde")
+
+
+def test_a_job_that_is_refused_holds_up_no_other(make: Make, fake: Path, wd: Path) -> None:
+    made = make(*(task(name, "hostname >out", backward_files=["out"]) for name in "abcd"), task("e", ": too much"))
+    with pytest.raises(SubmissionFailedError, match="1 of 5 jobs failed for good") as caught:
+        made.run(check_interval_s=1)
+    assert "Memory specification" in str(caught.value)
+    assert all((wd / "here/w" / name / "out").exists() for name in "abcd")
 
 
 def test_a_job_that_the_batch_system_forgets_is_ended_before_it_is_placed_again(
