@@ -53,6 +53,7 @@ def place_of(
         stem=stem,
         env=spread,
         options=execution.model_opts or {},
+        mem_bytes=held.grant.mem_bytes,
         of_job=[*execution.env, *settings.env, *of_grant, *_OF_RUN, *spread],
     )
 

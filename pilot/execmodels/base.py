@@ -30,6 +30,7 @@ class Place:
         stem: begin of the path of files for this task.
         options: the job's `model_opts`.
         env: variables that every process of the task must have.
+        mem_bytes: what the task may have on each node; 0: no limit.
         of_job: names of the variables that the job sets, and the pilot for it: what ranks on other nodes must see too.
     """
 
@@ -41,6 +42,7 @@ class Place:
     stem: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    mem_bytes: int = 0
     of_job: Sequence[str] = ()
 
     @property

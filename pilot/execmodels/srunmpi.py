@@ -22,7 +22,7 @@ def wrap(words: Sequence[str], place: Place) -> Wrapped:
         "--distribution=arbitrary",
         "--cpu-bind=none",
         "--overcommit",
-        "--mem=0",
+        f"--mem={-(-place.mem_bytes >> 20)}",  # MiB; Slurm holds the limit where it does so for jobs. 0: all the job has
         *place.options.get("srun_args", []),
     ]
     # A step sees all GPUs of the job, whatever the variable said before; and not every Slurm binds when it is asked to.

@@ -86,3 +86,20 @@ def test_a_task_of_a_pilot_that_takes_too_much_is_ended_and_the_others_go_on(
     assert [found[f"m{number}"]["exit_code"] for number in range(4)] == [0] * 4
     assert found["greedy"]["state"] == "failed"
     assert "memory limit" in json.dumps(found["greedy"])
+
+
+def test_slurm_holds_the_limit_of_a_task_that_is_a_step(slurm_with_limits: Slurm, wd: Path) -> None:
+    """Model `srunmpi`: two ranks with 150 MB each, which the agent cannot watch."""
+
+    def job(name: str, memory: str) -> dict[str, Any]:
+        take = "import time; taken = bytearray(b'x') * 150_000_000; time.sleep(2)"
+        execution = {"exec": sys.executable, "args": ["-c", take], "model": "srunmpi", "stderr": f"{name}.err"}
+        return {"name": name, "execution": execution, "resources": {"numNodes": 1, "numCores": 2, "mem": memory}}
+
+    (wd / "jobs.json").write_text(json.dumps([job("greedy", "100M"), job("modest", "600M")]))
+    number = slurm_with_limits.submit("pilotfish run jobs.json", wd, "--ntasks-per-node=2", "--mem=1500M")
+    slurm_with_limits.wait_for_end(number)
+    (report,) = wd.glob(".qcgpjm-service-*/jobs.report")
+    states = {entry["name"]: entry["state"] for entry in map(json.loads, report.read_text().splitlines())}
+    assert states == {"greedy": "FAILED", "modest": "SUCCEED"}, (wd / "modest.err").read_text()
+    assert "OOM" in (wd / "greedy.err").read_text().upper()

@@ -103,9 +103,9 @@ def test_intelmpi_has_a_section_with_the_program_for_each_node() -> None:
 
 
 def test_srunmpi_is_a_step_on_the_cores_of_the_task() -> None:
-    made = wrapped("srunmpi", replace(CLUSTER, options={"srun_args": ["--mpi=pmi2"]}))
+    made = wrapped("srunmpi", replace(CLUSTER, options={"srun_args": ["--mpi=pmi2"]}, mem_bytes=(100 << 20) - 1))
     where = "--ntasks=3 --nodes=2 --distribution=arbitrary --cpu-bind=none"
-    assert shlex.join(made.argv[:8]) == f"srun {where} --overcommit --mem=0 --mpi=pmi2"
+    assert shlex.join(made.argv[:8]) == f"srun {where} --overcommit --mem=100 --mpi=pmi2"
     assert made.argv[8:10] == ["/bin/sh", "-c"]
     assert '2) exec taskset -c 0 "$@" ;;' in made.argv[10]
     assert made.argv[11:] == ["sh", "prog", "a b"]
