@@ -93,7 +93,7 @@ def test_a_pilot_that_is_steered_while_it_runs(wd: Path, wait_until: Any) -> Non
     submission.run_submission(exit_on_submit=True, check_interval=1)
     wait_until(lambda: list((wd / "r").glob("*/.qcgpjm-service-*/connection.json")), "the pilot", 60)
     with submission.manager() as pilot:
-        assert list(pilot.list()) == ["a"]
+        wait_until(lambda: list(pilot.list()) == ["a"], "the task")
         (root,) = (wd / "r").iterdir()
         (root / "go").touch()
         assert pilot.wait4("a", 60) == {"a": "SUCCEED"}
