@@ -191,7 +191,8 @@ class Progress:
         known = {**job.results, **results}
         mine = {name: known[name] for name in job.tasks if name in known}
         bad = [name for name in job.tasks if name not in mine or mine[name].exit_code != 0]
-        if bad and not recorded and self._may_still_come(job, told, now_s):
+        silent = any(name not in mine or mine[name].attempt < job.attempt for name in bad)
+        if silent and not recorded and self._may_still_come(job, told, now_s):
             return None
         reason = ""
         if bad:

@@ -67,6 +67,14 @@ def test_a_missing_job_is_looked_at_at_once_but_given_up_only_after_some_polls_a
     assert (found.reason, found.counts, found.again) == (Reason.VANISHED, False, True)
 
 
+def test_a_job_whose_tasks_have_all_told_is_not_waited_for() -> None:
+    """Elements of arrays leave records of their own."""
+    progress, job = one()
+    found = end(progress, job, Status(JobState.terminated, "FAILED", Reason.PROGRAM, 1), recorded=False, a=0, b=1)
+    assert found is not None
+    assert (found.reason, found.again) == (Reason.PROGRAM, True)
+
+
 def test_a_job_that_is_listed_again_was_never_gone() -> None:
     progress, job = one()
     end(progress, job, None, recorded=False)
