@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -24,39 +25,24 @@ from .arguments import Arguments
 if TYPE_CHECKING:
     from .context import BoundContext
 
-_Made = TypeVar("_Made", bound="Described")
+_Made = TypeVar("_Made", bound="Loadable")
 
 JobStatus = JobState
 """Its name there."""
 
 
-class Described:
-    """What can be loaded from a mapping or a file, compared and written back; its keys may be assigned to."""
+class Described(ABC):
+    """What can be written as a mapping and compared; its keys may be assigned to."""
 
     _keys: ClassVar[frozenset[str]] = frozenset()
 
+    @abstractmethod
     def serialize(self) -> dict[str, Any]:
-        raise NotImplementedError
-
-    @classmethod
-    def load_from_dict(cls: type[_Made], found: Mapping[str, Any], allow_ref: bool = False) -> _Made:
-        raise NotImplementedError
-
-    @classmethod
-    def load_from_json(cls: type[_Made], path: str | Path, allow_ref: bool = False) -> _Made:
-        return cls.load_from_dict(loading.load(path, allow_ref=allow_ref))
-
-    @classmethod
-    def load_from_yaml(cls: type[_Made], path: str | Path, allow_ref: bool = False) -> _Made:
-        return cls.load_from_dict(loading.load(path, allow_ref=allow_ref))
-
-    @classmethod
-    def deserialize(cls: type[_Made], found: Mapping[str, Any]) -> _Made:
-        return cls.load_from_dict(found)
+        """As in a file."""
 
     def _changed(self, name: str, value: Any) -> None:
-        """Take over a new value of a key, checked as when it was loaded."""
-        raise NotImplementedError
+        """Take over a new value of one of `_keys`, checked as when it was loaded."""
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be assigned to")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._keys:
@@ -77,6 +63,27 @@ class Described:
         return f"{type(self).__name__}({self.serialize()})"
 
 
+class Loadable(Described):
+    """What has a form in files."""
+
+    @classmethod
+    @abstractmethod
+    def load_from_dict(cls: type[_Made], found: Mapping[str, Any], allow_ref: bool = False) -> _Made:
+        """`allow_ref`: `$ref` may name other files."""
+
+    @classmethod
+    def load_from_json(cls: type[_Made], path: str | Path, allow_ref: bool = False) -> _Made:
+        return cls.load_from_dict(loading.load(path, allow_ref=allow_ref))
+
+    @classmethod
+    def load_from_yaml(cls: type[_Made], path: str | Path, allow_ref: bool = False) -> _Made:
+        return cls.load_from_dict(loading.load(path, allow_ref=allow_ref))
+
+    @classmethod
+    def deserialize(cls: type[_Made], found: Mapping[str, Any]) -> _Made:
+        return cls.load_from_dict(found)
+
+
 def referred(found: Mapping[str, Any], allow_ref: bool) -> dict[str, Any]:
     """With each `$ref` replaced; its file is looked for in the current folder."""
     given: dict[str, Any] = loading.refer(dict(found), Path(), allow_ref, "load_from_dict")
@@ -88,7 +95,7 @@ def _listed(names: Iterable[str]) -> Any:
     return names if isinstance(names, str) else list(names)
 
 
-class Task(Described):
+class Task(Loadable):
     """A shell command in a folder. Arguments as the keys of a task file."""
 
     _keys = frozenset(key.name for key in schema.TASK)
@@ -155,7 +162,7 @@ class Task(Described):
         return list(value) if isinstance(value, tuple) else value
 
 
-class Pilot(Described):
+class Pilot(Loadable):
     """How pilots run the tasks of a submission; ours. Arguments as the keys of `pilot` in a submission file, all optional."""
 
     def __init__(self, **given: Any) -> None:
@@ -169,7 +176,7 @@ class Pilot(Described):
         return description.pilot_to_dict(self.values)
 
 
-class Resources(Described):
+class Resources(Loadable):
     """What one job asks for. Arguments as the keys of a resources file; others go into `kwargs`."""
 
     _keys = frozenset(key.name for key in schema.RESOURCES)

@@ -22,14 +22,14 @@ from ..submission import ASKED_FOR
 from ..work import template
 from .arguments import Arguments
 from .context import BoundContext
-from .described import Described, referred
+from .described import Loadable, referred
 
 if TYPE_CHECKING:
     from .job import Job
     from .submission import Submission
 
 
-class Machine(Described):
+class Machine(Loadable):
     """A batch system and the way to it: `Machine(batch_type=..., context_type=..., local_root=..., ...)`.
 
     With `context` (as `context.LocalContext(...)`) the way is that one's.

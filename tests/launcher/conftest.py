@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -38,9 +39,12 @@ def sshd(wd: Path) -> Iterator[Sshd]:
 
 @pytest.fixture
 def submission(wd: Path) -> Callable[..., Submission]:
-    """`submission(task, ..., key=value)`: a Submission on this machine; each call is a new launcher."""
+    """`submission(task, ..., key=value)`: a Submission on this machine; each call is a new launcher.
 
-    def make(*tasks: dict[str, Any], tell: Callable[[str], None] = lambda text: None, **given: Any) -> Submission:
+    `tools` are what a Submission takes besides its description.
+    """
+
+    def make(*tasks: dict[str, Any], tools: Mapping[str, Any] = MappingProxyType({}), **given: Any) -> Submission:
         machine = {
             "batch_type": "Shell",
             "context_type": "Local",
@@ -56,6 +60,6 @@ def submission(wd: Path) -> Callable[..., Submission]:
             **given,
         }
         (wd / "here/w").mkdir(parents=True, exist_ok=True)
-        return Submission(parse_submission(found), tell=tell)
+        return Submission(parse_submission(found), **tools)
 
     return make

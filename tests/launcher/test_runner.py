@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.description import parse_submission
 from pilotfish.launcher.identity import task_hash
 from pilotfish.launcher.pilots import PilotWork
 from pilotfish.launcher.progress import Job, Phase
@@ -48,6 +47,12 @@ for number in "$@"; do echo $number >>$FAKE/cancelled; kill -TERM -- -$(cat $FAK
 }
 
 
+Make = Callable[..., Submission]
+SLURM: Mapping[str, Any] = {"batch_type": "Slurm"}
+SHELL: Mapping[str, Any] = {"batch_type": "Shell"}
+LAZY: Mapping[str, Any] = {"batch_type": "Shell", "context_type": "LazyLocal"}
+
+
 class World:
     """A clock that sleeping moves, and things that happen at the n-th sleep."""
 
@@ -55,7 +60,6 @@ class World:
         self.now = 1_000_000.0
         self.sleeps = 0
         self.at: dict[int, Callable[[], object]] = {}
-        self.until: Callable[[], bool] = lambda: True
         self.told: list[str] = []
         self.counted: list[dict[str, int]] = []
 
@@ -66,10 +70,7 @@ class World:
         self.sleeps += 1
         assert self.sleeps < 400, "the launcher waits for something that does not come"
         self.now += seconds
-        deadline = time.monotonic() + 0.05
-        while not self.until() and time.monotonic() < deadline:
-            time.sleep(0.002)
-        time.sleep(0.005)
+        time.sleep(0.005)  # the jobs are real, and need a little
         self.at.pop(self.sleeps, lambda: None)()
 
 
@@ -94,42 +95,20 @@ def fake(wd: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def make(wd: Path, world: World) -> Callable[..., Submission]:
-    def submission(*tasks: dict[str, Any], **given: Any) -> Submission:
-        machine = {
-            "batch_type": "Slurm",
-            "context_type": "Local",
-            "local_root": str(wd / "here"),
-            "remote_root": str(wd / "there"),
-            "retry_count": 0,
-        }
-        found = {
-            "work_base": "w",
-            "machine": machine | given.pop("machine", {}),
-            "resources": {"group_size": 1} | given.pop("resources", {}),
-            "task_list": list(tasks),
-            **given,
-        }
+def make(wd: Path, world: World, submission: Callable[..., Submission]) -> Callable[..., Submission]:
+    """As the fixture `submission`, with the tests' time, Slurm where nothing else is said, and folders for the tasks."""
+    tools = {"tell": world.told.append, "count": world.counted.append, "clock": world.clock, "sleep": world.sleep}
+
+    def made(*tasks: dict[str, Any], machine: Mapping[str, Any] = SLURM, **given: Any) -> Submission:
         for each in tasks:
             (wd / "here/w" / each["task_work_path"]).mkdir(parents=True, exist_ok=True)
-        return Submission(
-            parse_submission(found),
-            tell=world.told.append,
-            count=world.counted.append,
-            clock=world.clock,
-            sleep=world.sleep,
-        )
+        return submission(*tasks, machine=machine, tools=tools, **given)
 
-    return submission
+    return made
 
 
 def task(folder: str, command: str, **more: Any) -> dict[str, Any]:
     return {"command": command, "task_work_path": folder, **more}
-
-
-Make = Callable[..., Submission]
-SHELL = {"batch_type": "Shell"}
-LAZY = {"batch_type": "Shell", "context_type": "LazyLocal"}
 
 
 # --- the batch system -----------------------------------------------------------------------------------------------------
@@ -160,14 +139,13 @@ def test_a_job_that_is_refused_holds_up_no_other(make: Make, fake: Path, wd: Pat
 
 
 def test_a_job_that_the_batch_system_forgets_is_ended_before_it_is_placed_again(
-    make: Make, fake: Path, wd: Path, world: World
+    make: Make, fake: Path, wd: Path, world: World, wait_until: Callable[..., None]
 ) -> None:
     """It still runs; the record of it is lost. Two of them at once would write into the same folder."""
     made = make(task("a", "echo x >>../starts; [ $(wc -l <../starts) -gt 1 ] || exec sleep 1000"))
     root = Path(made.context().root_for(made.hash, "w"))
     made.run(detach=True)
-    while not (root / "starts").exists():
-        time.sleep(0.01)
+    wait_until((root / "starts").exists, "the job to start")
     (fake / "forgotten").touch()
     before = world.now
     made.run(check_interval_s=30)
@@ -227,7 +205,9 @@ def test_a_download_that_never_works_is_an_error_and_nothing_is_removed(make: Ma
     assert (root / "a/sub/out").exists()
 
 
-def test_inputs_that_change_under_a_running_job_make_it_begin_anew(make: Make, wd: Path) -> None:
+def test_inputs_that_change_under_a_running_job_make_it_begin_anew(
+    make: Make, wd: Path, wait_until: Callable[..., None]
+) -> None:
     def made(text: str) -> Submission:
         given = task(
             "a", "cat in >>seen; [ $(cat in) = 2 ] || exec sleep 1000", forward_files=["in"], backward_files=["seen"]
@@ -239,8 +219,7 @@ def test_inputs_that_change_under_a_running_job_make_it_begin_anew(make: Make, w
     first = made("1")
     seen = Path(first.context().root_for(first.hash, "w"), "a/seen")
     first.run(detach=True)
-    while not seen.exists() or not seen.read_text():
-        time.sleep(0.01)
+    wait_until(lambda: seen.exists() and seen.read_text(), "the job to read its input")
     assert made("2").run(check_interval_s=1).over
     assert (wd / "here/w/a/seen").read_text() == "12"
 
@@ -309,13 +288,14 @@ def test_when_the_record_here_is_lost_running_jobs_are_found_on_the_machine(
     assert {job.attempt for job in made.last.jobs.values()} == {0}
 
 
-def test_what_was_cancelled_is_placed_again_by_the_next_submit_but_not_by_watching(make: Make, wd: Path) -> None:
+def test_what_was_cancelled_is_placed_again_by_the_next_submit_but_not_by_watching(
+    make: Make, wd: Path, wait_until: Callable[..., None]
+) -> None:
     given = task("a", "echo x >>../count; [ $(wc -l <../count) -gt 1 ] || exec sleep 1000")
     made = make(given, machine=SHELL)
     count = Path(made.context().root_for(made.hash, "w"), "count")
     made.run(detach=True)
-    while not count.exists():
-        time.sleep(0.01)
+    wait_until(count.exists, "the job to start")
     assert made.cancel() == 1
     assert made.run(clean=False, only_watch=True).over
     assert count.read_text() == "x\n"

@@ -348,7 +348,7 @@ def test_a_submission_survives_an_outage_while_it_runs(
             threading.Timer(1.5, lambda: (sshd.start(), (wd / "back").touch())).start()
 
     began = time.monotonic()
-    made = submission(*tasks, machine=machine, tell=tell)
+    made = submission(*tasks, machine=machine, tools={"tell": tell})
     assert made.run(check_interval_s=0.5).over
     assert time.monotonic() - began > 1.5
     assert (wd / "starts").read_text() == "x\nx\n"

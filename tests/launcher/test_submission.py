@@ -90,10 +90,10 @@ def test_a_failed_job_is_placed_again_as_often_as_said_and_by_later_runs_only_wh
 def test_a_second_run_does_nothing_unless_an_input_has_changed(submission: Make, work: Path) -> None:
     told: list[str] = []
     for _ in range(2):
-        submission(task("a"), task("b"), tell=told.append).run(clean=False)
+        submission(task("a"), task("b"), tools={"tell": told.append}).run(clean=False)
     assert told[-1] == "all 2 tasks have ended before and their inputs are the same: nothing to run"
     (work / "a/in").write_text("other\n")
-    submission(task("a"), task("b"), tell=told.append).run(clean=False)
+    submission(task("a"), task("b"), tools={"tell": told.append}).run(clean=False)
     assert any("run again: inputs changed: a/in" in line for line in told)
     assert (work / "a/out").read_text() == "other\n"
     assert ((work / "a/count").read_text(), (work / "b/count").read_text()) == ("x\nx\n", "x\n")
