@@ -9,13 +9,11 @@ from __future__ import annotations
 import base64
 import getpass
 import hashlib
-import hmac
 import logging
 import math
 import os
 import shlex
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ...pilot.model.errors import RefusedError, UsageError
 from ..secrets import resolve
 from .base import ContextLostError
+from .one_time_password import one_time_password
 
 if TYPE_CHECKING:
     import paramiko
@@ -394,13 +393,3 @@ def _prefer(transport: paramiko.Transport, known: Mapping[str, paramiko.PKey]) -
         rsa = {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in known else set()
         first = [kind for kind in options.key_types if kind in known or kind in rsa]
         options.key_types = first + [kind for kind in options.key_types if kind not in first]
-
-
-def one_time_password(secret: str, now_s: float, period_s: int = 30, digits: int = 6) -> str:
-    """RFC 6238 with SHA-1; the secret is base32, in any case, with or without padding and blanks."""
-    plain = secret.replace(" ", "").upper().rstrip("=")
-    key = base64.b32decode(plain + "=" * (-len(plain) % 8))
-    mac = hmac.new(key, struct.pack(">Q", int(now_s) // period_s), hashlib.sha1).digest()
-    start = mac[-1] & 15
-    number = struct.unpack(">I", mac[start : start + 4])[0] & 0x7FFFFFFF
-    return f"{number % 10**digits:0{digits}d}"

@@ -33,20 +33,12 @@ def main() -> None:
     if len(sys.argv) > 1:
         inside(Path(sys.argv[1]))
         return
-    from emulated import Slurm
+    from emulated import Slurm, start_login_node
 
     wd = Path(tempfile.mkdtemp(prefix="pf-"))
     try:
         with Slurm(nodes=4, cpus=2, network=True) as slurm:
-            for name in ("host", "user"):
-                subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wd / name], check=True)
-            os.makedirs("/run/sshd", exist_ok=True)
-            (wd / "sshd_config").write_text(
-                f"HostKey {wd}/host\nAuthorizedKeysFile {wd}/user.pub\nPermitRootLogin yes\nStrictModes no\nUsePAM no\n"
-                f"SetEnv SLURM_CONF={slurm.environ['SLURM_CONF']}\n"
-            )
-            slurm.hosts.ctl.run("/usr/sbin/sshd", "-f", str(wd / "sshd_config"))
-            kind, key = (wd / "host.pub").read_text().split()[:2]
+            kind, key = start_login_node(slurm, wd)
             (wd / "known_hosts").write_text(f"[127.0.0.1]:{_PORT} {kind} {key}\n")
             (wd / "host.json").write_text(json.dumps({"address": slurm.hosts.ctl.address}))
             environ = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import small_machine
-from emulated import Hosts, Slurm
+from emulated import Hosts, Slurm, start_login_node
 from grid_engine import PROGRAMS, GridEngine
 from real import SLURM_PROGRAMS, require
 
@@ -72,15 +71,7 @@ def cluster(wd: Path) -> Iterator[Slurm]:
     """A Slurm whose `ctl` runs an sshd; the laptop's key is accepted there, its configuration names it `cluster`."""
     require("unshare", "nsenter", "ip", "sshd", "ssh-keygen", *SLURM_PROGRAMS)
     with Slurm(nodes=4, cpus=2, network=True) as slurm:
-        for name in ("host", "user"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wd / name], check=True)
-        os.makedirs("/run/sshd", exist_ok=True)
-        (wd / "sshd_config").write_text(
-            f"HostKey {wd}/host\nAuthorizedKeysFile {wd}/user.pub\nPermitRootLogin yes\nStrictModes no\nUsePAM no\n"
-            f"SetEnv SLURM_CONF={slurm.environ['SLURM_CONF']}\n"
-        )
-        slurm.hosts.ctl.run("/usr/sbin/sshd", "-f", str(wd / "sshd_config"))
-        kind, key = (wd / "host.pub").read_text().split()[:2]
+        kind, key = start_login_node(slurm, wd)
         (wd / "known_hosts").write_text(f"{slurm.hosts.ctl.address} {kind} {key}\n")
         (wd / "ssh_config").write_text(
             f"Host cluster\n HostName {slurm.hosts.ctl.address}\n User root\n IdentityFile {wd}/user\n"

@@ -350,3 +350,17 @@ JobAcctGatherType=jobacct_gather/none
 {nodes}
 PartitionName=debug Nodes=ALL Default=YES DefaultTime=60 MaxTime=INFINITE State=UP
 """
+
+
+def start_login_node(slurm: Slurm, wd: Path) -> tuple[str, str]:
+    """Run an sshd on `ctl` that takes the key `user` in `wd`; kind and text of its host key."""
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wd / name], check=True)
+    os.makedirs("/run/sshd", exist_ok=True)
+    (wd / "sshd_config").write_text(
+        f"HostKey {wd}/host\nAuthorizedKeysFile {wd}/user.pub\nPermitRootLogin yes\nStrictModes no\nUsePAM no\n"
+        f"SetEnv SLURM_CONF={slurm.environ['SLURM_CONF']}\n"
+    )
+    slurm.hosts.ctl.run("/usr/sbin/sshd", "-f", str(wd / "sshd_config"))
+    kind, key = (wd / "host.pub").read_text().split()[:2]
+    return kind, key

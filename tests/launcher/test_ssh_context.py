@@ -18,8 +18,9 @@ from pilotfish.launcher import staging
 from pilotfish.launcher.contexts import rsync
 from pilotfish.launcher.contexts.base import ContextLostError, TransferError
 from pilotfish.launcher.contexts.local import NO_FOLDER
+from pilotfish.launcher.contexts.one_time_password import one_time_password
 from pilotfish.launcher.contexts.ssh import SSHContext
-from pilotfish.launcher.contexts.ssh_session import HostKeyError, LoginError, one_time_password
+from pilotfish.launcher.contexts.ssh_session import HostKeyError, LoginError
 from pilotfish.launcher.submission import Submission
 from pilotfish.pilot.model.errors import TransientError, UsageError
 
