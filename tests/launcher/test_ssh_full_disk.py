@@ -56,7 +56,7 @@ def test_an_upload_without_room_is_an_error_with_the_free_space_and_goes_on_when
         placed(*tasks).run(check_interval_s=0.2)
     more_room(disk)
     told: list[str] = []
-    assert placed(*tasks, tell=told.append).run(check_interval_s=0.2).over
+    assert placed(*tasks, tools={"tell": told.append}).run(check_interval_s=0.2).over
     assert "0 were there" not in "".join(told), "what had arrived is not sent again"
     assert all((wd / "here/w" / name / "out").stat().st_size == MIB for name in "abcdef")
 
@@ -74,7 +74,7 @@ def test_jobs_that_fill_the_disk_run_again_when_there_is_room(
         if "trying again" in text and "KiB are free there" in text and (wd / "starts").exists():
             more_room(disk)
 
-    assert placed(*tasks, tell=tell).run(check_interval_s=0.2).over
+    assert placed(*tasks, tools={"tell": tell}).run(check_interval_s=0.2).over
     assert any("0 KiB are free there" in text for text in told)
     assert [(wd / "here/w" / name / "out").stat().st_size for name in "ab"] == [8 * MIB] * 2
     rows = json.loads((wd / "here/w/results.json").read_text())
