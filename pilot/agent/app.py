@@ -1,4 +1,4 @@
-"""The agent: one per node; starts, binds, watches and reaps tasks for a manager, and outlives it.
+"""The agent: one per node; has its hands start, bind, watch and reap tasks for a manager, and outlives it.
 
 A manager that is gone is waited for: tasks run on, results are kept, and a new manager that asks who we are is told
 everything. Only when none comes for `manager_wait_s`, or the lifeline of the program that started the pilot is cut, are the
@@ -21,11 +21,10 @@ from .. import cpus, strays
 from ..loop import Loop, Timer
 from ..model.resources import NodeSpec
 from ..wire import connection, frames
-from .crew import Crew
+from . import hands
 from .gpus import near_gpus
 from .link import Link
-from .outbox import Outbox
-from .promptness import ask_for_short_slices
+from .outbox import Outbox, Pace
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +50,10 @@ def run(connect: Path, node: str, agent_id: str, replaces: str | None, joins: No
         log.warning("agent.cleared of=%s killed=%d", replaces, strays.clear_after(replaces))
     lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)
     variable = os.environ.pop(connection.CONNECT_VARIABLE, None)  # no task is to see the keys
-    agent = Agent(connect, variable, node, agent_id, None if lifeline is None else int(lifeline), joins)
-    ask_for_short_slices()
     gc.collect()
     gc.freeze()
-    return agent.run()
+    started = hands.start(agent_id, min(len(cpus.usable().threads), hands.MOST_HANDS))
+    return Agent(connect, variable, node, agent_id, started, None if lifeline is None else int(lifeline), joins).run()
 
 
 def _detach_streams() -> None:
@@ -71,7 +69,7 @@ def _detach_streams() -> None:
 
 
 class Agent:
-    """Its loop: frames in, ended children, results out."""
+    """Its loop: frames from the manager to the hands, and back."""
 
     def __init__(
         self,
@@ -79,6 +77,7 @@ class Agent:
         variable: str | None,
         node: str,
         agent_id: str,
+        started: list[tuple[int, socket.socket]],
         lifeline: int | None,
         joins: NodeSpec | None = None,
     ) -> None:
@@ -86,14 +85,18 @@ class Agent:
         self._connect_variable = variable
         self._node = node
         self._agent_id = agent_id
-        self._loop = Loop()
+        loop = self._loop = Loop()
+        # First: a batch system that ends everything sends SIGTERM to the tasks too, and what dies of that has not failed.
+        loop.on_signal([signal.SIGTERM, signal.SIGINT], lambda: self._stop("signal"))
+        loop.on_signal([signal.SIGUSR1], self._drain)
         self._outbox = Outbox()
-        self._crew = Crew(agent_id, self._loop, self._outbox)
+        self._pace = Pace(loop, self._outbox, FLUSH_S, lambda report: self._send([report]))
+        self._hands = hands.Hands(started, loop, self._outbox, lambda: self._stop("signal"))
         self._lifeline = lifeline
         self._joins = joins
         self._draining = False
         self._refused = ""
-        self._link = Link(agent_id, self._loop, self._find_manager, self._say_hello, self._read)
+        self._link = Link(agent_id, loop, self._find_manager, self._say_hello, self._read)
         here = cpus.usable()
         self._sockets = [[thread for core in cores for thread in core] for cores in here.sockets]
         self._slots = [list(slots) for count in (len(here.threads), len(here.cores)) if (slots := here.slots(count))]
@@ -104,25 +107,19 @@ class Agent:
         self._epoch = ""
         self._heard = self._loop.clock()
         self._said_hello = -HELLO_AGAIN_S
-        self._flushed = 0.0
-        self._flush_timer: Timer | None = None
         self._beat_timer: Timer | None = None
         self._stopping = ""
 
     def run(self) -> int:
         loop = self._loop
         self._link.open()
-        # First: a batch system that ends everything sends SIGTERM to the tasks too, and what dies of that has not failed.
-        loop.on_signal([signal.SIGTERM, signal.SIGINT], lambda: self._stop("signal"))
-        loop.on_children(self._crew.reap)
-        loop.on_signal([signal.SIGUSR1], self._drain)
         if self._lifeline is not None:
             os.set_inheritable(self._lifeline, False)
             loop.on_readable(self._lifeline, self._lifeline_cut)
         self._beat_timer = loop.call_after(DEFAULT_BEAT_S, self._beat)
         loop.run(self._end_of_turn)
+        self._hands.close()
         strays.kill_marked([b"PILOTFISH_AGENT_ID=" + os.fsencode(self._agent_id)])
-        self._crew.groups.close()
         self._send([frames.Bye(self._stopping)])
         self._link.close()
         if self._refused:
@@ -150,11 +147,11 @@ class Agent:
         elif isinstance(message, frames.Ack):
             self._outbox.acknowledged(message.seq)
         elif isinstance(message, frames.Kill):
-            self._crew.kill(message.tasks)
+            self._hands.kill(message.tasks)
         elif isinstance(message, frames.Revoke):
-            self._crew.revoke(message.tasks)
+            self._hands.revoke(message.tasks)
         elif isinstance(message, frames.Forget):
-            self._crew.forget(message.job_nos)
+            self._hands.forget(message.job_nos)
         elif isinstance(message, frames.Sweep):
             strays.kill_marked([os.fsencode(f"{frames.SPREAD_VARIABLE}={mark}") for mark in message.marks])
         elif isinstance(message, frames.WhoAreYou):
@@ -165,7 +162,7 @@ class Agent:
             self._epoch = message.epoch
             self._welcomed = message.hello
             self._settings = message.settings
-            self._crew.configure(message.settings)
+            self._hands.configure(message.settings)
             self._beat()
             if self._draining:
                 self._send([frames.Draining()])
@@ -176,27 +173,26 @@ class Agent:
     def _take_work(self, work: frames.Work) -> None:
         # With our Bye the manager takes it back; before its Welcome it counts as lost on the way.
         if not self._stopping and self._welcomed == self._hellos:
-            self._crew.take_work(work.jobs, work.grants, work.tasks)
+            self._hands.take_work(work.jobs, work.grants, work.tasks)
             if self._draining:
-                self._give_back()
+                self._hands.give_back()
 
     def _say_hello(self) -> None:
         """Who we are and everything we hold; what was not acknowledged goes in the same frame, so nothing can come between."""
         self._said_hello = self._loop.clock()
         self._hellos += 1
-        self._crew.announce()
         if not self._outbox.empty:
             self._outbox.seal()
-        crew = self._crew
+        held = self._hands.held
         hello = frames.Hello(
             frames.VERSION,
             self._agent_id,
             self._node,
             socket.gethostname(),
             os.getpid(),
-            [held.grant for held in crew.grants.values()],
-            crew.held_tasks(),
-            crew.waiting(),
+            list(held.grants.values()),
+            held.running,
+            held.waiting,
             self._outbox.first_seq,
             self._hellos,
             self._slots,
@@ -218,26 +214,15 @@ class Agent:
         self._beat_timer = self._loop.call_after(interval_s, self._beat)
 
     def _end_of_turn(self) -> None:
-        self._crew.start_waiting()
-        if not self._outbox.empty:
-            due = self._flushed + FLUSH_S
-            if self._outbox.urgent or self._loop.clock() >= due:
-                self._flush()
-            elif self._flush_timer is None:
-                self._flush_timer = self._loop.call_at(due, self._flush)
-        if self._draining and not self._stopping and not self._crew.running and not self._outbox.unacknowledged:
-            self._stop("drained")
-        if self._stopping and not self._crew.running:
-            self._flush()
+        self._hands.end_of_turn()
+        self._pace.end_of_turn()
+        if not self._hands.held.empty:
+            return
+        if self._stopping:
+            self._pace.flush()
             self._loop.stop()
-
-    def _flush(self) -> None:
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-            self._flush_timer = None
-        self._flushed = self._loop.clock()
-        if not self._outbox.empty:
-            self._send([self._outbox.seal()])
+        elif self._draining and not self._outbox.unacknowledged:
+            self._stop("drained")
 
     def _send(self, messages: list[frames.ToManager]) -> None:
         self._link.send(frames.encode(messages))
@@ -246,21 +231,17 @@ class Agent:
 
     def _stop(self, reason: str) -> None:
         if not self._stopping:
-            log.info("agent.stopping reason=%s running=%d", reason, len(self._crew.running))
+            log.info("agent.stopping reason=%s running=%d", reason, len(self._hands.held.running))
             self._stopping = reason
-            self._crew.stop_all()
+            self._hands.stop_all()
 
     def _drain(self) -> None:
         """Finish what runs, take nothing new, then end."""
         if not self._draining:
-            log.info("agent.draining running=%d", len(self._crew.running))
+            log.info("agent.draining running=%d", len(self._hands.held.running))
             self._draining = True
             self._send([frames.Draining()])
-            self._give_back()
-
-    def _give_back(self) -> None:
-        for keys in self._crew.waiting().values():
-            self._crew.revoke(keys)
+            self._hands.give_back()
 
     def _lifeline_cut(self) -> None:
         assert self._lifeline is not None

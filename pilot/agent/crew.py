@@ -1,4 +1,4 @@
-"""The running tasks of one agent: started on grants, watched, stopped, reaped. Notes everything in the outbox.
+"""The running tasks of one hand: started on grants, watched, stopped, reaped. Notes everything in the outbox.
 
 No sockets here; the clock for limits is the loop's, times in reports are seconds since the epoch. Orders and endings only
 note what has become possible; `start_waiting`, once at the end of a turn, starts it. Starting at once while reaping would
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
 import os
 import resource
 import secrets
@@ -27,12 +26,12 @@ from ..loop import Loop
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..model.job import Execution
 from ..model.variables import substitute_execution
-from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, Started, TaskStart
+from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, TaskStart
 from . import bind, launch, places
 from .launch import Launch, LaunchError
 from .limits import Limits, settle_memory
 from .memory_groups import MemoryGroups
-from .outbox import Outbox
+from .outbox import Outbox, unstarted
 from .tasks import HeldGrant, KnownJob, Pool, Task, key_of, task_name
 
 log = logging.getLogger(__name__)
@@ -42,15 +41,14 @@ ANNOUNCE_S = 0.05
 _TRY_AGAIN_S = 0.1
 _MOST_TRIES = 100
 _EXHAUSTED = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
-_NO_GRANT = GrantId(0)
 MOST_REAPED = 64
 """Children reaped in one turn: as they end as fast as they are started, there may be no last one."""
 
 
 class Crew:
-    """All tasks of this agent."""
+    """All tasks of hand `number` of this agent."""
 
-    def __init__(self, agent_id: str, loop: Loop, outbox: Outbox) -> None:
+    def __init__(self, agent_id: str, number: int, loop: Loop, outbox: Outbox) -> None:
         self.running: dict[int, Task] = {}
         """By process id."""
         self.grants: dict[GrantId, HeldGrant] = {}
@@ -60,7 +58,7 @@ class Crew:
         self._agent_id = agent_id
         self._loop = loop
         self._outbox = outbox
-        self.groups = MemoryGroups(agent_id)
+        self.groups = MemoryGroups(f"{agent_id}-{number}")
         self._limits = Limits(loop, self.running, self._stop)
         self._settings: Settings | None = None
         self._base: Env = {}
@@ -114,15 +112,14 @@ class Crew:
         """Stop those that run, drop those that wait; each is reported as CANCELED."""
         wanted = set(keys)
         for key in self._take_waiting(wanted):
-            self._outbox.finished(_unstarted(key, _NO_GRANT, Cause.CANCELED, ""))
+            self._outbox.finished(unstarted(key))
         for task in list(self.running.values()):
             if task.key in wanted:
                 self._stop(task, Cause.CANCELED, "")
 
     def stop_all(self) -> None:
         """Stop every task and give back what waits; used when the agent ends."""
-        for keys in self.waiting().values():
-            self.revoke(keys)
+        self.revoke([key_of(start) for pool in self._pools.values() for start in pool.waiting])
         for task in list(self.running.values()):
             self._stop(task, Cause.CANCELED, "the pilot was stopped")
 
@@ -149,11 +146,6 @@ class Crew:
             if not pool.waiting and pool_id not in used:
                 del self._pools[pool_id]
 
-    def waiting(self) -> dict[PoolId, list[TaskKey]]:
-        return {
-            pool.pool_id: [key_of(start) for start in pool.waiting] for pool in self._pools.values() if pool.waiting
-        }
-
     # --- starting -------------------------------------------------------------------------------------------------------
 
     def start_waiting(self) -> None:
@@ -177,7 +169,7 @@ class Crew:
             task = self._start(start, held, pool)
         except (LaunchError, ValueError) as error:  # ValueError: what no system call takes, e.g. a NUL in an argument
             pool.idle.append(held)
-            self._outbox.finished(_unstarted(key_of(start), held.grant.grant_id, Cause.NOT_STARTED, str(error)))
+            self._outbox.finished(unstarted(key_of(start), held.grant.grant_id, Cause.NOT_STARTED, str(error)))
         except _NoRoomError:
             pool.waiting.appendleft(start)
             pool.idle.append(held)
@@ -272,26 +264,17 @@ class Crew:
     def _go_on(self) -> None:
         self._paused = False
 
-    def announce(self) -> None:
-        """Report the starts of all that still run."""
-        self._announce_until(math.inf)
-
     def _announce_old(self) -> None:
+        """Report the starts of what has run for ANNOUNCE_S and still runs."""
         now = time.time()
-        self._announce_until(now - ANNOUNCE_S)
-        if self._fresh:
-            self._loop.call_after(max(0.0, self._fresh[0].started_s + ANNOUNCE_S - now), self._announce_old)
-
-    def _announce_until(self, started_s: float) -> None:
-        while self._fresh and self._fresh[0].started_s <= started_s:
+        while self._fresh and self._fresh[0].started_s <= now - ANNOUNCE_S:
             task = self._fresh.popleft()
             if self.running.get(task.pid) is task:
                 self._outbox.started(task.as_started())
                 if not task.exact:
                     bind.bind_running(task.pid, task.held.cpus)
-
-    def held_tasks(self) -> list[Started]:
-        return [task.as_started() for task in self.running.values()]
+        if self._fresh:
+            self._loop.call_after(max(0.0, self._fresh[0].started_s + ANNOUNCE_S - now), self._announce_old)
 
     # --- the end of a task ----------------------------------------------------------------------------------------------
 
@@ -391,11 +374,6 @@ def _start_values(start: TaskStart, held: HeldGrant, root_wd: str) -> dict[str, 
 def _exactly(prepared: Launch, held: HeldGrant, pool: Pool) -> bool:
     """Whether the task must be bound before it starts (see bind.py)."""
     return pool.mean_s >= bind.EXACT_FROM_S or len(held.cpus) > 1 or prepared.execution.model is not None
-
-
-def _unstarted(key: TaskKey, grant_id: GrantId, cause: Cause, message: str) -> Finished:
-    now = time.time()
-    return Finished(*key, grant_id, -1, now, now, -1, cause, 0.0, 0, message, returns_grant=False)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -1,11 +1,16 @@
-"""What the manager has to learn: collected, sent in few frames, kept until it is acknowledged."""
+"""What has to be reported: collected, sent in few frames, kept until it is acknowledged."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
 
+from ..loop import Loop, Timer
 from ..model.ids import GrantId, TaskKey
-from ..wire.frames import Finished, Report, Started
+from ..wire.frames import Cause, Finished, Report, Started
+
+_NO_GRANT = GrantId(0)
 
 
 class Outbox:
@@ -15,7 +20,7 @@ class Outbox:
         self.next_seq = 1
         self.unacknowledged: deque[Report] = deque()
         self.urgent = False
-        """Whether the manager could use what we give back: then waiting for more to report costs more than it saves."""
+        """Whether what we give back could be used elsewhere: then waiting for more to report costs more than it saves."""
         self._started: list[Started] = []
         self._finished: list[Finished] = []
         self._revoked: list[TaskKey] = []
@@ -58,3 +63,40 @@ class Outbox:
     def acknowledged(self, seq: int) -> None:
         while self.unacknowledged and self.unacknowledged[0].seq <= seq:
             self.unacknowledged.popleft()
+
+
+class Pace:
+    """When reports leave: at once after a quiet `interval_s`, else together, unless something is urgent."""
+
+    def __init__(self, loop: Loop, outbox: Outbox, interval_s: float, send: Callable[[Report], None]) -> None:
+        self._loop = loop
+        self._outbox = outbox
+        self._interval_s = interval_s
+        self._send = send
+        self._flushed = 0.0
+        self._timer: Timer | None = None
+
+    def end_of_turn(self) -> None:
+        if self._outbox.empty:
+            return
+        due = self._flushed + self._interval_s
+        if self._outbox.urgent or self._loop.clock() >= due:
+            self.flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_at(due, self.flush)
+
+    def flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._flushed = self._loop.clock()
+        if not self._outbox.empty:
+            self._send(self._outbox.seal())
+
+
+def unstarted(
+    key: TaskKey, grant_id: GrantId = _NO_GRANT, cause: Cause = Cause.CANCELED, message: str = ""
+) -> Finished:
+    """The end of an attempt that was never started."""
+    now = time.time()
+    return Finished(*key, grant_id, -1, now, now, -1, cause, 0.0, 0, message, returns_grant=False)

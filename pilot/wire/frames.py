@@ -8,6 +8,7 @@ beyond the number of grants are *lent*: they wait at the agent and hide the roun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -251,7 +252,7 @@ _to_agent = msgspec.msgpack.Decoder(list[ToAgent])
 _to_manager = msgspec.msgpack.Decoder(list[ToManager])
 
 
-def encode(messages: list[ToAgent] | list[ToManager]) -> bytes:
+def encode(messages: Sequence[ToAgent] | Sequence[ToManager]) -> bytes:
     return _encoder.encode(messages)
 
 

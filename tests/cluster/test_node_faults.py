@@ -45,8 +45,8 @@ class BatchPilot:
         return (self.wd / f"{self.job}.out").read_text()
 
     def agent_pid(self, node: str) -> str:
-        """Process id, as the node counts, of the agent of a node."""
-        return self.slurm.hosts[node].run("pgrep", "--newest", "--full", f"agent.*--node {node} ").strip()
+        """Process id, as the node counts, of the agent of a node; its hands came later."""
+        return self.slurm.hosts[node].run("pgrep", "--oldest", "--full", f"agent.*--node {node} ").strip()
 
     def submit_tasks(self, name: str, count: int, seconds: float | str) -> None:
         """Tasks that note their host when they start and when they end."""

@@ -25,7 +25,7 @@ class World:
         self.now = 0.0
         self.outbox = Outbox()
         self.loop = Loop(clock=lambda: self.now)
-        self.crew = Crew("agent", self.loop, self.outbox)
+        self.crew = Crew("agent", 0, self.loop, self.outbox)
         self.crew.configure(frames.Settings(str(folder), str(folder), 1.0, 1.0, 1.0, {}, []))
         self.refusals = refusals
         self._spawn = os.posix_spawn

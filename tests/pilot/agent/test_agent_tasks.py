@@ -267,11 +267,12 @@ def test_no_descriptor_leaks_into_tasks_and_none_is_lost(manager: FakeManager) -
 def test_no_zombie_is_left(manager: FakeManager) -> None:
     manager.run(script("(setsid sleep 0.01 &) ; exit 0"))
 
-    def children() -> list[str]:
-        pid = manager.agents[0].pid
-        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    def children(pid: int) -> list[int]:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
-    wait_until(lambda: children() == [], "the orphan is reaped")
+    hands = children(manager.agents[0].pid)
+    assert hands
+    wait_until(lambda: all(children(hand) == [] for hand in hands), "the orphan is reaped")
 
 
 def test_a_program_that_has_moved_on_the_path_is_found_again(manager: FakeManager) -> None:

@@ -52,14 +52,14 @@ class Pilot:
         return Manager(str(self.aux), {"log_file": "/dev/null"})
 
     def agents(self) -> list[psutil.Process]:
-        """The agents of this pilot, by what their command line names."""
+        """The agents of this pilot, by what their command line names; their hands have the same."""
         mine = str(self.aux / "connection.json")
-        found = []
-        for process in psutil.process_iter(["cmdline"]):
+        found = {}
+        for process in psutil.process_iter(["cmdline", "ppid"]):
             words = process.info["cmdline"] or []
             if "agent" in words and mine in words:
-                found.append(process)
-        return found
+                found[process.pid] = process
+        return [process for process in found.values() if process.info["ppid"] not in found]
 
     def endings(self) -> Counter[str]:
         """How often each name is in the report."""
@@ -148,16 +148,22 @@ def test_a_running_task_is_adopted_not_started_again(wd: Path, wait_until: Calla
     assert (wd / "ran").read_text() == "started\n"
 
 
+@pytest.mark.parametrize("victim", ["agent", "hand with the task", "hand without"])
 def test_tasks_of_a_killed_agent_run_again_and_its_left_overs_are_gone(
-    wd: Path, wait_until: Callable[..., None]
+    wd: Path, wait_until: Callable[..., None], victim: str
 ) -> None:
+    """An agent is all of its processes: without one of them the others go too."""
     pilot = Pilot(wd, "--nodes", "1")
     script = f"echo $$$$$$$$ >> {wd}/pids; while [ ! -e {wd}/go ]; do sleep 0.05; done"
     _submit(pilot, [{"name": "long", "execution": {"script": script}}])
     wait_until(lambda: (wd / "pids").exists(), "the task runs")
     (agent,) = pilot.agents()
-    agent.kill()
+    task = psutil.Process(int((wd / "pids").read_text()))
+    processes = agent.children()
+    others = [hand for hand in processes if hand.pid != task.ppid()]
+    {"agent": agent, "hand with the task": task.parent(), "hand without": (others or processes)[0]}[victim].kill()
     wait_until(lambda: len((wd / "pids").read_text().split()) == 2, "it is started again")
+    wait_until(lambda: all(_gone(each.pid) for each in (agent, *processes)), "the whole agent is gone")
     first, second = map(int, (wd / "pids").read_text().split())
     assert _gone(first)
     assert psutil.pid_exists(second)

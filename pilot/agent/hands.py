@@ -1,0 +1,170 @@
+"""The agent's side of its hands: started, told what to do, listened to, ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+
+from ..loop import Loop
+from ..model.ids import JobNo, PoolId, TaskKey
+from ..wire import frames
+from ..wire.frames import JobDef, NewGrant, TaskStart
+from . import hand
+from .channel import Channel
+from .dealing import Dealer, Orders
+from .outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+MOST_HANDS = 8
+"""Enough for the cores of any node: one hand starts some thousand tasks a second."""
+_HAND_LOST = 70
+
+
+def start(agent_id: str, count: int) -> list[tuple[int, socket.socket]]:
+    """Fork the hands; returns the process and the socket of each. Call before there are threads."""
+    parent = os.getpid()
+    started: list[tuple[int, socket.socket]] = []
+    for number in range(count):
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            for _, other in started:
+                other.close()
+            ours.close()
+            _be_hand(agent_id, number, theirs, parent)
+        theirs.close()
+        started.append((pid, ours))
+    return started
+
+
+def _be_hand(agent_id: str, number: int, end: socket.socket, parent: int) -> None:
+    """Never returns: what the agent's process would do next is not the hand's business."""
+    code = 1
+    try:
+        hand.run(agent_id, number, end, parent)
+        code = 0
+    except BaseException:
+        log.exception("hand.failed number=%d", number)
+    finally:
+        os._exit(code)
+
+
+class Hands:
+    """All tasks of the agent, through its hands. `on_signal` is called when one of them was told to end by a signal."""
+
+    def __init__(
+        self, started: list[tuple[int, socket.socket]], loop: Loop, outbox: Outbox, on_signal: Callable[[], None]
+    ) -> None:
+        self._pids = [pid for pid, _ in started]
+        self._on_signal = on_signal
+        self._dealer = Dealer(len(started), outbox)
+        self._jobs: dict[JobNo, JobDef] = {}
+        self._knows: list[set[JobNo]] = [set() for _ in started]
+        self._channels = [Channel(end, loop, self._read, partial(self._lost, pid)) for pid, end in started]
+
+    # --- what the agent tells of them -------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> Dealer:
+        """Everything that was taken and has not ended."""
+        return self._dealer
+
+    # --- orders -----------------------------------------------------------------------------------------------------------
+
+    def configure(self, settings: frames.Settings) -> None:
+        self._tell_all(frames.Welcome("", settings))
+
+    def take_work(
+        self, jobs: Iterable[JobDef], grants: Iterable[NewGrant], tasks: dict[PoolId, list[TaskStart]]
+    ) -> None:
+        self._jobs.update((job.job_no, job) for job in jobs)
+        self._dealer.take_work(grants, tasks)
+
+    def kill(self, keys: Iterable[TaskKey]) -> None:
+        self._dealer.kill(keys)
+
+    def revoke(self, keys: Iterable[TaskKey]) -> None:
+        self._dealer.revoke(keys)
+
+    def give_back(self) -> None:
+        """Give back all that has not started."""
+        self._dealer.revoke_all()
+
+    def stop_all(self) -> None:
+        """Stop every task and give back what waits."""
+        self._dealer.closed = True
+        self._dealer.revoke_all()
+        self._tell_all(frames.Stop(kill=True))
+
+    def forget(self, numbers: list[JobNo]) -> None:
+        for number in numbers:
+            self._jobs.pop(number, None)
+        for known in self._knows:
+            known.difference_update(numbers)
+        self._dealer.forget()
+        self._tell_all(frames.Forget(numbers))
+
+    def end_of_turn(self) -> None:
+        """Hand out what the turn has made possible."""
+        self._dealer.deal()
+        for number, channel in enumerate(self._channels):
+            orders = self._dealer.take_orders(number)
+            if orders is not None:
+                channel.send(frames.encode(self._messages(number, orders)))
+
+    def _messages(self, number: int, orders: Orders) -> list[frames.ToAgent]:
+        messages: list[frames.ToAgent] = []
+        if orders.grants or orders.starts:
+            needed = {start.job_no for starts in orders.starts.values() for start in starts}
+            new = sorted(needed - self._knows[number])
+            self._knows[number].update(new)
+            messages.append(frames.Work([self._jobs[job_no] for job_no in new], orders.grants, orders.starts))
+        if orders.kills:
+            messages.append(frames.Kill(orders.kills))
+        if orders.revokes:
+            messages.append(frames.Revoke(orders.revokes))
+        return messages
+
+    def _tell_all(self, message: frames.ToAgent) -> None:
+        for channel in self._channels:
+            channel.send(frames.encode([message]))
+
+    # --- reports ----------------------------------------------------------------------------------------------------------
+
+    def _read(self, frame: bytes) -> None:
+        for message in frames.decode_to_manager(frame):
+            if isinstance(message, frames.Report):
+                self._take_report(message)
+            elif isinstance(message, frames.Bye):
+                self._on_signal()
+
+    def _take_report(self, report: frames.Report) -> None:
+        dealer = self._dealer
+        for started in report.started:
+            dealer.on_started(started)
+        for finished in report.finished:
+            dealer.on_finished(finished)
+        if report.revoked:
+            dealer.on_revoked(report.revoked)
+        for grant_id in report.returned:
+            dealer.on_returned(grant_id)
+
+    # --- the end ----------------------------------------------------------------------------------------------------------
+
+    def _lost(self, pid: int) -> None:
+        """A hand is gone, and nobody knows what its tasks do. The agent goes too: its successor clears up and starts anew."""
+        log.error("hand.lost pid=%d", pid)
+        os._exit(_HAND_LOST)
+
+    def close(self) -> None:
+        """Nothing runs any more: end them."""
+        for channel in self._channels:
+            channel.close()
+        for pid in self._pids:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
