@@ -21,7 +21,7 @@ from .. import cpus, strays
 from ..loop import Loop, Timer
 from ..model.resources import NodeSpec
 from ..wire import connection, frames
-from . import hands
+from . import bind, hands
 from .gpus import near_gpus
 from .link import Link
 from .outbox import Outbox, Pace
@@ -41,7 +41,6 @@ def run(connect: Path, node: str, agent_id: str, replaces: str | None, joins: No
     `joins`: what the node has, when it is not one of the pilot's own but is to become part of it.
     """
     _detach_streams()
-    strays.become_subreaper()
     if replaces is not None and strays.is_alive(replaces):
         # It was cut off from the manager, which took it for dead. It will be heard again, and lose nothing.
         log.warning("agent.not_needed of=%s, which is alive", replaces)
@@ -52,7 +51,7 @@ def run(connect: Path, node: str, agent_id: str, replaces: str | None, joins: No
     variable = os.environ.pop(connection.CONNECT_VARIABLE, None)  # no task is to see the keys
     gc.collect()
     gc.freeze()
-    started = hands.start(agent_id, min(len(cpus.usable().threads), hands.MOST_HANDS))
+    started = hands.start(agent_id, min(len(bind.cpus_here()), hands.MOST_HANDS))
     return Agent(connect, variable, node, agent_id, started, None if lifeline is None else int(lifeline), joins).run()
 
 

@@ -1,6 +1,6 @@
 """CPU affinity of tasks.
 
-The exact way is to bind the agent itself just before the spawn, so that the child is born bound. But moving the agent from
+The exact way is to bind the hand itself just before the spawn, so that the child is born bound. But moving the hand from
 core to core costs 15 % of the no-op throughput (measured on 2 cores, docs/performance.md). So tasks of pools that have run
 very short ones are started unbound, and bound when they turn out to run longer; all others are bound exactly.
 """
@@ -20,7 +20,7 @@ EXACT_FROM_S = 0.05
 
 
 def cpus_here() -> frozenset[int]:
-    """Processors this agent may use."""
+    """Processors this process may use."""
     return frozenset(os.sched_getaffinity(0))
 
 

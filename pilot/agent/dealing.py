@@ -273,8 +273,13 @@ class Dealer:
             if self.closed:
                 self._give_back(pool)
                 continue
+            for seat in pool.seats:
+                if pool.idle and seat.unstarted and not seat.grants:  # more came there as it gave its last grant back
+                    self._seat(pool, seat)
             while pool.idle and pool.waiting:
-                self._seat(pool, pool.idle.pop(0))
+                free = min(pool.seats, key=lambda seat: self._cores[seat.hand])
+                self._seat(pool, free)
+                self._send(pool, free, 1)
             for seat in pool.seats:
                 if seat.grants and pool.waiting:
                     self._fill(pool, seat)
@@ -282,15 +287,13 @@ class Dealer:
                 self._even_out(pool)
         self._touched.clear()
 
-    def _seat(self, pool: Pool, grant: NewGrant) -> None:
-        """Give the grant, and the task that waits longest, to the hand that has the least to look after."""
-        hand = min(range(len(self._cores)), key=self._cores.__getitem__)
-        seat = pool.seats[hand]
+    def _seat(self, pool: Pool, seat: Seat) -> None:
+        """Give an idle grant to that hand."""
+        grant = pool.idle.pop(0)
         seat.grants += 1
-        self._cores[hand] += _cores_of(grant)
+        self._cores[seat.hand] += _cores_of(grant)
         self._seat_of[grant.grant_id] = seat
-        self.orders[hand].grants.append(grant)
-        self._send(pool, seat, 1)
+        self.orders[seat.hand].grants.append(grant)
 
     def _fill(self, pool: Pool, seat: Seat) -> None:
         """Send what the seat's grants can use soon; of little no more than its share, which leaves some for the others."""

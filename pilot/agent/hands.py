@@ -21,7 +21,7 @@ from .outbox import Outbox
 log = logging.getLogger(__name__)
 
 MOST_HANDS = 8
-"""Enough for the cores of any node: one hand starts some thousand tasks a second."""
+"""Enough to fill all cores of a large node with short tasks: one hand starts some thousand a second."""
 _HAND_LOST = 70
 
 

@@ -1,7 +1,7 @@
 """From a description and a grant to one posix_spawn call: program, arguments, environment, folder, streams.
 
-Python's posix_spawn cannot change the folder of the child, so the agent goes there itself before it spawns: it has one
-thread and no use for a folder of its own. Defaults cost nothing: the agent's own streams are /dev/null and are inherited.
+Python's posix_spawn cannot change the folder of the child, so the hand goes there itself before it spawns: it has one
+thread and no use for a folder of its own. Defaults cost nothing: the hand's own streams are /dev/null and are inherited.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _find_program(name: str, wd: str, path: bytes) -> str:
 
 @lru_cache(maxsize=1024)
 def _find_on_path(name: str, path: bytes) -> str:
-    """Like a shell, the agent remembers where it has found a program, and looks again for what it has not."""
+    """Like a shell, a hand remembers where it has found a program, and looks again for what it has not."""
     found = shutil.which(name, path=os.fsdecode(path))
     if found is None:
         raise LaunchError(f"[Errno 2] No such file or directory: '{name}' (not found on PATH)")
@@ -110,7 +110,7 @@ def _find_on_path(name: str, path: bytes) -> str:
 
 
 def _refuse_pipe(path: str) -> None:
-    """A child waits for a named pipe's other end as it opens it, and the agent for its child: it would stand still."""
+    """A child waits for a named pipe's other end as it opens it, and the hand for its child: it would stand still."""
     with suppress(OSError):
         if stat.S_ISFIFO(os.stat(path).st_mode):
             raise LaunchError(f"cannot read stdin '{path}': it is a named pipe; open it inside the task")

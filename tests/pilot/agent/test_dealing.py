@@ -101,6 +101,18 @@ def test_a_grant_goes_back_with_the_end_of_the_last_task() -> None:
     assert not desk.dealer.grants
 
 
+def test_a_grant_that_crosses_more_work_goes_back_to_where_that_is() -> None:
+    desk = Desk()
+    desk.work([grant(1), grant(2)], [task(pos) for pos in range(2)])
+    desk.dealer.on_finished(end(task(0), GrantId(1)))
+    assert desk.work([], [task(2), task(3), task(4)])[0] == [2, 3]
+    desk.dealer.on_returned(GrantId(1))
+    desk.dealer.deal()
+    first, second = desk.take()
+    assert [given.grant_id for given in first.grants] == [1]
+    assert not second.revokes
+
+
 def test_a_task_that_was_killed_while_it_changed_hands_is_not_started() -> None:
     desk = Desk()
     desk.work([grant(1)], [task(0)])
