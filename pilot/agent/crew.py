@@ -191,9 +191,8 @@ class Crew:
         env[b"QCG_PM_STEP_ID"] = step_id
         env[b"PILOTFISH_TASK"] = os.fsencode(task_name(job, start))
         env[b"PILOTFISH_RUN"] = b"%d" % start.run
-        exact = not held.cpus or _exactly(prepared, held, pool)
         launch.enter_folder(prepared.wd)
-        if held.cpus and exact:
+        if held.cpus:
             bind.bind_self(held.cpus)
             try:
                 pid = self._spawn(prepared, held.grant.mem_bytes)
@@ -202,7 +201,6 @@ class Crew:
         else:
             pid = self._spawn(prepared, held.grant.mem_bytes)
         task = Task(start, job, held, pool, pid, time.time(), step_id)
-        task.exact = exact
         task.confined = bool(held.grant.mem_bytes) and pid in self.groups
         task.files = prepared.files
         return task
@@ -271,8 +269,6 @@ class Crew:
             task = self._fresh.popleft()
             if self.running.get(task.pid) is task:
                 self._outbox.started(task.as_started())
-                if not task.exact:
-                    bind.bind_running(task.pid, task.held.cpus)
         if self._fresh:
             self._loop.call_after(max(0.0, self._fresh[0].started_s + ANNOUNCE_S - now), self._announce_old)
 
@@ -320,7 +316,6 @@ class Crew:
         _, status, usage = os.wait4(task.pid, 0)
         ended_s = time.time()
         pool, held = task.pool, task.held
-        pool.ran(ended_s - task.started_s)
         self._paused = False
         returns = len(pool.waiting) <= len(pool.idle)
         if returns:
@@ -369,11 +364,6 @@ def _start_values(start: TaskStart, held: HeldGrant, root_wd: str) -> dict[str, 
     if start.it is not None:
         values["it"], values["itval"] = str(start.it), str(start.itval)
     return values
-
-
-def _exactly(prepared: Launch, held: HeldGrant, pool: Pool) -> bool:
-    """Whether the task must be bound before it starts (see bind.py)."""
-    return pool.mean_s >= bind.EXACT_FROM_S or len(held.cpus) > 1 or prepared.execution.model is not None
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

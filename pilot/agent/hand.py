@@ -19,7 +19,6 @@ from ..wire import frames
 from .channel import Channel
 from .crew import Crew
 from .outbox import Outbox, Pace
-from .promptness import ask_for_short_slices
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,6 @@ def run(agent_id: str, number: int, end: socket.socket, parent: int) -> None:
     if os.getppid() != parent:
         return
     become_subreaper()
-    ask_for_short_slices()
     Hand(agent_id, number, end).run()
 
 

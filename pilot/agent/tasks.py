@@ -50,17 +50,12 @@ class KnownJob:
 class Pool:
     """Tasks waiting for a grant of one shape, and the grants of that shape that are idle."""
 
-    __slots__ = ("idle", "mean_s", "pool_id", "waiting")
+    __slots__ = ("idle", "pool_id", "waiting")
 
     def __init__(self, pool_id: PoolId) -> None:
         self.pool_id = pool_id
         self.idle: list[HeldGrant] = []
         self.waiting: deque[TaskStart] = deque()
-        self.mean_s = 1.0
-        """Moving average of how long tasks take; starts high, so the first ones are bound exactly (see bind.py)."""
-
-    def ran(self, seconds: float) -> None:
-        self.mean_s += 0.2 * (seconds - self.mean_s)
 
 
 class Task:
@@ -70,7 +65,6 @@ class Task:
         "cause",
         "confined",
         "deadline",
-        "exact",
         "files",
         "held",
         "job",
@@ -93,8 +87,6 @@ class Task:
         self.pid = pid
         self.started_s = started_s
         self.step_id = step_id
-        self.exact = True
-        """Whether it was bound before it started, or needs no binding."""
         self.confined = False
         """Whether the kernel holds its memory limit (see memory_groups.py)."""
         self.files: Collection[str] = ()
