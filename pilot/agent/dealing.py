@@ -17,8 +17,8 @@ from ..wire.frames import Cause, Finished, NewGrant, Started, TaskStart
 from .outbox import Outbox, unstarted
 from .tasks import key_of
 
-AHEAD_S = 0.06
-"""Work that a hand has beyond what it runs. It reports every 0.02 s and is topped up from a half of it on."""
+AHEAD_S = 0.15
+"""Work that a hand has beyond what it runs. It reports every 0.05 s and is topped up from a half of it on."""
 _LONGEST_AHEAD_S = 0.25
 """Of tasks that take longer a hand gets only what it can start: the way here is short beside them."""
 _MOST_AHEAD = 128
@@ -285,6 +285,8 @@ class Dealer:
                     self._fill(pool, seat)
             if pool.idle:
                 self._even_out(pool)
+            elif pool.ahead and not pool.waiting:
+                self._outbox.urgent = True  # the manager may have more of them
         self._touched.clear()
 
     def _seat(self, pool: Pool, seat: Seat) -> None:

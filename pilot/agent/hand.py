@@ -22,7 +22,7 @@ from .outbox import Outbox, Pace
 
 log = logging.getLogger(__name__)
 
-REPORT_S = 0.02
+REPORT_S = 0.05
 """Under load reports leave at most this often; a single one leaves at once."""
 _PR_SET_PDEATHSIG = 1
 
