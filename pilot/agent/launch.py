@@ -145,12 +145,12 @@ def enter_folder(wd: str) -> None:
 def mend(launch: Launch) -> bool:
     """After a failed spawn: look for the program again, create missing folders of the output streams.
 
-    True when that changed something. Raises LaunchError.
+    True when the next try may succeed: also where another hand was faster with a folder. Raises LaunchError.
     """
     changed = _found_elsewhere(launch)
     for stream in (launch.execution.stdout, launch.execution.stderr):
         folder = os.path.dirname(stream) if stream else ""
-        if folder and not os.path.isdir(folder):
+        if folder:
             try:
                 os.makedirs(folder, exist_ok=True)
             except OSError as error:
