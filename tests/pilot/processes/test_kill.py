@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -130,6 +131,30 @@ def test_a_manager_killed_again_and_again_loses_and_doubles_nothing(
     ran = Counter((wd / "ran").read_text().split())
     assert len(ran) == TASKS
     assert set(ran.values()) == {1}
+
+
+@pytest.mark.timeout(300)
+def test_an_agent_and_its_hands_killed_again_and_again_lose_and_double_no_result(
+    wd: Path, wait_until: Callable[..., None]
+) -> None:
+    """2,000 tasks, the agent or one of its hands is killed six times at random moments. What ran at that moment runs again."""
+    rng = random.Random(3)
+    pilot = Pilot(wd, "--nodes", "2", "--crash-limit", "100")
+    _submit(pilot, [{"name": "many", "execution": {"exec": "true"}, "iteration": {"stop": 2000}}])
+    for _ in range(6):
+        target = _finished(pilot) + rng.randrange(50, 200)
+        wait_until(lambda goal=target: _finished(pilot) >= goal, "tasks go on", 60)
+        with suppress(psutil.NoSuchProcess):  # it may be dying of the kill before
+            rng.choice([each for agent in pilot.agents() for each in (agent, *agent.children())]).kill()
+    client = pilot.client()
+    client.wait4all(120)
+    stats = client.system_status()["IterationStats"]
+    client.cleanup()
+    assert stats["TotalIterations"] == stats["FinishedIterations"] == 2000
+    assert pilot.finish() == 0
+    endings = pilot.endings()
+    assert set(endings.values()) == {1}
+    assert len(endings) == 2000 + 1
 
 
 def test_a_running_task_is_adopted_not_started_again(wd: Path, wait_until: Callable[..., None]) -> None:
