@@ -19,12 +19,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..pilot.model.errors import SettingsError
 from .errors import PilotfishError, ServiceError
 from .manager import Manager
 
 _FINISH_WAIT_S = 10.0
 _TERM_WAIT_S = 15.0
 _STOP_ANSWER_S = 5.0
+_BAD_ARGUMENTS = 2
+"""How the service ends when an option, variable or setting cannot be used."""
 
 
 class LocalManager(Manager):
@@ -39,7 +42,7 @@ class LocalManager(Manager):
         keep: leave the pilot running, whatever happens here; `connection_file` tells others where it is.
 
     Raises:
-        ServiceError: the manager did not start; the text says why.
+        ServiceError: the manager did not start; the text says why. Its `code` is "settings" where an argument was wrong.
     """
 
     def __init__(
@@ -88,9 +91,11 @@ class LocalManager(Manager):
         finally:
             os.close(ready)
         if not line or line.startswith("error: "):
-            why = self._why_not(process, line, timeout_s)
+            error = ServiceError(self._why_not(process, line, timeout_s))
+            if process.returncode == _BAD_ARGUMENTS:
+                error.code = SettingsError.code
             self._let_go()
-            raise ServiceError(why)
+            raise error
         return process, Path(line)
 
     def _why_not(self, process: subprocess.Popen[bytes], line: str, timeout_s: float) -> str:

@@ -33,6 +33,7 @@ log = logging.getLogger("pilotfish.api")
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 DEFAULT_PORT = "5555"
 
+_WHERE_TO_LOOK = "there is no pilot in this folder; name the one you mean: --connect FOLDER, or Manager(FOLDER)"
 _FINAL = frozenset({"SUCCEED", "FAILED", "CANCELED", "OMITTED"})
 _FIRST_LOOK_S = 0.02
 _LOOK_PER_NAME_S = 5e-5
@@ -65,7 +66,11 @@ class Manager:
             status = self._data({"request": "status"}, None if timeout is None else float(timeout))
         except PilotfishError as error:
             self._release()
-            raise ConnectionError(f"Failed to connect to {self._channel.address} - {error}") from error
+            found_none = address is None and self._channel.address == DEFAULT_ADDRESS
+            remedy = _WHERE_TO_LOOK if found_none else error.remedy
+            raise ConnectionError(
+                f"Failed to connect to {self._channel.address} - {error.what}", remedy=remedy
+            ) from error
         system = status.get("System", {})
         self._events = system.get("StatusPublisher")
         self._endings = Endings(self._data, system["EventSeq"]) if "EventSeq" in system else None

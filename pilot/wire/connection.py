@@ -81,7 +81,8 @@ def read(path: Path) -> ConnectionFile:
             _check_private(os.fstat(file.fileno()), path)
             text = file.read()
     except FileNotFoundError:
-        raise LostError("there is no such connection file", where=str(path)) from None
+        remedy = "name the folder of a pilot that runs, or its connection file"
+        raise LostError("there is no such connection file", where=str(path), remedy=remedy) from None
     except OSError as error:
         raise RefusedError(f"cannot be read: {error.strerror}", where=str(path)) from error
     return decode(text, str(path))

@@ -66,6 +66,23 @@ def test_a_failed_start_leaves_no_descriptor_open(wd: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
+def test_a_start_with_a_wrong_argument_is_told_apart_from_one_that_failed(wd: Path) -> None:
+    with pytest.raises(ServiceError, match=r'--nodes: entry 1: "x" is not a number of cores') as wrong:
+        LocalManager(["--wd", str(wd), "--nodes", "n1:x"], {"log_file": os.devnull})
+    with pytest.raises(ServiceError, match="the auxiliary folder cannot be made") as failed:
+        LocalManager(["--wd", "/proc/none"], {"log_file": os.devnull})
+    assert (wrong.value.code, failed.value.code) == ("settings", "error")
+
+
+def test_where_no_pilot_is_one_learns_how_to_name_it(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(wd)
+    monkeypatch.delenv("QCG_PM_ZMQ_ADDRESS", raising=False)
+    with pytest.raises(
+        ConnectionError, match="there is no pilot in this folder; name the one you mean: --connect FOLDER"
+    ):
+        Manager(None, {"connect_timeout": 0.2})
+
+
 @pytest.mark.parametrize("address", ["/no/such/connection.json", "./no-such-folder"])
 def test_a_path_that_does_not_exist_is_not_taken_for_a_host(address: str) -> None:
     with pytest.raises(PilotfishError, match="no such connection file"):
