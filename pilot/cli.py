@@ -128,6 +128,9 @@ def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:
 @click.option("--agent-id", hidden=True, help="The name of this agent.")
 @click.option("--replaces", hidden=True, help="The dead agent whose tasks are to be cleared away.")
 @click.option("--joins", hidden=True, help="The nodes that join, as JSON.")
+@click.option(
+    "--hands", type=int, hidden=True, help="The most processes that start tasks; default: one for each processor."
+)
 def agent(
     connect: str,
     tags: str | None,
@@ -137,6 +140,7 @@ def agent(
     agent_id: str | None,
     replaces: str | None,
     joins: str | None,
+    hands: int | None,
 ) -> None:
     """Bring nodes to a running pilot: those of this allocation, or this machine.
 
@@ -158,4 +162,4 @@ def agent(
     from .agent.app import run
     from .guests import spec_of
 
-    sys.exit(run(Path(connect), node, agent_id, replaces, spec_of(joins, node)))
+    sys.exit(run(Path(connect), node, agent_id, replaces, spec_of(joins, node), hands))

@@ -70,7 +70,7 @@ class _Agents:
     def __init__(self, file: Path, specs: Sequence[NodeSpec], starter: Starter) -> None:
         self._names = [spec.name for spec in specs]
         self._starter = starter
-        more = ("--joins", msgspec.json.encode(list(specs)).decode())
+        more = ("--joins", msgspec.json.encode(list(specs)).decode(), *command.hands_for(starter, len(specs)))
         self._command = command.AgentCommand(process.default_python(None), file, more=more)
 
     def run(self) -> int:

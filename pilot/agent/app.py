@@ -35,10 +35,18 @@ DEFAULT_WAIT_S = 600.0
 DEFAULT_BEAT_S = 2.0
 
 
-def run(connect: Path, node: str, agent_id: str, replaces: str | None, joins: NodeSpec | None = None) -> int:
+def run(
+    connect: Path,
+    node: str,
+    agent_id: str,
+    replaces: str | None,
+    joins: NodeSpec | None = None,
+    most_hands: int | None = None,
+) -> int:
     """Serve `node` for the pilot of the connection file `connect` until told to stop; returns the exit code.
 
-    `joins`: what the node has, when it is not one of the pilot's own but is to become part of it.
+    `joins`: what the node has, when it is not one of the pilot's own but is to become part of it. `most_hands`: how many
+    hands it has at most; None: one for each processor it may use.
     """
     _detach_streams()
     if replaces is not None and strays.is_alive(replaces):
@@ -51,7 +59,7 @@ def run(connect: Path, node: str, agent_id: str, replaces: str | None, joins: No
     variable = os.environ.pop(connection.CONNECT_VARIABLE, None)  # no task is to see the keys
     gc.collect()
     gc.freeze()
-    started = hands.start(agent_id, min(len(bind.cpus_here()), hands.MOST_HANDS))
+    started = hands.start(agent_id, min(most_hands or len(bind.cpus_here()), hands.MOST_HANDS))
     return Agent(connect, variable, node, agent_id, started, None if lifeline is None else int(lifeline), joins).run()
 
 

@@ -90,7 +90,7 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     reporter, replayed = _replay(settings, aux, store, scheduler, views)
     _settle_nodes(allocation.nodes, scheduler, store)
     starter = starting.starter_for(settings, allocation)
-    recipe = starting.recipe_for(settings, starter, aux)
+    recipe = starting.recipe_for(settings, starter, len(allocation.nodes), aux)
     doors = open_doors(
         settings, auxdir.socket_folder(aux), aux.door, not starter.is_agent or settings.governor or settings.net
     )

@@ -28,8 +28,8 @@ def starter_for(settings: Settings, allocation: Allocation) -> Starter:
     return choose.choose(allocation.kind, asked)
 
 
-def recipe_for(settings: Settings, starter: Starter, aux: AuxDir) -> Recipe:
-    """How to start agents, but for what they have to know of the open doors (see `with_doors`).
+def recipe_for(settings: Settings, starter: Starter, nodes: int, aux: AuxDir) -> Recipe:
+    """How to start the agents of so many nodes, but for what they have to know of the open doors (see `with_doors`).
 
     Raises SettingsError when the starter cannot do what is asked of it.
     """
@@ -38,6 +38,7 @@ def recipe_for(settings: Settings, starter: Starter, aux: AuxDir) -> Recipe:
         aux.connection,
         settings.agent_prelude,
         settings.agent_connect == "variable",
+        command.hands_for(starter, nodes),
     )
     command.check(words, starter)
     lifeline = settings.lifeline_fd if starter.is_agent else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,17 @@ class AgentCommand:
         if self.by_variable and starter.connect == "stdin":
             read = f"IFS= read -r {CONNECT_VARIABLE}\nexport {CONNECT_VARIABLE}\n"
         return read + (f"{self.prelude}\n" if self.prelude else "")
+
+
+def hands_for(starter: Starter, nodes: int) -> tuple[str, ...]:
+    """The option that tells the agents of `nodes` nodes, where all run on this host, how many hands each has.
+
+    They share its processors: with one hand for each of them in every agent, a hundred virtual nodes would be a thousand
+    processes.
+    """
+    if not starter.is_agent:
+        return ()
+    return ("--hands", str(-(-len(os.sched_getaffinity(0)) // max(nodes, 1))))
 
 
 def check(command: AgentCommand, starter: Starter) -> None:

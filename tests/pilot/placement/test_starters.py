@@ -10,7 +10,7 @@ import pytest
 
 from pilotfish.pilot.model.errors import SettingsError
 from pilotfish.pilot.placement.choose import BY_KIND, STARTERS, choose
-from pilotfish.pilot.placement.command import AgentCommand, check
+from pilotfish.pilot.placement.command import AgentCommand, check, hands_for
 
 EXPECTED = {
     "fork": "X Y",
@@ -94,3 +94,13 @@ def test_ssh_reads_the_keys_from_its_input_and_no_command_line_has_them() -> Non
 def test_a_starter_that_carries_nothing_cannot_be_asked_to() -> None:
     with pytest.raises(SettingsError, match="pbs_tmrsh cannot carry a variable"):
         check(AgentCommand("python3", Path("/c"), by_variable=True), STARTERS["pbs_tmrsh"])
+
+
+def test_agents_on_one_host_share_its_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
+    assert [hands_for(STARTERS["fork"], nodes) for nodes in (1, 4, 100)] == [
+        ("--hands", "6"),
+        ("--hands", "2"),
+        ("--hands", "1"),
+    ]
+    assert hands_for(STARTERS["ssh"], 100) == (), "each on a host of its own"
