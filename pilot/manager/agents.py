@@ -68,6 +68,8 @@ class Agents:
         clock: Callable[[], float],
     ) -> None:
         self.links: dict[NodeNo, Link] = {}
+        self.dismissed: set[str] = set()
+        """Agents of nodes that are not what they were. They may have said Hello before they could be told, or killed."""
         self.settings = settings
         self._sockets = sockets
         self._scheduler = scheduler
@@ -190,6 +192,8 @@ class Agents:
         """Why this agent is not wanted; empty when it is."""
         if hello.version != frames.VERSION:
             return f"it speaks version {hello.version} of the protocol, the manager {frames.VERSION}"
+        if hello.agent_id in self.dismissed:
+            return f"node {hello.node} has left the pilot, or come again as another"
         if hello.joins is None:
             return "" if node is not None else f"node {hello.node} is not part of the pilot"
         if node is None:

@@ -204,8 +204,10 @@ def _is_same(known: NodeSpec, found: NodeSpec) -> bool:
 def _start_agents(service: Service, replayed: Replayed) -> None:
     """One agent per node: the one that outlived an earlier manager, else a new one that clears away after it."""
     for node, old in replayed.agents.items():
-        if service.scheduler.nodes.left >> node & 1 and old.host == socket.gethostname():
-            strays.clear_after(old.agent_id)
+        if service.scheduler.nodes.left >> node & 1:
+            service.agents.dismissed.add(old.agent_id)
+            if old.host == socket.gethostname():
+                strays.clear_after(old.agent_id)
     new = []
     for node in service.scheduler.nodes.here:
         known = replayed.agents.get(node)
