@@ -1,4 +1,4 @@
-"""Which hand of an agent gets which grants and tasks. Pure: no processes, no clock.
+"""Which hand of an agent gets which grants and tasks. No processes and no sockets here.
 
 Grants go to the hand that holds the fewest cores. Tasks wait here, in the order they came, and go to the hands in lots: what
 the tasks of a pool are likely to take AHEAD_S for, so that a hand never waits for the next one, and little has to be taken
@@ -13,17 +13,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..model.ids import GrantId, PoolId, TaskKey
+from ..model.leases import LENT_WORK_S, moving_mean
 from ..wire.frames import Cause, Finished, NewGrant, Started, TaskStart
 from .outbox import Outbox, unstarted
 from .tasks import key_of
 
 AHEAD_S = 0.15
 """Work that a hand has beyond what it runs. It reports every 0.05 s and is topped up from a half of it on."""
-_LONGEST_AHEAD_S = 0.25
-"""Of tasks that take longer a hand gets only what it can start: the way here is short beside them."""
 _MOST_AHEAD = 128
 _SHORTEST_S = 0.0003
-_WEIGHT = 0.2
 
 
 @dataclass(slots=True)
@@ -74,13 +72,12 @@ class Pool:
         """Moving average of how long tasks take."""
 
     def ran(self, seconds: float) -> None:
-        mean = self.mean_s
-        self.mean_s = seconds if mean is None else mean + _WEIGHT * (seconds - mean)
+        self.mean_s = moving_mean(self.mean_s, seconds)
 
     @property
     def ahead(self) -> int:
-        """How many tasks a hand gets for each grant beyond the one that runs."""
-        if self.mean_s is None or self.mean_s > _LONGEST_AHEAD_S:
+        """How many tasks a hand gets for each grant beyond the one that runs. Long ones, which are not lent either, none."""
+        if self.mean_s is None or self.mean_s > LENT_WORK_S:
             return 0
         return max(1, min(_MOST_AHEAD, int(AHEAD_S / max(self.mean_s, _SHORTEST_S))))
 

@@ -22,6 +22,11 @@ _SHORTEST_S = 0.0005
 _WEIGHT = 0.2
 
 
+def moving_mean(mean_s: float | None, seconds: float) -> float:
+    """How long tasks take, after one more; `mean_s` None: it is the first."""
+    return seconds if mean_s is None else mean_s + _WEIGHT * (seconds - mean_s)
+
+
 class Pool:
     """The grants and unstarted tasks of one shape on one node."""
 
@@ -40,8 +45,7 @@ class Pool:
 
     def ran(self, seconds: float) -> None:
         """Learn from a task that took this long."""
-        mean = self._mean_s
-        self._mean_s = seconds if mean is None else mean + _WEIGHT * (seconds - mean)
+        self._mean_s = moving_mean(self._mean_s, seconds)
 
     def gone(self, key: TaskKey) -> None:
         """The attempt has started, ended or come back."""

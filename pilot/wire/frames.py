@@ -1,4 +1,4 @@
-"""Manager <-> agent: two closed sets of messages, and nothing else goes over that link.
+"""Manager <-> agent: two closed sets of messages, and nothing else goes over that link. An agent and its hands use them too.
 
 One ZeroMQ message is one msgpack array of messages, so everything of one loop turn is one frame. Ownership is explicit: a
 grant belongs to the agent from `NewGrant` until a `Finished` with `returns_grant`, `Report.returned`, or the loss of the
