@@ -194,7 +194,8 @@ class Runner:
                 return
             for job in asked[len(answers) :]:
                 self._note(NotTaken(job.hash, job.attempt, "not tried", final=False))
-            if not all(self._take_answer(job, answer) for job, answer in zip(asked, answers, strict=False)):
+            goes_on = [self._take_answer(job, answer) for job, answer in zip(asked, answers, strict=False)]
+            if not all(goes_on):
                 return
             jobs = jobs[len(answers) :]
             if wait_s:

@@ -105,7 +105,7 @@ class Machine(ABC):
     def submit_some(self, context: Context, jobs: Sequence[JobToPlace]) -> list[str | PilotfishError]:
         """Hand over several jobs of one submission in their order: for each its id, or why it was not taken.
 
-        Ends with the first that is not taken; the others have not been tried. Raises MachineBusyError when nothing is known.
+        Where there are fewer answers than jobs the others have not been tried. Raises MachineBusyError when nothing is known.
         """
         answers: list[str | PilotfishError] = []
         for job in jobs:

@@ -69,9 +69,10 @@ class BatchMachine(Machine):
             try:
                 answers.append(self._id_in(Done(int(code), out, err)))
             except (SubmitRefusedError, QueueFullError, MachineBusyError) as error:
-                return [*answers, error]
-        if not answers:
-            raise MachineBusyError(done.err.strip()[-500:] or f"ended with code {done.code}", where=self.name)
+                answers.append(error)
+        if outs[-2:-1] in ([], ["0"]) and len(answers) < len(jobs):  # it broke off; one more may have been taken
+            unknown = MachineBusyError(done.err.strip()[-500:] or f"ended with code {done.code}", where=self.name)
+            answers += [unknown] * (len(jobs) - len(answers))
         return answers
 
     def _submission(self, job: JobToPlace) -> str:

@@ -30,6 +30,7 @@ fi
 echo $number >$FAKE/last
 SLURM_JOB_ID=$number setsid bash $2 >/dev/null 2>&1 </dev/null &
 echo $! >$FAKE/$number.pid
+[ $number != "$(cat $FAKE/breaks 2>/dev/null)" ] || { rm $FAKE/breaks; kill -9 0; }
 echo $number
 """,
     "squeue": """\
@@ -129,6 +130,18 @@ def test_a_queue_that_fills_up_takes_the_rest_later(make: Make, fake: Path, wd: 
     assert made.run(check_interval_s=2, clean=False).over
     (root,) = (wd / "there").iterdir()
     assert sorted((root / "starts").read_text().split()) == list("abcde")
+
+
+def test_a_command_that_breaks_off_leaves_no_job_unknown_and_runs_none_twice(
+    make: Make, fake: Path, wd: Path, world: World
+) -> None:
+    """It hands several jobs over, and dies when the second has been taken."""
+    (fake / "breaks").write_text("2")
+    made = make(*(task(name, f"echo {name} >>../starts") for name in "abcde"))
+    assert made.run(check_interval_s=2, clean=False).over
+    (root,) = (wd / "there").iterdir()
+    assert sorted((root / "starts").read_text().split()) == list("abcde")
+    assert sum("not known whether" in line for line in world.told) == 4
 
 
 def test_a_job_that_is_refused_holds_up_no_other(make: Make, fake: Path, wd: Path) -> None:
