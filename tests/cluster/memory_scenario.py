@@ -117,7 +117,7 @@ def delegated() -> dict[str, Any]:
         found["unlimited"] = (wd / "unlimited").read_text()
         pilot.submit(Jobs().add(name="again", **shell("echo $$ >> pids; exec sleep 60"), mem="100M"))
         pids = wd / "pids"
-        wait_until(pids.exists)
+        wait_until(lambda: pids.exists() and pids.read_text())
         found["while it runs"] = len(task_groups(group))
         agent = min(map(int, agents()))  # its hands came later
         os.kill(agent, signal.SIGKILL)

@@ -160,8 +160,9 @@ def test_a_job_whose_node_is_lost_is_placed_again_without_costing_a_retry(
     command = f"hostname >>{wd}/where; [ $(wc -l <{wd}/where) -gt 1 ] || sleep 1000"
     made = submission(task("a", command), resources={"custom_flags": ["#SBATCH --no-requeue"]})
     made.run(detach=True)
-    wait_until((wd / "where").exists, "the job to start", 100)
-    node = (wd / "where").read_text().strip()
+    where = wd / "where"
+    wait_until(lambda: where.exists() and where.read_text(), "the job to start", 100)
+    node = where.read_text().strip()
     try:
         on_slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
         made.run(check_interval_s=1)
@@ -169,7 +170,7 @@ def test_a_job_whose_node_is_lost_is_placed_again_without_costing_a_retry(
         with suppress(AssertionError):  # it may have come back by itself
             on_slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
         wait_until(lambda: on_slurm.idle_nodes() == len(on_slurm.node_names), "all nodes idle", 60)
-    assert len((wd / "where").read_text().split()) == 2
+    assert len(where.read_text().split()) == 2
     assert rows(wd)["a"]["attempts"] == 2
 
 

@@ -113,6 +113,11 @@ def task(folder: str, command: str, **more: Any) -> dict[str, Any]:
     return {"command": command, "task_work_path": folder, **more}
 
 
+def written(path: Path) -> bool:
+    """Whether something is in the file by now; the shell makes it before it writes."""
+    return path.exists() and path.stat().st_size > 0
+
+
 # --- the batch system -----------------------------------------------------------------------------------------------------
 
 
@@ -159,7 +164,7 @@ def test_a_job_that_the_batch_system_forgets_is_ended_before_it_is_placed_again(
     made = make(task("a", "echo x >>../starts; [ $(wc -l <../starts) -gt 1 ] || exec sleep 1000"))
     root = Path(made.context().root_for(made.hash, "w"))
     made.run(detach=True)
-    wait_until((root / "starts").exists, "the job to start")
+    wait_until(lambda: written(root / "starts"), "the job to start")
     (fake / "forgotten").touch()
     before = world.now
     made.run(check_interval_s=30)
@@ -232,7 +237,7 @@ def test_inputs_that_change_under_a_running_job_make_it_begin_anew(
     first = made("1")
     seen = Path(first.context().root_for(first.hash, "w"), "a/seen")
     first.run(detach=True)
-    wait_until(lambda: seen.exists() and seen.read_text(), "the job to read its input")
+    wait_until(lambda: written(seen), "the job to read its input")
     assert made("2").run(check_interval_s=1).over
     assert (wd / "here/w/a/seen").read_text() == "12"
 
@@ -308,7 +313,7 @@ def test_what_was_cancelled_is_placed_again_by_the_next_submit_but_not_by_watchi
     made = make(given, machine=SHELL)
     count = Path(made.context().root_for(made.hash, "w"), "count")
     made.run(detach=True)
-    wait_until(count.exists, "the job to start")
+    wait_until(lambda: written(count), "the job to start")
     assert made.cancel() == 1
     assert made.run(clean=False, only_watch=True).over
     assert count.read_text() == "x\n"

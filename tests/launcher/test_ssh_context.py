@@ -297,12 +297,18 @@ def test_a_server_that_stays_away_is_lost_with_a_remedy(sshd: Sshd, wd: Path) ->
 def test_what_must_not_be_repeated_is_not(sshd: Sshd, wd: Path, wait_until: Callable[..., None]) -> None:
     with context(sshd, wd) as there:
         there.run("true")
-        killer = threading.Thread(target=lambda: (wait_until((wd / "ran").exists, "the command"), sshd.cut()))
+        ran = wd / "ran"
+
+        def cut_when_it_runs() -> None:
+            wait_until(lambda: ran.exists() and ran.read_text(), "the command")
+            sshd.cut()
+
+        killer = threading.Thread(target=cut_when_it_runs)
         killer.start()
         with pytest.raises(TransientError, match="the connection broke"):
             there.run(f"echo x >>{wd}/ran; sleep 5", once=True)
         killer.join()
-        assert (wd / "ran").read_text() == "x\n"
+        assert ran.read_text() == "x\n"
 
 
 @pytest.mark.parametrize("threshold", [0, 1 << 16], ids=["one archive", "in parts"])

@@ -89,6 +89,11 @@ def _finished(pilot: Pilot) -> int:
     return int(count)
 
 
+def _text(path: Path) -> str:
+    """What is in the file by now; the shell makes it before it writes."""
+    return path.read_text() if path.exists() else ""
+
+
 def _gone(pid: int) -> bool:
     """Ended; nobody may have reaped it, if the first process of this machine does not."""
     try:
@@ -163,7 +168,7 @@ def test_a_running_task_is_adopted_not_started_again(wd: Path, wait_until: Calla
     pilot = Pilot(wd, "--nodes", "1")
     script = f"echo started >> {wd}/ran; while [ ! -e {wd}/go ]; do sleep 0.05; done"
     _submit(pilot, [{"name": "long", "execution": {"script": script}}])
-    wait_until(lambda: (wd / "ran").exists(), "the task runs")
+    wait_until(lambda: _text(wd / "ran"), "the task runs")
     pilot.kill()
     pilot.resume()
     client = pilot.client()
@@ -183,7 +188,7 @@ def test_tasks_of_a_killed_agent_run_again_and_its_left_overs_are_gone(
     pilot = Pilot(wd, "--nodes", "1")
     script = f"echo $$$$$$$$ >> {wd}/pids; while [ ! -e {wd}/go ]; do sleep 0.05; done"
     _submit(pilot, [{"name": "long", "execution": {"script": script}}])
-    wait_until(lambda: (wd / "pids").exists(), "the task runs")
+    wait_until(lambda: _text(wd / "pids"), "the task runs")
     (agent,) = pilot.agents()
     task = psutil.Process(int((wd / "pids").read_text()))
     processes = agent.children()
@@ -217,7 +222,7 @@ def test_manager_and_agent_killed_together_run_again_what_ran(wd: Path, wait_unt
     pilot = Pilot(wd, "--nodes", "1")
     script = f"echo started >> {wd}/ran; while [ ! -e {wd}/go ]; do sleep 0.05; done"
     _submit(pilot, [{"name": "long", "execution": {"script": script}}])
-    wait_until(lambda: (wd / "ran").exists(), "the task runs")
+    wait_until(lambda: _text(wd / "ran"), "the task runs")
     (agent,) = pilot.agents()
     pilot.kill()
     agent.kill()
@@ -256,7 +261,7 @@ def test_a_pilot_goes_on_with_other_nodes_than_before(wd: Path, wait_until: Call
     _submit(pilot, [{"name": "a", "execution": {"exec": "true"}, "iteration": {"stop": 50}}])
     wait_until(lambda: _finished(pilot) == 50, "the short tasks have ended")
     _submit(pilot, [{"name": "b", "execution": {"script": script}, "iteration": {"stop": 20}}])
-    wait_until(lambda: (wd / "ran").exists(), "a long task runs")
+    wait_until(lambda: _text(wd / "ran"), "a long task runs")
     old_agents = pilot.agents()
     pilot.kill()
     pilot.options = ("--nodes", nodes)
@@ -278,7 +283,7 @@ def test_a_resume_rewrites_a_journal_that_is_mostly_of_removed_jobs(wd: Path, wa
     _submit(pilot, [{"name": "gone", "execution": {"exec": "true"}, "iteration": {"stop": 500}}])
     client.wait4("gone", 30)
     _submit(pilot, [{"name": "long", "execution": {"script": script}}])
-    wait_until(lambda: (wd / "ran").exists(), "the task runs")
+    wait_until(lambda: _text(wd / "ran"), "the task runs")
     client.remove("gone")
     client.cleanup()
     journal = pilot.aux / "journal.pilotfish"
