@@ -93,7 +93,6 @@ class Agent:
         self._node = node
         self._agent_id = agent_id
         loop = self._loop = Loop()
-        # First: a batch system that ends everything sends SIGTERM to the tasks too, and what dies of that has not failed.
         loop.on_signal([signal.SIGTERM, signal.SIGINT], lambda: self._stop("signal"))
         loop.on_signal([signal.SIGUSR1], self._drain)
         self._outbox = Outbox()

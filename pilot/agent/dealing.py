@@ -219,8 +219,7 @@ class Dealer:
         if finished.returns_grant:
             self.on_returned(finished.grant_id)
             finished = finished._replace(returns_grant=self._is_spare(finished.grant_id))
-        if self.closed and finished.exit_code == -signal.SIGTERM and finished.cause is Cause.EXITED:
-            # Who ends us has ended the task as well, as batch systems do. It has not failed.
+        if self.closed and is_of_sigterm(finished):
             finished = finished._replace(cause=Cause.CANCELED)
         self._outbox.finished(finished)
 
@@ -338,6 +337,11 @@ class Dealer:
             return None
         self.orders[hand] = Orders()
         return orders
+
+
+def is_of_sigterm(finished: Finished) -> bool:
+    """Whether a SIGTERM that is not ours ended the task. Batch systems send it to all processes: then it has not failed."""
+    return finished.exit_code == -signal.SIGTERM and finished.cause is Cause.EXITED
 
 
 def _cores_of(grant: NewGrant) -> int:

@@ -49,7 +49,6 @@ class Hand:
 
     def run(self) -> None:
         loop = self._loop
-        # First: a batch system that ends everything sends SIGTERM to the tasks too, and what dies of that has not failed.
         loop.on_signal([signal.SIGTERM, signal.SIGINT], self._signalled)
         loop.on_signal([signal.SIGUSR1], lambda: None)  # the agent sees to it
         loop.on_children(self._crew.reap)

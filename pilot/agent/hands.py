@@ -15,13 +15,15 @@ from ..wire import frames
 from ..wire.frames import JobDef, NewGrant, TaskStart
 from . import hand
 from .channel import Channel
-from .dealing import Dealer, Orders
+from .dealing import Dealer, Orders, is_of_sigterm
 from .outbox import Outbox
 
 log = logging.getLogger(__name__)
 
 MOST_HANDS = 8
 """Enough to fill all cores of a large node with short tasks: one hand starts some thousand a second."""
+_DOUBT_S = 1.0
+"""How long the agent waits for a SIGTERM of its own before it believes that one was meant for a task alone."""
 _HAND_LOST = 70
 
 
@@ -61,6 +63,7 @@ class Hands:
         self, started: list[tuple[int, socket.socket]], loop: Loop, outbox: Outbox, on_signal: Callable[[], None]
     ) -> None:
         self._pids = [pid for pid, _ in started]
+        self._loop = loop
         self._on_signal = on_signal
         self._dealer = Dealer(len(started), outbox)
         self._jobs: dict[JobNo, JobDef] = {}
@@ -148,7 +151,10 @@ class Hands:
         for started in report.started:
             dealer.on_started(started)
         for finished in report.finished:
-            dealer.on_finished(finished)
+            if is_of_sigterm(finished) and not dealer.closed:
+                self._loop.call_after(_DOUBT_S, partial(dealer.on_finished, finished))
+            else:
+                dealer.on_finished(finished)
         if report.revoked:
             dealer.on_revoked(report.revoked)
         for grant_id in report.returned:

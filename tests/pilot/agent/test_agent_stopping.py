@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 from fake_manager import POOL, FakeManager, iterations, processes_with, wait_until
 
 from pilotfish.pilot.model.ids import TaskKey
@@ -144,16 +145,21 @@ def test_sigterm_stops_tasks_reports_them_and_says_bye(manager: FakeManager) -> 
 
 
 def test_a_task_that_gets_the_same_sigterm_as_its_agent_has_not_failed(manager: FakeManager) -> None:
-    """As when a batch system ends all processes of a job at once."""
+    """As when a batch system ends all processes of a job, one after the other."""
     key = manager.start(LONG)
     task = manager.started(key).pid
-    agent = manager.agents[0]
-    agent.send_signal(signal.SIGSTOP)
-    agent.terminate()
     os.kill(task, signal.SIGTERM)
-    agent.send_signal(signal.SIGCONT)
+    wait_until(lambda: not psutil.pid_exists(task), "the task is dead and reaped")
+    manager.agents[0].terminate()
     ended(manager)
     assert [(end.exit_code, end.cause) for end in manager.heard.finished] == [(-15, Cause.CANCELED)]
+
+
+def test_a_task_that_gets_a_sigterm_alone_has_failed_and_its_place_is_used_again(manager: FakeManager) -> None:
+    key = manager.start(LONG)
+    os.kill(manager.started(key).pid, signal.SIGTERM)
+    end = manager.finished(key)
+    assert (end.exit_code, end.cause, end.returns_grant) == (-15, Cause.EXITED, True)
 
 
 def test_a_cut_lifeline_ends_everything(tmp_path: Path) -> None:
