@@ -51,6 +51,7 @@ _MOVE = "[ ! -e {new} ] && mv {old} {new}"
 _MOVE_AND_LINK = """\
 if [ -e {old} ] && [ ! -L {old} ] && [ {old} != {new} ]; then [ ! -e {new} ] && mv {old} {new} || exit; fi
 [ -e {old} ] || ln -s {new} {old}"""
+_UNLINK = "find . -maxdepth 1 -type l -lname {name} -exec rm -f -- {{}} +"
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,11 @@ def inherit(site: Site, previous: str) -> bool:
         _rename(site.context, _MOVE, folder, site.work.root)
     site.tools.tell(f"what {path} tells of finished tasks counts")
     return True
+
+
+def forget_old_names(context: Context, root: str) -> None:
+    """The folder `root` has been removed: its links of old names lead nowhere."""
+    context.run(_UNLINK.format(name=shlex.quote(posixpath.basename(root))), cwd=posixpath.dirname(root))
 
 
 def _failures(old: Mapping[str, OldJob]) -> int:

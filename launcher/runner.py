@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..pilot.model.errors import PilotfishError, RefusedError, TransientError
-from . import old_record
+from . import old_record, old_run
 from .events import Cancelled, Ended, Intent, NotTaken, Submitted
 from .fetching import Fetching
 from .machines.base import MachineBusyError, QueueFullError
@@ -282,6 +282,7 @@ class Runner:
         """Remove what the submission has on the machine; of a project's own folder only what the launcher has put there."""
         if self._context.kind != "LazyLocalContext":
             self._context.remove(self._work.root)
+            old_run.forget_old_names(self._context, self._work.root)
             return
         names = "".join(f"{name}\n" for name in self.progress.jobs).encode()
         command = f'while read -r name; do rm -rf -- ".$name".* "$name"[._]*; done; rm -f -- {self.record.hash}.json'

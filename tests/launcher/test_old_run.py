@@ -164,6 +164,9 @@ def test_going_on_in_the_folder_of_an_old_run(wd: Path, begun: Callable[..., Pat
     assert not any("submitted" in line for line in told), "nothing was run again"
     assert (wd / "work/a/out").read_text() == "from before\n"
     assert (wd / "work/b/out").read_text() == "b\n"
+    with made.opened() as opened:
+        opened.runner.clean()
+    assert lazy or os.listdir(wd / "there") == []
 
 
 def test_going_on_over_ssh(wd: Path, begun: Callable[..., Path], sshd: Sshd) -> None:
