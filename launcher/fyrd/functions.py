@@ -1,7 +1,8 @@
 """Python functions as jobs: pickled with their arguments, called by a Python on the machine, their result pickled back.
 
 The Python on the machine needs nothing of ours. Functions are pickled by name, so the machine must be able to import what they
-are in; the main script is run there under another name, as `multiprocessing` does.
+are in; the main script is run there under another name, as `multiprocessing` does. A function that has no such name (a lambda,
+one inside another, one typed at a prompt or in a notebook) goes by value, for which the machine needs `cloudpickle`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from ...pilot.model.errors import UsageError
 
 _CALLER = '''\
 """Calls one function and keeps what it returns, or raises."""
-import importlib, os, pickle, runpy, sys, traceback, types
+import importlib, os, runpy, sys, traceback, types
 
 sys.path[:0] = {paths!r}
+import {pickler} as pickle
+
 main = {main!r}
 if main:
     module = types.ModuleType("__mp_main__")
@@ -56,44 +59,62 @@ class FunctionError(UsageError):
     code = "function"
 
 
-def pack(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-    """Raises FunctionError."""
-    named: Any = function
-    if _by_name(function) is not function and getattr(_by_name(function), "__wrapped__", None) is function:
-        named = (function.__module__, function.__qualname__)  # a decorator has its name
-    try:
-        return pickle.dumps((named, tuple(args), dict(kwargs)))
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        remedy = "send a function of the top level of a module or script, no lambda; arguments must be picklable too"
-        raise FunctionError(f"cannot be pickled: {error}", where=repr(function), remedy=remedy) from error
+def prepared(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    given: str,
+    result: str,
+    imports: Sequence[str] = (),
+    paths: Sequence[str] = (),
+) -> tuple[str, bytes]:
+    """The text of the program that makes the call, and what it reads; `given` and `result` are paths of pickles on the machine.
 
-
-def _by_name(function: Callable[..., Any]) -> Any:
-    found: Any = sys.modules.get(function.__module__)
-    for name in getattr(function, "__qualname__", "").split("."):
-        found = getattr(found, name, None)
-    return found
-
-
-def caller(
-    function: Callable[..., Any], given: str, result: str, imports: Sequence[str] = (), paths: Sequence[str] = ()
-) -> str:
-    """The text of the program that calls it; `given` and `result` are paths of pickles on the machine.
-
-    Raises FunctionError for a function that was typed at a prompt.
+    Raises FunctionError.
     """
-    main = ""
-    if function.__module__ == "__main__":
-        main = os.path.abspath(getattr(sys.modules["__main__"], "__file__", "") or "")
-        if not os.path.isfile(main):
-            raise FunctionError("is in no file", where=repr(function), remedy="write it into a module, and import that")
-    return _CALLER.format(
+    pickler, main = "pickle", ""
+    packed = _by_name((_named(function), tuple(args), dict(kwargs)))
+    if packed is not None and b"__main__" in packed:
+        main = os.path.abspath(getattr(sys.modules["__main__"], "__file__", None) or "")
+    if packed is None or (main and not os.path.isfile(main)):  # there is no file at a prompt or in a notebook
+        pickler, main = "cloudpickle", ""
+        packed = _by_value((function, tuple(args), dict(kwargs)))
+    text = _CALLER.format(
+        pickler=pickler,
         paths=[*paths, *(os.path.abspath(each) for each in sys.path)],
         main=main,
         imports=list(imports),
         given=given,
         result=result,
     )
+    return text, packed
+
+
+def _by_name(call: tuple[Any, ...]) -> bytes | None:
+    """None when something in it has no name."""
+    try:
+        return pickle.dumps(call)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+
+
+def _by_value(call: tuple[Any, ...]) -> bytes:
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(call))
+    except Exception as error:  # an argument's own methods may raise anything
+        remedy = "arguments, and what the function has from around it, must be picklable"
+        raise FunctionError(f"cannot be pickled: {error}", where=repr(call[0]), remedy=remedy) from error
+
+
+def _named(function: Callable[..., Any]) -> Any:
+    """What stands for the function: itself, or its module and name when a decorator has that name now."""
+    found: Any = sys.modules.get(function.__module__)
+    for name in getattr(function, "__qualname__", "").split("."):
+        found = getattr(found, name, None)
+    decorated = found is not function and getattr(found, "__wrapped__", None) is function
+    return (function.__module__, function.__qualname__) if decorated else function
 
 
 def unpack(text: bytes) -> Any:

@@ -144,14 +144,15 @@ class Job:
         if self.function is None:
             line = " ".join([str(self.command), *(shlex.quote(str(each)) for each in self.args)])
             return {self.files[0]: f"{line}\n".encode()}
-        text = functions.caller(
+        text, given = functions.prepared(
             self.function,
+            self.args,
+            self.keywords,
             self.files[1],
             self.poutfile,
             self.options.get("imports", ()),
             self.options.get("syspaths", ()),
         )
-        given = functions.pack(self.function, self.args, self.keywords)
         return {self.files[0]: text.encode(), self.files[1]: given}
 
     def _placed(self) -> OneJob | LocalJob:

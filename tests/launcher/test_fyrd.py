@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,9 +129,47 @@ if __name__ == "__main__":
     assert done.stdout == "True 4 5 5\n"
 
 
+def test_functions_without_a_name_go_by_value(place: dict[str, Any]) -> None:
+    """With what they have from around them, and what they return; a lambda may even raise something of its own."""
+
+    class Odd(Exception):
+        pass
+
+    def scaled(value: int) -> Any:
+        return Point(value * factor) if value else fail(Odd("nothing"))
+
+    class Point:
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+    factor = 3
+    assert fyrd.Job(lambda value: value + factor, [4], **place).submit().get() == 7
+    point = fyrd.Job(scaled, [4], **place).submit().get()
+    assert (type(point), point.x) == (Point, 12)
+    with pytest.raises(KeyError):
+        fyrd.Job(scaled, [0], **place).submit().get()
+
+
+def test_functions_typed_at_a_prompt(wd: Path) -> None:
+    typed = """
+from pilotfish import fyrd
+class Point:
+    def __init__(self, x): self.x = x
+
+def shown(point): return Point(point.x + 1)
+
+queue = fyrd.JobQueue(cores=1)
+point = fyrd.Job(shown, [Point(1)], qtype="local", queue=queue).get()
+print(type(point) is Point, point.x)
+queue.close()
+"""
+    done = subprocess.run([sys.executable], input=typed, capture_output=True, text=True, timeout=60, cwd=wd, check=True)
+    assert done.stdout == "True 2\n"
+
+
 def test_what_cannot_be_sent() -> None:
-    with pytest.raises(FunctionError, match="no lambda"):
-        fyrd.make_job_file(lambda: 1, machine=SHELL)
+    with pytest.raises(FunctionError, match="cannot be pickled: cannot pickle"):
+        fyrd.make_job_file(double, [threading.Lock()], machine=SHELL)
     with pytest.raises(fyrd.ClusterError, match="call submit"):
         fyrd.make_job("true", machine=SHELL).wait()
     with pytest.raises(fyrd.ClusterError, match="is Not_Submitted"):
