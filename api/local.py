@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..pilot.model.errors import SettingsError
-from .errors import PilotfishError, ServiceError
+from ..pilot.model.errors import EndingError, SettingsError
+from .errors import PilotfishError, RequestRefusedError, ServiceError
 from .manager import Manager
 
 _FINISH_WAIT_S = 10.0
@@ -119,7 +119,7 @@ class LocalManager(Manager):
             return
         try:
             if self._process.poll() is None and kind is None:
-                self._request({"request": "finish", "options": {"delay": 0}})
+                self._ask_to_finish()
                 self._process.wait()
             elif self._process.poll() is None:
                 self._stop_politely()
@@ -135,8 +135,15 @@ class LocalManager(Manager):
     def finish(self) -> None:
         """End the pilot: what is submitted runs on for at most 10 s, then everything is stopped."""
         if self._process.poll() is None:
-            self._request({"request": "finish", "options": {"delay": 0}})
+            self._ask_to_finish()
         self._end(_FINISH_WAIT_S)
+
+    def _ask_to_finish(self) -> None:
+        try:
+            self._request({"request": "finish", "options": {"delay": 0}})
+        except RequestRefusedError as error:
+            if error.code != EndingError.code:  # else its time is over, or somebody else has asked
+                raise
 
     def kill_manager_process(self) -> None:
         """Stop manager and tasks now (SIGTERM)."""

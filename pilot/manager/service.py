@@ -17,7 +17,7 @@ from datetime import datetime
 from ..allocation.base import Allocation
 from ..loop import Loop
 from ..model import invariants
-from ..model.errors import LostError, RefusedError, TransientError
+from ..model.errors import EndingError, LostError, TransientError
 from ..model.ids import NodeNo
 from ..model.scheduler import Scheduler
 from ..model.turn import Change, Turn
@@ -317,7 +317,7 @@ class Service:
         return submit_variables(count, str(uuid.uuid4()), str(datetime.fromtimestamp(self.now())))
 
     def finish_when_idle(self) -> None:
-        """End when nothing is queued or running any more. Raises RefusedError when the end was asked for before."""
+        """End when nothing is queued or running any more. Raises EndingError when the end was asked for before."""
         self._begin_closing()
         self._end_when_idle()
 
@@ -332,7 +332,7 @@ class Service:
 
     def _begin_closing(self) -> None:
         if self.closing:
-            raise RefusedError("Finish request already requested")
+            raise EndingError("Finish request already requested")
         self.closing = True
 
     def _end_when_idle(self) -> None:

@@ -66,6 +66,12 @@ class RefusedError(PilotfishError):
     code = "refused"
 
 
+class EndingError(RefusedError):
+    """The end of the pilot has been asked for, or has come."""
+
+    code = "ending"
+
+
 class JobExistsError(RefusedError):
     """The name is taken, by a registered job or by an earlier job of the same request."""
 

@@ -89,6 +89,14 @@ def test_the_death_of_python_ends_pilot_and_tasks(wd: Path, wait_until: Callable
     process.wait()
 
 
+def test_a_pilot_that_is_ending_already_is_waited_for(wd: Path) -> None:
+    """Its allocation may be over just when the last job is, or somebody else has asked for the end."""
+    with LocalManager(["--wd", str(wd)], QUIET) as pilot:
+        pilot.submit(Jobs().add(name="last", script="sleep 0.5; echo done", stdout="out"))
+        pilot.send_request({"request": "finish", "options": {"delay": 0}})
+    assert (pilot.exit_code, (wd / "out").read_text()) == (0, "done\n")
+
+
 def test_a_kept_pilot_lives_on_and_can_be_found(wd: Path) -> None:
     kept = LocalManager(["--wd", str(wd)], QUIET, keep=True)
     kept.cleanup()
