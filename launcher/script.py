@@ -180,9 +180,24 @@ pf_record() {{
   fi
   exit "$code"
 }}
+pf_kill() {{
+  local stat
+  kill $(jobs -p) 2>/dev/null
+  read -r stat 2>/dev/null </proc/$$/stat && set -- ${{stat##*) }} && [ "$3" = $$ ] && kill 0 # a group of our own
+}}
+pf_stopped() {{ # three times: a shell that forks just when it is killed leaves a child that was not
+  local try
+  trap '' TERM INT USR1 USR2 XCPU
+  for try in 1 2 3; do
+    pf_kill
+    wait
+    sleep 0.1
+  done
+  exit "$1"
+}}
 trap pf_record EXIT
-trap 'kill $(jobs -p) 2>/dev/null; wait; exit 143' TERM INT
-trap 'kill $(jobs -p) 2>/dev/null; wait; exit 138' USR1 USR2 XCPU
+trap 'pf_stopped 143' TERM INT
+trap 'pf_stopped 138' USR1 USR2 XCPU
 [ -n "$pf_part" ] || rm -f {hash}_job_tag_finished
 echo 0 >{hash}_flag_if_job_task_fail || exit 1"""
 

@@ -141,8 +141,12 @@ def test_the_append_script_runs_before_the_tag_also_after_a_failure_and_its_code
         assert record(placed).append_exit_code == 5
 
 
-def test_a_terminated_job_tells_what_it_has_done(wd: Path, wait_until: Callable[..., None]) -> None:
-    placed = job(wd, Task("true", "a"), Task("touch ../begun; sleep 100", "b"))
+@pytest.mark.parametrize("again", range(5))
+def test_a_terminated_job_tells_what_it_has_done_and_leaves_nothing_behind(
+    wd: Path, wait_until: Callable[..., None], again: int
+) -> None:
+    """The signal may come just when a shell starts the next program, and pass that by."""
+    placed = job(wd, Task("true", "a"), Task("touch ../begun; sleep 100", "b"), resources=Resources(para_deg=1))
     prepare(placed)
     process = subprocess.Popen(["bash", placed.script_name], cwd=wd, start_new_session=True)
     wait_until((wd / "begun").exists, "the second task to start")
