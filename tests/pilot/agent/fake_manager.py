@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 import psutil
 import zmq
 
+from pilotfish.pilot import strays
 from pilotfish.pilot.model.ids import GrantId, JobNo, PoolId, TaskKey
 from pilotfish.pilot.model.job import Execution
 from pilotfish.pilot.wire import connection, frames
@@ -126,9 +126,7 @@ class FakeManager:
             agent.kill()
             agent.wait()
         for agent_id in self.agent_ids:
-            for pid in processes_with(f"PILOTFISH_AGENT_ID={agent_id}"):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            strays.clear_after(agent_id)
         self.hang_up()
         self._context.term()
 
