@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from ..pilot.model.errors import LostError, UsageError
+from ..pilot.model.errors import EndingError, LostError, UsageError
 from ..pilot.wire.connection import AUX_PREFIX
 from . import jobfile
 from .errors import RequestRefusedError
@@ -116,7 +116,7 @@ def run(
         interrupted = True
         click.echo("interrupted: tasks stopped", err=True)
     except LostError as error:
-        refused = isinstance(error, RequestRefusedError)
+        refused = isinstance(error, RequestRefusedError) and error.code != EndingError.code
         if refused or pilot.exit_code not in (0, *_ENDED_IN_ORDER):
             raise
     outcome = read_outcome(pilot.connection_file.parent, time.monotonic() - started_s)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..model.errors import InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
+from ..model.errors import EndingError, InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
 from ..model.explain import why_not_running
 from ..model.ids import split_name
 from ..model.registry import Job
@@ -65,7 +65,7 @@ class Handlers:
     def _submit(self, request: requests.Submit) -> Reply:
         service, now = self._service, self._service.now()
         if service.closing and service.stopping:
-            raise RefusedError("processing stopped")
+            raise EndingError("processing stopped")
         accepted = self._scheduler.check(request.jobs)
         service.store.write_now(Submitted(self._scheduler.jobs.next_no, now, request.jobs))
         jobs = self._scheduler.accept(accepted, now)

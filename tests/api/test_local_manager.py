@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from pilotfish import Jobs, LocalManager, Manager
-from pilotfish.api.errors import ConnectionError, InvalidJobDescriptionError, ServiceError, TimeoutElapsed
+from pilotfish.api.errors import (
+    ConnectionError,
+    InvalidJobDescriptionError,
+    RequestRefusedError,
+    ServiceError,
+    TimeoutElapsed,
+)
 
 QUIET = {"log_file": "/dev/null"}
 
@@ -95,6 +101,18 @@ def test_a_pilot_that_is_ending_already_is_waited_for(wd: Path) -> None:
         pilot.submit(Jobs().add(name="last", script="sleep 0.5; echo done", stdout="out"))
         pilot.send_request({"request": "finish", "options": {"delay": 0}})
     assert (pilot.exit_code, (wd / "out").read_text()) == (0, "done\n")
+
+
+def test_a_pilot_that_stops_takes_no_more_jobs_and_says_so(wd: Path, wait_until: Callable[..., None]) -> None:
+    with LocalManager(["--wd", str(wd), "--kill-grace", "1"], QUIET) as pilot:
+        pilot.submit(Jobs().add(name="stubborn", script="trap '' TERM; touch runs; sleep 1000"))
+        wait_until((wd / "runs").exists, "the task runs")
+        pilot.send_signal(signal.SIGTERM)
+        with pytest.raises(RequestRefusedError, match="processing stopped") as caught:
+            while True:
+                pilot.submit(Jobs().add(exec="true", numCores=1))
+        assert caught.value.code == "ending"
+    assert pilot.exit_code == 143
 
 
 def test_a_kept_pilot_lives_on_and_can_be_found(wd: Path) -> None:
