@@ -131,8 +131,10 @@ def _streams(task: Task) -> str:
 _CLAIM = """\
 REMOTE_ROOT=$(readlink -f {root}) && cd "$REMOTE_ROOT" || exit 1
 pf_part=${{SLURM_ARRAY_TASK_ID:+.$SLURM_ARRAY_TASK_ID}}
+pf_group=$$
 pf_id=${{SLURM_JOB_ID:-${{PBS_JOBID:-${{LSB_JOBID:-${{PJM_JOBID:-${{JOB_ID:-$$}}}}}}}}}}
 if [ -n "$PILOTFISH_SHELL_JOB" ]; then # no batch system; and not one in which the launcher itself runs
+  pf_group=$PILOTFISH_SHELL_JOB # `timeout`, maybe
   pf_id=$PILOTFISH_SHELL_JOB:$(sed 's/.*) //' "/proc/$PILOTFISH_SHELL_JOB/stat" | cut -d' ' -f20)
   unset PILOTFISH_SHELL_JOB
 fi
@@ -180,19 +182,22 @@ pf_record() {{
   fi
   exit "$code"
 }}
-pf_kill() {{
+pf_others() {{ # what lives in our group, should it be one of our own
   local stat
-  kill $(jobs -p) 2>/dev/null
-  read -r stat 2>/dev/null </proc/$$/stat && set -- ${{stat##*) }} && [ "$3" = $$ ] && kill 0 # a group of our own
-}}
-pf_stopped() {{ # three times: a shell that forks just when it is killed leaves a child that was not
-  local try
-  trap '' TERM INT USR1 USR2 XCPU
-  for try in 1 2 3; do
-    pf_kill
-    wait
-    sleep 0.1
+  for stat in /proc/[0-9]*/stat; do
+    read -r stat 2>/dev/null <"$stat" && set -- ${{stat##*) }} || continue
+    [ "$3" = "$pf_group" ] && [ "$1" != Z ] || continue
+    case ${{stat%% *}} in $$ | $BASHPID | $pf_group) ;; *) echo "${{stat%% *}}" ;; esac
   done
+}}
+pf_stopped() {{ # tasks get 5 s; the signal may have passed by what a shell was just starting
+  local tries=50
+  trap '' TERM INT USR1 USR2 XCPU
+  sleep 0.1 # then tasks that still run have not got the signal: it was for us alone
+  [ -z "$(jobs -rp)" ] || kill $(jobs -p) $(pf_others) 2>/dev/null
+  wait
+  while [ -n "$(pf_others)" ] && [ $((tries -= 1)) -gt 0 ]; do sleep 0.1; done
+  kill -KILL $(pf_others) 2>/dev/null
   exit "$1"
 }}
 trap pf_record EXIT

@@ -37,7 +37,7 @@ _KILL = """\
 tree() {{ below=$(cat /proc/$2/task/*/children 2>/dev/null); kill -$1 $2; for each in $below; do tree $1 $each; done; }}
 alive() {{ {alive}; }}
 {terminate}
-tries=50
+tries=80
 while [ -n "$(alive)" ] && [ $tries -gt 0 ]; do sleep 0.1; tries=$((tries - 1)); done
 {kill}
 true"""

@@ -156,6 +156,18 @@ def test_a_terminated_job_tells_what_it_has_done_and_leaves_nothing_behind(
     assert record(placed).exit_code == 143
 
 
+def test_a_signal_for_the_script_alone_reaches_its_tasks(wd: Path, wait_until: Callable[..., None]) -> None:
+    """As a batch system's warning. They get a few seconds to save what they have, and only once."""
+    saves = "trap 'echo saved >>../saved' TERM; touch ../begun; sleep 100 & wait; sleep 0.5; echo left >>../saved"
+    placed = job(wd, Task(saves, "a"))
+    prepare(placed)
+    process = subprocess.Popen(["bash", placed.script_name], cwd=wd, start_new_session=True)
+    wait_until((wd / "begun").exists, "the task to start")
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(20) == 138
+    assert (wd / "saved").read_text() == "saved\nleft\n"
+
+
 @pytest.mark.parametrize(
     ("resources", "most", "devices"),
     [
