@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import ClassVar
 
 from . import old_run, progress, result, script
@@ -19,12 +20,16 @@ from .schema import DescriptionError
 from .task import Task
 
 _READ_S = 600.0
-_EACH = "while read -r folder; do [ -d $folder ] || continue; {}; done"
-_FIND = "find $folder -type f ! -name '.*'"
-_ALL = _EACH.format(f": >$folder/.look; {_FIND} -exec cat {{}} +")
-"""Results of all tasks that have ended; the mark tells what is new the next time."""
-_NEW = _EACH.format(f": >$folder/.now; {_FIND} -newer $folder/.look -exec cat {{}} +; mv -f $folder/.now $folder/.look")
-"""Those since the last mark. One that came in the same moment as the mark is seen when its job has ended."""
+# What has ended is told by names and inodes, not by times: a file is written before it gets its name, and clocks tick coarsely.
+_EACH = """\
+export LC_ALL=C
+listed() {{ ls -i $folder | sed 's/^ *//' | sort; }}
+told() {{ cut -d' ' -f2 | (cd $folder && xargs -r cat); }}
+while read -r folder; do [ -d $folder ] || continue; seen=$folder/.seen-{look}; {command}; done"""
+_ALL = "listed | tee $seen | told"
+"""Results of all tasks that have ended (on a full disk too), and a list of them."""
+_NEW = "[ -e $seen ] || : >$seen; listed >$seen.now; comm -13 $seen $seen.now | told; mv -f $seen.now $seen"
+"""Those that are not on the list yet."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ class PlainWork(Work):
         self._template = template(description)
         self._jobs: dict[str, tuple[Task, ...]] = {}
         self._looked_at: set[str] = set()
+        self._look = token_hex(4)
         for group in groups(len(description.tasks), description.resources.group_size):
             tasks = tuple(description.tasks[position] for position in group)
             self._jobs[job_hash(tasks, description.resources)] = tasks
@@ -158,10 +164,11 @@ class PlainWork(Work):
 
     def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
         """What is new since the last look; of jobs that this launcher looks at for the first time, all."""
-        names = [job.hash for job in jobs]
-        found = self._read_results(context, _ALL, [name for name in names if name not in self._looked_at])
-        found |= self._read_results(context, _NEW, [name for name in names if name in self._looked_at])
-        self._looked_at.update(names)
+        names = {job.hash for job in jobs}
+        known = names & self._looked_at
+        self._looked_at -= names  # an answer that gets lost on the way is asked for again
+        found = self._read_results(context, _ALL, names - known) | self._read_results(context, _NEW, known)
+        self._looked_at |= names
         return {job.hash: {name: found[name] for name in job.tasks if name in found} for job in jobs}
 
     def running(self, context: Context, jobs: Sequence[progress.Job]) -> int:
@@ -174,7 +181,8 @@ class PlainWork(Work):
         if not jobs:
             return {}
         names = "".join(f"{script.tasks_folder(name)}\n" for name in jobs).encode()
-        return result.parse_lines(context.run(command, cwd=self.root, stdin=names, timeout_s=_READ_S).out)
+        each = _EACH.format(look=self._look, command=command)
+        return result.parse_lines(context.run(each, cwd=self.root, stdin=names, timeout_s=_READ_S).out)
 
 
 def template(description: SubmissionDescription) -> str | None:

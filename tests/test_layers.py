@@ -54,7 +54,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.cli": {"click"},
     "pilot.here": {"click"},
     "api": {"zmq", "msgspec", "click", "rich", "yaml", "tomli"},
-    "launcher": {"click", "rich", "yaml", "tomli", "keyring"},
+    "launcher": {"click", "cloudpickle", "rich", "yaml", "tomli", "keyring"},
     "launcher.machines": set(),
     "launcher.contexts": {"paramiko"},
 }

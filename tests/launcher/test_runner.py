@@ -180,6 +180,27 @@ def test_one_job_of_many_tasks_may_leave_some_undone(make: Make, fake: Path, wd:
     assert all((wd / "here/w" / name / "out").exists() for name in "abc"), "what was done has come home"
 
 
+def test_a_result_that_was_begun_before_a_look_is_seen_by_the_next(make: Make, wd: Path) -> None:
+    """It gets its name after it has been written; and one of a second attempt replaces that of the first."""
+    made = make(task("a", "true"), machine=SHELL)
+    (job,) = made.peek().jobs.values()
+    folder = Path(made.context().root_for(made.hash, "w"), f".{job.hash}.tasks")
+    folder.mkdir(parents=True)
+    work = made.work(made.context())
+
+    def seen() -> list[int]:
+        found = work.partial(made.context(), [job])[job.hash]
+        return [result.exit_code for result in found.values()]
+
+    assert seen() == []
+    for code in (3, 0):
+        (folder / f".{job.tasks[0]}").write_text(f"{job.tasks[0]} {code} 1.0 2.0 node 0\n")
+        assert seen() == []
+        (folder / f".{job.tasks[0]}").rename(folder / job.tasks[0])
+        assert seen() == [code]
+        assert seen() == []
+
+
 def test_what_is_counted_for_people(make: Make, fake: Path, wd: Path, world: World) -> None:
     tasks = [task(name, "while [ ! -e ../go ]; do sleep 0.02; done") for name in "abcd"]
     made = make(*tasks, resources={"group_size": 0, "para_deg": 2})
