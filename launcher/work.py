@@ -21,15 +21,18 @@ from .task import Task
 
 _READ_S = 600.0
 # What has ended is told by names and inodes, not by times: a file is written before it gets its name, and clocks tick coarsely.
-_EACH = """\
+_FUNCTIONS = """\
 export LC_ALL=C
-listed() {{ ls -i $folder | sed 's/^ *//' | sort; }}
-told() {{ cut -d' ' -f2 | (cd $folder && xargs -r cat); }}
-while read -r folder; do [ -d $folder ] || continue; seen=$folder/.seen-{look}; {command}; done"""
-_ALL = "listed | tee $seen | told"
-"""Results of all tasks that have ended (on a full disk too), and a list of them."""
-_NEW = "[ -e $seen ] || : >$seen; listed >$seen.now; comm -13 $seen $seen.now | told; mv -f $seen.now $seen"
-"""Those that are not on the list yet."""
+listed() { while read -r folder; do for file in $folder/*; do [ ! -e $file ] || printf '%s\\0' $file; done; done |
+  xargs -0 -r ls -i | sed 's/^ *//'; }
+told() { cut -d' ' -f2 | xargs -r cat; }
+"""
+_ALL = f"{_FUNCTIONS}listed | told"
+"""Results of all tasks that have ended; asks nothing of a full disk."""
+_NEW = f"""\
+{_FUNCTIONS}[ -e $seen ] || : >$seen
+listed | sort >$seen.now; comm -13 $seen $seen.now | told; mv -f $seen.now $seen"""
+"""Those that are not on the list in the file `$seen`, which is renewed."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,8 @@ class PlainWork(Work):
         super().__init__(description, root)
         self._template = template(description)
         self._jobs: dict[str, tuple[Task, ...]] = {}
-        self._looked_at: set[str] = set()
-        self._look = token_hex(4)
+        self._looked = False
+        self._seen = token_hex(4)
         for group in groups(len(description.tasks), description.resources.group_size):
             tasks = tuple(description.tasks[position] for position in group)
             self._jobs[job_hash(tasks, description.resources)] = tasks
@@ -163,12 +166,11 @@ class PlainWork(Work):
         return found
 
     def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
-        """What is new since the last look; of jobs that this launcher looks at for the first time, all."""
-        names = {job.hash for job in jobs}
-        known = names & self._looked_at
-        self._looked_at -= names  # an answer that gets lost on the way is asked for again
-        found = self._read_results(context, _ALL, names - known) | self._read_results(context, _NEW, known)
-        self._looked_at |= names
+        """What is new since the last look; in the first two looks of a launcher, all: one look writes nothing there."""
+        new = f"seen=.{next(iter(self._jobs))}.seen-{self._seen}\n{_NEW}"
+        command, self._looked = new if self._looked else _ALL, False  # an answer that gets lost is asked for again
+        found = self._read_results(context, command, [job.hash for job in jobs])
+        self._looked = True
         return {job.hash: {name: found[name] for name in job.tasks if name in found} for job in jobs}
 
     def running(self, context: Context, jobs: Sequence[progress.Job]) -> int:
@@ -181,8 +183,7 @@ class PlainWork(Work):
         if not jobs:
             return {}
         names = "".join(f"{script.tasks_folder(name)}\n" for name in jobs).encode()
-        each = _EACH.format(look=self._look, command=command)
-        return result.parse_lines(context.run(each, cwd=self.root, stdin=names, timeout_s=_READ_S).out)
+        return result.parse_lines(context.run(command, cwd=self.root, stdin=names, timeout_s=_READ_S).out)
 
 
 def template(description: SubmissionDescription) -> str | None:
