@@ -115,6 +115,7 @@ class PlainWork(Work):
         self._jobs: dict[str, tuple[Task, ...]] = {}
         self._looked = False
         self._seen = token_hex(4)
+        """Part of a file's name: another launcher may look at the same jobs, and has a list of its own."""
         for group in groups(len(description.tasks), description.resources.group_size):
             tasks = tuple(description.tasks[position] for position in group)
             self._jobs[job_hash(tasks, description.resources)] = tasks
