@@ -6,6 +6,7 @@ from collections import Counter
 
 from .errors import InternalError
 from .ids import NodeNo
+from .queue import all_pendings
 from .scheduler import Scheduler
 from .states import State
 
@@ -14,6 +15,7 @@ def check(scheduler: Scheduler) -> None:
     """Raises AssertionError naming the first rule that is broken."""
     _check_nodes(scheduler)
     _check_runs(scheduler)
+    _check_shapes(scheduler)
     _check_counters(scheduler)
 
 
@@ -67,6 +69,22 @@ def _check_runs(scheduler: Scheduler) -> None:
     for pool in placing.pools.values():
         assert pool.grants == pools[pool.pool_id], "grants of a pool miscounted"
         assert all(key in placing.runs for key in pool.unstarted), "a pool waits for an attempt that is over"
+
+
+def _check_shapes(scheduler: Scheduler) -> None:
+    """Shapes and pools live only with work: what is over costs nothing."""
+    shapes = {id(shape): shape for shape in scheduler.queue}
+    users: Counter[int] = Counter()
+    for job in scheduler.jobs:
+        for pending in all_pendings(job.pendings):
+            assert id(pending.shape) in shapes, f"{job} waits in a shape that was forgotten"
+            users[id(pending.shape)] += 1
+    for number, shape in shapes.items():
+        assert shape.users == users[number], f"users of {shape.need} miscounted"
+        for node, pool in shape.pools.items():
+            assert scheduler.placing.pools.get(pool.pool_id) is pool, "a pool that only its shape knows"
+            assert pool.node == node, "a pool listed under another node"
+    assert all(id(pool.shape) in shapes for pool in scheduler.placing.pools.values()), "a pool of a forgotten shape"
 
 
 def _check_counters(scheduler: Scheduler) -> None:

@@ -43,6 +43,11 @@ class Pool:
         """Asked back and not yet known to have started, ended or come back: nothing more is lent meanwhile."""
         self._mean_s: float | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """The agent holds nothing of it."""
+        return not self.grants and not self.unstarted
+
     def ran(self, seconds: float) -> None:
         """Learn from a task that took this long."""
         self._mean_s = moving_mean(self._mean_s, seconds)

@@ -215,6 +215,7 @@ class Lifecycle:
     def _end_job(self, job: Job, state: State, ended_s: float, exit_code: int | None = None) -> None:
         self._jobs.move_job(job, state)
         job.ended_s = ended_s
+        self._queue.release(job.pendings)
         job.pendings = ()
         job.unmet_at = None
         self._turn.changes.append(Change(job, None, state, ended_s, exit_code, job.message))

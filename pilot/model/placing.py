@@ -14,6 +14,7 @@ The policy, in the order it is applied (docs/scheduling.md):
 from __future__ import annotations
 
 from heapq import heapify, heappop, heapreplace
+from itertools import chain
 
 from .ids import GrantId, NodeNo, PoolId, TaskKey
 from .leases import Pool
@@ -58,6 +59,7 @@ class Placing:
         self._grant_again()
         blocked, passed = self._start_what_fits(now)
         last_lent = self._lend(now)
+        self._forget_unused()
         if blocked is None:
             return
         if (passed or (last_lent and last_lent.key > blocked.key)) and blocked.blocked_since is None:
@@ -137,6 +139,21 @@ class Placing:
             self.pools[pool.pool_id] = pool
         return pool
 
+    def _forget_unused(self) -> None:
+        """Drop pools and shapes that no job that has not ended needs, once the agents hold nothing of them any more.
+
+        Only those are looked at that something has happened to: the cost of a turn must not depend on what there once was.
+        A pool that is merely idle stays, because it knows how long its tasks take.
+        """
+        touched = (pool.shape for pool in self._touched.values())
+        unused = {id(shape): shape for shape in chain(touched, self._queue.take_to_review()) if not shape.users}
+        self._touched.clear()
+        for shape in unused.values():
+            for pool in [pool for pool in shape.pools.values() if pool.is_empty]:
+                del self.pools[pool.pool_id], shape.pools[pool.node]
+            if not shape.pools:
+                self._queue.forget(shape)
+
     def _new_id(self) -> int:
         """Numbers of grants and pools are never used again: an order in flight must not meet another's."""
         self._next_id += 1
@@ -183,6 +200,7 @@ class Placing:
         for pool in [pool for pool in self.pools.values() if pool.node == node]:
             del self.pools[pool.pool_id], pool.shape.pools[node]
             self._touched.pop(pool.pool_id, None)
+            self._queue.review(pool.shape)
         self.not_held(node)
         return [run for run in self.runs.values() if run.node == node]
 
@@ -223,7 +241,6 @@ class Placing:
                 self._send(pending, pool, now)
                 if latest is None or pending.key > latest.key:
                     latest = pending
-        self._touched.clear()
         return latest
 
     def take_back_stale(self, now: float) -> None:

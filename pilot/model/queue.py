@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class Pending:
     def __init__(self, job: Job, shape: Shape, ranges: tuple[tuple[int, int], ...]) -> None:
         self.job = job
         self.shape = shape
+        shape.users += 1
         self.live = 0
         """How many positions can be taken now."""
         self.listed = False
@@ -101,15 +103,26 @@ def all_pendings(pendings: Pendings) -> list[Pending]:
     return list({id(pending): pending for _, pending in pendings}.values())
 
 
+ShapeKey = tuple[Need, tuple[int, int]]
+"""What tasks must have in common to wait together: their need, and the class of their wall time limit."""
+
+
 class Shape:
-    """All waiting work with one need and much the same wall time limit, and the pools that run it."""
+    """All waiting work with one need and much the same wall time limit, and the pools that run it.
 
-    __slots__ = ("_heap", "need", "pools", "wt_s")
+    It lives as long as a job may have something to add, or an agent holds something of it: `Queue.release` and
+    `Queue.forget`. A shape without work that stayed would cost each later turn its share.
+    """
 
-    def __init__(self, need: Need, wt_s: float) -> None:
+    __slots__ = ("_heap", "key", "need", "pools", "users", "wt_s")
+
+    def __init__(self, key: ShapeKey, need: Need, wt_s: float) -> None:
+        self.key = key
         self.need = need
         self.wt_s = wt_s
         """How long its tasks may take at most; 0 when they do not say."""
+        self.users = 0
+        """How many `Pending`s of jobs that have not ended belong here."""
         self.pools: dict[NodeNo, Pool] = {}
         self._heap: list[tuple[Key, Pending]] = []
 
@@ -134,13 +147,21 @@ class Queue:
     """The shapes, one object for each distinct need and class of wall time limits."""
 
     def __init__(self) -> None:
-        self._shapes: dict[tuple[Need, tuple[int, int]], Shape] = {}
+        self._shapes: dict[ShapeKey, Shape] = {}
+        self._to_review: list[Shape] = []
+
+    def __len__(self) -> int:
+        """How many shapes there are."""
+        return len(self._shapes)
+
+    def __iter__(self) -> Iterator[Shape]:
+        return iter(self._shapes.values())
 
     def shape(self, need: Need, wt_s: float = 0.0) -> Shape:
         key = (need, _class(wt_s))
         shape = self._shapes.get(key)
         if shape is None:
-            shape = self._shapes[key] = Shape(need, wt_s)
+            shape = self._shapes[key] = Shape(key, need, wt_s)
         shape.wt_s = max(shape.wt_s, wt_s)
         return shape
 
@@ -153,11 +174,24 @@ class Queue:
                 found.append((head.key, number, head))
         return found
 
-    def forget_unused(self) -> None:
-        """Drop shapes that nothing waits for or runs in."""
-        for key, shape in list(self._shapes.items()):
-            if not shape.pools and shape.head() is None:
-                del self._shapes[key]
+    def release(self, pendings: Pendings) -> None:
+        """A job has ended: it adds nothing to its shapes any more."""
+        for pending in all_pendings(pendings):
+            pending.shape.users -= 1
+            self.review(pending.shape)
+
+    def review(self, shape: Shape) -> None:
+        """Look at the end of this turn whether anything needs the shape any more."""
+        if not shape.users:
+            self._to_review.append(shape)
+
+    def take_to_review(self) -> list[Shape]:
+        to_review, self._to_review = self._to_review, []
+        return to_review
+
+    def forget(self, shape: Shape) -> None:
+        """Nothing waits, runs or is held in this shape any more."""
+        del self._shapes[shape.key]
 
 
 def _class(wt_s: float) -> tuple[int, int]:

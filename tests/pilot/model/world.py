@@ -203,6 +203,15 @@ class World:
     def running(self) -> list[str]:
         return [self.name_of(key) for agent in self.agents.values() for key in agent.running]
 
+    @property
+    def shapes(self) -> int:
+        """How many different needs the core knows of."""
+        return len(self.scheduler.queue)
+
+    @property
+    def pools(self) -> int:
+        return len(self.scheduler.placing.pools)
+
     def running_on(self, number: int) -> list[str]:
         return [self.name_of(key) for key in self.agents[NodeNo(number)].running]
 
