@@ -13,6 +13,7 @@ from pilotfish.pilot.model.errors import (
     NotEnoughResourcesError,
     RefusedError,
 )
+from pilotfish.pilot.model.ids import NodeNo
 from pilotfish.pilot.model.states import Cause
 
 
@@ -192,6 +193,27 @@ def test_iterations_wait_index_by_index() -> None:
     assert world.states("b") == ["OMITTED", "EXECUTING", "QUEUED"]
 
 
+def test_iterations_that_have_ended_before_decide_index_by_index_too() -> None:
+    world = World(node("n", 3))
+    world.submit(job("a", count=3))
+    world.finish("a:0")
+    world.finish("a:1", exit_code=1)
+    world.submit(job("b", count=3, after=["a:*"]))
+    assert world.states("b") == ["EXECUTING", "OMITTED", "QUEUED"]
+    world.finish("a:2")
+    assert world.states("b") == ["EXECUTING", "OMITTED", "EXECUTING"]
+
+
+def test_a_core_that_an_agent_gives_back_unused_is_free() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a"))
+    (grant,) = world.scheduler.placing.grants
+    (key,) = world.agents[NodeNo(0)].running
+    world.scheduler.on_revoked(key, world.now)
+    world.scheduler.on_returned(grant)
+    assert world.scheduler.nodes.free_count == 1
+
+
 def test_a_job_can_wait_for_one_iteration() -> None:
     world = World(node("n", 8))
     world.submit(job("a", count=3), job("b", after=["a:2"]))
@@ -233,6 +255,14 @@ def test_cancelling_one_iteration_leaves_the_others() -> None:
     world.run_to_end()
     assert world.states("a") == ["SUCCEED", "CANCELED", "SUCCEED"]
     assert world.state("a") == "FAILED"
+
+
+def test_cancelling_one_running_iteration_stops_it() -> None:
+    world = World(node("n", 2))
+    world.submit(job("a", count=3))
+    world.cancel("a", 1)
+    assert world.states("a") == ["EXECUTING", "CANCELED", "EXECUTING"]
+    assert world.running == ["a:0", "a:2"]
 
 
 def test_a_job_that_ended_cannot_be_cancelled() -> None:
