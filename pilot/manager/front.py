@@ -1,8 +1,9 @@
 """The clients' doors: one request in, one reply out, for REQ and pipelining DEALER clients alike.
 
 Replies leave at the end of the turn, when what they tell of is in the journal, the events and the report; those that promise
-durability wait until the journal is on disk. A client that does not read its replies loses them once its queue is full;
-nobody waits for it.
+durability wait until the journal is on disk. The replies to one client keep the order of its requests, because nothing else
+tells which reply belongs to which request: what a client asks while a reply to it waits for the disk waits too, and only
+that. A client that does not read its replies loses them once its queue is full; nobody waits for it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Front:
         self._sockets = sockets
         self._answer = answer
         self._ready: list[tuple[zmq.Socket[bytes], list[bytes]]] = []
-        self._held: list[tuple[zmq.Socket[bytes], list[bytes]]] = []
+        self._held: dict[tuple[zmq.Socket[bytes], bytes], list[list[bytes]]] = {}
+        """By client, the first of its replies that waits for the disk and all that follow."""
 
     def read(self) -> None:
         """Make the answers to what has come in."""
@@ -49,7 +51,8 @@ class Front:
         """The turn is over: send the replies that do not wait for the disk."""
         ready, self._ready = self._ready, []
         for socket, message in ready:
-            _send(socket, message)
+            with suppress(zmq.ZMQError):
+                socket.send_multipart(message, zmq.NOBLOCK)
 
     @property
     def holds_replies(self) -> bool:
@@ -57,17 +60,21 @@ class Front:
         return bool(self._held)
 
     def release(self) -> None:
-        """The journal is on disk: send the replies that waited for it."""
-        held, self._held = self._held, []
-        for socket, message in held:
-            _send(socket, message)
+        """The journal is on disk, with all that was answered: the replies that waited for it leave with `send`."""
+        held, self._held = self._held, {}
+        for (socket, _), messages in held.items():
+            self._ready += [(socket, message) for message in messages]
 
     def _serve(self, socket: zmq.Socket[bytes], message: list[bytes]) -> None:
         identity, *parts = message
         envelope, body = self._split(parts)
         reply = self._reply(body)
-        answer = [identity, *envelope, reply.body]
-        (self._held if reply.durable else self._ready).append((socket, answer))
+        answer = [identity, *envelope, replies.with_id(reply.body, body or b"")]
+        client = (socket, identity)
+        if reply.durable or client in self._held:
+            self._held.setdefault(client, []).append(answer)
+        else:
+            self._ready.append((socket, answer))
 
     @staticmethod
     def _split(parts: list[bytes]) -> tuple[list[bytes], bytes | None]:
@@ -92,8 +99,3 @@ class Front:
                 f"Failed to process request: {type(error).__name__}: {error}", remedy="please report this"
             )
             return Reply(replies.error_reply(bug))
-
-
-def _send(socket: zmq.Socket[bytes], message: list[bytes]) -> None:
-    with suppress(zmq.ZMQError):
-        socket.send_multipart(message, zmq.NOBLOCK)

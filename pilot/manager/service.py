@@ -208,7 +208,6 @@ class Service:
     def _sync_results(self) -> None:
         if not self._stuck and (not self.store.needs_sync or self._synced()):
             self.agents.acknowledge()
-            self.front.release()
 
     # --- telling --------------------------------------------------------------------------------------------------------
 

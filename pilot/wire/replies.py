@@ -15,6 +15,15 @@ from .legacy import wire_message
 _encode = msgspec.json.Encoder().encode
 
 
+class _Numbered(msgspec.Struct):
+    """What a request may say about itself; any JSON value, kept as it is written."""
+
+    id: msgspec.Raw = msgspec.Raw()
+
+
+_decode_id = msgspec.json.Decoder(_Numbered).decode
+
+
 def ok(message: str | None = None, data: Mapping[str, Any] | None = None) -> bytes:
     reply: dict[str, Any] = {"code": 0}
     if message is not None:
@@ -28,6 +37,17 @@ def error_reply(error: PilotfishError) -> bytes:
     """Code 1 with the message; beside it, for programs, `error {code, where, remedy}`."""
     detail = {"code": error.code, "where": error.where, "remedy": error.remedy}
     return _encode({"code": 1, "message": wire_message(error), "error": detail})
+
+
+def with_id(reply: bytes, request: bytes) -> bytes:
+    """The reply with the `id` of its request, if that has one (ours): for clients that send several and wait later."""
+    if b'"id"' not in request:
+        return reply
+    try:
+        number = bytes(_decode_id(request).id)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return reply
+    return reply[:-1] + b',"id":' + number + b"}" if number else reply
 
 
 def moment(time_s: float) -> str:
