@@ -219,6 +219,7 @@ def _start_agents(service: Service, replayed: Replayed) -> None:
             service.processes.expect(node, known.agent_id, service.settings.node_lost_s)
         elif known.host != socket.gethostname() or not service.processes.adopt(node, known.agent_id, known.pid):
             service.scheduler.on_node_lost(node, service.now())
+            service.scheduler.nodes.await_agent(node)
             service.processes.start(node, known.agent_id)
     service.processes.start_all(new)
 

@@ -252,8 +252,11 @@ class Service:
             self.scheduler.on_node_lost(node, self.now())
         elif link.agent_id == agent_id:
             self.agents.lost(node, "its process ended")
+        if self.stopping:
+            self.scheduler.nodes.await_agent(node)  # it ends because we do: nothing is wrong with the node
 
     def _node_given_up(self, node: NodeNo, reason: str) -> None:
+        self.scheduler.nodes.set_missing(node)
         left = self.scheduler.nodes.count - len(self.processes.given_up)
         if left < self._fewest_nodes:
             self._too_few_nodes(left)

@@ -46,10 +46,11 @@ class Status:
         """Why the pilot had to end, if it had to."""
 
     def resources(self) -> tuple[int, int, int, int]:
-        """(nodes, cores, used, free): cores of nodes whose agent is not ready, and the system core, count as used."""
+        """(nodes, cores, used, free): the cores of lost nodes, and the system core, count as used."""
         nodes = self._scheduler.nodes
         total = nodes.total_cores + nodes.system_cores
-        return nodes.count, total, total - nodes.free_count, nodes.free_count
+        free = self._scheduler.free_cores()
+        return nodes.count, total, total - free, free
 
     def describe(self, ended: bool = False) -> dict[str, Any]:
         """The data of a `status` reply; `ended`: no event address any more."""
@@ -57,7 +58,13 @@ class Status:
         jobs = self._scheduler.jobs
         return {
             "System": self._system(ended),
-            "Resources": {"TotalNodes": nodes, "TotalCores": total, "UsedCores": used, "FreeCores": free},
+            "Resources": {
+                "TotalNodes": nodes,
+                "ReadyNodes": self._scheduler.nodes.usable.bit_count(),
+                "TotalCores": total,
+                "UsedCores": used,
+                "FreeCores": free,
+            },
             "JobStats": _counts(jobs.jobs_in, "Jobs"),
             "IterationStats": _counts(jobs.tasks_in, "Iterations"),
         }

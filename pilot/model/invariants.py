@@ -47,6 +47,7 @@ def _check_nodes(scheduler: Scheduler) -> None:
         assert not spec.mem_bytes or nodes.free_mem[number] >= 0, f"memory of {spec.name} given out twice"
     usable = [n for n in range(len(nodes.specs)) if nodes.usable >> n & 1]
     assert nodes.free_count == sum(nodes.free_cores[n].bit_count() for n in usable), "free cores miscounted"
+    assert not nodes.usable & nodes.missing, "a node is usable and missing"
     assert not nodes.usable & nodes.left, "a node that has left is in use"
     with_free = sum(1 << n for n in usable if nodes.free_cores[n])
     assert nodes.with_at_least(1) == with_free, "nodes with free cores miscounted"

@@ -31,6 +31,9 @@ class Nodes:
         self.free_gpus: list[int] = []
         self.free_mem: list[int] = []
         self.usable = 0
+        self.missing = 0
+        """The set of nodes that have lost their agent, or wait for one in vain. The agent of those that are neither usable nor
+        missing is on its way: what is free there is free for those who ask, though nothing can start there yet."""
         self.left = 0
         """The set of nodes that have left for good."""
         self.free_count = 0
@@ -96,6 +99,8 @@ class Nodes:
 
     def set_usable(self, node: NodeNo, usable: bool) -> None:
         bit = 1 << node
+        if usable:
+            self.missing &= ~bit
         if bool(self.usable & bit) == usable:
             return
         count = self.free_cores[node].bit_count()
@@ -105,6 +110,20 @@ class Nodes:
             self._any ^= bit
         self.free_count += count if usable else -count
         self._at_least.clear()
+
+    def set_missing(self, node: NodeNo) -> None:
+        """Its agent is gone, or will not come; until `set_usable` or `await_agent`."""
+        self.set_usable(node, False)
+        self.missing |= 1 << node
+
+    def await_agent(self, node: NodeNo) -> None:
+        """The node is not lost, it only has no agent at this moment."""
+        self.missing &= ~(1 << node)
+
+    @property
+    def awaited(self) -> Iterator[NodeNo]:
+        """The nodes whose agent is on its way."""
+        return (node for node in self.here if not (self.usable | self.missing) >> node & 1)
 
     def with_at_least(self, cores: int) -> int:
         """The set of usable nodes with that many free cores."""

@@ -168,6 +168,23 @@ class Scheduler:
         """The attempt at this task that is in flight."""
         return self.placing.runs.get(TaskKey(job.no, pos, job.tasks.run(pos)))
 
+    def free_cores(self) -> int:
+        """Cores that no task uses, on nodes that are there or whose agent is on its way.
+
+        While agents of an earlier life have not told which cores their tasks have, those tasks count with what they need.
+        """
+        awaited = set(self.nodes.awaited)
+        free = sum(self.nodes.free_cores[node].bit_count() for node in awaited)
+        if free:
+            free -= sum(self._least(run) for run in self.placing.runs.values() if run.node in awaited and not run.grant)
+        return self.nodes.free_count + max(0, free)
+
+    def _least(self, run: Run) -> int:
+        """The fewest cores with which this attempt can have started."""
+        need = run.pending.shape.need
+        cores = need.cores.min if need.cores else self.nodes.all_cores[run.node].bit_count()
+        return cores * (need.nodes.min if need.nodes else 1)
+
     # --- agents ---------------------------------------------------------------------------------------------------------
 
     def on_node_joined(self, spec: NodeSpec) -> NodeNo:
@@ -187,7 +204,7 @@ class Scheduler:
 
     def on_node_draining(self, node: NodeNo) -> None:
         """The node takes nothing new; what runs there comes to its end."""
-        self.nodes.set_usable(node, False)
+        self.nodes.set_missing(node)
         self.placing.not_held(node)
 
     def on_node_lost(self, node: NodeNo, now: float) -> None:
@@ -195,7 +212,7 @@ class Scheduler:
 
         A task over several nodes whose first node lives is stopped there, and goes back when that has been reported.
         """
-        self.nodes.set_usable(node, False)
+        self.nodes.set_missing(node)
         self._lost_grants |= {id_: grant for id_, grant in self.placing.grants.items() if grant.shares[0].node == node}
         for run in self.placing.drop_node(node):
             del self.placing.runs[run.key]

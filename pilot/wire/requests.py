@@ -259,11 +259,15 @@ KINDS: dict[str, Kind] = {
         "`jobNames`",
         "Forget ended jobs; their names are free again.",
     ),
-    "resourcesInfo": Kind(lambda value: ResourcesInfo(), "", "Nodes and cores: total, used, free."),
+    "resourcesInfo": Kind(
+        lambda value: ResourcesInfo(),
+        "",
+        "Nodes and cores: total, used, free (what no task uses, on nodes that are not lost).",
+    ),
     "status": Kind(
         lambda value: Status(bool(_params(value, "options").get("allJobsFinished"))),
         "`options: {allJobsFinished}`",
-        "The pilot, its resources and counts; with the option only whether all is done.",
+        "The pilot, its resources (ours: `ReadyNodes`, with an agent) and counts; with the option only whether all is done.",
     ),
     "control": Kind(_control, "`command`", f"`{CONTROL_COMMAND}`: end when the work is done."),
     "finish": Kind(

@@ -55,7 +55,6 @@ class Pilot:
 
     def __init__(self, nodes: int, task_s: float, placement: str = "srun", starter: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pf-scale-"))
-        self._cores = nodes * CORES
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.REQ)
         program = self.folder / placement
@@ -70,7 +69,7 @@ class Pilot:
             self.process = subprocess.Popen(command, env=environ, stdout=output, stderr=output)
         self.manager = psutil.Process(self.process.pid)
         self._connect()
-        self.wait(lambda: self.ask("resourcesInfo")["free_cores"] == self._cores, 0.02)
+        self.wait(lambda: self._ready_nodes() == nodes, 0.02)
         self.start_s = time.perf_counter() - begin
 
     def _connect(self) -> None:
@@ -95,6 +94,10 @@ class Pilot:
             if self.process.poll() is not None:
                 raise RuntimeError((self.folder / "service.out").read_text())
             time.sleep(pause_s)
+
+    def _ready_nodes(self) -> int:
+        resources: dict[str, int] = self.ask("status")["Resources"]  # type: ignore[assignment]
+        return resources["ReadyNodes"]
 
     def ask(self, request: str, **members: object) -> dict[str, float]:
         self._socket.send(json.dumps({"request": request, **members}).encode())

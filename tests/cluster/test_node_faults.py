@@ -33,10 +33,10 @@ class BatchPilot:
         wait_until(lambda: list(wd.glob(".qcg*/connection.json")), "connection file")
         self.aux = next(iter(wd.glob(".qcg*/connection.json"))).parent
         self.client = Manager(f"ipc://{self.aux}/requests.ipc", {"log_file": "/dev/null"})
-        wait_until(lambda: self.free_cores() == 2 * nodes, f"all agents; {self.log()}")
+        wait_until(lambda: self.ready_nodes() == nodes, f"all agents; {self.log()}")
 
-    def free_cores(self) -> int:
-        return int(self.client.resources()["free_cores"])
+    def ready_nodes(self) -> int:
+        return int(self.client.system_status()["Resources"]["ReadyNodes"])
 
     def log(self) -> str:
         return (self.aux / "service.log").read_text()
