@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from .errors import FileError, InvalidJobDescriptionError, JobNotDefinedError
+from .plain import as_json
 
 MAX_ITERATIONS = 65536
 """Most iterations that `add` takes, as in the old API; `add_std` has no such bound."""
@@ -68,6 +71,8 @@ class Jobs:
         model_opts, numCores and numNodes (a number or `{min, max, exact, scheduler}`), wt, mem, gpus, nodeCrs, iteration (a
         number, a list of values, or `{start, stop}` / `{values}`), after, attributes, priority, retries.
 
+        A path may stand where text is wanted; numbers and paths in args, in values of env and of iterations become text.
+
         Raises InvalidJobDescriptionError.
         """
         given = {**(dict_attributes or {}), **attributes}
@@ -86,6 +91,10 @@ class Jobs:
         if name not in _ATTRIBUTES:
             raise InvalidJobDescriptionError(f"Unknown attribute {name}")
         types, path = _ATTRIBUTES[name]
+        if isinstance(value, os.PathLike) and str in types:
+            value = os.fsdecode(value)
+        elif isinstance(value, Integral) and int in types and not isinstance(value, (bool, int)):
+            value = int(value)
         if not isinstance(value, types) or isinstance(value, bool):
             raise InvalidJobDescriptionError(f"Invalid attribute {name} type {type(value)}")
         place = job
@@ -106,7 +115,7 @@ class Jobs:
         name = job["name"]
         if name in self._jobs:
             raise InvalidJobDescriptionError(f"Job {name} already in list")
-        self._jobs[name] = job
+        self._jobs[name] = _plain(job)
         return self
 
     def remove(self, name: str) -> None:
@@ -151,6 +160,24 @@ class Jobs:
             Path(file_path).write_text(json.dumps(self.ordered_jobs(), indent=2) + "\n", encoding="utf-8")
         except (OSError, TypeError) as error:
             raise FileError(f'File to open/write file "{file_path}": {error}') from error
+
+
+_IN_TEXT = frozenset({("execution", "args"), ("execution", "env"), ("iteration", "values")})
+"""Where all values will be text."""
+
+
+def _plain(job: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the description that can be written as JSON. Raises InvalidJobDescriptionError."""
+    plain: dict[str, Any] = {}
+    for name, value in job.items():
+        if isinstance(value, Mapping):
+            plain[name] = {
+                member: as_json(content, f"{name}.{member}", in_text=(name, member) in _IN_TEXT)
+                for member, content in value.items()
+            }
+        else:
+            plain[name] = as_json(value, name)
+    return plain
 
 
 def _normal(name: str, value: Any) -> Any:

@@ -20,8 +20,9 @@ from types import TracebackType
 from typing import Any
 
 from ..pilot.model.errors import EndingError, SettingsError
-from .errors import PilotfishError, RequestRefusedError, ServiceError
+from .errors import PilotfishError, RequestRefusedError, ServiceError, WrongArgumentsError
 from .manager import Manager
+from .plain import as_word
 
 _FINISH_WAIT_S = 10.0
 _TERM_WAIT_S = 15.0
@@ -37,25 +38,30 @@ class LocalManager(Manager):
     an exception (Ctrl-C included) stops the tasks. If this Python process dies, manager and tasks end too.
 
     Args:
-        server_args: options of `pilotfish service`, e.g. `["--nodes", "4"]`.
+        server_args: options of `pilotfish service`, e.g. `["--nodes", 4, "--wd", Path("work")]`; paths and numbers become
+            text.
         cfg: as Manager; also `init_timeout` (300 s): how long the start may take.
         keep: leave the pilot running, whatever happens here; `connection_file` tells others where it is.
 
     Raises:
         ServiceError: the manager did not start; the text says why. Its `code` is "settings" where an argument was wrong.
+        WrongArgumentsError: an argument that cannot be a word of a command line.
     """
 
     def __init__(
-        self, server_args: Sequence[str] | None = None, cfg: Mapping[str, Any] | None = None, *, keep: bool = False
+        self, server_args: Sequence[object] | None = None, cfg: Mapping[str, Any] | None = None, *, keep: bool = False
     ) -> None:
         config = dict(cfg or {})
+        words, init_timeout_s = _words(server_args or ()), float(config.get("init_timeout", 300))
         self._keep = keep
         self._lifeline: int | None = None
         self._said = tempfile.TemporaryFile()
         """What the service writes to stderr: a file, because nobody reads a pipe while all goes well."""
-        self._process, self.connection_file = self._start(
-            list(server_args or ()), float(config.get("init_timeout", 300))
-        )
+        try:
+            self._process, self.connection_file = self._start(words, init_timeout_s)
+        except BaseException:
+            self._let_go()
+            raise
         try:
             super().__init__(str(self.connection_file), config)
         except BaseException:
@@ -82,6 +88,9 @@ class LocalManager(Manager):
                 pass_fds=inherited,
                 start_new_session=True,
             )
+        except BaseException:
+            os.close(ready)
+            raise
         finally:
             os.close(ready_there)
             if lifeline_there is not None:
@@ -94,7 +103,6 @@ class LocalManager(Manager):
             error = ServiceError(self._why_not(process, line, timeout_s))
             if process.returncode == _BAD_ARGUMENTS:
                 error.code = SettingsError.code
-            self._let_go()
             raise error
         return process, Path(line)
 
@@ -184,6 +192,14 @@ class LocalManager(Manager):
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
+
+
+def _words(server_args: Sequence[object]) -> list[str]:
+    if isinstance(server_args, (str, bytes)):
+        raise WrongArgumentsError(
+            "server_args is one text", remedy=f"give a list of words: {str(server_args).split()!r}"
+        )
+    return [as_word(value, f"server_args[{place}]") for place, value in enumerate(server_args)]
 
 
 def _ended(process: subprocess.Popen[bytes], wait_s: float) -> bool:

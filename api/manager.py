@@ -54,9 +54,11 @@ class Manager:
         ConnectionError: nobody answers.
     """
 
-    def __init__(self, address: str | None = None, cfg: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, address: str | os.PathLike[str] | None = None, cfg: Mapping[str, Any] | None = None) -> None:
         self._cfg = dict(cfg or {})
+        address = None if address is None else os.fspath(address)
         self._channel = Channel(_target(address), float(self._cfg.get("request_timeout", 60)))
+        self._handler: logging.Handler | None = None
         self._handler = _open_log(self._cfg)
         self._poll_delay_s = float(self._cfg.get("poll_delay", self._cfg.get("default_poll_delay", 2)))
         self.default_poll_delay = self._poll_delay_s

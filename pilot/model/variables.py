@@ -46,10 +46,13 @@ def has_variables(execution: Execution) -> bool:
 
 
 def substitute_execution(execution: Execution, values: Mapping[str, str]) -> Execution:
-    """The execution with the variables filled in everywhere."""
+    """The execution with the variables filled in everywhere; an optional text that turns out empty is as absent."""
 
     def filled(text: str | None) -> str | None:
         return None if text is None else substitute(text, values)
+
+    def optional(text: str | None) -> str | None:
+        return filled(text) or None
 
     return replace(
         execution,
@@ -57,12 +60,12 @@ def substitute_execution(execution: Execution, values: Mapping[str, str]) -> Exe
         args=tuple([substitute(arg, values) for arg in execution.args]),
         script=filled(execution.script),
         env={name: substitute(value, values) for name, value in execution.env.items()},
-        wd=filled(execution.wd),
-        stdin=filled(execution.stdin),
-        stdout=filled(execution.stdout),
-        stderr=filled(execution.stderr),
-        modules=tuple([substitute(module, values) for module in execution.modules]),
-        venv=filled(execution.venv),
-        model=filled(execution.model),
+        wd=optional(execution.wd),
+        stdin=optional(execution.stdin),
+        stdout=optional(execution.stdout),
+        stderr=optional(execution.stderr),
+        modules=tuple([name for module in execution.modules if (name := substitute(module, values))]),
+        venv=optional(execution.venv),
+        model=optional(execution.model),
         model_opts=substitute_all(execution.model_opts, values),
     )

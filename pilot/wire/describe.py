@@ -122,11 +122,8 @@ def _execution(raw: Any, where: str, once: Once) -> Execution:
         raise InvalidJobError("Job execution not defined or wrong type", where=where)
     if not raw.keys() <= _EXECUTION_MEMBERS:
         check_members(raw, _EXECUTION_MEMBERS, where)
-    for member in _TEXTS:
-        value = raw.get(member)
-        if value is not None and not isinstance(value, str):
-            raise InvalidJobError(f"{shown(value)} is not text", where=f"{where}.{member}")
-    program, script = raw.get("exec") or None, raw.get("script") or None
+    texts = {member: _text(raw.get(member), where, member) for member in _TEXTS}
+    program, script, model = texts["exec"], texts["script"], texts["model"]
     if program is None and script is None:
         raise InvalidJobError("Job execution (exec or script) not defined", where=where)
     args, env = raw.get("args"), raw.get("env")
@@ -143,15 +140,28 @@ def _execution(raw: Any, where: str, once: Once) -> Execution:
         args=tuple([arg if isinstance(arg, str) else str(arg) for arg in args]),
         script=script,
         env=once.environment(_environment(env, f"{where}.env")) if env else NO_MAPPING,
-        wd=once.text(raw.get("wd")),
-        stdin=once.text(raw.get("stdin")),
-        stdout=raw.get("stdout"),
-        stderr=raw.get("stderr"),
+        wd=once.text(texts["wd"]),
+        stdin=once.text(texts["stdin"]),
+        stdout=texts["stdout"],
+        stderr=texts["stderr"],
         modules=_modules(raw.get("modules"), f"{where}.modules"),
-        venv=once.text(raw.get("venv")),
-        model=_model(raw["model"], f"{where}.model") if raw.get("model") else None,
-        model_opts=_model_options(raw.get("model_opts"), raw.get("model") or "default", f"{where}.model_opts"),
+        venv=once.text(texts["venv"]),
+        model=None if model is None else _model(model, f"{where}.model"),
+        model_opts=_model_options(raw.get("model_opts"), model or "default", f"{where}.model_opts"),
     )
+
+
+def _is_absent(value: object) -> bool:
+    """Programs fill in templates: what is null or empty asks for nothing, as in the old system, which tested for truth."""
+    return value is None or (isinstance(value, (str, list, dict)) and not value)
+
+
+def _text(raw: object, where: str, member: str) -> str | None:
+    if _is_absent(raw):
+        return None
+    if not isinstance(raw, str):
+        raise InvalidJobError(f"{shown(raw)} is not text", where=f"{where}.{member}")
+    return raw
 
 
 def _check_no_nul(raw: Mapping[str, Any], where: str) -> None:
@@ -172,12 +182,12 @@ def _environment(raw: Mapping[str, Any], where: str) -> Mapping[str, str]:
 
 
 def _modules(raw: Any, where: str) -> tuple[str, ...]:
-    if raw is None:
+    if _is_absent(raw):
         return ()
     modules = [raw] if isinstance(raw, str) else raw
     if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
         raise InvalidJobError(f"{shown(raw)} is not a module name or an array of them", where=where)
-    return tuple(modules)
+    return tuple([module for module in modules if module])
 
 
 def _model(raw: str, where: str) -> str:
@@ -198,12 +208,13 @@ def _model_options(raw: Any, model: str, where: str) -> Mapping[str, Any] | None
         if model.lower() not in knowing and not (knowing and "$" in model):
             remedy = f"models that know it: {', '.join(knowing)}" if knowing else f"known are {', '.join(_ALL_OPTIONS)}"
             raise InvalidJobError(f"model {model} has no such option", where=f"{where}.{member}", remedy=remedy)
-    for member, value in raw.items():
+    options = {member: value for member, value in raw.items() if not _is_absent(value)}
+    for member, value in options.items():
         parts = [value] if member == "mpirun" else value
         if not isinstance(parts, list) or not all(isinstance(part, str) and "\0" not in part for part in parts):
             wanted = "text" if member == "mpirun" else "an array of texts"
             raise InvalidJobError(f"{shown(value)} is not {wanted}", where=f"{where}.{member}")
-    return raw or None
+    return options or None
 
 
 # --- the rest -----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def describe_resources(raw: Any, where: str) -> Resources:
         if size is not None and size.min == 0:
             raise InvalidJobError("0 is too few", where=f"{where}.{member}", remedy="ask for at least 1")
     gpus, mem_bytes = _node_resources(raw.get("nodeCrs"), f"{where}.nodeCrs")
-    if raw.get("mem") is not None:
+    if raw.get("mem") not in (None, ""):
         mem_bytes = _memory(raw["mem"], f"{where}.mem")
     if cores is None and nodes is None:
         cores = _ONE
@@ -48,7 +48,7 @@ def describe_resources(raw: Any, where: str) -> Resources:
 
 def _tags(raw: Any, where: str) -> tuple[str, ...]:
     """Words that a node must have, sorted: their order means nothing."""
-    if raw is None:
+    if raw in (None, ""):
         return ()
     words = [raw] if isinstance(raw, str) else raw
     if not isinstance(words, list) or not all(isinstance(word, str) and is_tag(word) for word in words):

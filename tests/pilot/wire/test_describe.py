@@ -110,6 +110,37 @@ def test_null_is_as_absent() -> None:
     assert described(execution=execution, **members) == JobSpec("j", Execution(exec="x"))
 
 
+@pytest.mark.parametrize("empty", ["", None, [], {}])
+@pytest.mark.parametrize("member", ["wd", "stdin", "stdout", "stderr", "venv", "modules", "model"])
+@pytest.mark.parametrize("what", ["exec", "script"])
+def test_an_optional_member_that_is_empty_is_as_absent(what: str, member: str, empty: object) -> None:
+    """Programs that fill in templates send all members always."""
+    assert described(execution={what: "x", member: empty}).execution == Execution(**{what: "x"})
+
+
+def test_all_may_be_empty_at_once() -> None:
+    names = ("script", "wd", "stdin", "stdout", "stderr", "venv", "modules", "model")
+    execution: dict[str, Any] = {"exec": "x", "args": [], "env": {}, "model_opts": {}, **dict.fromkeys(names, "")}
+    assert described(execution=execution, dependencies={"after": []}) == JobSpec("j", Execution(exec="x"))
+
+
+def test_empty_arguments_and_variables_are_kept() -> None:
+    """An empty argument is one, and a variable may be set to nothing."""
+    execution = {"exec": "x", "args": ["", "b"], "env": {"A": ""}}
+    assert described(execution=execution).execution == Execution(exec="x", args=("", "b"), env={"A": ""})
+
+
+def test_empty_names_of_modules_and_options_are_as_absent() -> None:
+    options = {"mpirun": "", "mpirun_args": []}
+    execution = {"exec": "x", "modules": ["", "gcc", ""], "model": "openmpi", "model_opts": options}
+    assert described(execution=execution).execution == Execution(exec="x", modules=("gcc",), model="openmpi")
+
+
+@pytest.mark.parametrize("resources", [{"mem": ""}, {"tags": ""}, {"tags": []}, {"nodeCrs": {}}, {"nodeCrs": None}])
+def test_resources_that_are_empty_are_as_absent(resources: dict[str, Any]) -> None:
+    assert described(resources=resources).resources == Resources(ONE_CORE)
+
+
 def test_a_script_may_have_empty_args_and_env() -> None:
     execution: dict[str, Any] = {"script": "date", "args": [], "env": {}, "exec": None}
     assert described(execution=execution).execution == Execution(script="date")

@@ -1,0 +1,64 @@
+"""What Python programs have at hand, paths and numbers of any kind, as the text and JSON values that a pilot takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from numbers import Integral, Number
+from typing import Any
+
+from .errors import InvalidJobDescriptionError, WrongArgumentsError
+
+
+def as_word(value: object, where: str) -> str:
+    """A word of a command line: text, a path or a number. Raises WrongArgumentsError for anything else."""
+    if isinstance(value, (str, bytes, os.PathLike)):
+        text = os.fsdecode(value)
+    elif isinstance(value, Number) and not isinstance(value, bool):
+        text = str(value)
+    else:
+        raise WrongArgumentsError(
+            f"{_shown(value)} is no word of a command line", where=where, remedy="give text, a path or a number"
+        )
+    if "\0" in text:
+        raise WrongArgumentsError("there is a NUL character in it", where=where)
+    return text
+
+
+def as_json(value: Any, where: str, *, in_text: bool = False) -> Any:
+    """The value with paths, numbers and text of any class as JSON has them; `in_text`: what will be text anyway is so now.
+
+    Raises InvalidJobDescriptionError naming the place of what is none of them.
+    """
+    if value is None or isinstance(value, bool) or type(value) is str:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    if isinstance(value, Number):
+        return _number(value, where, in_text)
+    if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):
+                raise InvalidJobDescriptionError(f"the name {_shown(name)} is not text", where=where)
+        return {str(name): as_json(element, f"{where}.{name}", in_text=in_text) for name, element in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(element, f"{where}[{place}]", in_text=in_text) for place, element in enumerate(value)]
+    raise InvalidJobDescriptionError(
+        f"{_shown(value)} is neither text nor a number nor a path", where=where, remedy="write str(...) around it"
+    )
+
+
+def _number(value: Any, where: str, in_text: bool) -> int | float | str:
+    if in_text:
+        return str(value)
+    try:
+        return int(value) if isinstance(value, Integral) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidJobDescriptionError(f"{_shown(value)} is not a number for JSON", where=where) from None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
