@@ -12,6 +12,7 @@ import msgspec
 import zmq
 
 from ..pilot.wire.connection import ConnectionFile, best_address
+from ..pilot.wire.names import why_unknown
 from ..pilot.wire.security import unlock_client
 from .errors import ConnectionError, InternalError
 
@@ -102,6 +103,7 @@ class Channel:
     def _connect(self) -> zmq.Socket[bytes]:
         if self._closed:
             raise ConnectionError("this connection was closed", where=self.address, remedy="make a new Manager")
+        _check_host(self.address)
         socket = self._context.socket(zmq.DEALER)
         self._sockets.append(socket)
         if isinstance(self._target, ConnectionFile):
@@ -121,6 +123,19 @@ class Channel:
             self._sockets.remove(self._socket)
             self._socket.close()
             self._socket = None
+
+
+def _check_host(address: str) -> None:
+    """ZeroMQ goes on trying a name that nobody knows, without a word."""
+    transport, _, rest = address.partition("://")
+    host = rest.rpartition(":")[0].rpartition(";")[2].strip("[]")
+    reason = why_unknown(host) if transport == "tcp" and host else ""
+    if reason:
+        raise ConnectionError(
+            f"the host name {host!r} cannot be looked up here: {reason}",
+            where=address,
+            remedy="start the pilot with --net-interface and a number that can be reached from here",
+        )
 
 
 def _end(context: zmq.Context[zmq.Socket[bytes]], sockets: list[zmq.Socket[bytes]]) -> None:

@@ -16,6 +16,7 @@ import psutil
 import zmq
 
 from ..model.errors import SettingsError
+from ..wire.names import why_unknown
 from ..wire.security import Doorkeeper, Keys, harden, lock_server, new_keys
 from .auxdir import write_private
 from .config import Settings
@@ -127,6 +128,7 @@ def _open_tcp(doors: Doors, settings: Settings) -> None:
     if door == "curve" and doors.keys is None:
         _lock(doors, new_keys())
     interface = settings.net_interface or ("127.0.0.1" if door == "plain" else "*")
+    host = _names_of(interface)[0]
     ports = {"requests": settings.net_port, "events": settings.net_pub_port}
     for name, kind in (("requests", zmq.ROUTER), ("events", zmq.XPUB)):
         if name == "events" and settings.disable_pub:
@@ -135,7 +137,7 @@ def _open_tcp(doors: Doors, settings: Settings) -> None:
         if door == "curve" and doors.keys is not None:
             lock_server(socket, doors.keys)
         port = _bind_port(socket, interface, ports[name], settings)
-        _enter(doors, name, door, socket, f"tcp://{_names_of(interface)[0]}:{port}")
+        _enter(doors, name, door, socket, f"tcp://{host}:{port}")
     if door == "plain":
         log.warning(
             "door.plain: anyone who reaches %s runs commands as you; leave --net-plain out to lock it",
@@ -196,7 +198,8 @@ def _bind_port(
 def _names_of(interface: str) -> list[str]:
     """Under which names others may reach what listens on an interface (its name or address), the likeliest first.
 
-    All interfaces: this host's name, then the addresses of those that are up, loopback last.
+    All interfaces: this host's name, then the addresses of those that are up, loopback last. A name that not even this host
+    can look up comes after them all.
     """
     addresses = {
         name: [entry.address for entry in entries if entry.family == network.AF_INET]
@@ -205,4 +208,10 @@ def _names_of(interface: str) -> list[str]:
     if interface not in ("*", "0.0.0.0"):
         return addresses.get(interface) or [interface]
     every = [address for name in addresses for address in addresses[name]]
-    return [network.gethostname(), *sorted(every, key=lambda address: address.startswith("127."))]
+    numbers = sorted(every, key=lambda address: address.startswith("127."))
+    own = network.gethostname()
+    reason = why_unknown(own)
+    if not reason:
+        return [own, *numbers]
+    log.warning("host.unknown: this host's own name %s cannot be looked up here (%s); numbers go first", own, reason)
+    return [*numbers, own]

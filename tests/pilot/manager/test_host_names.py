@@ -1,0 +1,93 @@
+"""A host whose name nobody can look up, as on a machine just installed: what works goes on working, what cannot says so."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pilotfish.api.channel import Channel
+from pilotfish.api.errors import ConnectionError
+from pilotfish.pilot.manager.config import Settings
+from pilotfish.pilot.manager.doors import Doors, open_doors
+from pilotfish.pilot.wire import names
+
+NAME = "just-installed.invalid"
+
+
+def unknown(name: str) -> None:
+    raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+
+@pytest.fixture
+def name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[str], object]], None]]:
+    """`name_server(answer)`: what happens to those who ask for NAME, which is the name of this host."""
+    true_one = socket.getaddrinfo
+
+    def install(answer: Callable[[str], object]) -> None:
+        monkeypatch.setattr(socket, "gethostname", lambda: NAME)
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda name, *more: answer(name) if name == NAME else true_one(name, *more)
+        )
+
+    return install
+
+
+def opened(folder: Path) -> Doors:
+    return open_doors(Settings(net=True), folder, folder / "kept", agents_elsewhere=True)
+
+
+def reached(address: str) -> bool:
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    with socket.create_connection((host, int(port))):
+        return True
+
+
+def test_a_host_that_cannot_look_up_its_own_name_gives_out_numbers(
+    wd: Path, name_server: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The name comes last for agents: other hosts may know it."""
+    name_server(unknown)
+    doors = opened(wd)
+    assert reached(doors.request_addresses["curve"])
+    assert reached(doors.event_addresses["curve"])
+    assert reached(doors.agent_addresses["curve"])
+    assert [NAME in endpoint for endpoint in doors.agent_endpoints] == [False] * (len(doors.agent_endpoints) - 1) + [
+        True
+    ]
+    assert f"{NAME} cannot be looked up here (Temporary failure in name resolution)" in caplog.text
+    doors.close()
+
+
+def test_a_name_server_that_never_answers_is_not_waited_for(
+    wd: Path, name_server: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "_PATIENCE_S", 0.01)
+    the_end = threading.Event()
+    name_server(lambda name: the_end.wait())
+    doors = opened(wd)
+    assert NAME not in doors.request_addresses["curve"]
+    doors.close()
+    the_end.set()
+
+
+def test_a_host_whose_name_is_known_gives_it_out(wd: Path, name_server: Callable[..., None]) -> None:
+    name_server(lambda name: [])
+    doors = opened(wd)
+    assert doors.request_addresses["curve"].startswith(f"tcp://{NAME}:")
+    assert doors.agent_endpoints[0].startswith(f"tcp://{NAME}:")
+    doors.close()
+
+
+def test_a_client_says_at_once_that_it_cannot_look_up_the_pilots_host(name_server: Callable[..., None]) -> None:
+    name_server(unknown)
+    channel = Channel(f"tcp://{NAME}:5555", timeout_s=1)
+    with pytest.raises(
+        ConnectionError, match=f"host name '{NAME}' cannot be looked up here: Temporary failure"
+    ) as caught:
+        channel.request({"request": "status"})
+    assert "--net-interface" in caught.value.remedy
+    channel.close()
