@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..pilot.model.errors import UsageError
+from . import lines
 
 FORMATS = ("json", "yaml", "toml", "lines")
 _SUFFIXES = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
@@ -24,29 +25,45 @@ def load(source: str, form: str | None = None) -> JobFile:
     """The job descriptions in a file, or on standard input for `-`.
 
     A file holds an array of descriptions, an object `{jobs: [...]}`, one description, or an array of requests of which the
-    `submit` ones count. Without `form` the suffix decides; a file with another suffix has one command per line.
+    `submit` ones count. Without `form` the suffix decides; one that tells nothing is refused, see `lines`. What comes by a
+    pipe has no suffix: it is JSON when it begins as such, else one command per line.
 
     Raises UsageError naming file, place and remedy.
     """
+    form = form or _SUFFIXES.get(Path(source).suffix.lower())
+    if form is None and source != "-":
+        lines.refuse_by_name(source)
     text = _read(source)
-    form = form or _SUFFIXES.get(Path(source).suffix.lower()) or _sniffed(source, text)
+    form = form or _sniffed(source, text)
     if form == "lines":
-        return JobFile(form, _from_lines(text, source))
+        return JobFile(form, lines.jobs_of(text, source))
     return JobFile(form, _jobs_of(_parse(text, form, source), source))
 
 
 def _read(source: str) -> str:
     try:
-        return sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+        if source == "-":
+            text = sys.stdin.read() if sys.stdin is not None else ""
+        else:
+            text = Path(source).read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=source) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"is not UTF-8 text: byte {error.start}", where=source) from error
+    return text.removeprefix("\ufeff")  # editors of other systems begin a file with this mark
 
 
 def _sniffed(source: str, text: str) -> str:
-    """Standard input has no suffix; JSON shows by its first character."""
-    return "json" if source == "-" and text.lstrip()[:1] in ("[", "{") else "lines"
+    """JSON shows by its first character on a pipe; a file named as lines must not hold it."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return "lines"
+    if source == "-" or not Path(source).is_file():
+        return "json"
+    try:
+        json.loads(text)
+    except ValueError:  # [ and { are commands of the shell too
+        return "lines"
+    raise UsageError("holds JSON, not command lines", where=source, remedy="call it .json, or give --format json")
 
 
 def _parse(text: str, form: str, source: str) -> Any:
@@ -72,20 +89,6 @@ def _toml(text: str) -> Any:
     else:
         import tomli as tomllib
     return tomllib.loads(text)
-
-
-def _from_lines(text: str, source: str) -> list[dict[str, Any]]:
-    """One task per line, run by bash; empty lines and those that begin with # are passed over."""
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
-    jobs = [
-        # A shell's own `$` must survive both passes of variable substitution (each halves it).
-        {"name": f"line-{number}", "execution": {"script": line.replace("$", "$$$$")}}
-        for number, line in lines
-        if line and not line.startswith("#")
-    ]
-    if not jobs:
-        raise UsageError("there is no task in it", where=source, remedy="write one command per line")
-    return jobs
 
 
 def _jobs_of(value: Any, source: str) -> list[dict[str, Any]]:

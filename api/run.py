@@ -85,7 +85,8 @@ def run(
 ) -> None:
     """Run tasks on this machine (or in this allocation) and wait for them.
 
-    FILE is JSON, YAML or TOML with job descriptions, or text with one shell command per line; - is standard input.
+    FILE is JSON, YAML or TOML with job descriptions, or text with one shell command per line (.txt, .lst, .list, or any with
+    --format lines); - is standard input.
 
     \b
     pilotfish run tasks.txt

@@ -26,8 +26,8 @@ def start_run(*words: str, wd: Path) -> subprocess.Popen[str]:
 
 def test_ctrl_c_stops_the_tasks_and_tells_what_was_done(wd: Path, wait_until: Callable[..., None]) -> None:
     """The first of two tasks ends, the second one is running when the user gives up."""
-    (wd / "tasks").write_text("true\ntouch runs; sleep 1000\n")
-    process = start_run("tasks", wd=wd)
+    (wd / "tasks.txt").write_text("true\ntouch runs; sleep 1000\n")
+    process = start_run("tasks.txt", wd=wd)
     wait_until((wd / "runs").exists, "the second task runs")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
@@ -38,8 +38,8 @@ def test_ctrl_c_stops_the_tasks_and_tells_what_was_done(wd: Path, wait_until: Ca
 
 
 def test_too_many_failures_stop_the_rest_and_are_shown(wd: Path) -> None:
-    (wd / "tasks").write_text("exit 3\nsleep 1000\n")
-    process = start_run("--max-fails", "1", "tasks", wd=wd)
+    (wd / "tasks.txt").write_text("exit 3\nsleep 1000\n")
+    process = start_run("--max-fails", "1", "tasks.txt", wd=wd)
     out, err = process.communicate(timeout=30)
     assert err == "1 tasks have failed: stopped\n"
     assert process.returncode == 1

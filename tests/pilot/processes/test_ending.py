@@ -31,10 +31,10 @@ def test_at_the_end_tasks_go_back_to_the_queue_and_the_next_run_does_the_rest(
     wd: Path, wait_until: Callable[..., None], number: signal.Signals | None
 ) -> None:
     """Once by the clock and once by the batch system's warning; the second task holds out until it is killed."""
-    (wd / "tasks").write_text(
+    (wd / "tasks.txt").write_text(
         "echo 1 >> ran-1\n[ -e go ] || { trap '' TERM; touch runs; sleep 1000; }; echo 2 >> ran-2\necho 3 >> ran-3\n"
     )
-    first = start(wd, "tasks", *(["--walltime", "8s"] if number is None else []))
+    first = start(wd, "tasks.txt", *(["--walltime", "8s"] if number is None else []))
     wait_until((wd / "runs").exists, "the second task runs")
     if number is not None:
         first.send_signal(number)
@@ -43,7 +43,7 @@ def test_at_the_end_tasks_go_back_to_the_queue_and_the_next_run_does_the_rest(
     assert err.splitlines()[-1] == "the time is over and work is left; go on with --resume ."
     assert json.loads(out)["tasks"] == 1
     (wd / "go").touch()
-    second = start(wd, "tasks", "--resume", ".")
+    second = start(wd, "tasks.txt", "--resume", ".")
     out, err = second.communicate(timeout=60)
     assert second.returncode == 0, err
     assert json.loads(out)["tasks"] == 3
@@ -64,8 +64,8 @@ def test_what_cannot_be_over_in_time_is_left_without_waiting_for_the_end(wd: Pat
 
 
 def test_being_told_to_stop_keeps_what_is_left(wd: Path, wait_until: Callable[..., None]) -> None:
-    (wd / "tasks").write_text("touch runs; sleep 1000\n")
-    process = start(wd, "tasks")
+    (wd / "tasks.txt").write_text("touch runs; sleep 1000\n")
+    process = start(wd, "tasks.txt")
     wait_until((wd / "runs").exists, "the task runs")
     process.terminate()
     _, err = process.communicate(timeout=60)
@@ -77,14 +77,14 @@ def test_after_an_end_without_any_warning_the_same_command_line_goes_on(
     wd: Path, wait_until: Callable[..., None]
 ) -> None:
     """Everything of the job is killed at once; `--continue` works for the first job as for the next."""
-    (wd / "tasks").write_text("echo 1 >> ran-1\n[ -e go ] || { touch runs; sleep 1000; }; echo 2 >> ran-2\n")
-    first = start(wd, "tasks", "--continue")
+    (wd / "tasks.txt").write_text("echo 1 >> ran-1\n[ -e go ] || { touch runs; sleep 1000; }; echo 2 >> ran-2\n")
+    first = start(wd, "tasks.txt", "--continue")
     wait_until((wd / "runs").exists, "the second task runs")
     for process in [*psutil.Process(first.pid).children(recursive=True), first]:
         process.kill()
     first.communicate()
     (wd / "go").touch()
-    second = start(wd, "tasks", "--continue")
+    second = start(wd, "tasks.txt", "--continue")
     out, err = second.communicate(timeout=60)
     assert second.returncode == 0, err
     assert json.loads(out)["tasks"] == 2

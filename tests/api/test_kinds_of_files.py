@@ -1,0 +1,160 @@
+"""What `run` and `submit` take for a list of commands, and what they refuse because it is something else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pilotfish.api import jobfile
+from pilotfish.pilot.model.errors import UsageError
+
+SCRIPT = "cd build\nrm -rf *\n"
+
+
+def scripts_of(source: str, form: str | None = None) -> list[str]:
+    return [job["execution"]["script"] for job in jobfile.load(source, form).jobs]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".lst", ".list", ".TXT"])
+def test_names_that_say_lines_are_lines(wd: Path, suffix: str) -> None:
+    (wd / f"tasks{suffix}").write_bytes(b"\xef\xbb\xbfecho one\r\n# a comment\r\n\r\necho two")
+    assert scripts_of(str(wd / f"tasks{suffix}")) == ["echo one", "echo two"]
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        *[
+            (f"job{suffix}", "pilotfish run -- bash ")
+            for suffix in (".sh", ".bash", ".slurm", ".slr", ".sbatch", ".pbs")
+        ],
+        ("simulate.py", "pilotfish run -- python3 "),
+        *[(f"params{suffix}", "tables of parameters are not read") for suffix in (".csv", ".tsv", ".jsonl", ".ndjson")],
+        *[
+            (name, "--format lines")
+            for name in ("notes.md", "page.html", "out.log", "tasks.txt.bak", "README", "tasks")
+        ],
+    ],
+)
+def test_other_names_are_refused_with_what_to_do_instead(wd: Path, name: str, remedy: str) -> None:
+    (wd / name).write_text("touch ran\n")
+    with pytest.raises(UsageError) as refused:
+        jobfile.load(str(wd / name))
+    assert remedy in str(refused.value)
+    assert str(wd / name) in str(refused.value)
+
+
+def test_a_program_without_a_suffix_is_to_be_written_behind_dashes(wd: Path) -> None:
+    (wd / "simulate").write_text("true\n")
+    (wd / "simulate").chmod(0o755)
+    with pytest.raises(UsageError, match=r"pilotfish run -- /.*/simulate"):
+        jobfile.load(str(wd / "simulate"))
+
+
+def test_any_name_is_lines_when_that_is_said(wd: Path) -> None:
+    (wd / "tasks").write_text("echo one\n")
+    assert scripts_of(str(wd / "tasks"), "lines") == ["echo one"]
+
+
+@pytest.mark.parametrize("form", [None, "lines"])
+@pytest.mark.parametrize("begin", ["", "\ufeff", "\n"])
+def test_a_first_line_of_a_script_is_refused_under_any_name(wd: Path, begin: str, form: str | None) -> None:
+    (wd / "tasks.txt").write_text(f"{begin}#!/bin/bash\n{SCRIPT}")
+    with pytest.raises(UsageError, match=r"begins with #!.*pilotfish run -- bash "):
+        jobfile.load(str(wd / "tasks.txt"), form)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SCRIPT,
+        "export X=1\necho $X\n",
+        "x=5\necho $x\n",
+        'x="a b"\necho $x\n',
+        "set -euo pipefail\nmake\n",
+        "module load gcc/12\nmake\n",
+        "for i in 1 2; do\n  echo $i\ndone\n",
+        "if true; then\n  echo yes\nfi\n",
+        "f() {\n  echo f\n}\n",
+        "cat <<EOF > x\nsome text\nEOF\n",
+        "echo a \\\n  b\n",
+    ],
+)
+def test_a_script_is_not_cut_into_lines_even_without_its_first_line(wd: Path, text: str) -> None:
+    (wd / "tasks.txt").write_text(text)
+    with pytest.raises(UsageError, match=r"line \d: .*each line is a task of its own.*pilotfish run -- bash "):
+        jobfile.load(str(wd / "tasks.txt"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "cd build && make",
+        "x=5; echo $x",
+        "X=1 ./simulate",
+        "x=$(touch made)",
+        "for i in 1 2; do echo $i; done",
+        "[ -e x ] && echo yes",
+        "{ echo a; echo b; } > out",
+        "echo 'a\\'",
+        "echo a\\\\",
+        "echo donee",
+        "set",
+        ": task 1",
+        "export X=$(touch made)",
+        "echo a\x0cb",
+    ],
+)
+def test_commands_that_only_look_like_parts_of_a_script_are_tasks(wd: Path, line: str) -> None:
+    (wd / "tasks.txt").write_text(line + "\n")
+    assert scripts_of(str(wd / "tasks.txt")) == [line.replace("$", "$$$$")]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"echo a\0b\n", "NUL"),
+        (b"<!DOCTYPE html>\n<p>hello\n", "is a page"),
+        (b'[{"name": "a", "execution": {"exec": "true"}}]', "holds JSON"),
+        (b"\x7fELF\x02\x01\x00\x00", "NUL"),
+        (b"", "there is no task in it"),
+    ],
+)
+def test_what_is_no_list_of_commands_is_refused_whatever_it_is_called(wd: Path, content: bytes, what: str) -> None:
+    (wd / "tasks.txt").write_bytes(content)
+    with pytest.raises(UsageError, match=what):
+        jobfile.load(str(wd / "tasks.txt"))
+
+
+@pytest.mark.parametrize("words", [["run", "job.sh"], ["run", "-"], ["submit", "job.sh"], ["submit", "-"]])
+def test_the_commands_run_no_line_of_a_script(wd: Path, words: list[str]) -> None:
+    (wd / "job.sh").write_text("#!/bin/bash\ntouch ran\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pilotfish", *words],
+        cwd=wd,
+        stdin=open(wd / "job.sh"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "pilotfish run -- " in done.stderr
+    assert [path.name for path in wd.iterdir()] == ["job.sh"]
+
+
+def test_a_pipe_from_another_command_is_lines(wd: Path) -> None:
+    """`pilotfish run <(make-tasks)`: its name tells nothing, as that of standard input."""
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m pilotfish run --quiet <(seq 3 | sed 's/^/touch f-/')"],
+        cwd=wd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in wd.glob("f-*")) == ["f-1", "f-2", "f-3"]
