@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..pilot.wire import connection
+from ..pilot.wire.ownership import ForeignError, check_folder
 from .channel import Channel
 from .endings import Endings
 from .errors import (
@@ -285,13 +286,25 @@ def _event_name(payload: Mapping[str, Any]) -> str:
     return job if it is None else f"{job}:{it}"
 
 
+def _own_log_folder(folder: Path) -> bool:
+    """Make it; False when somebody else has: a log in it could be a link to any file of ours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        check_folder(folder)
+    except PilotfishError as error:
+        return not isinstance(error, ForeignError)  # what is ours may be open to others: the log is no secret
+    return True
+
+
 def _open_log(cfg: Mapping[str, Any]) -> logging.Handler | None:
     """The client's log, `<wdir>/.qcgpjm-client/api.log`; a folder that cannot be written is no reason to fail."""
     path = Path(cfg.get("wdir", ".")) / ".qcgpjm-client" / "api.log"
-    if cfg.get("log_file"):
-        path = Path(cfg["log_file"])
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if cfg.get("log_file"):
+            path = Path(cfg["log_file"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+        elif not _own_log_folder(path.parent):
+            return None
         handler = logging.FileHandler(path, mode="w", encoding="utf-8", delay=True)
     except OSError:
         return None

@@ -15,6 +15,7 @@ import click
 
 from ..pilot.model.errors import EndingError, LostError, UsageError
 from ..pilot.wire.connection import AUX_PREFIX
+from ..pilot.wire.ownership import own_folders
 from . import jobfile
 from .errors import RequestRefusedError
 from .local import LocalManager
@@ -98,7 +99,7 @@ def run(
     130 interrupted, 143 told to stop. What ran, where and how is in WD/.qcgpjm-service-*/jobs.report.
     """
     started_s = time.monotonic()
-    if go_on and resume is None and any(Path(options["wd"]).glob(f"{AUX_PREFIX}*")):
+    if go_on and resume is None and own_folders(Path(options["wd"]), AUX_PREFIX):
         resume = options["wd"]
     is_command = click.get_current_context().meta[_BEHIND_DASHES] == words or options["iterations"] is not None
     jobs = [] if resume and not words else _jobs(words, is_command, form, options)

@@ -26,7 +26,12 @@ from .schema import DescriptionError
 from .task import Task
 from .work import Collected, Work, template
 
-_REPORT = ".qcgpjm-service-*/jobs.report"
+IS_OURS = """is_ours() {
+  [ -n "$(find "$1" -prune -type "$2" -user "$(id -u)" ! -perm -020 ! -perm -002 2>/dev/null)" ]
+}"""
+"""Shell function: whether a file ("f") or folder ("d") is ours and nobody else's to change, as pilot/wire/ownership.py has it.
+Others may have put auxiliary folders beside ours, and what is in ours is believed."""
+
 _MOST_TRIES = 1800
 _ANSWER_S = 30
 """A pilot that is just ending may not answer."""
@@ -137,8 +142,8 @@ pf_code=$?
         """The pilot's folder is put aside: what it knows of the other tasks is known here."""
         self._read_bytes = 0
         self._told.clear()
-        aside = "for folder in .qcgpjm-service-*; do [ ! -d $folder ] || mv $folder .before-$(date +%s)$folder; done"
-        context.check(aside, cwd=self.root)
+        aside = '! is_ours "$folder" d || mv "$folder" ".before-$(date +%s)$folder"'
+        context.check(f"{IS_OURS}\nfor folder in .qcgpjm-service-*; do {aside}; done", cwd=self.root)
 
     # --- its results ----------------------------------------------------------------------------------------------------
 
@@ -186,7 +191,8 @@ pf_code=$?
         """What the pilot has reported, old and new; only what was added since the last look is read."""
         if not job.tasks:
             return {}
-        command = f"tail -q -c +{self._read_bytes + 1} {_REPORT} 2>/dev/null; true"
+        read = f'! is_ours "$folder" d || tail -c +{self._read_bytes + 1} "$folder/jobs.report" 2>/dev/null'
+        command = f"{IS_OURS}\nfor folder in .qcgpjm-service-*; do {read}; done; true"
         text = context.run(command, cwd=self.root, timeout_s=600).out
         whole = text[: text.rfind("\n") + 1]
         self._read_bytes += len(whole.encode())

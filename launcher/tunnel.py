@@ -17,9 +17,13 @@ from ..pilot.model.errors import LostError, UsageError
 from ..pilot.wire import connection
 from ..pilot.wire.connection import ConnectionFile
 from .contexts.base import Context
+from .pilots import IS_OURS
 from .submission import Submission
 
-_NEWEST = f'cat -- "$(ls -t {connection.AUX_PREFIX}*/{connection.FILE_NAME} | head -n 1)"'
+_NEWEST = f"""{IS_OURS}
+ls -t {connection.AUX_PREFIX}*/{connection.FILE_NAME} 2>/dev/null | while IFS= read -r file; do
+  is_ours "${{file%/*}}" d && is_ours "$file" f && exec cat -- "$file"
+done"""
 
 
 @contextmanager
@@ -60,8 +64,8 @@ def remote_manager(submission: Submission, connect_timeout_s: float = 20.0) -> I
 
 
 def _found(context: Context, root: str) -> ConnectionFile:
-    done = context.run(f"{_NEWEST} 2>/dev/null", cwd=root)
-    if done.code:
+    done = context.run(_NEWEST, cwd=root)
+    if done.code or not done.out:
         remedy = "its job may still wait: see `pilotfish submissions status`"
         raise LostError("no pilot has been started there yet", where=root, remedy=remedy)
     return connection.decode(done.out.encode(), f"{root}/{connection.AUX_PREFIX}*")

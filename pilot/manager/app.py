@@ -37,7 +37,7 @@ from .filefeed import FileFeed
 from .logs import configure_log
 from .publisher import Publisher
 from .reporter import Reporter
-from .resume import Replayed, replay
+from .resume import Replayed, check_not_emptied, replay
 from .service import Service
 from .store import Store
 from .views import Views
@@ -73,6 +73,8 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     aux.write_env(os.environ)
+    if settings.resume:
+        check_not_emptied(aux)
     store = Store.open(aux.journal) if settings.resume else Store.create(aux.journal)
     part = (settings.slurm_limit_nodes_range_begin, settings.slurm_limit_nodes_range_end)
     file = None if settings.slurm_resources_file is None else str(settings.slurm_resources_file)

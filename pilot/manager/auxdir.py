@@ -8,10 +8,12 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..model.errors import LostError, RefusedError, SettingsError
+from ..wire import ownership
 from ..wire.connection import AUX_PREFIX, FILE_NAME
 
 MAX_SOCKET_PATH_BYTES = 100
@@ -102,21 +104,21 @@ def create_unused(wd: Path, host: str) -> AuxDir:
 
 
 def find_all(folder: Path) -> list[AuxDir]:
-    """Auxiliary folders in `folder`, newest last."""
-    found = [path for path in folder.absolute().glob(f"{AUX_PREFIX}*") if path.is_dir()]
-    return [AuxDir(path) for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
+    """Auxiliary folders of ours in `folder`, newest last."""
+    return [AuxDir(path) for path in ownership.own_folders(folder, AUX_PREFIX)]
 
 
 def find_latest(folder: Path) -> AuxDir:
-    """Raises LostError when there is none."""
+    """Raises LostError when there is none, RefusedError when others can write to it."""
     found = find_all(folder)
     if not found:
-        raise LostError("there is no auxiliary folder", where=str(folder))
+        raise LostError("there is no auxiliary folder of yours", where=str(folder))
+    ownership.check_folder(found[-1].path)
     return found[-1]
 
 
 def find_single(folder: Path) -> AuxDir:
-    """Raises LostError when there is none, RefusedError when there are several."""
+    """Raises LostError when there is none, RefusedError when there are several or others can write to it."""
     found = find_all(folder)
     if len(found) > 1:
         names = ", ".join(aux.path.name for aux in found)
@@ -127,14 +129,17 @@ def find_single(folder: Path) -> AuxDir:
 
 
 def resume_folder(path: Path) -> AuxDir:
-    """What `--resume PATH` means: an auxiliary folder, or the latest one in a folder. The text is the old system's."""
-    if path.is_dir():
-        absolute = path.resolve()
-        if absolute.name.startswith(AUX_PREFIX):
+    """What `--resume PATH` means: an auxiliary folder, or the latest one of ours in a folder.
+
+    Raises RefusedError for one that is not ours alone, and SettingsError, in the old system's words, where there is none.
+    """
+    with suppress(LostError):
+        if path.is_dir():
+            absolute = path.resolve()
+            if not absolute.name.startswith(AUX_PREFIX):
+                return find_latest(absolute)
+            ownership.check_folder(path)  # and not `absolute`: it may be a link that somebody else has made
             return AuxDir(absolute)
-        found = find_all(absolute)
-        if found:
-            return found[-1]
     raise SettingsError(f"Resume directory {path} not exists or is not valid QCG-PilotJob auxiliary directory")
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
 
-from ..model.errors import RefusedError
+from ..model.errors import JournalError, RefusedError
 from ..model.ids import JobNo, NodeNo, TaskKey
 from ..model.registry import Job
 from ..model.scheduler import Scheduler
 from ..model.turn import Change
 from ..wire import records
+from ..wire.journal import HEADER
+from .auxdir import AuxDir
 
 
 @dataclass(slots=True)
@@ -20,6 +23,20 @@ class Replayed:
 
     agents: dict[NodeNo, records.AgentUp] = field(default_factory=dict)
     records: int = 0
+
+
+def check_not_emptied(aux: AuxDir) -> None:
+    """A pilot tells where it is only when its journal has begun: one without a beginning has been emptied since.
+
+    Raises JournalError.
+    """
+    with suppress(FileNotFoundError):
+        if aux.connection.exists() and aux.journal.stat().st_size < len(HEADER):
+            raise JournalError(
+                "the journal is empty: what was in it is lost",
+                where=str(aux.journal),
+                remedy="restore it from a copy, or start a new pilot without --resume",
+            )
 
 
 def replay(

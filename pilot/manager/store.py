@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..model.errors import JournalError, PilotfishError, RefusedError, TransientError
-from ..wire import journal
+from ..wire import journal, ownership
 from ..wire.records import Record
 
 
@@ -57,7 +57,7 @@ class Store:
 
         Raises:
             JournalError: there is none, or it cannot be opened.
-            RefusedError: another manager has it.
+            RefusedError: another manager has it, or it is not ours alone.
         """
         store = cls._locked(path, 0)
         with suppress(FileNotFoundError):  # killed in `replace`
@@ -68,7 +68,10 @@ class Store:
     def _locked(cls, path: Path, flags: int) -> Store:
         lock = _lock(path)
         try:
-            return cls(path, lock, os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600))
+            return cls(path, lock, ownership.open_file(path, os.O_RDWR | flags))
+        except RefusedError:
+            os.close(lock)
+            raise
         except FileExistsError:
             os.close(lock)
             raise RefusedError(
@@ -229,7 +232,7 @@ def _lock(path: Path) -> int:
     """
     lock_path = path.with_name(path.name + ".lock")
     try:
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = ownership.open_file(lock_path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise JournalError(f"cannot be opened: {error.strerror}", where=str(lock_path)) from error
     try:

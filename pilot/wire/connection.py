@@ -11,11 +11,13 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from ..model.errors import LostError, PilotfishError, RefusedError, UsageError
+from . import ownership
 
 VERSION = 1
 AUX_PREFIX = ".qcgpjm-service-"
@@ -77,7 +79,7 @@ def read(path: Path) -> ConnectionFile:
         UsageError: it is not a connection file, or of a version this Pilotfish does not know.
     """
     try:
-        with open(path, "rb") as file:
+        with open(ownership.open_file(path, os.O_RDONLY, links=True), "rb") as file:
             _check_private(os.fstat(file.fileno()), path)
             text = file.read()
     except FileNotFoundError:
@@ -104,8 +106,6 @@ def decode(text: bytes, where: str) -> ConnectionFile:
 
 
 def _check_private(status: os.stat_result, path: Path) -> None:
-    if status.st_uid != os.geteuid():
-        raise RefusedError("the connection file belongs to another user", where=str(path))
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise RefusedError(
             "others may have read the keys in this connection file",
@@ -222,9 +222,12 @@ def discover(hint: str | None, environ: Mapping[str, str], cwd: Path) -> Connect
 
 def _pilot_at(path: Path) -> ConnectionFile:
     if path.is_dir():
-        if not (path / FILE_NAME).exists():
+        if not path.absolute().name.startswith(AUX_PREFIX) and not (path / FILE_NAME).exists():
             return _newest_in(path)
         path = path / FILE_NAME
+    if path.parent.name.startswith(AUX_PREFIX):
+        with suppress(OSError):  # reading the file fails likewise, and tells of it
+            ownership.check_folder(path.parent)
     info = read(path)
     if not is_alive(info):
         raise _nothing(f"pilot {info.instance_id} has ended (no process {info.pid} on {info.host})", path)
@@ -232,15 +235,22 @@ def _pilot_at(path: Path) -> ConnectionFile:
 
 
 def _newest_in(folder: Path, before: str = "") -> ConnectionFile:
-    """Files that cannot be used are passed over, but named when nothing better is found."""
+    """Files that cannot be used are passed over, but named when nothing better is found, and when they are not ours."""
     files = sorted(folder.glob(f"{AUX_PREFIX}*/{FILE_NAME}"), key=_mtime, reverse=True)
-    unusable = []
+    unusable: list[PilotfishError] = []
     for file in files:
         try:
-            return _pilot_at(file)
+            pilot = _pilot_at(file)
         except PilotfishError as error:
-            unusable.append(f"{error.where}: {error.what}")
-    found = "; ".join(unusable) if unusable else f"there is no {AUX_PREFIX}*/{FILE_NAME} in it"
+            unusable.append(error)
+        else:
+            ownership.tell_foreign(unusable)
+            return pilot
+    found = (
+        "; ".join(f"{error.where}: {error.what}" for error in unusable)
+        if unusable
+        else f"there is no {AUX_PREFIX}*/{FILE_NAME} in it"
+    )
     raise _nothing(f"no running pilot found: {before}{found}", folder)
 
 

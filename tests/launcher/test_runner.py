@@ -352,8 +352,26 @@ def test_jobs_that_only_bring_nodes_do_not_swallow_what_the_pilot_tells(make: Ma
     work = PilotWork(made.description, str(wd))
     (pilot, guest) = (Job(name, tasks) for name, tasks in work.jobs())
     report = wd / ".qcgpjm-service-1/jobs.report"
-    report.parent.mkdir()
+    report.parent.mkdir(mode=0o700)
     report.write_text('{"name": "task-0", "state": "SUCCEED"}\n')
     work.partial(context, [guest])
     assert work.collect(context, [guest])[guest.hash].results == {}
     assert set(work.partial(context, [pilot])[pilot.hash]) == {pilot.tasks[0]}
+
+
+def test_what_is_in_a_folder_of_somebody_else_is_not_a_result(make: Make, wd: Path) -> None:
+    """Others may be able to write where the pilot works; the pilot's own folder is closed to them, and only that counts."""
+    made = make(task("a", "true"), pilot={})
+    context = LocalContext(wd, str(wd), {})
+    work = PilotWork(made.description, str(wd))
+    (pilot,) = (Job(name, tasks) for name, tasks in work.jobs())
+    planted = wd / ".qcgpjm-service-0"
+    planted.mkdir()
+    planted.chmod(0o777)
+    for folder, state in ((planted, "SUCCEED"), (wd / ".qcgpjm-service-1", "FAILED")):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / "jobs.report").write_text(f'{{"name": "task-0", "state": "{state}"}}\n')
+    (result,) = work.partial(context, [pilot])[pilot.hash].values()
+    assert result.exit_code != 0
+    work.forget(context, pilot, pilot.tasks)
+    assert [path.name for path in wd.glob(".qcgpjm-service-*")] == [planted.name]

@@ -130,3 +130,51 @@ def test_ipc_is_best_only_on_the_same_host_and_when_its_socket_exists(tmp_path: 
     assert best_address({"plain": "tcp://p"}, here) == ("plain", "tcp://p")
     with pytest.raises(LostError, match="--net"):
         best_address({"ipc": "ipc:///x"}, "elsewhere")
+
+
+def planted_by_another(folder: Path) -> Path:
+    """A newer pilot that another user has put into a folder of ours."""
+    if os.geteuid() != 0:
+        pytest.skip("giving a file to another user needs root")
+    path = pilot_in(folder, info("trap"), mtime_s=9000)
+    for each in (path.parent, path):
+        os.chown(each, 65534, 65534)
+    return path
+
+
+def test_a_pilot_that_another_user_has_put_there_is_passed_over_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pilot_in(tmp_path, info())
+    trap = planted_by_another(tmp_path)
+    assert discover(None, {}, tmp_path) == info()
+    assert f"passed over {trap.parent}: the folder belongs to user" in caplog.text
+
+
+@pytest.mark.parametrize("hint", [".", ".qcgpjm-service-trap", ".qcgpjm-service-trap/connection.json"])
+def test_nobody_talks_to_it_when_it_is_all_there_is(tmp_path: Path, hint: str) -> None:
+    planted_by_another(tmp_path)
+    with pytest.raises((LostError, RefusedError), match="the folder belongs to user"):
+        discover(hint, {}, tmp_path)
+
+
+def test_a_pilot_in_a_folder_that_others_can_write_to_is_not_taken(tmp_path: Path) -> None:
+    folder = pilot_in(tmp_path, info()).parent
+    folder.chmod(0o770)
+    with pytest.raises(RefusedError, match=r"others can write to the folder \(mode 0770\).*chmod go-w"):
+        discover(str(folder), {}, tmp_path)
+
+
+def test_a_named_pipe_in_the_place_of_the_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.json", 0o600)
+    with pytest.raises(RefusedError, match="named pipe"):
+        read(tmp_path / "c.json")
+
+
+def test_a_link_to_the_file_is_followed_when_it_is_ours(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(pilot_in(tmp_path, info()))
+    assert read(tmp_path / "link") == info()
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "link", 65534, 65534, follow_symlinks=False)
+        with pytest.raises(RefusedError, match="the link belongs to user"):
+            read(tmp_path / "link")
