@@ -56,10 +56,14 @@ def run(
     if replaces is not None:
         log.warning("agent.cleared of=%s killed=%d", replaces, strays.clear_after(replaces))
     lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)
+    if lifeline is not None:
+        os.set_inheritable(int(lifeline), False)  # before there are hands: their tasks would inherit it
+    open_files = os.environ.pop(connection.OPEN_FILES_VARIABLE, None)
     variable = os.environ.pop(connection.CONNECT_VARIABLE, None)  # no task is to see the keys
     gc.collect()
     gc.freeze()
-    started = hands.start(agent_id, min(most_hands or len(bind.cpus_here()), hands.MOST_HANDS))
+    count = min(most_hands or len(bind.cpus_here()), hands.MOST_HANDS)
+    started = hands.start(agent_id, count, None if open_files is None else int(open_files))
     return Agent(connect, variable, node, agent_id, started, None if lifeline is None else int(lifeline), joins).run()
 
 
@@ -69,10 +73,13 @@ def _detach_streams() -> None:
     os.set_inheritable(log_file, False)
     sys.stderr = open(log_file, "w", buffering=1, encoding="utf-8")
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s: %(message)s")
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
-    os.close(null)
+    for stream, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):  # as a shell's < and > open it
+        null = os.open(os.devnull, flags)
+        if null == stream:
+            os.set_inheritable(null, True)
+        else:
+            os.dup2(null, stream)
+            os.close(null)
 
 
 class Agent:
@@ -120,7 +127,6 @@ class Agent:
         loop = self._loop
         self._link.open()
         if self._lifeline is not None:
-            os.set_inheritable(self._lifeline, False)
             loop.on_readable(self._lifeline, self._lifeline_cut)
         self._beat_timer = loop.call_after(DEFAULT_BEAT_S, self._beat)
         loop.run(self._end_of_turn)

@@ -46,9 +46,9 @@ MOST_REAPED = 64
 
 
 class Crew:
-    """All tasks of hand `number` of this agent."""
+    """All tasks of hand `number` of this agent. `open_files`: their soft limit of open files; None: ours."""
 
-    def __init__(self, agent_id: str, number: int, loop: Loop, outbox: Outbox) -> None:
+    def __init__(self, agent_id: str, number: int, loop: Loop, outbox: Outbox, open_files: int | None = None) -> None:
         self.running: dict[int, Task] = {}
         """By process id."""
         self.grants: dict[GrantId, HeldGrant] = {}
@@ -60,6 +60,7 @@ class Crew:
         self._outbox = outbox
         self.groups = MemoryGroups(f"{agent_id}-{number}")
         self._limits = Limits(loop, self.running, self._stop)
+        self._open_files = launch.task_open_files(open_files)
         self._settings: Settings | None = None
         self._base: Env = {}
         self._cpus: frozenset[int] = frozenset()
@@ -218,6 +219,7 @@ class Crew:
                 held.envs[job.job_no] = env
         place = None if held.is_one_core else self._place(execution, start, job, held)
         prepared = launch.prepare(execution, env, root_wd, place)
+        prepared.open_files = self._open_files
         if job.is_iteration and not known.varies and not prepared.files:
             held.launches[job.job_no] = prepared
         return prepared

@@ -7,11 +7,12 @@ child enters the group before it becomes the program. Only tasks with a memory l
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import warnings
 from pathlib import Path
 
-from .launch import DEFAULT_SIGNALS, Launch
+from .launch import DEFAULT_SIGNALS, FileAction, Launch, close_all, open_streams
 
 _BAD_VALUE = b"V"
 
@@ -22,6 +23,14 @@ class GroupError(Exception):
 
 def spawn_in_group(launch: Launch, procs: Path) -> int:
     """As Launch.spawn, in the group of which `procs` is the file cgroup.procs. Raises OSError as that does, and GroupError."""
+    actions, opened = open_streams(launch.streams)
+    try:
+        return _fork(launch, procs, actions)
+    finally:
+        close_all(opened)
+
+
+def _fork(launch: Launch, procs: Path, actions: list[FileAction]) -> int:
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
         with warnings.catch_warnings():
@@ -29,7 +38,7 @@ def spawn_in_group(launch: Launch, procs: Path) -> int:
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
-            _become(launch, procs, write)
+            _become(launch, procs, actions, write)
     finally:
         os.close(write)
         with open(read, "rb") as file:
@@ -44,7 +53,7 @@ def spawn_in_group(launch: Launch, procs: Path) -> int:
     raise GroupError(str(error)) if failure[:1] == b"G" else error
 
 
-def _become(launch: Launch, procs: Path, write: int) -> None:
+def _become(launch: Launch, procs: Path, actions: list[FileAction], write: int) -> None:
     """In the child: never returns. What fails goes through the pipe, with G in front when it was about the group."""
     of = b"G"
     try:
@@ -54,8 +63,10 @@ def _become(launch: Launch, procs: Path, write: int) -> None:
         for number in DEFAULT_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        for action in launch.file_actions:
+        for action in actions:
             _act(action)
+        if launch.open_files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, launch.open_files.of_task)
         os.execve(launch.program, launch.argv, launch.env)
     except OSError as error:
         os.write(write, of + b"%d" % (error.errno or 0))
@@ -71,7 +82,7 @@ def _write(path: Path, text: bytes) -> None:
     os.close(number)
 
 
-def _act(action: tuple[object, ...]) -> None:
+def _act(action: FileAction) -> None:
     """One of posix_spawn's file actions, of the two kinds that launch.py uses."""
     kind, first, second, *rest = action
     assert isinstance(first, int)

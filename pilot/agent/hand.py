@@ -27,22 +27,25 @@ REPORT_S = 0.05
 _PR_SET_PDEATHSIG = 1
 
 
-def run(agent_id: str, number: int, end: socket.socket, parent: int) -> None:
-    """Be hand `number` of the agent in process `parent`, until the other end of the channel is closed and nothing runs."""
+def run(agent_id: str, number: int, end: socket.socket, parent: int, open_files: int | None) -> None:
+    """Be hand `number` of the agent in process `parent`, until the other end of the channel is closed and nothing runs.
+
+    `open_files`: the soft limit of open files for tasks, if it is not ours.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         return
     become_subreaper()
-    Hand(agent_id, number, end).run()
+    Hand(agent_id, number, end, open_files).run()
 
 
 class Hand:
     """Its loop: frames in, ended children, results out."""
 
-    def __init__(self, agent_id: str, number: int, end: socket.socket) -> None:
+    def __init__(self, agent_id: str, number: int, end: socket.socket, open_files: int | None) -> None:
         self._loop = Loop()
         self._outbox = Outbox()
-        self._crew = Crew(agent_id, number, self._loop, self._outbox)
+        self._crew = Crew(agent_id, number, self._loop, self._outbox, open_files)
         self._channel = Channel(end, self._loop, self._read, self._end)
         self._pace = Pace(self._loop, self._outbox, REPORT_S, self._report)
         self._ending = False

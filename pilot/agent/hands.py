@@ -27,8 +27,11 @@ _DOUBT_S = 1.0
 _HAND_LOST = 70
 
 
-def start(agent_id: str, count: int) -> list[tuple[int, socket.socket]]:
-    """Fork the hands; returns the process and the socket of each. Call before there are threads."""
+def start(agent_id: str, count: int, open_files: int | None = None) -> list[tuple[int, socket.socket]]:
+    """Fork the hands; returns the process and the socket of each. Call before there are threads.
+
+    `open_files`: the soft limit of open files for tasks, if it is not ours.
+    """
     parent = os.getpid()
     started: list[tuple[int, socket.socket]] = []
     for number in range(count):
@@ -38,17 +41,17 @@ def start(agent_id: str, count: int) -> list[tuple[int, socket.socket]]:
             for _, other in started:
                 other.close()
             ours.close()
-            _be_hand(agent_id, number, theirs, parent)
+            _be_hand(agent_id, number, theirs, parent, open_files)
         theirs.close()
         started.append((pid, ours))
     return started
 
 
-def _be_hand(agent_id: str, number: int, end: socket.socket, parent: int) -> None:
+def _be_hand(agent_id: str, number: int, end: socket.socket, parent: int, open_files: int | None) -> None:
     """Never returns: what the agent's process would do next is not the hand's business."""
     code = 1
     try:
-        hand.run(agent_id, number, end, parent)
+        hand.run(agent_id, number, end, parent, open_files)
         code = 0
     except BaseException:
         log.exception("hand.failed number=%d", number)

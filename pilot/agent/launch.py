@@ -2,18 +2,26 @@
 
 Python's posix_spawn cannot change the folder of the child, so the hand goes there itself before it spawns: it has one
 thread and no use for a folder of its own. Defaults cost nothing: the hand's own streams are /dev/null and are inherited.
+
+Named streams are opened by the hand and passed on. A child that waited for the reader of a named pipe, or for the carrier of
+a terminal line, would hold up its hand, which waits until the child has become its program. So they are opened without
+waiting, and then made what a shell's `>` and `<` would have made them: the flag would stay with the task, whose writes would
+fail as soon as a reader is slower than it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import shutil
 import signal
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from ..execmodels.base import LaunchError as LaunchError
 from ..execmodels.base import Place
@@ -26,8 +34,28 @@ from ..model.job import Execution
 # Python ignores these; a program expects to die of them.
 DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 _STREAM_MODE = 0o666
-# O_NONBLOCK means nothing to a file; a named pipe that nobody reads is refused with it, instead of waited for.
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
+# A process that leads a session, as tasks do, would be tied to a terminal it opens; a shell's commands are not.
+_READ = os.O_RDONLY | os.O_NOCTTY
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOCTTY
+_NULL = os.stat(os.devnull).st_rdev
+
+FileAction = tuple[object, ...]
+"""As posix_spawn takes it: POSIX_SPAWN_OPEN or POSIX_SPAWN_DUP2 and its values."""
+
+
+class Stream(NamedTuple):
+    """One of the streams 0, 1, 2 that is not inherited. `path` None: stderr goes where stdout goes."""
+
+    number: int
+    path: str | None
+    flags: int
+
+
+class OpenFiles(NamedTuple):
+    """(soft, hard) limits of open files: a task's, and ours, which was raised for the many connections of a manager."""
+
+    of_task: tuple[int, int]
+    own: tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -38,22 +66,91 @@ class Launch:
     argv: list[str]
     env: Env
     wd: str
-    file_actions: list[tuple[object, ...]]
+    streams: list[Stream]
     execution: Execution
     files: Mapping[str, str] = field(default_factory=dict)
     """Files the execution model wants to be there while the task runs, with their texts."""
+    open_files: OpenFiles | None = None
+    """None: the limit of open files is inherited."""
 
     def spawn(self) -> int:
-        """Start the process in a session of its own and return its id. Raises OSError as posix_spawn does."""
-        return os.posix_spawn(
-            self.program,
-            self.argv,
-            self.env,
-            file_actions=self.file_actions,
-            setsid=True,
-            setsigmask=(),
-            setsigdef=DEFAULT_SIGNALS,
-        )
+        """Start the process in a session of its own and return its id. Raises OSError as posix_spawn does, and LaunchError."""
+        if not self.streams:
+            return self._spawn([])
+        actions, opened = open_streams(self.streams)
+        try:
+            return self._spawn(actions)
+        finally:
+            close_all(opened)
+
+    def _spawn(self, actions: list[FileAction]) -> int:
+        if self.open_files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self.open_files.of_task)
+        try:
+            return os.posix_spawn(
+                self.program,
+                self.argv,
+                self.env,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=DEFAULT_SIGNALS,
+            )
+        finally:
+            if self.open_files is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, self.open_files.own)
+
+
+def task_open_files(soft: int | None) -> OpenFiles | None:
+    """The limit for tasks of a pilot that was started where the soft limit was `soft`; None when it is ours anyway."""
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft is None or soft == own[0]:
+        return None
+    hard = own[1]
+    if hard != resource.RLIM_INFINITY:  # this may be another node, which allows less
+        soft = hard if soft == resource.RLIM_INFINITY else min(soft, hard)
+    return OpenFiles((soft, hard), own)
+
+
+def open_streams(streams: Iterable[Stream]) -> tuple[list[FileAction], list[int]]:
+    """Open them, in the current folder; returns what the child is to do, and the descriptors to be closed afterwards.
+
+    Raises OSError, also for a named pipe that nobody reads, and LaunchError for one that is to be read.
+    """
+    actions: list[FileAction] = []
+    opened: list[int] = []
+    try:
+        for number, path, flags in streams:
+            if path is None:
+                actions.append((os.POSIX_SPAWN_DUP2, 1, number))
+                continue
+            descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, _STREAM_MODE)
+            opened.append(descriptor)
+            if _is_of_child(descriptor, path, number):
+                actions.append((os.POSIX_SPAWN_OPEN, number, path, flags, _STREAM_MODE))
+            else:
+                os.set_blocking(descriptor, True)
+                actions.append((os.POSIX_SPAWN_DUP2, descriptor, number))
+    except BaseException:
+        close_all(opened)
+        raise
+    return actions, opened
+
+
+def _is_of_child(descriptor: int, path: str, number: int) -> bool:
+    """Whether the name may mean something else in the child, as /dev/stdout does: here it leads to our own stream.
+
+    Raises LaunchError for a named pipe as stdin.
+    """
+    status = os.fstat(descriptor)
+    if number == 0 and stat.S_ISFIFO(status.st_mode):
+        raise _pipe_as_stdin(path)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL and path != os.devnull
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def environment(execution: Execution, base: Env, of_grant: Env, cores: int) -> Env:
@@ -110,24 +207,27 @@ def _find_on_path(name: str, path: bytes) -> str:
 
 
 def _refuse_pipe(path: str) -> None:
-    """A child waits for a named pipe's other end as it opens it, and the hand for its child: it would stand still."""
+    """Opened without waiting it would be at its end before anybody has written to it. Asked before it is opened at all,
+    because somebody may wait for a reader.
+    """
     with suppress(OSError):
         if stat.S_ISFIFO(os.stat(path).st_mode):
-            raise LaunchError(f"cannot read stdin '{path}': it is a named pipe; open it inside the task")
+            raise _pipe_as_stdin(path)
 
 
-def _streams(execution: Execution) -> list[tuple[object, ...]]:
-    actions: list[tuple[object, ...]] = []
+def _pipe_as_stdin(path: str) -> LaunchError:
+    return LaunchError(f"cannot read stdin '{path}': it is a named pipe; open it inside the task")
+
+
+def _streams(execution: Execution) -> list[Stream]:
+    streams = []
     if execution.stdin is not None:
-        actions.append((os.POSIX_SPAWN_OPEN, 0, execution.stdin, os.O_RDONLY, 0))
+        streams.append(Stream(0, execution.stdin, _READ))
     if execution.stdout is not None:
-        actions.append((os.POSIX_SPAWN_OPEN, 1, execution.stdout, _WRITE, _STREAM_MODE))
+        streams.append(Stream(1, execution.stdout, _WRITE))
     if execution.stderr is not None:
-        if execution.stderr == execution.stdout:
-            actions.append((os.POSIX_SPAWN_DUP2, 1, 2))
-        else:
-            actions.append((os.POSIX_SPAWN_OPEN, 2, execution.stderr, _WRITE, _STREAM_MODE))
-    return actions
+        streams.append(Stream(2, None if execution.stderr == execution.stdout else execution.stderr, _WRITE))
+    return streams
 
 
 def enter_folder(wd: str) -> None:
@@ -185,8 +285,10 @@ def why_not(launch: Launch, error: OSError) -> str:
 
 def _cannot_open(path: str, flags: int) -> str:
     try:
-        os.close(os.open(path, flags | os.O_NONBLOCK, _STREAM_MODE))
+        os.close(os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, _STREAM_MODE))
     except OSError as error:
+        if error.errno == errno.ENXIO and stat.S_ISFIFO(os.stat(path).st_mode):
+            return "nobody reads this named pipe"
         return error.strerror or str(error)
     return ""
 

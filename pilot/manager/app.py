@@ -69,9 +69,7 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     aux, settings = _folder(settings)
     configure_log(aux.log, settings.log)
     log.info("service %s version %s started %s @ %s (with tags %s)", *_first_line(settings, aux))
-    with suppress(ValueError, OSError):
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    open_files = _raise_open_files()
     aux.write_env(os.environ)
     if settings.resume:
         check_not_emptied(aux)
@@ -93,6 +91,7 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     _settle_nodes(allocation.nodes, scheduler, store)
     starter = starting.starter_for(settings, allocation)
     recipe = starting.recipe_for(settings, starter, len(allocation.nodes), aux)
+    recipe = replace(recipe, environ={**recipe.environ, connection.OPEN_FILES_VARIABLE: str(open_files)})
     doors = open_doors(
         settings, auxdir.socket_folder(aux), aux.door, not starter.is_agent or settings.governor or settings.net
     )
@@ -106,6 +105,14 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     feed = FileFeed.read(Path(settings.file_path), service) if settings.file else None
     _start_agents(service, replayed)
     return service, feed
+
+
+def _raise_open_files() -> int:
+    """Allow us as many connections as there may be; returns the soft limit that was, which tasks are to find again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft
 
 
 def _first_line(settings: Settings, aux: AuxDir) -> tuple[str, str, str, str, str]:
