@@ -65,8 +65,8 @@ def test_run_continue_passes_over_what_another_user_has_planted_and_says_so(shar
     for path in (aux, *aux.iterdir()):
         give_away(path)
         path.chmod(0o777)
-    (shared / "tasks").write_text("touch mine\n")
-    done = pilotfish("run", "--continue", "--nodes", "1", "tasks", wd=shared)
+    (shared / "tasks.txt").write_text("touch mine\n")
+    done = pilotfish("run", "--continue", "--nodes", "1", "tasks.txt", wd=shared)
     assert (done.returncode, (shared / "mine").exists(), (shared / "pwned").exists()) == (0, True, False), done.stderr
     assert f"passed over {aux}: the folder belongs to user" in done.stderr
 
@@ -82,8 +82,8 @@ def test_run_continue_goes_on_with_our_own_run_although_another_users_is_newer(s
 def test_run_continue_does_not_begin_anew_because_our_run_is_open_to_others(shared: Path) -> None:
     """It would do work twice. Whoever opened the folder has to say that nobody has been there."""
     planted(shared).chmod(0o770)
-    (shared / "tasks").write_text("touch mine\n")
-    done = pilotfish("run", "--continue", "--nodes", "1", "tasks", wd=shared)
+    (shared / "tasks.txt").write_text("touch mine\n")
+    done = pilotfish("run", "--continue", "--nodes", "1", "tasks.txt", wd=shared)
     assert (done.returncode, (shared / "mine").exists(), (shared / "pwned").exists()) == (1, False, False)
     assert "others can write to the folder (mode 0770)" in done.stderr
     assert "chmod go-w" in done.stderr
