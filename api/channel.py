@@ -15,14 +15,24 @@ from ..pilot.wire.connection import ConnectionFile, best_address
 from ..pilot.wire.names import why_unknown
 from ..pilot.wire.security import unlock_client
 from .errors import ConnectionError, InternalError
+from .forking import renew_in_children
 
 _LINGER_MS = 500
 _LOOK_S = 0.5
 """How often a waiting request asks whether the peer is still there."""
 
 
+_left_to_the_parent: list[object] = []
+"""Contexts and sockets that a child has inherited: kept, because neither closing nor forgetting them is for the child to do."""
+
+
+class NoAnswerError(ConnectionError):
+    """Nothing came in the time that there was; the request may have been carried out all the same."""
+
+
 class Channel:
-    """A DEALER socket, because a REQ socket is of no use any more once a reply has been missed. May be used by any thread.
+    """A DEALER socket, because a REQ socket is of no use any more once a reply has been missed. May be used by any thread,
+    and in a child that is forked, which gets a connection of its own.
 
     Args:
         target: a connection file's content, or a bare ZeroMQ address, which is spoken to without keys.
@@ -32,14 +42,9 @@ class Channel:
     def __init__(self, target: ConnectionFile | str, timeout_s: float) -> None:
         self._target = target
         self._timeout_s = timeout_s
-        self._lock = threading.Lock()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket: zmq.Socket[bytes] | None = None
-        self._sockets: list[zmq.Socket[bytes]] = []
         self._closed = False
-        # A context that the garbage collector finds together with its sockets waits for them for ever. This is asked first,
-        # and keeps them out of its hands.
-        self._finalizer = weakref.finalize(self, _end, self._context, self._sockets)
+        self._begin()
+        renew_in_children(self)
         self.peer_gone: Callable[[], bool] = lambda: False
         """Tells that no answer will come any more; for those who can know."""
         if isinstance(target, str):
@@ -47,33 +52,59 @@ class Channel:
         else:
             self.door, self.address = best_address(target.request_addresses, target.host)
 
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket: zmq.Socket[bytes] | None = None
+        self._sockets: list[zmq.Socket[bytes]] = []
+        # A context that the garbage collector finds together with its sockets waits for them for ever. This is asked first,
+        # and keeps them out of its hands.
+        self._finalizer = weakref.finalize(self, _end, self._context, self._sockets)
+
+    def after_fork(self) -> None:
+        self._finalizer.detach()
+        _left_to_the_parent.extend((self._context, self._sockets))
+        self._begin()
+
+    @property
+    def timeout_s(self) -> float:
+        """How long a request waits for its reply when nothing else is said."""
+        return self._timeout_s
+
     def request(self, message: dict[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
-        """Send one request and return the whole reply object.
+        """Send one request and return the whole reply object. The time limit is for all of it, other threads' turns included.
 
         Raises:
-            ConnectionError: no reply in time (the request may have been carried out all the same), or the channel is closed.
+            NoAnswerError: no reply in time (the request may have been carried out all the same).
+            ConnectionError: the pilot has ended, or the channel is closed.
             InternalError: the reply is not an object with a `code`.
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        with self._lock:
+        deadline = time.monotonic() + limit_s
+        no_answer = NoAnswerError(
+            f"no answer to {message.get('request')!r} in {limit_s:g} s",
+            where=self.address,
+            remedy="is the pilot still running?",
+        )
+        lock = self._lock
+        if not lock.acquire(timeout=limit_s):
+            raise no_answer
+        try:
             socket = self._socket or self._connect()
             try:
                 socket.send_multipart([b"", msgspec.json.encode(message)])
-                if not self._answered(socket, limit_s):
-                    raise ConnectionError(
-                        f"no answer to {message.get('request')!r} in {limit_s:g} s",
-                        where=self.address,
-                        remedy="is the pilot still running?",
-                    )
+                if not self._answered(socket, deadline):
+                    raise no_answer
                 reply = socket.recv_multipart()[-1]
             except BaseException:
                 # A late reply must not be taken for the answer to the next request.
                 self._drop()
                 raise
+        finally:
+            lock.release()
         return _decoded(reply)
 
-    def _answered(self, socket: zmq.Socket[bytes], limit_s: float) -> bool:
-        deadline = time.monotonic() + limit_s
+    def _answered(self, socket: zmq.Socket[bytes], deadline: float) -> bool:
         while not socket.poll(int(1000 * min(_LOOK_S, max(0.0, deadline - time.monotonic())))):
             if self.peer_gone():
                 raise ConnectionError("the pilot has ended", where=self.address)

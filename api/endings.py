@@ -13,19 +13,20 @@ class Endings:
     """Nothing is subscribed to between calls, so a program that never asks costs the pilot nothing.
 
     Args:
-        ask: sends a request and returns its data.
         seq: number of the last event that is not of interest.
     """
 
-    def __init__(self, ask: Callable[[dict[str, Any]], dict[str, Any]], seq: int) -> None:
-        self._ask = ask
+    def __init__(self, seq: int) -> None:
         self._seq = seq
         self._known: deque[tuple[str, str]] = deque()
 
-    def next(self) -> tuple[str, str] | None:
-        """(name, state) of the oldest ending not told yet, None when there is none now; what the ring lost is skipped."""
+    def next(self, ask: Callable[[dict[str, Any]], dict[str, Any]]) -> tuple[str, str] | None:
+        """(name, state) of the oldest ending not told yet, None when there is none now; what the ring lost is skipped.
+
+        `ask` sends a request and returns its data.
+        """
         while not self._known:
-            data = self._ask({"request": "events", "after": self._seq})
+            data = ask({"request": "events", "after": self._seq})
             events = data["events"]
             if not events:
                 self._seq = data["last"]

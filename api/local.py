@@ -21,6 +21,7 @@ from typing import Any
 
 from ..pilot.model.errors import EndingError, SettingsError
 from .errors import PilotfishError, RequestRefusedError, ServiceError, WrongArgumentsError
+from .forking import renew_in_children
 from .manager import Manager
 from .plain import as_word
 
@@ -36,6 +37,9 @@ class LocalManager(Manager):
 
     As a context manager it ends the pilot: leaving the block normally waits until all submitted work is done; leaving it by
     an exception (Ctrl-C included) stops the tasks. If this Python process dies, manager and tasks end too.
+
+    A forked child may use the pilot, over a connection of its own; that it ends, or leaves the block, changes nothing for the
+    pilot, which only the process that started it can end.
 
     Args:
         server_args: options of `pilotfish service`, e.g. `["--nodes", 4, "--wd", Path("work")]`; paths and numbers become
@@ -54,6 +58,7 @@ class LocalManager(Manager):
         config = dict(cfg or {})
         words, init_timeout_s = _words(server_args or ()), float(config.get("init_timeout", 300))
         self._keep = keep
+        self._owner = os.getpid()
         self._lifeline: int | None = None
         self._said = tempfile.TemporaryFile()
         """What the service writes to stderr: a file, because nobody reads a pipe while all goes well."""
@@ -67,7 +72,33 @@ class LocalManager(Manager):
         except BaseException:
             self.kill_manager_process()
             raise
-        self._channel.peer_gone = lambda: self._process.poll() is not None
+        self._channel.peer_gone = self._has_ended
+        renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """The child does not keep the pilot alive when its parent has died."""
+        self._let_go()
+
+    @property
+    def is_ours(self) -> bool:
+        """Not only inherited: nobody but the parent of a process can wait for it."""
+        return os.getpid() == self._owner
+
+    def _has_ended(self) -> bool:
+        if self.is_ours:
+            return self._process.poll() is not None
+        try:
+            os.kill(self._process.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    def _need_ours(self) -> None:
+        if not self.is_ours:
+            raise ServiceError(
+                f"this pilot is not this process's to end: process {self._owner} started it",
+                remedy="let that one do it, or make a Manager(connection_file) here and use its finish()",
+            )
 
     def _start(self, server_args: list[str], timeout_s: float) -> tuple[subprocess.Popen[bytes], Path]:
         ready, ready_there = os.pipe()
@@ -122,7 +153,7 @@ class LocalManager(Manager):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._keep:
+        if self._keep or not self.is_ours:
             self.cleanup()
             return
         try:
@@ -142,6 +173,7 @@ class LocalManager(Manager):
 
     def finish(self) -> None:
         """End the pilot: what is submitted runs on for at most 10 s, then everything is stopped."""
+        self._need_ours()
         if self._process.poll() is None:
             self._ask_to_finish()
         self._end(_FINISH_WAIT_S)
@@ -160,10 +192,12 @@ class LocalManager(Manager):
     @property
     def exit_code(self) -> int | None:
         """How the manager has ended (75: the allocation is over and work is left); None while it runs."""
+        self._need_ours()
         return self._process.poll()
 
     def send_signal(self, number: int) -> None:
         """Pass a signal on to the manager, as the batch system's warning that the end is near."""
+        self._need_ours()
         self._process.send_signal(number)
 
     def stop(self) -> None:
@@ -177,6 +211,7 @@ class LocalManager(Manager):
 
     def _end(self, wait_s: float) -> None:
         """Wait for the process, then stop it ever more firmly."""
+        self._need_ours()
         process = self._process
         if not _ended(process, wait_s):
             process.terminate()

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..pilot.wire import connection
 from ..pilot.wire.ownership import ForeignError, check_folder
-from .channel import Channel
+from .channel import Channel, NoAnswerError
 from .endings import Endings
 from .errors import (
     ConnectionError,
@@ -36,6 +36,8 @@ DEFAULT_PORT = "5555"
 
 _WHERE_TO_LOOK = "there is no pilot in this folder; name the one you mean: --connect FOLDER, or Manager(FOLDER)"
 _FINAL = frozenset({"SUCCEED", "FAILED", "CANCELED", "OMITTED"})
+_LEAST_ANSWER_S = 1.0
+"""What a waiting call gives an answer at least, so that with a limit of 0 it can still tell what has ended."""
 _FIRST_LOOK_S = 0.02
 _LOOK_PER_NAME_S = 5e-5
 """A subscription takes a moment to reach the manager. Until it has, the state is looked at again after growing pauses."""
@@ -43,6 +45,8 @@ _LOOK_PER_NAME_S = 5e-5
 
 class Manager:
     """A pilot that runs already.
+
+    May be used by any thread, and in a process that is forked, which gets a connection of its own.
 
     Args:
         address: a connection file, an auxiliary folder, a folder with some, or a ZeroMQ address (`[proto://]host[:port]`,
@@ -76,7 +80,7 @@ class Manager:
             ) from error
         system = status.get("System", {})
         self._events = system.get("StatusPublisher")
-        self._endings = Endings(self._data, system["EventSeq"]) if "EventSeq" in system else None
+        self._endings = Endings(system["EventSeq"]) if "EventSeq" in system else None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._channel.address}>"
@@ -152,9 +156,12 @@ class Manager:
         states: dict[str, str] = {}
         pending = dict.fromkeys(wanted)
         topics = ("IFI", "JFI") if any(":" in name for name in wanted) else ("JFI",)
+        deadline = _deadline(timeout)
         for events in self._looks(topics, timeout, max(_FIRST_LOOK_S, _LOOK_PER_NAME_S * len(wanted))):
             ended = (
-                self._ended(pending) if events is None else {name: state for name, state in events if name in pending}
+                self._ended(pending, deadline)
+                if events is None
+                else {name: state for name, state in events if name in pending}
             )
             states |= ended
             for name in ended:
@@ -166,8 +173,9 @@ class Manager:
     def wait4all(self, timeout_secs: float | None = None) -> None:
         """Wait until nothing is queued or running. Raises TimeoutElapsed, ConnectionError."""
         request = {"request": "status", "options": {"allJobsFinished": True}}
+        deadline = _deadline(timeout_secs)
         for _ in self._looks(("NOJ",), timeout_secs):
-            if self._data(request).get("AllJobsFinished"):
+            if self._data_by(deadline, request).get("AllJobsFinished"):
                 return
         raise TimeoutElapsed(f"not all jobs have ended in {timeout_secs:g} s")
 
@@ -182,8 +190,13 @@ class Manager:
         """
         if not self._events:
             raise ServiceError("Service not support publishing status events")
+        deadline = _deadline(timeout_secs)
+
+        def ask(request: dict[str, Any]) -> dict[str, Any]:
+            return self._data_by(deadline, request)
+
         for events in self._looks(("JFI", "IFI"), timeout_secs):
-            ending = next(iter(events or ()), None) if self._endings is None else self._endings.next()
+            ending = next(iter(events or ()), None) if self._endings is None else self._endings.next(ask)
             if ending is not None:
                 return ending
         raise TimeoutElapsed(f"no job has ended in {timeout_secs:g} s")
@@ -197,7 +210,7 @@ class Manager:
         self, topics: tuple[str, ...], timeout_s: float | None, first_s: float = _FIRST_LOOK_S
     ) -> Generator[Sequence[tuple[str, str]] | None, None, None]:
         """When to look again, until the time is over: a list of endings that were announced, or None: ask for the state."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = _deadline(timeout_s)
         pause_s = first_s if self._events else self._poll_delay_s
         with contextlib.ExitStack() as stack:
             subscription = None
@@ -220,10 +233,11 @@ class Manager:
                 elif found := list(subscription.events(wait_s)):
                     yield [(_event_name(payload), str(payload.get("state"))) for _, payload in found]
 
-    def _ended(self, names: Iterable[str]) -> dict[str, str]:
+    def _ended(self, names: Iterable[str], deadline: float | None) -> dict[str, str]:
         """States of those of `names` that have ended. Raises ConnectionError for names that cannot be asked about."""
         ended = {}
-        for name, entry in self.status(names)["jobs"].items():
+        request = {"request": "jobStatus", "jobNames": _names(names)}
+        for name, entry in self._data_by(deadline, request)["jobs"].items():
             if "data" not in entry:
                 raise ConnectionError(f"Request failed - {entry.get('message')}", where=name)
             state = entry["data"]["status"]
@@ -246,6 +260,18 @@ class Manager:
         if not isinstance(data, dict):
             raise InternalError("Invalid reply from the service", where=str(message.get("request")))
         return data
+
+    def _data_by(self, deadline: float | None, message: dict[str, Any]) -> dict[str, Any]:
+        """For calls with a time limit of their own: that holds also when the pilot is silent. Raises TimeoutElapsed."""
+        if deadline is None:
+            return self._data(message)
+        limit_s = min(self._channel.timeout_s, max(_LEAST_ANSWER_S, deadline - time.monotonic()))
+        try:
+            return self._data(message, limit_s)
+        except NoAnswerError as error:
+            if time.monotonic() < deadline:
+                raise
+            raise TimeoutElapsed(f"{error.what}; {error.remedy}") from error
 
     def _log_errors(self, data: Mapping[str, Any]) -> None:
         for name, text in data.get("errors", {}).items():
@@ -275,6 +301,10 @@ def _target(address: str | None) -> connection.ConnectionFile | str:
     if isinstance(found, str) and found.startswith("tcp://") and ":" not in found.removeprefix("tcp://"):
         return f"{found}:{DEFAULT_PORT}"
     return found
+
+
+def _deadline(timeout_s: float | None) -> float | None:
+    return None if timeout_s is None else time.monotonic() + timeout_s
 
 
 def _names(names: str | Iterable[str]) -> list[str]:

@@ -70,8 +70,13 @@ class Target:
         return self.host if self.port == 22 else f"[{self.host}]:{self.port}"
 
 
+_left_to_the_parent: list[object] = []
+"""Connections that a forked child has inherited: kept, so that nobody closes them there."""
+
+
 class Session:
-    """A connection that is opened when it is first used, and again when it was lost. Several threads may ask for channels.
+    """A connection that is opened when it is first used, and again when it was lost. Several threads may ask for channels; a
+    process that is forked has a connection of its own.
 
     Args:
         profile: `remote_profile` of the machine.
@@ -95,6 +100,15 @@ class Session:
         self._was_there = False
         self._secrets: dict[str, str | None] = {}
         self._lock = threading.RLock()
+        self._process = os.getpid()
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: the thread that serves the connection is the parent's, and so is the connection."""
+        if self._process != os.getpid():
+            _left_to_the_parent.extend((self._transport, *self._hops))
+            self._transport, self._hops = None, []
+            self._lock = threading.RLock()
+            self._process = os.getpid()
 
     # --- use ------------------------------------------------------------------------------------------------------------
 
@@ -121,6 +135,7 @@ class Session:
         return self._new(ask)
 
     def _new(self, ask: Callable[[paramiko.Transport], paramiko.Channel]) -> paramiko.Channel:
+        self._leave_to_parent()
         with self._lock:
             return self._new_in_turn(ask)
 
@@ -160,6 +175,7 @@ class Session:
         return float(self._profile.get("timeout", 10))
 
     def close(self) -> None:
+        self._leave_to_parent()
         for transport in [self._transport, *reversed(self._hops)]:
             if transport is not None:
                 with suppress(Exception):  # paramiko closes as well as it can

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -41,24 +44,29 @@ class JobQueue:
         self.cores = cores
         self.jobs: dict[str, Job] = {}
         self._manager: LocalManager | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._removal: weakref.finalize[..., JobQueue] | None = None
+        """Removes its working folder, in the process that made it."""
 
     @property
     def manager(self) -> LocalManager:
         if self._manager is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="pilotfish-queue-")
-            nodes = ["--nodes", str(self.cores)] if self.cores is not None else []
-            self._manager = LocalManager(["--wd", self._folder.name, *nodes], {"wdir": self._folder.name})
+            folder = tempfile.mkdtemp(prefix="pilotfish-queue-")
+            self._removal = weakref.finalize(self, _remove, folder, os.getpid())
+            nodes = ["--nodes", self.cores] if self.cores is not None else []
+            self._manager = LocalManager(["--wd", folder, *nodes], {"wdir": folder})
         return self._manager
 
     def close(self) -> None:
-        """Stop all its jobs, and the queue."""
+        """Stop all its jobs, and the queue; in a forked child: let go of it."""
         if self._manager is not None:
-            self._manager.stop()
+            if self._manager.is_ours:
+                self._manager.stop()
+            else:
+                self._manager.cleanup()
             self._manager = None
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        if self._removal is not None:
+            self._removal()
+            self._removal = None
 
     def __enter__(self) -> JobQueue:
         return self
@@ -132,6 +140,12 @@ class JobQueue:
 
     def __len__(self) -> int:
         return len(self.jobs)
+
+
+def _remove(folder: str, owner: int) -> None:
+    """A forked child that ends comes here too, and must leave its parent's folder alone."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class LocalJob:

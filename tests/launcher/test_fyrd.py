@@ -194,6 +194,22 @@ def test_jobs_share_cores_and_wait_for_each_other(queue: fyrd.JobQueue, wd: Path
     assert len(queue) == 3
 
 
+def test_a_forked_child_that_ends_leaves_the_queue_alone(wd: Path) -> None:
+    """Neither its jobs nor its folder are gone when the child leaves the block and runs what is to run at exit."""
+    program = """
+import os, sys
+from pilotfish import fyrd
+with fyrd.JobQueue(cores=1) as queue:
+    queue.wait(queue.add("true"))
+    if not (child := os.fork()):
+        sys.exit()
+    os.waitpid(child, 0)
+    print(queue.wait(queue.add("true")), os.path.isdir(queue.manager.connection_file.parent))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "True True\n", done.stderr
+
+
 def test_who_depends_on_what_failed_does_not_run(queue: fyrd.JobQueue, wd: Path) -> None:
     first = queue.add("until [ -e go ]; do sleep 0.05; done; exit 1")
     second = queue.add("touch ran", dependencies=[first])

@@ -360,3 +360,15 @@ def test_a_submission_survives_an_outage_while_it_runs(
     assert time.monotonic() - began > 1.5
     assert (wd / "starts").read_text() == "x\nx\n"
     assert [(wd / "here/w" / name / "out").read_text() for name in "ab"] == ["done\n", "done\n"]
+
+
+def test_a_forked_child_has_a_connection_of_its_own(sshd: Sshd, wd: Path) -> None:
+    """The thread that serves the parent's stays there; two processes on it would break it for both."""
+    with context(sshd, wd) as there:
+        server = there.run("echo $PPID").out
+        child = os.fork()
+        if child == 0:
+            said = there.run("echo $PPID").out
+            os._exit(0 if said.strip().isdigit() and said != server else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert there.run("echo $PPID").out == server, "the parent's connection is still the same"
