@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import patience
 
 MPI_ENVIRON = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "UCX_TLS": "tcp,self"}
 
@@ -27,14 +33,7 @@ def wd() -> Iterator[Path]:
 @pytest.fixture
 def wait_until() -> Callable[..., None]:
     """`wait_until(condition, what)` returns when `condition()` is true and fails with `what` when it stays false."""
-
-    def wait(condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not in {timeout_s} s: {what}"
-            time.sleep(0.005)
-
-    return wait
+    return patience.wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -45,26 +44,27 @@ def nothing_left_behind() -> Iterator[None]:
     os.environ[name] = value
     yield
     del os.environ[name]
-    deadline = time.monotonic() + 20
-    left = _marked(name, value)
+    deadline = time.monotonic() + patience.PATIENCE_S
+    left = _marked(mark)
     while left and time.monotonic() < deadline:
         time.sleep(0.02)
-        left = _marked(name, value)
-    texts = [" ".join(process.info["cmdline"] or ["?"]) for process in left]
+        left = _marked(mark)
+    texts = []
     for process in left:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # ended at the last moment
+            texts.append(" ".join(process.cmdline()))
+            process.kill()
     assert not texts, f"left behind: {texts}"
 
 
-def _marked(name: str, value: str) -> list[psutil.Process]:
-    me = os.getpid()
-    return [
-        process
-        for process in psutil.process_iter(["environ", "cmdline", "status"])
-        if process.pid != me
-        and (process.info["environ"] or {}).get(name) == value
-        and process.info["status"] != psutil.STATUS_ZOMBIE
-    ]
+def _marked(mark: str) -> list[psutil.Process]:
+    """Living processes with `mark` in their environment. Asked after each test, so it reads as little as will do."""
+    found = []
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.NoSuchProcess):
+            if pid != os.getpid() and mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                found.append(psutil.Process(pid))
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from patience import PATIENCE_S
 
 from pilotfish.launcher.description import parse_submission
 from pilotfish.pilot.wire.describe import describe_jobs
@@ -30,7 +31,7 @@ def _blocks(language: str) -> list[tuple[str, str]]:
 
 
 def _run(command: list[str], wd: Path) -> str:
-    done = subprocess.run(command, cwd=wd, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=wd, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

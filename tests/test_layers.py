@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 
@@ -126,7 +127,7 @@ sys.addaudithook(watch)
 for name in {names!r}:
     importlib.import_module(name)
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)
 
 
 def test_no_module_is_imported_twice_under_two_names() -> None:

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish.api.errors import ConnectionError, PilotfishError, ServiceError
 from pilotfish.api.jobs import Jobs
@@ -26,8 +27,8 @@ def test_every_ending_is_told_once_also_those_between_two_waits(wd: Path) -> Non
     """The old API's loop over wait4_any_job_finish: its subscription lasted as long as the Manager."""
     with start(wd) as pilot:
         names = pilot.submit(Jobs().add(name="a", exec="true").add(name="b", exec="true").add(name="c", exec="true"))
-        pilot.wait4all(30)
-        endings = {pilot.wait4_any_job_finish(5) for _ in names}
+        pilot.wait4all(PATIENCE_S)
+        endings = {pilot.wait4_any_job_finish(PATIENCE_S) for _ in names}
     assert endings == {("a", "SUCCEED"), ("b", "SUCCEED"), ("c", "SUCCEED")}
 
 

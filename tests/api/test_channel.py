@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import zmq
+from patience import PATIENCE_MS, PATIENCE_S
 
 from pilotfish.api.channel import Channel
 from pilotfish.api.errors import ConnectionError, InternalError
@@ -28,7 +29,7 @@ class Door:
         self._thread: threading.Thread | None = None
 
     def receive(self) -> tuple[bytes, dict[str, Any]]:
-        assert self._socket.poll(5000), "no request came"
+        assert self._socket.poll(PATIENCE_MS), "no request came"
         peer, empty, body = self._socket.recv_multipart()
         assert empty == b""
         return peer, json.loads(body)
@@ -129,5 +130,5 @@ forget()
 gc.collect()
 print("done")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.stdout == "done\n", done.stderr

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from patience import PATIENCE_S
+
 # A shell that starts tests in the background lets them ignore Ctrl-C, and children inherit that.
 RUN = """
 import signal, sys
@@ -30,7 +32,7 @@ def test_ctrl_c_stops_the_tasks_and_tells_what_was_done(wd: Path, wait_until: Ca
     process = start_run("tasks.txt", wd=wd)
     wait_until((wd / "runs").exists, "the second task runs")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert err == "interrupted: tasks stopped\n"
     assert process.returncode == 130
     states = {failure["name"]: failure["state"] for failure in json.loads(out)["failures"]}
@@ -40,7 +42,7 @@ def test_ctrl_c_stops_the_tasks_and_tells_what_was_done(wd: Path, wait_until: Ca
 def test_too_many_failures_stop_the_rest_and_are_shown(wd: Path) -> None:
     (wd / "tasks.txt").write_text("exit 3\nsleep 1000\n")
     process = start_run("--max-fails", "1", "tasks.txt", wd=wd)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert err == "1 tasks have failed: stopped\n"
     assert process.returncode == 1
     states = {failure["name"]: failure["state"] for failure in json.loads(out)["failures"]}

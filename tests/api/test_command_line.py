@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish import Jobs, LocalManager
 
 
 def pilotfish(*words: str, wd: Path, given: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pilotfish", *words]
-    return subprocess.run(command, cwd=wd, input=given, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=wd, input=given, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 def test_one_task_per_line_runs_and_failures_are_shown_with_their_stderr(wd: Path) -> None:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from patience import PATIENCE_S
+
 from pilotfish import Jobs, LocalManager
 from pilotfish.api.follow import Row, failures, rows
 
@@ -34,7 +36,7 @@ def test_a_terminal_shows_a_table_and_a_bar(wd: Path) -> None:
         pilot.submit(Jobs().add(name="many", exec="sleep", args=["0.5"], iteration=3))
         ours, theirs = pty.openpty()
         done = subprocess.run(
-            [sys.executable, "-m", "pilotfish", "watch"], cwd=wd, stderr=theirs, timeout=60, check=True
+            [sys.executable, "-m", "pilotfish", "watch"], cwd=wd, stderr=theirs, timeout=PATIENCE_S, check=True
         )
         os.close(theirs)
         shown = _all_of(ours)

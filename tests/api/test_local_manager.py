@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish import Jobs, LocalManager, Manager
 from pilotfish.api.errors import (
@@ -32,7 +33,7 @@ def pilot(wd: Path) -> Iterator[LocalManager]:
 def test_a_hundred_tasks_run_and_are_known_by_name(pilot: LocalManager, wd: Path) -> None:
     jobs = Jobs().add(name="a", exec="sh", args=["-c", "echo $$$$1", "-", "${it}"], stdout="o-${it}", iteration=100)
     assert pilot.submit(jobs) == ["a"]
-    assert pilot.wait4("a", 60) == {"a": "SUCCEED"}
+    assert pilot.wait4("a", PATIENCE_S) == {"a": "SUCCEED"}
     assert (wd / "o-41").read_text() == "41\n"
     info = pilot.info_parsed("a", withChilds=True)["a"]
     assert [child.status for child in info.childs] == ["SUCCEED"] * 100
@@ -46,26 +47,26 @@ def test_waiting_stops_when_its_time_is_over(pilot: LocalManager) -> None:
     with pytest.raises(TimeoutElapsed):
         pilot.wait4all(0.05)
     pilot.cancel("long")
-    assert pilot.wait4("long", 20) == {"long": "CANCELED"}
-    pilot.wait4all(20)
+    assert pilot.wait4("long", PATIENCE_S) == {"long": "CANCELED"}
+    pilot.wait4all(PATIENCE_S)
     pilot.remove("long")
     assert pilot.list() == {}
 
 
 def test_waiting_for_a_job_that_partly_failed_tells_the_jobs_own_state(pilot: LocalManager) -> None:
     pilot.submit(Jobs().add(name="a", script="[ ${it} != 1 ]", iteration=3))
-    assert pilot.wait4("a", 20) == {"a": "FAILED"}
+    assert pilot.wait4("a", PATIENCE_S) == {"a": "FAILED"}
 
 
 def test_the_first_job_to_end_is_named(pilot: LocalManager, wd: Path) -> None:
     pilot.submit(Jobs().add(name="waits", script="while [ ! -e go ]; do sleep 0.02; done"))
     (wd / "go").touch()
-    assert pilot.wait4_any_job_finish(20) == ("waits", "SUCCEED")
+    assert pilot.wait4_any_job_finish(PATIENCE_S) == ("waits", "SUCCEED")
 
 
 def test_unknown_names_and_wrong_jobs_are_errors_that_change_nothing(pilot: LocalManager) -> None:
     with pytest.raises(ConnectionError, match="Job 'x' doesn't exist"):
-        pilot.wait4("x", 5)
+        pilot.wait4("x", PATIENCE_S)
     with pytest.raises(ConnectionError, match=r"jobs\[1\].resources.numCores.max: 2 is less than min 4"):
         pilot.submit(Jobs().add(name="a", exec="true").add(name="b", exec="true", numCores={"min": 4, "max": 2}))
     with pytest.raises(ConnectionError, match="Not enough resources for job c"):
@@ -121,7 +122,7 @@ def test_a_kept_pilot_lives_on_and_can_be_found(wd: Path) -> None:
     other = Manager(str(wd), QUIET)
     other.send_request({"request": "finish", "options": {"kill": True, "delay": 0}})
     other.cleanup()
-    assert kept._process.wait(20) == 0
+    assert kept._process.wait(PATIENCE_S) == 0
 
 
 def test_a_service_that_cannot_start_says_why(wd: Path) -> None:

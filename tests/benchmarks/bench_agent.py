@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "pilot" / "agent"))
 
 from fake_manager import POOL, FakeManager, iterations

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "cluster"))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "cluster")]
 
 _DELAY_S = 0.03
 """Each way."""

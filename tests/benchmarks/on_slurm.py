@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "cluster"))
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "cluster")]
 
 import peers  # noqa: E402
-from emulated import Slurm, wait_until  # noqa: E402
+from emulated import Slurm  # noqa: E402
+from patience import wait_until  # noqa: E402
 
 NODES = 4
 _SLOW = 200

@@ -17,13 +17,6 @@ from grid_engine import PROGRAMS, GridEngine
 from real import SLURM_PROGRAMS, require
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Batch systems try things again after minutes; a test that does not end is still ended."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(420))
-
-
 @pytest.fixture(scope="session")
 def virtual_machine() -> None:
     """small_machine.py can be used."""

@@ -13,14 +13,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import accounting
-
-PATIENCE_S = 30.0
+from patience import PATIENCE_S, wait_until
 
 _FIRST_PROCESS = """
 hostname "$1" && mount --make-rprivate / && mount -t proc proc /proc && mount --bind "$2" /etc/hosts || exit 1
@@ -28,14 +27,6 @@ hostname "$1" && mount --make-rprivate / && mount -t proc proc /proc && mount --
 echo ready
 exec cat
 """
-
-
-def wait_until(condition: Callable[[], object], what: str | Callable[[], str], timeout_s: float = PATIENCE_S) -> None:
-    """Return when `condition()` is true; fail with `what` when it stays false."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not in {timeout_s} s: {what if isinstance(what, str) else what()}"
-        time.sleep(0.02)
 
 
 class Host:
@@ -180,7 +171,12 @@ class Slurm:
     def run(self, *words: str) -> str:
         """Run one of Slurm's commands on `ctl`; its output. Fails when the command does."""
         done = subprocess.run(
-            self.hosts.ctl.command(*words), env=self.environ, capture_output=True, text=True, check=False, timeout=120
+            self.hosts.ctl.command(*words),
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -259,12 +255,12 @@ class Slurm:
         self._spawn(
             "munged", None, "munged", "--foreground", "--force", f"--socket={socket}", f"--key-file={key}", *files
         )
-        wait_until(socket.exists, "munged", 10)
+        wait_until(socket.exists, "munged")
         if self._accounting:
             accounting.start_database(self.folder, self._port + 11, self._spawn_here, wait_until)
             accounting.write_configuration(self.folder, self._port + 10, self._port + 11)
             self._spawn("slurmdbd", self.hosts.ctl, "slurmdbd", "-D")
-            wait_until(lambda: self._try("sacctmgr", "-n", "list", "cluster") == 0, "slurmdbd", 30)
+            wait_until(lambda: self._try("sacctmgr", "-n", "list", "cluster") == 0, "slurmdbd")
             self._try("sacctmgr", "-i", "add", "cluster", "tests")
             self._try("sacctmgr", "-i", "add", "account", "test", "Cluster=tests")
             self._try("sacctmgr", "-i", "add", "user", "root", "Account=test")
@@ -278,7 +274,9 @@ class Slurm:
 
     def _try(self, *words: str) -> int:
         command = self.hosts.ctl.command(*words)
-        return subprocess.run(command, env=self.environ, capture_output=True, check=False, timeout=60).returncode
+        return subprocess.run(
+            command, env=self.environ, capture_output=True, check=False, timeout=PATIENCE_S
+        ).returncode
 
     def idle_nodes(self) -> int:
         command = self.hosts.ctl.command("sinfo", "--noheader", "--Node", "--format=%T")

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from emulated import Hosts, wait_until
+from emulated import Hosts
+from patience import PATIENCE_S, wait_until
 
 PROGRAMS = Path("/usr/lib/gridengine")
 _SHARE = Path("/usr/share/gridengine")
@@ -83,7 +84,9 @@ class GridEngine:
 
     def _try(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = self.hosts.ctl.command(*words)
-        return subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(
+            command, env=self.environ, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        )
 
     # --- starting it ----------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from emulated import Host, Slurm, wait_until
+from emulated import Host, Slurm
+from patience import PATIENCE_S, wait_until
 
 
 def write_submission(wd: Path, tasks: int, seconds: float) -> Path:
@@ -63,7 +64,7 @@ def check_results(wd: Path, tasks: int) -> None:
 def test_from_the_laptop_to_the_nodes_and_back(cluster: Slurm, wd: Path) -> None:
     write_submission(wd, 30, 0.2)
     process = start(cluster.hosts["node4"], wd, "--check-interval", "1")
-    output, _ = process.communicate(timeout=150)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     check_results(wd, 30)
     assert os.listdir(wd / "scratch") == [], "cleaned"
@@ -72,11 +73,11 @@ def test_from_the_laptop_to_the_nodes_and_back(cluster: Slurm, wd: Path) -> None
 def test_the_link_is_cut_for_half_a_minute_while_the_pilot_runs(cluster: Slurm, wd: Path) -> None:
     write_submission(wd, 60, 2.0)
     process = start(cluster.hosts["node4"], wd, "--check-interval", "1", "--clean", "never")
-    wait_until((wd / "starts").exists, "tasks to start", 100)
+    wait_until((wd / "starts").exists, "tasks to start")
     cluster.hosts.cut("node4")
     began = time.monotonic()
-    wait_until(lambda: time.monotonic() - began > 30, "half a minute", 60)
+    wait_until(lambda: time.monotonic() - began > 30, "half a minute")
     cluster.hosts.mend("node4")
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     check_results(wd, 60)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulated import wait_until
 from grid_engine import GridEngine
+from patience import wait_until
 
 from pilotfish.launcher.contexts.base import Context, Done
 from pilotfish.launcher.contexts.local import LocalContext
@@ -70,7 +70,7 @@ def test_bad_ends_have_their_reasons(submission: Callable[..., Submission], sge:
     ]
     made = submission(*tasks)
     made.run(detach=True)
-    wait_until(Path(made.context().root_for(made.hash, "w"), "begun").exists, "the job to start", 100)
+    wait_until(Path(made.context().root_for(made.hash, "w"), "begun").exists, "the job to start")
     work = made.work(made.context())
     ids = {work.tasks[job.tasks[0]].task_work_path: job.id for job in made.peek().jobs.values()}
     sge.run("qdel", ids["cancelled"])

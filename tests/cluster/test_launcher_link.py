@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from emulated import Hosts, wait_until
+from emulated import Hosts
+from patience import wait_until
 from real import require
 
 CUT_S = float(os.environ.get("PILOTFISH_TEST_CUT_S", "12"))
@@ -75,7 +76,6 @@ def grows(folder: Path, known: int) -> bool:
     return sum(sizes) > known + BIG // 20
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("by_rsync", [True, False], ids=["rsync", "archive"])
 def test_a_submission_bears_cuts_on_its_way_up_while_it_runs_and_on_its_way_down(
     link: Hosts, wd: Path, by_rsync: bool
@@ -88,7 +88,7 @@ def test_a_submission_bears_cuts_on_its_way_up_while_it_runs_and_on_its_way_down
     )
 
     def cut_when(condition: Callable[[], object], what: str) -> None:
-        wait_until(condition, what, 200)
+        wait_until(condition, what)
         link.cut("node1")
         began = time.monotonic()
         wait_until(lambda: time.monotonic() - began > CUT_S, "the cut to be over", CUT_S + 60)

@@ -12,7 +12,8 @@ from typing import Any
 
 import accounting
 import pytest
-from emulated import Slurm, wait_until
+from emulated import Slurm
+from patience import wait_until
 from real import SLURM_PROGRAMS, require
 
 from pilotfish.launcher.contexts.local import LocalContext
@@ -83,7 +84,7 @@ def test_every_bad_end_has_its_reason(submission: Make, wd: Path, on_slurm: Slur
     told = {job.tasks[0]: job.id for job in made.peek().jobs.values()}
     work = made.work(made.context())
     ids = {work.tasks[name].task_work_path: job_id for name, job_id in told.items()}
-    wait_until(begun.exists, "the job to start", 100)
+    wait_until(begun.exists, "the job to start")
     on_slurm.run("scancel", ids["cancelled"])
     with pytest.raises(SubmissionFailedError, match="3 of 3 jobs failed for good"):
         made.run(check_interval_s=1)
@@ -161,7 +162,7 @@ def test_a_job_whose_node_is_lost_is_placed_again_without_costing_a_retry(
     made = submission(task("a", command), resources={"custom_flags": ["#SBATCH --no-requeue"]})
     made.run(detach=True)
     where = wd / "where"
-    wait_until(lambda: where.exists() and where.read_text(), "the job to start", 100)
+    wait_until(lambda: where.exists() and where.read_text(), "the job to start")
     node = where.read_text().strip()
     try:
         on_slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
@@ -169,7 +170,7 @@ def test_a_job_whose_node_is_lost_is_placed_again_without_costing_a_retry(
     finally:
         with suppress(AssertionError):  # it may have come back by itself
             on_slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
-        wait_until(lambda: on_slurm.idle_nodes() == len(on_slurm.node_names), "all nodes idle", 60)
+        wait_until(lambda: on_slurm.idle_nodes() == len(on_slurm.node_names), "all nodes idle")
     assert len(where.read_text().split()) == 2
     assert rows(wd)["a"]["attempts"] == 2
 
@@ -182,7 +183,7 @@ def test_with_accounting_slurm_tells_how_jobs_ended_long_after(wd: Path, monkeyp
             monkeypatch.delenv(name)
         monkeypatch.setenv("SLURM_CONF", slurm.environ["SLURM_CONF"])
         ids = [slurm.submit(command, wd, "--ntasks=1") for command in ("true", "exit 3", "sleep 1000")]
-        wait_until(lambda: slurm.state(ids[2]) == "RUNNING", "the last job to run", 60)
+        wait_until(lambda: slurm.state(ids[2]) == "RUNNING", "the last job to run")
         slurm.run("scancel", ids[2])
         context, machine = LocalContext(wd, str(wd), {}), build_machine("Slurm")
 
@@ -193,7 +194,7 @@ def test_with_accounting_slurm_tells_how_jobs_ended_long_after(wd: Path, monkeyp
         def forgotten() -> bool:
             return context.run(f"scontrol show job {ids[0]}").code != 0
 
-        wait_until(forgotten, "the controller to forget", 200)
+        wait_until(forgotten, "the controller to forget")
         wait_until(
             lambda: all(state in ("finished", "terminated") for state, _, _ in told().values()), "accounting", 60
         )

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulated import Slurm, wait_until
+from emulated import Slurm
+from patience import wait_until
 from real import require
 
 from pilotfish.launcher.contexts.local import LocalContext
@@ -84,7 +85,7 @@ def test_jobs_are_listed_with_one_command_and_cancelled(submission: Make, wd: Pa
     made = submission(*(task(f"t{n}", f"touch {wd}/begun{n}; sleep 1000") for n in range(2)))
     made.run(detach=True)
     ids = [job.id for job in made.peek().jobs.values()]
-    wait_until(lambda: all((wd / f"begun{n}").exists() for n in range(2)), "both jobs to start", 100)
+    wait_until(lambda: all((wd / f"begun{n}").exists() for n in range(2)), "both jobs to start")
     found = build_machine("Torque").query(LocalContext(wd, str(wd), {}), ids)
     assert {name: status.state for name, status in found.items()} == dict.fromkeys(ids, JobState.running)
     assert all(status.nodes.startswith("node") for status in found.values())
@@ -96,7 +97,7 @@ def test_an_end_that_the_commands_do_not_explain_is_still_an_end(submission: Mak
     """Torque would tell by an exit code that somebody has ended the job; here it is only seen to be over, and has failed."""
     made = submission(task("ended", f"touch {wd}/begun; sleep 1000"))
     made.run(detach=True)
-    wait_until((wd / "begun").exists, "the job to start", 100)
+    wait_until((wd / "begun").exists, "the job to start")
     slurm.run("scancel", *(job.id for job in made.peek().jobs.values()))
     with pytest.raises(SubmissionFailedError, match="1 of 1 jobs failed for good"):
         made.run(check_interval_s=1)

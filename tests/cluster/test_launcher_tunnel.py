@@ -11,14 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from emulated import Slurm, wait_until
+from emulated import Slurm
+from patience import PATIENCE_S, wait_until
 from test_launcher_chain import start, write_submission
 
 STEER = """
 from pilotfish import Jobs, Manager
 pilot = Manager()
 pilot.submit(Jobs().add(name="asked", exec="/bin/hostname", stdout="asked.out"))
-print(pilot.wait4(["asked"], timeout=60)["asked"], pilot.resources()["total_nodes"])
+print(pilot.wait4(["asked"], timeout=200)["asked"], pilot.resources()["total_nodes"])
 pilot.cancel(sorted(name for name in pilot.list() if name.startswith("task-"))[-1])
 """
 
@@ -30,7 +31,7 @@ def test_a_script_on_the_laptop_steers_the_pilot_behind_the_login_node(cluster: 
     for name in ("node1", "node2", "node3"):
         laptop.run("ip", "route", "add", "blackhole", f"{cluster.hosts[name].address}/32")
     process = start(laptop, wd, "--check-interval", "1", "--clean", "never")
-    wait_until((wd / "starts").exists, "tasks to start", 100)
+    wait_until((wd / "starts").exists, "tasks to start")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
     environ |= {"PILOTFISH_HOME": str(wd / "home")}
 
@@ -45,7 +46,7 @@ def test_a_script_on_the_laptop_steers_the_pilot_behind_the_login_node(cluster: 
     states = json.loads(through_tunnel(sys.executable, "-m", "pilotfish", "jobs", "--json"))
     assert [entry["status"] for entry in states.values()].count("CANCELED") == 1
     (wd / "go").touch()
-    output, _ = process.communicate(timeout=150)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, output
     (asked,) = (wd / "scratch").glob("*/asked.out")
     assert asked.read_text().strip() in ("node1", "node2", "node3")

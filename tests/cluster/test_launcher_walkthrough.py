@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from emulated import Slurm
+from patience import PATIENCE_S
 
 PAGE = Path(__file__).parents[2] / "docs/walkthrough.md"
 
@@ -53,7 +54,7 @@ class Laptop:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=120,
+            timeout=PATIENCE_S,
         )
         assert done.returncode in (0, 75), f"{command}: {done.stdout}"
         text = done.stdout

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulated import Slurm, wait_until
+from emulated import Slurm
+from patience import PATIENCE_S, wait_until
 
 from pilotfish.api.manager import Manager
 
@@ -68,7 +69,7 @@ class BatchPilot:
 
     def finish(self) -> dict[str, Any]:
         """End the pilot; the final status."""
-        self.client.wait4all(60)
+        self.client.wait4all(PATIENCE_S)
         self.client.finish()
         assert self.slurm.wait_for_end(self.job) in ("COMPLETED", "NODE_FAIL"), (
             self.wd / f"{self.job}.out"
@@ -84,7 +85,7 @@ def no_job_left(request: pytest.FixtureRequest) -> Iterator[None]:
     if "slurm" in request.fixturenames:
         slurm = request.getfixturevalue("slurm")
         slurm.run("scancel", "--user=root")
-        wait_until(lambda: not slurm.run("squeue", "--noheader").strip(), "an empty queue", 60)
+        wait_until(lambda: not slurm.run("squeue", "--noheader").strip(), "an empty queue")
 
 
 def test_a_killed_agent_is_found_and_replaced_and_its_tasks_run_again(slurm: Slurm, wd: Path) -> None:
@@ -93,7 +94,7 @@ def test_a_killed_agent_is_found_and_replaced_and_its_tasks_run_again(slurm: Slu
     wait_until(lambda: len(pilot.running_on("node3")) == 2, "tasks on node3")
     hit = pilot.running_on("node3")
     slurm.hosts["node3"].run("kill", "-KILL", pilot.agent_pid("node3"))
-    wait_until(lambda: "agent.lost" in pilot.log(), "found", 10)
+    wait_until(lambda: "agent.lost" in pilot.log(), "found")
     status = pilot.finish()
     assert status["IterationStats"]["FinishedIterations"] == 60
     starts = Counter(it for it, _ in pilot.trace("start"))
@@ -109,7 +110,7 @@ def test_a_node_that_is_downed_loses_only_its_own_tasks(slurm: Slurm, wd: Path) 
     hit = pilot.running_on("node4")
     slurm.run("scontrol", "update", "nodename=node4", "state=down", "reason=test")
     try:
-        wait_until(lambda: "agent.lost" in pilot.log(), "found", 15)
+        wait_until(lambda: "agent.lost" in pilot.log(), "found")
         status = pilot.finish()
     finally:
         wait_until(lambda: slurm.idle_nodes() == 4, "node4 back")
@@ -126,7 +127,7 @@ def test_a_node_that_was_cut_off_is_used_again_and_what_it_finished_counts(netwo
     hit = pilot.running_on("node3")
     pilot.submit_tasks("more", 6, 5)
     networked_slurm.hosts.cut("node3")
-    wait_until(lambda: "agent.lost" in pilot.log(), "found", 10)
+    wait_until(lambda: "agent.lost" in pilot.log(), "found")
     wait_until(lambda: {it for it, host in pilot.trace("end") if host == "node3"} == hit, "it goes on without us")
     networked_slurm.hosts.mend("node3")
     wait_until(lambda: pilot.log().count("agent.ready node=node3") == 2, "back")
@@ -146,7 +147,7 @@ def test_what_runs_on_a_node_that_was_cut_off_goes_on_if_it_was_not_started_else
     wait_until(lambda: len(pilot.trace("start")) == 6, "all tasks")
     hit = pilot.running_on("node3")
     networked_slurm.hosts.cut("node3")
-    wait_until(lambda: "agent.lost" in pilot.log(), "found", 10)
+    wait_until(lambda: "agent.lost" in pilot.log(), "found")
     networked_slurm.hosts.mend("node3")
     wait_until(lambda: pilot.log().count("agent.ready node=node3") == 2, "back")
     (wd / "go").touch()

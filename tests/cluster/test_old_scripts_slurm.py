@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from emulated import Slurm, wait_until
+from emulated import Slurm
+from patience import PATIENCE_S, wait_until
 
 from pilotfish import AsyncResult, JobScript, Machine, Resources, Submission, Task, fyrd
 from pilotfish.launcher.clusterjob.async_result import CANCELLED, COMPLETED, FAILED
@@ -32,7 +33,7 @@ def test_a_job_script(wd: Path) -> None:
     )
     result = script.submit()
     result.dump("kept")
-    assert AsyncResult.load("kept").get(timeout=120) == COMPLETED
+    assert AsyncResult.load("kept").get(timeout=PATIENCE_S) == COMPLETED
     assert (wd / "out").read_text() == f"hello {result.job_id}={result.job_id} 2 2 {wd}\n"
     assert (wd / "nodes").read_text().startswith("node")
     assert sorted(path.name for path in wd.iterdir()) == ["hello.slr", "kept", "kept.lock", "nodes", "out"]
@@ -44,7 +45,7 @@ def test_job_scripts_that_end_badly() -> None:
     refused = JobScript("true", "wide", queue="nowhere").submit()
     wait_until(lambda: Path("begun").exists(), "the job to begin")
     cancelled.cancel()
-    assert [each.get(timeout=200) for each in (failed, cancelled, refused)] == [FAILED, CANCELLED, FAILED]
+    assert [each.get(timeout=PATIENCE_S) for each in (failed, cancelled, refused)] == [FAILED, CANCELLED, FAILED]
     assert failed.exit_code == 4
     assert "partition" in refused.message
 
@@ -90,7 +91,7 @@ tasks = [Task(command=command, task_work_path=name, backward_files=["out"]) for 
 machine = Machine.load_from_dict({given} | {{"remote_profile": {{}}}})
 Submission("work", machine, Resources(1, 1, 0, "", 1), task_list=tasks).run_submission(exit_on_submit=True)
 """
-    subprocess.run([python, "-c", script], env={**os.environ, "HOME": str(wd)}, check=True, timeout=60)
+    subprocess.run([python, "-c", script], env={**os.environ, "HOME": str(wd)}, check=True, timeout=PATIENCE_S)
     told: list[str] = []
     tasks = [Task(command, name, backward_files=["out"]) for name, command in commands.items()]
     made = Submission("work", Machine.load_from_dict(given), Resources(group_size=1), task_list=tasks, tell=told.append)

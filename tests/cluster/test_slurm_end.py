@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from emulated import Slurm, wait_until
+from emulated import Slurm
+from patience import wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "resubmit.sh"
 SHORT_END = "--export=ALL,PILOTFISH_KILL_GRACE=1,PILOTFISH_END_MARGIN=20"
@@ -21,11 +22,11 @@ def test_a_script_that_submits_itself_again_gets_through_in_two_jobs(slurm: Slur
     )
     options = [f"--chdir={wd}", "--ntasks=1", "--time=1", SHORT_END]
     job = slurm.run("sbatch", "--parsable", *options, str(wd / "resubmit.sh")).strip()
-    wait_until((wd / "runs").exists, "the second task runs", 60)
+    wait_until((wd / "runs").exists, "the second task runs")
     (wd / "go").touch()
     slurm.run("scancel", "--signal=USR1", "--batch", job)
     assert slurm.wait_for_end(job) == "FAILED"
     # Slurm looks at what waits for other jobs once a minute, and may just have done so.
-    wait_until((wd / "ran-3").exists, "the second job has done the rest", 180)
+    wait_until((wd / "ran-3").exists, "the second job has done the rest")
     wait_until(lambda: not slurm.run("squeue", "--noheader"), "no job is left")
     assert [(wd / name).read_text() for name in ("ran-1", "ran-2", "ran-3")] == ["1\n", "2\n", "3\n"]

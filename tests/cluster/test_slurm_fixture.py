@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emulated import Slurm, wait_until
+from emulated import Slurm
+from patience import wait_until
 
 
 def test_a_batch_job_runs_on_all_nodes(slurm: Slurm, wd: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from emulated import Hosts
+from patience import PATIENCE_S
 from real import require
 
 
@@ -36,6 +37,6 @@ def test_a_pilot_over_ssh(cluster: Hosts, wd: Path) -> None:
     words = ["run", f"{wd}/tasks.txt", "--wd", str(wd), "--quiet", "--nodes", "node1:2,node2:2,node3:2"]
     command = cluster.ctl.command(sys.executable, "-m", "pilotfish", *words)
     environ = os.environ | {"PILOTFISH_PLACEMENT": "ssh"}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set((wd / "where").read_text().split()) == {"node1", "node2", "node3"}

@@ -7,9 +7,10 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 from types import TracebackType
+
+from patience import wait_until
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 TOTP_SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -68,10 +69,7 @@ class Sshd:
             command = ["unshare", "-m", "sh", "-c", mount, "sh", *command]
         self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         log.close()
-        deadline = time.monotonic() + 10
-        while not _answers(self.port):
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()
-            time.sleep(0.02)
+        wait_until(lambda: _answers(self.port), (self.folder / "log").read_text, of=self._process)
 
     def kill(self) -> None:
         """SIGKILL to the server and to all its connections."""

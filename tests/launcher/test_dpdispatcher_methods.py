@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 from sshd import Sshd
 
 from pilotfish import Job, Machine, Resources, Submission, Task
@@ -228,5 +229,7 @@ def test_download_through_the_context(made: Submission, wd: Path) -> None:
 def test_a_script_gets_the_same_from_both(wd: Path) -> None:
     """`golden/dpdispatcher_methods.json` is what the real DPDispatcher 1.1.0 has told the same script."""
     golden = Path(__file__).parent / "golden"
-    subprocess.run([sys.executable, golden / "dpdispatcher_methods.py", "pilotfish"], cwd=wd, check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, golden / "dpdispatcher_methods.py", "pilotfish"], cwd=wd, check=True, timeout=PATIENCE_S
+    )
     assert json.loads((wd / "found.json").read_text()) == json.loads((golden / "dpdispatcher_methods.json").read_text())

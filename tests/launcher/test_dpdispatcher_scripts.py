@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish import Job, Machine, Pilot, Resources, Submission, Task
 from pilotfish.launcher.dpdispatcher.machine import SUBCLASSES
@@ -91,12 +92,12 @@ def test_a_pilot_that_is_steered_while_it_runs(wd: Path, wait_until: Any) -> Non
         "work", machine(wd), Resources(), task_list=[task], pilot=Pilot(python=sys.executable, max_allocations=2)
     )
     submission.run_submission(exit_on_submit=True, check_interval=1)
-    wait_until(lambda: list((wd / "r").glob("*/.qcgpjm-service-*/connection.json")), "the pilot", 60)
+    wait_until(lambda: list((wd / "r").glob("*/.qcgpjm-service-*/connection.json")), "the pilot")
     with submission.manager() as pilot:
         wait_until(lambda: list(pilot.list()) == ["a"], "the task")
         (root,) = (wd / "r").iterdir()
         (root / "go").touch()
-        assert pilot.wait4("a", 60) == {"a": "SUCCEED"}
+        assert pilot.wait4("a", PATIENCE_S) == {"a": "SUCCEED"}
     submission.run_submission(check_interval=1)
     assert (wd / "work/a/out").read_text() == "done\n"
     with pytest.raises(DescriptionError, match="bootstrap"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish import fyrd
 from pilotfish.launcher.fyrd.functions import FunctionError
@@ -125,7 +126,7 @@ if __name__ == "__main__":
     print(type(point) is Point, point.x, shown(point).get(), shown.__wrapped__(point))
 """
     )
-    done = subprocess.run([sys.executable, "main.py"], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "main.py"], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert done.stdout == "True 4 5 5\n"
 
 
@@ -163,7 +164,9 @@ point = fyrd.Job(shown, [Point(1)], qtype="local", queue=queue).get()
 print(type(point) is Point, point.x)
 queue.close()
 """
-    done = subprocess.run([sys.executable], input=typed, capture_output=True, text=True, timeout=60, cwd=wd, check=True)
+    done = subprocess.run(
+        [sys.executable], input=typed, capture_output=True, text=True, timeout=PATIENCE_S, cwd=wd, check=True
+    )
     assert done.stdout == "True 2\n"
 
 

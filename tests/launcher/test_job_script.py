@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish.launcher import result, script
 from pilotfish.launcher.identity import job_hash, task_hash
@@ -44,7 +45,9 @@ def prepare(placed: JobToPlace) -> None:
 def run(placed: JobToPlace, batch_id: str = "1", **environ: str) -> int:
     prepare(placed)
     env = {**os.environ, "SLURM_JOB_ID": batch_id, **environ}
-    return subprocess.run(["bash", placed.script_name], cwd=placed.root, env=env, check=False, timeout=60).returncode
+    return subprocess.run(
+        ["bash", placed.script_name], cwd=placed.root, env=env, check=False, timeout=PATIENCE_S
+    ).returncode
 
 
 def record(placed: JobToPlace) -> JobResult:
@@ -151,7 +154,7 @@ def test_a_terminated_job_tells_what_it_has_done_and_leaves_nothing_behind(
     process = subprocess.Popen(["bash", placed.script_name], cwd=wd, start_new_session=True)
     wait_until((wd / "begun").exists, "the second task to start")
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(20) == 143
+    assert process.wait(PATIENCE_S) == 143
     assert codes(placed)[0] == 0
     assert record(placed).exit_code == 143
 
@@ -164,7 +167,7 @@ def test_a_signal_for_the_script_alone_reaches_its_tasks(wd: Path, wait_until: C
     process = subprocess.Popen(["bash", placed.script_name], cwd=wd, start_new_session=True)
     wait_until((wd / "begun").exists, "the task to start")
     process.send_signal(signal.SIGUSR1)
-    assert process.wait(20) == 138
+    assert process.wait(PATIENCE_S) == 138
     assert (wd / "saved").read_text() == "saved\nleft\n"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 from sshd import Sshd
 
 from pilotfish import AsyncResult, JobScript
@@ -195,7 +196,9 @@ def test_coming_back_from_another_program(wd: Path) -> None:
     assert oct((wd / "kept.json").stat().st_mode)[-3:] == "600"
     code = "from pilotfish import AsyncResult; open('go', 'w'); print(AsyncResult.load('kept.json').get())"
     for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+        )
         assert done.stdout == "0\n"
     assert (wd / "ran").read_text() == "x\n", "once"
     assert AsyncResult.load("kept.json").status == COMPLETED

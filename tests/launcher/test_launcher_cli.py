@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from patience import PATIENCE_S
 
 from pilotfish.launcher import init, loading
 from pilotfish.launcher.description import parse_submission
@@ -37,7 +38,7 @@ open("out", "w").write("ran")
 
 def pilotfish(wd: Path, *words: str, code: int = 0, text: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pilotfish", *words]
-    done = subprocess.run(command, cwd=wd, input=text, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=wd, input=text, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 TASKS = 6
 
@@ -81,7 +82,7 @@ def test_a_signal_ends_the_launcher_in_order_and_the_jobs_go_on(file: Path, wait
     process = subprocess.Popen(command(file), stderr=subprocess.PIPE, text=True)
     wait_until((file.parent / "starts").exists, "a task to start")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 143
+    assert process.wait(PATIENCE_S) == 143
     assert process.stderr is not None
     process.stderr.close()
     assert subprocess.run(command(file), check=False).returncode == 0

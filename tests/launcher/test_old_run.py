@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 from sshd import Sshd
 
 from pilotfish import Machine, Resources, Submission, Task
@@ -279,7 +280,7 @@ machine = Machine.load_from_dict(given | {{"remote_profile": {{}}}})
 made = Submission("work", machine, Resources(1, 1, 0, "", 1), task_list=tasks)
 made.run_submission(exit_on_submit=True)
 """
-    subprocess.run([python, "-c", script], cwd=wd, env={**os.environ, "HOME": str(wd)}, check=True, timeout=60)
+    subprocess.run([python, "-c", script], cwd=wd, env={**os.environ, "HOME": str(wd)}, check=True, timeout=PATIENCE_S)
     told: list[str] = []
     made = submission(wd, told.append, context_type=context)
     made.belonging_tasks = made.belonging_tasks[:2]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish.launcher.secrets import SecretError, is_reference, resolve
 
@@ -59,7 +60,7 @@ def test_a_secret_is_asked_on_the_terminal_and_not_shown() -> None:
         told = _until(terminal, b"Password of ann: ")
         os.write(terminal, b"hunter2\n")
         told += _until(terminal, b"letters")
-        assert asking.wait(30) == 0
+        assert asking.wait(PATIENCE_S) == 0
     os.close(terminal)
     assert b"7 letters" in told
     assert b"hunter2" not in told

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 from sshd import Sshd
 
 from pilotfish.api.jobs import Jobs
@@ -56,7 +57,7 @@ def said(address: str, text: bytes) -> bytes:
     """What comes back from there until it closes; empty when it does not let us speak."""
     host, _, port = address.partition(":")
     got = b""
-    with socket.create_connection((host, int(port)), timeout=20) as peer, suppress(ConnectionError):
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as peer, suppress(ConnectionError):
         peer.sendall(text)
         peer.shutdown(socket.SHUT_WR)
         while block := peer.recv(65536):
@@ -136,18 +137,18 @@ def placed(sshd: Sshd, wd: Path, submission: Make) -> Iterator[Submission]:
 
 
 def test_a_manager_here_steers_the_pilot_there(placed: Submission, wd: Path, wait_until: Callable[..., None]) -> None:
-    wait_until((wd / "begun").exists, "the task to start", 60)
+    wait_until((wd / "begun").exists, "the task to start")
     with remote_manager(placed) as pilot:
         assert pilot.list()["a"]["status"] in RUNS
         jobs = Jobs().add(name="more", exec="/bin/true")
         pilot.submit(jobs)
-        assert pilot.wait4(["more"], timeout=60) == {"more": "SUCCEED"}
+        assert pilot.wait4(["more"], timeout=PATIENCE_S) == {"more": "SUCCEED"}
 
 
 def test_its_connection_file_is_private_leads_through_the_tunnel_and_is_gone_at_the_end(
     placed: Submission, wd: Path, wait_until: Callable[..., None]
 ) -> None:
-    wait_until((wd / "begun").exists, "the task to start", 60)
+    wait_until((wd / "begun").exists, "the task to start")
     with remote_pilot(placed) as path:
         assert path.stat().st_mode & 0o777 == 0o600
         assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -160,7 +161,7 @@ def test_its_connection_file_is_private_leads_through_the_tunnel_and_is_gone_at_
 def test_commands_run_with_the_pilot_as_their_own(
     placed: Submission, wd: Path, wait_until: Callable[..., None]
 ) -> None:
-    wait_until((wd / "begun").exists, "the task to start", 60)
+    wait_until((wd / "begun").exists, "the task to start")
     begin = [sys.executable, "-m", "pilotfish", "submissions", "tunnel", "last"]
     words = ["--", sys.executable, "-m", "pilotfish", "status", "a", "--json"]
     done = subprocess.run([*begin, *words], capture_output=True, text=True, check=True)
@@ -173,7 +174,7 @@ def test_commands_run_with_the_pilot_as_their_own(
 def test_a_tunnel_stays_until_it_is_ended_and_leaves_nothing(
     placed: Submission, wd: Path, wait_until: Callable[..., None]
 ) -> None:
-    wait_until((wd / "begun").exists, "the task to start", 60)
+    wait_until((wd / "begun").exists, "the task to start")
     command = [sys.executable, "-m", "pilotfish", "submissions", "tunnel", "last", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -183,7 +184,7 @@ def test_a_tunnel_stays_until_it_is_ended_and_leaves_nothing(
         shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
         assert RUNS & set(shown.split())
     process.terminate()
-    process.wait(20)
+    process.wait(PATIENCE_S)
     process.stdout.close()
     assert not path.parent.exists()
 
@@ -194,11 +195,11 @@ def test_without_ssh_the_same_function_reaches_the_pilot(
     command = f"touch {wd}/begun; until [ -e {wd}/go ]; do sleep 0.1; done"
     made = submission({"task_name": "a", "command": command, "task_work_path": "a"}, pilot={"python": sys.executable})
     made.run(detach=True)
-    wait_until((wd / "begun").exists, "the task to start", 60)
+    wait_until((wd / "begun").exists, "the task to start")
     with remote_manager(made) as pilot:
         assert pilot.list()["a"]["status"] in RUNS
         (wd / "go").touch()
-        assert pilot.wait4(["a"], timeout=60) == {"a": "SUCCEED"}
+        assert pilot.wait4(["a"], timeout=PATIENCE_S) == {"a": "SUCCEED"}
     assert made.run(check_interval_s=0.5).over
 
 

@@ -16,14 +16,16 @@ from typing import Any
 
 import psutil
 import zmq
+from patience import PATIENCE_S
 
 from pilotfish.pilot import strays
 from pilotfish.pilot.model.ids import GrantId, JobNo, PoolId, TaskKey
 from pilotfish.pilot.model.job import Execution
 from pilotfish.pilot.wire import connection, frames
 
-PATIENCE_S = 10.0
 POOL = PoolId(1)
+_LOOK_S = 0.2
+"""How often it is seen whether there is still an agent that could say something."""
 
 _AGENT = """
 import sys
@@ -31,14 +33,6 @@ from pathlib import Path
 from pilotfish.pilot.agent.app import run
 sys.exit(run(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] or None))
 """
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """For what no message announces (the death of a process); everything else waits for a frame."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"still not so: {what}"
-        time.sleep(0.002)
 
 
 def processes_with(variable: str) -> list[int]:
@@ -202,8 +196,8 @@ class FakeManager:
         """Read until what was heard satisfies `condition`."""
         deadline = time.monotonic() + patience_s
         while not condition(self.heard):
-            left = deadline - time.monotonic()
-            if left <= 0 or not self.read(left):
+            are_dead = bool(self.agents) and all(agent.poll() is not None for agent in self.agents)
+            if not self.read(_LOOK_S) and (are_dead or time.monotonic() > deadline):
                 raise AssertionError(f"waited in vain; heard {self.heard}; log: {self.log()}")
         return self.heard
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import psutil
-from fake_manager import POOL, FakeManager, iterations, processes_with, wait_until
+from fake_manager import POOL, FakeManager, iterations, processes_with
+from patience import PATIENCE_S, wait_until
 
 from pilotfish.pilot.model.ids import TaskKey
 from pilotfish.pilot.model.job import Execution
@@ -34,7 +35,7 @@ def when_written(path: Path) -> str:
 def test_the_wall_time_is_enforced(manager: FakeManager) -> None:
     end = manager.run(LONG, wt_s=0.2)
     assert (end.exit_code, end.cause, end.message) == (-15, Cause.WALL_TIME, "wall time limit of 0.2 s reached")
-    assert 0.2 <= end.ended_s - end.started_s < 2
+    assert end.ended_s - end.started_s >= 0.2
 
 
 def test_a_task_that_ignores_sigterm_is_killed_after_the_grace_time(manager: FakeManager) -> None:
@@ -122,7 +123,7 @@ def test_cancelling_what_has_ended_says_nothing(manager: FakeManager) -> None:
 def ended(manager: FakeManager) -> None:
     """Its Bye comes after everything else, and it has left nothing."""
     manager.until(lambda heard: len(heard.byes) == 1)
-    assert manager.agents[0].wait(5) == 0
+    assert manager.agents[0].wait(PATIENCE_S) == 0
     nothing_left()
 
 
@@ -180,7 +181,7 @@ def test_an_agent_that_hears_no_manager_for_too_long_ends(tmp_path: Path) -> Non
         manager.start_agent()
         manager.welcome()
         manager.started(manager.start(LONG))
-        assert manager.agents[0].wait(10) == 0
+        assert manager.agents[0].wait(PATIENCE_S) == 0
         nothing_left()
 
 
@@ -203,7 +204,7 @@ def test_what_a_task_of_another_node_has_left_here_is_swept_away(manager: FakeMa
     ]
     try:
         manager.send(frames.Sweep(["pilot:1-0-1"]))
-        assert left[0].wait(timeout=10) == -signal.SIGKILL
+        assert left[0].wait(timeout=PATIENCE_S) == -signal.SIGKILL
         assert left[1].poll() is None
     finally:
         left[1].kill()

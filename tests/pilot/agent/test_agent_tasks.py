@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_manager import FakeManager, processes_with, wait_until
+from fake_manager import FakeManager, processes_with
+from patience import wait_until
 
 from pilotfish.pilot.model.ids import GrantId
 from pilotfish.pilot.model.job import Execution

@@ -12,7 +12,7 @@ from pilotfish.pilot.agent.forked import GroupError, spawn_in_group
 from pilotfish.pilot.agent.launch import Launch, environment, prepare
 from pilotfish.pilot.model.job import Execution
 
-SCRIPT = 'echo "$GREETING"; cat; ps -o sid= -p $$ >&2; kill -s PIPE $$'
+SCRIPT = 'echo "$GREETING"; cat; read _ _ _ _ _ sid _ </proc/$$/stat; echo $sid >&2; kill -s PIPE $$'
 
 
 def launch_of(wd: Path, *args: str, **members: str) -> Launch:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import zmq
+from patience import PATIENCE_MS
 
 from pilotfish.pilot.manager.publisher import RING_EVENTS, Publisher
 from pilotfish.pilot.model.ids import JobNo
@@ -18,7 +19,6 @@ from pilotfish.pilot.model.tasks import Places
 from pilotfish.pilot.model.turn import Change
 
 Socket = zmq.Socket[bytes]
-PATIENCE_MS = 5_000
 JOB = Job(JobNo(1), JobSpec("j", Execution(exec="true"), iteration=Iteration(0, 100_000)), 0.0, Places())
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 SERVICE = [sys.executable, "-m", "pilotfish", "service"]
 
@@ -16,7 +17,7 @@ SERVICE = [sys.executable, "-m", "pilotfish", "service"]
 def _problem(wd: Path, *options: str) -> str:
     """Run a service that ends with 3; what the final status says."""
     done = subprocess.run(
-        [*SERVICE, "--wd", str(wd), *options], capture_output=True, text=True, timeout=60, check=False
+        [*SERVICE, "--wd", str(wd), *options], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 3, done.stderr
     (status,) = wd.glob(".qcg*/final_status.json")
@@ -64,13 +65,13 @@ def test_a_node_that_gives_up_does_not_keep_the_others_from_working(wd: Path) ->
         "n1:1,n2:1",
         "--json",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environ)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_share_of_nodes_is_between_0_and_1(wd: Path) -> None:
     done = subprocess.run(
-        [*SERVICE, "--nl-ready-threshold", "2"], capture_output=True, text=True, timeout=60, check=False
+        [*SERVICE, "--nl-ready-threshold", "2"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 2
     assert "--nl-ready-threshold: 2.0 is not a share; write 0 to 1" in done.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish import Jobs, LocalManager, Manager
 from pilotfish.api.errors import RequestRefusedError
@@ -37,7 +38,7 @@ class Guests:
         for process in self._processes:
             if process.poll() is None:
                 process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -48,9 +49,10 @@ def guests(wd: Path) -> Iterator[Guests]:
 
 
 @pytest.fixture
-def pilot(wd: Path, guests: Guests) -> Iterator[LocalManager]:
-    """A pilot with a node of its own, `own`, with one core and the tag `first`."""
-    with LocalManager(["--wd", str(wd), "--nodes", "own:1", "--tags", "first"], {"log_file": "/dev/null"}) as started:
+def pilot(wd: Path, guests: Guests, request: pytest.FixtureRequest) -> Iterator[LocalManager]:
+    """A pilot with a node of its own, `own`, with one core and the tag `first`; a test may give more options."""
+    options = ["--wd", str(wd), "--nodes", "own:1", "--tags", "first", *getattr(request, "param", [])]
+    with LocalManager(options, {"log_file": "/dev/null"}) as started:
         yield started
 
 
@@ -79,7 +81,7 @@ def test_nodes_that_join_get_work_and_end_with_the_pilot(
     pilot.wait4("w")
     assert {node for _, node in where(wd)} == {"own", "n2", "n3", "n4"}
     pilot.finish()
-    assert (one.wait(20), two.wait(20)) == (0, 0)
+    assert (one.wait(PATIENCE_S), two.wait(PATIENCE_S)) == (0, 0)
 
 
 def test_a_node_that_is_told_to_end_gives_its_tasks_back(
@@ -90,7 +92,7 @@ def test_a_node_that_is_told_to_end_gives_its_tasks_back(
     pilot.submit(work("w", 12, 0.4))
     wait_until(lambda: (wd / "where").exists() and ("w", "n2") in where(wd), "tasks there")
     guest.send_signal(signal.SIGTERM)
-    assert guest.wait(20) == 0
+    assert guest.wait(PATIENCE_S) == 0
     assert pilot.wait4("w") == {"w": "SUCCEED"}
     assert cores(pilot) == 1
 
@@ -103,11 +105,12 @@ def test_a_drained_node_finishes_what_runs_and_nothing_is_started_twice(
     pilot.submit(work("w", 12, 0.4))
     wait_until(lambda: (wd / "where").exists() and ("w", "n2") in where(wd), "tasks there")
     guest.send_signal(signal.SIGUSR1)
-    assert guest.wait(20) == 0
+    assert guest.wait(PATIENCE_S) == 0
     assert pilot.wait4("w") == {"w": "SUCCEED"}
     assert len(where(wd)) == 12
 
 
+@pytest.mark.parametrize("pilot", [["--node-lost", "5", "--heartbeat", "0.5"]], indirect=True)
 def test_a_node_that_is_killed_is_gone_and_its_tasks_run_again(
     pilot: LocalManager, guests: Guests, wd: Path, wait_until: Wait
 ) -> None:
@@ -151,13 +154,13 @@ def test_what_is_no_tag_is_refused_with_its_place(pilot: LocalManager, tags: Any
 
 def test_a_name_that_is_taken_is_refused_and_says_what_to_do(pilot: LocalManager, guests: Guests) -> None:
     guest = guests.join("own:1")
-    assert guest.wait(20) == 1
+    assert guest.wait(PATIENCE_S) == 1
     assert guest.stdout is not None
     assert "the pilot has a node own already" in guest.stdout.read()
 
 
 def test_no_pilot_there_is_exit_code_3(guests: Guests) -> None:
-    assert guests.join("n:1").wait(20) == 3
+    assert guests.join("n:1").wait(PATIENCE_S) == 3
 
 
 def test_guests_are_known_to_a_resumed_manager(wd: Path, guests: Guests, wait_until: Wait) -> None:
@@ -167,7 +170,7 @@ def test_guests_are_known_to_a_resumed_manager(wd: Path, guests: Guests, wait_un
     client = Manager(str(wd), {"log_file": "/dev/null"})
     guests.join("n2:2")
     wait_until(lambda: cores(client) == 3, "the node to join")
-    client.submit(work("w", 6, 1.0))
+    client.submit(work("w", 6, 0.6))
     wait_until(lambda: (wd / "where").exists() and ("w", "n2") in where(wd), "tasks there")
     client.cleanup()
     first.kill()
@@ -201,4 +204,4 @@ def test_a_governor_waits_for_the_nodes_of_its_partitions(wd: Path, guests: Gues
     assert client.wait4("long") == {"long": "CANCELED"}
     client.finish()
     client.cleanup()
-    assert [process.wait(20) for process in (governor, *partitions)] == [0, 0, 0]
+    assert [process.wait(PATIENCE_S) for process in (governor, *partitions)] == [0, 0, 0]

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from patience import PATIENCE_S
 
 
 def start(wd: Path, *words: str) -> subprocess.Popen[str]:
@@ -38,13 +40,13 @@ def test_at_the_end_tasks_go_back_to_the_queue_and_the_next_run_does_the_rest(
     wait_until((wd / "runs").exists, "the second task runs")
     if number is not None:
         first.send_signal(number)
-    out, err = first.communicate(timeout=60)
+    out, err = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 75, err
     assert err.splitlines()[-1] == "the time is over and work is left; go on with --resume ."
     assert json.loads(out)["tasks"] == 1
     (wd / "go").touch()
     second = start(wd, "tasks.txt", "--resume", ".")
-    out, err = second.communicate(timeout=60)
+    out, err = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 0, err
     assert json.loads(out)["tasks"] == 3
     assert [(wd / name).read_text() for name in ("ran-1", "ran-2", "ran-3")] == ["1\n", "2\n", "3\n"]
@@ -58,7 +60,7 @@ def test_what_cannot_be_over_in_time_is_left_without_waiting_for_the_end(wd: Pat
     ]
     (wd / "jobs.json").write_text(json.dumps(jobs))
     process = start(wd, "jobs.json", "--walltime", "1h")
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 75
     assert json.loads(out)["succeeded"] == 1
 
@@ -68,7 +70,7 @@ def test_being_told_to_stop_keeps_what_is_left(wd: Path, wait_until: Callable[..
     process = start(wd, "tasks.txt")
     wait_until((wd / "runs").exists, "the task runs")
     process.terminate()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 143, err
     assert "go on with --resume ." in err
 
@@ -80,12 +82,14 @@ def test_after_an_end_without_any_warning_the_same_command_line_goes_on(
     (wd / "tasks.txt").write_text("echo 1 >> ran-1\n[ -e go ] || { touch runs; sleep 1000; }; echo 2 >> ran-2\n")
     first = start(wd, "tasks.txt", "--continue")
     wait_until((wd / "runs").exists, "the second task runs")
-    for process in [*psutil.Process(first.pid).children(recursive=True), first]:
-        process.kill()
+    for process in psutil.Process(first.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # some end by themselves
+            process.kill()
+    first.kill()
     first.communicate()
     (wd / "go").touch()
     second = start(wd, "tasks.txt", "--continue")
-    out, err = second.communicate(timeout=60)
+    out, err = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 0, err
     assert json.loads(out)["tasks"] == 2
     assert [(wd / name).read_text() for name in ("ran-1", "ran-2")] == ["1\n", "2\n"]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish.api.errors import ConnectionError
 from pilotfish.api.jobs import Jobs
@@ -42,7 +43,7 @@ def test_a_full_disk_stops_new_work_and_nothing_else(small_disk: Path, wait_unti
         assert list(pilot.list()) == ["held"]
         ballast.unlink()
         (small_disk / "go").touch()
-        assert pilot.wait4("held", 30) == {"held": "SUCCEED"}
+        assert pilot.wait4("held", PATIENCE_S) == {"held": "SUCCEED"}
         pilot.submit(Jobs().add(name="refused", exec="true"))
-        assert pilot.wait4("refused", 30) == {"refused": "SUCCEED"}
+        assert pilot.wait4("refused", PATIENCE_S) == {"refused": "SUCCEED"}
         assert log.exists()

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 import zmq
+from patience import PATIENCE_S
 
 from pilotfish.api.local import LocalManager
 
@@ -361,6 +362,6 @@ def test_a_file_of_requests_is_served_and_then_the_service_ends(wd: Path) -> Non
     ]
     (wd / "reqs.json").write_text(json.dumps(requests))
     command = [sys.executable, "-m", "pilotfish", "service", "--file-path", "reqs.json", "--nodes", "1"]
-    done = subprocess.run(command, cwd=wd, timeout=60, check=False)
+    done = subprocess.run(command, cwd=wd, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0
     assert (wd / "made").exists()

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish.api.local import LocalManager
 
@@ -52,7 +53,7 @@ def test_the_original_client_finds_what_it_expects(wd: Path) -> None:
         address = (pilot.connection_file.parent / "address").read_text()
         environ = {**os.environ, "QCG_PM_ZMQ_ADDRESS": address}
         done = subprocess.run(
-            [PYTHON, "program.py"], cwd=wd, env=environ, capture_output=True, text=True, timeout=60, check=False
+            [PYTHON, "program.py"], cwd=wd, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False
         )
     finally:
         pilot.stop()
