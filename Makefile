@@ -1,10 +1,10 @@
-# make demo | test | check | bench: each sets up .venv first. PYTHON chooses the interpreter.
+# make demo | test | test-all | check | bench: each sets up .venv first. PYTHON chooses the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-all check bench clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,7 +17,11 @@ demo: $(READY)
 	$(BIN)/pilotfish run demo/mandelbrot.yaml --wd demo --output demo/logs
 	@echo "picture: demo/mandelbrot.png"
 
+# Needs nothing but Python. What needs batch systems and virtual machines is in tests/cluster.
 test: $(READY)
+	$(BIN)/python -m pytest --ignore=tests/cluster
+
+test-all: $(READY)
 	$(BIN)/python -m pytest
 
 check: $(READY)

@@ -2,7 +2,7 @@
 
 What is sent into a link that is cut is neither answered nor refused, so only the signs of life show it. Here they are shortened
 (`keepalive` 2 s, a link counts as broken after 4), and the cut lasts CUT_S seconds: longer than that, so that every cut costs a
-connection. `.ci/run` takes a minute for each cut (PILOTFISH_TEST_CUT_S=60); PILOTFISH_TEST_KEEPALIVE_S=20 is what users have.
+connection. `.ci/run` takes a minute for each cut (here: PILOTFISH_TEST_CUT_S=60); PILOTFISH_TEST_KEEPALIVE_S=20 is users'.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 from emulated import Hosts
-from patience import wait_until
+from patience import THOROUGH, wait_until
 from real import require
 
-CUT_S = float(os.environ.get("PILOTFISH_TEST_CUT_S", "12"))
+CUT_S = float(os.environ.get("PILOTFISH_TEST_CUT_S", "60" if THOROUGH else "12"))
 KEEPALIVE_S = float(os.environ.get("PILOTFISH_TEST_KEEPALIVE_S", "2"))
 BIG = 100_000_000
 
