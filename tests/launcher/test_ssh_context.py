@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import only_when_thorough
 from sshd import TOTP_SECRET, Sshd
 
 from pilotfish.launcher import staging
@@ -311,6 +312,7 @@ def test_what_must_not_be_repeated_is_not(sshd: Sshd, wd: Path, wait_until: Call
         assert ran.read_text() == "x\n"
 
 
+@only_when_thorough
 @pytest.mark.parametrize("threshold", [0, 1 << 16], ids=["one archive", "in parts"])
 def test_transfers_go_on_after_cuts(sshd: Sshd, wd: Path, threshold: int) -> None:
     """The connection is cut again and again while files of 24 MiB travel, to the machine and back."""
@@ -338,6 +340,7 @@ def test_transfers_go_on_after_cuts(sshd: Sshd, wd: Path, threshold: int) -> Non
         assert (wd / "back" / file.path).read_bytes() == file.source.read_bytes()
 
 
+@only_when_thorough
 def test_a_submission_survives_an_outage_while_it_runs(
     sshd: Sshd, wd: Path, submission: Callable[..., Submission]
 ) -> None:

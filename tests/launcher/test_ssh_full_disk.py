@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import only_when_thorough
 from sshd import Sshd
 
 from pilotfish.launcher.contexts.base import TransferError
@@ -42,6 +43,7 @@ def placed(sshd: Sshd, disk: Path, submission: Callable[..., Submission]) -> Cal
     return make
 
 
+@only_when_thorough
 def test_an_upload_without_room_is_an_error_with_the_free_space_and_goes_on_when_there_is(
     placed: Callable[..., Submission], disk: Path, wd: Path
 ) -> None:
@@ -61,6 +63,7 @@ def test_an_upload_without_room_is_an_error_with_the_free_space_and_goes_on_when
     assert all((wd / "here/w" / name / "out").stat().st_size == MIB for name in "abcdef")
 
 
+@only_when_thorough
 def test_jobs_that_fill_the_disk_run_again_when_there_is_room(
     placed: Callable[..., Submission], disk: Path, wd: Path
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import only_when_thorough
 from sshd import Sshd
 
 from pilotfish.launcher import staging
@@ -248,6 +249,7 @@ def relay(sshd: Sshd) -> Iterator[Relay]:
     made.close()
 
 
+@only_when_thorough
 @pytest.mark.parametrize("count", [1, 8], ids=["one large file", "several"])
 def test_a_transfer_that_is_cut_again_and_again_goes_on(sshd: Sshd, wd: Path, relay: Relay, count: int) -> None:
     """Each connection dies after 3 MiB of 8: what had arrived does not travel again."""
