@@ -13,13 +13,12 @@ import os
 import resource
 import secrets
 import signal
-import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 
-from .. import strays
+from .. import clock, strays
 from ..execmodels.base import Place
 from ..execmodels.environ import Env, base_environment, gpu_variable, grant_environment
 from ..loop import Loop
@@ -201,7 +200,7 @@ class Crew:
                 bind.bind_self(self._cpus)
         else:
             pid = self._spawn(prepared, held.grant.mem_bytes)
-        task = Task(start, job, held, pool, pid, time.time(), step_id)
+        task = Task(start, job, held, pool, pid, clock.now(), step_id)
         task.confined = bool(held.grant.mem_bytes) and pid in self.groups
         task.files = prepared.files
         return task
@@ -266,7 +265,7 @@ class Crew:
 
     def _announce_old(self) -> None:
         """Report the starts of what has run for ANNOUNCE_S and still runs."""
-        now = time.time()
+        now = clock.now()
         while self._fresh and self._fresh[0].started_s <= now - ANNOUNCE_S:
             task = self._fresh.popleft()
             if self.running.get(task.pid) is task:
@@ -316,7 +315,7 @@ class Crew:
         """
         _signal_group(task.pid, signal.SIGKILL)
         _, status, usage = os.wait4(task.pid, 0)
-        ended_s = time.time()
+        ended_s = clock.now()
         pool, held = task.pool, task.held
         self._paused = False
         returns = len(pool.waiting) <= len(pool.idle)

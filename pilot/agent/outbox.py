@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 
+from .. import clock
 from ..loop import Loop, Timer
 from ..model.ids import GrantId, TaskKey
 from ..wire.frames import Cause, Finished, Report, Started
@@ -98,5 +98,5 @@ def unstarted(
     key: TaskKey, grant_id: GrantId = _NO_GRANT, cause: Cause = Cause.CANCELED, message: str = ""
 ) -> Finished:
     """The end of an attempt that was never started."""
-    now = time.time()
+    now = clock.now()
     return Finished(*key, grant_id, -1, now, now, -1, cause, 0.0, 0, message, returns_grant=False)

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from .. import strays
+from ..clock import Patience
 from ..loop import Loop
 from ..model.ids import NodeNo
 from ..model.resources import NodeSpec
@@ -77,6 +78,7 @@ class AgentProcesses:
         aux: AuxDir,
         recipe: Recipe,
         loop: Loop,
+        patience: Patience,
         linked: Mapping[NodeNo, Link],
         on_death: Callable[[NodeNo, str], None],
         on_given_up: Callable[[NodeNo, str], None],
@@ -87,13 +89,14 @@ class AgentProcesses:
         self._aux = aux
         self._recipe = recipe
         self._loop = loop
+        self._patience = patience
         self._linked = linked
         self._on_death = on_death
         self._on_given_up = on_given_up
         self._processes: dict[int, _Process] = {}
         self._waiting: deque[NodeNo] = deque()
         self._starting: dict[NodeNo, float] = {}
-        """Nodes whose agent has been started and has not reported, with the time at which that has to be told."""
+        """Nodes whose agent has been started and has not reported, with the time at which that has to be told (in seconds of patience)."""
         self._failures: dict[NodeNo, int] = {}
         self._last: dict[NodeNo, str] = {}
         """The last agent that reported from a node: the one whose tasks may still run there."""
@@ -149,7 +152,7 @@ class AgentProcesses:
             for node in agents:
                 self._failed(node, f"{argv[0]}: {error.strerror}")
             return
-        due = self._loop.clock() + recipe.patience_s
+        due = self._patience.seconds + recipe.patience_s
         for node, agent_id in agents.items():
             self._starting[node] = due
             log.info("agent.started", extra={"node": self._specs[node].name, "agent": agent_id, "pid": pid})
@@ -178,7 +181,7 @@ class AgentProcesses:
                 self._on_death(node, agent_id)
                 self.start(node)
 
-        self._loop.call_after(within_s, look)
+        self._patience.call_after(within_s, look)
 
     # --- reporting ------------------------------------------------------------------------------------------------------
 
@@ -195,7 +198,7 @@ class AgentProcesses:
             self._failures.pop(node, None)
             self.given_up.pop(node, None)
             self._end_rivals(node, self._linked[node].agent_id)
-        now = self._loop.clock()
+        now = self._patience.seconds
         for node in [node for node, due in self._starting.items() if due <= now]:
             del self._starting[node]
             self._late(node)

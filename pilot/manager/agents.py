@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 import zmq
 
+from ..clock import Patience
 from ..model.ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
 from ..model.resources import Grant, NodeSpec, Share, bits
 from ..model.runs import End
@@ -39,6 +40,7 @@ class Link:
     host: str
     pid: int
     heard_s: float
+    """When it was last heard of, in seconds of patience."""
     seen_seq: int = 0
     """Highest report taken in."""
     written_seq: int = 0
@@ -55,7 +57,7 @@ class Agents:
         sockets: bound ROUTER sockets.
         record: notes a journal record.
         clock: seconds since the epoch.
-        on_change: called when an agent came or went, with its node.
+        patience: tells for how long an agent that is silent has been listened for.
     """
 
     def __init__(
@@ -66,10 +68,13 @@ class Agents:
         epoch: str,
         record: Callable[[Record], None],
         clock: Callable[[], float],
+        patience: Patience,
     ) -> None:
         self.links: dict[NodeNo, Link] = {}
         self.dismissed: set[str] = set()
         """Agents of nodes that are not what they were. They may have said Hello before they could be told, or killed."""
+        self.came: set[NodeNo] = set()
+        """Nodes whose agent has reported, in this life of the manager or an earlier one, whether it is still there or not."""
         self.settings = settings
         self._sockets = sockets
         self._scheduler = scheduler
@@ -77,6 +82,7 @@ class Agents:
         self._stopping = False
         self._record = record
         self._clock = clock
+        self._patience = patience
         self._by_identity: dict[bytes, tuple[zmq.Socket[bytes], Link]] = {}
         self._numbers = {scheduler.nodes.specs[node].name: node for node in scheduler.nodes.here}
         self._core_ids: dict[tuple[NodeNo, int], list[str]] = {}
@@ -117,7 +123,7 @@ class Agents:
             self._scheduler.drop_grants(said_hello.node, grants)
 
     def _take(self, link: Link, message: frames.ToManager) -> None:
-        link.heard_s = self._clock()
+        link.heard_s = self._patience.seconds
         if isinstance(message, frames.Report):
             if message.seq > link.seen_seq:
                 link.seen_seq = message.seq
@@ -167,7 +173,7 @@ class Agents:
             self._send(known, [frames.Stop(kill=True)])
             self.lost(node, "another agent has taken its place")
             known = None
-        link = Link(identity, node, hello.agent_id, hello.host, hello.pid, self._clock())
+        link = Link(identity, node, hello.agent_id, hello.host, hello.pid, self._patience.seconds)
         link.seen_seq = link.written_seq = link.acked_seq = hello.next_seq - 1
         if known is not None:
             link.seen_seq = max(link.seen_seq, known.seen_seq)
@@ -179,6 +185,7 @@ class Agents:
             nodes.set_groups(node, groups_of(nodes.specs[node], hello.sockets, hello.near_gpus))
             self._record(AgentUp(node, hello.node, hello.agent_id, hello.host, hello.pid, core_ids))
         self.links[node] = link
+        self.came.add(node)
         self._by_identity[identity] = (socket, link)
         self._send_on(socket, identity, [frames.Welcome(self._epoch, self.settings, hello.number)])
         if self._stopping:
@@ -352,9 +359,9 @@ class Agents:
         link.acked_seq = link.written_seq if seq is None else seq
         self._send(link, [frames.Ack(link.acked_seq)])
 
-    def silent_since(self, before_s: float) -> list[Link]:
-        """Agents that have not been heard since `before_s`."""
-        return [link for link in self.links.values() if link.heard_s < before_s]
+    def silent_for(self, seconds: float) -> list[Link]:
+        """Agents that have been listened for so long and not been heard."""
+        return [link for link in self.links.values() if self._patience.seconds - link.heard_s > seconds]
 
     def stop(self, kill: bool) -> None:
         """Tell all agents to end, also those that have yet to say Hello."""

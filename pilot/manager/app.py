@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .. import strays
+from .. import clock, strays
 from ..allocation.detect import detect
 from ..allocation.site import this_site
 from ..model.errors import PilotfishError, UsageError
@@ -97,7 +97,7 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     )
     publisher = Publisher(doors.events, aux.instance_id, int(time.time()) << 20 if settings.resume else 0)
     epoch = secrets.token_hex(8)
-    store.append(records.Opened(aux.instance_id, epoch, time.time()))
+    store.append(records.Opened(aux.instance_id, epoch, clock.now()))
     store.write()
     recipe = starting.with_doors(recipe, _publish(aux, doors))
     service = Service(settings, aux, allocation, scheduler, store, doors, views, publisher, reporter, epoch, recipe)
@@ -169,7 +169,7 @@ def _publish(aux: AuxDir, doors: Doors) -> connection.ConnectionFile:
         instance_id=aux.instance_id,
         pid=os.getpid(),
         host=socket.gethostname(),
-        started_s=time.time(),
+        started_s=clock.now(),
         aux_dir=str(aux.path),
         request_addresses=doors.request_addresses,
         event_addresses=doors.event_addresses,
@@ -194,7 +194,7 @@ def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store)
         elif spec.name in missing and _is_same(spec, missing[spec.name]):
             del missing[spec.name]
         else:
-            now = time.time()
+            now = clock.now()
             log.warning("node.left", extra={"node": spec.name})
             scheduler.on_node_left(node, now)
             store.append(records.NodeLeft(node, now))
@@ -226,7 +226,9 @@ def _start_agents(service: Service, replayed: Replayed) -> None:
             new.append(node)
         elif not service.processes.are_children:
             service.processes.expect(node, known.agent_id, service.settings.node_lost_s)
-        elif known.host != socket.gethostname() or not service.processes.adopt(node, known.agent_id, known.pid):
+        elif known.host == socket.gethostname() and service.processes.adopt(node, known.agent_id, known.pid):
+            service.agents.came.add(node)
+        else:
             service.scheduler.on_node_lost(node, service.now())
             service.scheduler.nodes.await_agent(node)
             service.processes.start(node, known.agent_id)

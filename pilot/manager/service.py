@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
+from .. import clock
+from ..clock import Patience
 from ..allocation.base import Allocation
 from ..loop import Loop
 from ..model import invariants
@@ -45,6 +46,10 @@ SYNC_S = 0.2
 RETRY_S = 1.0
 IDLE_CHECK_S = 0.2
 STOP_MARGIN_S = 5.0
+_BEATS_BEFORE_LOST = 6
+"""How often at least an agent says that it lives in the time after which it counts as lost."""
+_STEPS_BEFORE_LOST = 8
+"""How often at least agents are listened to in that time."""
 
 
 class Service:
@@ -63,7 +68,7 @@ class Service:
         reporter: Reporter | None,
         epoch: str,
         recipe: Recipe,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = clock.now,
     ) -> None:
         self.settings = settings
         self.aux = aux
@@ -74,6 +79,8 @@ class Service:
         self.publisher = publisher
         self.now = now
         self.loop = Loop()
+        self.patience = Patience(self.loop, min(TICK_S, settings.node_lost_s / _STEPS_BEFORE_LOST))
+        self._heartbeat_s = min(settings.heartbeat_s, settings.node_lost_s / _BEATS_BEFORE_LOST)
         self.status = Status(settings, aux, doors, scheduler, publisher, now)
         self.resources = self.status.resources
         self.closing = False
@@ -92,7 +99,7 @@ class Service:
             root_wd=str(settings.wd),
             aux_dir=str(aux.path),
             kill_grace_s=settings.kill_grace_s,
-            heartbeat_s=settings.heartbeat_s,
+            heartbeat_s=self._heartbeat_s,
             manager_wait_s=settings.manager_wait_s,
             env={"QCG_PM_ZMQ_ADDRESS": doors.address, "PILOTFISH_CONNECTION": str(aux.connection)},
             env_schemas=_schemas(settings.envschema, allocation.kind),
@@ -100,12 +107,13 @@ class Service:
             here=recipe.starter.is_agent,
             bind=settings.cpu_bind != "none",
         )
-        self.agents = Agents(doors.agents, scheduler, agent_settings, epoch, self._facts.append, now)
+        self.agents = Agents(doors.agents, scheduler, agent_settings, epoch, self._facts.append, now, self.patience)
         self.processes = AgentProcesses(
             scheduler.nodes.specs,
             aux,
             recipe,
             self.loop,
+            self.patience,
             self.agents.links,
             self._agent_died,
             self._node_given_up,
@@ -132,8 +140,8 @@ class Service:
             self.loop.on_readable(self._doors.keeper.socket, self._doors.keeper.answer)
         self.loop.call_every(TICK_S, self._tick)
         self.loop.call_every(SYNC_S, self._sync_results)
-        self.loop.call_every(self.settings.heartbeat_s, self._heartbeat)
-        self.loop.call_after(self.settings.nl_init_timeout_s, self._check_start)
+        self.loop.call_every(self._heartbeat_s, self._heartbeat)
+        self.patience.call_after(self.settings.nl_init_timeout_s, self._check_start)
         self.loop.run(self._end_of_turn)
         self._close()
         return self._exit_code
@@ -272,9 +280,10 @@ class Service:
         return max(1, self.settings.min_nodes, share)
 
     def _check_start(self) -> None:
-        """All agents have had their time to report."""
-        if not self.stopping and len(self.agents.links) < self._fewest_nodes:
-            self._too_few_nodes(len(self.agents.links))
+        """All agents have had their time to report. One that has, and is gone now, is no failed start."""
+        came = sum(node in self.agents.came for node in self.scheduler.nodes.here)
+        if not self.stopping and came < self._fewest_nodes:
+            self._too_few_nodes(came)
 
     def _too_few_nodes(self, count: int) -> None:
         names = {self.scheduler.nodes.specs[node].name: why for node, why in self.processes.given_up.items()}
@@ -290,7 +299,7 @@ class Service:
 
     def _heartbeat(self) -> None:
         self.agents.beat()
-        for link in self.agents.silent_since(self.now() - self.settings.node_lost_s):
+        for link in self.agents.silent_for(self.settings.node_lost_s):
             guest = self.scheduler.nodes.specs[link.node].guest
             self.agents.lost(link.node, f"not heard of for {self.settings.node_lost_s:g} s")
             if not guest:
@@ -304,7 +313,7 @@ class Service:
                 self.scheduler.on_node_lost(node, self.now())
                 self.agents.leave(node)
 
-        self.loop.call_after(self.settings.node_lost_s, look)
+        self.patience.call_after(self.settings.node_lost_s, look)
 
     def _tick(self) -> None:
         self.scheduler.on_time(self.now())
@@ -354,7 +363,7 @@ class Service:
         log.info("service.stopping", extra={"unfinished": self.scheduler.jobs.unfinished})
         self.processes.stop_restarting()
         self.agents.stop(kill=True)
-        self.loop.call_after(self.settings.kill_grace_s + STOP_MARGIN_S, self._stop_hard)
+        self.patience.call_after(self.settings.kill_grace_s + STOP_MARGIN_S, self._stop_hard)
 
     def _stop_hard(self) -> None:
         log.error("service.agents_do_not_end")

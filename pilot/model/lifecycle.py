@@ -118,14 +118,14 @@ class Lifecycle:
         job, pos = run.job, run.key.pos
         if run.canceling or job.canceling:
             state = State.CANCELED
+        elif end.cause is Cause.EXITED and end.exit_code == 0:
+            state = State.SUCCEED
         elif run.lost:
             self.attempt_lost(run, now)
             return
         elif end.cause is Cause.CANCELED:  # nobody cancelled it: the pilot itself is being stopped
             self.attempt_taken(run, now)
             return
-        elif end.cause is Cause.EXITED and end.exit_code == 0:
-            state = State.SUCCEED
         elif _times(job.failures, pos) < job.spec.retries:
             state = State.QUEUED
             self._count(job, "failures", pos)

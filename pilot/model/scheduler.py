@@ -253,13 +253,16 @@ class Scheduler:
     def _found_again(self, key: TaskKey, end: End | Result) -> Run | None:
         """The attempt `key`, which had counted as lost, when its end decides the task: nothing else has yet.
 
-        An attempt that has taken its place since is stopped if this one succeeded; otherwise it is given its chance.
+        An attempt that has taken its place since is stopped if this one succeeded; otherwise it is given its chance. What has
+        parts on other nodes was swept there when it was lost: if it failed, that was us.
         """
         found = self._lost.pop(key, None)
         if found is None:
             return None
         job = self.jobs.by_no(key.job_no)
         if end.cause is not Cause.EXITED or job is None or job.tasks.state(key.pos).final:
+            return None
+        if end.exit_code != 0 and found.grant is not None and len(found.grant.shares) > 1:
             return None
         successor = self.run_of(job, key.pos)
         if successor is None:

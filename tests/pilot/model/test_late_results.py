@@ -184,3 +184,38 @@ def test_cores_of_other_nodes_that_were_given_away_meanwhile_are_not_given_twice
     assert len(world.running) == 2
     world.run_to_end()
     assert world.scheduler.nodes.free_count == 2
+
+
+def test_a_late_failure_of_a_task_over_several_nodes_is_not_its_result() -> None:
+    """When its first node was given up, what it had on the others was killed: that it failed then says nothing of it."""
+    world = World(node("n1", 1), node("n2", 1))
+    world.submit(job("both", 1, nodes=2))
+    world.cut(0)
+    world.finish_away(0, exit_code=-9)
+    world.come_back(0)
+    assert world.state("both") == "EXECUTING"
+    assert world.scheduler.jobs.get("both").tasks.run(0) == 2
+    world.finish("both")
+    assert world.state("both") == "SUCCEED"
+
+
+def test_a_late_success_of_a_task_over_several_nodes_counts() -> None:
+    world = World(node("n1", 1), node("n2", 1))
+    world.submit(job("both", 1, nodes=2))
+    world.cut(0)
+    world.finish_away(0)
+    world.come_back(0)
+    assert world.state("both") == "SUCCEED"
+    assert world.running == []
+
+
+def test_a_task_that_succeeds_before_it_is_stopped_for_a_further_node_has_succeeded() -> None:
+    """The order to stop it, because its second node is gone, meets its end on the way."""
+    world = World(node("n1", 1), node("n2", 1))
+    world.submit(job("both", 1, nodes=2))
+    key = _first_run(world, "both")
+    (grant,) = world.scheduler.placing.grants.values()
+    world.scheduler.on_node_lost(next(n for n in world.scheduler.nodes.here if n == 1), world.now)
+    end = End(4711, world.now, world.now + 1.0, 0, Cause.EXITED)
+    world.scheduler.on_finished(key, grant.grant_id, end, True, world.now)
+    assert world.state("both") == "SUCCEED"

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,65 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 from patience import PATIENCE_S, THOROUGH
-
-from pilotfish.api.manager import Manager
+from real_pilot import Pilot
 
 TASKS, KILLS = (5000, 6) if THOROUGH else (1500, 3)
-
-
-class Pilot:
-    """A service process that can be killed and resumed."""
-
-    program = ("-m", "pilotfish")
-
-    def __init__(self, wd: Path, *options: str) -> None:
-        self.wd = wd
-        self.options = options
-        self.process = self._start("--wd", str(wd), *options)
-
-    def _start(self, *options: str) -> subprocess.Popen[bytes]:
-        ready, there = os.pipe()
-        command = [sys.executable, *self.program, "service", "--ready-fd", str(there), *options]
-        process = subprocess.Popen(command, pass_fds=[there], start_new_session=True)
-        os.close(there)
-        with open(ready) as file:
-            line = file.readline().strip()
-        assert line.endswith("connection.json"), line
-        self.aux = Path(line).parent
-        return process
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def resume(self) -> None:
-        self.process = self._start("--resume", str(self.aux), *self.options)
-
-    def client(self) -> Manager:
-        return Manager(str(self.aux), {"log_file": "/dev/null"})
-
-    def agents(self) -> list[psutil.Process]:
-        """The agents of this pilot, by what their command line names; their hands have the same."""
-        mine = str(self.aux / "connection.json")
-        found = {}
-        for process in psutil.process_iter(["cmdline", "ppid"]):
-            words = process.info["cmdline"] or []
-            if "agent" in words and mine in words:
-                found[process.pid] = process
-        return [process for process in found.values() if process.info["ppid"] not in found]
-
-    def endings(self) -> Counter[str]:
-        """How often each name is in the report."""
-        names: Counter[str] = Counter()
-        for line in (self.aux / "jobs.report").read_text().splitlines():
-            names[json.loads(line)["name"]] += 1
-        return names
-
-    def finish(self) -> int:
-        with_client = self.client()
-        with_client.send_request({"request": "finish", "options": {"delay": 0}})
-        with_client.cleanup()
-        return self.process.wait(PATIENCE_S)
 
 
 def _submit(pilot: Pilot, jobs: list[dict[str, object]]) -> None:

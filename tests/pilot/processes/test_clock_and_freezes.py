@@ -1,0 +1,171 @@
+"""A clock that is set, and processes that are stopped for a while, are nobody's failure and start nothing a second time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+from real_pilot import Pilot, faked_clock
+
+Wait = Callable[..., None]
+NODE_LOST_S = 1.0
+LOST = ("--node-lost", str(NODE_LOST_S), "--kill-grace", "1")
+
+
+@contextmanager
+def frozen(*processes: int | psutil.Process) -> Iterator[None]:
+    """They are stopped meanwhile; killed ones stay away."""
+    for each in processes:
+        os.kill(each if isinstance(each, int) else each.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for each in processes:
+            os.kill(each if isinstance(each, int) else each.pid, signal.SIGCONT)
+
+
+def pass_by(seconds: float) -> None:
+    """How long something lasts is what these tests are about; nothing is waited for here."""
+    time.sleep(seconds)
+
+
+class Work:
+    """Tasks that write down their starts and ends, and run until `go` is there."""
+
+    def __init__(self, wd: Path) -> None:
+        self._wd = wd
+        self._runs = wd / "runs"
+        self._runs.touch()
+
+    def job(self, name: str, count: int, *, waits: bool = True, **resources: object) -> dict[str, object]:
+        wait = f"while [ ! -e {self._wd}/go ]; do sleep 0.05; done" if waits else "sleep 0.02"
+        script = f"echo S $$$$PILOTFISH_TASK >> {self._runs}; {wait}; echo E $$$$PILOTFISH_TASK >> {self._runs}"
+        return {
+            "name": name,
+            "execution": {"script": script},
+            "iteration": {"stop": count},
+            "resources": resources or {"numCores": {"exact": 1}},
+        }
+
+    def let_go(self) -> None:
+        (self._wd / "go").touch()
+
+    @property
+    def starts(self) -> Counter[str]:
+        return self._count("S")
+
+    @property
+    def ends(self) -> Counter[str]:
+        return self._count("E")
+
+    def _count(self, kind: str) -> Counter[str]:
+        lines = [line.split() for line in self._runs.read_text().splitlines()]
+        return Counter(line[1] for line in lines if line[0] == kind)
+
+
+SPREAD = {"numNodes": {"exact": 2}, "numCores": {"exact": 1}}
+
+
+def submit(pilot: Pilot, *jobs: dict[str, object]) -> None:
+    client = pilot.client()
+    client.send_request({"request": "submit", "jobs": list(jobs)})
+    client.cleanup()
+
+
+def wait_for(pilot: Pilot, *names: str) -> dict[str, str]:
+    client = pilot.client()
+    states: dict[str, str] = client.wait4(list(names), 120)
+    client.cleanup()
+    return states
+
+
+def agents_up(pilot: Pilot) -> int:
+    log = (pilot.aux / "service.log").read_text()
+    return log.count("agent.ready")
+
+
+@pytest.mark.parametrize("shift_s", [3600, -3600])
+def test_a_clock_that_is_set_while_tasks_run_is_not_noticed(wd: Path, wait_until: Wait, shift_s: int) -> None:
+    """No agent counts as silent, nothing is started again, and run times are what they were."""
+    clock, environ = faked_clock(wd)
+    pilot = Pilot(wd, "--nodes", "3,2", "--heartbeat", "0.2", "--kill-grace", "1", environ=environ)
+    wait_until(lambda: agents_up(pilot) == 2, "both nodes can be had")
+    work = Work(wd)
+    submit(pilot, work.job("one", 2), work.job("spread", 1, **SPREAD))
+    wait_until(lambda: sum(work.starts.values()) == 3, "the tasks run")
+    clock.write_text(f"{shift_s:+d}")
+    submit(pilot, {"name": "later", "execution": {"exec": "sleep", "args": ["1"]}, "resources": {"numCores": 1}})
+    assert wait_for(pilot, "later") == {"later": "SUCCEED"}
+    work.let_go()
+    assert wait_for(pilot, "one", "spread") == {"one": "SUCCEED", "spread": "SUCCEED"}
+    assert pilot.finish() == 0
+    assert work.starts == work.ends == Counter(["one:0", "one:1", "spread:0"])
+    for line in (pilot.aux / "jobs.report").read_text().splitlines():
+        entry = json.loads(line)
+        times = [datetime.fromisoformat(step["date"]) for step in entry["history"]]
+        assert times == sorted(times), entry
+        assert times[-1] - times[0] < timedelta(minutes=10), entry
+        if "rtime" in entry["runtime"]:
+            ran = datetime.strptime(entry["runtime"]["rtime"].partition(".")[0], "%H:%M:%S")
+            assert ran - datetime(1900, 1, 1) < timedelta(minutes=10), entry
+
+
+def test_a_manager_that_was_stopped_has_lost_no_agent(wd: Path, wait_until: Wait) -> None:
+    """What agents said meanwhile lies in its sockets when it goes on: it is the one that was not there."""
+    pilot = Pilot(wd, "--nodes", "3,2", *LOST)
+    wait_until(lambda: agents_up(pilot) == 2, "both nodes can be had")
+    work = Work(wd)
+    submit(pilot, work.job("one", 2), work.job("spread", 1, **SPREAD))
+    wait_until(lambda: sum(work.starts.values()) == 3, "the tasks run")
+    with frozen(pilot.process.pid):
+        pass_by(2 * NODE_LOST_S)
+    submit(pilot, work.job("short", 3, waits=False))
+    assert wait_for(pilot, "short") == {"short": "SUCCEED"}
+    work.let_go()
+    assert wait_for(pilot, "one", "spread") == {"one": "SUCCEED", "spread": "SUCCEED"}
+    assert pilot.finish() == 0
+    assert set(work.starts.values()) == {1}
+    assert "agent.lost" not in (pilot.aux / "service.log").read_text().partition("service.stopping")[0]
+
+
+def test_a_manager_that_was_stopped_over_the_time_for_starting_goes_on(wd: Path, wait_until: Wait) -> None:
+    """Its agents have come: they are not too few because nobody has listened to them."""
+    pilot = Pilot(wd, "--nodes", "2,2", "--nl-init-timeout", "2", *LOST)
+    wait_until(lambda: agents_up(pilot) == 2, "the agents are there")
+    with frozen(pilot.process.pid):
+        pass_by(3)
+    submit(pilot, Work(wd).job("short", 4, waits=False))
+    assert wait_for(pilot, "short") == {"short": "SUCCEED"}
+    assert pilot.finish() == 0
+
+
+def test_agents_that_are_lost_when_the_time_for_starting_is_over_have_come(wd: Path, wait_until: Wait) -> None:
+    pilot = Pilot(wd, "--nodes", "2", "--nl-init-timeout", "3", *LOST)
+    wait_until(lambda: agents_up(pilot) == 1, "the agent is there")
+    with frozen(*pilot.agents()):
+        wait_until(lambda: "agent.lost" in (pilot.aux / "service.log").read_text(), "it is missed", 60)
+        pass_by(2.5)
+    submit(pilot, Work(wd).job("short", 4, waits=False))
+    assert wait_for(pilot, "short") == {"short": "SUCCEED"}
+    assert pilot.finish() == 0
+
+
+def test_one_large_request_costs_no_agent(wd: Path, wait_until: Wait) -> None:
+    """However long the manager has to do with it, and be it for longer than an agent may be silent."""
+    pilot = Pilot(wd, "--nodes", "2", "--node-lost", "0.3", "--heartbeat", "0.05")
+    wait_until(lambda: agents_up(pilot) == 1, "the agent is there")
+    submit(pilot, *[{"name": f"j{number}", "execution": {"exec": "true"}} for number in range(20_000)])
+    assert wait_for(pilot, "j0") == {"j0": "SUCCEED"}
+    log = (pilot.aux / "service.log").read_text()
+    pilot.process.send_signal(signal.SIGTERM)
+    assert pilot.process.wait(60) == 128 + signal.SIGTERM
+    assert "agent.lost" not in log
