@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable, Collection
@@ -40,6 +41,49 @@ def is_alive(agent_id: str) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def living(agent_ids: Collection[str]) -> dict[str, int]:
+    """Which of these agents there are on this host, with their processes: also those that are about to become one.
+
+    (A shell that runs the commands which come first has the agent's command as its text.)
+    """
+    found: dict[str, set[int]] = {}
+    parents: dict[int, int] = {}
+    for pid in _others() if agent_ids else ():
+        words = b" ".join(_strings(pid, "cmdline"))
+        if _OPTION not in words or not _is_ours(pid):
+            continue
+        for agent_id in agent_ids:
+            if any(_OPTION + spelling + b" " in words + b" " for spelling in _spellings(agent_id)):
+                found.setdefault(agent_id, set()).add(pid)
+                parents[pid] = _parent(pid)
+    # An agent's worker processes have its command line; it is their parent.
+    tops = {agent_id: [pid for pid in pids if parents[pid] not in pids] for agent_id, pids in found.items()}
+    return {agent_id: min(pids) for agent_id, pids in tops.items() if pids}
+
+
+_OPTION = b"--agent-id "
+
+
+def _spellings(agent_id: str) -> tuple[bytes, bytes]:
+    return os.fsencode(agent_id), os.fsencode(shlex.quote(agent_id))
+
+
+def _is_ours(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _parent(pid: int) -> int:
+    """0 for a process that has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def clear_after(agent_id: str) -> int:

@@ -17,11 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from .. import strays
 from ..clock import Patience
 from ..loop import Loop
+from ..model.errors import TransientError
 from ..model.ids import NodeNo
 from ..model.resources import NodeSpec
 from ..placement import process
@@ -36,6 +35,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 30.0
 """Pause before an agent that died is started again; doubled for each death in a row before it was ready."""
 _MOST_FIRST_STARTS, _MOST_STARTS = 5, 12
 """Starts in a row without an agent that reported, after which its node is given up: where none ever has, and where one has."""
+_FULL_DISK_PAUSE_S = 1.0
+"""Pause before an agent is started that could not be recorded."""
 _MOST_AT_A_TIME = 256
 """Starts under way where the starter works node by node: enough for 1,000 nodes in seconds (docs/performance.md)."""
 
@@ -67,9 +68,10 @@ class AgentProcesses:
     """One agent for each node of `specs` that is started.
 
     Args:
-        on_death: told (node, agent's id) when an agent is known or has to be assumed to be gone.
-        on_given_up: told (node, reason) when an agent could not be started again and again.
         linked: the nodes whose agents are connected.
+        expect: told (agent's id by node) before agents are started; raises TransientError when that cannot be recorded.
+        on_death: told (node, agent's id, certain) when an agent is known (certain) or has to be assumed to be gone.
+        on_given_up: told (node, reason) when an agent could not be started again and again.
     """
 
     def __init__(
@@ -80,7 +82,8 @@ class AgentProcesses:
         loop: Loop,
         patience: Patience,
         linked: Mapping[NodeNo, Link],
-        on_death: Callable[[NodeNo, str], None],
+        expect: Callable[[Mapping[NodeNo, str]], None],
+        on_death: Callable[[NodeNo, str, bool], None],
         on_given_up: Callable[[NodeNo, str], None],
     ) -> None:
         self.given_up: dict[NodeNo, str] = {}
@@ -91,12 +94,15 @@ class AgentProcesses:
         self._loop = loop
         self._patience = patience
         self._linked = linked
+        self._expect = expect
         self._on_death = on_death
         self._on_given_up = on_given_up
         self._processes: dict[int, _Process] = {}
         self._waiting: deque[NodeNo] = deque()
         self._starting: dict[NodeNo, float] = {}
-        """Nodes whose agent has been started and has not reported, with the time at which that has to be told (in seconds of patience)."""
+        """Nodes whose agent has been started and has not reported, with the time at which that has to be told, in seconds of
+        patience.
+        """
         self._failures: dict[NodeNo, int] = {}
         self._last: dict[NodeNo, str] = {}
         """The last agent that reported from a node: the one whose tasks may still run there."""
@@ -124,10 +130,12 @@ class AgentProcesses:
         for node in new:
             self.start(node)
 
-    def start(self, node: NodeNo, replaces: str | None = None) -> None:
-        """Start the agent of `node`; `replaces` is one of an earlier life, whose tasks it has to clear away first."""
-        if replaces is not None:
-            self._last[node] = replaces
+    def remember(self, node: NodeNo, agent_id: str) -> None:
+        """This agent had reported from the node in an earlier life: whoever comes after it clears its tasks away first."""
+        self._last[node] = agent_id
+
+    def start(self, node: NodeNo) -> None:
+        """Start the agent of `node`."""
         self._waiting.append(node)
         self._start_waiting()
 
@@ -146,39 +154,44 @@ class AgentProcesses:
         recipe = self._recipe
         argv = recipe.starter.argv([self._specs[node].name for node in agents], words)
         try:
+            self._expect(agents)
+        except TransientError as error:
+            log.error("agent.not_started: %s", error)
+            self._loop.call_after(_FULL_DISK_PAUSE_S, lambda: None if self._stopping else self.start_all(agents))
+            return
+        try:
             pid = process.start(argv, log_file, recipe.environ, recipe.stdin_text, recipe.lifeline)
         except OSError as error:
             log.error("agent.not_started: %s: %s", argv[0], error.strerror)
-            for node in agents:
-                self._failed(node, f"{argv[0]}: {error.strerror}")
+            for node, agent_id in agents.items():
+                self._gone(node, agent_id, f"{argv[0]}: {error.strerror}")
             return
-        due = self._patience.seconds + recipe.patience_s
         for node, agent_id in agents.items():
-            self._starting[node] = due
+            self._await_report(node)
             log.info("agent.started", extra={"node": self._specs[node].name, "agent": agent_id, "pid": pid})
         self._watch(agents, pid, log_file)
 
-    def adopt(self, node: NodeNo, agent_id: str, pid: int) -> bool:
-        """Watch an agent of this host that outlived an earlier manager; False when it is gone."""
+    def _await_report(self, node: NodeNo) -> None:
+        self._starting[node] = self._patience.seconds + self._recipe.patience_s
+
+    def adopt(self, node: NodeNo, agent_id: str, pid: int, has_reported: bool) -> bool:
+        """Watch an agent of this host that outlived an earlier manager, to which it had reported or not; False: it is gone."""
         try:
-            if agent_id not in psutil.Process(pid).cmdline():
-                return False
             self._watch({node: agent_id}, pid, self._aux.agent_log(self._specs[node].name))
-            self._last[node] = agent_id
-        except (psutil.Error, OSError):
+        except OSError:
             return False
+        if not has_reported:
+            self._await_report(node)
         log.info("agent.adopted", extra={"node": self._specs[node].name, "agent": agent_id, "pid": pid})
         return True
 
-    def expect(self, node: NodeNo, agent_id: str, within_s: float) -> None:
-        """Another host's agent may have outlived an earlier manager: give it time to report before it is replaced."""
-
-        self._last[node] = agent_id
+    def await_again(self, node: NodeNo, agent_id: str, within_s: float) -> None:
+        """Another host's agent may have outlived an earlier manager: give it time to report before another one is tried."""
 
         def look() -> None:
             if node not in self._linked and not self._stopping:
                 log.warning("agent.not_back", extra={"node": self._specs[node].name, "agent": agent_id})
-                self._on_death(node, agent_id)
+                self._on_death(node, agent_id, False)
                 self.start(node)
 
         self._patience.call_after(within_s, look)
@@ -269,11 +282,11 @@ class AgentProcesses:
         for node, agent_id in ended.agents.items():
             if node not in self._linked:
                 own_log = self._aux.agent_log(self._specs[node].name)
-                self._gone(node, agent_id, _reason(status, own_log if own_log.exists() else ended.log))
+                self._gone(node, agent_id, _reason(status, own_log if own_log.exists() else ended.log), certain=False)
 
-    def _gone(self, node: NodeNo, agent_id: str, reason: str) -> None:
+    def _gone(self, node: NodeNo, agent_id: str, reason: str, certain: bool = True) -> None:
         self._starting.pop(node, None)
-        self._on_death(node, agent_id)
+        self._on_death(node, agent_id, certain)
         self._failed(node, reason)
 
     def _failed(self, node: NodeNo, reason: str) -> None:

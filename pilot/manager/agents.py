@@ -73,6 +73,8 @@ class Agents:
         self.links: dict[NodeNo, Link] = {}
         self.dismissed: set[str] = set()
         """Agents of nodes that are not what they were. They may have said Hello before they could be told, or killed."""
+        self.expected: dict[NodeNo, set[str]] = {}
+        """Of each of our own nodes the agents that may serve it: those that were started and are not known to be gone."""
         self.came: set[NodeNo] = set()
         """Nodes whose agent has reported, in this life of the manager or an earlier one, whether it is still there or not."""
         self.settings = settings
@@ -134,6 +136,7 @@ class Agents:
         elif isinstance(message, frames.Bye):
             log.info("agent.left", extra={"node": link.node, "reason": message.reason})
             self.lost(link.node, message.reason)
+            self.gone(link.node, link.agent_id)
 
     def _take_report(self, report: frames.Report) -> None:
         scheduler, now = self._scheduler, self._clock()
@@ -169,10 +172,6 @@ class Agents:
             assert hello.joins is not None
             node = self._join(hello.joins)
         known = self.links.get(node)
-        if known is not None and known.agent_id != hello.agent_id:
-            self._send(known, [frames.Stop(kill=True)])
-            self.lost(node, "another agent has taken its place")
-            known = None
         link = Link(identity, node, hello.agent_id, hello.host, hello.pid, self._patience.seconds)
         link.seen_seq = link.written_seq = link.acked_seq = hello.next_seq - 1
         if known is not None:
@@ -184,6 +183,8 @@ class Agents:
             nodes = self._scheduler.nodes
             nodes.set_groups(node, groups_of(nodes.specs[node], hello.sockets, hello.near_gpus))
             self._record(AgentUp(node, hello.node, hello.agent_id, hello.host, hello.pid, core_ids))
+            if hello.joins is None:
+                self.expected[node] = {hello.agent_id}  # the others have come too late
         self.links[node] = link
         self.came.add(node)
         self._by_identity[identity] = (socket, link)
@@ -202,12 +203,19 @@ class Agents:
         if hello.agent_id in self.dismissed:
             return f"node {hello.node} has left the pilot, or come again as another"
         if hello.joins is None:
-            return "" if node is not None else f"node {hello.node} is not part of the pilot"
+            return self._why_not_expected(node, hello)
         if node is None:
             return "the pilot is ending" if self._stopping else ""
         other = self.links.get(node)
         if not self._scheduler.nodes.specs[node].guest or (other is not None and other.agent_id != hello.agent_id):
             return f"the pilot has a node {hello.node} already; give another name with --nodes NAME:CORES"
+        return ""
+
+    def _why_not_expected(self, node: NodeNo | None, hello: frames.Hello) -> str:
+        if node is None:
+            return f"node {hello.node} is not part of the pilot"
+        if hello.agent_id not in self.expected.get(node, ()):
+            return f"the pilot does not expect an agent {hello.agent_id} on node {hello.node}"
         return ""
 
     def _join(self, spec: NodeSpec) -> NodeNo:
@@ -369,15 +377,19 @@ class Agents:
         for link in self.links.values():
             self._send(link, [frames.Stop(kill)])
 
+    def gone(self, node: NodeNo, agent_id: str) -> None:
+        """This agent is known to have ended, whether it had reported or not: it will not be heard any more."""
+        self.expected.get(node, set()).discard(agent_id)
+        self._record(AgentDown(node, agent_id))
+
     def lost(self, node: NodeNo, reason: str) -> None:
-        """The agent of this node is gone; its tasks go back to the queue."""
+        """The agent of this node is gone, or seems to be: its tasks go back to the queue. It may come back (see `gone`)."""
         link = self.links.pop(node, None)
         if link is None:
             return
         self._by_identity.pop(link.identity, None)
         name = self._scheduler.nodes.specs[node].name
         log.warning("agent.lost", extra={"node": name, "agent": link.agent_id, "reason": reason})
-        self._record(AgentDown(node, link.agent_id))
         for run in self._scheduler.placing.runs.values():
             if run.node == node and run.grant is not None:
                 self._sweep(run.grant, run.key)

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from .. import clock, strays
 from ..allocation.detect import detect
 from ..allocation.site import this_site
 from ..model.errors import PilotfishError, UsageError
+from ..model.ids import NodeNo
 from ..model.resources import NodeSpec
 from ..model.scheduler import Scheduler
 from ..model.turn import Change
@@ -44,6 +45,7 @@ from .views import Views
 
 log = logging.getLogger(__name__)
 
+Agent = records.AgentExpected | records.AgentUp
 VERSION = "0.1.0"
 
 
@@ -214,25 +216,57 @@ def _start_agents(service: Service, replayed: Replayed) -> None:
     """One agent per node: the one that outlived an earlier manager, else a new one that clears away after it."""
     for node, old in replayed.agents.items():
         if service.scheduler.nodes.left >> node & 1:
-            service.agents.dismissed.add(old.agent_id)
-            if old.host == socket.gethostname():
-                strays.clear_after(old.agent_id)
+            service.agents.dismissed.update(old)
+            for agent in old.values():
+                if _was_here(agent, service):
+                    strays.clear_after(agent.agent_id)
+    here = [node for node in service.scheduler.nodes.here if not service.scheduler.nodes.specs[node].guest]
+    living = {}
+    if service.processes.are_children:
+        living = strays.living({agent_id for node in here for agent_id in replayed.agents.get(node, ())})
     new = []
     for node in service.scheduler.nodes.here:
-        known = replayed.agents.get(node)
-        if service.scheduler.nodes.specs[node].guest:
+        if node not in here:
             service.await_guest(node)
-        elif known is None:
+            continue
+        if node in replayed.reported:
+            service.processes.remember(node, replayed.reported[node])
+        known = list(replayed.agents.get(node, {}).values())
+        if not (known and _go_on_with_agent(service, node, known, living)):
             new.append(node)
-        elif not service.processes.are_children:
-            service.processes.expect(node, known.agent_id, service.settings.node_lost_s)
-        elif known.host == socket.gethostname() and service.processes.adopt(node, known.agent_id, known.pid):
-            service.agents.came.add(node)
-        else:
-            service.scheduler.on_node_lost(node, service.now())
-            service.scheduler.nodes.await_agent(node)
-            service.processes.start(node, known.agent_id)
     service.processes.start_all(new)
+
+
+def _go_on_with_agent(service: Service, node: NodeNo, known: Sequence[Agent], living: Mapping[str, int]) -> bool:
+    """Go on with one of the agents that earlier lives have started for the node; False: none of them lives."""
+    service.agents.expected[node] = {agent.agent_id for agent in known}
+    if not service.processes.are_children:
+        service.processes.await_again(node, known[0].agent_id, service.settings.node_lost_s)
+        return True
+    adopted = False
+    for agent in known:
+        pid = living.get(agent.agent_id) if _was_here(agent, service) else None
+        if pid is not None and not adopted:
+            has_reported = isinstance(agent, records.AgentUp)
+            adopted = service.processes.adopt(node, agent.agent_id, pid, has_reported)
+            if adopted and has_reported:
+                service.agents.came.add(node)
+            if adopted:
+                continue
+        if pid is not None:  # it has come second, and has nothing to do yet
+            strays.clear_after(agent.agent_id)
+        service.agents.gone(node, agent.agent_id)
+    if not adopted:
+        service.scheduler.on_node_lost(node, service.now())
+        service.scheduler.nodes.await_agent(node)
+    return adopted
+
+
+def _was_here(agent: Agent, service: Service) -> bool:
+    """Whether this agent, if it lives, is a process of this host."""
+    if isinstance(agent, records.AgentUp):
+        return agent.host == socket.gethostname()
+    return service.processes.are_children
 
 
 def _install_signals(service: Service) -> None:

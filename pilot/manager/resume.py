@@ -19,9 +19,14 @@ from .auxdir import AuxDir
 
 @dataclass(slots=True)
 class Replayed:
-    """What else the journal told: the last agent of each node, and how many records there were."""
+    """What else the journal told: of each node the agents that may live, by their ids, and how many records there were.
 
-    agents: dict[NodeNo, records.AgentUp] = field(default_factory=dict)
+    At most one of them has reported; the others, if any, came after it.
+    """
+
+    agents: dict[NodeNo, dict[str, records.AgentExpected | records.AgentUp]] = field(default_factory=dict)
+    reported: dict[NodeNo, str] = field(default_factory=dict)
+    """The last agent of each node that has reported, gone or not: what it ran may still be there."""
     records: int = 0
 
 
@@ -66,11 +71,16 @@ def replay(
 
 def _apply(record: records.Record, scheduler: Scheduler, found: Replayed) -> None:
     if isinstance(record, records.AgentUp):
-        found.agents[record.node] = record
+        found.agents[record.node] = {record.agent_id: record}
+        found.reported[record.node] = record.agent_id
         if record.core_ids:
             scheduler.nodes.name_cores(record.node, record.core_ids)
+    elif isinstance(record, records.AgentExpected):
+        found.agents.setdefault(record.node, {})[record.agent_id] = record
     elif isinstance(record, records.AgentDown):
-        found.agents.pop(record.node, None)
+        found.agents.get(record.node, {}).pop(record.agent_id, None)
+    elif isinstance(record, records.Closed):
+        found.reported.clear()  # an orderly end leaves nothing running
     elif isinstance(record, records.NodeJoined):
         scheduler.on_node_joined(record.spec)
     elif isinstance(record, records.NodeLeft):

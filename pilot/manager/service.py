@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from .. import clock
-from ..clock import Patience
 from ..allocation.base import Allocation
+from ..clock import Patience
 from ..loop import Loop
 from ..model import invariants
 from ..model.errors import EndingError, LostError, TransientError
@@ -115,6 +115,7 @@ class Service:
             self.loop,
             self.patience,
             self.agents.links,
+            self._expect,
             self._agent_died,
             self._node_given_up,
         )
@@ -253,13 +254,26 @@ class Service:
         if self.processes.awaits:
             self.processes.look_around()
 
-    def _agent_died(self, node: NodeNo, agent_id: str) -> None:
+    def _expect(self, agents: Mapping[NodeNo, str]) -> None:
+        """These are about to be started: on record before that, so that no later life meets agents it does not know of.
+
+        Raises TransientError when they cannot be recorded.
+        """
+        for node, agent_id in agents.items():
+            self.store.append(records.AgentExpected(node, agent_id))
+        self.store.write()
+        for node, agent_id in agents.items():
+            self.agents.expected.setdefault(node, set()).add(agent_id)
+
+    def _agent_died(self, node: NodeNo, agent_id: str, certain: bool) -> None:
         self.agents.read()
         link = self.agents.links.get(node)
         if link is None:  # one of an earlier life that has not come back, or that had been silent before
             self.scheduler.on_node_lost(node, self.now())
         elif link.agent_id == agent_id:
             self.agents.lost(node, "its process ended")
+        if certain:
+            self.agents.gone(node, agent_id)
         if self.stopping:
             self.scheduler.nodes.await_agent(node)  # it ends because we do: nothing is wrong with the node
 

@@ -20,7 +20,9 @@ import msgspec
 from ..model.errors import JournalError
 from .records import Record
 
-VERSION = 3
+VERSION = 4
+_READABLE = frozenset({3, VERSION})
+"""Version 3 has no AgentExpected; agents that had not reported were not known."""
 HEADER = b"pilotfish journal\n" + struct.pack("<H", VERSION)
 
 _MAGIC_BYTES = len(HEADER) - 2
@@ -74,13 +76,14 @@ class Reader:
 
     def _read_header(self) -> bool:
         header = self._file.read(len(HEADER))
-        if header == HEADER:
+        magic, version = header[:_MAGIC_BYTES], int.from_bytes(header[_MAGIC_BYTES:], "little")
+        is_whole = len(header) == len(HEADER) and magic == HEADER[:_MAGIC_BYTES]
+        if is_whole and version in _READABLE:
             self.end = len(HEADER)
             return True
         if HEADER.startswith(header):
             return False
-        if header[:_MAGIC_BYTES] == HEADER[:_MAGIC_BYTES]:
-            version = int.from_bytes(header[_MAGIC_BYTES:], "little")
+        if magic == HEADER[:_MAGIC_BYTES]:
             raise JournalError(
                 f"the journal has version {version}, this Pilotfish knows {VERSION}",
                 where=self._name,

@@ -85,8 +85,21 @@ class NodeLeft(msgspec.Struct, array_like=True, tag=True, frozen=True):
     time_s: float
 
 
+class AgentExpected(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """An agent is about to be started for this node: whoever reports without having been announced is sent away.
+
+    It may never have been started, or live and not have reported when the manager was killed. It runs nothing before it has.
+    """
+
+    node: NodeNo
+    agent_id: str
+
+
 class AgentUp(msgspec.Struct, array_like=True, tag=True, frozen=True):
-    """An agent took over a node. On resume the manager waits for it, and starts a new one only when it is gone."""
+    """An agent took over a node, alone: others that were expected there are not any more.
+
+    On resume the manager waits for it, and starts a new one only when it is gone.
+    """
 
     node: NodeNo
     node_name: str
@@ -98,6 +111,8 @@ class AgentUp(msgspec.Struct, array_like=True, tag=True, frozen=True):
 
 
 class AgentDown(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """This agent is known to be gone, whether it had reported or not. (One that is only silent may come back.)"""
+
     node: NodeNo
     agent_id: str
 
@@ -130,6 +145,7 @@ Record = (
     | Removed
     | NodeJoined
     | NodeLeft
+    | AgentExpected
     | AgentUp
     | AgentDown
     | Compacted

@@ -21,21 +21,24 @@ class Pilot:
 
     program = ("-m", "pilotfish")
 
-    def __init__(self, wd: Path, *options: str, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, wd: Path, *options: str, environ: Mapping[str, str] | None = None, ready: bool = True) -> None:
+        """`ready`: wait until it serves; else `--id` must be among the options, which then tells its folder."""
         self.wd = wd
         self.options = options
         self.environ = environ
-        self.process = self._start("--wd", str(wd), *options)
+        self.aux = wd / f".qcgpjm-service-{options[options.index('--id') + 1]}" if "--id" in options else wd
+        self.process = self._start("--wd", str(wd), *options, is_awaited=ready)
 
-    def _start(self, *options: str) -> subprocess.Popen[bytes]:
+    def _start(self, *options: str, is_awaited: bool = True) -> subprocess.Popen[bytes]:
         ready, there = os.pipe()
         command = [sys.executable, *self.program, "service", "--ready-fd", str(there), *options]
         process = subprocess.Popen(command, pass_fds=[there], start_new_session=True, env=self.environ)
         os.close(there)
         with open(ready) as file:
             line = file.readline().strip()
-        assert line.endswith("connection.json"), line
-        self.aux = Path(line).parent
+        if is_awaited:
+            assert line.endswith("connection.json"), line
+            self.aux = Path(line).parent
         return process
 
     def kill(self) -> None:
@@ -86,3 +89,50 @@ def faked_clock(folder: Path) -> tuple[Path, dict[str, str]]:
     fake = {"LD_PRELOAD": str(found[0]), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
     same = {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
     return clock, {**os.environ, **fake, **same}
+
+
+class Work:
+    """Tasks that write down their starts and ends, and run until `go` is there."""
+
+    def __init__(self, wd: Path) -> None:
+        self._wd = wd
+        self._runs = wd / "runs"
+        self._runs.touch()
+
+    def job(self, name: str, count: int, *, waits: bool = True, **resources: object) -> dict[str, object]:
+        wait = f"while [ ! -e {self._wd}/go ]; do sleep 0.05; done" if waits else "sleep 0.02"
+        script = f"echo S $$$$PILOTFISH_TASK >> {self._runs}; {wait}; echo E $$$$PILOTFISH_TASK >> {self._runs}"
+        return {
+            "name": name,
+            "execution": {"script": script},
+            "iteration": {"stop": count},
+            "resources": resources or {"numCores": {"exact": 1}},
+        }
+
+    def let_go(self) -> None:
+        (self._wd / "go").touch()
+
+    @property
+    def starts(self) -> Counter[str]:
+        return self._count("S")
+
+    @property
+    def ends(self) -> Counter[str]:
+        return self._count("E")
+
+    def _count(self, kind: str) -> Counter[str]:
+        lines = [line.split() for line in self._runs.read_text().splitlines()]
+        return Counter(line[1] for line in lines if line[0] == kind)
+
+
+def submit(pilot: Pilot, *jobs: dict[str, object]) -> None:
+    client = pilot.client()
+    client.send_request({"request": "submit", "jobs": list(jobs)})
+    client.cleanup()
+
+
+def wait_for(pilot: Pilot, *names: str) -> dict[str, str]:
+    client = pilot.client()
+    states: dict[str, str] = client.wait4(list(names), 120)
+    client.cleanup()
+    return states

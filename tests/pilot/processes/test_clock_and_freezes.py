@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from real_pilot import Pilot, faked_clock
+from real_pilot import Pilot, Work, faked_clock, submit, wait_for
 
 Wait = Callable[..., None]
 NODE_LOST_S = 1.0
@@ -38,54 +38,7 @@ def pass_by(seconds: float) -> None:
     time.sleep(seconds)
 
 
-class Work:
-    """Tasks that write down their starts and ends, and run until `go` is there."""
-
-    def __init__(self, wd: Path) -> None:
-        self._wd = wd
-        self._runs = wd / "runs"
-        self._runs.touch()
-
-    def job(self, name: str, count: int, *, waits: bool = True, **resources: object) -> dict[str, object]:
-        wait = f"while [ ! -e {self._wd}/go ]; do sleep 0.05; done" if waits else "sleep 0.02"
-        script = f"echo S $$$$PILOTFISH_TASK >> {self._runs}; {wait}; echo E $$$$PILOTFISH_TASK >> {self._runs}"
-        return {
-            "name": name,
-            "execution": {"script": script},
-            "iteration": {"stop": count},
-            "resources": resources or {"numCores": {"exact": 1}},
-        }
-
-    def let_go(self) -> None:
-        (self._wd / "go").touch()
-
-    @property
-    def starts(self) -> Counter[str]:
-        return self._count("S")
-
-    @property
-    def ends(self) -> Counter[str]:
-        return self._count("E")
-
-    def _count(self, kind: str) -> Counter[str]:
-        lines = [line.split() for line in self._runs.read_text().splitlines()]
-        return Counter(line[1] for line in lines if line[0] == kind)
-
-
 SPREAD = {"numNodes": {"exact": 2}, "numCores": {"exact": 1}}
-
-
-def submit(pilot: Pilot, *jobs: dict[str, object]) -> None:
-    client = pilot.client()
-    client.send_request({"request": "submit", "jobs": list(jobs)})
-    client.cleanup()
-
-
-def wait_for(pilot: Pilot, *names: str) -> dict[str, str]:
-    client = pilot.client()
-    states: dict[str, str] = client.wait4(list(names), 120)
-    client.cleanup()
-    return states
 
 
 def agents_up(pilot: Pilot) -> int:

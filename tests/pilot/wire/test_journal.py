@@ -27,6 +27,7 @@ from pilotfish.pilot.wire import journal
 from pilotfish.pilot.wire.journal import HEADER, Reader, TornTail, encode
 from pilotfish.pilot.wire.records import (
     AgentDown,
+    AgentExpected,
     AgentUp,
     Canceled,
     Closed,
@@ -86,6 +87,7 @@ ONE_OF_EACH: list[Record] = [
     Removed([JobNo(1)]),
     NodeJoined(NodeSpec("n", ("0", "1&9"), ("0",), 1 << 40, bind=True)),
     NodeLeft(NodeNo(0), 3.0),
+    AgentExpected(NodeNo(0), "a"),
     AgentUp(NodeNo(0), "n", "a", "h", 5, ["0&4"]),
     AgentDown(NodeNo(0), "a"),
     Submitted(JobNo(3), 2.0, [FULL_JOB], [JobNo(7)]),
@@ -155,10 +157,19 @@ def test_zeros_after_a_crash_of_the_machine_are_a_torn_tail() -> None:
 
 
 def test_another_version_and_another_file_are_told_apart() -> None:
-    with pytest.raises(JournalError, match="version 4, this Pilotfish knows 3"):
-        read(HEADER[:-2] + b"\x04\x00")
+    with pytest.raises(JournalError, match="version 5, this Pilotfish knows 4"):
+        read(HEADER[:-2] + b"\x05\x00")
     with pytest.raises(JournalError, match="not a Pilotfish journal"):
         read(b"#!/bin/sh\n" * 5)
+
+
+def test_a_journal_of_the_version_before_is_read() -> None:
+    """It lacks a kind of record; the others are what they were."""
+    assert read(HEADER[:-2] + b"\x03\x00" + encode(ONE_OF_EACH[0])) == (
+        ONE_OF_EACH[:1],
+        len(HEADER) + len(encode(ONE_OF_EACH[0])),
+        None,
+    )
 
 
 def test_a_whole_record_of_an_unknown_kind_is_an_error() -> None:
