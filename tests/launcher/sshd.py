@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from types import TracebackType
 
-from patience import wait_until
+from patience import PATIENCE_S, wait_until
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 TOTP_SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -43,8 +43,8 @@ class Sshd:
             "key_filename": str(self.folder / "user"),
             "known_hosts": str(self.folder / "known_hosts"),
             "ssh_config": str(self.folder / "empty"),
-            "reconnect_for": 30,
-            "timeout": 5,
+            "reconnect_for": PATIENCE_S,
+            "timeout": PATIENCE_S,
         }
 
     def start(self) -> None:

@@ -177,7 +177,7 @@ def test_a_cut_lifeline_ends_everything(tmp_path: Path) -> None:
 
 
 def test_an_agent_that_hears_no_manager_for_too_long_ends(tmp_path: Path) -> None:
-    with FakeManager(tmp_path, manager_wait_s=0.5, heartbeat_s=0.1) as manager:
+    with FakeManager(tmp_path, manager_wait_s=1.5, heartbeat_s=0.1) as manager:
         manager.start_agent()
         manager.welcome()
         manager.started(manager.start(LONG))

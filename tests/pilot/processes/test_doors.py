@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import zmq
+from patience import PATIENCE_MS
 
 from pilotfish.api.local import LocalManager
 from pilotfish.api.manager import Manager
@@ -95,7 +96,7 @@ def test_plain_tcp_is_open_only_when_asked_for_and_only_on_this_host(plain: Loca
     assert address.startswith("tcp://127.0.0.1:")
     assert (plain.connection_file.parent / "address").read_text() == address
     assert "runs commands as you" in (plain.connection_file.parent / "service.log").read_text()
-    (_, reply) = _ask(address, [b"", b'{"request": "resourcesInfo"}'], 5000)
+    (_, reply) = _ask(address, [b"", b'{"request": "resourcesInfo"}'], PATIENCE_MS)
     assert json.loads(reply)["data"]["total_cores"] == 1
 
 
@@ -103,7 +104,7 @@ def test_plain_tcp_is_open_only_when_asked_for_and_only_on_this_host(plain: Loca
     "frames", [[b""], [b"", b""], [b"", b"\xff\xfe"], [b"", b"null"], [b"x", b"y"], [b"", b"{}", b"{}"], [b"["]]
 )
 def test_garbage_is_answered_with_an_error_and_the_service_goes_on(plain: LocalManager, frames: list[bytes]) -> None:
-    reply = _ask(_info(plain).request_addresses["plain"], frames, 5000)
+    reply = _ask(_info(plain).request_addresses["plain"], frames, PATIENCE_MS)
     assert json.loads(reply[-1])["code"] == 1
     assert plain.resources()["total_nodes"] == 1
 

@@ -36,7 +36,7 @@ def test_at_the_end_tasks_go_back_to_the_queue_and_the_next_run_does_the_rest(
     (wd / "tasks.txt").write_text(
         "echo 1 >> ran-1\n[ -e go ] || { trap '' TERM; touch runs; sleep 1000; }; echo 2 >> ran-2\necho 3 >> ran-3\n"
     )
-    first = start(wd, "tasks.txt", *(["--walltime", "8s"] if number is None else []))
+    first = start(wd, "tasks.txt", *(["--walltime", "13s"] if number is None else []))
     wait_until((wd / "runs").exists, "the second task runs")
     if number is not None:
         first.send_signal(number)
