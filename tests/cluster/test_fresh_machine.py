@@ -85,14 +85,11 @@ def enter(machine: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command there: with a process table, a host name and mounts of its own, none of our variables but pip's."""
     pip = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
     command = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "sh"]
-    return subprocess.run(
-        [*command, NAME, str(machine), *pip, *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    log = machine.with_name("log")  # a file, so that one can look what it is at
+    with open(log, "w") as file:
+        command += [NAME, str(machine), *pip, *words]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False)
+    return subprocess.CompletedProcess(command, done.returncode, log.read_text())
 
 
 @pytest.mark.timeout(60 * MINUTES)
