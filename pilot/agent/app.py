@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from .. import cpus, strays
+from ..clock import Patience
 from ..loop import Loop, Timer
 from ..model.resources import NodeSpec
 from ..wire import connection, frames
@@ -33,6 +34,7 @@ FLUSH_S = 0.05
 HELLO_AGAIN_S = 1.0
 DEFAULT_WAIT_S = 600.0
 DEFAULT_BEAT_S = 2.0
+PATIENCE_STEP_S = 0.5
 
 
 def run(
@@ -118,7 +120,14 @@ class Agent:
         """The number of the last Hello that was answered."""
         self._settings: frames.Settings | None = None
         self._epoch = ""
-        self._heard = self._loop.clock()
+        self._patience = Patience(loop, PATIENCE_STEP_S)
+        self._heard = 0.0
+        """When the manager was last heard of, in seconds of patience."""
+        self._until_s = 0.0
+        """Nothing is started after that, by the loop's clock."""
+        self._told_until_s = 0.0
+        self._is_window_due = False
+        """It is time to tell the worker processes how long they may start tasks."""
         self._said_hello = -HELLO_AGAIN_S
         self._beat_timer: Timer | None = None
         self._stopping = ""
@@ -144,7 +153,8 @@ class Agent:
     # --- the link -------------------------------------------------------------------------------------------------------
 
     def _read(self, frame: bytes) -> None:
-        self._heard = self._loop.clock()
+        self._heard = self._patience.seconds
+        self._extend_window()
         try:
             messages = frames.decode_to_agent(frame)
         except msgspec.DecodeError as error:
@@ -152,6 +162,20 @@ class Agent:
             return
         for message in messages:
             self._obey(message)
+
+    def _extend_window(self) -> None:
+        """The manager has been heard: tasks may be started for a while.
+
+        Not so when nothing was heard for too long, be it that we were stopped: what we hold may have been given to others, and
+        what is read now may be older than that. Then the answer to a Hello tells what is still ours.
+        """
+        if self._settings is None or self._welcomed != self._hellos:
+            return
+        now = self._loop.clock()
+        if now > self._until_s:
+            self._say_hello()
+        else:
+            self._until_s = now + self._settings.window_s
 
     def _obey(self, message: frames.ToAgent) -> None:
         if isinstance(message, frames.Work):
@@ -174,11 +198,13 @@ class Agent:
             self._epoch = message.epoch
             self._welcomed = message.hello
             self._settings = message.settings
+            if self._welcomed == self._hellos:
+                self._until_s = self._loop.clock() + message.settings.window_s
             self._hands.configure(message.settings)
             self._beat()
             if self._draining:
                 self._send([frames.Draining()])
-        else:
+        elif isinstance(message, frames.Stop):
             self._refused = message.reason
             self._stop("told to stop")
 
@@ -216,17 +242,22 @@ class Agent:
 
     def _beat(self) -> None:
         settings = self._settings
+        self._is_window_due = True
         self._send([frames.Beat()])
         if self._beat_timer is not None:
             self._beat_timer.cancel()
         wait_s = settings.manager_wait_s if settings else DEFAULT_WAIT_S
-        if self._loop.clock() - self._heard > wait_s:
+        if self._patience.seconds - self._heard > wait_s:
             self._stop(f"no manager for {wait_s:g} s")
         interval_s = settings.heartbeat_s if settings else DEFAULT_BEAT_S
         self._beat_timer = self._loop.call_after(interval_s, self._beat)
 
     def _end_of_turn(self) -> None:
         self._hands.end_of_turn()
+        if self._until_s != self._told_until_s and self._is_window_due:  # after the orders, which may forbid some
+            self._is_window_due = False
+            self._told_until_s = self._until_s
+            self._hands.may_start_until(self._until_s)
         self._pace.end_of_turn()
         if not self._hands.held.empty:
             return

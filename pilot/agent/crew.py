@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import resource
 import secrets
@@ -71,6 +72,8 @@ class Crew:
         self._steps = count(1)
         self._tries = 0
         self._paused = False
+        self._until_s = math.inf
+        """Nothing is started after that, by the loop's clock: the agent is silent, and its tasks may have been given away."""
 
     def configure(self, settings: Settings) -> None:
         """What the manager said in Welcome."""
@@ -146,21 +149,28 @@ class Crew:
             if not pool.waiting and pool_id not in used:
                 del self._pools[pool_id]
 
+    def may_start_until(self, until_s: float) -> None:
+        self._until_s = until_s
+
     # --- starting -------------------------------------------------------------------------------------------------------
 
     def start_waiting(self) -> None:
         """Start what can be started and give back grants for which nothing waits; call once, at the end of a turn."""
-        while self._touched and not self._paused:
+        while self._touched and not self._is_held_up:
             pool = self._touched.pop()
-            while pool.waiting and pool.idle and not self._paused:
+            while pool.waiting and pool.idle and not self._is_held_up:
                 self._start_next(pool)
-            if self._paused:
+            if self._is_held_up:
                 self._touched.add(pool)
                 return
             while pool.idle:
                 held = pool.idle.pop()
                 del self.grants[held.grant.grant_id]
                 self._outbox.returned(held.grant.grant_id)
+
+    @property
+    def _is_held_up(self) -> bool:
+        return self._paused or self._loop.clock() > self._until_s
 
     def _start_next(self, pool: Pool) -> None:
         """Start the first waiting task on an idle grant. A task that cannot be started leaves the grant idle."""
@@ -277,7 +287,7 @@ class Crew:
 
     def _stop(self, task: Task, cause: Cause, message: str) -> None:
         """SIGTERM to the task's process group, SIGKILL after the grace time."""
-        if self.running.get(task.pid) is not task or task.kill_timer is not None:
+        if self.running.get(task.pid) is not task or task.kill_timer is not None or _has_ended(task.pid):
             return
         assert self._settings is not None
         task.cause, task.message = cause, message
@@ -324,7 +334,8 @@ class Crew:
         else:
             pool.idle.append(held)
             self._touched.add(pool)
-            self._start_next(pool)
+            if not self._is_held_up:
+                self._start_next(pool)
         self._report(task, ended_s, status, usage, returns)
         if task.files:
             places.remove_files(task.files)
@@ -365,6 +376,11 @@ def _start_values(start: TaskStart, held: HeldGrant, root_wd: str) -> dict[str, 
     if start.it is not None:
         values["it"], values["itval"] = str(start.it), str(start.itval)
     return values
+
+
+def _has_ended(pid: int) -> bool:
+    """This child only waits to be reaped, and its end is its own: when we were stopped, its limit may have passed since."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -66,6 +66,8 @@ class Hand:
         crew = self._crew
         if isinstance(message, frames.Work):
             crew.take_work(message.jobs, message.grants, message.tasks)
+        elif isinstance(message, frames.MayStart):
+            crew.may_start_until(message.until_s)
         elif isinstance(message, frames.Kill):
             crew.kill(message.tasks)
         elif isinstance(message, frames.Revoke):

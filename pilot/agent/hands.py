@@ -115,6 +115,10 @@ class Hands:
         self._dealer.forget()
         self._tell_all(frames.Forget(numbers))
 
+    def may_start_until(self, until_s: float) -> None:
+        """Until then, by the loop's clock, tasks may be started; call again before that."""
+        self._tell_all(frames.MayStart(until_s))
+
     def end_of_turn(self) -> None:
         """Hand out what the turn has made possible."""
         self._dealer.deal()

@@ -174,14 +174,18 @@ class AgentProcesses:
     def _await_report(self, node: NodeNo) -> None:
         self._starting[node] = self._patience.seconds + self._recipe.patience_s
 
-    def adopt(self, node: NodeNo, agent_id: str, pid: int, has_reported: bool) -> bool:
-        """Watch an agent of this host that outlived an earlier manager, to which it had reported or not; False: it is gone."""
+    def adopt(self, node: NodeNo, agent_id: str, pid: int, has_reported: bool, within_s: float) -> bool:
+        """Watch an agent of this host that outlived an earlier manager, to which it had reported or not; False: it is gone.
+
+        One that does not report within `within_s` seconds is killed.
+        """
         try:
             self._watch({node: agent_id}, pid, self._aux.agent_log(self._specs[node].name))
         except OSError:
             return False
         if not has_reported:
             self._await_report(node)
+        self._patience.call_after(within_s, lambda: None if node in self._linked else self.kill(node, agent_id))
         log.info("agent.adopted", extra={"node": self._specs[node].name, "agent": agent_id, "pid": pid})
         return True
 
@@ -232,9 +236,24 @@ class AgentProcesses:
             self._failed(node, f"has not reported within {patience_s:g} s")
 
     def silent(self, node: NodeNo) -> None:
-        """The agent has not been heard of for too long. Where its process is not ours to watch, another one is tried."""
+        """The agent has not been heard of for too long, and its process is not ours to watch: another one is tried."""
+        self._failed(node, "not heard of any more")
+
+    def lives(self, node: NodeNo, agent_id: str) -> bool:
+        """The agent is known to live, heard of or not: it is a process of this host, and has not ended."""
+        return self._process_of(node, agent_id) is not None
+
+    def kill(self, node: NodeNo, agent_id: str) -> None:
+        """It lives and will not be heard of any more; `on_death` follows."""
+        found = self._process_of(node, agent_id)
+        if found is not None:
+            log.error("agent.killed", extra={"node": self._specs[node].name, "agent": agent_id, "pid": found.pid})
+            signal.pidfd_send_signal(found.pidfd, signal.SIGKILL)
+
+    def _process_of(self, node: NodeNo, agent_id: str) -> _Process | None:
         if not self._recipe.starter.is_agent:
-            self._failed(node, "not heard of any more")
+            return None
+        return next((each for each in self._processes.values() if each.agents.get(node) == agent_id), None)
 
     # --- ending ---------------------------------------------------------------------------------------------------------
 
@@ -248,8 +267,11 @@ class AgentProcesses:
 
     def end_all(self) -> None:
         """Agents are killed; starters are told to end theirs."""
-        number = signal.SIGKILL if self._recipe.starter.is_agent else signal.SIGTERM
+        is_agent = self._recipe.starter.is_agent
+        number = signal.SIGKILL if is_agent else signal.SIGTERM
         for running in self._processes.values():
+            if is_agent:
+                self._unclean.update(running.agents)
             with suppress(ProcessLookupError):
                 os.kill(running.pid, number)
 

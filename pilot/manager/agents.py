@@ -46,6 +46,8 @@ class Link:
     written_seq: int = 0
     """Highest report whose results are in the journal file."""
     acked_seq: int = 0
+    silent: bool = False
+    """It has not been heard of for too long, but lives: it gets nothing new, and keeps what it has."""
     jobs: set[JobNo] = field(default_factory=set)
     """Jobs whose definition it has."""
 
@@ -87,6 +89,8 @@ class Agents:
         self._patience = patience
         self._by_identity: dict[bytes, tuple[zmq.Socket[bytes], Link]] = {}
         self._numbers = {scheduler.nodes.specs[node].name: node for node in scheduler.nodes.here}
+        self._silent: dict[NodeNo, str] = {}
+        """Agents that count as lost because they were silent, of nodes that have had no other since."""
         self._core_ids: dict[tuple[NodeNo, int], list[str]] = {}
 
     # --- in -------------------------------------------------------------------------------------------------------------
@@ -126,6 +130,9 @@ class Agents:
 
     def _take(self, link: Link, message: frames.ToManager) -> None:
         link.heard_s = self._patience.seconds
+        if link.silent:  # its Hello makes the node usable again
+            link.silent = False
+            self._send(link, [frames.WhoAreYou(self._epoch)])
         if isinstance(message, frames.Report):
             if message.seq > link.seen_seq:
                 link.seen_seq = message.seq
@@ -183,15 +190,22 @@ class Agents:
             nodes = self._scheduler.nodes
             nodes.set_groups(node, groups_of(nodes.specs[node], hello.sockets, hello.near_gpus))
             self._record(AgentUp(node, hello.node, hello.agent_id, hello.host, hello.pid, core_ids))
+            if self._silent.pop(node, None) == hello.agent_id:
+                self._scheduler.on_node_back(node)
             if hello.joins is None:
                 self.expected[node] = {hello.agent_id}  # the others have come too late
         self.links[node] = link
         self.came.add(node)
         self._by_identity[identity] = (socket, link)
-        self._send_on(socket, identity, [frames.Welcome(self._epoch, self.settings, hello.number)])
+        answer: list[frames.ToAgent] = [frames.Welcome(self._epoch, self.settings, hello.number)]
         if self._stopping:
-            self._send_on(socket, identity, [frames.Stop(kill=True)])
-        self._adopt(node, hello)
+            answer.append(frames.Stop(kill=True))
+        # What we do not know was given to others while this agent counted as lost: it must not run twice. So this comes with
+        # the Welcome, after which the agent starts tasks.
+        unknown = self._adopt(node, hello)
+        if unknown:
+            answer.append(frames.Kill(unknown))
+        self._send_on(socket, identity, answer)
         event = "agent.ready" if known is None else "agent.again"
         log.info(event, extra={"node": hello.node, "agent": hello.agent_id, "running": len(hello.running)})
         return link
@@ -255,7 +269,8 @@ class Agents:
         spec = self._scheduler.nodes.specs[node]
         return list(spec.core_ids) if spec.bind else []
 
-    def _adopt(self, node: NodeNo, hello: frames.Hello) -> None:
+    def _adopt(self, node: NodeNo, hello: frames.Hello) -> list[TaskKey]:
+        """Go on with what the agent holds; returns what of that is not its own any more."""
         scheduler, now = self._scheduler, self._clock()
         grants = [Grant(grant.grant_id, grant.pool, self._shares(grant)) for grant in hello.grants]
         waiting = {pool: [TaskKey(*key) for key in keys] for pool, keys in hello.waiting.items()}
@@ -267,10 +282,7 @@ class Agents:
                 scheduler.on_still_running(node, key, grant_id)
             scheduler.on_started(key, grant_id, pid, started_s)
         scheduler.on_node_up(node)
-        # What we do not know was given to others while this agent counted as lost: it must not run twice.
-        unknown = [key for key in _held(hello) if key not in scheduler.placing.runs]
-        if unknown:
-            self._send(self.links[node], [frames.Kill(unknown)])
+        return [key for key in _held(hello) if key not in scheduler.placing.runs]
 
     def _shares(self, grant: frames.NewGrant) -> tuple[Share, ...]:
         specs = self._scheduler.nodes.specs
@@ -367,6 +379,14 @@ class Agents:
         link.acked_seq = link.written_seq if seq is None else seq
         self._send(link, [frames.Ack(link.acked_seq)])
 
+    def hold(self, link: Link) -> None:
+        """This agent lives and is not heard of: nothing new goes there until it is."""
+        if not link.silent:
+            link.silent = True
+            name = self._scheduler.nodes.specs[link.node].name
+            log.warning("agent.silent", extra={"node": name, "agent": link.agent_id})
+            self._scheduler.on_node_draining(link.node)
+
     def silent_for(self, seconds: float) -> list[Link]:
         """Agents that have been listened for so long and not been heard."""
         return [link for link in self.links.values() if self._patience.seconds - link.heard_s > seconds]
@@ -380,10 +400,12 @@ class Agents:
     def gone(self, node: NodeNo, agent_id: str) -> None:
         """This agent is known to have ended, whether it had reported or not: it will not be heard any more."""
         self.expected.get(node, set()).discard(agent_id)
+        if self._silent.get(node) == agent_id:
+            del self._silent[node]
         self._record(AgentDown(node, agent_id))
 
-    def lost(self, node: NodeNo, reason: str) -> None:
-        """The agent of this node is gone, or seems to be: its tasks go back to the queue. It may come back (see `gone`)."""
+    def lost(self, node: NodeNo, reason: str, silent: bool = False) -> None:
+        """The agent of this node is gone; its tasks go back to the queue. One that is only `silent` may come back."""
         link = self.links.pop(node, None)
         if link is None:
             return
@@ -393,7 +415,9 @@ class Agents:
         for run in self._scheduler.placing.runs.values():
             if run.node == node and run.grant is not None:
                 self._sweep(run.grant, run.key)
-        self._scheduler.on_node_lost(node, self._clock())
+        self._scheduler.on_node_lost(node, self._clock(), silent)
+        if silent:
+            self._silent[node] = link.agent_id
         if self._scheduler.nodes.specs[node].guest:
             self.leave(node)
 

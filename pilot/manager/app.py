@@ -248,7 +248,7 @@ def _go_on_with_agent(service: Service, node: NodeNo, known: Sequence[Agent], li
         pid = living.get(agent.agent_id) if _was_here(agent, service) else None
         if pid is not None and not adopted:
             has_reported = isinstance(agent, records.AgentUp)
-            adopted = service.processes.adopt(node, agent.agent_id, pid, has_reported)
+            adopted = service.processes.adopt(node, agent.agent_id, pid, has_reported, service.settings.manager_wait_s)
             if adopted and has_reported:
                 service.agents.came.add(node)
             if adopted:

@@ -48,6 +48,10 @@ IDLE_CHECK_S = 0.2
 STOP_MARGIN_S = 5.0
 _BEATS_BEFORE_LOST = 6
 """How often at least an agent says that it lives in the time after which it counts as lost."""
+_WINDOW = 0.6
+"""For what part of that time an agent that hears nothing of us goes on starting tasks: over before it counts as lost here,
+which is told from its last words, and they may be older than ours by one beat.
+"""
 _STEPS_BEFORE_LOST = 8
 """How often at least agents are listened to in that time."""
 
@@ -106,6 +110,7 @@ class Service:
             batch=allocation.kind,
             here=recipe.starter.is_agent,
             bind=settings.cpu_bind != "none",
+            window_s=settings.node_lost_s * _WINDOW,
         )
         self.agents = Agents(doors.agents, scheduler, agent_settings, epoch, self._facts.append, now, self.patience)
         self.processes = AgentProcesses(
@@ -314,10 +319,15 @@ class Service:
     def _heartbeat(self) -> None:
         self.agents.beat()
         for link in self.agents.silent_for(self.settings.node_lost_s):
+            if self.processes.lives(link.node, link.agent_id):
+                self.agents.hold(link)
+                continue
             guest = self.scheduler.nodes.specs[link.node].guest
-            self.agents.lost(link.node, f"not heard of for {self.settings.node_lost_s:g} s")
+            self.agents.lost(link.node, f"not heard of for {self.settings.node_lost_s:g} s", silent=True)
             if not guest:
                 self.processes.silent(link.node)
+        for link in self.agents.silent_for(self.settings.node_lost_s + self.settings.manager_wait_s):
+            self.processes.kill(link.node, link.agent_id)
 
     def await_guest(self, node: NodeNo) -> None:
         """A guest of an earlier life may still be there: it has as long to report as one that has fallen silent."""

@@ -185,11 +185,15 @@ class Lifecycle:
 
     def attempt_back(self, run: Run) -> None:
         """An attempt at a queued task that had counted as lost goes on: nothing has crashed."""
+        self.no_crash(run)
+        self.withdraw(run.job, run.key.pos)
+        self._jobs.move_task(run.job, run.key.pos, State.SCHEDULED)
+
+    def no_crash(self, run: Run) -> None:
+        """The loss of this attempt was none of its task's doing."""
         if run.counted and run.job.crashes:
             run.job.crashes[run.key.pos] -= 1
         run.counted = False
-        self.withdraw(run.job, run.key.pos)
-        self._jobs.move_task(run.job, run.key.pos, State.SCHEDULED)
 
     def _count_crash(self, run: Run) -> None:
         run.counted = True

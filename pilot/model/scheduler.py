@@ -63,6 +63,8 @@ class Scheduler:
         """Nodes may yet come: what fits on none of those that are here waits for them instead of being refused."""
         self._was_busy = False
         self._lost: dict[TaskKey, Run] = {}
+        self._silent: dict[NodeNo, list[Run]] = {}
+        """Of nodes that are only silent, what has been counted as a crash."""
         self._lost_grants: dict[GrantId, Grant] = {}
         """Attempts that counted as lost with their agent; it may come back and tell that they have ended."""
 
@@ -207,18 +209,28 @@ class Scheduler:
         self.nodes.set_missing(node)
         self.placing.not_held(node)
 
-    def on_node_lost(self, node: NodeNo, now: float) -> None:
+    def on_node_lost(self, node: NodeNo, now: float, silent: bool = False) -> None:
         """The agent of this node is gone and everything it held with it: its tasks go back to the queue.
+
+        `silent`: that is not known, it has only not been heard of for too long (see `on_node_back`).
 
         A task over several nodes whose first node lives is stopped there, and goes back when that has been reported.
         """
         self.nodes.set_missing(node)
         self._lost_grants |= {id_: grant for id_, grant in self.placing.grants.items() if grant.shares[0].node == node}
+        lost = []
         for run in self.placing.drop_node(node):
             del self.placing.runs[run.key]
             self._life.attempt_lost(run, now)
             self._lost[run.key] = run
+            lost.append(run)
+        self._silent[node] = [run for run in lost if run.counted] if silent else []
         self._life.settle(now)
+
+    def on_node_back(self, node: NodeNo) -> None:
+        """The agent that was silent is back: no task has taken it down."""
+        for run in self._silent.pop(node, ()):
+            self._life.no_crash(run)
 
     def on_started(self, key: TaskKey, grant_id: GrantId, pid: int, started_s: float) -> None:
         """An agent has started the attempt `key`. Unknown attempts (of an earlier life) are ignored."""

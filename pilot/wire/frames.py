@@ -8,6 +8,7 @@ beyond the number of grants are *lent*: they wait at the agent and hide the roun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,6 +42,10 @@ class Settings(msgspec.Struct, array_like=True, frozen=True):
     """All nodes are the machine of the manager: virtual ones, or just this one."""
     bind: bool = True
     """Whether tasks are to be bound to the cores they are given, where these are known."""
+    window_s: float = math.inf
+    """How long after it has last heard of its manager an agent goes on starting tasks. Later, the manager may take it for
+    lost and give them to others; so it starts nothing until the manager has answered its Hello.
+    """
 
 
 class JobDef(msgspec.Struct, array_like=True, frozen=True):
@@ -158,7 +163,17 @@ class Stop(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """Why an agent is not wanted; empty at an orderly end."""
 
 
-ToAgent = Welcome | WhoAreYou | Work | Kill | Revoke | Forget | Sweep | Ack | Stop
+class MayStart(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """Of an agent to its worker processes: they may start tasks until then, by the monotonic clock of their machine.
+
+    So an agent that is stopped, or has lost its manager, starts nothing through them, and a message that had to wait says
+    nothing wrong.
+    """
+
+    until_s: float
+
+
+ToAgent = MayStart | Welcome | WhoAreYou | Work | Kill | Revoke | Forget | Sweep | Ack | Stop
 
 
 # --- agent -> manager ---------------------------------------------------------------------------------------------------

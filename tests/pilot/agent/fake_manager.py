@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import subprocess
@@ -75,9 +76,17 @@ class FakeManager:
     """Use as a context manager; leaving it kills its agents and what they started."""
 
     def __init__(
-        self, folder: Path, *, kill_grace_s: float = 0.3, heartbeat_s: float = 0.2, manager_wait_s: float = 60
+        self,
+        folder: Path,
+        *,
+        kill_grace_s: float = 0.3,
+        heartbeat_s: float = 0.2,
+        manager_wait_s: float = 60,
+        window_s: float = math.inf,
     ) -> None:
         self.folder = folder
+        self.answers = False
+        """Whether everything that is heard is answered at once, as by a real manager."""
         self.heard = Heard()
         self.agents: list[subprocess.Popen[bytes]] = []
         self.agent_ids: list[str] = []
@@ -91,6 +100,7 @@ class FakeManager:
             manager_wait_s=manager_wait_s,
             env={"QCG_PM_ZMQ_ADDRESS": "ipc:///requests", "PILOTFISH_CONNECTION": str(self.connect_file)},
             env_schemas=["slurm"],
+            window_s=window_s,
         )
         self._address = f"ipc://{folder}/a.ipc"
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -184,12 +194,16 @@ class FakeManager:
         for message in frames.decode_to_manager(frame):
             if isinstance(message, frames.Hello):
                 self.heard.hellos.append(message)
+                if self.answers:
+                    self.send(frames.Welcome(self.epoch, self.settings, message.number))
             elif isinstance(message, frames.Report):
                 self.heard.reports.append(message)
             elif isinstance(message, frames.Bye):
                 self.heard.byes.append(message)
             else:
                 self.heard.beats += 1
+                if self.answers:
+                    self.send(frames.Ack(0))
         return True
 
     def until(self, condition: Callable[[Heard], bool], patience_s: float = PATIENCE_S) -> Heard:

@@ -219,3 +219,16 @@ def test_a_task_that_succeeds_before_it_is_stopped_for_a_further_node_has_succee
     end = End(4711, world.now, world.now + 1.0, 0, Cause.EXITED)
     world.scheduler.on_finished(key, grant.grant_id, end, True, world.now)
     assert world.state("both") == "SUCCEED"
+
+
+def test_a_node_that_was_only_silent_has_not_crashed_under_its_tasks() -> None:
+    """Each time the task was started elsewhere meanwhile; but nothing has taken an agent down."""
+    world = World(node("n1", 1), node("n2", 1), crash_limit=2)
+    world.submit(job("a"))
+    for _ in range(3):
+        number = 0 if world.running_on(0) else 1
+        world.cut(number, silent=True)
+        world.come_back(number)
+    assert world.state("a") == "EXECUTING"
+    world.finish("a")
+    assert world.state("a") == "SUCCEED"

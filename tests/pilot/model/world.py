@@ -114,16 +114,16 @@ class World:
                     return
         raise AssertionError(f"{name} does not run; running: {self.running}")
 
-    def lose(self, number: int) -> None:
+    def lose(self, number: int, silent: bool = False) -> None:
         node_no = NodeNo(number)
         self.agents[node_no] = FakeAgent()
-        self.scheduler.on_node_lost(node_no, self.now)
+        self.scheduler.on_node_lost(node_no, self.now, silent)
         self.settle()
 
-    def cut(self, number: int) -> None:
+    def cut(self, number: int, silent: bool = False) -> None:
         """Nothing is heard of the node any more; its agent works on."""
         self.away[number] = self.agents[NodeNo(number)]
-        self.lose(number)
+        self.lose(number, silent)
 
     def finish_away(self, number: int, exit_code: int = 0) -> None:
         """The first task that runs on the node which was cut off ends; its agent keeps the report."""
@@ -141,6 +141,7 @@ class World:
         """The agent that was cut off is heard again; see manager/agents.py."""
         node_no, agent = NodeNo(number), self.away.pop(number)
         self.agents[node_no] = agent
+        self.scheduler.on_node_back(node_no)
         kept_of = {grant_id for _, grant_id, _, returns in agent.kept if returns}
         used = [grant_id for _, grant_id in agent.running.values()]
         held = {*used, *(grant_id for grants in agent.idle.values() for grant_id in grants)}

@@ -101,15 +101,48 @@ def test_a_manager_that_was_stopped_over_the_time_for_starting_goes_on(wd: Path,
     assert pilot.finish() == 0
 
 
-def test_agents_that_are_lost_when_the_time_for_starting_is_over_have_come(wd: Path, wait_until: Wait) -> None:
+def test_agents_that_are_silent_when_the_time_for_starting_is_over_have_come(wd: Path, wait_until: Wait) -> None:
     pilot = Pilot(wd, "--nodes", "2", "--nl-init-timeout", "3", *LOST)
     wait_until(lambda: agents_up(pilot) == 1, "the agent is there")
     with frozen(*pilot.agents()):
-        wait_until(lambda: "agent.lost" in (pilot.aux / "service.log").read_text(), "it is missed", 60)
-        pass_by(2.5)
+        pass_by(3 + NODE_LOST_S)
     submit(pilot, Work(wd).job("short", 4, waits=False))
     assert wait_for(pilot, "short") == {"short": "SUCCEED"}
     assert pilot.finish() == 0
+
+
+@pytest.mark.parametrize("part", ["agent", "workers", "both"])
+def test_an_agent_of_this_host_that_was_stopped_has_lost_nothing(wd: Path, wait_until: Wait, part: str) -> None:
+    """Its process lives: what it has stays its own, however long nothing is heard of it, and is run once."""
+    pilot = Pilot(wd, "--nodes", "2,2", *LOST)
+    wait_until(lambda: agents_up(pilot) == 2, "both nodes can be had")
+    work = Work(wd)
+    submit(pilot, work.job("spread", 1, **SPREAD), work.job("one", 2))
+    wait_until(lambda: sum(work.starts.values()) == 3, "the tasks run")
+    submit(pilot, work.job("short", 50, waits=False))
+    victim = pilot.agents()[0]
+    stopped = {"agent": [victim], "workers": victim.children(), "both": [victim, *victim.children()]}[part]
+    with frozen(*stopped):
+        pass_by(2.5 * NODE_LOST_S)
+    work.let_go()
+    assert set(wait_for(pilot, "spread", "one", "short").values()) == {"SUCCEED"}
+    assert pilot.finish() == 0
+    assert set(work.starts.values()) == set(work.ends.values()) == {1}
+
+
+def test_an_agent_that_stays_stopped_is_replaced_in_the_end(wd: Path, wait_until: Wait) -> None:
+    """... after as long as agents wait for a manager; what it ran is stopped first."""
+    pilot = Pilot(wd, "--nodes", "1", "--manager-wait", "1", *LOST)
+    wait_until(lambda: agents_up(pilot) == 1, "the agent is there")
+    work = Work(wd)
+    submit(pilot, work.job("one", 1))
+    wait_until(lambda: work.starts, "the task runs")
+    pilot.agents()[0].suspend()
+    wait_until(lambda: sum(work.starts.values()) == 2, "it runs again", 60)
+    work.let_go()
+    assert wait_for(pilot, "one") == {"one": "SUCCEED"}
+    assert pilot.finish() == 0
+    assert work.ends == {"one:0": 1}
 
 
 def test_one_large_request_costs_no_agent(wd: Path, wait_until: Wait) -> None:
