@@ -3,12 +3,13 @@
 `apply` takes what has happened (and was written down), `on_listing` what the batch system tells, `plan` says what to do now.
 
 A job is over when the batch system says so, or when it lists the job no more and the job's own record is there, or when it was
-not listed several times in a row. It is over well when every one of its tasks has ended with 0, whatever else was told.
+not listed several times in a row. It is over well when every one of its tasks has ended with 0, whatever else was told. While
+nothing is known of a job (the answer was not understood) it is not over, unless its own record is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -18,6 +19,8 @@ from .states import SETTLE_S, JobState, Reason, Status
 
 GRACE_POLLS = 3
 """So often in a row a job must be missing before it counts as vanished: listings and accounting lag behind each other."""
+DOUBTED_POLLS, DOUBTED_S = 10, 300.0
+"""The same for a job that is only left out of an answer that says nothing of it: that may be another trouble."""
 MOST_INNOCENT = 5
 """Attempts lost to nodes, preemption or oblivion that do not count against the retries."""
 _INNOCENT = frozenset({Reason.NODE, Reason.PREEMPTED, Reason.VANISHED, Reason.LAUNCH})
@@ -59,6 +62,14 @@ class Job:
     missed_since_s: float = 0.0
     over: bool = False
     """The batch system has told that it ended, or does not know it: its results are to be looked at."""
+    unclear: bool = False
+    """Nothing is known of it now: only its own record can tell that it has ended."""
+    doubted: bool = False
+    """It was left out of the last answer; the batch system did not say that it does not know it."""
+    left_id: str = ""
+    """The batch job of an attempt that was cancelled: it may take a while to end."""
+    given_up: bool = False
+    """We have told the batch system to end it, because it seemed to be gone; that it is is not seen yet."""
     fetched: bool = False
     ended: Ended | None = None
     """The end of the last attempt that has ended."""
@@ -120,9 +131,12 @@ class Progress:
         if isinstance(event, Intent):
             job.phase, job.attempt, job.id = Phase.INTENDED, event.attempt, ""
             job.state, job.missed, job.over, job.fetched = JobState.unsubmitted, 0, False, False
+            job.unclear = job.doubted = job.given_up = False
+            job.left_id = ""
         elif isinstance(event, Submitted):
             job.phase, job.attempt, job.id = Phase.PLACED, event.attempt, event.id
             job.state, job.status, job.missed, job.over = JobState.waiting, None, 0, False
+            job.unclear = job.doubted = job.given_up = False
         elif isinstance(event, NotTaken):
             job.phase = Phase.FAILED if event.final else Phase.NEW
             job.state = JobState.failed if event.final else JobState.unsubmitted
@@ -161,15 +175,30 @@ class Progress:
 
     def _on_cancelled(self, job: Job, event: Cancelled) -> None:
         job.results |= {result.hash: result for result in event.tasks}
+        job.left_id = job.id if job.phase is Phase.PLACED else job.left_id
         if job.tasks and job.succeeded:
             job.phase, job.state = Phase.DONE, JobState.finished
         else:
             job.phase, job.reason, job.detail = Phase.CANCELLED, Reason.CANCELLED, event.why
 
-    def on_listing(self, listing: Mapping[str, Status], now_s: float) -> None:
-        """What the batch system tells of all placed jobs; an unknown state means still there."""
+    def on_listing(
+        self,
+        listing: Mapping[str, Status],
+        now_s: float,
+        *,
+        unclear: Collection[str] = (),
+        doubted: Collection[str] = (),
+    ) -> None:
+        """What the batch system tells of all placed jobs; an unknown state means still there.
+
+        `unclear`: jobs of which nothing is known now; `doubted`: jobs that were only left out of the answer.
+        """
         self.full = False
         for job in self.placed():
+            job.unclear, job.doubted = job.id in unclear, job.id in doubted
+            if job.unclear:  # neither a sign of life nor one of the end
+                job.over = False
+                continue
             status = listing.get(job.id)
             job.status = status or job.status
             job.over = status is None or status.state.ended
@@ -192,13 +221,15 @@ class Progress:
         mine = {name: known[name] for name in job.tasks if name in known}
         bad = [name for name in job.tasks if name not in mine or mine[name].exit_code != 0]
         silent = any(name not in mine or mine[name].attempt < job.attempt for name in bad)
-        if silent and not recorded and self._may_still_come(job, told, now_s):
+        if not recorded and ((job.unclear and bad) or (silent and self._may_still_come(job, told, now_s))):
             return None
         reason = ""
         if bad:
             failed = any(name in mine and mine[name].attempt == job.attempt for name in bad)
             reason = told.reason if told is not None else ""
             reason = reason or (Reason.PROGRAM if failed or recorded else Reason.VANISHED)
+            if job.given_up and reason in (Reason.CANCELLED, Reason.PROGRAM):  # by us
+                reason = Reason.VANISHED
         counts, again = self._verdict(job, reason, mine)
         known_end = told or Status(JobState.unknown)
         return Ended(
@@ -218,7 +249,8 @@ class Progress:
     def _may_still_come(self, job: Job, told: Status | None, now_s: float) -> bool:
         """Files of a job that has ended may come to light late, and so may the end itself."""
         killed = told is not None and told.reason in _KILLED
-        return job.missed < GRACE_POLLS or (not killed and now_s - job.missed_since_s < self._settle_s)
+        polls, settle_s = (DOUBTED_POLLS, DOUBTED_S) if job.doubted else (GRACE_POLLS, self._settle_s)
+        return job.missed < polls or (not killed and now_s - job.missed_since_s < settle_s)
 
     def _verdict(self, job: Job, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:
         """(the attempt counts against the retries, the job is placed again)."""
@@ -247,7 +279,7 @@ class Progress:
         return Plan(
             find=tuple(job for job in jobs if job.phase is Phase.INTENDED),
             submit=tuple(new[: max(0, room)]),
-            collect=tuple(job for job in jobs if job.phase is Phase.PLACED and job.over),
+            collect=tuple(job for job in jobs if job.phase is Phase.PLACED and (job.over or job.unclear)),
             fetch=fetch,
             cancel=cancel,
             over=not cancel and all(job.phase.final for job in jobs),

@@ -8,7 +8,7 @@ download that breaks) is tried again with the next look, while everything else g
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +16,12 @@ from ..pilot.model.errors import PilotfishError, RefusedError, TransientError
 from . import old_record, old_run
 from .events import Cancelled, Ended, Intent, NotTaken, Submitted
 from .fetching import Fetching
-from .machines.base import MachineBusyError, QueueFullError
+from .machines.base import JobToPlace, MachineBusyError, MaybeTakenError, QueueFullError
+from .machines.dialect import cluster_of, plain
 from .progress import Job, Phase
 from .script import TASK_TAG
 from .site import Site
-from .states import JobState, Reason
+from .states import JobState, Listing, Reason
 from .work import Collected
 
 SHORTEST_POLL_S = 0.5
@@ -64,6 +65,9 @@ class Runner:
         self._trouble_since_s = 0.0
         self._running = 0
         self._count_again_s: float | None = None
+        self._maybe_taken: set[str] = set()
+        """Jobs that the batch system may have, although it has printed no id of theirs."""
+        self._last_said = ""
 
     # --- the loop -------------------------------------------------------------------------------------------------------
 
@@ -81,7 +85,7 @@ class Runner:
                 if plan.over and not plan.fetch:
                     self.fetching.common()
                     return Outcome(True, self.fetching.missing)
-                if only_submit and not plan.submit and not plan.find:
+                if only_submit and not plan.submit and all(job.hash in self._maybe_taken for job in plan.find):
                     return Outcome(False)
                 self._trouble = ""
             except TransientError as error:
@@ -121,7 +125,7 @@ class Runner:
             self._find(plan.find)
         if plan.collect:
             self._collect(plan.collect)
-        new = self.progress.plan().submit
+        new = self._without_living(self.progress.plan().submit)
         if new:
             self._write_scripts(new)
         self._submit(new)
@@ -141,15 +145,29 @@ class Runner:
         self.fetching.ended(self.progress.plan().fetch)
 
     def look(self) -> None:
-        """Ask the batch system about all placed jobs, with one command."""
-        ids = [job.id for job in self.progress.placed()]
-        listing = self._machine.query(self._context, ids) if ids else {}
-        self.progress.on_listing(listing, self._tools.clock())
+        """Ask the batch system about all placed jobs, with one command; when it does not answer, the jobs' own records tell."""
+        ids, now_s = [job.id for job in self.progress.placed()], self._tools.clock
+        try:
+            listing = self._machine.query(self._context, ids) if ids else Listing()
+        except MachineBusyError:
+            self.progress.on_listing({}, now_s(), unclear=ids)
+            self._look_inside()
+            raise
+        self.progress.on_listing(listing, now_s(), unclear=listing.unclear, doubted=listing.doubted)
+        if listing.unclear:
+            why = listing[min(listing.unclear)].native
+            self._say_once(f"where {len(listing.unclear)} of {len(ids)} jobs are is {why}")
         if ids:
             self._look_inside()
             counts = self.progress.counts()
             left = counts["tasks"] - counts["done"] - counts["failed"]
             self._tools.count(counts | {"running": min(left, self._count_running())})
+
+    def _say_once(self, text: str) -> None:
+        """Tell what would be the same with each look only when it changes."""
+        if text != self._last_said:
+            self._last_said = text
+            self._tools.tell(text)
 
     def _look_inside(self) -> None:
         """Results of tasks whose job goes on come home as they end; those that cannot now, when their job has ended."""
@@ -178,6 +196,15 @@ class Runner:
             script = self._machine.script(self._work.to_place(job))
             texts |= {name: text.encode() for name, text in script.items()} | self._work.files(job)
         self._context.write({f"{self._work.root}/{name}": text for name, text in texts.items()})
+
+    def _without_living(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those of which no earlier attempt, which was cancelled, may still run: two of one job would share its folder."""
+        left = [job.left_id for job in jobs if job.left_id]
+        listing = self._machine.query(self._context, left) if left else Listing()
+        living = {name for name, status in listing.items() if not status.state.ended}
+        if living:
+            self._say_once(f"jobs that were cancelled have not ended yet: {', '.join(sorted(living)[:5])}")
+        return [job for job in jobs if job.left_id not in living]
 
     def _submit(self, jobs: Sequence[Job]) -> None:
         """Hand jobs over, until the batch system takes no more."""
@@ -212,6 +239,8 @@ class Runner:
             self._tools.tell(f"the batch system takes no job now: {answer.what}")
             return False
         elif isinstance(answer, MachineBusyError):  # it may have the job: `_find` looks
+            if isinstance(answer, MaybeTakenError):
+                self._maybe_taken.add(job.hash)
             self._tools.tell(f"not known whether job {job.hash[:8]} was taken: {answer.what}")
             return False
         else:
@@ -220,40 +249,94 @@ class Runner:
         return True
 
     def _find(self, jobs: Iterable[Job]) -> None:
-        """Jobs we may have submitted before we died: their id is on the machine, or they are submitted once more.
+        """Jobs we may have submitted without getting to know their ids: found on the machine, or submitted once more.
 
-        That is safe: of two jobs with the same attempt the first to start claims it, the other does nothing.
+        The latter is safe: of two jobs with the same attempt the first to start claims it, the other does nothing. Where the
+        batch system has not said no it is not done all the same: a queue would fill with jobs that do nothing.
         """
-        placed = {job.hash: self._work.to_place(job) for job in jobs}
-        read = self._context.read([f"{self._work.root}/{each.id_file}" for each in placed.values()])
+        ids = self._ids_of({job.hash: self._work.to_place(job) for job in jobs})
         for job in jobs:
-            found = read.get(f"{self._work.root}/{placed[job.hash].id_file}", b"").decode().strip()
+            found = ids.get(job.hash)
             if found:
+                self._maybe_taken.discard(job.hash)
                 self._note(Submitted(job.hash, job.attempt, found))
                 self._tools.tell(f"job {job.hash[:8]} had been submitted as {found}")
-            else:
+            elif job.hash not in self._maybe_taken:
                 self._note(NotTaken(job.hash, job.attempt, "not known whether it was submitted", final=False))
         self.progress.full = False
 
+    def _ids_of(self, placed: Mapping[str, JobToPlace]) -> dict[str, str]:
+        """The batch jobs of these attempts: as the submitting shell has written down, as is listed, as the job itself has."""
+        read = self._read({name: job.id_file for name, job in placed.items()})
+        left = {name: job for name, job in placed.items() if name not in read}
+        if left:
+            read |= self._read({name: job.claim_file for name, job in left.items()}) | self._machine.find(
+                self._context, list(left.values())
+            )
+        return read
+
+    def _read(self, names: Mapping[str, str]) -> dict[str, str]:
+        """What is in these files below the root, as far as they are there."""
+        paths = {f"{self._work.root}/{file}": name for name, file in names.items()}
+        read = self._context.read(list(paths))
+        found = {paths[path]: text.decode(errors="replace").strip() for path, text in read.items()}
+        return {name: text for name, text in found.items() if text}
+
     def _collect(self, jobs: Iterable[Job]) -> None:
         collected = self._work.collect(self._context, list(jobs))
+        unseen: dict[str, Ended] = {}
         for job in jobs:
             found = collected[job.hash]
             if self._is_double(job, found):
                 continue
             now_s = self._tools.clock()
             ended = self.progress.judge(job, found.recorded, found.results, found.detail, now_s)
-            if ended is not None:
-                if ended.reason == Reason.VANISHED:  # it may live on unseen, and two of one job would share its folder
-                    self._machine.cancel(self._context, [job.id])
+            if ended is None:
+                continue
+            listed = job.status is not None and job.status.state.ended
+            proven = listed or (job.given_up and not job.unclear)
+            if ended.reason and not proven and (job.unclear or ended.reason == Reason.VANISHED):
+                unseen[job.hash] = ended
+            else:
                 self._note(ended)
                 self._tell_end(job, ended)
+        if unseen:
+            self._end_unseen([job for job in jobs if job.hash in unseen], unseen)
+
+    def _end_unseen(self, jobs: Sequence[Job], ends: Mapping[str, Ended]) -> None:
+        """Jobs whose end nobody has seen may live on, and two of one job would share its folder.
+
+        They are over when it is seen that they are not there after they were told to end. One that the batch system knows under
+        another id is watched instead.
+        """
+        others = self._machine.find(self._context, [self._work.to_place(job) for job in jobs])
+        for job in jobs:
+            if job.hash in others and plain(others[job.hash]) != plain(job.id):
+                self._note(Submitted(job.hash, job.attempt, others[job.hash]))
+                self._tools.tell(f"job {job.hash[:8]} is {others[job.hash]}")
+        left = [job for job in jobs if job.hash not in others or plain(others[job.hash]) == plain(job.id)]
+        ids = [job.id for job in left]
+        if not ids:
+            return
+        self._machine.cancel(self._context, ids)
+        listing = self._machine.query(self._context, ids)
+        for job in left:
+            status = listing.get(job.id)
+            if status is None or status.state.ended:
+                self._note(ends[job.hash])
+                self._tell_end(job, ends[job.hash])
+                continue
+            if not job.given_up:
+                self._tools.tell(f"job {job.hash[:8]} ({job.id}) seemed to be gone; it is waited for until it really is")
+            job.given_up = True
 
     def _is_double(self, job: Job, found: Collected) -> bool:
         """Our job ended at once because an earlier submit of the same attempt runs: watch that one."""
         other = found.claimed_by
-        if found.recorded or not other or other.partition(".")[0] == job.id.partition(".")[0]:
+        if found.recorded or not other or plain(other) == plain(job.id):
             return False
+        cluster = cluster_of(job.id)
+        other = f"{other};{cluster}" if cluster and not cluster_of(other) else other
         self._note(Submitted(job.hash, job.attempt, other))
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -60,3 +61,48 @@ class Status:
     start_s: float | None = None
     end_s: float | None = None
     nodes: str = ""
+
+
+class Listing(dict[str, Status]):
+    """What a batch system tells of jobs, by id, and how sure that is.
+
+    A job that is missing is gone: the answer was understood in full and has no such job.
+
+    Attributes:
+        unread: lines of the answer that were not understood; any of them may be about any job.
+        unclear: jobs (they are in the mapping, as `unknown`) of which nothing is known now: ask again.
+        doubted: jobs that were only left out of the answer; the batch system did not say that it does not know them.
+    """
+
+    def __init__(
+        self, jobs: Mapping[str, Status] | Iterable[tuple[str, Status]] = (), unread: Iterable[str] = ()
+    ) -> None:
+        super().__init__(jobs)
+        self.unread = list(unread)
+        self.unclear: set[str] = set()
+        self.doubted: set[str] = set()
+
+    def add(self, name: str, status: Status) -> None:
+        """Take in one row. Rows with the same name are parts of one job: it is where the part is that is least at its end."""
+        if name not in self or _ORDER.index(status.state) < _ORDER.index(self[name].state):
+            self[name] = status
+
+    def take(self, other: Listing) -> None:
+        """Take in the answer about other jobs."""
+        self.update(other)
+        self.unread += other.unread
+        self.unclear |= other.unclear
+        self.doubted |= other.doubted
+
+
+_ORDER = (
+    JobState.running,
+    JobState.waiting,
+    JobState.completing,
+    JobState.unknown,
+    JobState.terminated,
+    JobState.failed,
+    JobState.finished,
+    JobState.unsubmitted,
+)
+"""Of the parts of one job; one that ended badly counts more than those that ended well."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ...pilot.model.errors import PilotfishError, RefusedError, TransientError
 from ..contexts.base import Context
 from ..resources import Resources
-from ..states import SETTLE_S, Status
+from ..states import SETTLE_S, Listing
 from ..task import Task
 
 
@@ -30,6 +30,12 @@ class MachineBusyError(TransientError):
     """The batch system does not answer at the moment."""
 
     code = "machine-busy"
+
+
+class MaybeTakenError(MachineBusyError):
+    """The batch system did not say no, but nothing in what it printed is an id: it may well have the job."""
+
+    code = "maybe-taken"
 
 
 @dataclass(frozen=True)
@@ -116,12 +122,23 @@ class Machine(ABC):
         return answers
 
     @abstractmethod
-    def query(self, context: Context, ids: Sequence[str]) -> dict[str, Status]:
-        """What is known of these jobs, by one command (and one more for those it does not list, where there is accounting).
+    def query(self, context: Context, ids: Sequence[str]) -> Listing:
+        """What is known of these jobs, by one command (and a few more for those it does not list).
 
-        A job of which nothing is known any more is missing in the answer. Raises MachineBusyError.
+        A job that is missing in the answer is gone; one of which nothing is known now has the state `unknown`. Raises
+        MachineBusyError when nothing is known of any.
         """
+
+    def find(self, context: Context, jobs: Sequence[JobToPlace]) -> dict[str, str]:
+        """Ids of living jobs that were made of these jobs' scripts, by the jobs' hashes, as far as the batch system can tell.
+
+        Raises MachineBusyError.
+        """
+        return {}
 
     @abstractmethod
     def cancel(self, context: Context, ids: Sequence[str]) -> None:
-        """End these jobs with all their processes, by one command; those that are gone already do not matter."""
+        """End these jobs with all their processes, by one command; those that are gone already do not matter.
+
+        Raises MachineBusyError when the batch system has not heard of it.
+        """

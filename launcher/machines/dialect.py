@@ -10,12 +10,25 @@ from dataclasses import dataclass
 
 from ..resources import Resources
 from ..schema import DescriptionError
-from ..states import JobState, Reason, Status
+from ..states import JobState, Listing, Reason, Status
 from .base import JobToPlace
 
 Header = Callable[[JobToPlace], list[str]]
 Command = Callable[[Sequence[str]], str]
-Reader = Callable[[str], dict[str, Status]]
+Reader = Callable[[str], Listing]
+Finder = Callable[[str], tuple[list[tuple[str, str]], list[str]]]
+Words = tuple[tuple[str, str], ...]
+"""Extended regular expressions for a whole line, each with what of it is the id (`\\1`); for sed and for Python."""
+
+
+def plain(job_id: str) -> str:
+    """Without the name of a server or cluster, which may be written short, long or not at all."""
+    return re.split(r"[.;]", job_id, maxsplit=1)[0]
+
+
+def cluster_of(job_id: str) -> str:
+    """`east` of `101;east`: where several batch systems answer, ids only mean something together with their name."""
+    return job_id.partition(";")[2]
 
 
 @dataclass(frozen=True)
@@ -25,15 +38,24 @@ class Dialect:
     Attributes:
         header: the directives for a job, without shebang; empty lines are dropped.
         submit: shell text with `{script}` (quoted), run in the submission's folder.
-        id_pattern: an extended regular expression for a whole line of what submit prints; group 1 is the id.
+        id_in_words: lines of what submit prints that only a job that was taken has.
+        id_alone: lines that have nothing but an id; a greeting may have such a line too.
         listing: the command that tells about these jobs, live ones at least.
-        read_listing: its output to what is known, by id.
+        read_listing: its output.
+        lists_all: the listing has the jobs of others too.
+        without_history: (what the listing says where the server keeps no history, the command to use instead).
+        probe: the command that tells about one job, or says that there is none; default: the listing.
+        read_probe: its output.
         history: the command that tells about those that the listing does not show, or shows as ended; None when there is none.
         read_history: its output.
-        gone: texts (regular expressions) with which the listing says that it knows none of the jobs.
+        find: the command that tells which scripts my living jobs were made of; None when there is none.
+        read_find: its output: (id, path of the script) of each, and lines that were not understood.
+        owner: which job a row of the listing belongs to (elements of an array, parts of a heterogeneous job).
+        gone: texts (regular expressions, letter case does not matter) that say: there is no such job (any more).
         busy: texts of a batch system that does not answer now.
+        refused: texts of a job that can never run; looked at before `full`.
         full: texts of a limit of jobs.
-        cancel: shell text with `{ids}`.
+        cancel: the command that ends these jobs.
         name_limit: longest name of a job; 0 when jobs have none.
         name_prefix: put before names that do not begin with a letter.
     """
@@ -41,14 +63,23 @@ class Dialect:
     kind: str
     header: Header
     submit: str
-    id_pattern: str
     listing: Command
     read_listing: Reader
-    cancel: str
+    cancel: Command
+    id_in_words: Words = ()
+    id_alone: Words = ()
+    lists_all: bool = False
+    without_history: tuple[str, Command] | None = None
+    probe: Command | None = None
+    read_probe: Reader | None = None
     history: Command | None = None
     read_history: Reader | None = None
+    find: str | None = None
+    read_find: Finder | None = None
+    owner: Callable[[str], str] = plain
     gone: tuple[str, ...] = ()
     busy: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     full: tuple[str, ...] = ()
     name_limit: int = 0
     name_prefix: str = ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from ..states import JobState, Reason, Status
+from ..states import JobState, Listing, Reason
 from .base import JobToPlace
 from .batch import BatchMachine
 from .dialect import Dialect, clock, quoted, refuse, status_of
+from .lsf import owner
 
 # pjstat(1), "ST".
 STATES: dict[str, tuple[JobState, str]] = {
@@ -50,22 +52,29 @@ def history(ids: Sequence[str]) -> str:
     return f"pjstat -H {quoted(ids)} 2>/dev/null; true"
 
 
-def read(text: str) -> dict[str, Status]:
+def read(text: str) -> Listing:
     """A summary and a header, then `JOB_ID JOB_NAME MD ST ...`."""
-    rows = [line.split() for line in text.splitlines()]
-    return {row[0]: status_of(row[3], STATES) for row in rows if len(row) > 3 and row[0].isdigit()}
+    found = Listing()
+    for line in text.splitlines():
+        row = line.split()
+        if len(row) > 3 and re.fullmatch(r"\d+(\[\d+\])?", row[0]) and re.fullmatch("[A-Z]{3}", row[3]):
+            found.add(row[0], status_of(row[3], STATES))
+        elif row and row[0] not in ("ACCEPT", "JOB_ID") and not re.fullmatch(r"(\s*[a-z])?(\s+\d+)+\s*", f" {line}"):
+            found.unread.append(line)
+    return found
 
 
 DIALECT = Dialect(
     kind="Fugaku",
     header=header,
     submit="pjsub {script}",
-    id_pattern=r"^.*Job ([0-9]+) submitted.*$",
+    id_in_words=((r"^.*Job ([0-9]+) submitted.*$", r"\1"),),
     listing=listing,
     read_listing=read,
     history=history,
     read_history=read,
-    cancel="pjdel {ids}",
+    cancel=lambda ids: f"pjdel {quoted(ids)}",
+    owner=owner,
     gone=("does not exist", "Not found"),
     busy=("Connection refused", "Connection timed out", "temporarily"),
     full=("exceeds? the limit", "limit of the number of jobs", "number of accepted jobs"),

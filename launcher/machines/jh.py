@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ..resources import Resources
-from ..states import JobState, Status
+from ..states import JobState, Listing
 from . import lsf
 from .base import JobToPlace
 from .batch import BatchMachine
@@ -30,10 +31,16 @@ def listing(ids: Sequence[str]) -> str:
     return f"jjobs {quoted(ids)}"
 
 
-def read_listing(text: str) -> dict[str, Status]:
-    """A header, then `JOBID USER STAT ...`."""
-    rows = [line.split() for line in text.splitlines()]
-    return {row[0]: status_of(row[2], STATES) for row in rows if len(row) > 2 and row[0].isdigit()}
+def read_listing(text: str) -> Listing:
+    """A header, then `JOBID USER STAT ...`; further hosts of a job stand below each other, far to the right."""
+    found = Listing()
+    for line in text.splitlines():
+        row = line.split()
+        if len(row) > 2 and re.fullmatch(r"\d+(\[\d+\])?", row[0]) and re.fullmatch("[A-Z]+", row[2]):
+            found.add(row[0], status_of(row[2], STATES))
+        elif row and row[0] != "JOBID" and not re.fullmatch(r" {20,}\S+", line):
+            found.unread.append(line)
+    return found
 
 
 class JH_UniScheduler(BatchMachine):
@@ -47,6 +54,6 @@ class JH_UniScheduler(BatchMachine):
         read_listing=read_listing,
         history=None,
         read_history=None,
-        cancel="jctrl kill {ids}",
+        cancel=lambda ids: f"jctrl kill {quoted(ids)}",
         name_limit=0,
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..resources import Resources
-from ..states import JobState, Reason, Status
+from ..states import JobState, Listing, Reason, Status
 from .base import JobToPlace
 from .batch import BatchMachine
 from .dialect import Dialect, job_name, quoted, refuse, status_of
@@ -90,12 +90,19 @@ def listing(ids: Sequence[str]) -> str:
     return f'bjobs -a -noheader -o "{fields}" {quoted(ids)}'
 
 
-def read_listing(text: str) -> dict[str, Status]:
-    found = {}
+def owner(name: str) -> str:
+    """`77` of `77[1]`, an element of an array."""
+    return name.partition("[")[0]
+
+
+def read_listing(text: str) -> Listing:
+    found = Listing()
     for line in text.splitlines():
         words = [word.strip() for word in line.split("|")]
-        if len(words) == 5 and words[0].isdigit():
-            found[words[0]] = _told(*words[1:])
+        if len(words) == 5 and re.fullmatch(r"\d+(\[\d+\])?", words[0]) and re.fullmatch("[A-Z]+", words[1]):
+            found.add(words[0], _told(*words[1:]))
+        elif line.strip():
+            found.unread.append(line)
     return found
 
 
@@ -110,18 +117,18 @@ def history(ids: Sequence[str]) -> str:
     return f"bhist -a -l {quoted(ids)} 2>/dev/null; true"
 
 
-def read_history(text: str) -> dict[str, Status]:
+def read_history(text: str) -> Listing:
     """`bhist -l`: a block `Job <ID>, ...` for each; long lines are broken and indented."""
-    found = {}
+    found = Listing()
     for block in re.split(r"^Job <", re.sub(r"\n {10,}", "", text), flags=re.MULTILINE)[1:]:
         name = block.partition(">")[0]
         if "Done successfully" in block:
-            found[name] = Status(JobState.finished, "DONE", exit_code=0)
+            found.add(name, Status(JobState.finished, "DONE", exit_code=0))
         elif match := re.search(r"Exited with exit code (\d+)|Exited by signal (\d+)|Exited[;.]", block):
             number = int(match[1]) if match[1] else 128 + int(match[2]) if match[2] else None
             why = re.search(r"TERM_\w+", block)
             reason = _REASONS.get(why[0], Reason.PROGRAM) if why else Reason.PROGRAM
-            found[name] = Status(JobState.terminated, "EXIT", reason, number)
+            found.add(name, Status(JobState.terminated, "EXIT", reason, number))
     return found
 
 
@@ -129,13 +136,19 @@ DIALECT = Dialect(
     kind="LSF",
     header=header,
     submit="bsub < {script}",
-    id_pattern=r"^Job <([0-9]+)> is submitted.*$",
+    id_in_words=((r"^.*Job <([0-9]+)> is submitted.*$", r"\1"),),
     listing=listing,
     read_listing=read_listing,
     history=history,
     read_history=read_history,
-    cancel="bkill {ids}",
-    gone=(r"Job <\d+> is not found", "No (matching )?job found", "No unfinished job found"),
+    cancel=lambda ids: f"bkill {quoted(ids)}",
+    owner=owner,
+    gone=(
+        r"Job <\d+(\[\d+\])?> is not found",
+        "No (matching )?job found",
+        "No unfinished job found",
+        "Job has already finished",
+    ),
     busy=(
         "LSF is down",
         "Please wait",
@@ -146,7 +159,6 @@ DIALECT = Dialect(
     full=(
         "User has reached the",
         "job limit",
-        "Job Limit",
         "has exceeded its job slot limit",
         "Pending job threshold reached",
     ),

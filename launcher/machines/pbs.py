@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 
 from ..resources import Resources
-from ..states import JobState, Reason, Status
+from ..states import JobState, Listing, Reason, Status
 from .base import JobToPlace
 from .batch import BatchMachine
 from .dialect import Dialect, clock, job_name, quoted, refuse
@@ -71,27 +71,65 @@ def common(job: JobToPlace, resources: Resources) -> list[str]:
     ]
 
 
+def owner(name: str) -> str:
+    """Without the server's name, which may be written short or long; `123[]` of the member `123[4]` of an array."""
+    return re.sub(r"\[\d+\]", "[]", name.partition(".")[0])
+
+
 def listing(ids: Sequence[str]) -> str:
     return f"qstat -x -f {quoted(ids)}"
 
 
-def read_listing(text: str) -> dict[str, Status]:
-    return {name: status(facts, STATES, _SERVER_CODES) for name, facts in blocks(text)}
+def without_history(ids: Sequence[str]) -> str:
+    return f"qstat -f {quoted(ids)}"
 
 
-def blocks(text: str) -> list[tuple[str, dict[str, str]]]:
+def read_listing(text: str) -> Listing:
+    return listed(text, STATES, _SERVER_CODES)
+
+
+def listed(text: str, states: Mapping[str, tuple[JobState, str]], server_codes: Mapping[int, str]) -> Listing:
+    jobs, unread = blocks(text)
+    found = Listing(unread=unread)
+    for name, facts in jobs:
+        found.add(name, status(facts, states, server_codes))
+    return found
+
+
+def blocks(text: str) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
     """(job id, attributes) of `qstat -f`: `Job Id: X`, then `    name = value`; long values go on behind a tab.
 
-    Slurm's qstat puts a tab before each attribute instead.
+    Slurm's qstat puts a tab before each attribute instead. The second list has the lines that were not understood; where the
+    same attribute comes once more the head of another job's block was one.
     """
     found: list[tuple[str, dict[str, str]]] = []
+    unread: list[str] = []
     for line in re.sub(r"\n\t(?![A-Za-z_.]+ = )", "", text).splitlines():
-        if line.startswith("Job Id:"):
-            found.append((line.partition(":")[2].strip(), {}))
-        elif found and " = " in line:
-            name, _, value = line.strip().partition(" = ")
-            found[-1][1][name] = value
-    return found
+        if match := re.fullmatch(r"Job Id:\s*(\d\S*)\s*", line):
+            found.append((match[1], {}))
+        elif found and (match := re.fullmatch(r"\s+([A-Za-z_.]+) = ?(.*)", line)) and match[1] not in found[-1][1]:
+            found[-1][1][match[1]] = match[2].strip()
+        elif line.strip():
+            unread.append(line)
+    return found, unread
+
+
+FIND = """\
+command -v qselect >/dev/null 2>&1 || exit 0
+jobs=$(qselect -u "$(id -un)") || exit
+[ -z "$jobs" ] || qstat -f $jobs"""
+
+
+def read_find(text: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """The path of the script of each: what was submitted, in the folder where that was done."""
+    jobs, unread = blocks(text)
+    rows = []
+    for name, facts in jobs:
+        words = (facts.get("Submit_arguments") or facts.get("submit_args", "")).split()
+        folder = re.search(r"PBS_O_WORKDIR=([^,]*)", facts.get("Variable_List", ""))
+        if words and folder and facts.get("job_state") not in ("F", "X", "C"):
+            rows.append((name, f"{folder[1]}/{words[-1]}"))
+    return rows, unread
 
 
 def status(
@@ -125,16 +163,28 @@ DIALECT = Dialect(
     kind="PBS",
     header=header,
     submit="qsub {script}",
-    id_pattern=r"^([0-9]+(\[\])?(\.[A-Za-z0-9_.-]+)?)$",
+    id_alone=(
+        (r"^ *([0-9]+(\[\])?\.[A-Za-z0-9_.@-]+) *$", r"\1"),
+        (r"^ *([0-9]+(\[\])?) *$", r"\1"),
+    ),
     listing=listing,
     read_listing=read_listing,
-    cancel="qdel {ids}",
+    without_history=("not configured to maintain job history", without_history),
+    cancel=lambda ids: f"qdel {quoted(ids)}",
+    find=FIND,
+    read_find=read_find,
+    owner=owner,
     gone=("Unknown Job Id", "Job has finished"),
     busy=("cannot connect to server", "Connection refused", "Connection timed out", "Server shutting down"),
+    # pbs_messages.c of OpenPBS, pbs_errors.h of Torque.
+    refused=(
+        r"Job (exceeds|violates) queue( and/or server)? resource limits",
+        "cannot satisfy (queue|server)",
+    ),
     full=(
-        "would exceed (complex|queue|server)'s per-user limit",
-        "Maximum number of jobs already in queue",
-        "qsub: Job exceeds queue",
+        r"would exceed .*limit",
+        r"Maximum number of .*(jobs|resource).*already in",
+        r"total number of .*jobs exceeds the",
     ),
     name_limit=LIMIT,
     name_prefix="j-",

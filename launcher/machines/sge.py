@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from xml.etree import ElementTree
 
-from ..states import JobState, Reason, Status
+from ..states import JobState, Listing, Reason, Status
 from .base import JobToPlace
 from .batch import BatchMachine
 from .dialect import Dialect, clock, job_name, quoted, refuse
@@ -46,17 +46,50 @@ def listing(ids: Sequence[str]) -> str:
     return "qstat -u '*' -xml"
 
 
-def read_listing(text: str) -> dict[str, Status]:
+_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]|&(?!#?\w+;)")
+"""What some releases leave in names of jobs."""
+
+
+def read_listing(text: str) -> Listing:
+    """One document, whatever a wrapper says before it. One that is not whole tells nothing."""
+    document = _NOT_XML.sub("_", text[max(text.find("<?xml"), 0) :])
     try:
-        jobs = ElementTree.fromstring(text).iter("job_list")
-    except ElementTree.ParseError:
-        return {}
-    found: dict[str, Status] = {}
+        jobs = list(ElementTree.fromstring(document).iter("job_list"))
+    except ElementTree.ParseError as error:
+        return Listing(unread=[f"{error} in {text.strip()[:200]}"])
+    found = Listing()
     for job in jobs:
         name, letters = job.findtext("JB_job_number", ""), job.findtext("state", "")
         start = _iso(job.findtext("JAT_start_time", ""))
-        found.setdefault(name, Status(state(letters), letters, start_s=start, nodes=job.findtext("queue_name", "")))
+        found.add(name, Status(state(letters), letters, start_s=start, nodes=job.findtext("queue_name", "")))
     return found
+
+
+def probe(ids: Sequence[str]) -> str:
+    return f"qstat -j {quoted(ids)}"
+
+
+def read_probe(text: str) -> Listing:
+    """It has all about a job but its state. Below the words that there is none stands the number alone."""
+    if match := re.search(r"^job_number:\s+(\d+)\s*$", text, re.MULTILINE):
+        return Listing({match[1]: Status(JobState.unknown, "listed")})
+    return Listing(unread=[line for line in text.splitlines() if line.strip() and not line.strip().isdigit()])
+
+
+FIND = """\
+out=$(qstat -j '*' 2>&1); code=$?
+printf '%s\\n' "$out"
+case $out in '' | *'do not exist'*) exit 0 ;; esac
+exit $code"""
+
+
+def read_find(text: str) -> tuple[list[tuple[str, str]], list[str]]:
+    rows = []
+    for block in re.split(r"^=+$", text, flags=re.MULTILINE):
+        facts = dict(re.findall(r"^(job_number|cwd|script_file):\s+(.*?)\s*$", block, re.MULTILINE))
+        if len(facts) == 3:
+            rows.append((facts["job_number"], f"{facts['cwd']}/{facts['script_file']}"))
+    return rows, []
 
 
 def state(letters: str) -> JobState:
@@ -81,15 +114,15 @@ def history(ids: Sequence[str]) -> str:
     return f"for id in {quoted(ids)}; do qacct -j $id 2>/dev/null; done; true"
 
 
-def read_history(text: str) -> dict[str, Status]:
-    found = {}
+def read_history(text: str) -> Listing:
+    found = Listing()
     for block in re.split(r"^=+$", text, flags=re.MULTILINE):
         facts = {}
         for line in block.splitlines():
             name, _, value = line.partition(" ")
             facts[name] = value.strip()
         if "jobnumber" in facts:
-            found[facts["jobnumber"]] = _ended(facts)
+            found.add(facts["jobnumber"], _ended(facts))
     return found
 
 
@@ -128,14 +161,21 @@ DIALECT = Dialect(
     kind="SGE",
     header=header,
     submit="qsub -terse {script}",
-    id_pattern=r"^([0-9]+)(\.[0-9].*)?$",
+    id_in_words=((r"^.*Your job(-array)? ([0-9]+)[ .].*has been submitted.*$", r"\2"),),
+    id_alone=((r"^ *([0-9]+)(\.[0-9][0-9:-]*)? *$", r"\1"),),
     listing=listing,
     read_listing=read_listing,
     history=history,
     read_history=read_history,
-    cancel="qdel {ids}",
+    cancel=lambda ids: f"qdel {quoted(ids)}",
+    lists_all=True,
+    probe=probe,
+    read_probe=read_probe,
+    find=FIND,
+    read_find=read_find,
+    gone=("do not exist", r'job "\d+" does not exist'),
     busy=("unable to contact qmaster", "unable to send message to qmaster", "commlib error", "got select error"),
-    full=("job rejected: (only|the job of the user)", "exceeds the limit", "max_u_jobs", "max_jobs"),
+    full=(r"job rejected: (only \d+ jobs|the job of the user)", "exceeds the limit", "max_u_jobs", "max_jobs"),
     name_limit=_LIMIT,
     name_prefix="j-",
 )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ...pilot.model.errors import TransientError
 from .. import script
 from ..contexts.base import Context
-from ..states import JobState, Status
+from ..states import JobState, Listing, Status
 from .base import JobToPlace, Machine, MachineBusyError, SubmitRefusedError
 from .dialect import refuse
 
@@ -26,11 +26,19 @@ id=$(setsid sh -c '
 [ -n "$id" ] && echo $id"""
 _NO_ROOM = ("I/O error", "No space left", "Disk quota exceeded")
 
+# Without starting a program: that the machine cannot start one now does not mean that a job is gone. `$state` is set for each.
 _EACH = """\
 for id in {ids}; do
-  set -- $(sed 's/.*) //' /proc/${{id%:*}}/stat 2>/dev/null)
-  [ "${{20}}" = "${{id#*:}}" ] && [ "$1" != Z ] && {act}
+  state=unclear; set --
+  if read -r stat 2>/dev/null </proc/${{id%%:*}}/stat; then
+    set -- ${{stat##*) }}
+    state=gone; [ "${{20}}" != "${{id#*:}}" ] || [ "$1" = Z ] || state=alive
+  elif [ -d /proc/self ] && [ ! -d /proc/${{id%%:*}} ]; then
+    state=gone
+  fi
+  {act}
 done"""
+_ALIVE = '[ "$state" != alive ] || '
 
 # Jobs of DPDispatcher are no sessions of their own: their processes are found by their parents.
 _KILL = """\
@@ -68,16 +76,30 @@ class Shell(Machine):
             raise SubmitRefusedError(f"cannot start: {done.err.strip() or done.out.strip()}", where=job.root)
         return job_id
 
-    def query(self, context: Context, ids: Sequence[str]) -> dict[str, Status]:
-        done = context.run(_EACH.format(ids=_quoted(ids), act="echo $id") + "\ntrue") if ids else None
-        return {name: Status(JobState.running, "alive") for name in (done.out.split() if done else ())}
+    def query(self, context: Context, ids: Sequence[str]) -> Listing:
+        if not ids:
+            return Listing()
+        try:
+            done = context.run(_EACH.format(ids=_quoted(ids), act='echo "$state $id"') + "\ntrue")
+        except TransientError as error:
+            raise MachineBusyError(error.what, where=error.where) from error
+        found, told = Listing(), {tuple(line.split()) for line in done.out.splitlines()}
+        for name in ids:
+            if ("alive", name) in told:
+                found[name] = Status(JobState.running, "alive")
+            elif ("gone", name) not in told:
+                found[name] = Status(JobState.unknown, "not known now")
+                found.unclear.add(name)
+        return found
 
     def cancel(self, context: Context, ids: Sequence[str]) -> None:
         quoted = _quoted(ids)
         command = _KILL.format(
-            alive=_EACH.format(ids=quoted, act="echo $id"),
-            terminate=_EACH.format(ids=quoted, act="{ kill -TERM -${id%:*} 2>/dev/null || tree TERM ${id%:*}; }"),
-            kill=_EACH.format(ids=quoted, act="{ kill -KILL -${id%:*} 2>/dev/null || tree KILL ${id%:*}; }"),
+            alive=_EACH.format(ids=quoted, act=f"{_ALIVE}echo $id"),
+            terminate=_EACH.format(
+                ids=quoted, act=f"{_ALIVE}kill -TERM -${{id%:*}} 2>/dev/null || tree TERM ${{id%:*}}"
+            ),
+            kill=_EACH.format(ids=quoted, act=f"{_ALIVE}kill -KILL -${{id%:*}} 2>/dev/null || tree KILL ${{id%:*}}"),
         )
         context.run(command)
 

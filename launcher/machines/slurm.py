@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from ..resources import Resources
-from ..states import JobState, Reason, Status
+from ..states import JobState, Listing, Reason, Status
 from .base import JobToPlace
 from .batch import BatchMachine
-from .dialect import Dialect, clock, job_name, quoted, status_of
+from .dialect import Dialect, clock, cluster_of, job_name, quoted, status_of
 
 _LIMIT = 128
 _OUT_OF_MEMORY, _KILL = 125, 9
@@ -61,7 +62,7 @@ def header(job: JobToPlace) -> list[str]:
         f"#SBATCH --mem {resources.memory_mib}M" if resources.memory_mib else "",
         "#SBATCH --exclusive" if resources.exclusive else "",
         f"#SBATCH --reservation {resources.reservation}" if resources.reservation else "",
-        f"#SBATCH --dependency afterok:{':'.join(resources.dependency)}" if resources.dependency else "",
+        f"#SBATCH --dependency afterok:{':'.join(_numbers(resources.dependency))}" if resources.dependency else "",
     ]
 
 
@@ -72,45 +73,96 @@ def _gpus(resources: Resources) -> str:
     return f"#SBATCH --gres=gpu:{resources.gpu_per_node}" if resources.gpu_per_node > 0 else ""
 
 
+_ROW = re.compile(r"\d+([_+]\S+)?(\.\S+)?")
+_STATE = re.compile(r"[A-Z_]+")
+_HEADING = re.compile(r"CLUSTER: \S+")
+_COMMAND = re.compile(r"(\d\S*)\|(/.*)")
+
+
+def owner(name: str) -> str:
+    """`101` of `101_4`, `101_[5-9%2]` (arrays), `101+0` (a part of a heterogeneous job) and `101;east`."""
+    return re.split(r"[_+.;]", name, maxsplit=1)[0]
+
+
+def _on(ids: Sequence[str]) -> str:
+    """The option that asks the cluster that has these jobs; empty for the local one."""
+    cluster = cluster_of(ids[0])
+    return f" -M {shlex.quote(cluster)}" if cluster else ""
+
+
+def _numbers(ids: Sequence[str]) -> list[str]:
+    return [name.partition(";")[0] for name in ids]
+
+
 def listing(ids: Sequence[str]) -> str:
-    return f"squeue -h -r -t all -o '%i|%T|%N' -j {','.join(ids)}"
+    return f"squeue{_on(ids)} -h -r -t all -o '%i|%T|%N' -j {quoted([','.join(_numbers(ids))])}"
 
 
-def read_listing(text: str) -> dict[str, Status]:
-    found = {}
+def read_listing(text: str) -> Listing:
+    found = Listing()
     for line in text.splitlines():
-        words = line.split("|")
-        if len(words) == 3:
-            found[words[0].strip()] = status_of(words[1].strip(), STATES, nodes=words[2].strip())
+        words = [word.strip() for word in line.split("|")]
+        if len(words) == 3 and _ROW.fullmatch(words[0]) and _STATE.fullmatch(words[1]):
+            found.add(words[0], status_of(words[1], STATES, nodes=words[2]))
+        elif line.strip() and not _HEADING.fullmatch(line.strip()):
+            found.unread.append(line)
     return found
+
+
+FIND = """\
+me=$(id -un)
+squeue -h -u "$me" -o '%i|%o'; code=$?
+squeue -M all -h -u "$me" -o '%i|%o' 2>/dev/null
+exit $code"""
+"""Here, then on all clusters, where accounting knows of any."""
+
+
+def read_find(text: str) -> tuple[list[tuple[str, str]], list[str]]:
+    rows, unread, cluster = {}, [], ""
+    for line in text.splitlines():
+        if _HEADING.fullmatch(line.strip()):
+            cluster = f";{line.split()[1]}"
+        elif match := _COMMAND.fullmatch(line.strip()):
+            rows.setdefault(owner(match[1]), (f"{owner(match[1])}{cluster}", match[2]))
+        elif line.strip() and not re.match(r"\d\S*\|", line):  # jobs without a script have none here
+            unread.append(line)
+    return list(rows.values()), unread
 
 
 def history(ids: Sequence[str]) -> str:
     """Accounting; where there is none, what the controller still remembers (MinJobAge). Times are seconds since the epoch."""
-    fields = "JobID,State,ExitCode,Start,End,NodeList"
+    fields, numbers = "JobID,State,ExitCode,Start,End,NodeList", _numbers(ids)
     return (
-        f"export SLURM_TIME_FORMAT=%s; sacct -P -n -X -j {','.join(ids)} -o {fields} 2>/dev/null || "
-        f"for id in {quoted(ids)}; do scontrol -o show job $id 2>/dev/null; done; true"
+        f"export SLURM_TIME_FORMAT=%s; sacct{_on(ids)} -P -n -X -j {quoted([','.join(numbers)])} -o {fields} 2>/dev/null || "
+        f"for id in {quoted(numbers)}; do scontrol{_on(ids)} -o show job $id 2>/dev/null; done; true"
     )
 
 
-def read_history(text: str) -> dict[str, Status]:
-    found = {}
+def read_history(text: str) -> Listing:
+    found = Listing()
     for line in text.splitlines():
         if line.startswith("JobId="):
             facts = dict(re.findall(r"(\w+)=(\S*)", line))
             name = facts["JobId"]
             if facts.get("ArrayJobId") and facts.get("ArrayTaskId", "").isdigit():
                 name = f"{facts['ArrayJobId']}_{facts['ArrayTaskId']}"
+            elif facts.get("HetJobId"):
+                name = f"{facts['HetJobId']}+{facts.get('HetJobOffset', '0')}"
             words = [
                 name,
                 *(facts.get(key, "") for key in ("JobState", "ExitCode", "StartTime", "EndTime", "NodeList")),
             ]
         else:
             words = line.split("|")
-        if len(words) == 6 and words[1]:
-            found[words[0]] = _ended(words)
+        if len(words) == 6 and _ROW.fullmatch(words[0]) and "." not in words[0] and words[1].strip():
+            found.add(words[0], _ended(words))
+        elif line.strip():
+            found.unread.append(line)
     return found
+
+
+def cancel(ids: Sequence[str]) -> str:
+    return f"scancel{_on(ids)} -Q {quoted(_numbers(ids))}"
 
 
 def _ended(words: Sequence[str]) -> Status:
@@ -132,12 +184,22 @@ DIALECT = Dialect(
     kind="Slurm",
     header=header,
     submit="sbatch --parsable {script}",
-    id_pattern=r"^([0-9]+)(;.*)?$",
+    id_in_words=(
+        (r"^.*Submitted batch job ([0-9]+) on cluster ([A-Za-z0-9_.-]*[A-Za-z0-9_-]).*$", r"\1;\2"),
+        (r"^.*Submitted batch job ([0-9]+).*$", r"\1"),
+    ),
+    id_alone=(
+        (r"^ *([0-9]+;[A-Za-z0-9_.-]+) *$", r"\1"),
+        (r"^ *([0-9]+) *$", r"\1"),
+    ),
     listing=listing,
     read_listing=read_listing,
     history=history,
     read_history=read_history,
-    cancel="scancel -Q {ids}",
+    cancel=cancel,
+    find=FIND,
+    read_find=read_find,
+    owner=owner,
     gone=("Invalid job id specified",),
     busy=(
         "Socket timed out on send/recv operation",
@@ -145,12 +207,17 @@ DIALECT = Dialect(
         "Zero Bytes were transmitted or received",
         "Slurm temporarily unable to accept job",
     ),
+    # The first line of sbatch's message names the limit, the second speaks of all of them.
+    refused=(
+        r"\b(QOS|Assoc)(?!\w*(Submit|MaxJobs|GrpJobs|GrpMaxJobs)|JobLimit)\w*(Wall|Node|Cpu|Gres|TRES|Mem|Bill|BB|Limit|Satisf)",
+        r"\bPartition(Time|Node)Limit",
+    ),
     full=(
+        r"\b(QOS|Assoc)\w*(Submit|MaxJobs|GrpJobs|GrpMaxJobs|JobLimit)",
         r"Job violates accounting/QOS policy",
-        "AssocMaxSubmitJobLimit",
-        "QOSMaxSubmitJobPerUserLimit",
         "Reached the maximum number of jobs",
         "Job count limit",
+        "Too many (simultaneous )?jobs",
     ),
     name_limit=_LIMIT,
 )

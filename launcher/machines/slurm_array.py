@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from .. import script
-from ..contexts.base import Context
 from ..schema import DescriptionError
-from ..states import JobState, Status
 from . import slurm
 from .base import JobToPlace
 from .batch import BatchMachine
@@ -61,33 +59,6 @@ class SlurmJobArray(BatchMachine):
     def script(self, job: JobToPlace) -> dict[str, str]:
         lines = [_array(job)] if job.template else [line for line in header(job) if line]
         return script.render(lines, job, None if job.body is not None else _run_part(job), keep_header=True)
-
-    def query(self, context: Context, ids: Sequence[str]) -> dict[str, Status]:
-        done = self._run(context, slurm.listing(ids))
-        found = _joined(slurm.read_listing(done.out), ids)
-        rest = [name for name in ids if name not in found]
-        if rest:
-            told = self._run(context, slurm.history(rest))
-            found |= _joined(slurm.read_history(told.out), rest)
-        return found
-
-
-def _joined(told: dict[str, Status], ids: Sequence[str]) -> dict[str, Status]:
-    """One status for each array: of the element that is least at its end, else of one that ended badly."""
-    order = (
-        JobState.running,
-        JobState.waiting,
-        JobState.completing,
-        JobState.unknown,
-        JobState.terminated,
-        JobState.finished,
-    )
-    found: dict[str, Status] = {}
-    for name, status in told.items():
-        array = name.partition("_")[0]
-        if array in ids and (array not in found or order.index(status.state) < order.index(found[array].state)):
-            found[array] = status
-    return found
 
 
 def _run_part(job: JobToPlace) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from dataclasses import replace
 
-from ..states import JobState, Reason, Status
+from ..states import JobState, Listing, Reason
 from . import pbs
 from .base import JobToPlace
 from .batch import BatchMachine
-from .dialect import quoted
 
 # qstat(1B) of Torque; C stays for keep_completed seconds.
 STATES: dict[str, tuple[JobState, str]] = {
@@ -44,20 +43,19 @@ def header(job: JobToPlace) -> list[str]:
     ]
 
 
-def listing(ids: Sequence[str]) -> str:
-    return f"qstat -f {quoted(ids)}"
-
-
-def read_listing(text: str) -> dict[str, Status]:
-    found = {}
-    for name, facts in pbs.blocks(text):
-        told = dict(facts)
-        if "exit_status" in told:
-            told["Exit_status"] = told.pop("exit_status")
-        found[name] = pbs.status(told, STATES, _SERVER_CODES)
-    return found
+def read_listing(text: str) -> Listing:
+    return pbs.listed(
+        re.sub(r"^(\s+)exit_status = ", r"\1Exit_status = ", text, flags=re.MULTILINE), STATES, _SERVER_CODES
+    )
 
 
 class Torque(BatchMachine):
     kind = "Torque"
-    dialect = replace(pbs.DIALECT, kind="Torque", header=header, listing=listing, read_listing=read_listing)
+    dialect = replace(
+        pbs.DIALECT,
+        kind="Torque",
+        header=header,
+        listing=pbs.without_history,  # of jobs that have ended for `keep_completed` seconds
+        without_history=None,
+        read_listing=read_listing,
+    )

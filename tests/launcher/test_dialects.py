@@ -11,7 +11,13 @@ import pytest
 from pilotfish.launcher.contexts.base import Context, Done
 from pilotfish.launcher.description import MACHINES
 from pilotfish.launcher.machines import fugaku, jh, lsf, pbs, sge, slurm, torque
-from pilotfish.launcher.machines.base import JobToPlace, MachineBusyError, QueueFullError, SubmitRefusedError
+from pilotfish.launcher.machines.base import (
+    JobToPlace,
+    MachineBusyError,
+    MaybeTakenError,
+    QueueFullError,
+    SubmitRefusedError,
+)
 from pilotfish.launcher.machines.batch import BatchMachine
 from pilotfish.launcher.machines.dialect import job_name
 from pilotfish.launcher.machines.names import build_machine
@@ -322,7 +328,7 @@ class Scripted(Context):
 
 
 IDS = {
-    "Slurm": ("991;cluster\n", "991"),
+    "Slurm": ("991;cluster\n", "991;cluster"),
     "PBS": ("123.server\n", "123.server"),
     "Torque": ("123.server.domain\n", "123.server.domain"),
     "SGE": ("42\n", "42"),
@@ -353,17 +359,19 @@ def test_why_a_job_was_not_taken(error: str, kind: type[Exception]) -> None:
         build_machine("Slurm").submit(Scripted(Done(1, "", error)), JOB)
 
 
-def test_an_answer_without_an_id_is_an_error_that_quotes_it() -> None:
-    with pytest.raises(SubmitRefusedError, match="no job id in what it printed: 'hello'"):
-        build_machine("Slurm").submit(Scripted(Done(0, "hello\n", "")), JOB)
+def test_an_answer_without_an_id_may_be_one_of_a_job_that_was_taken_and_is_quoted() -> None:
+    nothing_listed = Done(0, "", "")
+    with pytest.raises(MaybeTakenError, match="no line of what it printed is an id: 'hello'"):
+        build_machine("Slurm").submit(Scripted(Done(0, "hello\n", ""), nothing_listed), JOB)
 
 
 def test_many_jobs_are_asked_about_with_one_command_and_only_the_others_in_the_accounting() -> None:
     ids = [str(number) for number in range(100, 300)]
     listed = "".join(f"{name}|RUNNING|n1\n" for name in ids[:-2])
-    context = Scripted(Done(0, listed, ""), Done(0, "299|COMPLETED|0:0|1|2|n1\n", ""))
+    alone = Done(0, "\n@pilotfish@1\n", "@pilotfish@\nslurm_load_jobs error: Invalid job id specified\n")
+    context = Scripted(Done(0, listed, ""), Done(0, "299|COMPLETED|0:0|1|2|n1\n", ""), alone)
     found = build_machine("Slurm").query(context, ids)
-    assert len(context.asked) == 2
+    assert len(context.asked) == 3
     assert "-j 298,299 " in context.asked[1]
     assert (len(found), found["299"].state) == (199, JobState.finished)
     assert "298" not in found
