@@ -309,12 +309,12 @@ class Runner:
         They are over when it is seen that they are not there after they were told to end. One that the batch system knows under
         another id is watched instead.
         """
-        others = self._machine.find(self._context, [self._work.to_place(job) for job in jobs])
+        living = self._machine.find(self._context, [self._work.to_place(job) for job in jobs])
         for job in jobs:
-            if job.hash in others and plain(others[job.hash]) != plain(job.id):
-                self._note(Submitted(job.hash, job.attempt, others[job.hash]))
-                self._tools.tell(f"job {job.hash[:8]} is {others[job.hash]}")
-        left = [job for job in jobs if job.hash not in others or plain(others[job.hash]) == plain(job.id)]
+            if living.get(job.hash, job.id) != job.id:
+                self._tools.tell(f"job {job.hash[:8]} is {living[job.hash]}, not {job.id}")
+                self._note(Submitted(job.hash, job.attempt, living[job.hash]))
+        left = [job for job in jobs if job.hash not in living]
         ids = [job.id for job in left]
         if not ids:
             return
