@@ -327,7 +327,9 @@ class Runner:
                 self._tell_end(job, ends[job.hash])
                 continue
             if not job.given_up:
-                self._tools.tell(f"job {job.hash[:8]} ({job.id}) seemed to be gone; it is waited for until it really is")
+                self._tools.tell(
+                    f"job {job.hash[:8]} ({job.id}) seemed to be gone; it is waited for until it really is"
+                )
             job.given_up = True
 
     def _is_double(self, job: Job, found: Collected) -> bool:

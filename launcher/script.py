@@ -7,6 +7,8 @@ differently, and why:
   that died between submitting and writing down the id may submit again without running anything twice.
 * Tasks run as a pool: the next starts when one ends, not when a whole batch has ended.
 * A task's command is given to `eval`: a syntax error in one does not keep the others from running.
+* Start files and the lines of the user may set any option (`set -eu`, `pipefail`, `noclobber`), trap, alias, IFS or PATH. Our
+  own lines run in a mode of their own and give all of it back before the next line of the user, and to the tasks.
 * The job is finished only when its run part was really read to its end; `append_script` runs before the job's tag is written,
   also after a failure (PILOTFISH_JOB_FAILED is 1 then), and what it returns is in the record.
 * What happened to each task is one small file, written whole; the job's record is written when the shell exits, however.
@@ -60,7 +62,7 @@ def render(
     if len(top) > 1 and top[1].startswith("#!"):
         del top[0]
     lines = [line for line in top if line] + [*job.resources.custom_flags]
-    text = "\n".join([*lines, "", _CLAIM.format(**_words(job)), *_environment(job), *_tail(job)])
+    text = "\n".join([*lines, _MODES, _CLAIM.format(**_words(job)), _THEIRS, *_environment(job), *_tail(job)])
     if run_part is None:
         run_part = plain_run_part(job) if job.body is None else f"{job.body}\n"
     return {job.script_name: f"{text}\n", job.run_name: f"{run_part}{RAN_PART}={job.hash}\n"}
@@ -80,9 +82,10 @@ def _tail(job: JobToPlace) -> list[str]:
     return [
         *job.resources.prepend_script,
         _RUN.format(**_words(job)),
+        _THEIRS,
         *job.resources.append_script,
         "pf_append_code=$?",
-        'exit "$PILOTFISH_JOB_FAILED"',
+        _END,
     ]
 
 
@@ -108,11 +111,11 @@ def task_block(job: JobToPlace, position: int) -> str:
     path = shlex.quote(task.task_work_path)
     device = 'export CUDA_VISIBLE_DEVICES="$pf_token"\n    ' if job.resources.device_per_task else ""
     return f"""
-if [ ! -e "$REMOTE_ROOT"/{path}/{name}{TASK_TAG} ]; then
+if [ ! -e "$pf_root"/{path}/{name}{TASK_TAG} ]; then
   read -r -u 9 pf_token
   {{
     pf_start=$(pf_now)
-    {device}cd "$REMOTE_ROOT" && cd {path} && ( exec 9>&-; eval {shlex.quote(task.command)} ){_streams(task)}
+    {device}builtin cd "$pf_root"/{path} && ( exec 9>&-; eval "$pf_theirs"; eval {shlex.quote(task.command)} ){_streams(task)}
     pf_ended {name} $? "$pf_start" {path} {shlex.quote(task.errlog or "")}
     echo "$pf_token" >&9
   }} &
@@ -128,12 +131,50 @@ def _streams(task: Task) -> str:
 
 # --- the fixed parts ------------------------------------------------------------------------------------------------------
 
+# `$pf_ours` before, `$pf_theirs` after lines of our own. These are texts and not functions because traps on ERR and DEBUG would
+# come back when a function returns. What would act while the rest is kept (e, E, T, u) is kept in `$-`.
+_SHOPTS = "extdebug failglob nocaseglob nocasematch nullglob xpg_echo"
+_MODES = rf"""
+pf_blanks=$' \t\n' pf_mine=
+pf_ours='
+\shopt -q expand_aliases && pf_alias=-s || pf_alias=-u
+\shopt -u expand_aliases
+if [ -z "${{pf_mine-}}" ]; then
+  pf_flags=$- pf_ifs=${{IFS-$pf_blanks}} pf_path=${{PATH-}} pf_aliases=$pf_alias
+  set +eETu
+  pf_options=$(trap -p ERR DEBUG RETURN; set +o; shopt -p {_SHOPTS} || :)
+  pf_mine=1
+fi
+set +aeEuCfmT +o pipefail +o posix
+trap - ERR DEBUG RETURN
+shopt -u {_SHOPTS}
+IFS=$pf_blanks PATH=$pf_path:/usr/bin:/bin
+'
+pf_theirs='
+pf_mine=
+shopt $pf_aliases expand_aliases
+eval "$pf_options"
+IFS=$pf_ifs PATH=$pf_path
+case $pf_flags in *T*) set -T ;; esac
+case $pf_flags in *E*) set -E ;; esac
+case $pf_flags in *u*) set -u ;; esac
+case $pf_flags in *e*) set -e ;; esac
+'
+\eval "$pf_ours"
+"""
+_THEIRS = 'eval "$pf_theirs"; true'
+_END = """\
+\\eval "$pf_ours"
+pf_keep_exit
+exit $PILOTFISH_JOB_FAILED"""
+
 _CLAIM = """\
-REMOTE_ROOT=$(readlink -f {root}) && cd "$REMOTE_ROOT" || exit 1
+pf_root=$(readlink -f {root}) && builtin cd "$pf_root" || exit 1
+REMOTE_ROOT=$pf_root
 pf_part=${{SLURM_ARRAY_TASK_ID:+.$SLURM_ARRAY_TASK_ID}}
 pf_group=$$
 pf_id=${{SLURM_JOB_ID:-${{PBS_JOBID:-${{LSB_JOBID:-${{PJM_JOBID:-${{JOB_ID:-$$}}}}}}}}}}
-if [ -n "$PILOTFISH_SHELL_JOB" ]; then # no batch system; and not one in which the launcher itself runs
+if [ -n "${{PILOTFISH_SHELL_JOB-}}" ]; then # no batch system; and not one in which the launcher itself runs
   pf_group=$PILOTFISH_SHELL_JOB # `timeout`, maybe
   pf_id=$PILOTFISH_SHELL_JOB:$(sed 's/.*) //' "/proc/$PILOTFISH_SHELL_JOB/stat" | cut -d' ' -f20)
   unset PILOTFISH_SHELL_JOB
@@ -153,19 +194,21 @@ pf_now() {{ local now=${{EPOCHREALTIME:-$(date +%s)}}; echo "${{now/,/.}}"; }}
 pf_node=$(uname -n | tr -cd 'A-Za-z0-9._-')
 pf_begin=$(pf_now)
 pf_ended() {{
-  printf '%s %s %s %s %s %s\\n' "$1" "$2" "$3" "$(pf_now)" "$pf_node" {attempt} >"$REMOTE_ROOT/{tasks}/.$1" &&
-    mv "$REMOTE_ROOT/{tasks}/.$1" "$REMOTE_ROOT/{tasks}/$1" || return
+  printf '%s %s %s %s %s %s\\n' "$1" "$2" "$3" "$(pf_now)" "$pf_node" {attempt} >"$pf_root/{tasks}/.$1" &&
+    mv "$pf_root/{tasks}/.$1" "$pf_root/{tasks}/$1" || return
   if [ "$2" -eq 0 ]; then
-    : >"$REMOTE_ROOT/$4/$1_task_tag_finished"
+    : >"$pf_root/$4/$1_task_tag_finished"
   else
-    echo 1 >"$REMOTE_ROOT/{hash}_flag_if_job_task_fail"
-    [ -z "$5" ] || tail -v -c 1000 "$REMOTE_ROOT/$4/$5" >"$REMOTE_ROOT/{hash}_last_err_file" 2>/dev/null
+    echo 1 >"$pf_root/{hash}_flag_if_job_task_fail"
+    [ -z "$5" ] || tail -v -c 1000 "$pf_root/$4/$5" >"$pf_root/{hash}_last_err_file" 2>/dev/null
   fi
 }}
 pf_record() {{
   local code=$? name exit start end node attempt comma=
   trap - EXIT
-  cd "$REMOTE_ROOT" || exit "$code"
+  \\eval "$pf_ours"
+  [ -z "$pf_their_exit" ] || (eval "$pf_theirs"; eval "$pf_their_exit")
+  builtin cd "$pf_root" || exit "$code"
   {{
     printf '{{"job": "{hash}", "attempt": {attempt}, "id": "%s", "node": "%s", "exit_code": %s, ' \\
       "$pf_id" "$pf_node" "$code"
@@ -191,6 +234,7 @@ pf_others() {{ # what lives in our group, should it be one of our own
   done
 }}
 pf_stopped() {{ # tasks get 5 s; the signal may have passed by what a shell was just starting
+  eval "$pf_ours"
   local tries=50
   trap '' TERM INT USR1 USR2 XCPU
   sleep 0.1 # then tasks that still run have not got the signal: it was for us alone
@@ -200,6 +244,12 @@ pf_stopped() {{ # tasks get 5 s; the signal may have passed by what a shell was 
   kill -KILL $(pf_others) 2>/dev/null
   exit "$1"
 }}
+pf_their_exit=
+pf_keep_exit() {{ # where the lines of the user have set a trap of their own both are run
+  local theirs=$(trap -p EXIT)
+  case $theirs in *pf_record*) return ;; ?*) eval "set -- $theirs" && pf_their_exit=$3 ;; esac
+  trap pf_record EXIT
+}}
 trap pf_record EXIT
 trap 'pf_stopped 143' TERM INT
 trap 'pf_stopped 138' USR1 USR2 XCPU
@@ -207,9 +257,11 @@ trap 'pf_stopped 138' USR1 USR2 XCPU
 echo 0 >{hash}_flag_if_job_task_fail || exit 1"""
 
 _RUN = """\
-cd "$REMOTE_ROOT" || exit 1
+\\eval "$pf_ours"
+pf_keep_exit
+builtin cd "$pf_root" || exit 1
 source ./{run}
-cd "$REMOTE_ROOT" || exit 1
+builtin cd "$pf_root" || exit 1
 wait
 read -r PILOTFISH_JOB_FAILED <{hash}_flag_if_job_task_fail || PILOTFISH_JOB_FAILED=1
 [ "$PILOTFISH_RAN" = {hash} ] || PILOTFISH_JOB_FAILED=1

@@ -115,7 +115,9 @@ class BatchMachine(Machine):
             if found := self.find(context, [job]).get(job.hash):
                 return found
             raise
-        several = not _matches(self.dialect.id_in_words, done.out) and len(_matches(self.dialect.id_alone, done.out)) > 1
+        several = (
+            not _matches(self.dialect.id_in_words, done.out) and len(_matches(self.dialect.id_alone, done.out)) > 1
+        )
         return (self.find(context, [job]).get(job.hash) if several else None) or printed
 
     def _id_in(self, done: Done) -> str:
