@@ -35,18 +35,18 @@ class Pilot:
         process = subprocess.Popen(command, pass_fds=[there], start_new_session=True, env=self.environ)
         os.close(there)
         with open(ready) as file:
-            line = file.readline().strip()
-        if is_awaited:
-            assert line.endswith("connection.json"), line
-            self.aux = Path(line).parent
+            if is_awaited:
+                line = file.readline().strip()
+                assert line.endswith("connection.json"), line
+                self.aux = Path(line).parent
         return process
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
-    def resume(self) -> None:
-        self.process = self._start("--resume", str(self.aux), *self.options)
+    def resume(self, is_awaited: bool = True) -> None:
+        self.process = self._start("--resume", str(self.aux), *self.options, is_awaited=is_awaited)
 
     def client(self) -> Manager:
         return Manager(str(self.aux), {"log_file": "/dev/null"})
@@ -99,8 +99,12 @@ class Work:
         self._runs = wd / "runs"
         self._runs.touch()
 
-    def job(self, name: str, count: int, *, waits: bool = True, **resources: object) -> dict[str, object]:
+    def job(
+        self, name: str, count: int, *, waits: bool = True, seconds: float | None = None, **resources: object
+    ) -> dict[str, object]:
+        """Its tasks end when `let_go` was called, or (not `waits`) at once, or after so many seconds."""
         wait = f"while [ ! -e {self._wd}/go ]; do sleep 0.05; done" if waits else "sleep 0.02"
+        wait = wait if seconds is None else f"sleep {seconds}"
         script = f"echo S $$$$PILOTFISH_TASK >> {self._runs}; {wait}; echo E $$$$PILOTFISH_TASK >> {self._runs}"
         return {
             "name": name,
