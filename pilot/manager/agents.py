@@ -419,6 +419,7 @@ class Agents:
         if silent:
             self._silent[node] = link.agent_id
         if self._scheduler.nodes.specs[node].guest:
+            self.gone(node, link.agent_id)  # from this node: it may join again, as another
             self.leave(node)
 
     def _send(self, link: Link, messages: list[frames.ToAgent]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -143,6 +145,29 @@ def test_an_agent_that_stays_stopped_is_replaced_in_the_end(wd: Path, wait_until
     assert wait_for(pilot, "one") == {"one": "SUCCEED"}
     assert pilot.finish() == 0
     assert work.ends == {"one:0": 1}
+
+
+def test_a_guest_that_was_stopped_joins_again_and_outlives_the_manager(wd: Path, wait_until: Wait) -> None:
+    """It left as one node and is there as another: what is known of the first must not be done to the second."""
+    pilot = Pilot(wd, "--nodes", "own:1", *LOST)
+    words = [sys.executable, "-m", "pilotfish", "agent", "--connect", str(pilot.aux / "connection.json")]
+    guest = subprocess.Popen([*words, "--nodes", "guest:1"])
+    wait_until(lambda: agents_up(pilot) == 2, "both nodes can be had")
+    guest.send_signal(signal.SIGSTOP)
+    wait_until(lambda: "node.left" in (pilot.aux / "service.log").read_text(), "it is missed")
+    guest.send_signal(signal.SIGCONT)
+    wait_until(lambda: agents_up(pilot) == 3, "it joins again")
+    work = Work(wd)
+    submit(pilot, work.job("one", 2))
+    wait_until(lambda: sum(work.starts.values()) == 2, "tasks run on both")
+    pilot.kill()
+    pilot.resume()
+    wait_until(lambda: agents_up(pilot) == 5, "both are there again")
+    work.let_go()
+    assert wait_for(pilot, "one") == {"one": "SUCCEED"}
+    assert pilot.finish() == 0
+    assert guest.wait(60) == 0
+    assert set(work.starts.values()) == {1}
 
 
 def test_one_large_request_costs_no_agent(wd: Path, wait_until: Wait) -> None:
