@@ -168,7 +168,7 @@ OPTIONS = (
 )
 
 _SECONDS = ("end-margin", "kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after", "nl-init-timeout")
-_ABOVE_ZERO = ("heartbeat", "crash-limit", "max-message-mib")
+_ABOVE_ZERO = ("heartbeat", "node-lost", "crash-limit", "max-message-mib")
 _PORTS = ("net-port", "net-port-min", "net-port-max", "net-pub-port")
 _HIGHEST_PORT = 65535
 _SCHEMAS = ("auto", "common", "slurm")

@@ -46,6 +46,7 @@ SYNC_S = 0.2
 RETRY_S = 1.0
 IDLE_CHECK_S = 0.2
 STOP_MARGIN_S = 5.0
+_LEAST_SILENCE_S = 0.1
 _BEATS_BEFORE_LOST = 6
 """How often at least an agent says that it lives in the time after which it counts as lost."""
 _WINDOW = 0.6
@@ -83,8 +84,9 @@ class Service:
         self.publisher = publisher
         self.now = now
         self.loop = Loop()
-        self.patience = Patience(self.loop, min(TICK_S, settings.node_lost_s / _STEPS_BEFORE_LOST))
-        self._heartbeat_s = min(settings.heartbeat_s, settings.node_lost_s / _BEATS_BEFORE_LOST)
+        node_lost_s = max(settings.node_lost_s, _LEAST_SILENCE_S)
+        self.patience = Patience(self.loop, min(TICK_S, node_lost_s / _STEPS_BEFORE_LOST))
+        self._heartbeat_s = min(settings.heartbeat_s, node_lost_s / _BEATS_BEFORE_LOST)
         self.status = Status(settings, aux, doors, scheduler, publisher, now)
         self.resources = self.status.resources
         self.closing = False

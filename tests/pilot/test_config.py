@@ -74,6 +74,7 @@ def test_options_that_need_a_cluster_are_refused_by_name(option: Any) -> None:
         (["--node-lost", "-1"], "--node-lost: -1.0 is negative"),
         (["--kill-grace", "nan"], "--kill-grace: nan is not a finite number"),
         (["--heartbeat", "inf"], "--heartbeat: inf is not a finite number"),
+        (["--node-lost", "0"], "--node-lost: must be above 0"),
         (["--heartbeat", "0"], "--heartbeat: must be above 0"),
         (["--crash-limit", "0"], "--crash-limit: must be above 0"),
     ],
