@@ -75,15 +75,26 @@ class Pilot:
         return self.process.wait(30)
 
 
+def can_fake_clock() -> bool:
+    """Whether `faked_clock` can do it; fails in CI when it cannot."""
+    return bool(_faketime())
+
+
+def _faketime() -> list[Path]:
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not found and os.environ.get("CI") == "true":
+        pytest.fail("not installed: faketime")
+    return found
+
+
 def faked_clock(folder: Path) -> tuple[Path, dict[str, str]]:
     """A file that says by how much the clock is off (`+3600`, in seconds), and the environment in which it is.
 
     The monotonic clock stays what it is, as when a real clock is set. Skips (in CI: fails) without the package faketime.
     """
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    found = _faketime()
     if not found:
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up("not installed: faketime")
+        pytest.skip("not installed: faketime")
     clock = folder / "clock"
     clock.write_text("+0")
     fake = {"LD_PRELOAD": str(found[0]), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
