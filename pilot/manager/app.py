@@ -240,7 +240,7 @@ def _start_agents(service: Service, replayed: Replayed) -> None:
 def _go_on_with_agent(service: Service, node: NodeNo, known: Sequence[Agent], living: Mapping[str, int]) -> bool:
     """Go on with one of the agents that earlier lives have started for the node; False: none of them lives."""
     service.agents.expected[node] = {agent.agent_id for agent in known}
-    if not service.processes.are_children:
+    if not service.processes.are_children or not _was_here(known[0], service):
         service.processes.await_again(node, known[0].agent_id, service.settings.node_lost_s)
         return True
     adopted = False

@@ -35,6 +35,17 @@ class DyingLater(DyingPilot):
     when = "after"
 
 
+class MovingPilot(Pilot):
+    """Its second manager finds itself on another host."""
+
+    program = (
+        "-c",
+        "import socket, sys;"
+        "socket.gethostname = (lambda: 'elsewhere') if '--resume' in sys.argv else socket.gethostname;"
+        "from pilotfish.__main__ import main; main()",
+    )
+
+
 def agents_ready(pilot: Pilot) -> list[str]:
     return re.findall(r"agent\.ready node=(\S+)", (pilot.aux / "service.log").read_text())
 
@@ -102,6 +113,23 @@ def test_an_agent_that_nobody_expects_does_not_get_a_node_that_has_none_either(w
     assert done.returncode == 1
     assert not work.starts
     (wd / "come").touch()
+    work.let_go()
+    assert wait_for(pilot, "x") == {"x": "SUCCEED"}
+    assert pilot.finish() == 0
+    assert set(work.starts.values()) == {1}
+
+
+def test_a_manager_that_goes_on_elsewhere_waits_for_the_agents_that_may_live_where_it_was(
+    wd: Path, wait_until: Wait
+) -> None:
+    """It cannot see their processes; what they run is given to others only when they have been silent for long."""
+    pilot = MovingPilot(wd, "--nodes", "2", "--net", "--net-interface", "127.0.0.1")
+    work = Work(wd)
+    submit(pilot, work.job("x", 2))
+    wait_until(lambda: len(work.starts) == 2, "the tasks run")
+    pilot.kill()
+    pilot.resume()
+    wait_until(lambda: len(agents_ready(pilot)) == 2, "its agent is there again")
     work.let_go()
     assert wait_for(pilot, "x") == {"x": "SUCCEED"}
     assert pilot.finish() == 0
