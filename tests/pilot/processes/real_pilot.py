@@ -75,6 +75,15 @@ class Pilot:
         return self.process.wait(30)
 
 
+def remote_nodes(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Options and environment with which agents are started as on other hosts: the manager sees only what starts them."""
+    starter = folder / "bin" / "blaunch"
+    starter.parent.mkdir()
+    starter.write_text('#!/bin/sh\nshift 2\n"$@"\n')
+    starter.chmod(0o755)
+    return ["--placement", "blaunch"], {**os.environ, "PATH": f"{starter.parent}:{os.environ['PATH']}"}
+
+
 def can_fake_clock() -> bool:
     """Whether `faked_clock` can do it; fails in CI when it cannot."""
     return bool(_faketime())
@@ -115,11 +124,12 @@ class Work:
     ) -> dict[str, object]:
         """Its tasks end when `let_go` was called, or (not `waits`) at once, or after so many seconds."""
         wait = f"while [ ! -e {self._wd}/go ]; do sleep 0.05; done" if waits else "sleep 0.02"
-        wait = wait if seconds is None else f"sleep {seconds}"
+        if seconds is not None:
+            wait = f"sleep {seconds}" if seconds else ":"
         script = f"echo S $$$$PILOTFISH_TASK >> {self._runs}; {wait}; echo E $$$$PILOTFISH_TASK >> {self._runs}"
         return {
             "name": name,
-            "execution": {"script": script},
+            "execution": {"exec": "/bin/sh", "args": ["-c", script]},
             "iteration": {"stop": count},
             "resources": resources or {"numCores": {"exact": 1}},
         }

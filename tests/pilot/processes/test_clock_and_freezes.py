@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from real_pilot import Pilot, Work, faked_clock, submit, wait_for
+from real_pilot import Pilot, Work, faked_clock, remote_nodes, submit, wait_for
 
 Wait = Callable[..., None]
 NODE_LOST_S = 1.0
@@ -74,9 +74,11 @@ def test_a_clock_that_is_set_while_tasks_run_is_not_noticed(wd: Path, wait_until
             assert ran - datetime(1900, 1, 1) < timedelta(minutes=10), entry
 
 
-def test_a_manager_that_was_stopped_has_lost_no_agent(wd: Path, wait_until: Wait) -> None:
+@pytest.mark.parametrize("are_remote", [False, True])
+def test_a_manager_that_was_stopped_has_lost_no_agent(wd: Path, wait_until: Wait, are_remote: bool) -> None:
     """What agents said meanwhile lies in its sockets when it goes on: it is the one that was not there."""
-    pilot = Pilot(wd, "--nodes", "3,2", *LOST)
+    options, environ = remote_nodes(wd) if are_remote else ([], None)
+    pilot = Pilot(wd, "--nodes", "3,2", *LOST, *options, environ=environ)
     wait_until(lambda: agents_up(pilot) == 2, "both nodes can be had")
     work = Work(wd)
     submit(pilot, work.job("one", 2), work.job("spread", 1, **SPREAD))
@@ -130,6 +132,26 @@ def test_an_agent_of_this_host_that_was_stopped_has_lost_nothing(wd: Path, wait_
     assert set(wait_for(pilot, "spread", "one", "short").values()) == {"SUCCEED"}
     assert pilot.finish() == 0
     assert set(work.starts.values()) == set(work.ends.values()) == {1}
+
+
+def test_an_agent_elsewhere_that_was_stopped_starts_nothing_that_is_no_longer_its_own(
+    wd: Path, wait_until: Wait
+) -> None:
+    """It is given up, and what it had been given is run by others. When it goes on it starts none of that."""
+    options, environ = remote_nodes(wd)
+    pilot = Pilot(wd, "--nodes", "2,2", *LOST, *options, environ=environ)
+    wait_until(lambda: agents_up(pilot) == 2, "both nodes can be had")
+    work = Work(wd)
+    submit(pilot, work.job("short", 2000, seconds=0))
+    wait_until(lambda: len(work.ends) > 200, "some have been run")
+    victim = pilot.agents()[0]
+    with frozen(victim, *victim.children()):
+        assert wait_for(pilot, "short") == {"short": "SUCCEED"}
+        assert len(work.ends) == 2000
+        before = work.starts
+    wait_until(lambda: agents_up(pilot) == 3, "it is back")
+    assert pilot.finish() == 0
+    assert work.starts == before
 
 
 def test_an_agent_that_stays_stopped_is_replaced_in_the_end(wd: Path, wait_until: Wait) -> None:

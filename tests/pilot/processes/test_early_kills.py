@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from real_pilot import Pilot, Work, submit, wait_for
+from real_pilot import Pilot, Work, remote_nodes, submit, wait_for
 
 Wait = Callable[..., None]
 
@@ -50,11 +50,13 @@ def agents_ready(pilot: Pilot) -> list[str]:
     return re.findall(r"agent\.ready node=(\S+)", (pilot.aux / "service.log").read_text())
 
 
+@pytest.mark.parametrize("are_remote", [False, True])
 def test_a_manager_killed_again_and_again_before_its_agents_have_reported_has_one_for_each_node(
-    wd: Path, wait_until: Wait
+    wd: Path, wait_until: Wait, are_remote: bool
 ) -> None:
     """Each life goes on with the agents that the one before had started; none of them takes the node from another."""
-    pilot = Pilot(wd, "--nodes", "2,2", "--agent-prelude", "sleep 0.5")
+    options, environ = remote_nodes(wd) if are_remote else ([], None)
+    pilot = Pilot(wd, "--nodes", "2,2", "--agent-prelude", "sleep 0.5", *options, environ=environ)
     for _ in range(4):
         pilot.kill()
         pilot.resume()
