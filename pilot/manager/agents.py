@@ -23,6 +23,7 @@ from ..model.sockets import groups_of
 from ..model.turn import Orders
 from ..wire import frames
 from ..wire.records import AgentDown, AgentUp, NodeJoined, NodeLeft, Record
+from .claims import Claims, GarbageError, named_in
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class Agents:
         self._numbers = {scheduler.nodes.specs[node].name: node for node in scheduler.nodes.here}
         self._silent: dict[NodeNo, str] = {}
         """Agents that count as lost because they were silent, of nodes that have had no other since."""
+        self._claims = Claims(scheduler, self._numbers)
         self._core_ids: dict[tuple[NodeNo, int], list[str]] = {}
 
     # --- in -------------------------------------------------------------------------------------------------------------
@@ -105,10 +107,24 @@ class Agents:
 
     def _take_frame(self, socket: zmq.Socket[bytes], identity: bytes, frame: bytes) -> None:
         try:
-            messages = frames.decode_to_manager(frame)
-        except msgspec.DecodeError as error:
+            self._take_messages(socket, identity, frames.decode_to_manager(frame))
+        except (msgspec.DecodeError, GarbageError) as error:
             log.warning("agent.garbage", extra={"bytes": len(frame), "reason": str(error)})
-            return
+            self._dismiss(socket, identity, str(error))
+        except Exception:  # a mistake of ours that shows with this agent: the others are not to pay for it
+            log.exception("agent.trouble")
+            self._dismiss(socket, identity, "what it says leads to a mistake of the manager; please report this")
+
+    def _dismiss(self, socket: zmq.Socket[bytes], identity: bytes, why: str) -> None:
+        """This agent is of no use: what it holds goes to others, and it is not listened to any more."""
+        reason = f"it does not speak as an agent: {why}"
+        self._send_on(socket, identity, [frames.Stop(kill=True, reason=reason)])
+        entry = self._by_identity.get(identity)
+        if entry is not None:
+            self.dismissed.add(entry[1].agent_id)
+            self.lost(entry[1].node, reason)
+
+    def _take_messages(self, socket: zmq.Socket[bytes], identity: bytes, messages: Iterable[frames.ToManager]) -> None:
         said_hello: Link | None = None
         grants: set[GrantId] = set()
         for message in messages:
@@ -136,7 +152,7 @@ class Agents:
         if isinstance(message, frames.Report):
             if message.seq > link.seen_seq:
                 link.seen_seq = message.seq
-                self._take_report(message)
+                self._take_report(self._claims.of_report(link.node, message))
         elif isinstance(message, frames.Draining):
             log.info("agent.draining", extra={"node": self._scheduler.nodes.specs[link.node].name})
             self._scheduler.on_node_draining(link.node)
@@ -175,16 +191,20 @@ class Agents:
             log.error("agent.refused: %s", refusal, extra={"node": hello.node, "host": hello.host})
             self._send_on(socket, identity, [frames.Stop(kill=True, reason=refusal)])
             return None
+        before = self._by_identity.get(identity)
+        if before is not None and before[1].node != node:
+            raise GarbageError("it was the agent of another node")
+        known = None if node is None else self.links.get(node)
+        self._claims.check_hello(node, hello, known is not None and known.agent_id == hello.agent_id)
         if node is None:
             assert hello.joins is not None
             node = self._join(hello.joins)
-        known = self.links.get(node)
         link = Link(identity, node, hello.agent_id, hello.host, hello.pid, self._patience.seconds)
         link.seen_seq = link.written_seq = link.acked_seq = hello.next_seq - 1
         if known is not None:
             link.seen_seq = max(link.seen_seq, known.seen_seq)
             self._by_identity.pop(known.identity, None)
-            self._scheduler.doubt(node, _held(hello))
+            self._scheduler.doubt(node, named_in(hello))
         else:
             core_ids = self._learn_cores(node, hello)
             nodes = self._scheduler.nodes
@@ -272,27 +292,16 @@ class Agents:
     def _adopt(self, node: NodeNo, hello: frames.Hello) -> list[TaskKey]:
         """Go on with what the agent holds; returns what of that is not its own any more."""
         scheduler, now = self._scheduler, self._clock()
-        grants = [Grant(grant.grant_id, grant.pool, self._shares(grant)) for grant in hello.grants]
-        waiting = {pool: [TaskKey(*key) for key in keys] for pool, keys in hello.waiting.items()}
-        scheduler.adopt(node, grants, waiting, now)
+        held = self._claims.held(node, hello)
+        scheduler.adopt(node, held.grants, held.waiting, now)
         alone = {grant.grant_id for grant in hello.grants if len(grant.nodes) == 1}
-        for job_no, pos, run, grant_id, pid, started_s in hello.running:
+        for job_no, pos, run, grant_id, pid, started_s in held.running:
             key = TaskKey(job_no, pos, run)
             if grant_id in alone:
                 scheduler.on_still_running(node, key, grant_id)
             scheduler.on_started(key, grant_id, pid, started_s)
         scheduler.on_node_up(node)
-        return [key for key in _held(hello) if key not in scheduler.placing.runs]
-
-    def _shares(self, grant: frames.NewGrant) -> tuple[Share, ...]:
-        specs = self._scheduler.nodes.specs
-        shares = []
-        for place, share in enumerate(grant.nodes):
-            node = self._numbers[share.name]
-            cores = sum(1 << specs[node].core_ids.index(core) for core in share.core_ids)
-            gpus = sum(1 << specs[node].gpu_ids.index(gpu) for gpu in share.gpu_ids)
-            shares.append(Share(node, cores, gpus, grant.mem_bytes if place == 0 else 0))
-        return tuple(shares)
+        return [key for key in named_in(hello) if key not in scheduler.placing.runs] + held.not_its_own
 
     # --- out ------------------------------------------------------------------------------------------------------------
 
@@ -432,9 +441,3 @@ class Agents:
         # A peer that went away, or reads nothing, shows by its silence: heartbeats decide, not a failed send.
         with suppress(zmq.ZMQError):
             socket.send_multipart([identity, frames.encode(messages)], zmq.NOBLOCK)
-
-
-def _held(hello: frames.Hello) -> set[TaskKey]:
-    """The attempts that an agent says it has, started or not."""
-    running = {TaskKey(*started[:3]) for started in hello.running}
-    return running.union(*([TaskKey(*key) for key in keys] for keys in hello.waiting.values()))

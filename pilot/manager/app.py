@@ -156,6 +156,13 @@ def _replay(
     replayed = replay(store.replay(), scheduler, report, reported)
     if store.torn is not None:
         log.warning("journal.torn_tail: %s", store.torn)
+    for reason in store.senseless:
+        replayed.leave_out(reason)
+    if replayed.left_out:
+        print(
+            f"Warning: {aux.journal}: {replayed.left_out} things cannot be true and do not count; see {aux.log}",
+            file=sys.stderr,
+        )
     log.info("journal.replayed", extra={"records": replayed.records, "jobs": len(scheduler.jobs)})
     if reporter is not None:
         reporter.write()
@@ -200,6 +207,8 @@ def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store)
             log.warning("node.left", extra={"node": spec.name})
             scheduler.on_node_left(node, now)
             store.append(records.NodeLeft(node, now))
+    for node in {run.node for run in scheduler.placing.runs.values() if scheduler.nodes.left >> run.node & 1}:
+        scheduler.on_node_left(node, time.time())  # what was sent there in the turn in which it left
     for spec in missing.values():
         scheduler.on_node_joined(spec)
         store.append(records.NodeJoined(spec))

@@ -38,7 +38,8 @@ def compact(store: Store, reporter: Reporter | None, jobs: Registry) -> None:
     survey = Survey()
     for record in store.records():
         survey.take(record)
-    rest = without_others(store.records(), survey.to_keep())
+    kept = survey.to_keep() | {job.no for job in jobs}  # also those whose removal was not believed
+    rest = without_others(store.records(), kept)
     try:
         store.replace(chain(rest, [Compacted(survey.next_no, report_bytes)]))
     except TransientError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,11 +16,17 @@ from ..model.turn import Change
 from ..wire import records
 from ..wire.journal import HEADER
 from .auxdir import AuxDir
+from .replay_checks import RecordChecks
+
+log = logging.getLogger(__name__)
+
+_MOST_LOGGED = 20
 
 
 @dataclass(slots=True)
 class Replayed:
-    """What else the journal told: of each node the agents that may live, by their ids, and how many records there were.
+    """What else the journal told: of each node the agents that may live, by their ids, how many records there were, and
+    what could not be true.
 
     At most one of them has reported; the others, if any, came after it.
     """
@@ -28,6 +35,14 @@ class Replayed:
     reported: dict[NodeNo, str] = field(default_factory=dict)
     """The last agent of each node that has reported, gone or not: what it ran may still be there."""
     records: int = 0
+    left_out: int = 0
+    """How many things in it were left out, or put right; the log has the first of them."""
+
+    def leave_out(self, reason: str) -> None:
+        """Something in the present record cannot be."""
+        self.left_out += 1
+        if self.left_out <= _MOST_LOGGED:
+            log.warning("journal.record_not_possible: record %d: %s", self.records, reason)
 
 
 def check_not_emptied(aux: AuxDir) -> None:
@@ -53,24 +68,31 @@ def replay(
     """Bring a fresh scheduler to where the journal ends.
 
     `tell` gets the changes, for the report; `told` how many bytes of an older report have them all so far, and more.
+    A record that cannot be costs what it says, never the others.
     """
     found = Replayed()
+    checks = RecordChecks(scheduler, found.leave_out)
     for record in journal:
         found.records += 1
-        if isinstance(record, records.Compacted):
-            scheduler.jobs.next_no = record.next_no
-            if record.report_bytes is not None:
-                told(record.report_bytes)
-            continue
-        _apply(record, scheduler, found)
-        changes = scheduler.take_turn().changes
-        if changes:
-            tell(changes)
+        try:
+            possible = checks.possible(record)
+            if possible is not None:
+                _apply(possible, scheduler, found, told)
+            changes = scheduler.take_turn().changes
+            if changes:
+                tell(changes)
+        except Exception as error:  # what the checks have missed
+            found.leave_out(f"{type(record).__name__}: {error!r}")
+            scheduler.take_turn()
     return found
 
 
-def _apply(record: records.Record, scheduler: Scheduler, found: Replayed) -> None:
-    if isinstance(record, records.AgentUp):
+def _apply(record: records.Record, scheduler: Scheduler, found: Replayed, told: Callable[[int], None]) -> None:
+    if isinstance(record, records.Compacted):
+        scheduler.jobs.next_no = JobNo(max(scheduler.jobs.next_no, record.next_no))
+        if record.report_bytes is not None:
+            told(record.report_bytes)
+    elif isinstance(record, records.AgentUp):
         found.agents[record.node] = {record.agent_id: record}
         found.reported[record.node] = record.agent_id
         if record.core_ids:
@@ -82,7 +104,9 @@ def _apply(record: records.Record, scheduler: Scheduler, found: Replayed) -> Non
     elif isinstance(record, records.Closed):
         found.reported.clear()  # an orderly end leaves nothing running
     elif isinstance(record, records.NodeJoined):
-        scheduler.on_node_joined(record.spec)
+        node = scheduler.on_node_joined(record.spec)
+        if record == records.UNKNOWN_NODE:  # it only keeps the numbers of those behind it
+            scheduler.on_node_left(node, 0.0)
     elif isinstance(record, records.NodeLeft):
         scheduler.on_node_left(record.node, record.time_s)
     else:

@@ -25,6 +25,8 @@ class Store:
     def __init__(self, path: Path, lock: int, descriptor: int) -> None:
         self.path = path
         self.torn: journal.TornTail | None = None
+        self.senseless: list[str] = []
+        """Records that were left out, because their values cannot be."""
         self._lock = lock
         self._descriptor = descriptor
         self._folder_due = False  # its entry for the file is not on disk
@@ -89,7 +91,7 @@ class Store:
         with open(self._descriptor, "rb", buffering=1 << 20, closefd=False) as file:
             reader = journal.Reader(file, str(self.path))
             yield from reader
-        self.torn = reader.torn
+        self.torn, self.senseless = reader.torn, reader.senseless
         self._synced = reader.end
         if reader.torn is not None:
             self._attempt("repaired", lambda: os.ftruncate(self._descriptor, reader.end))

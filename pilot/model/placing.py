@@ -154,6 +154,11 @@ class Placing:
             if not shape.pools:
                 self._queue.forget(shape)
 
+    @property
+    def highest_id(self) -> int:
+        """The highest number of a grant or pool so far."""
+        return self._next_id
+
     def _new_id(self) -> int:
         """Numbers of grants and pools are never used again: an order in flight must not meet another's."""
         self._next_id += 1

@@ -189,6 +189,11 @@ class Scheduler:
 
     # --- agents ---------------------------------------------------------------------------------------------------------
 
+    def node_of(self, key: TaskKey) -> NodeNo | None:
+        """The node that an attempt was sent to, also when it has counted as lost since; None: there is no such attempt."""
+        run = self.placing.runs.get(key) or self._lost.get(key)
+        return None if run is None else run.node
+
     def on_node_joined(self, spec: NodeSpec) -> NodeNo:
         """A node becomes part of the pilot; usable from `on_node_up` on. Its name is that of no other node that is here."""
         return self.nodes.add(spec)
@@ -196,6 +201,7 @@ class Scheduler:
     def on_node_left(self, node: NodeNo, now: float) -> None:
         """The node will not come back: what it held goes back to the queue, and that is nobody's crash."""
         self.nodes.leave(node)
+        self._turn.sent.pop(node, None)  # what an agent had brought back in this very turn has not been recorded yet
         for run in self.placing.drop_node(node):
             del self.placing.runs[run.key]
             self._life.attempt_taken(run, now)
@@ -217,6 +223,7 @@ class Scheduler:
         A task over several nodes whose first node lives is stopped there, and goes back when that has been reported.
         """
         self.nodes.set_missing(node)
+        self._turn.sent.pop(node, None)
         self._lost_grants |= {id_: grant for id_, grant in self.placing.grants.items() if grant.shares[0].node == node}
         lost = []
         for run in self.placing.drop_node(node):
@@ -404,7 +411,7 @@ class Scheduler:
     def _shape_of_pool(self, grant: Grant, waiting: Mapping[PoolId, Sequence[TaskKey]]) -> Shape:
         for key in waiting.get(grant.pool, ()):
             run = self.placing.runs.get(key)
-            if run is not None:
+            if run is not None and grant.shares[0].node not in run.pending.shape.pools:
                 return run.pending.shape
         # Nothing waits in this pool, so nothing will be added to it either: any need that no job has will do.
         return self.queue.shape(Need(cores=None, nodes=None, gpus=-grant.pool))

@@ -33,12 +33,14 @@ class Survey:
             self._take_submitted(record)
         elif isinstance(record, Removed):
             for no in record.job_nos:
-                del self._numbers[self._names.pop(no)]
+                name = self._names.pop(no, None)
+                if name is not None and self._numbers.get(name) == no:
+                    del self._numbers[name]
         elif isinstance(record, Compacted):
             self.next_no = record.next_no
 
     def _take_submitted(self, record: Submitted) -> None:
-        jobs = list(zip(record.numbers, record.jobs, strict=True))
+        jobs = list(zip(record.numbers, record.jobs, strict=False))  # a record of which that is not true does not count
         for no, spec in jobs:
             self._names[no] = spec.name
             self._numbers[spec.name] = no
@@ -70,7 +72,7 @@ def without_others(journal: Iterable[Record], kept: Container[JobNo]) -> Iterato
 
 
 def _reduce_submitted(record: Submitted, kept: Container[JobNo]) -> Record | None:
-    jobs = [(no, spec) for no, spec in zip(record.numbers, record.jobs, strict=True) if no in kept]
+    jobs = [(no, spec) for no, spec in zip(record.numbers, record.jobs, strict=False) if no in kept]
     if len(jobs) == len(record.jobs):
         return record
     numbers = [no for no, _ in jobs]

@@ -4,20 +4,25 @@ One ZeroMQ message is one msgpack array of messages, so everything of one loop t
 grant belongs to the agent from `NewGrant` until a `Finished` with `returns_grant`, `Report.returned`, or the loss of the
 agent. The agent starts the tasks of a pool in the order they came, each on any grant of that pool which is free; tasks
 beyond the number of grants are *lent*: they wait at the agent and hide the round trip.
+
+What an agent reports is kept and told to others, so numbers out of the range that these can hold are refused here, by the
+decoder. What an agent may speak of at all is another question (manager/claims.py).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..model.job import Execution
 from ..model.resources import NodeSpec
 from ..model.states import Cause as Cause
+from .ranges import EXIT_CODES, LATEST_S, MOST, MOST_PID
 
 VERSION = 1
 SPREAD_VARIABLE = "PILOTFISH_SPREAD"
@@ -179,13 +184,20 @@ ToAgent = MayStart | Welcome | WhoAreYou | Work | Kill | Revoke | Forget | Sweep
 # --- agent -> manager ---------------------------------------------------------------------------------------------------
 
 
+Time = Annotated[float, Meta(gt=0, le=LATEST_S)]
+"""Seconds since the epoch."""
+Pid = Annotated[int, Meta(ge=-1, le=MOST_PID)]
+Count = Annotated[int, Meta(ge=0, le=MOST)]
+Name = Annotated[str, Meta(max_length=1024)]
+
+
 class Started(NamedTuple):
     job_no: JobNo
     pos: int
     run: int
     grant_id: GrantId
-    pid: int
-    started_s: float  # seconds since the epoch
+    pid: Pid
+    started_s: Time
 
 
 class Finished(NamedTuple):
@@ -199,13 +211,13 @@ class Finished(NamedTuple):
     pos: int
     run: int
     grant_id: GrantId
-    pid: int
-    started_s: float
-    ended_s: float
-    exit_code: int
+    pid: Pid
+    started_s: Time
+    ended_s: Time
+    exit_code: Annotated[int, Meta(ge=EXIT_CODES[0], le=EXIT_CODES[1])]
     cause: Cause
-    cpu_s: float
-    max_rss_kib: int
+    cpu_s: Annotated[float, Meta(ge=0, le=MOST)]
+    max_rss_kib: Count
     message: str
     returns_grant: bool
 
@@ -214,16 +226,16 @@ class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """Who the agent is and everything it holds: its first message on every connection, and its answer to WhoAreYou."""
 
     version: int
-    agent_id: str
-    node: str
-    host: str
-    pid: int
+    agent_id: Name
+    node: Name
+    host: Name
+    pid: Pid
     grants: list[NewGrant]
     running: list[Started]
     waiting: dict[PoolId, list[TaskKey]]
-    next_seq: int
+    next_seq: Count
     """Sequence number of the first report that follows; unacknowledged reports are sent again right after Hello."""
-    number: int = 0
+    number: Count = 0
     """Counts the Hellos of this agent."""
     slots: list[list[str]] = []
     """The ways to divide the processors it may use: by hardware thread, by core."""
@@ -238,7 +250,7 @@ class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
 class Report(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """A started task whose end follows within the same 50 ms is only in `finished`. Kept by the agent until acknowledged."""
 
-    seq: int
+    seq: Count
     started: list[Started]
     finished: list[Finished]
     revoked: list[TaskKey]
@@ -278,4 +290,7 @@ def decode_to_agent(frame: bytes) -> list[ToAgent]:
 
 def decode_to_manager(frame: bytes) -> list[ToManager]:
     """Raises msgspec.DecodeError for anything that is not such a frame."""
-    return _to_manager.decode(frame)
+    try:
+        return _to_manager.decode(frame)
+    except (UnicodeDecodeError, RecursionError) as error:  # what the decoder lets through
+        raise msgspec.DecodeError(str(error)) from error

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, get_args
 from zlib import crc32
 
 import msgspec
 
 from ..model.errors import JournalError
-from .records import Record
+from .records import UNKNOWN_NODE, Record
 
 VERSION = 4
 _READABLE = frozenset({3, VERSION})
@@ -32,6 +32,7 @@ _LENGTH = struct.Struct("<I")
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
+_KINDS = frozenset(kind.__name__ for kind in get_args(Record))
 
 
 class TornTail(NamedTuple):
@@ -56,6 +57,8 @@ class Reader:
         """`file` is open for reading at its start; `name` is for messages."""
         self.end = 0
         self.torn: TornTail | None = None
+        self.senseless: list[str] = []
+        """Records that were left out, and why."""
         self._file = file
         self._name = name
         self._size = 0
@@ -66,7 +69,9 @@ class Reader:
         self._file.seek(0)
         if self._read_header():
             while (body := self._next_body()) is not None:
-                yield self._decode(body)
+                record = self._decode(body)
+                if record is not None:
+                    yield record
                 self.end += _HEAD.size + len(body)
         self._file.seek(self.end)
         rest = self._file.read()
@@ -102,13 +107,18 @@ class Reader:
         body = self._file.read(length)
         return body if _is_whole(body, length, crc) else None
 
-    def _decode(self, body: bytes) -> Record:
+    def _decode(self, body: bytes) -> Record | None:
+        """None for one of a kind we know with values it cannot have: it is noted in `senseless`, and the others count."""
         try:
             record: Record = _decoder.decode(body)
-        except msgspec.DecodeError as error:  # whole, yet not understood: written by something else
-            raise JournalError(
-                f"the record cannot be read: {error}", where=f"{self._name} at byte {self.end}"
-            ) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            kind = _kind(body)
+            if kind not in _KINDS:  # whole, yet not understood: written by something else
+                raise JournalError(
+                    f"the record cannot be read: {error}", where=f"{self._name} at byte {self.end}"
+                ) from error
+            self.senseless.append(f"{kind} at byte {self.end}: {error}")
+            return UNKNOWN_NODE if kind == "NodeJoined" else None
         return record
 
     def _check_is_tail(self, rest: bytes) -> None:
@@ -124,6 +134,13 @@ class Reader:
                         remedy="restore the file from a copy; cutting it here would forget accepted work",
                     )
             at = rest.find(_MARK, at + 1)
+
+
+def _kind(body: bytes) -> object:
+    try:
+        return msgspec.msgpack.decode(body, type=list[Any])[0]
+    except (ValueError, IndexError, TypeError, RecursionError):
+        return None
 
 
 def _is_whole(body: bytes, length: int, crc: int) -> bool:

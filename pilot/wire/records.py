@@ -78,6 +78,10 @@ class NodeJoined(msgspec.Struct, array_like=True, tag=True, frozen=True):
     spec: NodeSpec
 
 
+UNKNOWN_NODE = NodeJoined(NodeSpec("", ()))
+"""What is read in the place of such a record that makes no sense: nodes are numbered in the order in which they joined."""
+
+
 class NodeLeft(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """The node will not come back: another allocation has other nodes."""
 

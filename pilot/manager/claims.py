@@ -1,0 +1,226 @@
+"""What an agent may speak of: the gate between its frames and the core.
+
+The decoder has refused numbers that nothing here can hold (wire/frames.py). What is left to ask is whether the agent may say
+it: a report counts only for what was sent to its own node, and what it holds must be what a manager can have given. An agent
+with a fault, or one that means harm, costs what runs on its node and nothing else.
+
+A frame that no agent of ours can have sent is a reason to let the agent go (`GarbageError`). Words about things of another
+node are dropped: nobody would be helped by stopping what runs on either.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from ..model.ids import GrantId, NodeNo, PoolId, TaskKey
+from ..model.resources import Grant, NodeSpec, Share, is_tag
+from ..model.scheduler import Scheduler
+from ..model.states import Cause
+from ..wire import frames
+
+log = logging.getLogger(__name__)
+
+_NO_GRANT = GrantId(-1)
+_MOST_MESSAGE = 8192
+_MOST_NAME = 255
+_MOST_CORES, _MOST_GPUS, _MOST_TAGS = 65_536, 4096, 256
+_MOST_BYTES = 1 << 60
+_LARGEST_STEP = 1 << 40
+"""How much larger a number may be than all we have given: they are counted up, and must not come to the end of 64 bits."""
+_PROCESSORS = re.compile(r"\d{1,6}(&\d{1,6})*", re.ASCII)
+
+_OfGrant = TypeVar("_OfGrant", frames.Started, frames.Finished)
+
+
+class GarbageError(Exception):
+    """No agent of ours can have sent this; the text says why."""
+
+
+class Held(NamedTuple):
+    """What an agent says it holds, as far as that is its own affair."""
+
+    grants: list[Grant]
+    running: list[frames.Started]
+    waiting: dict[PoolId, list[TaskKey]]
+    not_its_own: list[TaskKey]
+    """Attempts that were sent to other nodes."""
+
+
+class Claims:
+    """Compares frames with what `scheduler` knows. `numbers`: the nodes that are here, by name."""
+
+    def __init__(self, scheduler: Scheduler, numbers: Mapping[str, NodeNo]) -> None:
+        self._scheduler = scheduler
+        self._numbers = numbers
+
+    # --- reports --------------------------------------------------------------------------------------------------------
+
+    def of_report(self, node: NodeNo, report: frames.Report) -> frames.Report:
+        """What of the report of this node's agent counts. Raises GarbageError."""
+        started = [self._with_own_grant(node, each) for each in report.started if self._is_own(node, each)]
+        finished = [self._with_own_grant(node, _checked(each)) for each in report.finished if self._is_own(node, each)]
+        revoked = [key for key in report.revoked if self._is_own(node, key)]
+        dropped = len(report.started) + len(report.finished) + len(report.revoked)
+        dropped -= len(started) + len(finished) + len(revoked)
+        if dropped:
+            log.warning("agent.not_its_own", extra={"node": self._scheduler.nodes.specs[node].name, "tasks": dropped})
+        returned = [grant_id for grant_id in report.returned if self._is_own_grant(node, grant_id)]
+        return frames.Report(report.seq, started, finished, revoked, returned)
+
+    def _is_own(self, node: NodeNo, attempt: frames.Started | frames.Finished | TaskKey) -> bool:
+        """Whether the attempt was sent to this node. Of one that nobody knows (any more) the core takes no notice.
+
+        A guest that has come again has another number, and may report what it ended meanwhile.
+        """
+        sent_to = self._scheduler.node_of(TaskKey(attempt[0], attempt[1], attempt[2]))
+        if sent_to is None or sent_to == node:
+            return True
+        specs = self._scheduler.nodes.specs
+        return specs[sent_to].name == specs[node].name
+
+    def _is_own_grant(self, node: NodeNo, grant_id: GrantId) -> bool:
+        grant = self._scheduler.placing.grants.get(grant_id)
+        return grant is None or grant.shares[0].node == node
+
+    def _with_own_grant(self, node: NodeNo, each: _OfGrant) -> _OfGrant:
+        return each if self._is_own_grant(node, each.grant_id) else each._replace(grant_id=_NO_GRANT)
+
+    # --- Hello ----------------------------------------------------------------------------------------------------------
+
+    def check_hello(self, node: NodeNo | None, hello: frames.Hello, again: bool) -> None:
+        """Raises GarbageError.
+
+        `node` None: it is about to join with what `hello.joins` says. `again`: what we know of this node, we gave this agent.
+        """
+        if hello.joins is not None:
+            _check_spec(hello.node, hello.joins)
+        for slots in hello.slots:
+            if not _are_distinct(slots, _MOST_CORES) or not all(map(_PROCESSORS.fullmatch, slots)):
+                raise GarbageError("it tells processors that cannot be")
+        spec = hello.joins if node is None else self._scheduler.nodes.specs[node]
+        assert spec is not None
+        self._check_grants(node, spec, hello, again)
+
+    def _check_grants(self, node: NodeNo | None, spec: NodeSpec, hello: frames.Hello, again: bool) -> None:
+        known = self._scheduler.placing.grants if again else {}
+        ours = [share for grant in known.values() for share in grant.shares if share.node == node]
+        cores, gpus = _union(share.cores for share in ours), _union(share.gpus for share in ours)
+        seen: set[GrantId] = set()
+        for grant in hello.grants:
+            self._check_numbers(node, grant)
+            if grant.grant_id in seen:
+                raise GarbageError(f"it holds grant {grant.grant_id} twice")
+            seen.add(grant.grant_id)
+            if grant.grant_id in known:
+                continue
+            if not grant.nodes or grant.nodes[0].name != hello.node:
+                raise GarbageError(f"it holds grant {grant.grant_id}, which is not of its node")
+            if not 0 <= grant.mem_bytes <= (spec.mem_bytes or _MOST_BYTES):
+                raise GarbageError(f"it holds grant {grant.grant_id} with memory that the node does not have")
+            share = _share(NodeNo(0), spec, grant.nodes[0])
+            if share is None or share.cores & cores or share.gpus & gpus:
+                raise GarbageError(f"it holds grant {grant.grant_id} with cores or GPUs that it cannot have")
+            cores, gpus = cores | share.cores, gpus | share.gpus
+
+    def _check_numbers(self, node: NodeNo | None, grant: frames.NewGrant) -> None:
+        placing = self._scheduler.placing
+        highest = placing.highest_id + _LARGEST_STEP
+        if not 0 < grant.grant_id <= highest or not 0 < grant.pool <= highest:
+            raise GarbageError(f"it holds grant {grant.grant_id} of pool {grant.pool}, numbers that were never given")
+        known, pool = placing.grants.get(grant.grant_id), placing.pools.get(grant.pool)
+        if (known is not None and known.shares[0].node != node) or (pool is not None and pool.node != node):
+            raise GarbageError(f"it holds grant {grant.grant_id} of pool {grant.pool}, which is another node's")
+
+    def held(self, node: NodeNo, hello: frames.Hello) -> Held:
+        """What of a checked Hello counts."""
+        placing = self._scheduler.placing
+        running = [self._with_own_grant(node, each) for each in hello.running if self._is_own(node, each)]
+        waiting: dict[PoolId, list[TaskKey]] = {}
+        for pool_id, keys in hello.waiting.items():
+            pool = placing.pools.get(pool_id)
+            if pool is None or pool.node == node:
+                waiting[pool_id] = [TaskKey(*key) for key in keys if self._is_own(node, key)]
+        new = [grant for grant in hello.grants if grant.grant_id not in placing.grants]
+        grants = [self._grant(node, grant, running, waiting) for grant in new]
+        return Held(grants, running, waiting, [key for key in named_in(hello) if not self._is_own(node, key)])
+
+    def _grant(
+        self,
+        node: NodeNo,
+        grant: frames.NewGrant,
+        running: Sequence[frames.Started],
+        waiting: Mapping[PoolId, Sequence[TaskKey]],
+    ) -> Grant:
+        """What it has of other nodes counts only while a task may use it that was sent to this node."""
+        specs, runs = self._scheduler.nodes.specs, self._scheduler.placing.runs
+        first = _share(node, specs[node], grant.nodes[0], grant.mem_bytes)
+        assert first is not None
+        shares = {node: first}
+        users = [TaskKey(each.job_no, each.pos, each.run) for each in running if each.grant_id == grant.grant_id]
+        if any(key in runs for key in (*users, *waiting.get(grant.pool, ()))):
+            for part in grant.nodes[1:]:
+                other = self._numbers.get(part.name)
+                share = None if other is None or other in shares else _share(other, specs[other], part)
+                if share is not None:
+                    shares[share.node] = share
+        return Grant(grant.grant_id, grant.pool, tuple(shares.values()))
+
+
+def named_in(hello: frames.Hello) -> set[TaskKey]:
+    """The attempts that an agent says it has, started or not."""
+    running = {TaskKey(*started[:3]) for started in hello.running}
+    return running.union(*([TaskKey(*key) for key in keys] for keys in hello.waiting.values()))
+
+
+def _checked(each: frames.Finished) -> frames.Finished:
+    if each.cause is Cause.LOST or (each.cause is Cause.EXITED and each.pid <= 0):
+        raise GarbageError(f"it reports an end that cannot be: {each.cause.name} of process {each.pid}")
+    return each if len(each.message) <= _MOST_MESSAGE else each._replace(message=f"{each.message[:_MOST_MESSAGE]}...")
+
+
+def _share(node: NodeNo, spec: NodeSpec, part: frames.NodeShare, mem_bytes: int = 0) -> Share | None:
+    """Part of a grant in our numbers; None when the node has no such cores or GPUs."""
+    cores, gpus = _mask(spec.core_ids, part.core_ids), _mask(spec.gpu_ids, part.gpu_ids)
+    return None if cores is None or gpus is None else Share(node, cores, gpus, mem_bytes)
+
+
+def _mask(names: Sequence[str], wanted: Sequence[str]) -> int | None:
+    """The places of `wanted` in `names`; None when one of them is not there, or wanted twice."""
+    places = {name: place for place, name in enumerate(names)}
+    if len(set(wanted)) < len(wanted) or not all(name in places for name in wanted):
+        return None
+    return sum(1 << places[name] for name in wanted)
+
+
+def _union(masks: Iterable[int]) -> int:
+    found = 0
+    for mask in masks:
+        found |= mask
+    return found
+
+
+def _check_spec(name: str, spec: NodeSpec) -> None:
+    """What a node that joins says of itself."""
+    if not spec.guest or spec.name != name or not _is_name(name) or set(name) & set(" ,/"):
+        raise GarbageError("it brings a node that is not one")
+    if not spec.core_ids or not _are_distinct(spec.core_ids, _MOST_CORES) or not all(map(_is_name, spec.core_ids)):
+        raise GarbageError("it brings a node with cores that cannot be")
+    if spec.bind and not all(map(_PROCESSORS.fullmatch, spec.core_ids)):
+        raise GarbageError("it brings a node with cores that nothing can be bound to")
+    if not _are_distinct(spec.gpu_ids, _MOST_GPUS) or not all(map(_is_name, spec.gpu_ids)):
+        raise GarbageError("it brings a node with GPUs that cannot be")
+    if not 0 <= spec.mem_bytes <= _MOST_BYTES:
+        raise GarbageError("it brings a node with memory that cannot be")
+    if len(spec.tags) > _MOST_TAGS or not all(_is_name(tag) and is_tag(tag) for tag in spec.tags):
+        raise GarbageError("it brings a node with tags that are none")
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _MOST_NAME and text.isprintable()
+
+
+def _are_distinct(names: Sequence[str], most: int) -> bool:
+    return len(names) <= most and len(set(names)) == len(names)
