@@ -1,4 +1,9 @@
-"""Processes that got away: found by a mark in their environment, wherever they have gone in the process tree."""
+"""Processes that got away: found by a mark in their environment, wherever they have gone in the process tree.
+
+Command lines can be read by everybody, so anybody can start a process that shows the name of our agent. Only processes that
+we have started count, by their real user: the effective one of `passwd` and its like is root's, whoever runs it. (What a
+task of root runs as another user is that user's business, and stays.)
+"""
 
 from __future__ import annotations
 
@@ -36,7 +41,7 @@ def is_alive(agent_id: str) -> bool:
     A task of it between vfork and exec looks the same, so only what is seen for `_LONGEST_SPAWN_S` counts.
     """
     deadline = time.monotonic() + _LONGEST_SPAWN_S
-    while any(_is_command_of(pid, agent_id) for pid in _others()):
+    while any(_is_command_of(pid, agent_id) and _is_ours(pid) for pid in _others()):
         if time.monotonic() > deadline:
             return True
         time.sleep(0.02)
@@ -71,9 +76,11 @@ def _spellings(agent_id: str) -> tuple[bytes, bytes]:
 
 
 def _is_ours(pid: int) -> bool:
+    """Whether its real user is us."""
     try:
-        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
-    except OSError:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return int(file.read().partition(b"\nUid:")[2].split(None, 1)[0]) == os.geteuid()
+    except (OSError, IndexError):  # it has just ended
         return False
 
 
@@ -109,7 +116,7 @@ def _kill_all(wanted: Callable[[int], bool]) -> int:
     killed: set[int] = set()
     quiet = 0
     for _ in range(_MOST_SCANS):
-        found = {pid for pid in _others() - killed if wanted(pid)}
+        found = {pid for pid in _others() - killed if wanted(pid) and _is_ours(pid)}
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
