@@ -27,6 +27,7 @@ from .claims import Claims, GarbageError, named_in
 
 log = logging.getLogger(__name__)
 
+_MOST_OF_REASON = 500
 VIRTUAL = ("local", "given")
 """Kinds of allocations whose nodes are as they were found, or only counted: several may be one machine."""
 
@@ -109,8 +110,9 @@ class Agents:
         try:
             self._take_messages(socket, identity, frames.decode_to_manager(frame))
         except (msgspec.DecodeError, GarbageError) as error:
-            log.warning("agent.garbage", extra={"bytes": len(frame), "reason": str(error)})
-            self._dismiss(socket, identity, str(error))
+            why = str(error)[:_MOST_OF_REASON]  # it may quote what was sent
+            log.warning("agent.garbage", extra={"bytes": len(frame), "reason": why})
+            self._dismiss(socket, identity, why)
         except Exception:  # a mistake of ours that shows with this agent: the others are not to pay for it
             log.exception("agent.trouble")
             self._dismiss(socket, identity, "what it says leads to a mistake of the manager; please report this")

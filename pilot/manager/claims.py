@@ -95,6 +95,8 @@ class Claims:
 
         `node` None: it is about to join with what `hello.joins` says. `again`: what we know of this node, we gave this agent.
         """
+        if not all(map(_is_name, (hello.agent_id, hello.node, hello.host))):
+            raise GarbageError("it has a name that cannot be")
         if hello.joins is not None:
             _check_spec(hello.node, hello.joins)
         for slots in hello.slots:

@@ -265,7 +265,7 @@ class Beat(msgspec.Struct, array_like=True, tag=True, frozen=True):
 class Bye(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """The agent ends; everything it held is reported."""
 
-    reason: str
+    reason: Name
 
 
 class Draining(msgspec.Struct, array_like=True, tag=True, frozen=True):
