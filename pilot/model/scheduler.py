@@ -223,7 +223,6 @@ class Scheduler:
         A task over several nodes whose first node lives is stopped there, and goes back when that has been reported.
         """
         self.nodes.set_missing(node)
-        self._turn.sent.pop(node, None)
         self._lost_grants |= {id_: grant for id_, grant in self.placing.grants.items() if grant.shares[0].node == node}
         lost = []
         for run in self.placing.drop_node(node):
@@ -374,7 +373,9 @@ class Scheduler:
 
     def replay_result(self, result: Result) -> None:
         key = TaskKey(result.job_no, result.pos, result.run)
-        run = self.placing.runs.pop(key, None) or self._found_again(key, result)
+        run = self.placing.runs.pop(key, None)
+        if run is None and result.cause is not Cause.LOST:
+            run = self._found_again(key, result)
         if run is None:
             return
         if result.pid > 0:

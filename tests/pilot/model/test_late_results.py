@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from world import World, job, node
 
-from pilotfish.pilot.model.ids import GrantId, TaskKey
+from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
+from pilotfish.pilot.model.job import ONE_CORE
+from pilotfish.pilot.model.resources import Grant, Share
 from pilotfish.pilot.model.runs import End
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause
@@ -170,6 +172,22 @@ def test_an_attempt_that_goes_on_again_is_replayed() -> None:
     assert again.jobs.get("a").tasks.state(0).name == "SCHEDULED"
     again.on_node_lost(here, 1001.0)
     assert again.jobs.get("a").tasks.state(0).name == "QUEUED", "the first loss was no crash"
+
+
+def test_an_attempt_that_is_brought_back_and_leaves_with_its_node_at_once_is_not_in_flight() -> None:
+    """Its record would follow that of the node's leaving, and wait for ever after a resume."""
+    world = World(node("n1", 1))
+    world.submit(job("a"))
+    key = _first_run(world, "a")
+    world.scheduler.on_node_lost(NodeNo(0), world.now)
+    world.scheduler.take_turn()
+    world.scheduler.placing.adopt(
+        Grant(GrantId(99), PoolId(100), (Share(NodeNo(0), 1, 0, 0),)), world.scheduler.queue.shape(ONE_CORE)
+    )
+    world.scheduler.on_still_running(NodeNo(0), key, GrantId(99))
+    world.scheduler.on_node_left(NodeNo(0), world.now)
+    turn = world.scheduler.take_turn()
+    assert (turn.taken, turn.sent) == ([key], {})
 
 
 def test_cores_of_other_nodes_that_were_given_away_meanwhile_are_not_given_twice() -> None:
