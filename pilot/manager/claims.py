@@ -60,6 +60,8 @@ class Claims:
 
     def of_report(self, node: NodeNo, report: frames.Report) -> frames.Report:
         """What of the report of this node's agent counts. Raises GarbageError."""
+        if self._is_plain(node, report):
+            return report
         started = [self._with_own_grant(node, each) for each in report.started if self._is_own(node, each)]
         finished = [self._with_own_grant(node, _checked(each)) for each in report.finished if self._is_own(node, each)]
         revoked = [key for key in report.revoked if self._is_own(node, key)]
@@ -69,6 +71,17 @@ class Claims:
             log.warning("agent.not_its_own", extra={"node": self._scheduler.nodes.specs[node].name, "tasks": dropped})
         returned = [grant_id for grant_id in report.returned if self._is_own_grant(node, grant_id)]
         return frames.Report(report.seq, started, finished, revoked, returned)
+
+    def _is_plain(self, node: NodeNo, report: frames.Report) -> bool:
+        """Whether it is only about ends of what runs on this node, as nearly all reports are: there is one per task."""
+        runs, grants = self._scheduler.placing.runs, self._scheduler.placing.grants
+        for each in report.finished:
+            run, grant = runs.get(each[:3]), grants.get(each.grant_id)  # type: ignore[call-overload]
+            if run is None or run.node != node or grant is None or grant.shares[0].node != node:
+                return False
+            if each.cause is not Cause.EXITED or each.pid <= 0 or len(each.message) > _MOST_MESSAGE:
+                return False
+        return not (report.started or report.revoked or report.returned)
 
     def _is_own(self, node: NodeNo, attempt: frames.Started | frames.Finished | TaskKey) -> bool:
         """Whether the attempt was sent to this node. Of one that nobody knows (any more) the core takes no notice.
