@@ -17,7 +17,9 @@ from pilotfish.launcher.pilots import PilotWork
 from pilotfish.launcher.progress import Job, Phase
 from pilotfish.launcher.runner import SubmissionFailedError
 from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.tunnel import remote_pilot
 from pilotfish.pilot.model.errors import TransientError
+from pilotfish.pilot.wire import connection
 
 PROGRAMS = {
     "sbatch": """\
@@ -375,3 +377,28 @@ def test_what_is_in_a_folder_of_somebody_else_is_not_a_result(make: Make, wd: Pa
     assert result.exit_code != 0
     work.forget(context, pilot, pilot.tasks)
     assert [path.name for path in wd.glob(".qcgpjm-service-*")] == [planted.name]
+
+
+def test_the_pilot_that_a_tunnel_leads_to_is_ours(make: Make, wd: Path) -> None:
+    """Its connection file says where to connect to: another's, newer, in a folder that others can write to, is passed over."""
+    made = make(task("a", "true"), pilot={})
+    with made.context() as context:
+        root = Path(made.work(context).root)
+    for name, mode, mtime_s in (("mine", 0o700, 1000), ("planted", 0o777, 2000)):
+        folder = root / f".qcgpjm-service-{name}"
+        folder.mkdir(parents=True)
+        folder.chmod(mode)
+        info = connection.ConnectionFile(
+            instance_id=name,
+            pid=1,
+            host="h",
+            started_s=1.0,
+            aux_dir=str(folder),
+            request_addresses={},
+            event_addresses={},
+            agent_addresses={},
+        )
+        connection.write(folder / "connection.json", info)
+        os.utime(folder / "connection.json", (mtime_s, mtime_s))
+    with remote_pilot(made) as path:
+        assert connection.read(path).instance_id == "mine"
