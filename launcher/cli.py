@@ -111,6 +111,7 @@ def run(make: Callable[..., Submission], what: Any, **options: Any) -> None:
         submission = make(what, tell=screen.tell, watch=screen.watch, count=screen.count)
         if dry:
             _show_scripts(submission, output, as_json)
+            _warn_of_inputs(submission)
             return
         options["check_interval_s"] = options.pop("check_interval", 30.0)
         with ended_by_signals():
@@ -142,6 +143,14 @@ def run(make: Callable[..., Submission], what: Any, **options: Any) -> None:
 def _home_results(submission: Submission) -> Any:
     file = submission.local_work / results.JSON_NAME
     return json.loads(file.read_text()) if file.exists() else []
+
+
+def _warn_of_inputs(submission: Submission) -> None:
+    """What would keep this submission from being sent is no error of a dry run: it may not be there yet."""
+    try:
+        submission.gather()
+    except UsageError as error:
+        click.echo(f"would be refused now: {error}", err=True)
 
 
 def _show_scripts(submission: Submission, output: Path | None, as_json: bool) -> None:

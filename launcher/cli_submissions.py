@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from .progress import Job, Phase, Progress
 from .record import Record
 from .screen import Screen
 from .states import JobState
-from .submission import Submission
+from .submission import Submission, raise_missing
 from .task import Task
 
 
@@ -82,6 +83,8 @@ def _state(progress: Progress) -> str:
     phases = {job.phase for job in progress.jobs.values()}
     if Phase.FAILED in phases:
         return "failed"
+    if progress.missing():
+        return "missing"
     if phases == {Phase.DONE}:
         return "finished"
     if Phase.CANCELLED in phases:
@@ -122,17 +125,25 @@ def status(beginning: str, offline: bool, as_json: bool) -> None:
             if any(job.state is JobState.running for job in progress.placed()):
                 states = work.states(opened.context)
     rows = [asdict(row) for row in results.rows(work, progress, states)]
+    missing = [work.explained(each) for each in progress.missing()]
     if as_json:
         jobs = [_job_row(job) for job in progress.jobs.values()]
-        click.echo(json.dumps({"id": submission.hash, "jobs": jobs, "tasks": rows}, indent=1))
-        return
+        found = {"id": submission.hash, "jobs": jobs, "tasks": rows, "missing": missing}
+        click.echo(json.dumps(found, indent=1))
+    else:
+        _show_status(progress, rows)
+    raise_missing(submission.hash, work, progress)
+
+
+def _show_status(progress: Progress, rows: Sequence[Mapping[str, Any]]) -> None:
     for job in progress.jobs.values():
         word = job.status.native if job.status is not None and job.phase is Phase.PLACED else ""
         reason = f"  {job.reason}" if job.reason else ""
         click.echo(f"job {job.hash[:8]}  {job.id or '-':<14} {job.phase.value:<9} {word}{reason}".rstrip())
     for row in rows:
         code = "" if row["exit_code"] is None else f"exit code {row['exit_code']}"
-        click.echo(f"  {row['name'] or row['folder']:<30} {row['state']:<12} {code}".rstrip())
+        missing = f"  {row['reason']}" if row["reason"].startswith("missing: ") else ""
+        click.echo(f"  {row['name'] or row['folder']:<30} {row['state']:<12} {code}{missing}".rstrip())
 
 
 def _job_row(job: Job) -> dict[str, Any]:
@@ -180,7 +191,7 @@ def logs(beginning: str, task: str, lines: int, which: str | None, as_json: bool
         work = submission.work(context)
         chosen = _task_named(task, work.tasks)
         names = {"out": [chosen.outlog], "err": [chosen.errlog]}.get(which or "", [chosen.outlog, chosen.errlog])
-        paths = [f"{chosen.task_work_path}/{name}" for name in names if name is not None]
+        paths = [chosen.path(name) for name in names if name is not None]
         found = {path: context.run(f"tail -n {lines} -- {quote(path)}", cwd=work.root).out for path in paths}
     if as_json:
         click.echo(json.dumps(found))
@@ -191,8 +202,9 @@ def logs(beginning: str, task: str, lines: int, which: str | None, as_json: bool
 
 
 def _task_named(text: str, tasks: Mapping[str, Task]) -> Task:
+    folder = posixpath.normpath(text)
     found = [
-        task for name, task in tasks.items() if text in (task.task_name, task.task_work_path) or name.startswith(text)
+        task for name, task in tasks.items() if text == task.task_name or folder == task.folder or name.startswith(text)
     ]
     if len(found) != 1:
         raise UsageError(f"{len(found) or 'no'} tasks are named {text!r}", remedy="`submissions status` names them")
@@ -243,10 +255,12 @@ def download(beginning: str, as_json: bool) -> None:
             opened.runner.look()
             opened.runner.step_without_submitting()
             moved = opened.runner.fetching.now({job.hash: job.tasks for job in opened.progress.jobs.values()})
+            opened.runner.fetching.common()
             results.write(submission.local_work, opened.work, opened.progress)
     table = submission.local_work / results.CSV_NAME
     found = {"id": submission.hash, "files": moved.moved, "bytes": moved.sent_bytes, "results": str(table)}
     _say(as_json, found, f"{len(moved.moved)} files, {moved.sent_bytes} bytes; {table}")
+    opened.raise_missing()
 
 
 @submissions.command()
@@ -261,6 +275,8 @@ def clean(beginning: str, force: bool, as_json: bool) -> None:
         if not force and not all(job.phase.final and job.fetched for job in jobs):
             what = "jobs are not over, or their results are not home"
             raise UsageError(what, where=submission.hash, remedy="watch or download it first, or give --force")
+        if not force:
+            opened.raise_missing()
         opened.runner.cancel([job for job in jobs if not job.phase.final], "cleaned")
         opened.runner.clean()
     record.forget(opened.record)

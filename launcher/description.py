@@ -275,7 +275,9 @@ def safe_path(path: str, where: str, *, globs: bool = True, absolute: bool = Fal
     """
     plain = path.replace("\\", "/")
     wrong = ""
-    if not absolute and (plain.startswith("/") or _DRIVE.match(plain)):
+    if "\0" in plain:
+        wrong = "a NUL is not allowed"
+    elif not absolute and (plain.startswith("/") or _DRIVE.match(plain)):
         wrong = "absolute paths are not allowed in staging entries"
     elif not beside and not (absolute and plain.startswith("/")) and ".." in plain.split("/"):
         wrong = "parent-directory traversal is not allowed"

@@ -65,10 +65,32 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Missing:
+    """A result that is not home: of the task with this hash, or a common one (empty).
+
+    Attributes:
+        pattern: what found nothing, or the file that could not be had.
+        why: the reason, when the file is there.
+    """
+
+    task: str
+    pattern: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Fetched:
-    """The job's results are home."""
+    """The job's results are home, but for those that are missing: they are looked for again by the next run."""
 
     job: str
+    missing: tuple[Missing, ...] = ()
+
+
+@dataclass(frozen=True)
+class CommonFetched:
+    """The common results are home, but for those that are missing."""
+
+    missing: tuple[Missing, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,11 +119,11 @@ class Inherited:
     tasks: tuple[TaskResult, ...]
 
 
-Event = Inherited | Uploaded | Intent | Submitted | NotTaken | Ended | Fetched | Cancelled | Renewed
+Event = Inherited | Uploaded | Intent | Submitted | NotTaken | Ended | Fetched | CommonFetched | Cancelled | Renewed
 
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (Uploaded, Intent, Submitted, NotTaken, Ended, Fetched, Cancelled, Renewed, Inherited)
+    for kind in (Uploaded, Intent, Submitted, NotTaken, Ended, Fetched, CommonFetched, Cancelled, Renewed, Inherited)
 }
 
 
@@ -115,5 +137,7 @@ def from_dict(found: Mapping[str, Any]) -> Event:
     if "tasks" in fields:
         as_results = found["event"] in (Ended.__name__, Inherited.__name__, Cancelled.__name__)
         fields["tasks"] = tuple(TaskResult(**each) if as_results else each for each in fields["tasks"])
+    if "missing" in fields:
+        fields["missing"] = tuple(Missing(**each) for each in fields["missing"])
     event: Event = _KINDS[found["event"]](**fields)
     return event

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from ..pilot.model.errors import TransientError
 from . import staging
+from .contexts import archive, paths
 from .contexts.base import RemoteFile, Transfer
-from .events import Fetched
+from .events import CommonFetched, Fetched, Missing
 from .progress import Job
 from .site import Site
+from .task import Task
+
+_TOLD = 5
+"""So many results that do not come are told one by one."""
+
+
+@dataclass
+class _Wanted:
+    """Results to be brought home. `files` and `folders` are paths below the root, with the tasks that want them."""
+
+    files: dict[str, list[str]] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+    missing: list[Missing] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+    """Paths that cannot be had, with the reason."""
 
 
 class Fetching:
-    """The results of one submission.
-
-    Attributes:
-        missing: backward patterns of tasks that succeeded which found nothing: (task's folder, pattern).
-    """
+    """The results of one submission."""
 
     def __init__(self, site: Site) -> None:
-        self.missing: list[tuple[str, str]] = []
         self._site = site
         self._work = site.work
+        self._home = site.record.local_work
         self._may_miss = site.context.kind == "LazyLocalContext"
 
     def ended(self, jobs: Sequence[Job]) -> None:
         """Bring home what the tasks of these jobs have made; of tasks that failed their logs, and what there is.
 
-        One job whose results do not come keeps none of the others' away. Raises the last TransientError.
+        What tasks that succeeded have not made, or what does not come, is written down. One job whose results do not come keeps
+        none of the others' away. Raises the last TransientError.
         """
         try:
             self._bring_ended(jobs)
@@ -47,81 +60,131 @@ class Fetching:
                 raise last from None
 
     def _bring_ended(self, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
         missing = self._bring({job.hash: job.tasks for job in jobs}, last_words=True)[1]
         for job in jobs:
-            if not self._may_miss:
-                self.missing += [
-                    (self._folder(name), pattern) for name, pattern in missing if self._ended_well(job, name)
-                ]
-            self._site.note(Fetched(job.hash))
+            found = () if self._may_miss else tuple(each for each in missing if self._ended_well(job, each.task))
+            self._site.note(Fetched(job.hash, found))
 
     def now(self, wanted: Mapping[str, Collection[str]], *, marks: bool = False) -> Transfer:
         """Bring home what is there of some tasks, by job, ended or not.
 
         `marks`: leave a file for each pattern that found nothing.
         """
-        moved, missing = self._bring(wanted)
-        if marks:
-            for name, pattern in missing:
-                folder = self._site.record.local_work / self._folder(name)
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / staging.failure_mark(pattern)).touch()
+        moved, missing = self._bring(wanted, quiet=True)
+        for each in missing if marks else ():
+            folder = self._home / self._work.tasks[each.task].folder
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / staging.failure_mark(each.pattern)).touch()
         return moved
 
     def common(self) -> None:
-        """Bring home the common results."""
+        """Bring home the common results, unless they are home."""
         patterns = self._site.record.description.backward_common_files
-        if not patterns:
+        if not patterns or self._site.progress.common_home:
             return
-        listing = self._site.context.list_files(self._work.root, ["**"])
-        paths, missing = staging.backward(patterns, "", listing)
-        self._get(path for path in paths if not path.startswith("."))
-        if not self._may_miss:
-            self.missing += [(".", pattern) for pattern in missing]
+        listing = self._site.context.list_files(self._work.root, ["**"], with_folders=True)
+        wanted = _Wanted()
+        found, missing = staging.backward(patterns, "", listing)
+        self._add(wanted, (path for path in found if not path.startswith(".")), "", patterns, ".", listing)
+        moved = self._get(wanted)
+        gone = [Missing("", pattern) for pattern in missing]
+        gone += [Missing("", path, why) for path, why in {**wanted.lost, **moved.lost}.items()]
+        self._tell_lost(gone)
+        self._site.note(CommonFetched(() if self._may_miss else tuple(gone)))
 
     def _bring(
-        self, wanted: Mapping[str, Collection[str]], *, last_words: bool = False
-    ) -> tuple[Transfer, list[tuple[str, str]]]:
-        """(what came, [(task, pattern that found nothing)]), with one listing for all."""
-        folders = {self._folder(name) for tasks in wanted.values() for name in tasks}
-        listing = self._site.context.list_files(self._work.root, {".", *folders}) if folders else []
+        self, wanted: Mapping[str, Collection[str]], *, last_words: bool = False, quiet: bool = False
+    ) -> tuple[Transfer, list[Missing]]:
+        """(what came, results that did not), with one listing for all."""
+        tasks = self._work.tasks
+        folders = {tasks[name].folder for names in wanted.values() for name in names}
+        asked = {"**"} if "." in folders else {".", *folders}
+        listing = self._site.context.list_files(self._work.root, asked, with_folders=True) if folders else []
         below = _by_folder(listing, folders)
-        paths: set[str] = set()
-        missing: list[tuple[str, str]] = []
+        found = _Wanted()
         for job in (self._site.progress.jobs[name] for name in wanted):
             for name in wanted[job.hash]:
-                found, nothing = self._results_of(name, job, below[os.path.normpath(self._folder(name))])
-                paths.update(found)
-                missing += [(name, pattern) for pattern in nothing]
+                self._add_task(found, tasks[name], name, self._ended_well(job, name), below[tasks[name].folder])
             if last_words and not job.succeeded:
-                paths |= {f"{job.hash}_last_err_file"} & {file.path for file in listing}
-        return self._get(paths), missing
+                words = f"{job.hash}_last_err_file"
+                found.files |= {file.path: [] for file in listing if file.path == words}
+        moved = self._get(found)
+        lost = {**found.lost, **moved.lost}
+        missing = found.missing
+        for path, names in found.files.items():
+            if path in lost:
+                missing += [Missing(name, _within(path, tasks[name].folder), lost[path]) for name in names]
+        if not quiet:
+            self._tell_lost(missing)
+        return moved, missing
 
-    def _results_of(self, name: str, job: Job, listing: list[RemoteFile]) -> tuple[list[str], list[str]]:
-        task = self._work.tasks[name]
-        paths, missing = staging.backward(task.backward_files, task.task_work_path, listing)
-        if not self._ended_well(job, name):
-            logs = [log for log in (task.outlog, task.errlog) if log is not None]
-            paths += staging.backward(logs, task.task_work_path, listing)[0]
-        return paths, missing
+    def _add_task(self, wanted: _Wanted, task: Task, name: str, well: bool, listing: list[RemoteFile]) -> None:
+        """What a task makes, and the logs of one that failed."""
+        found, missing = staging.backward(task.backward_files, task.folder, listing)
+        if not well:
+            logs = {task.path(log) for log in (task.outlog, task.errlog) if log is not None}
+            found += [file.path for file in listing if file.path in logs]
+        self._add(wanted, found, name, task.backward_files, task.folder, listing)
+        wanted.missing += [Missing(name, pattern) for pattern in missing]
 
-    def _get(self, paths: Iterable[str]) -> Transfer:
-        wanted, site = sorted(paths), self._site
-        if not wanted:
+    def _add(
+        self,
+        wanted: _Wanted,
+        found: Iterable[str],
+        task: str,
+        patterns: Sequence[str],
+        folder: str,
+        listing: Iterable[RemoteFile],
+    ) -> None:
+        """Sort out what the patterns of one task have found."""
+        others = {file.path: file for file in listing if file.folder}
+        allowed = paths.literal_folders(patterns, folder)
+        for path in found:
+            why = ""
+            if path in others and others[path].closed:
+                why = "is a folder that cannot be read there: permission denied"
+            elif not self._may_miss and (link := paths.leads_away(self._home, path, folder, allowed)):
+                why = f"is not written: {link} here is a link to another folder; name that in the pattern, or remove it"
+            if path in others and not why:
+                wanted.folders.add(path)
+                continue
+            wanted.files.setdefault(path, []).append(task)
+            if why:
+                wanted.lost[path] = why
+
+    def _get(self, wanted: _Wanted) -> Transfer:
+        site = self._site
+        if not self._may_miss:
+            for path in sorted(wanted.folders):
+                target = paths.place(self._home, path, "a listing")
+                with archive.written(target):
+                    target.mkdir(parents=True, exist_ok=True)
+        files = sorted(wanted.files.keys() - wanted.lost.keys())
+        if not files:
             return Transfer((), (), 0)
-        return site.context.get(self._work.root, wanted, site.record.local_work, site.tools.watch("download"))
+        return site.context.get(self._work.root, files, self._home, site.tools.watch("download"), partly=True)
 
-    def _folder(self, name: str) -> str:
-        return self._work.tasks[name].task_work_path
+    def _tell_lost(self, missing: Sequence[Missing]) -> None:
+        lost = [each for each in missing if each.why]
+        for each in lost[:_TOLD]:
+            self._site.tools.tell(f"not fetched: {self._work.explained(each)}")
+        if lost[_TOLD:]:
+            self._site.tools.tell(f"not fetched: {len(lost) - _TOLD} more")
 
     @staticmethod
     def _ended_well(job: Job, name: str) -> bool:
         return name in job.results and job.results[name].exit_code == 0
 
 
+def _within(path: str, folder: str) -> str:
+    return path if folder == "." else path.removeprefix(f"{folder}/")
+
+
 def _by_folder(listing: Iterable[RemoteFile], folders: Iterable[str]) -> dict[str, list[RemoteFile]]:
     """The files below each folder, however deep."""
-    found: dict[str, list[RemoteFile]] = {os.path.normpath(folder): [] for folder in folders}
+    found: dict[str, list[RemoteFile]] = {folder: [] for folder in folders}
     for file in listing:
         for parent in PurePosixPath(file.path).parents:
             if str(parent) in found:

@@ -15,6 +15,8 @@ from .description import CONTEXTS, MACHINES, parse_machine, parse_submission
 
 _NOT_ASKED = frozenset({"create_remote_root"})
 """Keys that are only taken for old files."""
+_WORK = "work"
+"""The tasks' folder of what is written."""
 _OF_A_PILOT = frozenset({"resources", "dependencies", "iteration", "retries"})
 """Keys of a task that only a pilot knows."""
 
@@ -63,7 +65,8 @@ def init(file: Path, force: bool, save_machine: str | None, **given: Any) -> Non
         text = text.replace("\n".join(["machine:", *_indented(machine)]), f"machine: {save_machine}")
         click.echo(f"written: {kept}", err=True)
     file.write_text(text)
-    click.echo(f"written: {file}", err=True)
+    Path(_WORK).mkdir(exist_ok=True)  # nothing is submitted without it
+    click.echo(f"written: {file}, and the folder {_WORK} for the tasks", err=True)
     click.echo(f"try `pilotfish doctor {file}`, then `pilotfish submit {file} --dry-run`", err=True)
 
 
@@ -162,7 +165,7 @@ def render(
     walltime: str | None = None,
 ) -> str:
     """The text of a submission file that loads; keys that are not set stand there as comments."""
-    lines = ["# See `pilotfish submit --help`. Lines with # are defaults.", "work_base: work", "", "machine:"]
+    lines = ["# See `pilotfish submit --help`. Lines with # are defaults.", f"work_base: {_WORK}", "", "machine:"]
     lines += _indented(_machine(batch_type, context_type, hostname, username, remote_root))
     sizes = {"number_node": nodes, "cpu_per_node": cores, "walltime": walltime}
     given = {"group_size": 0 if pilot else 1, "queue_name": queue} | {k: v for k, v in sizes.items() if v is not None}

@@ -5,16 +5,52 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from . import staging
 from .contexts.base import LocalFile
+from .description import SubmissionDescription
 from .events import Inherited, Renewed, Uploaded
+from .identity import task_hash
 from .progress import Job, Phase
 from .result import TaskResult
 from .script import TASK_TAG
 from .site import Site
-from .task import Task
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All inputs of a submission, as they are here: common files, files by task (its hash), and folders to be made."""
+
+    common: Sequence[LocalFile]
+    own: Mapping[str, Sequence[LocalFile]]
+    folders: Sequence[str]
+
+
+def gather(description: SubmissionDescription, work: Path) -> Gathered:
+    """Look for all inputs below `work`; asks no machine. Raises MissingFileError for what is not there, the folder included."""
+    check_folder(description, work)
+    common = staging.forward(description.forward_common_files, work, "")
+    folders = {task.folder for task in description.tasks}
+    folders |= set(staging.forward_folders(description.forward_common_files, work, ""))
+    own = {}
+    for task in description.tasks:
+        own[task_hash(task)] = staging.forward(task.forward_files, work, task.folder)
+        folders.update(staging.forward_folders(task.forward_files, work, task.folder))
+    return Gathered(common, own, sorted(folders))
+
+
+def check_folder(description: SubmissionDescription, work: Path) -> None:
+    """Raises MissingFileError, with the remedy, when the tasks' folder here cannot take their results."""
+    remedy = f"make it, or mend work_base ({description.work_base!r}) or machine.local_root"
+    if not work.exists():
+        raise staging.MissingFileError(f"there is no folder {work}", where="work_base", remedy=remedy)
+    if not work.is_dir():
+        raise staging.MissingFileError(f"{work} is no folder", where="work_base", remedy=remedy)
+    if not os.access(work, os.W_OK | os.X_OK, effective_ids=True):
+        what = f"{work} cannot be written to, so no results could come home"
+        raise staging.MissingFileError(what, where="work_base", remedy=f"chmod it, or {remedy.partition('or ')[2]}")
 
 
 class Inputs:
@@ -25,15 +61,15 @@ class Inputs:
         self._cancel = cancel
         self._work = site.work
 
-    def upload(self, known: Mapping[str, str] | None) -> None:
+    def upload(self, known: Mapping[str, str] | None, gathered: Gathered | None = None) -> None:
         """Bring over what is not there yet; `known` are the digests of the last upload, None when none has come to its end.
 
         Tasks whose inputs have changed since run again, and so do all when a common file has changed; a job that runs with the
         old ones is ended first.
         """
         site = self._site
-        common = staging.forward(site.record.description.forward_common_files, site.record.local_work, "")
-        own = {name: self._files_of(task) for name, task in self._work.tasks.items()}
+        gathered = gathered or gather(site.record.description, site.record.local_work)
+        common, own = gathered.common, gathered.own
         files = staging.merge([common, *own.values()])
         digests = {file.path: file.digest for file in files}
         before = digests if known is None else known
@@ -47,15 +83,11 @@ class Inputs:
             site.context.delete(self._work.root, sorted(gone))
         if known is None:
             self._take_old_tags(common, own)
-        folders = sorted({task.task_work_path for task in self._work.tasks.values()})
-        moved = site.context.put(self._work.root, files, folders, site.tools.watch("upload"))
+        moved = site.context.put(self._work.root, files, gathered.folders, site.tools.watch("upload"))
         if digests != known:
             site.note(Uploaded(digests))
         if moved.moved:
             site.tools.tell(f"sent {len(moved.moved)} files, {moved.sent_bytes} bytes; {len(moved.same)} were there")
-
-    def _files_of(self, task: Task) -> list[LocalFile]:
-        return staging.forward(task.forward_files, self._site.record.local_work, task.task_work_path)
 
     def _affected(
         self,
@@ -70,9 +102,7 @@ class Inputs:
         affected = {name for name, files in own.items() if any(file.path in changed for file in files)}
         for path in gone:
             parents = {str(parent) for parent in PurePosixPath(path).parents}
-            owners = {
-                name for name, task in self._work.tasks.items() if os.path.normpath(task.task_work_path) in parents
-            }
+            owners = {name for name, task in self._work.tasks.items() if task.folder in parents}
             affected |= owners or set(own)
         return affected
 
@@ -107,7 +137,7 @@ class Inputs:
     def _take_old_tags(self, common: Sequence[LocalFile], own: Mapping[str, Sequence[LocalFile]]) -> None:
         """Tasks that DPDispatcher, or a launcher whose record is lost, has finished: their tags, if no input is newer."""
         site, taken = self._site, 0
-        listing = site.context.list_files(self._work.root, {task.task_work_path for task in self._work.tasks.values()})
+        listing = site.context.list_files(self._work.root, {task.folder for task in self._work.tasks.values()})
         tags = {file.path: file.mtime_s for file in listing if file.path.endswith(TASK_TAG)}
         new = [job for job in site.progress.jobs.values() if job.phase is Phase.NEW] if tags else []
         for job in new:
@@ -124,7 +154,7 @@ class Inputs:
             site.tools.tell(f"{taken} task{'s were' if taken > 1 else ' was'} finished before")
 
     def _tag(self, name: str) -> str:
-        return os.path.normpath(f"{self._work.tasks[name].task_work_path}/{name}{TASK_TAG}")
+        return self._work.tasks[name].path(name + TASK_TAG)
 
 
 def _newest_s(files: Iterable[LocalFile]) -> float:

@@ -258,7 +258,7 @@ def from_tags(
     missing = {name: job for job in jobs for name in job.tasks if name not in known and name not in job.results}
     if not missing:
         return {}
-    paths = {os.path.normpath(f"{tasks[name].task_work_path}/{name}{TASK_TAG}"): name for name in missing}
-    listing = context.list_files(root, {tasks[name].task_work_path for name in missing})
+    paths = {tasks[name].path(name + TASK_TAG): name for name in missing}
+    listing = context.list_files(root, {tasks[name].folder for name in missing})
     found = {paths[file.path]: file.mtime_s for file in listing if file.path in paths}
     return {name: TaskResult(name, 0, end_s=at_s, attempt=missing[name].attempt) for name, at_s in found.items()}

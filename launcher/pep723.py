@@ -44,7 +44,9 @@ def _with_script(given: dict[str, Any], text: str, path: Path) -> dict[str, Any]
         machine = given["machine"] = loading.machine_by_name(machine, path.parent)
     local_root = Path(str((machine or {}).get("local_root", "."))).expanduser()
     work = local_root / given["work_base"]
-    work.mkdir(parents=True, exist_ok=True)
+    if not work.is_dir():
+        remedy = f"make it, or mend work_base ({given['work_base']!r}) or machine.local_root"
+        raise DescriptionError(f"there is no folder {work.absolute()}", where=f"{path}: work_base", remedy=remedy)
     (work / name).write_text(text)
     given["forward_common_files"] = [*given.get("forward_common_files", []), name]
     tasks = []
@@ -55,7 +57,7 @@ def _with_script(given: dict[str, Any], text: str, path: Path) -> dict[str, Any]
         folders = (
             [pattern]
             if (work / pattern).is_dir()
-            else sorted(str(each.relative_to(work)) for each in work.glob(pattern))
+            else sorted(str(each.relative_to(work)) for each in work.glob(pattern) if each.is_dir())
         )
         if not folders:
             raise DescriptionError(

@@ -118,7 +118,7 @@ pf_code=$?
 
     def _job(self, name: str, task: Task, left: Collection[str]) -> dict[str, Any]:
         """One task as a job description of the pilot. What it depends on and has succeeded is not in the pilot any more."""
-        execution: dict[str, Any] = {"script": task.command, "wd": task.task_work_path}
+        execution: dict[str, Any] = {"script": task.command, "wd": task.folder}
         if task.outlog is not None:
             execution["stdout"] = task.outlog
         if task.errlog is not None:

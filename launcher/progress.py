@@ -13,7 +13,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from .events import Cancelled, Ended, Event, Fetched, Inherited, Intent, NotTaken, Renewed, Submitted
+from .events import (
+    Cancelled,
+    CommonFetched,
+    Ended,
+    Event,
+    Fetched,
+    Inherited,
+    Intent,
+    Missing,
+    NotTaken,
+    Renewed,
+    Submitted,
+)
 from .result import TaskResult
 from .states import SETTLE_S, JobState, Reason, Status
 
@@ -71,6 +83,8 @@ class Job:
     given_up: bool = False
     """We have told the batch system to end it, because it seemed to be gone; that it is is not seen yet."""
     fetched: bool = False
+    missing: tuple[Missing, ...] = ()
+    """Results that are not home although their tasks have ended well."""
     ended: Ended | None = None
     """The end of the last attempt that has ended."""
     results: dict[str, TaskResult] = field(default_factory=dict)
@@ -120,19 +134,27 @@ class Progress:
         self._settle_s = settle_s
         self.full = False
         """The batch system took no more jobs when it was last tried; cleared by the next listing: others' jobs end too."""
+        self.common_home = False
+        """The common results have been fetched since a job was placed last."""
+        self.common_missing: tuple[Missing, ...] = ()
 
     # --- what has happened ----------------------------------------------------------------------------------------------
 
     def apply(self, event: Event) -> None:
         """Take in one event; those of jobs that are not ours (an older form of the submission) are passed over."""
         job = self.jobs.get(getattr(event, "job", ""))
-        if job is None:
-            return
+        if isinstance(event, CommonFetched):
+            self.common_home, self.common_missing = True, event.missing
+        elif job is not None:
+            self._on_event(job, event)
+
+    def _on_event(self, job: Job, event: Event) -> None:
         if isinstance(event, Intent):
             job.phase, job.attempt, job.id = Phase.INTENDED, event.attempt, ""
-            job.state, job.missed, job.over, job.fetched = JobState.unsubmitted, 0, False, False
+            job.state, job.missed, job.over = JobState.unsubmitted, 0, False
             job.unclear = job.doubted = job.given_up = False
             job.left_id = ""
+            self._to_fetch(job)
         elif isinstance(event, Submitted):
             job.phase, job.attempt, job.id = Phase.PLACED, event.attempt, event.id
             job.state, job.status, job.missed, job.over = JobState.waiting, None, 0, False
@@ -149,17 +171,34 @@ class Progress:
             if job.succeeded:
                 job.phase, job.state = Phase.DONE, JobState.finished
         elif isinstance(event, Fetched):
-            job.fetched = True
+            job.fetched, job.missing = True, event.missing
         elif isinstance(event, Cancelled):
             self._on_cancelled(job, event)
         elif isinstance(event, Renewed):
-            for name in event.tasks:
-                job.results.pop(name, None)
-            if job.phase.final:
-                job.phase, job.state, job.attempt = Phase.NEW, JobState.unsubmitted, job.attempt + 1
-            job.failures = job.innocent = 0
-            job.reason = job.detail = ""
-            job.fetched = False
+            self._on_renewed(job, event)
+
+    def _on_renewed(self, job: Job, event: Renewed) -> None:
+        for name in event.tasks:
+            job.results.pop(name, None)
+        if job.phase.final:
+            job.phase, job.state, job.attempt = Phase.NEW, JobState.unsubmitted, job.attempt + 1
+        job.failures = job.innocent = 0
+        job.reason = job.detail = ""
+        self._to_fetch(job)
+
+    def _to_fetch(self, job: Job) -> None:
+        job.fetched, job.missing = False, ()
+        self.common_home, self.common_missing = False, ()
+
+    def missing(self) -> list[Missing]:
+        """Results that are not home although their tasks have ended well; that is a failure until they are."""
+        return [each for job in self.jobs.values() for each in job.missing] + list(self.common_missing)
+
+    def look_again(self) -> None:
+        """Let what is missing be fetched once more: somebody may have put it there."""
+        for job in self.jobs.values():
+            job.fetched = job.fetched and not job.missing
+        self.common_home = self.common_home and not self.common_missing
 
     def _on_ended(self, job: Job, event: Ended) -> None:
         job.results |= {result.hash: result for result in event.tasks}

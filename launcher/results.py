@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from ..pilot.model.errors import TransientError
 from .progress import Job, Progress
 from .task import Task
 from .work import Work
@@ -67,12 +68,17 @@ def _row(name: str, task: Task, job: Job, doing: str | None) -> Row:
         attempts=job.attempt + 1 if result is None else result.attempt + result.starts,
         job=job.hash,
         job_id=job.id,
-        reason="" if done else (result.message if result is not None else "") or job.reason,
+        reason=_missing(job, name) if done else (result.message if result is not None else "") or job.reason,
     )
 
 
+def _missing(job: Job, name: str) -> str:
+    patterns = [each.pattern for each in job.missing if each.task == name]
+    return f"missing: {', '.join(patterns)}" if patterns else ""
+
+
 def write(folder: Path, work: Work, progress: Progress) -> None:
-    """Both files, each whole or not at all."""
+    """Both files, each whole or not at all. Raises TransientError when they cannot be written."""
     found = [asdict(row) for row in rows(work, progress)]
     text = io.StringIO()
     if found:
@@ -81,5 +87,10 @@ def write(folder: Path, work: Work, progress: Progress) -> None:
         writer.writerows(found)
     for name, content in ((JSON_NAME, json.dumps(found, indent=1) + "\n"), (CSV_NAME, text.getvalue())):
         temporary = folder / f".{name}.{os.getpid()}"
-        temporary.write_text(content)
-        os.replace(temporary, folder / name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)  # it may have been removed meanwhile
+            temporary.write_text(content, encoding="utf-8", errors="backslashreplace")  # names may be no text
+            os.replace(temporary, folder / name)
+        except OSError as error:
+            what = f"cannot be written: {error.strerror or error}"
+            raise TransientError(what, where=str(folder / name), remedy="mend it and run the same again") from error

@@ -44,7 +44,7 @@ class Outcome:
 
     Attributes:
         over: no job is left.
-        missing: backward patterns of tasks that succeeded which found nothing: (task's folder, pattern).
+        missing: results that are not home although their tasks have ended well: (task's folder, pattern).
     """
 
     over: bool
@@ -77,6 +77,7 @@ class Runner:
         Raises ContextLostError when the machine stays away longer than the context waits, and what cannot be mended here.
         Ctrl-C may come at any time.
         """
+        self.progress.look_again()
         pause, seen = SHORTEST_POLL_S, self._state()
         while True:
             try:
@@ -84,7 +85,7 @@ class Runner:
                 plan = self.progress.plan()
                 if plan.over and not plan.fetch:
                     self.fetching.common()
-                    return Outcome(True, self.fetching.missing)
+                    return Outcome(True, self._missing())
                 if only_submit and not plan.submit and all(job.hash in self._maybe_taken for job in plan.find):
                     return Outcome(False)
                 self._trouble = ""
@@ -98,6 +99,10 @@ class Runner:
                 self.look()
             except TransientError as error:
                 self._bear(error)
+
+    def _missing(self) -> list[tuple[str, str]]:
+        tasks = self._work.tasks
+        return [(tasks[each.task].folder if each.task else ".", each.pattern) for each in self.progress.missing()]
 
     def _bear(self, error: TransientError) -> None:
         """Tell of trouble once and go on, unless it lasts and nothing but it is left."""
@@ -140,7 +145,8 @@ class Runner:
             self._collect(plan.collect)
 
     def step_without_submitting(self) -> None:
-        """Take in what has ended, and bring it home."""
+        """Take in what has ended, and bring it home; also what was missing, if it is there now."""
+        self.progress.look_again()
         self.take_in()
         self.fetching.ended(self.progress.plan().fetch)
 
@@ -372,7 +378,7 @@ class Runner:
         names = "".join(f"{name}\n" for name in self.progress.jobs).encode()
         command = f'while read -r name; do rm -rf -- ".$name".* "$name"[._]*; done; rm -f -- {self.record.hash}.json'
         self._context.run(command, cwd=self._work.root, stdin=names)
-        tags = [f"{task.task_work_path}/{name}{TASK_TAG}" for name, task in self._work.tasks.items()]
+        tags = [task.path(name + TASK_TAG) for name, task in self._work.tasks.items()]
         self._context.delete(self._work.root, tags)
 
     def _write_old_record(self) -> None:

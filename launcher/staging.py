@@ -6,12 +6,14 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 
 from ..pilot.model.errors import UsageError
 from .contexts.base import LocalFile, RemoteFile
+from .contexts.paths import walk, what_is_wrong
 
 _BLOCK = 1 << 20
 
@@ -50,31 +52,48 @@ def _digest(path: str, size: int, mtime_ns: int, inode: int) -> str:
 def forward(patterns: Iterable[str], work: Path, prefix: str) -> list[LocalFile]:
     """The files that the patterns mean in `work/prefix`, to lie at the same place below the root.
 
-    A pattern is a recursive glob; a literal name may be a file or a folder, whose files are all meant. Links are followed.
+    A pattern is a recursive glob; a literal name may be a file or a folder, whose files are all meant. Links are followed, but
+    for those that lead back to a folder they are in.
     Raises MissingFileError for a pattern that finds nothing, or a link that leads nowhere.
     """
-    folder = work / prefix
     found: dict[str, LocalFile] = {}
+    for pattern, name in _meant(patterns, work, prefix):
+        for file in _files(name, pattern):
+            path = _below(file, work)
+            found[path] = _local_file(file, path, pattern)
+    return [found[path] for path in sorted(found)]
+
+
+def forward_folders(patterns: Iterable[str], work: Path, prefix: str) -> list[str]:
+    """The empty folders among what `forward` finds, below the root: programs may want to write there."""
+    names = [name for _, name in _meant(patterns, work, prefix) if name.is_dir()]
+    return sorted({_below(at, work) for name in names for at, folders, files in walk(name) if not folders + files})
+
+
+def _meant(patterns: Iterable[str], work: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+    """(pattern, file or folder that it means)."""
+    folder = work / prefix
     for pattern in (each.replace("\\", "/") for each in patterns):
         names = [pattern] if os.path.lexists(folder / pattern) else _matches(pattern, folder)
         if not names:
-            raise MissingFileError(f"cannot find upload file {work}/{prefix or '.'}/{pattern}", where=pattern)
+            raise MissingFileError(f"cannot find upload file {os.path.normpath(folder / pattern)}", where=pattern)
         for name in names:
-            for file in _files(folder / name, pattern):
-                path = _below(file, work)
-                found[path] = _local_file(file, path)
-    return [found[path] for path in sorted(found)]
+            yield pattern, folder / name
 
 
 def _matches(pattern: str, folder: Path) -> list[str]:
     return sorted(glob.glob(pattern, root_dir=folder, recursive=True))
 
 
+def is_here(folder: Path, pattern: str) -> bool:
+    """Whether a pattern means something in a folder of this machine."""
+    plain = os.path.normpath(pattern.replace("\\", "/"))
+    return os.path.lexists(folder / plain) or bool(_matches(plain, folder))
+
+
 def _files(path: Path, pattern: str) -> Iterable[Path]:
     if path.is_dir():
-        for folder, folders, names in os.walk(path, followlinks=True):
-            folders.sort()
-            yield from (Path(folder, name) for name in sorted(names))
+        yield from (folder / name for folder, _, names in walk(path) for name in names)
     elif path.exists():
         yield path
     else:
@@ -84,14 +103,22 @@ def _files(path: Path, pattern: str) -> Iterable[Path]:
 def _below(file: Path, work: Path) -> str:
     """The place below the root: that of the name, not of what a link points to."""
     relative = os.path.relpath(os.path.normpath(file), work)
-    if relative.startswith(".."):
+    if relative == ".." or relative.startswith("../"):
         raise ConflictError(f"{file} is not below {work}", where=str(file))
     return PurePosixPath(*Path(relative).parts).as_posix()
 
 
-def _local_file(file: Path, path: str) -> LocalFile:
-    stat = file.stat()
-    return LocalFile(file, path, digest(file), stat.st_size, stat.st_mode & 0o777)
+def _local_file(file: Path, path: str, pattern: str) -> LocalFile:
+    try:
+        stat = file.stat()
+        if not S_ISREG(stat.st_mode):
+            raise MissingFileError(f"{file} is no plain file", where=pattern, remedy="leave it out, or remove it")
+        return LocalFile(file, path, digest(file), stat.st_size, stat.st_mode & 0o777)
+    except OSError as error:
+        if isinstance(error, MissingFileError):
+            raise
+        what = "is a link that leads nowhere" if file.is_symlink() else f"cannot be read: {error.strerror}"
+        raise MissingFileError(f"{file} {what}", where=pattern) from error
 
 
 def merge(lists: Iterable[Sequence[LocalFile]]) -> list[LocalFile]:
@@ -108,11 +135,13 @@ def merge(lists: Iterable[Sequence[LocalFile]]) -> list[LocalFile]:
 def backward(patterns: Iterable[str], prefix: str, listing: Iterable[RemoteFile]) -> tuple[list[str], list[str]]:
     """(paths below the root that the patterns mean, patterns that mean nothing), of what lies on the machine.
 
-    A pattern is matched below `prefix`: `*` stays in one folder, `**` does not, names with a leading dot need one in the
-    pattern. A literal name may be a folder.
+    A pattern is matched below `prefix`, however both are spelled: `*` stays in one folder, `**` does not, names with a leading
+    dot need one in the pattern. A literal name may be a folder.
     """
-    base = "" if prefix in ("", ".") else f"{os.path.normpath(prefix)}/"
+    folder = os.path.normpath(prefix)
+    base = "" if folder == "." else f"{folder}/"
     names = {file.path.removeprefix(base) for file in listing if file.path.startswith(base)}
+    names = {name for name in names if not what_is_wrong(name)}  # what is not below the folder is no pattern's
     found: set[str] = set()
     missing = []
     for pattern in patterns:

@@ -13,7 +13,7 @@ from .contexts.base import Context, Watch
 from .contexts.build import build_context
 from .description import SubmissionDescription
 from .identity import submission_hash
-from .inputs import Inputs
+from .inputs import Gathered, Inputs, gather
 from .journal import Journal
 from .machines.names import build_machine
 from .pilots import PilotWork
@@ -54,6 +54,22 @@ class Placement:
     work: Work
     context: Context
     digests: Mapping[str, str] | None
+
+    def raise_missing(self) -> None:
+        """Raises MissingFileError while a result of a task that has ended well is not home."""
+        raise_missing(self.record.hash, self.work, self.progress)
+
+
+def raise_missing(name: str, work: Work, progress: Progress) -> None:
+    """Raises MissingFileError while a result of a task that has ended well is not home; `name` is the submission's."""
+    missing = progress.missing()
+    if not missing:
+        return
+    what = work.explained(missing[0]) + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
+    why = "" if missing[0].why else "the tasks succeeded without making it; "
+    remedy = f"{why}nothing was removed. When it is there `pilotfish submissions watch {name[:10]}` fetches it;"
+    remedy += f" `pilotfish submissions clean --force {name[:10]}` gives it up"
+    raise MissingFileError(what, where=missing[0].pattern, remedy=remedy)
 
 
 class Submission:
@@ -119,6 +135,7 @@ class Submission:
             ContextLostError: the machine could not be reached again.
         """
         strategy = _strategy(clean)
+        gathered = None if only_watch else self.gather()
         with self.opened() as opened:
             previous = self.description.previous_submission_hash if opened.digests is None else None
             if previous:
@@ -130,14 +147,14 @@ class Submission:
             if not only_watch:
                 self._renew(opened, Phase.CANCELLED)
             if not only_watch or opened.digests is None:
-                self._upload(opened)
+                self._upload(opened, gathered)
             if previous:  # not before: a run that dies in between inherits once more
                 _forget_other(previous, self.hash)
             outcome = opened.runner.run(check_interval_s=check_interval_s, only_submit=detach)
             if not outcome.over:
                 return outcome
             results.write(self.local_work, opened.work, opened.progress)
-            self._raise_failures(opened, outcome)
+            self._raise_failures(opened)
             if strategy != "never":
                 opened.runner.clean()
         if strategy != "never":
@@ -164,8 +181,13 @@ class Submission:
         done = {name: r for job in theirs.jobs.values() for name, r in job.results.items() if r.exit_code == 0}
         opened.inputs.inherit(before.work(opened.context).root, done)
 
-    def _upload(self, opened: Placement) -> None:
-        opened.inputs.upload(opened.digests)
+    def gather(self) -> Gathered:
+        """All inputs as they are here; asks no machine. Raises MissingFileError for what is not there, the folder included."""
+        self.work(self.context())  # says what is wrong with the tasks themselves
+        return gather(self.description, self.local_work)
+
+    def _upload(self, opened: Placement, gathered: Gathered | None) -> None:
+        opened.inputs.upload(opened.digests, gathered)
         if opened.digests is not None and all(job.phase is Phase.DONE for job in opened.progress.jobs.values()):
             done = opened.progress.counts()["done"]
             self._tools.tell(f"all {done} tasks have ended before and their inputs are the same: nothing to run")
@@ -177,20 +199,15 @@ class Submission:
                 bad = tuple(n for n in job.tasks if n not in job.results or job.results[n].exit_code != 0)
                 opened.inputs.renew(job, bad, ASKED_FOR)
 
-    def _raise_failures(self, opened: Placement, outcome: Outcome) -> None:
+    def _raise_failures(self, opened: Placement) -> None:
         failed = [job for job in opened.progress.jobs.values() if job.phase is Phase.FAILED]
         if failed:
             lines = [f"{len(failed)} of {len(opened.progress.jobs)} jobs failed for good"]
             lines += [_explained(job, opened.work) for job in failed[:5]]
+            lines += [opened.work.explained(each) for each in opened.progress.missing()[:5]]
             remedy = f"their files are kept in {opened.work.root}; `pilotfish submit --retry-failed` places them again"
             raise SubmissionFailedError("\n".join(lines), where=self.hash, remedy=remedy)
-        if outcome.missing:
-            folder, pattern = outcome.missing[0]
-            what = f"cannot find download file {opened.work.root}/{folder}/{pattern}"
-            what += f" (and {len(outcome.missing) - 1} more)" if len(outcome.missing) > 1 else ""
-            raise MissingFileError(
-                what, where=pattern, remedy="the tasks succeeded without making it; nothing was removed"
-            )
+        opened.raise_missing()
 
     # --- parts ----------------------------------------------------------------------------------------------------------
 

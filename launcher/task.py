@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,3 +35,15 @@ class Task:
     dependencies: tuple[str, ...] = ()
     iteration: dict[str, Any] | None = field(default=None, hash=False)
     retries: int = 0
+
+    @property
+    def folder(self) -> str:
+        """`task_work_path` in its one spelling: `a/b`, and `.` for the root.
+
+        Paths are made and compared with this; hashes are made of what was written.
+        """
+        return posixpath.normpath(self.task_work_path)
+
+    def path(self, name: str) -> str:
+        """A file of this task, below the root."""
+        return posixpath.normpath(posixpath.join(self.folder, name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import ClassVar
 from . import old_run, progress, result, script
 from .contexts.base import Context
 from .description import SubmissionDescription
+from .events import Missing
 from .grouping import groups
 from .identity import job_hash, task_hash
 from .machines.base import JobToPlace
@@ -74,6 +76,12 @@ class Work(ABC):
     @abstractmethod
     def collect(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, Collected]:
         """What these jobs have written, by job hash, in a round trip or two for all of them."""
+
+    def explained(self, missing: Missing) -> str:
+        """A result that is not home, in words."""
+        folder = self.tasks[missing.task].folder if missing.task in self.tasks else "."
+        path = posixpath.normpath(posixpath.join(self.root, folder, missing.pattern))
+        return f"{path} {missing.why}" if missing.why else f"cannot find download file {path}"
 
     def files(self, job: progress.Job) -> dict[str, bytes]:
         """More files that the job needs, by name below the root."""
@@ -144,7 +152,7 @@ class PlainWork(Work):
 
     def forget(self, context: Context, job: progress.Job, tasks: Sequence[str]) -> None:
         paths = [f"{script.tasks_folder(job.hash)}/{name}" for name in tasks]
-        paths += [f"{self.tasks[name].task_work_path}/{name}{script.TASK_TAG}" for name in tasks]
+        paths += [self.tasks[name].path(name + script.TASK_TAG) for name in tasks]
         context.delete(self.root, [*paths, job.hash + script.FINISHED_TAG])
 
     def collect(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, Collected]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,20 +56,31 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One regular file (links followed) found on the machine, by its POSIX path below the root."""
+    """One regular file (links followed) found on the machine, by its POSIX path below the root.
+
+    Attributes:
+        folder: it is a folder with nothing in it; only in listings that ask for these.
+        closed: it is a folder that cannot be read there; what it holds is not known.
+    """
 
     path: str
     size: int
     mtime_s: float
+    folder: bool = False
+    closed: bool = False
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What a transfer did: paths that travelled, paths that were the same already, bytes that travelled."""
+    """What a transfer did: paths that travelled, paths that were the same already, bytes that travelled.
+
+    `lost`: paths that could not be had, with the reason.
+    """
 
     moved: tuple[str, ...]
     same: tuple[str, ...]
     sent_bytes: int
+    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 class Tunnel:
@@ -138,10 +149,11 @@ class Context(ABC):
         """Write files, each whole or not at all (temporary name, fsync, rename); missing folders are made."""
 
     @abstractmethod
-    def list_files(self, root: str, folders: Iterable[str]) -> list[RemoteFile]:
+    def list_files(self, root: str, folders: Iterable[str], *, with_folders: bool = False) -> list[RemoteFile]:
         """All files below these folders of `root`, in one round trip: `.` is the root itself, not recursive, `**` everything.
 
-        Folders that are missing are skipped.
+        Folders that are missing are skipped. `with_folders`: also those that are empty, and those that cannot be read.
+        Raises ForeignPathError when the machine names something outside.
         """
 
     @abstractmethod
@@ -154,10 +166,19 @@ class Context(ABC):
         """
 
     @abstractmethod
-    def get(self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None) -> Transfer:
+    def get(
+        self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None, *, partly: bool = False
+    ) -> Transfer:
         """Bring files from below `root` into the folder `into`, each whole or not at all; links become what they point to.
 
-        Raises TransferError when one of them is missing or changed on the way.
+        A file that replaces another gets no wider mode than that had; a new one is subject to the umask.
+
+        Args:
+            partly: files that are gone, cannot be read, change all the time or are none keep no other away: they are in
+                `Transfer.lost`. Otherwise the first of them is a TransferError, and nothing comes.
+
+        Raises TransferError when something cannot be written here (all others have come then), ForeignPathError for a path
+        that leads out of `into`.
         """
 
     @abstractmethod

@@ -24,7 +24,9 @@ class LazyLocalContext(LocalContext):
             Path(root, folder).mkdir(parents=True, exist_ok=True)
         return Transfer((), tuple(file.path for file in files), 0)
 
-    def get(self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None) -> Transfer:
+    def get(
+        self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None, *, partly: bool = False
+    ) -> Transfer:
         return Transfer((), tuple(paths), 0)
 
     def remove(self, root: str) -> None:

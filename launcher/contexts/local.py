@@ -10,11 +10,15 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from errno import EINVAL
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from ...pilot.model.errors import TransientError
+from . import archive
 from .base import Context, Done, LocalFile, RemoteFile, Transfer, TransferError, Watch
+from .paths import below, walk
 
 NO_FOLDER = 73
 """Exit code of a command whose folder is missing (EX_CANTCREAT)."""
@@ -75,14 +79,11 @@ class LocalContext(Context):
         for path, content in files.items():
             _place(Path(path), mode, content=content)
 
-    def list_files(self, root: str, folders: Iterable[str]) -> list[RemoteFile]:
+    def list_files(self, root: str, folders: Iterable[str], *, with_folders: bool = False) -> list[RemoteFile]:
         found: dict[str, RemoteFile] = {}
         for folder in folders:
-            for file in _files_below(Path(root), folder):
-                with suppress(OSError):  # it may go while we look
-                    stat = file.stat()
-                    path = file.relative_to(root).as_posix()
-                    found[path] = RemoteFile(path, stat.st_size, stat.st_mtime)
+            for file in _listed_below(Path(root), folder, with_folders):
+                found[file.path] = file
         return [found[path] for path in sorted(found)]
 
     def put(
@@ -113,52 +114,110 @@ class LocalContext(Context):
             shutil.rmtree(target)
         if self._symlink:
             target.parent.mkdir(parents=True, exist_ok=True)
-            link = target.with_name(f".{target.name}.{os.getpid()}.link")
+            link = target.with_name(f".pilotfish-{os.getpid()}.link")  # the name itself may leave no room for more
             link.unlink(missing_ok=True)
             link.symlink_to(file.source.absolute())
             os.replace(link, target)
         else:
             _place(target, file.mode, source=file.source)
 
-    def get(self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None) -> Transfer:
+    def get(
+        self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None, *, partly: bool = False
+    ) -> Transfer:
+        wanted = [below(path, "a path to fetch") for path in paths]
+        lost = {path: why for path in wanted if (why := _why_lost(Path(root, path)))}
+        if lost and not partly:
+            path, why = next(iter(lost.items()))
+            raise TransferError(f"cannot fetch: {why}", where=path)
         moved, same, sent = [], [], 0
-        for path in paths:
+        problem: TransferError | None = None
+        for path in (each for each in wanted if each not in lost):
             source, target = Path(root, path), into / path
             if target.exists() and os.path.samefile(source, target):
                 same.append(path)
                 continue
             try:
-                mode, size = source.stat().st_mode & 0o777, source.stat().st_size
                 if target.is_dir() and not target.is_symlink():
                     shutil.rmtree(target)
-                _place(target, mode, source=source)
+                sent += _fetch(source, target)
             except OSError as error:
-                raise TransferError(f"cannot fetch: {error.strerror}", where=path) from error
+                problem = TransferError(f"cannot fetch: {error.strerror}", where=path)
+                problem.__cause__ = error
+                continue
             moved.append(path)
-            sent += size
             if watch is not None:
                 watch(sent, sent)
-        return Transfer(tuple(moved), tuple(same), sent)
+        if problem is not None:
+            raise problem
+        return Transfer(tuple(moved), tuple(same), sent, lost)
 
     def remove(self, root: str) -> None:
         with suppress(FileNotFoundError):
             shutil.rmtree(root)
 
 
-def _files_below(root: Path, folder: str) -> Iterator[Path]:
-    if os.path.normpath(folder) == ".":
-        with suppress(OSError):
-            yield from (entry for entry in sorted(root.iterdir()) if entry.is_file())
+def _listed_below(root: Path, folder: str, with_folders: bool) -> Iterator[RemoteFile]:
+    here = os.path.normpath(folder) == "."
+    top = root if here or folder == "**" else root / folder
+    if not top.is_dir():
         return
-    for at, folders, names in os.walk(root if folder == "**" else root / folder, followlinks=True):
-        folders.sort()
-        yield from (file for name in sorted(names) if (file := Path(at, name)).is_file())
+    for at, folders, names in walk(top):
+        entries = [*names, *(folders if with_folders else ())]
+        for entry in entries:
+            with suppress(OSError):  # it may go while we look
+                if listed := _listed(root, at / entry):
+                    yield listed
+        if here:
+            return
+
+
+def _listed(root: Path, path: Path) -> RemoteFile | None:
+    """A regular file, an empty folder, or one that cannot be read."""
+    stat = path.stat()
+    name = path.relative_to(root).as_posix()
+    if S_ISREG(stat.st_mode):
+        return RemoteFile(name, stat.st_size, stat.st_mtime)
+    if not S_ISDIR(stat.st_mode):
+        return None
+    closed = not os.access(path, os.R_OK | os.X_OK, effective_ids=True)
+    return RemoteFile(name, 0, stat.st_mtime, True, closed) if closed or not os.listdir(path) else None
+
+
+def _why_lost(source: Path) -> str:
+    """Why a file cannot be fetched; empty when it can."""
+    try:
+        if not S_ISREG(source.stat().st_mode):
+            return "is no plain file there"
+        os.close(os.open(source, os.O_RDONLY | os.O_NONBLOCK))
+    except FileNotFoundError:
+        return "is not there any more"
+    except OSError as error:
+        return f"cannot be read there: {(error.strerror or str(error)).lower()}"
+    return ""
+
+
+def _fetch(source: Path, target: Path) -> int:
+    """Copy a file whole or not at all; its size. A pipe that has taken its place is not waited for."""
+    with open(source, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as content:
+        stat = os.fstat(content.fileno())
+        if not S_ISREG(stat.st_mode):
+            raise OSError(EINVAL, "is no plain file any more")
+        descriptor, name = archive.new_file(target, stat.st_mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                shutil.copyfileobj(content, file, 1 << 20)
+            os.replace(name, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name)
+            raise
+    return stat.st_size
 
 
 def _place(target: Path, mode: int, *, content: bytes | None = None, source: Path | None = None) -> None:
     """Write a file whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".pilotfish-")
     try:
         with os.fdopen(descriptor, "wb") as file:
             if source is not None:

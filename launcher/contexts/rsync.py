@@ -21,7 +21,9 @@ from typing import IO, TYPE_CHECKING
 
 from ...pilot.model.errors import TransientError
 from ..staging import digest as local_digest
+from . import archive
 from .base import LocalFile
+from .paths import is_plain, place
 from .ssh_session import BrokenError
 from .streams import Counter, Pumps, shut
 
@@ -80,13 +82,16 @@ def laid_out(files: Sequence[LocalFile]) -> Iterator[Path]:
         yield Path(name)
 
 
-def take(arrived: Path, target: Path, digest: str) -> bool:
-    """Move a file to its place when it is the one that was promised."""
-    if arrived.is_symlink() or not arrived.is_file() or local_digest(arrived) != digest:
+def take(waiting: Path, path: str, target: Path, digest: str) -> bool:
+    """Move a file from where all arrive to its place when it is the one that was promised. Raises NotWrittenError."""
+    arrived = place(waiting, path, "rsync")
+    try:
+        if not is_plain(waiting, path) or local_digest(arrived) != digest:
+            return False
+        mode = arrived.stat().st_mode
+    except OSError:
         return False
-    arrived.chmod(arrived.stat().st_mode & 0o777)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(arrived, target)
+    archive.move(arrived, target, mode)
     return True
 
 
@@ -111,8 +116,7 @@ class Rsync:
         self._run(root, paths, ["./", "machine:./"], source, counter)
 
     def fetch(self, root: str, paths: Sequence[str], into: Path, base: Path, counter: Counter) -> None:
-        """Bring files from below `root` into the folder `into`; of files in `base` only what is different travels."""
-        into.mkdir(parents=True, exist_ok=True)
+        """Bring files from below `root` into the folder `into`, which exists; of files in `base` the difference travels."""
         self._run(root, paths, [f"--copy-dest={base.absolute()}", "machine:./", "./"], into, counter)
 
     def _run(self, root: str, paths: Sequence[str], words: Sequence[str], cwd: Path, counter: Counter) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,10 +19,13 @@ from typing import Any
 from ..staging import digest as local_digest
 from . import archive, rsync
 from .base import LocalFile, Transfer, TransferError, Watch
-from .ssh_commands import HOUR_S, Commands, zeroed
+from .paths import below
+from .ssh_commands import HOUR_S, REASONS, Commands, zeroed
 from .ssh_session import BrokenError
 from .streams import Counted, Counter, Packed
 
+_MODE = re.compile("[0-7]{1,4}")
+_TRIES_OF_CHANGING = 2
 _LARGE = 64 << 20
 """Files above this many bytes travel alone and can be continued."""
 
@@ -82,7 +86,8 @@ class SSHContext(Commands):
 
     def _put_large(self, root: str, file: LocalFile, sent: Counter) -> None:
         """Send one file in a piece; after a cut the rest of it."""
-        part = shlex.quote(f"{file.path}.{file.digest[:16]}.part")
+        name = hashlib.sha256(os.fsencode(file.path)).hexdigest()[:16]  # its own may leave no room for more
+        part = shlex.quote(posixpath.join(posixpath.dirname(file.path), f".{name}.{file.digest[:16]}.part"))
         target = shlex.quote(file.path)
         self.check(f"mkdir -p -- {shlex.quote(posixpath.dirname(file.path) or '.')}", cwd=root)
 
@@ -98,63 +103,97 @@ class SSHContext(Commands):
             what = f"cannot write: {err.decode(errors='replace').strip()}"
             raise TransferError(what, where=file.path, remedy=self._room(root))
         check = f"[ \"$(sha256sum <{part} | cut -d' ' -f1)\" = {file.digest} ] || {{ rm -f {part}; exit 1; }}"
-        done = self.run(f"{check}\nchmod {file.mode:o} {part} && mv -f {part} {target}", cwd=root, timeout_s=HOUR_S)
+        done = self.run(f"{check}\nchmod {file.mode:o} {part} && mv -f -- {part} {target}", cwd=root, timeout_s=HOUR_S)
         if done.code:
             raise TransferError("was damaged on the way, or changed meanwhile", where=file.path)
 
-    def get(self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None) -> Transfer:
-        promised = self._digests(root, paths)
-        missing = [path for path in paths if path not in promised]
-        if missing:
-            raise TransferError("is not there any more", where=missing[0])
-        same = [path for path in paths if (into / path).is_file() and local_digest(into / path) == promised[path]]
-        left = {path: promised[path] for path in paths}
+    def get(
+        self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None, *, partly: bool = False
+    ) -> Transfer:
+        wanted = [below(path, "a path to fetch") for path in paths]
+        asked = _Asked(self._digests(root, wanted))
+        lost = self._why_lost(root, (path for path in wanted if path not in asked.left))
+        if lost and not partly:
+            path, why = next(iter(lost.items()))
+            raise TransferError(why, where=path)
+        same = tuple(path for path, digest in asked.left.items() if _is_same(into / path, digest))
         for path in same:
-            del left[path]
-        moved = tuple(left)
+            del asked.left[path]
+        moved = tuple(asked.left)
         counter = Counter(watch, 0)
-        sizes = {
-            file.path: file.size for file in self.list_files(root, {posixpath.dirname(path) or "." for path in left})
-        }
-        counter.whole = sum(sizes.get(path, 0) for path in left)
+        folders = {posixpath.dirname(path) or "." for path in moved}
+        sizes = {file.path: file.size for file in self.list_files(root, folders)} if moved else {}
+        counter.whole = sum(sizes.get(path, 0) for path in moved)
         travelled = 0
         if counter.whole >= rsync.FROM_BYTES and self._by_rsync():
-            travelled = self._get_by_rsync(root, left, into, counter)
-        travelled += sum(sizes.get(path, 0) for path in left)
-        for path in [path for path in left if sizes.get(path, 0) > self._large]:
-            self._get_large(root, path, left.pop(path), into, counter)
-        while left:
-            self._get_some(root, left, into, counter)
-        return Transfer(moved, tuple(same), travelled)
+            travelled = self._get_by_rsync(root, asked, into, counter)
+        travelled += sum(sizes.get(path, 0) for path in asked.left)
+        for path in [path for path in asked.left if sizes.get(path, 0) > self._large]:
+            self._get_large(root, path, asked, into, counter)
+        while asked.left:
+            self._get_some(root, asked, into, counter)
+        lost |= self._once_more(root, asked, into, counter)
+        for error in [*asked.problems.values(), *(TransferError(why, where=path) for path, why in lost.items())]:
+            if isinstance(error, archive.NotWrittenError) or not partly:
+                raise error
+        return Transfer(tuple(path for path in moved if path not in lost), same, travelled, lost)
 
-    def _get_some(self, root: str, left: dict[str, str], into: Path, counter: Counter) -> None:
-        """Fetch files as one archive; what has arrived is taken out of `left`, also when the connection breaks."""
-        before = len(left)
-        names = zeroed(f"./{path}" for path in left)
-        command = f"cd {self._quoted(root)} && tar --null -T - -ch{'z' if self._compress else ''}f -"
+    def _once_more(self, root: str, asked: _Asked, into: Path, counter: Counter) -> dict[str, str]:
+        """Try again what has changed meanwhile, as it is now; what did not come in spite of it, with the reason."""
+        for _ in range(_TRIES_OF_CHANGING):
+            again = [path for path, error in asked.problems.items() if not isinstance(error, archive.NotWrittenError)]
+            asked.left = self._digests(root, again) if again else {}
+            for path in asked.left:
+                del asked.problems[path]
+            while asked.left:
+                self._get_some(root, asked, into, counter)
+        lost = {
+            path: error.what for path, error in asked.problems.items() if not isinstance(error, archive.NotWrittenError)
+        }
+        return lost | {path: why for path, why in self._why_lost(root, lost).items() if why != REASONS["lost"]}
+
+    def _get_some(self, root: str, asked: _Asked, into: Path, counter: Counter) -> None:
+        """Fetch files as one archive; after a broken connection some are left."""
+        names = zeroed(f"./{path}" for path in asked.left)
+        options = f"--hard-dereference -ch{'z' if self._compress else ''}f -"
+        command = f"cd {self._quoted(root)} && tar --null -T - {options} 2>/dev/null"
+        before = len(asked.left)
 
         def arrived(path: str, size: int) -> None:
-            left.pop(path, None)
+            del asked.left[path]
             counter.add(size)
 
         try:
-            self._receive(command, names, lambda stream: archive.unpack(stream, dict(left), into, arrived))
+            self._receive(
+                command, names, lambda stream: archive.unpack(stream, dict(asked.left), into, arrived, asked.failed)
+            )
         except BrokenError:
             self.session.close()
             return
-        if len(left) == before:
-            raise TransferError("nothing arrived", where=next(iter(left)))
+        if len(asked.left) == before and not asked.problems:
+            raise TransferError("nothing arrived", where=next(iter(asked.left)))
+        for path in list(asked.left):
+            asked.failed(path, TransferError(REASONS["lost"], where=path))
 
-    def _get_large(self, root: str, path: str, digest: str, into: Path, counter: Counter) -> None:
-        target = into / path
+    def _get_large(self, root: str, path: str, asked: _Asked, into: Path, counter: Counter) -> None:
+        try:
+            self._get_in_one(root, path, asked.left[path], into / path, counter)
+        except TransferError as error:
+            asked.failed(path, error)
+        else:
+            del asked.left[path]
+
+    def _get_in_one(self, root: str, path: str, digest: str, target: Path, counter: Counter) -> None:
+        """Fetch one file in a piece; after a cut the rest of it."""
         with archive.written(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{digest[:16]}.part")
+        name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]  # its own may leave no room for more
+        part = target.with_name(f".{name}.{digest[:16]}.part")
 
         def fetch() -> tuple[int, bytes]:
             start = part.stat().st_size if part.exists() else 0
             with archive.written(target):
-                file = open(part, "ab", buffering=0)
+                file = open(part, "ab", buffering=0, opener=lambda at, flags: os.open(at, flags | os.O_NOFOLLOW, 0o600))
             with file:
 
                 def keep(block: bytes) -> None:
@@ -169,7 +208,9 @@ class SSHContext(Commands):
         if local_digest(part) != digest:
             part.unlink()
             raise TransferError("changed while it was fetched", where=path)
-        os.replace(part, target)
+        with archive.written(target):
+            mode = self.run(f"stat -Lc %a -- {shlex.quote(path)}", cwd=root).out.strip()
+            archive.move(part, target, int(mode, 8) if _MODE.fullmatch(mode) else 0o644)
 
     # --- rsync ----------------------------------------------------------------------------------------------------------
 
@@ -200,13 +241,37 @@ class SSHContext(Commands):
             self.run("xargs -0 -r rm -rf --", cwd=root, stdin=zeroed(f"./{part}" for part in parts), timeout_s=HOUR_S)
         return left, travelled
 
-    def _get_by_rsync(self, root: str, left: dict[str, str], into: Path, counter: Counter) -> int:
-        """Fetch what is in `left`, and take out of it what has arrived; the bytes that travelled."""
-        paths = list(left)
+    def _get_by_rsync(self, root: str, asked: _Asked, into: Path, counter: Counter) -> int:
+        """Fetch what is asked for; the bytes that travelled. What has not arrived is left, or has a problem."""
+        paths = list(asked.left)
         waiting = into / f".{hashlib.sha256(root.encode()).hexdigest()[:16]}.rsync"
+        with archive.written(waiting):
+            waiting.mkdir(parents=True, exist_ok=True)
         travelled = self._try_rsync(lambda: self._rsync.fetch(self._quoted(root), paths, waiting, into, counter))
         for path in paths:
-            if rsync.take(waiting / path, into / path, left[path]):
-                del left[path]
+            try:
+                if rsync.take(waiting, path, into / path, asked.left[path]):
+                    del asked.left[path]
+            except TransferError as error:
+                asked.failed(path, error)
         shutil.rmtree(waiting, ignore_errors=True)
         return travelled
+
+
+class _Asked:
+    """Files to be fetched: their digests in `left` until they have come, or have failed with one of the `problems`."""
+
+    def __init__(self, digests: dict[str, str]) -> None:
+        self.left = digests
+        self.problems: dict[str, TransferError] = {}
+
+    def failed(self, path: str, error: TransferError) -> None:
+        self.left.pop(path, None)
+        self.problems[path] = error
+
+
+def _is_same(here: Path, digest: str) -> bool:
+    try:
+        return here.is_file() and local_digest(here) == digest
+    except OSError:  # what cannot be read is replaced
+        return False

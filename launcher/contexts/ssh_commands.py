@@ -24,6 +24,7 @@ from .archive import Readable
 from .base import CommandFailedError, Context, Done, RemoteFile, TransferError
 from .forwarding import Forwarding
 from .local import NO_FOLDER
+from .paths import below
 from .ssh_session import BrokenError, Session
 
 if TYPE_CHECKING:
@@ -34,6 +35,28 @@ _AT_ONCE = 200
 """Files of one `write`: their names stand in one command line."""
 HOUR_S = 3600.0
 _Result = TypeVar("_Result")
+
+_FILES = "-type f -printf '%p\\0%s\\0%T@\\0'"
+# A folder has a slash behind its name; one that cannot be read a size of -1.
+_CLOSED = "-type d \\( ! -readable -o ! -executable \\) -printf '%p/\\0-1\\0%T@\\0'"
+_EMPTY = "-type d -empty -printf '%p/\\0%s\\0%T@\\0'"
+_FILES_AND_FOLDERS = f"\\( {_FILES} -o {_CLOSED} -o {_EMPTY} \\)"
+# Not of pipes, which would be waited for.
+_DIGESTS = """\
+xargs -0 -r sh -c 'for f do [ ! -f "$f" ] || [ ! -r "$f" ] || printf "%s\\0" "$f"; done' sh |
+  xargs -0 -r sha256sum -- 2>/dev/null; true"""
+_DIGEST = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)", re.DOTALL)
+_LOOK = """\
+xargs -0 -r sh -c 'for f do
+  if [ ! -e "$f" ]; then w=gone; elif [ ! -f "$f" ]; then w=other; elif [ ! -r "$f" ]; then w=closed; else w=lost; fi
+  printf "%s %s\\0" $w "$f"
+done' sh"""
+REASONS = {
+    "gone": "is not there any more",
+    "other": "is no plain file there",
+    "closed": "cannot be read there: permission denied",
+    "lost": "could not be read there",
+}
 
 
 class Commands(Context):
@@ -69,17 +92,29 @@ class Commands(Context):
         return self._call(text, timeout_s, io.BytesIO(stdin), once=once)
 
     def _call(self, command: str, timeout_s: float, stdin: IO[bytes] | None = None, *, once: bool = False) -> Done:
+        code, out, err = self._called(command, timeout_s, stdin, once=once)
+        return Done(code, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def _called(
+        self, command: str, timeout_s: float, stdin: IO[bytes] | None = None, *, once: bool = False
+    ) -> tuple[int, bytes, bytes]:
+        """(exit code, output, error text)."""
         out = io.BytesIO()
 
-        def call() -> Done:
+        def call() -> tuple[int, bytes, bytes]:
             out.seek(0)
             out.truncate()
             if stdin is not None:
                 stdin.seek(0)
             code, err = self._stream(command, timeout_s, stdin, out.write)
-            return Done(code, out.getvalue().decode(errors="replace"), err.decode(errors="replace"))
+            return code, out.getvalue(), err
 
         return self._again(call, once=once)
+
+    def _names(self, command: str, root: str, names: Iterable[str]) -> str:
+        """What a command prints that is given names of files in `root`, and prints such: their bytes may be no text."""
+        text = f"cd {self._quoted(root)} || exit {NO_FOLDER}\n{command}"
+        return os.fsdecode(self._called(text, HOUR_S, io.BytesIO(zeroed(names)))[1])
 
     def _again(self, action: Callable[[], _Result], *, once: bool = False) -> _Result:
         """Do it, and once more after each broken connection; `channel` gives up when the host stays away."""
@@ -165,7 +200,7 @@ class Commands(Context):
         absolute = {self.absolute(path).lstrip("/"): path for path in paths}
         names = zeroed(absolute)
         out = io.BytesIO()
-        command = "cd / && tar --null -T - --ignore-failed-read -chf - 2>/dev/null; true"
+        command = "cd / && tar --null -T - --ignore-failed-read --hard-dereference -chf - 2>/dev/null; true"
         self._again(lambda: (out.seek(0), out.truncate(), self._stream(command, HOUR_S, io.BytesIO(names), out.write)))
         found: dict[str, bytes] = {}
         out.seek(0)
@@ -200,31 +235,49 @@ class Commands(Context):
         words = self.run(f"df -Pk -- {self._quoted(folder)} | tail -n 1").out.split()
         return f"{words[3]} KiB are free there" if len(words) > 3 else "is the folder there, and yours?"
 
-    def list_files(self, root: str, folders: Iterable[str]) -> list[RemoteFile]:
-        names = sorted(set(folders))
-        below = ["." if name == "**" else f"./{name}" for name in names if name != "."]
-        found_by = "-type f -printf '%p\\0%s\\0%T@\\0' 2>/dev/null"
+    def list_files(self, root: str, folders: Iterable[str], *, with_folders: bool = False) -> list[RemoteFile]:
+        names = {posixpath.normpath(folder) for folder in folders}
+        below = sorted("." if name == "**" else f"./{name}" for name in names if name != ".")
+        found_by = f"{_FILES_AND_FOLDERS if with_folders else _FILES} 2>/dev/null"
         command = f"find -L . -maxdepth 1 {found_by}\n" if "." in names else ""
         command += f"""xargs -0 -r sh -c 'find -L "$@" {found_by.replace("'", '"')}' find; true"""
-        stdin = zeroed(below)
-        parts = self.run(command, cwd=root, stdin=stdin, timeout_s=HOUR_S).out.split("\0")
+        parts = self._names(command, root, below).split("\0")
         found = {}
         for path, size, mtime in zip(parts[0::3], parts[1::3], parts[2::3], strict=False):
-            plain = posixpath.normpath(path)
-            found[plain] = RemoteFile(plain, int(size), float(mtime))
+            if path not in ("./", "."):  # with nothing in it
+                file = _listed(path, size, mtime, self._source("find"))
+                found[file.path] = file
         return [found[path] for path in sorted(found)]
 
     def _digests(self, root: str, paths: Iterable[str]) -> dict[str, str]:
-        """sha256 of those files that are there."""
-        names = zeroed(f"./{path}" for path in paths)
-        done = self.run("xargs -0 -r sha256sum -- 2>/dev/null; true", cwd=root, stdin=names, timeout_s=HOUR_S)
+        """sha256 of those files that are there and can be read."""
+        asked = set(paths)
         found = {}
-        for line in done.out.splitlines():
-            escaped = line.startswith("\\")  # a name with a backslash or a line break in it
-            digest, _, name = line.lstrip("\\").partition("  ")
-            name = re.sub(r"\\(.)", lambda sign: "\n" if sign[1] == "n" else sign[1], name) if escaped else name
-            found[posixpath.normpath(name)] = digest
+        for line in self._names(_DIGESTS, root, (f"./{path}" for path in sorted(asked))).split("\n"):
+            match = _DIGEST.fullmatch(line)
+            if match is None:
+                continue
+            name = match[3]
+            if match[1]:  # a name with a backslash or a line break in it
+                name = re.sub(r"\\(.)", lambda sign: {"n": "\n", "r": "\r"}.get(sign[1], sign[1]), name)
+            path = below(name, self._source("sha256sum"))
+            if path in asked:
+                found[path] = match[2]
         return found
+
+    def _why_lost(self, root: str, paths: Iterable[str]) -> dict[str, str]:
+        """Why there are no digests of these files."""
+        asked = dict.fromkeys(paths, REASONS["gone"])
+        if asked:
+            for line in self._names(_LOOK, root, (f"./{path}" for path in asked)).split("\0"):
+                reason, _, name = line.partition(" ")
+                if name.removeprefix("./") in asked and reason in REASONS:
+                    asked[name.removeprefix("./")] = REASONS[reason]
+        return asked
+
+    def _source(self, command: str) -> str:
+        """Whose answer is meant, for errors."""
+        return f"{command} on {self.profile['hostname']}"
 
     def remove(self, root: str) -> None:
         if self.removes_in_background:
@@ -248,7 +301,7 @@ class Commands(Context):
 
 def _start(channel: paramiko.Channel, command: str, timeout_s: float) -> None:
     channel.settimeout(timeout_s)
-    channel.exec_command(f"exec sh -c {shlex.quote(command)}")
+    channel.exec_command(os.fsencode(f"exec sh -c {shlex.quote(command)}"))  # names in it may be no text
 
 
 def _feed(channel: paramiko.Channel, stdin: Readable) -> None:
@@ -260,6 +313,15 @@ def _close(channel: paramiko.Channel) -> None:
     """Also over a connection that is gone."""
     with suppress(OSError, EOFError):
         channel.close()
+
+
+def _listed(path: str, size: str, mtime: str, source: str) -> RemoteFile:
+    """One entry of a listing."""
+    plain = below(path, source)
+    try:
+        return RemoteFile(plain, int(size), float(mtime), path.endswith("/"), int(size) < 0)
+    except ValueError:
+        raise TransferError(f"its answer cannot be understood: {(path, size, mtime)!a}", where=source) from None
 
 
 def zeroed(names: Iterable[str]) -> bytes:

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import description
+from .. import description, staging
 from ..contexts.base import Context
 from ..contexts.build import build_context
 from ..description import MachineDescription
@@ -153,11 +153,11 @@ class BoundContext:
         tasks = submission.belonging_tasks
         home = Path(self.local_root)
         if back_error:
-            listing = self.inner.list_files(self.remote_root, {".", *(task.task_work_path for task in tasks)})
+            listing = self.inner.list_files(self.remote_root, {".", *(task.values.folder for task in tasks)})
             errors = [file.path for file in listing if fnmatch(PurePosixPath(file.path).name, "error*")]
             self.inner.get(self.remote_root, errors, home)
-        wanted = [(task.task_work_path, pattern) for task in tasks for pattern in task.backward_files]
-        missing = [f"{folder}/{name}" for folder, name in wanted if not any((home / folder).glob(name))]
+        wanted = [(task.values.folder, pattern) for task in tasks for pattern in task.backward_files]
+        missing = [f"{folder}/{name}" for folder, name in wanted if not staging.is_here(home / folder, name)]
         if missing and not check_exists:
             raise FileNotFoundError(f"cannot find download file {self.remote_root}/{missing[0]}")
 

@@ -142,7 +142,7 @@ class Task(Loadable):
 
     def has_finished_tag(self, context: BoundContext) -> bool:
         """Whether the task's tag is in its folder on the machine."""
-        return context.check_file_exists(f"{self.values.task_work_path}/{self.task_hash}{TASK_TAG}")
+        return context.check_file_exists(self.values.path(self.task_hash + TASK_TAG))
 
     def get_task_state(self, context: BoundContext) -> None:
         """Make `task_state` finished when the tag is there."""

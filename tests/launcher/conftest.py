@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from liar import Liar
 from sshd import SSHD, Sshd
 
 from pilotfish.launcher.description import parse_submission
@@ -27,13 +29,25 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
-@pytest.fixture
-def sshd(wd: Path) -> Iterator[Sshd]:
-    """An sshd that takes this user's key. Skips (in CI: fails) where there is none or we are not root."""
+def needs_sshd() -> None:
     if not Path(SSHD).exists() or shutil.which("ssh-keygen") is None or os.geteuid():
         reason = "needs sshd, ssh-keygen and root"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+
+
+@pytest.fixture
+def sshd(wd: Path) -> Iterator[Sshd]:
+    """An sshd that takes this user's key. Skips (in CI: fails) where there is none or we are not root."""
+    needs_sshd()
     with Sshd(wd / "sshd") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def liar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liar]:
+    """A machine that says what a test wants it to say."""
+    needs_sshd()
+    with Liar(tmp_path_factory.mktemp("liar")) as server:
         yield server
 
 
@@ -63,3 +77,16 @@ def submission(wd: Path) -> Callable[..., Submission]:
         return Submission(parse_submission(found), **tools)
 
     return make
+
+
+@pytest.fixture
+def user() -> str:
+    """A test user with the password `secret`."""
+    name = "pilotfish-test"
+    if subprocess.run(["id", name], capture_output=True, check=False).returncode:
+        subprocess.run(["useradd", "-m", "-s", "/bin/sh", name], check=True)
+    hashed = subprocess.run(
+        ["openssl", "passwd", "-6", "secret"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    subprocess.run(["usermod", "-p", hashed, name], check=True)
+    return name

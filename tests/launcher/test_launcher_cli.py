@@ -61,6 +61,7 @@ def write(wd: Path) -> Callable[..., str]:
         ]
         given = {"work_base": "w", "machine": machine, "resources": {"group_size": 1}, "task_list": tasks, **more}
         (wd / "s.json").write_text(json.dumps(given))
+        (wd / "w").mkdir(exist_ok=True)
         return "s.json"
 
     return made

@@ -115,19 +115,6 @@ def test_through_a_command(sshd: Sshd, wd: Path) -> None:
         assert there.run("echo hi").out == "hi\n"
 
 
-@pytest.fixture
-def user() -> str:
-    """A test user with the password `secret`."""
-    name = "pilotfish-test"
-    if subprocess.run(["id", name], capture_output=True, check=False).returncode:
-        subprocess.run(["useradd", "-m", "-s", "/bin/sh", name], check=True)
-    hashed = subprocess.run(
-        ["openssl", "passwd", "-6", "secret"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    subprocess.run(["usermod", "-p", hashed, name], check=True)
-    return name
-
-
 def by_password(server: Sshd, wd: Path, user: str, **more: Any) -> SSHContext:
     profile = {**server.profile, "username": user, "look_for_keys": False, **more}
     del profile["key_filename"]

@@ -1,0 +1,294 @@
+"""Whatever a machine answers, nothing outside the tasks' folder here is made, replaced or opened wider."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from liar import LIE, Liar
+from sshd import Sshd
+
+from pilotfish.launcher import staging
+from pilotfish.launcher.contexts import archive, paths, rsync
+from pilotfish.launcher.contexts.base import Context, RemoteFile, TransferError
+from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.contexts.paths import ForeignPathError
+from pilotfish.launcher.contexts.ssh import SSHContext
+from pilotfish.launcher.submission import Submission
+
+OUTSIDE = [
+    "/tmp/pilotfish-outside",
+    "//tmp/pilotfish-outside",
+    "../pilotfish-outside",
+    "a/../../pilotfish-outside",
+    "./../pilotfish-outside",
+    "a/..",
+    "..",
+    "..\\pilotfish-outside",
+    "a\\..\\..\\pilotfish-outside",
+    ".",
+    "./",
+    "",
+    "a/../.",
+    "a\0b",
+]
+INSIDE = {"a": "a", "./a/b": "a/b", "a//b/./c": "a/b/c", "..a/b..": "..a/b..", "a\\b": "a\\b", "c:/x": "c:/x", " ": " "}
+
+
+def digest(text: bytes = LIE) -> str:
+    return hashlib.sha256(text).hexdigest()
+
+
+# --- names ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_name_that_leads_out_is_refused_and_named(name: str) -> None:
+    with pytest.raises(ForeignPathError) as caught:
+        paths.below(name, "find on host")
+    assert str(caught.value).startswith(f"find on host: the machine has answered with the name {name!a}")
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_any_other_name_has_one_spelling(name: str) -> None:
+    assert paths.below(name, "") == INSIDE[name]
+
+
+@pytest.mark.parametrize("prefix", ["", ".", "./", "a", "a/"])
+@pytest.mark.parametrize("pattern", ["*", "**", ".", "./*", ".*", "..", "[!x]*", "?*", "*/*", "*/../*", "**/*"])
+def test_no_pattern_means_a_name_that_leads_out(prefix: str, pattern: str) -> None:
+    listing = [RemoteFile(name, 5, 0.0) for name in [*OUTSIDE, "a/../../b", "a//b", "ok", "a/ok"]]
+    found, _ = staging.backward([pattern], prefix, listing)
+    assert [name for name in found if paths.what_is_wrong(name)] == []
+
+
+def test_control_signs_of_a_name_do_not_reach_the_terminal() -> None:
+    with pytest.raises(ForeignPathError) as caught:
+        paths.below("../\x1b[2J\udce4", "")
+    assert "\\x1b[2J\\udce4" in str(caught.value)
+
+
+# --- archives -------------------------------------------------------------------------------------------------------------
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname, made.mode = kind, link, 0o644
+    return made
+
+
+def unpack(into: Path, entries: list[tarfile.TarInfo], wanted: list[str]) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for each in entries:
+            each.size = len(LIE) if each.isreg() else 0
+            tar.addfile(each, io.BytesIO(LIE))
+    stream.seek(0)
+    archive.unpack(stream, dict.fromkeys(wanted, digest()), into, lambda path, size: None)
+
+
+HOSTILE = {
+    "absolute": ([entry("/tmp/pilotfish-outside")], ["/tmp/pilotfish-outside"]),
+    "upwards": ([entry("../outside/x")], ["../outside/x"]),
+    "upwards from below": ([entry("a/../../outside/x")], ["../outside/x"]),
+    "a file through a link that came before": (
+        [entry("link", tarfile.SYMTYPE, "../outside"), entry("link/x")],
+        ["link", "link/x"],
+    ),
+    "a link in the place of a file": ([entry("x", tarfile.SYMTYPE, "../outside/kept")], ["x"]),
+    "a hard link": ([entry("x", tarfile.LNKTYPE, "../outside/kept")], ["x"]),
+    "a device": ([entry("x", tarfile.CHRTYPE)], ["x"]),
+    "a disk": ([entry("x", tarfile.BLKTYPE)], ["x"]),
+    "one that nobody asked for": ([entry("y")], ["x"]),
+    "in another case": ([entry("X")], ["x"]),
+    "one that came before": ([entry("x"), entry("./x")], ["x"]),
+    "the folder itself": ([entry("./")], ["."]),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_of_an_archive_only_files_that_were_asked_for_are_taken(wd: Path, case: str) -> None:
+    into, outside = wd / "into", wd / "outside"
+    into.mkdir()
+    outside.mkdir()
+    (outside / "kept").write_text("mine")
+    with pytest.raises(ForeignPathError):
+        unpack(into, *HOSTILE[case])
+    assert [path.name for path in outside.iterdir()] == ["kept"]
+    assert (outside / "kept").read_text() == "mine"
+    assert [path for path in into.rglob("*") if path.is_symlink() or not path.is_file()] == []
+    assert not Path("/tmp/pilotfish-outside").exists()
+
+
+def test_what_rsync_has_left_is_not_taken_through_a_link(wd: Path) -> None:
+    """A server of its own may lay down what it likes where files arrive."""
+    (wd / "elsewhere").mkdir()
+    (wd / "elsewhere/x").write_bytes(LIE)
+    (wd / "arrived").mkdir()
+    (wd / "arrived/link").symlink_to(wd / "elsewhere")
+    (wd / "arrived/x").symlink_to(wd / "elsewhere/x")
+    for path in ("link/x", "x"):
+        assert not rsync.take(wd / "arrived", path, wd / "here" / path, digest())
+    with pytest.raises(ForeignPathError):
+        rsync.take(wd / "arrived", "../elsewhere/x", wd / "here/x", digest())
+    assert (wd / "elsewhere/x").read_bytes() == LIE
+
+
+# --- a machine ------------------------------------------------------------------------------------------------------------
+
+
+def placed_outside(wd: Path) -> list[str]:
+    """A home folder beside that of the work, and what a machine may call files in it."""
+    (wd / "home").mkdir()
+    (wd / "home/.profile").write_text("mine\n")
+    (wd / "home/.profile").chmod(0o600)
+    return [f"{wd}/home/.profile", "../../home/.profile", "../../../home/.profile", "../../home/new"]
+
+
+def assert_untouched(wd: Path) -> None:
+    assert [path.name for path in (wd / "home").iterdir()] == [".profile"]
+    assert (wd / "home/.profile").read_text() == "mine\n"
+
+
+PATTERNS: dict[str, dict[str, Any]] = {
+    "common *": {"backward_common_files": ["*"]},
+    "in . .": {"folder": ".", "backward_files": ["."]},
+    "in a *": {"backward_files": ["*"]},
+}
+
+
+@pytest.mark.parametrize("case", PATTERNS)
+def test_a_listing_that_leads_out_ends_the_run_with_the_name(
+    liar: Liar, wd: Path, submission: Callable[..., Submission], case: str
+) -> None:
+    """Also where the patterns would mean it; nothing is written, and it is no success."""
+    names = placed_outside(wd)
+    server = liar.lie("find", "sha256sum", "tar", names=names)
+    given = dict(PATTERNS[case])
+    task = {
+        "command": "echo hi >out",
+        "task_work_path": given.pop("folder", "a"),
+        "backward_files": given.pop("backward_files", ["out"]),
+    }
+    machine = {"context_type": "SSH", "remote_profile": server.profile}
+    with pytest.raises(ForeignPathError) as caught:
+        submission(task, machine=machine, **given).run(check_interval_s=0.5)
+    assert repr(names[0]) in str(caught.value)
+    assert_untouched(wd)
+
+
+@pytest.mark.parametrize(
+    ("program", "size"), [("sha256sum", 10), ("sha256sum", rsync.FROM_BYTES), ("tar", 10)], ids=["sums", "rsync", "tar"]
+)
+def test_a_transfer_that_leads_out_is_refused(liar: Liar, wd: Path, program: str, size: int) -> None:
+    """When the listing was honest, and only the checksums or the archive have more in them."""
+    names = placed_outside(wd)
+    root = wd / "there/root"
+    root.mkdir(parents=True)
+    (root / "out").write_bytes(b"x" * size)
+    profile = liar.lie(program, names=names).profile
+    with SSHContext(wd, str(wd / "there"), profile) as context, pytest.raises(ForeignPathError) as caught:
+        context.get(str(root), ["out"], wd / "here/w")
+    assert repr(names[0]) in str(caught.value)
+    assert_untouched(wd)
+
+
+def test_checksums_that_are_none_are_passed_over(liar: Liar, wd: Path) -> None:
+    """A checksum becomes part of a name here while a large file travels."""
+    root = wd / "there/root"
+    root.mkdir(parents=True)
+    (root / "out").write_bytes(LIE)
+    server = liar.lie(sha256sum="echo '../../../../x  ./out'")
+    profile = {**server.profile, "archive_chunk_size": 1}
+    with SSHContext(wd, str(wd / "there"), profile) as context, pytest.raises(TransferError):
+        context.get(str(root), ["out"], wd / "here")
+    assert not (wd / "here").exists()
+
+
+def contexts(wd: Path, server: Sshd) -> list[Context]:
+    profile = {**server.profile, "rsync": False}
+    return [LocalContext(wd, str(wd / "there"), {}), SSHContext(wd, str(wd / "there"), profile)]
+
+
+def test_no_context_fetches_to_a_place_outside(liar: Liar, wd: Path) -> None:
+    (wd / "there").mkdir()
+    (wd / "x").write_bytes(LIE)
+    for context in contexts(wd, liar.lie()):
+        with context:
+            for name in ("../x", str(wd / "x"), ".", "a/../../x"):
+                with pytest.raises(ForeignPathError):
+                    context.get(str(wd / "there"), [name], wd / "here/w", partly=True)
+    assert sorted(path.name for path in wd.iterdir()) == ["there", "x"]
+
+
+# --- links and modes here -------------------------------------------------------------------------------------------------
+
+
+def made(submission: Callable[..., Submission], command: str, *patterns: str, **more: Any) -> Submission:
+    return submission({"command": command, "task_work_path": "a", "backward_files": list(patterns), **more})
+
+
+def test_a_link_here_that_is_an_input_is_no_way_out(submission: Callable[..., Submission], wd: Path) -> None:
+    """Inputs are often links to where they lie for all; results of a pattern are not written there."""
+    (wd / "data").mkdir()
+    (wd / "data/in").write_text("1")
+    (wd / "here/w/a").mkdir(parents=True)
+    (wd / "here/w/a/data").symlink_to(wd / "data")
+    with pytest.raises(staging.MissingFileError, match="a/data here is a link to another folder"):
+        made(submission, "echo 2 >data/new; echo 3 >out", "*", forward_files=["data"]).run(check_interval_s=0.5)
+    assert [path.name for path in (wd / "data").iterdir()] == ["in"]
+    assert (wd / "here/w/a/out").read_text() == "3\n"
+
+
+@pytest.mark.parametrize("pattern", ["out", "out/*", "./out/new"])
+def test_links_that_the_user_has_named_are_used(submission: Callable[..., Submission], wd: Path, pattern: str) -> None:
+    """The task's own folder, and one that a pattern names in plain letters, may lie on another disk."""
+    (wd / "disk/a").mkdir(parents=True)
+    (wd / "disk/out").mkdir()
+    (wd / "here/w").mkdir(parents=True)
+    (wd / "here/w/a").symlink_to(wd / "disk/a")
+    (wd / "disk/a/out").symlink_to(wd / "disk/out")
+    assert made(submission, "mkdir -p out; echo 2 >out/new", pattern).run(check_interval_s=0.5).over
+    assert (wd / "disk/out/new").read_text() == "2\n"
+
+
+# Mode of the file here, of the result there, and what comes of it with the umask 027.
+MODES = [
+    (0o600, 0o644, 0o600),
+    (0o640, 0o666, 0o640),
+    (0o644, 0o600, 0o600),
+    (0o755, 0o777, 0o755),
+    (None, 0o777, 0o750),
+]
+
+
+@pytest.mark.parametrize("way", ["Local", "archive", "rsync", "large"])
+def test_a_result_is_not_open_to_more_people_than_before(liar: Liar, wd: Path, way: str) -> None:
+    """The mode of a file that is replaced is not widened; a new one is subject to the umask."""
+    profile = {**liar.lie().profile, "rsync": way == "rsync", "archive_chunk_size": 100 if way == "large" else 0}
+    root, here = wd / "there/root", wd / "here"
+    root.mkdir(parents=True)
+    here.mkdir()
+    for number, (old, new, _) in enumerate(MODES):
+        (root / f"{number}").write_bytes(b"x" * (rsync.FROM_BYTES if way == "rsync" else 1000))
+        (root / f"{number}").chmod(new)
+        if old is not None:
+            (here / f"{number}").write_text("before")
+            (here / f"{number}").chmod(old)
+    context: Context = LocalContext(wd, str(wd / "there"), {})
+    if way != "Local":
+        context = SSHContext(wd, str(wd / "there"), profile)
+    names = [str(number) for number in range(len(MODES))]
+    before = os.umask(0o027)
+    try:
+        with context:
+            assert context.get(str(root), names, here).moved == tuple(names)
+    finally:
+        os.umask(before)
+    assert [(here / name).stat().st_mode & 0o777 for name in names] == [expected for _, _, expected in MODES]
