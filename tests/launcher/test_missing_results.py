@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.dpdispatcher import Machine, Resources, Submission, Task  # type: ignore[attr-defined]
+from pilotfish import Machine, Resources, Submission, Task
 from pilotfish.launcher import record
 from pilotfish.launcher import submission as native
 from pilotfish.launcher.staging import MissingFileError
