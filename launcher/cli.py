@@ -42,7 +42,11 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--check-interval", type=float, default=30.0, show_default=True, help="Seconds between two looks, at most."
         ),
-        click.option("--retry-failed", is_flag=True, help="Place jobs again that have failed for good."),
+        click.option(
+            "--retry-failed",
+            is_flag=True,
+            help="Place jobs again that have failed for good, and tasks whose results are missing.",
+        ),
         click.option("--allow-ref", is_flag=True, help='Take in other files named by {"$ref": FILE}.'),
         click.option("--json", "as_json", is_flag=True, help="A row for each task as JSON on stdout."),
         click.option("--quiet", "-q", is_flag=True, help="No progress."),

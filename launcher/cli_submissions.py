@@ -132,7 +132,7 @@ def status(beginning: str, offline: bool, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=1))
     else:
         _show_status(progress, rows)
-    raise_missing(submission.hash, work, progress)
+    raise_missing(submission.hash, work, progress.missing())
 
 
 def _show_status(progress: Progress, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -254,7 +254,7 @@ def download(beginning: str, as_json: bool) -> None:
         with submission.opened() as opened:
             opened.runner.look()
             opened.runner.step_without_submitting()
-            moved = opened.runner.fetching.now({job.hash: job.tasks for job in opened.progress.jobs.values()})
+            moved, _ = opened.runner.fetching.now({job.hash: job.tasks for job in opened.progress.jobs.values()})
             opened.runner.fetching.common()
             results.write(submission.local_work, opened.work, opened.progress)
     table = submission.local_work / results.CSV_NAME

@@ -67,8 +67,8 @@ class Fetching:
             found = () if self._may_miss else tuple(each for each in missing if self._ended_well(job, each.task))
             self._site.note(Fetched(job.hash, found))
 
-    def now(self, wanted: Mapping[str, Collection[str]], *, marks: bool = False) -> Transfer:
-        """Bring home what is there of some tasks, by job, ended or not.
+    def now(self, wanted: Mapping[str, Collection[str]], *, marks: bool = False) -> tuple[Transfer, list[Missing]]:
+        """Bring home what is there of some tasks, by job, ended or not: (what came, what tasks that ended well miss).
 
         `marks`: leave a file for each pattern that found nothing.
         """
@@ -77,7 +77,8 @@ class Fetching:
             folder = self._home / self._work.tasks[each.task].folder
             folder.mkdir(parents=True, exist_ok=True)
             (folder / staging.failure_mark(each.pattern)).touch()
-        return moved
+        well = {name for job in wanted for name in wanted[job] if self._ended_well(self._site.progress.jobs[job], name)}
+        return moved, [] if self._may_miss else [each for each in missing if each.task in well]
 
     def common(self) -> None:
         """Bring home the common results, unless they are home."""
@@ -87,7 +88,8 @@ class Fetching:
         listing = self._site.context.list_files(self._work.root, ["**"], with_folders=True)
         wanted = _Wanted()
         found, missing = staging.backward(patterns, "", listing)
-        self._add(wanted, (path for path in found if not path.startswith(".")), "", patterns, ".", listing)
+        visible = (path for path in found if not path.startswith("."))
+        self._add(wanted, visible, "", patterns, ".", _folders_of(listing))
         moved = self._get(wanted)
         gone = [Missing("", pattern) for pattern in missing]
         gone += [Missing("", path, why) for path, why in {**wanted.lost, **moved.lost}.items()]
@@ -102,11 +104,12 @@ class Fetching:
         folders = {tasks[name].folder for names in wanted.values() for name in names}
         asked = {"**"} if "." in folders else {".", *folders}
         listing = self._site.context.list_files(self._work.root, asked, with_folders=True) if folders else []
-        below = _by_folder(listing, folders)
+        below, others = _by_folder(listing, folders), _folders_of(listing)
         found = _Wanted()
         for job in (self._site.progress.jobs[name] for name in wanted):
             for name in wanted[job.hash]:
-                self._add_task(found, tasks[name], name, self._ended_well(job, name), below[tasks[name].folder])
+                well = self._ended_well(job, name)
+                self._add_task(found, tasks[name], name, well, below[tasks[name].folder], others)
             if last_words and not job.succeeded:
                 words = f"{job.hash}_last_err_file"
                 found.files |= {file.path: [] for file in listing if file.path == words}
@@ -120,13 +123,21 @@ class Fetching:
             self._tell_lost(missing)
         return moved, missing
 
-    def _add_task(self, wanted: _Wanted, task: Task, name: str, well: bool, listing: list[RemoteFile]) -> None:
+    def _add_task(
+        self,
+        wanted: _Wanted,
+        task: Task,
+        name: str,
+        well: bool,
+        listing: Sequence[RemoteFile],
+        others: Mapping[str, RemoteFile],
+    ) -> None:
         """What a task makes, and the logs of one that failed."""
         found, missing = staging.backward(task.backward_files, task.folder, listing)
         if not well:
             logs = {task.path(log) for log in (task.outlog, task.errlog) if log is not None}
             found += [file.path for file in listing if file.path in logs]
-        self._add(wanted, found, name, task.backward_files, task.folder, listing)
+        self._add(wanted, found, name, task.backward_files, task.folder, others)
         wanted.missing += [Missing(name, pattern) for pattern in missing]
 
     def _add(
@@ -136,10 +147,9 @@ class Fetching:
         task: str,
         patterns: Sequence[str],
         folder: str,
-        listing: Iterable[RemoteFile],
+        others: Mapping[str, RemoteFile],
     ) -> None:
-        """Sort out what the patterns of one task have found."""
-        others = {file.path: file for file in listing if file.folder}
+        """Sort out what the patterns of one task have found; `others` are folders."""
         allowed = paths.literal_folders(patterns, folder)
         for path in found:
             why = ""
@@ -180,6 +190,10 @@ class Fetching:
 
 def _within(path: str, folder: str) -> str:
     return path if folder == "." else path.removeprefix(f"{folder}/")
+
+
+def _folders_of(listing: Iterable[RemoteFile]) -> dict[str, RemoteFile]:
+    return {file.path: file for file in listing if file.folder}
 
 
 def _by_folder(listing: Iterable[RemoteFile], folders: Iterable[str]) -> dict[str, list[RemoteFile]]:

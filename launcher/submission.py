@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,12 +57,11 @@ class Placement:
 
     def raise_missing(self) -> None:
         """Raises MissingFileError while a result of a task that has ended well is not home."""
-        raise_missing(self.record.hash, self.work, self.progress)
+        raise_missing(self.record.hash, self.work, self.progress.missing())
 
 
-def raise_missing(name: str, work: Work, progress: Progress) -> None:
-    """Raises MissingFileError while a result of a task that has ended well is not home; `name` is the submission's."""
-    missing = progress.missing()
+def raise_missing(name: str, work: Work, missing: Sequence[events.Missing]) -> None:
+    """Raises MissingFileError when a result of a task that has ended well is missing; `name` is the submission's."""
     if not missing:
         return
     what = work.explained(missing[0]) + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
@@ -126,7 +125,7 @@ class Submission:
             clean: remove the folder on the machine: "always" (True) or "on_success", which are the same here because a
                 submission that failed is always kept, or "never" (False).
             check_interval_s: longest time between two looks at the batch system.
-            retry_failed: place jobs again that have failed for good.
+            retry_failed: place jobs again that have failed for good, and tasks again whose results are missing.
             only_watch: bring to its end what was begun: cancelled jobs stay cancelled, inputs are not looked at again.
 
         Raises:
@@ -193,11 +192,15 @@ class Submission:
             self._tools.tell(f"all {done} tasks have ended before and their inputs are the same: nothing to run")
 
     def _renew(self, opened: Placement, phase: Phase) -> None:
-        """Place jobs again that failed for good, or that somebody cancelled; not those that were not needed any more."""
+        """Place jobs again that failed for good or whose results are missing, or that somebody cancelled.
+
+        Not those that were not needed any more.
+        """
         for job in opened.progress.jobs.values():
-            if job.phase is phase and (phase is Phase.FAILED or job.detail == ASKED_FOR):
-                bad = tuple(n for n in job.tasks if n not in job.results or job.results[n].exit_code != 0)
-                opened.inputs.renew(job, bad, ASKED_FOR)
+            missing = {each.task for each in job.missing} if phase is Phase.FAILED else set()
+            if missing or (job.phase is phase and (phase is Phase.FAILED or job.detail == ASKED_FOR)):
+                bad = (n for n in job.tasks if n in missing or n not in job.results or job.results[n].exit_code != 0)
+                opened.inputs.renew(job, tuple(bad), ASKED_FOR)
 
     def _raise_failures(self, opened: Placement) -> None:
         failed = [job for job in opened.progress.jobs.values() if job.phase is Phase.FAILED]

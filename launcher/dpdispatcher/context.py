@@ -149,7 +149,7 @@ class BoundContext:
         Raises FileNotFoundError.
         """
         self.bind_submission(submission)
-        submission.download_jobs(include_failed=True, mark_failure=check_exists and mark_failure)
+        submission.download_jobs(include_failed=True, mark_failure=check_exists and mark_failure, check_exists=True)
         tasks = submission.belonging_tasks
         home = Path(self.local_root)
         if back_error:

@@ -251,12 +251,23 @@ class Submission:
         with self.opened() as opened:
             opened.inputs.upload(opened.digests)
 
-    def download_jobs(self, include_failed: bool = False, mark_failure: bool = False) -> None:
-        """Bring home what there is; `mark_failure` leaves an empty file for each pattern that finds nothing."""
+    def download_jobs(
+        self, include_failed: bool = False, mark_failure: bool = False, check_exists: bool = False
+    ) -> None:
+        """Bring home what there is.
+
+        Args:
+            check_exists: results that are missing are no error.
+            mark_failure: nor with this, which leaves an empty file for each pattern that finds nothing.
+
+        Raises MissingFileError (a FileNotFoundError) when a task that ended well has not made a result.
+        """
         with self.opened() as opened:
             jobs = opened.progress.jobs.values()
             wanted = {job.hash: job.tasks for job in jobs if include_failed or job.phase is not Phase.FAILED}
-            opened.runner.fetching.now(wanted, marks=mark_failure)
+            _, missing = opened.runner.fetching.now(wanted, marks=mark_failure)
+            if not (mark_failure or check_exists):
+                inner.raise_missing(opened.record.hash, opened.work, missing)
 
     def try_download_result(self) -> bool:
         """`download_jobs`; whether everything came."""

@@ -63,6 +63,7 @@ def test_in_the_folder_itself_and_asynchronously(wd: Path, tasks: list[Task]) ->
 
 
 def test_failures_are_runtime_errors(wd: Path) -> None:
+    (wd / "work").mkdir()
     bad = Task("exit 3", "x")
     made = Submission("work", machine(wd, retry_count=0), Resources(), task_list=[bad])
     with pytest.raises(RuntimeError, match="task in x: exit code 3"):
@@ -86,6 +87,7 @@ def test_detached_then_looked_at_then_cleaned(wd: Path, tasks: list[Task], wait_
 
 
 def test_a_pilot_that_is_steered_while_it_runs(wd: Path, wait_until: Any) -> None:
+    (wd / "work").mkdir()
     task = Task(command="until [ -e ../go ]; do sleep 0.1; done; echo done > out", task_work_path="a", task_name="a")
     task.backward_files = ["out"]
     submission = Submission(

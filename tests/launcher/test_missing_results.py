@@ -101,25 +101,55 @@ def test_download_fetches_it_too_and_then_it_may_be_cleaned(wd: Path, write: Cal
     assert [(wd / "here/w" / name).read_text() for name in ("a/reslt.dat", "all")] == ["43\n", "44\n"]
 
 
+def python_submission(wd: Path) -> Submission:
+    (wd / "here/w").mkdir(parents=True, exist_ok=True)
+    machine = Machine(
+        batch_type="Shell",
+        context_type="LocalContext",
+        local_root=str(wd / "here"),
+        remote_root=str(wd / "there"),
+        retry_count=0,
+    )
+    resources = Resources(number_node=1, cpu_per_node=1, gpu_per_node=0, queue_name="", group_size=1)
+    return Submission(work_base="w", machine=machine, resources=resources, task_list=[Task(**TYPO)])
+
+
 def test_python_says_the_same_each_time(wd: Path) -> None:
-    (wd / "here/w").mkdir(parents=True)
-
-    def made() -> Submission:
-        machine = Machine(
-            batch_type="Shell",
-            context_type="LocalContext",
-            local_root=str(wd / "here"),
-            remote_root=str(wd / "there"),
-            retry_count=0,
-        )
-        resources = Resources(number_node=1, cpu_per_node=1, gpu_per_node=0, queue_name="", group_size=1)
-        tasks = [Task(**TYPO)]
-        return Submission(work_base="w", machine=machine, resources=resources, task_list=tasks)
-
     for _ in range(3):
         with pytest.raises(FileNotFoundError, match="cannot find download file"):
-            made().run_submission(check_interval=1)
+            python_submission(wd).run_submission(check_interval=1)
         assert (root(wd) / "a/result.dat").exists()
+
+
+def test_with_retry_failed_the_task_runs_again(wd: Path, submission: Callable[..., native.Submission]) -> None:
+    """A program may have had nothing to say the first time; no other task runs again."""
+    tasks = [
+        {"command": "[ -e ../go ] && cp ../go out; echo x >>count", "task_work_path": "a", "backward_files": ["out"]},
+        {"command": "echo x >>count", "task_work_path": "b", "backward_files": ["count"]},
+    ]
+    for _ in range(2):
+        with pytest.raises(MissingFileError):
+            submission(*tasks, resources={"group_size": 0}).run(check_interval_s=0.5)
+    (root(wd) / "go").write_text("now")
+    made = submission(*tasks, resources={"group_size": 0})
+    assert made.run(retry_failed=True, clean=False, check_interval_s=0.5).over
+    assert (wd / "here/w/a/out").read_text() == "now"
+    assert [(root(wd) / name / "count").read_text() for name in "ab"] == ["x\nx\n", "x\n"]
+
+
+def test_steps_in_python_tell_of_it_too(wd: Path) -> None:
+    """As programs do that call DPDispatcher's methods one by one."""
+    made = python_submission(wd)
+    with pytest.raises(FileNotFoundError):
+        made.run_submission(check_interval=1)
+    assert not made.try_download_result()
+    with pytest.raises(FileNotFoundError, match="cannot find download file"):
+        made.download_jobs()
+    made.download_jobs(mark_failure=True)
+    assert (wd / "here/w/a/tag_failure_download_reslt.dat").exists()
+    (root(wd) / "a/reslt.dat").write_text("43\n")
+    assert made.try_download_result()
+    assert (wd / "here/w/a/reslt.dat").read_text() == "43\n"
 
 
 @pytest.mark.parametrize("clean", [True, "on_success", False])
