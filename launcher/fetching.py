@@ -28,6 +28,8 @@ class _Wanted:
     missing: list[Missing] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
     """Paths that cannot be had, with the reason."""
+    untouched: dict[str, str] = field(default_factory=dict)
+    """Paths that must not be written here, with the reason."""
 
 
 class Fetching:
@@ -152,17 +154,16 @@ class Fetching:
         """Sort out what the patterns of one task have found; `others` are folders."""
         allowed = paths.literal_folders(patterns, folder)
         for path in found:
-            why = ""
-            if path in others and others[path].closed:
-                why = "is a folder that cannot be read there: permission denied"
-            elif not self._may_miss and (link := paths.leads_away(self._home, path, folder, allowed)):
-                why = f"is not written: {link} here is a link to another folder; name that in the pattern, or remove it"
-            if path in others and not why:
-                wanted.folders.add(path)
+            link = "" if self._may_miss else paths.leads_away(self._home, path, folder, allowed)
+            if path in others and not others[path].closed:
+                wanted.folders |= set() if link else {path}
                 continue
             wanted.files.setdefault(path, []).append(task)
-            if why:
-                wanted.lost[path] = why
+            if path in others:
+                wanted.lost[path] = "is a folder that cannot be read there: permission denied"
+            elif link:
+                what = f"is not written: {link} here is a link to another folder"
+                wanted.untouched[path] = f"{what}; name that in the pattern, or remove it"
 
     def _get(self, wanted: _Wanted) -> Transfer:
         site = self._site
@@ -174,7 +175,8 @@ class Fetching:
         files = sorted(wanted.files.keys() - wanted.lost.keys())
         if not files:
             return Transfer((), (), 0)
-        return site.context.get(self._work.root, files, self._home, site.tools.watch("download"), partly=True)
+        watch, untouched = site.tools.watch("download"), wanted.untouched
+        return site.context.get(self._work.root, files, self._home, watch, partly=True, untouched=untouched)
 
     def _tell_lost(self, missing: Sequence[Missing]) -> None:
         lost = [each for each in missing if each.why]

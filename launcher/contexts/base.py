@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ...pilot.model.errors import LostError, RefusedError, TransientError
@@ -99,6 +100,7 @@ class Tunnel:
         self.close()
 
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 Watch = Callable[[int, int], None]
 """Called during a transfer with bytes done and bytes in all."""
 
@@ -167,7 +169,14 @@ class Context(ABC):
 
     @abstractmethod
     def get(
-        self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None, *, partly: bool = False
+        self,
+        root: str,
+        paths: Sequence[str],
+        into: Path,
+        watch: Watch | None = None,
+        *,
+        partly: bool = False,
+        untouched: Mapping[str, str] = NOTHING,
     ) -> Transfer:
         """Bring files from below `root` into the folder `into`, each whole or not at all; links become what they point to.
 
@@ -176,6 +185,7 @@ class Context(ABC):
         Args:
             partly: files that are gone, cannot be read, change all the time or are none keep no other away: they are in
                 `Transfer.lost`. Otherwise the first of them is a TransferError, and nothing comes.
+            untouched: paths that must not be written here, with the reason; lost, unless the same is here already.
 
         Raises TransferError when something cannot be written here (all others have come then), ForeignPathError for a path
         that leads out of `into`.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from .base import LocalFile, Transfer, Watch
+from .base import NOTHING, LocalFile, Transfer, Watch
 from .local import LocalContext
 
 
@@ -25,7 +25,14 @@ class LazyLocalContext(LocalContext):
         return Transfer((), tuple(file.path for file in files), 0)
 
     def get(
-        self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None, *, partly: bool = False
+        self,
+        root: str,
+        paths: Sequence[str],
+        into: Path,
+        watch: Watch | None = None,
+        *,
+        partly: bool = False,
+        untouched: Mapping[str, str] = NOTHING,
     ) -> Transfer:
         return Transfer((), tuple(paths), 0)
 

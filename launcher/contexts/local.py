@@ -17,7 +17,7 @@ from typing import Any
 
 from ...pilot.model.errors import TransientError
 from . import archive
-from .base import Context, Done, LocalFile, RemoteFile, Transfer, TransferError, Watch
+from .base import NOTHING, Context, Done, LocalFile, RemoteFile, Transfer, TransferError, Watch
 from .paths import below, walk
 
 NO_FOLDER = 73
@@ -122,10 +122,19 @@ class LocalContext(Context):
             _place(target, file.mode, source=file.source)
 
     def get(
-        self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None, *, partly: bool = False
+        self,
+        root: str,
+        paths: Sequence[str],
+        into: Path,
+        watch: Watch | None = None,
+        *,
+        partly: bool = False,
+        untouched: Mapping[str, str] = NOTHING,
     ) -> Transfer:
         wanted = [below(path, "a path to fetch") for path in paths]
         lost = {path: why for path in wanted if (why := _why_lost(Path(root, path)))}
+        kept = {path for path in untouched if path not in lost and _is_same(Path(root, path), into / path)}
+        lost |= {path: why for path, why in untouched.items() if path not in kept}
         if lost and not partly:
             path, why = next(iter(lost.items()))
             raise TransferError(f"cannot fetch: {why}", where=path)
@@ -133,10 +142,10 @@ class LocalContext(Context):
         problem: TransferError | None = None
         for path in (each for each in wanted if each not in lost):
             source, target = Path(root, path), into / path
-            if target.exists() and os.path.samefile(source, target):
-                same.append(path)
-                continue
             try:
+                if path in kept or (target.exists() and os.path.samefile(source, target)):
+                    same.append(path)
+                    continue
                 if target.is_dir() and not target.is_symlink():
                     shutil.rmtree(target)
                 sent += _fetch(source, target)
@@ -234,6 +243,13 @@ def _place(target: Path, mode: int, *, content: bytes | None = None, source: Pat
         with suppress(OSError):
             os.unlink(name)
         raise
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return other.is_file() and (os.path.samefile(one, other) or _sha256(one) == _sha256(other))
+    except OSError:
+        return False
 
 
 def _sha256(path: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..staging import digest as local_digest
 from . import archive, rsync
-from .base import LocalFile, Transfer, TransferError, Watch
+from .base import NOTHING, LocalFile, Transfer, TransferError, Watch
 from .paths import below
 from .ssh_commands import HOUR_S, REASONS, Commands, zeroed
 from .ssh_session import BrokenError
@@ -108,17 +108,24 @@ class SSHContext(Commands):
             raise TransferError("was damaged on the way, or changed meanwhile", where=file.path)
 
     def get(
-        self, root: str, paths: Sequence[str], into: Path, watch: Watch | None = None, *, partly: bool = False
+        self,
+        root: str,
+        paths: Sequence[str],
+        into: Path,
+        watch: Watch | None = None,
+        *,
+        partly: bool = False,
+        untouched: Mapping[str, str] = NOTHING,
     ) -> Transfer:
         wanted = [below(path, "a path to fetch") for path in paths]
         asked = _Asked(self._digests(root, wanted))
         lost = self._why_lost(root, (path for path in wanted if path not in asked.left))
+        same = tuple(path for path, digest in asked.left.items() if _is_same(into / path, digest))
+        lost |= {path: why for path, why in untouched.items() if path in asked.left and path not in same}
         if lost and not partly:
             path, why = next(iter(lost.items()))
             raise TransferError(why, where=path)
-        same = tuple(path for path, digest in asked.left.items() if _is_same(into / path, digest))
-        for path in same:
-            del asked.left[path]
+        asked.left = {path: digest for path, digest in asked.left.items() if path not in same and path not in lost}
         moved = tuple(asked.left)
         counter = Counter(watch, 0)
         folders = {posixpath.dirname(path) or "." for path in moved}

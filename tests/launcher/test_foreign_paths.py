@@ -7,6 +7,7 @@ import io
 import os
 import tarfile
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +84,21 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.T
     return made
 
 
-def unpack(into: Path, entries: list[tarfile.TarInfo], wanted: list[str]) -> None:
+def unpack(into: Path, entries: list[tarfile.TarInfo], wanted: list[str], outside: Path) -> None:
+    """`@` in a name is the folder `outside`."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for each in entries:
+        for each in (copy(one) for one in entries):
+            each.name = each.name.replace("@", str(outside))
             each.size = len(LIE) if each.isreg() else 0
             tar.addfile(each, io.BytesIO(LIE))
     stream.seek(0)
-    archive.unpack(stream, dict.fromkeys(wanted, digest()), into, lambda path, size: None)
+    promised = {name.replace("@", str(outside)): digest() for name in wanted}
+    archive.unpack(stream, promised, into, lambda path, size: None)
 
 
 HOSTILE = {
-    "absolute": ([entry("/tmp/pilotfish-outside")], ["/tmp/pilotfish-outside"]),
+    "absolute": ([entry("@/x")], ["@/x"]),
     "upwards": ([entry("../outside/x")], ["../outside/x"]),
     "upwards from below": ([entry("a/../../outside/x")], ["../outside/x"]),
     "a file through a link that came before": (
@@ -119,11 +123,10 @@ def test_of_an_archive_only_files_that_were_asked_for_are_taken(wd: Path, case: 
     outside.mkdir()
     (outside / "kept").write_text("mine")
     with pytest.raises(ForeignPathError):
-        unpack(into, *HOSTILE[case])
+        unpack(into, *HOSTILE[case], outside)
     assert [path.name for path in outside.iterdir()] == ["kept"]
     assert (outside / "kept").read_text() == "mine"
     assert [path for path in into.rglob("*") if path.is_symlink() or not path.is_file()] == []
-    assert not Path("/tmp/pilotfish-outside").exists()
 
 
 def test_what_rsync_has_left_is_not_taken_through_a_link(wd: Path) -> None:
@@ -230,20 +233,36 @@ def test_no_context_fetches_to_a_place_outside(liar: Liar, wd: Path) -> None:
 # --- links and modes here -------------------------------------------------------------------------------------------------
 
 
-def made(submission: Callable[..., Submission], command: str, *patterns: str, **more: Any) -> Submission:
-    return submission({"command": command, "task_work_path": "a", "backward_files": list(patterns), **more})
+def made(
+    submission: Callable[..., Submission],
+    command: str,
+    *patterns: str,
+    machine: dict[str, Any] | None = None,
+    **more: Any,
+) -> Submission:
+    task = {"command": command, "task_work_path": "a", "backward_files": list(patterns), **more}
+    return submission(task, machine=machine or {})
 
 
-def test_a_link_here_that_is_an_input_is_no_way_out(submission: Callable[..., Submission], wd: Path) -> None:
-    """Inputs are often links to where they lie for all; results of a pattern are not written there."""
+@pytest.mark.parametrize("way", ["links", "copies", "SSH"])
+def test_a_link_here_that_is_an_input_is_no_way_out(
+    submission: Callable[..., Submission], wd: Path, liar: Liar, way: str
+) -> None:
+    """Inputs are often links to where they lie for all: no result is written there; inputs that are as they were are fine."""
+    machine: dict[str, Any] = {"remote_profile": {"symlink": way == "links"}}
+    if way == "SSH":
+        machine = {"context_type": "SSH", "remote_profile": liar.lie().profile}
     (wd / "data").mkdir()
     (wd / "data/in").write_text("1")
     (wd / "here/w/a").mkdir(parents=True)
     (wd / "here/w/a/data").symlink_to(wd / "data")
-    with pytest.raises(staging.MissingFileError, match="a/data here is a link to another folder"):
-        made(submission, "echo 2 >data/new; echo 3 >out", "*", forward_files=["data"]).run(check_interval_s=0.5)
+    good = made(submission, "echo 3 >out", "*", machine=machine, forward_files=["data"])
+    assert good.run(check_interval_s=0.5).over
+    bad = made(submission, "echo 2 >data/new; echo 4 >out", "*", machine=machine, forward_files=["data"])
+    with pytest.raises(staging.MissingFileError, match="a/data/new is not written: a/data here is a link"):
+        bad.run(check_interval_s=0.5)
     assert [path.name for path in (wd / "data").iterdir()] == ["in"]
-    assert (wd / "here/w/a/out").read_text() == "3\n"
+    assert (wd / "here/w/a/out").read_text() == "4\n"
 
 
 @pytest.mark.parametrize("pattern", ["out", "out/*", "./out/new"])
