@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..pilot.model.errors import TransientError
+from .contexts.paths import printable
 from .progress import Job, Progress
 from .task import Task
 from .work import Work
@@ -73,7 +74,7 @@ def _row(name: str, task: Task, job: Job, doing: str | None) -> Row:
 
 
 def _missing(job: Job, name: str) -> str:
-    patterns = [each.pattern for each in job.missing if each.task == name]
+    patterns = [printable(each.pattern) for each in job.missing if each.task == name]
     return f"missing: {', '.join(patterns)}" if patterns else ""
 
 
@@ -89,7 +90,7 @@ def write(folder: Path, work: Work, progress: Progress) -> None:
         temporary = folder / f".{name}.{os.getpid()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)  # it may have been removed meanwhile
-            temporary.write_text(content, encoding="utf-8", errors="backslashreplace")  # names may be no text
+            temporary.write_text(content, encoding="utf-8", errors="backslashreplace")  # of pilots: their words
             os.replace(temporary, folder / name)
         except OSError as error:
             what = f"cannot be written: {error.strerror or error}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from . import events, old_run, record, results
 from .contexts.base import Context, Watch
 from .contexts.build import build_context
+from .contexts.paths import printable
 from .description import SubmissionDescription
 from .identity import submission_hash
 from .inputs import Gathered, Inputs, gather
@@ -68,7 +69,7 @@ def raise_missing(name: str, work: Work, missing: Sequence[events.Missing]) -> N
     why = "" if missing[0].why else "the tasks succeeded without making it; "
     remedy = f"{why}nothing was removed. When it is there `pilotfish submissions watch {name[:10]}` fetches it;"
     remedy += f" `pilotfish submissions clean --force {name[:10]}` gives it up"
-    raise MissingFileError(what, where=missing[0].pattern, remedy=remedy)
+    raise MissingFileError(what, where=printable(missing[0].pattern), remedy=remedy)
 
 
 class Submission:

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from . import old_run, progress, result, script
 from .contexts.base import Context
+from .contexts.paths import printable
 from .description import SubmissionDescription
 from .events import Missing
 from .grouping import groups
@@ -81,7 +82,7 @@ class Work(ABC):
         """A result that is not home, in words."""
         folder = self.tasks[missing.task].folder if missing.task in self.tasks else "."
         path = posixpath.normpath(posixpath.join(self.root, folder, missing.pattern))
-        return f"{path} {missing.why}" if missing.why else f"cannot find download file {path}"
+        return printable(f"{path} {missing.why}" if missing.why else f"cannot find download file {path}")
 
     def files(self, job: progress.Job) -> dict[str, bytes]:
         """More files that the job needs, by name below the root."""

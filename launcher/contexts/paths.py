@@ -58,6 +58,12 @@ def place(into: Path, name: str, source: str) -> Path:
     return into / below(name, source)
 
 
+def printable(name: str) -> str:
+    """A name for people: bytes that are no text, and signs that a terminal would obey, as escapes."""
+    text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 def is_plain(folder: Path, name: str) -> bool:
     """Whether `name` is a regular file below `folder` that is reached without any link."""
     at = folder

@@ -121,6 +121,19 @@ def test_python_says_the_same_each_time(wd: Path) -> None:
         assert (root(wd) / "a/result.dat").exists()
 
 
+def test_names_that_are_no_text_are_told_in_any_language(wd: Path, write: Callable[..., str]) -> None:
+    """What cannot be fetched may have such a name; signs that a terminal obeys are not passed on."""
+    command = "ln -s /proc/sys/vm/drop_caches \"$(printf 'caf\\351\\033[2J')\""  # nobody may read that, not even root
+    file = write({"command": command, "task_work_path": "a", "backward_files": ["*"]})
+    env = {**os.environ, "PYTHONIOENCODING": "utf-8:strict", "PYTHONUTF8": "1"}
+    for words in (("submit", file), ("submissions", "status", "last"), ("submissions", "download", "last")):
+        program = [sys.executable, "-m", "pilotfish", *words]
+        done = subprocess.run(program, cwd=wd / "here", env=env, capture_output=True, check=False, timeout=100)
+        assert done.returncode == 2, done.stderr
+        assert b"a/caf\\xe9\\x1b[2J cannot be read there" in done.stderr
+    assert "missing: caf\\xe9\\x1b[2J" in (wd / "here/w/results.csv").read_text()
+
+
 def test_with_retry_failed_the_task_runs_again(wd: Path, submission: Callable[..., native.Submission]) -> None:
     """A program may have had nothing to say the first time; no other task runs again."""
     tasks = [
@@ -233,6 +246,14 @@ def spoil(wd: Path, how: str) -> str:
     bad.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", bad], check=True)
     return f"{bad} cannot be written to"
+
+
+def test_python_is_told_of_the_folder_too(wd: Path) -> None:
+    made = python_submission(wd)
+    (wd / "here/w").rmdir()
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        made.run_submission(check_interval=1)
+    assert not (wd / "there").exists()
 
 
 @pytest.fixture
