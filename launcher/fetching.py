@@ -64,9 +64,10 @@ class Fetching:
     def _bring_ended(self, jobs: Sequence[Job]) -> None:
         if not jobs:
             return
-        missing = self._bring({job.hash: job.tasks for job in jobs}, last_words=True)[1]
+        wanted = {job.hash: job.tasks for job in jobs}
+        missing = [] if self._may_miss else self._bring(wanted, last_words=True)[1]
         for job in jobs:
-            found = () if self._may_miss else tuple(each for each in missing if self._ended_well(job, each.task))
+            found = tuple(each for each in missing if self._ended_well(job, each.task))
             self._site.note(Fetched(job.hash, found))
 
     def now(self, wanted: Mapping[str, Collection[str]], *, marks: bool = False) -> tuple[Transfer, list[Missing]]:
@@ -74,6 +75,8 @@ class Fetching:
 
         `marks`: leave a file for each pattern that found nothing.
         """
+        if self._may_miss and not marks:  # all is where it shall be
+            return Transfer((), (), 0), []
         moved, missing = self._bring(wanted, quiet=True)
         for each in missing if marks else ():
             folder = self._home / self._work.tasks[each.task].folder
@@ -85,9 +88,9 @@ class Fetching:
     def common(self) -> None:
         """Bring home the common results, unless they are home."""
         patterns = self._site.record.description.backward_common_files
-        if not patterns or self._site.progress.common_home:
+        if not patterns or self._may_miss or self._site.progress.common_home:
             return
-        listing = self._site.context.list_files(self._work.root, ["**"], with_folders=True)
+        listing = self._listing({"**"})
         wanted = _Wanted()
         found, missing = staging.backward(patterns, "", listing)
         visible = (path for path in found if not path.startswith("."))
@@ -96,7 +99,7 @@ class Fetching:
         gone = [Missing("", pattern) for pattern in missing]
         gone += [Missing("", path, why) for path, why in {**wanted.lost, **moved.lost}.items()]
         self._tell_lost(gone)
-        self._site.note(CommonFetched(() if self._may_miss else tuple(gone)))
+        self._site.note(CommonFetched(tuple(gone)))
 
     def _bring(
         self, wanted: Mapping[str, Collection[str]], *, last_words: bool = False, quiet: bool = False
@@ -105,7 +108,7 @@ class Fetching:
         tasks = self._work.tasks
         folders = {tasks[name].folder for names in wanted.values() for name in names}
         asked = {"**"} if "." in folders else {".", *folders}
-        listing = self._site.context.list_files(self._work.root, asked, with_folders=True) if folders else []
+        listing = self._listing(asked) if folders else []
         below, others = _by_folder(listing, folders), _folders_of(listing)
         found = _Wanted()
         for job in (self._site.progress.jobs[name] for name in wanted):
@@ -124,6 +127,12 @@ class Fetching:
         if not quiet:
             self._tell_lost(missing)
         return moved, missing
+
+    def _listing(self, folders: Collection[str]) -> list[RemoteFile]:
+        """What is below these folders, without what the launcher keeps beside the tasks: a file for each task, and more."""
+        listing = self._site.context.list_files(self._work.root, folders, with_folders=True)
+        jobs = self._site.progress.jobs
+        return [file for file in listing if not (file.path.startswith(".") and file.path[1:41] in jobs)]
 
     def _add_task(
         self,
@@ -154,7 +163,7 @@ class Fetching:
         """Sort out what the patterns of one task have found; `others` are folders."""
         allowed = paths.literal_folders(patterns, folder)
         for path in found:
-            link = "" if self._may_miss else paths.leads_away(self._home, path, folder, allowed)
+            link = paths.leads_away(self._home, path, folder, allowed)
             if path in others and not others[path].closed:
                 wanted.folders |= set() if link else {path}
                 continue
@@ -167,11 +176,10 @@ class Fetching:
 
     def _get(self, wanted: _Wanted) -> Transfer:
         site = self._site
-        if not self._may_miss:
-            for path in sorted(wanted.folders):
-                target = paths.place(self._home, path, "a listing")
-                with archive.written(target):
-                    target.mkdir(parents=True, exist_ok=True)
+        for path in sorted(wanted.folders):
+            target = paths.place(self._home, path, "a listing")
+            with archive.written(target):
+                target.mkdir(parents=True, exist_ok=True)
         files = sorted(wanted.files.keys() - wanted.lost.keys())
         if not files:
             return Transfer((), (), 0)
