@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..pilot.model.errors import RefusedError
 from .contexts.base import Context
+from .contexts.marks import in_login_shell, shell_path
 from .description import PilotDescription
 
 _PACKAGE = Path(__file__).parents[1]
@@ -66,22 +67,28 @@ def folder(remote_root: str) -> str:
 
 def finder(pilot: PilotDescription, remote_root: str) -> str:
     """Shell text that sets `pilotfish` to the command to use in the environment it runs in; empty when there is none."""
-    lines = ["pilotfish="]
+    lines = ["set +eu", "pilotfish="]
     if pilot.python is not None:
         python = shlex.quote(pilot.python)
         lines.append(
             f"{python} -c 'import pilotfish' 2>/dev/null && pilotfish={shlex.quote(f'{pilot.python} -m pilotfish')}"
         )
-    ours = f"{_shell_path(folder(remote_root))}/bin/pilotfish"
+    ours = f"{shell_path(folder(remote_root))}/bin/pilotfish"
     lines.append(f'[ -n "$pilotfish" ] || [ ! -x {ours} ] || pilotfish={ours}')
     if pilot.bootstrap != "always":
         lines.append('[ -n "$pilotfish" ] || ! command -v pilotfish >/dev/null || pilotfish=pilotfish')
     return "\n".join(lines)
 
 
-def _shell_path(path: str) -> str:
-    """Quoted, but with the home folder found by the shell."""
-    return f"~/{shlex.quote(path[2:])}" if path.startswith("~/") else shlex.quote(path)
+def check_login_shell(context: Context) -> None:
+    """Raise BootstrapError when the user's profile replaces the shell: of no job's script would a line be run."""
+    done = context.run(in_login_shell("echo here"), timeout_s=120)
+    if done.code == 0 and "here" not in done.out:
+        raise BootstrapError(
+            "your login profile (.bash_profile, .profile) replaces the shell: job scripts run in a login shell, and do nothing",
+            where="bash -l",
+            remedy="let it `exec` another shell only in terminals: case $- in *i*) exec ... ;; esac",
+        )
 
 
 def ensure(
@@ -93,7 +100,7 @@ def ensure(
     """
     probe = f'{environment}\n{finder(pilot, remote_root)}\n[ -n "$pilotfish" ] && $pilotfish --version'
     found = context.run(in_login_shell(probe), timeout_s=120)
-    if found.code == 0:
+    if found.code == 0 and found.out.strip():
         tell(f"on the machine: {found.out.strip().splitlines()[-1]}")
         return
     if pilot.bootstrap == "never":
@@ -115,7 +122,7 @@ def _install(
         files |= {f"{target}.wheels/{path.name}": path.read_bytes() for path in Path(pilot.wheelhouse).glob("*.whl")}
     context.write(files, 0o644)
     index = " --no-index" if pilot.wheelhouse is not None else ""
-    shell_target = _shell_path(target)
+    shell_target = shell_path(target)
     command = f"""{environment}
 set -e
 python={shlex.quote(pilot.python or "python3")}
@@ -137,8 +144,3 @@ $python -m venv {shell_target}
             f"pilotfish is not on the machine and cannot be installed: {told}", where=target, remedy=remedy
         )
     tell(f"installed: {done.out.strip().splitlines()[-1]}")
-
-
-def in_login_shell(text: str) -> str:
-    """As the job's script has it: `bash -l` reads the profile, where `module` comes from."""
-    return f"exec bash -lc {shlex.quote(text)}"

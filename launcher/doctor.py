@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 import secrets
 import shlex
 import sys
@@ -14,9 +15,10 @@ from dataclasses import asdict, dataclass, replace
 import click
 
 from ..pilot.model.errors import PilotfishError
-from . import loading
+from . import bootstrap, loading
 from .contexts.base import Context, ContextLostError
 from .contexts.build import build_context
+from .contexts.marks import in_login_shell
 from .description import MachineDescription, parse_machine
 from .machines.base import MachineBusyError
 from .machines.names import build_machine
@@ -64,11 +66,20 @@ def examine(
     trip = now() - begin
     clock, system, bash = [*done.out.splitlines(), "", "", ""][:3]
     yield Finding("connection", True, f"{system}, {trip * 1000:.0f} ms for the first command")
-    skew = float(clock) - (begin + trip / 2)
+    if context.noise:
+        told = f"print {context.noise.splitlines()[0][:80]!r}"
+        remedy = "this is left out here; scp and others fail of it: let them print only in terminals"
+        yield Finding("start files", False, told, remedy, warning=True)
+    skew = (float(clock) if re.fullmatch(r"\d+\.\d+", clock) else begin) - (begin + trip / 2)
     remedy = "set its clock (NTP): times in results would be wrong"
     yield Finding("clock", abs(skew) <= _MOST_SKEW_S + trip, f"{skew:+.1f} s from here", remedy, warning=True)
     new_enough = tuple(int(part) for part in bash.split(".")[:2] if part.isdigit()) >= (4, 2)
     yield Finding("bash", new_enough, bash or "none", "job scripts need bash 4.2 or newer")
+    if machine.batch_type != "Shell":
+        try:
+            bootstrap.check_login_shell(context)
+        except PilotfishError as error:
+            yield Finding("login profile", False, error.what, error.remedy or "")
     yield from _commands(machine, context)
     yield from _batch_system(machine, context, queue)
     yield from _folder(machine, context)
@@ -122,9 +133,10 @@ _REMEDY = "add its folder to PATH in ~/.bashrc (above any test for interactive s
 
 def _folder(machine: MachineDescription, context: Context) -> Iterator[Finding]:
     root = machine.remote_root or machine.local_root
-    name = posixpath.join(context.root_for(f".doctor-{secrets.token_hex(4)}", "."), "")
-    probe = f"{name}.pilotfish-doctor"
     try:
+        folder = context.absolute(context.root_for(f".doctor-{secrets.token_hex(4)}", "."))
+        name = posixpath.join(folder, "")
+        probe = f"{name}.pilotfish-doctor"
         context.write({probe: b"x"})
         ok = context.read([probe]) == {probe: b"x"}
         quoted = shlex.quote(probe)
@@ -141,9 +153,8 @@ def _folder(machine: MachineDescription, context: Context) -> Iterator[Finding]:
 
 
 def _python(context: Context) -> Iterator[Finding]:
-    done = context.run(
-        "bash -lc 'python3 --version; command -v pilotfish >/dev/null && pilotfish --version'", timeout_s=60
-    )
+    text = "python3 --version 2>&1; command -v pilotfish >/dev/null && pilotfish --version"
+    done = context.run(in_login_shell(text), timeout_s=60)
     lines = [*done.out.splitlines(), "", ""]
     python = lines[0].removeprefix("Python ")
     new_enough = tuple(int(part) for part in python.split(".")[:2] if part.isdigit()) >= (3, 10)

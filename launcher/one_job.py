@@ -198,6 +198,7 @@ def _told(text: bytes) -> Status | None:
 
 def make_folder(context: Context, folder: str) -> str:
     """Make a folder on a machine; its absolute path. `~` is the home there, a relative one is below it (or the current one)."""
+    folder = context.absolute(folder)
     quoted = f'"$HOME"/{shlex.quote(folder[2:])}' if folder.startswith("~/") else shlex.quote(folder)
     quoted = '"$HOME"' if folder == "~" else quoted
     return context.check(f"mkdir -p -- {quoted} && cd -- {quoted} && pwd").strip()

@@ -11,6 +11,7 @@ pilot's own `jobs.report`; nothing is written per task but what the tasks write.
 from __future__ import annotations
 
 import json
+import posixpath
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -18,6 +19,7 @@ from typing import Any
 
 from . import bootstrap, progress, result
 from .contexts.base import CommandFailedError, Context
+from .contexts.marks import in_login_shell
 from .description import SubmissionDescription, pilot_to_dict
 from .identity import digest, job_hash, task_hash
 from .machines.base import JobToPlace
@@ -54,7 +56,8 @@ class PilotWork(Work):
         own = job_hash(description.tasks, description.resources)
         self._hash = digest({"job": own, "pilot": pilot_to_dict(description.pilot)})
         self._names = _names(description.tasks)
-        self._machine_root = description.machine.remote_root or root
+        lazy = description.machine.context_type == "LazyLocalContext"
+        self._machine_root = (description.machine.remote_root or root) if lazy else posixpath.dirname(root)
         self._read_bytes = 0
         self._told: dict[str, TaskResult] = {}
 
@@ -167,7 +170,7 @@ pf_code=$?
         """On the machine, where the pilot's connection file and its keys are."""
         lines = [*self.description.resources.prepend_script, bootstrap.finder(self._pilot, self._machine_root)]
         lines.append(f"timeout {within_s} $pilotfish {' '.join(shlex.quote(word) for word in words)} -c .")
-        return context.check(bootstrap.in_login_shell("\n".join(lines)), cwd=self.root)
+        return context.check(in_login_shell("\n".join(lines)), cwd=self.root)
 
     def running(self, context: Context, jobs: Sequence[progress.Job]) -> int:
         try:

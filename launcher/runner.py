@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..pilot.model.errors import PilotfishError, RefusedError, TransientError
-from . import old_record, old_run
+from . import bootstrap, old_record, old_run
 from .events import Cancelled, Ended, Intent, NotTaken, Submitted
 from .fetching import Fetching
 from .machines.base import JobToPlace, MachineBusyError, MaybeTakenError, QueueFullError
@@ -124,6 +124,8 @@ class Runner:
             self.cancel(plan.cancel, "not needed any more")
             plan = self.progress.plan()
         if plan.submit and not self._prepared:
+            if self._machine.kind != "Shell":
+                bootstrap.check_login_shell(self._context)
             self._work.prepare(self._context, self._tools.tell)
             self._prepared = True
         if plan.find:

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
+from .contexts.marks import shell_path
 from .description import resources_to_dict
 from .resources import Resources
 from .schema import DescriptionError
@@ -70,7 +71,7 @@ def render(
 
 def _words(job: JobToPlace) -> dict[str, Any]:
     return {
-        "root": shlex.quote(job.root),
+        "root": shell_path(job.root),
         "hash": job.hash,
         "attempt": job.attempt,
         "tasks": tasks_folder(job.hash),
@@ -112,7 +113,7 @@ def task_block(job: JobToPlace, position: int) -> str:
     device = 'export CUDA_VISIBLE_DEVICES="$pf_token"\n    ' if job.resources.device_per_task else ""
     return f"""
 if [ ! -e "$pf_root"/{path}/{name}{TASK_TAG} ]; then
-  read -r -u 9 pf_token
+  pf_next
   {{
     pf_start=$(pf_now)
     {device}builtin cd "$pf_root"/{path} && ( exec 9>&-; eval "$pf_theirs"; eval {shlex.quote(task.command)} ){_streams(task)}
@@ -169,7 +170,7 @@ pf_keep_exit
 exit $PILOTFISH_JOB_FAILED"""
 
 _CLAIM = """\
-pf_root=$(readlink -f {root}) && builtin cd "$pf_root" || exit 1
+pf_root=$(readlink -f -- {root}) && builtin cd "$pf_root" || exit 1
 REMOTE_ROOT=$pf_root
 pf_part=${{SLURM_ARRAY_TASK_ID:+.$SLURM_ARRAY_TASK_ID}}
 pf_group=$$
@@ -190,6 +191,9 @@ rm -f "$pf_claim.$$"
 mkdir -p {tasks} || exit 1
 PILOTFISH_JOB_FAILED=1
 pf_append_code=null
+pf_next() {{ # a task whose shell was killed gives no token back; when no task runs all of them are free
+  until read -r -t 2 -u 9 pf_token; do [ -n "$(jobs -rp)" ] || {{ pf_token=0; break; }}; done
+}}
 pf_now() {{ local now=${{EPOCHREALTIME:-$(date +%s)}}; echo "${{now/,/.}}"; }}
 pf_node=$(uname -n | tr -cd 'A-Za-z0-9._-')
 pf_begin=$(pf_now)

@@ -179,7 +179,7 @@ class Submission:
                 "the previous submission has living jobs", where="previous_submission_hash", remedy=remedy
             )
         done = {name: r for job in theirs.jobs.values() for name, r in job.results.items() if r.exit_code == 0}
-        opened.inputs.inherit(before.work(opened.context).root, done)
+        opened.inputs.inherit(before.work(opened.context, connected=True).root, done)
 
     def gather(self) -> Gathered:
         """All inputs as they are here; asks no machine. Raises MissingFileError for what is not there, the folder included."""
@@ -228,8 +228,10 @@ class Submission:
     def context(self) -> Context:
         return build_context(self.description.machine)
 
-    def work(self, context: Context) -> Work:
+    def work(self, context: Context, *, connected: bool = False) -> Work:
+        """The batch jobs. Where the folder on the machine really is only the machine knows, should it be given as `~/...`."""
         root = context.root_for(self.hash, self.description.work_base)
+        root = context.absolute(root) if connected else root
         if self.description.pilot is not None:
             return PilotWork(self.description, root)
         return PlainWork(self.description, root)
@@ -256,7 +258,7 @@ class Submission:
         """The submission with its journal held and read, ready to be worked on."""
         with self.context() as context:
             context.tell = self._tools.tell
-            work = self.work(context)
+            work = self.work(context, connected=True)
             found = self._record(work.root)
             progress = self.new_progress(work)
             with Journal(found.journal, self._tools.clock) as journal:

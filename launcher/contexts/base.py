@@ -122,6 +122,8 @@ class Context(ABC):
         """Removing a folder is not waited for, where the machine is another one (`clean_asynchronously`)."""
         self.tell: Callable[[str], None] = lambda text: None
         """For what the user should know although nothing has failed."""
+        self.noise = ""
+        """What start files on the machine print besides the answer to a command; it is left out of that."""
 
     @property
     def local(self) -> bool:
@@ -131,6 +133,13 @@ class Context(ABC):
     @abstractmethod
     def root_for(self, name: str, work_base: str) -> str:
         """The folder on the machine of the submission `name` (a hash); it need not be there yet."""
+
+    def absolute(self, path: str) -> str:
+        """The path from the machine's root folder, with its home folder and variables filled in; may have to ask the machine.
+
+        Raises DescriptionError for what is no folder there.
+        """
+        return path
 
     @abstractmethod
     def run(

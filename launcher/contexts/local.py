@@ -16,8 +16,10 @@ from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from ...pilot.model.errors import TransientError
+from ..schema import DescriptionError
 from . import archive
 from .base import NOTHING, Context, Done, LocalFile, RemoteFile, Transfer, TransferError, Watch
+from .marks import VARIABLE
 from .paths import below, walk
 
 NO_FOLDER = 73
@@ -43,7 +45,11 @@ class LocalContext(Context):
 
     def root_for(self, name: str, work_base: str) -> str:
         assert self.remote_root is not None
-        return str(Path(self.remote_root).expanduser().absolute() / name)
+        root = VARIABLE.sub(lambda found: os.path.expandvars(found[0]), self.remote_root)
+        if missing := VARIABLE.search(root):
+            what, remedy = f"{missing[0]} is not set here", "write the path from the root folder (/...)"
+            raise DescriptionError(what, where="machine.remote_root", remedy=remedy)
+        return str(Path(root).expanduser().absolute() / name)
 
     def run(
         self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False

@@ -1,7 +1,7 @@
 """Commands and single files on a machine over SSH, with few round trips: each operation is one command with one stream.
 
-On the machine only a POSIX shell, tar, find and sha256sum are needed; SFTP is not. What was cut off is done again when the
-connection is back.
+On the machine only a POSIX shell, tar, find and sha256sum are needed; SFTP is not. The user's login shell may be any, and its
+start files may print. What was cut off is done again when the connection is back.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from ...pilot.model.errors import TransientError
+from ...pilot.model.errors import RefusedError, TransientError
+from ..schema import DescriptionError
 from . import archive
 from .archive import Readable
 from .base import CommandFailedError, Context, Done, RemoteFile, TransferError
 from .forwarding import Forwarding
 from .local import NO_FOLDER
+from .marks import VARIABLE, Answer, Marks, Reader, in_login_shell
 from .paths import below
 from .ssh_session import BrokenError, Session
 
@@ -59,26 +61,46 @@ REASONS = {
 }
 
 
+class StartFilesError(RefusedError):
+    """The login shell on the machine does not run what it is given."""
+
+    code = "start-files"
+
+
 class Commands(Context):
     """All of SSHContext but its transfers of many files."""
 
     def __init__(self, local_root: Path, remote_root: str | None, profile: Mapping[str, Any]) -> None:
         super().__init__(local_root, remote_root, profile)
         self.session = Session(profile, lambda text: self.tell(text))
-        self._home = ""
+        self._known_folders: dict[str, str] = {}
 
     def root_for(self, name: str, work_base: str) -> str:
         assert self.remote_root is not None
         return posixpath.join(self.remote_root, name)
 
     def absolute(self, path: str) -> str:
-        """The path on the machine, from its root folder; asks once where the home folder is."""
+        root = (self.remote_root or "").rstrip("/")
+        if root and _is_to_be_filled_in(root) and (path == root or path.startswith(f"{root}/")):
+            return posixpath.normpath(f"{self._filled_in(root)}/{path[len(root) :]}")
         if path.startswith("/"):
             return path
-        if not self._home:
-            self._home = self._call('printf %s "$HOME"', self._timeout(60.0)).out
         plain = path[1:].lstrip("/") if path == "~" or path.startswith("~/") else path
-        return posixpath.normpath(posixpath.join(self._home, plain))
+        return posixpath.normpath(posixpath.join(self._filled_in("~"), plain))
+
+    def _filled_in(self, folder: str) -> str:
+        """`~`, `~somebody`, variables: as the shell on the machine has it, else a login shell."""
+        if folder not in self._known_folders:
+            command = f"printf %s {_in_shell(folder)}"
+            done = self._call(command, self._timeout(60.0))
+            if done.code:
+                done = self._call(in_login_shell(command), self._timeout(60.0))
+            if done.code or not done.out.startswith("/"):
+                what = f"{folder!r} is no folder there: {done.err.strip()[-200:] or done.out!r}"
+                remedy = "write the path from the root folder (/...)"
+                raise DescriptionError(what, where="machine.remote_root", remedy=remedy)
+            self._known_folders[folder] = posixpath.normpath(done.out)
+        return self._known_folders[folder]
 
     def _timeout(self, seconds: float) -> float:
         return max(seconds, float(self.profile.get("timeout", 10)))
@@ -134,14 +156,16 @@ class Commands(Context):
         """Run a command, feeding and reading it as it goes: (exit code, error text). Raises BrokenError."""
         import paramiko
 
-        channel = self.session.channel()
+        marks, channel = Marks(), self.session.channel()
+        answer = Answer(marks, take)
         try:
-            _start(channel, command, timeout_s)
+            _start(channel, marks.command(command), timeout_s)
             if stdin is not None:
                 _feed(channel, stdin)
             channel.shutdown_write()
             while block := channel.recv(_BLOCK):
-                take(block)
+                answer.feed(block)
+            answer.finish()
             err = b"".join(iter(lambda: channel.recv_stderr(_BLOCK), b""))
             code = channel.recv_exit_status()
         except TimeoutError:
@@ -152,20 +176,34 @@ class Commands(Context):
             _close(channel)
         if code < 0 and not self._alive():
             raise BrokenError("no exit code came")
-        return (code if code >= 0 else 255), err
+        self._look_at_start_files(answer, err)
+        return (255 if answer.code is None else answer.code), marks.without_noise(err)
+
+    def _look_at_start_files(self, answer: Answer, err: bytes = b"") -> None:
+        """Raises StartFilesError when the command was not run."""
+        self.noise = answer.noise.decode(errors="replace").strip()
+        if not answer.begun:
+            told = (self.noise or err.decode(errors="replace").strip())[-500:]
+            raise StartFilesError(
+                f"commands are not run by the login shell there; it says {told!r}",
+                where=str(self.profile["hostname"]),
+                remedy="does a start file (.bashrc, .cshrc ...) exec another shell, or exit? Let it do so only in terminals",
+            )
 
     def _receive(self, command: str, stdin: bytes, take: Callable[[Readable], None]) -> None:
         """Run a command and give its output to `take` as a stream. Raises BrokenError."""
         import paramiko
 
-        channel = self.session.channel()
+        marks, channel = Marks(), self.session.channel()
+        reader = Reader(marks, lambda: channel.recv(_BLOCK))
         try:
-            _start(channel, command, HOUR_S)
+            _start(channel, marks.command(command), HOUR_S)
             _feed(channel, io.BytesIO(stdin))
             channel.shutdown_write()
-            take(channel.makefile("rb", _BLOCK))
+            take(reader)
         except TransferError as error:
             if self._alive():
+                self._look_at_start_files(reader.answer)
                 raise
             raise BrokenError(str(error)) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
@@ -174,15 +212,21 @@ class Commands(Context):
             _close(channel)
 
     def _started(self, command: str) -> paramiko.Channel:
-        """The channel of a command that runs now. Raises BrokenError."""
+        """The channel of a command that runs now; nothing is in it but what the command says. Raises BrokenError."""
         import paramiko
 
-        channel = self.session.channel()
+        marks, channel = Marks(), self.session.channel()
+        answer = Answer(marks, lambda block: None)
         try:
-            _start(channel, command, HOUR_S)
+            _start(channel, marks.command(command, ends=False), HOUR_S)
+            while not answer.begun and (sign := channel.recv(1)):
+                answer.feed(sign)
+            answer.finish()
         except (OSError, EOFError, paramiko.SSHException) as error:
             _close(channel)
             raise BrokenError(str(error) or type(error).__name__) from error
+        if self._alive():
+            self._look_at_start_files(answer)
         return channel
 
     def _alive(self) -> bool:
@@ -299,9 +343,28 @@ class Commands(Context):
         self.session.close()
 
 
+def _is_to_be_filled_in(folder: str) -> bool:
+    return not folder.startswith("/") or VARIABLE.search(folder) is not None
+
+
+def _in_shell(folder: str) -> str:
+    """Shell text of a folder in which `~` and variables mean something, and nothing else does; it is relative to the home."""
+    tilde = re.match(r"~([\w.-]*)/?", folder)
+    if tilde is not None:
+        begin, at = (tilde[0], tilde.end()) if tilde[1] else ('"$HOME"', 1)
+    else:
+        begin, at = ("" if folder.startswith(("/", "$")) else '"$HOME"/'), 0
+    words = [begin]
+    for match in VARIABLE.finditer(folder, at):
+        name = match[1].strip("{}")
+        words += [shlex.quote(folder[at : match.start()]), f'"${{{name}:?is not set there}}"']
+        at = match.end()
+    return "".join([*words, shlex.quote(folder[at:])])
+
+
 def _start(channel: paramiko.Channel, command: str, timeout_s: float) -> None:
     channel.settimeout(timeout_s)
-    channel.exec_command(os.fsencode(f"exec sh -c {shlex.quote(command)}"))  # names in it may be no text
+    channel.exec_command(os.fsencode(command))  # names in it may be no text
 
 
 def _feed(channel: paramiko.Channel, stdin: Readable) -> None:
