@@ -88,15 +88,17 @@ class Runner:
                     return Outcome(True, self._missing())
                 if only_submit and not plan.submit and all(job.hash in self._maybe_taken for job in plan.find):
                     return Outcome(False)
-                self._trouble = ""
+                well = True
             except TransientError as error:
                 self._bear(error)
+                well = False
             longest = max(check_interval_s, SHORTEST_POLL_S)
             pause = SHORTEST_POLL_S if seen != self._state() else min(pause * _SLOWER, longest)
             seen = self._state()
             self._tools.sleep(pause)
             try:
                 self.look()
+                self._trouble = "" if well else self._trouble
             except TransientError as error:
                 self._bear(error)
 

@@ -76,7 +76,7 @@ def _gpus(resources: Resources) -> str:
 _ROW = re.compile(r"\d+([_+]\S+)?(\.\S+)?")
 _STATE = re.compile(r"[A-Z_]+")
 _HEADING = re.compile(r"CLUSTER: \S+")
-_COMMAND = re.compile(r"(\d\S*)\|(/.*)")
+_COMMAND = re.compile(r"(\d\S*)\|(/.*)\|(\S.*)")
 
 
 def owner(name: str) -> str:
@@ -111,19 +111,21 @@ def read_listing(text: str) -> Listing:
 
 FIND = """\
 me=$(id -un)
-squeue -h -u "$me" -o '%i|%o'; code=$?
-squeue -M all -h -u "$me" -o '%i|%o' 2>/dev/null
+squeue -h -u "$me" -o '%i|%Z|%o'; code=$?
+squeue -M all -h -u "$me" -o '%i|%Z|%o' 2>/dev/null
 exit $code"""
 """Here, then on all clusters, where accounting knows of any."""
 
 
 def read_find(text: str) -> tuple[list[tuple[str, str]], list[str]]:
-    rows, unread, cluster = {}, [], ""
+    rows: dict[str, tuple[str, str]] = {}
+    unread, cluster = [], ""
     for line in text.splitlines():
         if _HEADING.fullmatch(line.strip()):
             cluster = f";{line.split()[1]}"
         elif match := _COMMAND.fullmatch(line.strip()):
-            rows.setdefault(owner(match[1]), (f"{owner(match[1])}{cluster}", match[2]))
+            path = match[3] if match[3].startswith("/") else f"{match[2]}/{match[3]}"  # as it was submitted
+            rows.setdefault(owner(match[1]), (f"{owner(match[1])}{cluster}", path))
         elif line.strip() and not re.match(r"\d\S*\|", line):  # jobs without a script have none here
             unread.append(line)
     return list(rows.values()), unread

@@ -235,6 +235,15 @@ class Slurm:
         self.hosts[name].run("kill", "-KILL", pid)
         self._daemons.pop(name).wait()
 
+    def stop_controller(self) -> None:
+        """End the slurmctld, which writes down what it knows: nobody answers until `start_controller`."""
+        self.hosts.ctl.run("kill", "-TERM", (self.folder / "slurmctld.pid").read_text().strip())
+        self._daemons.pop("slurmctld").wait()
+
+    def start_controller(self) -> None:
+        """Start the slurmctld (again); what it knew it knows still."""
+        self._spawn("slurmctld", self.hosts.ctl, "slurmctld", "-D")
+
     # --- starting it ----------------------------------------------------------------------------------------------------
 
     def _spawn(self, name: str, host: Host | None, *words: str) -> None:
@@ -264,7 +273,7 @@ class Slurm:
             self._try("sacctmgr", "-i", "add", "cluster", "tests")
             self._try("sacctmgr", "-i", "add", "account", "test", "Cluster=tests")
             self._try("sacctmgr", "-i", "add", "user", "root", "Account=test")
-        self._spawn("slurmctld", self.hosts.ctl, "slurmctld", "-D")
+        self.start_controller()
         for name in self.node_names:
             self.start_node(name)
         wait_until(lambda: self.idle_nodes() == len(self.node_names), f"all nodes idle; see {self.folder}/log")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,65 @@ def test_a_job_whose_node_is_lost_is_placed_again_without_costing_a_retry(
         wait_until(lambda: on_slurm.idle_nodes() == len(on_slurm.node_names), "all nodes idle")
     assert len(where.read_text().split()) == 2
     assert rows(wd)["a"]["attempts"] == 2
+
+
+@pytest.fixture
+def one_task(on_slurm: Slurm, submission: Make, wd: Path) -> Callable[..., Submission]:
+    """`one_task(events, ...)`: a task that writes `x` to `starts` and runs until there is the file `go`.
+
+    Between two looks at the batch system twenty seconds go by for the launcher; `events` are called after the task has
+    started, one before each of the next looks.
+    """
+
+    def make(*events: Callable[[], object], **given: Any) -> Submission:
+        now, left = [1e9], list(events)
+
+        def sleep(seconds: float) -> None:
+            now[0] += 20
+            time.sleep(0.2)
+            if left and (wd / "starts").exists():
+                left.pop(0)()
+
+        made = submission(task("a", f"echo x >>{wd}/starts; until [ -e {wd}/go ]; do sleep 0.1; done"), **given)
+        made._tools = replace(made._tools, clock=lambda: now[0], sleep=sleep)
+        return made
+
+    return make
+
+
+def nothing() -> None:
+    pass
+
+
+def test_a_heterogeneous_job_is_one_job_to_its_end(
+    one_task: Callable[..., Submission], on_slurm: Slurm, wd: Path
+) -> None:
+    """Slurm lists it as N+0 and N+1; and it can be found by its script."""
+    found: dict[str, str] = {}
+
+    def look_for_it() -> None:
+        work = made.work(made.context())
+        job = next(iter(made.peek().jobs.values()))
+        found.update(build_machine("Slurm").find(made.context(), [work.to_place(job)]))
+        assert found == {job.hash: job.id}
+
+    flags = ["#SBATCH hetjob", "#SBATCH --ntasks=1"]
+    made = one_task(look_for_it, *[nothing] * 8, (wd / "go").touch, resources={"custom_flags": flags})
+    assert made.run(check_interval_s=1).over
+    assert ((wd / "starts").read_text(), len(found)) == ("x\n", 1)
+
+
+def test_a_controller_that_is_away_for_minutes_costs_an_array_nothing(
+    one_task: Callable[..., Submission], on_slurm: Slurm, wd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without accounting, so nobody else tells. Its commands are not patient here."""
+    conf = [line for line in (on_slurm.folder / "slurm.conf").read_text().splitlines() if "MessageTimeout" not in line]
+    (wd / "slurm.conf").write_text("\n".join([*conf, "MessageTimeout=2", ""]))
+    monkeypatch.setenv("SLURM_CONF", str(wd / "slurm.conf"))
+    events = [on_slurm.stop_controller, *[nothing] * 4, on_slurm.start_controller, *[nothing] * 2, (wd / "go").touch]
+    made = one_task(*events, batch_type="SlurmJobArray")
+    assert made.run(check_interval_s=1).over
+    assert (wd / "starts").read_text() == "x\n"
 
 
 def test_with_accounting_slurm_tells_how_jobs_ended_long_after(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:

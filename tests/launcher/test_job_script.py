@@ -76,6 +76,14 @@ def test_each_task_has_its_exit_code_its_times_and_its_logs(wd: Path) -> None:
     assert (wd / f"{placed.hash}_flag_if_job_task_fail").read_text() == "1\n"
 
 
+def test_a_task_whose_shell_is_killed_does_not_keep_the_others_from_running(wd: Path) -> None:
+    """Its place is free again when no task runs; that it told nothing makes the job one that failed."""
+    killer = "read -r _ _ _ parent _ </proc/$BASHPID/stat; kill -9 $parent"
+    placed = job(wd, Task(killer, "a"), Task("true", "b"), Task("exit 3", "c"), resources=Resources(para_deg=1))
+    assert run(placed) == 1
+    assert codes(placed) == [None, 0, 3]
+
+
 def test_the_tags_of_dpdispatcher_are_there_when_all_is_well(wd: Path) -> None:
     placed = job(wd, Task("true", "a"))
     assert run(placed) == 0

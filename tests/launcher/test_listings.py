@@ -107,14 +107,14 @@ def test_the_id_is_the_last_line_that_can_be_one(kind: str, printed: str, job_id
 
 
 def test_where_several_lines_could_be_the_id_the_batch_system_tells_which_it_is() -> None:
-    listed = f"1200|/home/ann/other.sh\n1201|/somewhere/sub/{JOB.script_name}\n"
+    listed = f"1200|/home/ann|other.sh\n1201|/somewhere/sub|./{JOB.script_name}\n"
     assert sbatch("1201\nhours left:\n1200\n", squeue=listed) == "1201"
 
 
 @pytest.mark.parametrize("printed", ["", "Thank you!\n", "sbatch: error: nothing\n"])
 def test_a_submit_that_ends_well_without_an_id_is_never_a_refusal(printed: str) -> None:
     """The job is looked for by its script; where it is not found it may have been taken all the same."""
-    listed = f"CLUSTER: east\n101|/r/sub/{JOB.script_name}\n"
+    listed = f"CLUSTER: east\n101|/|/r/sub/{JOB.script_name}\n"
     assert sbatch(printed, squeue=listed) == "101;east"
     with pytest.raises(MachineBusyError):
         sbatch(printed)

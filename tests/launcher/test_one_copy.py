@@ -26,7 +26,7 @@ PROGRAMS = {
     "sbatch": """\
 number=$(($(cat $FAKE/last 2>/dev/null || echo 100) + 1))
 echo $number >$FAKE/last
-printf '%s\\n' "$PWD/$2" >$FAKE/$number.script
+printf '%s\\n' "$PWD|$2" >$FAKE/$number.script
 (
   while [ -e $FAKE/waits ]; do sleep 0.02; done
   export SLURM_JOB_ID=$number
@@ -55,7 +55,7 @@ gone() { echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1; }
 [ "$numbers" != "" ] || numbers=$(cd $FAKE && ls | sed -n 's/[.]pid$//p')
 for number in $numbers; do
   kill -0 $(cat $FAKE/$number.pid) 2>/dev/null || continue
-  if [ "$form" = '%i|%o' ]; then echo "$number|$(cat $FAKE/$number.script)"; continue; fi
+  if [ "$form" = '%i|%Z|%o' ]; then echo "$number|$(cat $FAKE/$number.script)"; continue; fi
   state=RUNNING; [ ! -e $FAKE/waits ] || state=PENDING
   for row in $(cat $FAKE/rows 2>/dev/null || echo .); do echo "$number${row#.}|$state|node1"; done
 done
