@@ -1,7 +1,7 @@
 """One batch job in a folder of its machine, without a submission around it: what job scripts and single functions stand on.
 
 The script is that of submissions, so an exit code is known on every batch system, and a job that was handed over twice (we
-died before we had its id) runs once.
+died before we had its id) runs once. How it ended is written down once, for all programs that look (`ends`).
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import posixpath
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from . import description, result, script
+from . import description, ends, needs, result, script
 from .contexts.base import Context
 from .contexts.build import build_context
 from .description import MachineDescription
-from .machines.base import JobToPlace
+from .machines.base import JobToPlace, Machine
 from .machines.names import build_machine
+from .needs import Needed
 from .resources import Resources
 from .states import JobState, Reason, Status
 from .task import Task
@@ -28,6 +29,9 @@ _LOOKS = 3
 """So often a job must be missing, or without a record, before it counts as ended: files and listings lag behind."""
 _KILLED = (Reason.TIME, Reason.MEMORY, Reason.NODE, Reason.CANCELLED, Reason.PREEMPTED)
 """Of these the batch system knows, and the job's own record does not."""
+_MAY_NEVER_START = (JobState.waiting, JobState.completing, JobState.terminated)
+_HANDED_OVER_S = 300.0
+"""So long a job may have no id: another program is just submitting it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Script:
         header: directives, instead of those that the resources give.
         before: shell lines that come first, in the same shell as the directives.
         out, err: files for its output; None leaves it to the batch system.
+        after: jobs that must have ended well, or this one does not run.
     """
 
     command: str
@@ -48,6 +53,7 @@ class Script:
     before: tuple[str, ...] = ()
     out: str | None = None
     err: str | None = None
+    after: tuple[Needed, ...] = ()
 
 
 class OneJob:
@@ -57,12 +63,21 @@ class OneJob:
         folder: absolute folder on the machine in which it runs.
         hash: 40 hex digits that name it, and its files, for ever.
         id: the batch system's; empty until it is submitted.
+        after: jobs that must have ended well before it starts.
     """
 
     def __init__(
-        self, machine: MachineDescription, folder: str, name: str, id: str = "", clock: Callable[[], float] = time.time
+        self,
+        machine: MachineDescription,
+        folder: str,
+        name: str,
+        id: str = "",
+        clock: Callable[[], float] = time.time,
+        ends_folder: ends.Folder | None = None,
     ) -> None:
         self.machine, self.folder, self.hash, self.id = machine, folder, name, id
+        self.after: tuple[Needed, ...] = ()
+        self._ends = ends_folder
         self._batch = build_machine(machine.batch_type)
         self._context: Context | None = None
         self._clock = clock
@@ -78,6 +93,50 @@ class OneJob:
         """Use this way to the machine, unless there is one already."""
         self._context = self._context or context
 
+    @property
+    def ends_folder(self) -> ends.Folder:
+        if self._ends is None:
+            self._ends = ends.folder_on(self.context, self.folder)
+        return self._ends
+
+    def keep_end_in(self, folder: ends.Folder) -> None:
+        """Where its end is written down, unless it is known already."""
+        self._ends = self._ends or folder
+
+    @property
+    def settles(self) -> bool:
+        """Whether its files may come to light after its end."""
+        return self._batch.settle_s > 0
+
+    @property
+    def end_path(self) -> str:
+        """Where its end is written down, for good."""
+        return self.ends_folder.of(self.hash)
+
+    def is_beside(self, other: OneJob) -> bool:
+        """Whether both are jobs of the same batch system."""
+        mine, theirs = self.machine, other.machine
+        place = [(each.batch_type, each.profile.get("hostname"), each.profile.get("port")) for each in (mine, theirs)]
+        return place[0] == place[1]
+
+    @property
+    def needed(self) -> Needed:
+        """This job, for one that depends on it."""
+        return needs.of(self.id, self.folder, self.hash, self.ends_folder)
+
+    def known(self, ids: Sequence[str]) -> list[Needed]:
+        """Jobs on this machine by their ids, with what we know of those that are ours."""
+        return needs.by_ids(self.context, self.ends_folder, self.machine.batch_type, ids)
+
+    def outcomes(self, needed: Sequence[Needed]) -> dict[Needed, bool]:
+        """Of those of these jobs that are known to be over: whether they have ended well."""
+        return needs.outcomes(self.context, self._batch, needed)
+
+    def note_id(self) -> None:
+        """Let others depend on it by its id, in this program or another."""
+        kept = self.ends_folder
+        needs.note_id(self.context, kept, self.machine.batch_type, self.id, self.folder, self.hash)
+
     def close(self) -> None:
         if self._context is not None:
             self._context.close()
@@ -85,6 +144,8 @@ class OneJob:
 
     def submit(self, given: Script) -> None:
         """Hand it over. Raises SubmitRefusedError, QueueFullError, MachineBusyError; after the last `find` tells."""
+        self.after = given.after
+        self._ends = self.ends_folder  # for all who come back to it
         job = self._job(given)
         texts = {name: text.encode() for name, text in self._batch.script(job).items()}
         self.context.write({posixpath.join(self.folder, name): text for name, text in texts.items()})
@@ -92,7 +153,8 @@ class OneJob:
 
     def _job(self, given: Script) -> JobToPlace:
         fresh = [f": >{shlex.quote(name)}" for name in (given.out, given.err) if name is not None]
-        resources = replace(given.resources, prepend_script=(*given.before, *given.resources.prepend_script, *fresh))
+        before = (*given.before, *needs.check(given.after, self.hash), *given.resources.prepend_script, *fresh)
+        resources = replace(given.resources, prepend_script=before)
         template = None
         if given.header is not None:
             template = "\n".join(given.header).replace("{", "{{").replace("}", "}}")
@@ -113,13 +175,21 @@ class OneJob:
         return bool(self.id)
 
     def look(self) -> Status:
-        """Where it is now. `finished` and `terminated` are for good; the exit code is that of the command."""
+        """Where it is now. `finished` and `terminated` are for good, and the same for all who look.
+
+        The exit code is that of the command.
+        """
         return look_at([self])[0]
 
     @property
     def record_path(self) -> str:
         """What the job itself writes when its shell ends."""
         return posixpath.join(self.folder, f"{self.hash}_result.json")
+
+    @property
+    def reason_path(self) -> str:
+        """Where the job says why it ends badly, when it is not for its command."""
+        return posixpath.join(self.folder, script.reason_file(self.hash))
 
     def judge(self, listed: Status | None, record: Status | None) -> Status:
         """Where it is, from what the batch system tells and from its own record, if there are any."""
@@ -138,15 +208,38 @@ class OneJob:
             return replace(listed, state=JobState.terminated, reason=listed.reason or Reason.VANISHED)
         return Status(JobState.terminated, reason=Reason.VANISHED) if settled else Status(JobState.completing)
 
-    def cancel(self) -> None:
-        """End it with all that runs in it."""
-        self._batch.cancel(self.context, [self.id])
+    def without_id(self) -> Status:
+        """Of a job that nobody has an id for: it is just being submitted, or the program died that should have done it."""
+        self._missed_since_s = self._missed_since_s if self._missed else self._clock()
+        self._missed += 1
+        if self._clock() - self._missed_since_s < _HANDED_OVER_S:
+            return Status(JobState.unsubmitted)
+        return Status(JobState.terminated, reason=Reason.LAUNCH)
 
-    def tidy(self) -> None:
-        """Remove its own files from the folder; what it has made stays."""
-        tasks = shlex.quote(script.tasks_folder(self.hash))
+    def cancel(self) -> Status:
+        """End it with all that runs in it; how it ended, which is well when it was over before."""
+        if self.id or self.find():
+            self._batch.cancel(self.context, [self.id])
+        record = _told(self.context.read([self.record_path]).get(self.record_path, b""))
+        if record is None or record.state is not JobState.finished:
+            code = None if record is None else record.exit_code
+            record = Status(JobState.terminated, reason=Reason.CANCELLED, exit_code=code)
+        return _write_ends(self.context, {self: record})[self]
+
+    @property
+    def tidying(self) -> str:
+        """Shell text that removes its own files from the folder; what it has made stays."""
         tag = f"{self.hash}{script.TASK_TAG}"
-        self.context.run(f"rm -rf -- {tasks} {tag} .{self.hash}.* {self.hash}[._]*", cwd=self.folder)
+        names = f"{shlex.quote(script.tasks_folder(self.hash))} {tag} .{self.hash}.* {self.hash}[._]*"
+        return f"cd -- {shlex.quote(self.folder)} && rm -rf -- {names}"
+
+    def claim_epilogue(self) -> bool:
+        """Whether we are the first of all programs to run what follows its end. Raises TransientError."""
+        return ends.claim(self.context, f"{self.end_path.removesuffix('.json')}.epilogue")
+
+    def forget(self) -> None:
+        """Remove what is kept of its end: nobody else will be able to tell it."""
+        ends.forget(self.context, self.end_path)
 
     def read(self, name: str) -> bytes | None:
         """The content of a file in its folder."""
@@ -156,11 +249,25 @@ class OneJob:
     def to_dict(self) -> dict[str, Any]:
         """Without secrets: a machine with a password in its profile asks for it again, or is given a reference to it."""
         machine = description.machine_to_dict(self.machine)
-        return {"machine": machine, "folder": self.folder, "hash": self.hash, "id": self.id}
+        kept = None if self._ends is None else [self._ends.path, self._ends.host]
+        after = [asdict(each) for each in self.after]
+        return {
+            "machine": machine,
+            "folder": self.folder,
+            "hash": self.hash,
+            "id": self.id,
+            "ends": kept,
+            "after": after,
+        }
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> OneJob:
-        return cls(description.parse_machine(found["machine"]), found["folder"], found["hash"], found["id"])
+        kept = found.get("ends")
+        folder = None if kept is None else ends.Folder(*kept)
+        machine = description.parse_machine(found["machine"])
+        made = cls(machine, found["folder"], found["hash"], found["id"], ends_folder=folder)
+        made.after = tuple(Needed(**each) for each in found.get("after", ()))
+        return made
 
 
 def look_at(jobs: Sequence[OneJob]) -> list[Status]:
@@ -175,13 +282,72 @@ def look_at(jobs: Sequence[OneJob]) -> list[Status]:
 
 
 def _look_at_one_machine(jobs: Sequence[OneJob]) -> dict[OneJob, Status]:
-    context = jobs[0].context
+    context, machine = jobs[0].context, build_machine(jobs[0].machine.batch_type)
     for job in jobs:
         job.share(context)
-    listed = build_machine(jobs[0].machine.batch_type).query(context, [job.id for job in jobs])
-    over = [job.record_path for job in jobs if job.id not in listed or listed[job.id].state.ended]
-    read = context.read(over) if over else {}
-    return {job: job.judge(listed.get(job.id), _told(read.get(job.record_path, b""))) for job in jobs}
+    _share_ends(jobs)
+    ids = [job.id for job in jobs if job.id or job.find()]
+    listed = machine.query(context, ids) if ids else {}
+    over = [job for job in jobs if job.id not in listed or listed[job.id].state.ended]
+    # The end is read last: it is written before the others go.
+    read = context.read([path for job in over for path in (job.record_path, job.reason_path, job.end_path)])
+    known = {job: told for job in over if (told := ends.read(read.get(job.end_path, b""))) is not None}
+    new = {job: _judged(job, listed, read) for job in jobs if job not in known}
+    silent = [job for job in new if job.record_path not in read and new[job].state in _MAY_NEVER_START]
+    new |= _never_began(context, [job for job in silent if new[job].reason == Reason.VANISHED])
+    new |= _without_hope(context, machine, [job for job in silent if job.after], new)
+    ended = {job: status for job, status in new.items() if status.state.ended}
+    return {**known, **new, **_write_ends(context, ended)}
+
+
+def _share_ends(jobs: Sequence[OneJob]) -> None:
+    """Ask the machine once where ends are kept, not for each job."""
+    known: dict[str, ends.Folder] = {}
+    for job in jobs:
+        if job.folder in known:
+            job.keep_end_in(known[job.folder])
+        known[job.folder] = job.ends_folder
+
+
+def _judged(job: OneJob, listed: Mapping[str, Status], read: Mapping[str, bytes]) -> Status:
+    if not job.id:
+        return job.without_id()
+    record = _told(read.get(job.record_path, b""))
+    reason = ends.plain(read.get(job.reason_path, b"").decode(errors="replace"))
+    if reason:
+        record = replace(record or Status(JobState.terminated), state=JobState.terminated, reason=reason)
+    return job.judge(listed.get(job.id), record)
+
+
+def _never_began(context: Context, jobs: Sequence[OneJob]) -> dict[OneJob, Status]:
+    """Of these jobs, of which nothing is known any more, those that somebody has taken out of the queue."""
+    paths = {job: posixpath.join(job.folder, f".{job.hash}.0.claim") for job in jobs if job.settles}
+    read = context.read(list(paths.values())) if paths else {}
+    return {job: Status(JobState.terminated, reason=Reason.CANCELLED) for job in paths if paths[job] not in read}
+
+
+def _without_hope(
+    context: Context, machine: Machine, jobs: Sequence[OneJob], found: Mapping[OneJob, Status]
+) -> dict[OneJob, Status]:
+    """Those of these jobs that can never start, or never could, because a job that they need has not ended well."""
+    known = needs.outcomes(context, machine, [need for job in jobs for need in job.after])
+    lost: dict[OneJob, Status] = {}
+    for job in jobs:
+        which = next((need for need in job.after if not known.get(need, True)), None)
+        if which is not None:
+            lost[job] = Status(JobState.terminated, reason=f"{Reason.DEPENDENCY}: job {which.id}")
+    waiting = [job.id for job in lost if not found[job].state.ended]
+    if waiting:
+        machine.cancel(context, waiting)
+    return lost
+
+
+def _write_ends(context: Context, ended: Mapping[OneJob, Status]) -> dict[OneJob, Status]:
+    """What all agree on from now."""
+    if not ended:
+        return {}
+    kept = ends.write(context, [(job.end_path, job.hash, status, job.tidying) for job, status in ended.items()])
+    return {job: kept[job.hash] for job in ended}
 
 
 def _told(text: bytes) -> Status | None:

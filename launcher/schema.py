@@ -132,9 +132,12 @@ SYSTEM = Key(
 
 _GPU_LINE = Key("custom_gpu_line", "str|null", None, "the line of the header that asks for GPUs")
 
+_TASKS = Key(
+    "tasks_per_node", "int", None, "what `srun` starts on a node, each with its share of the cores", ours=True, least=1
+)
 KWARGS: dict[str, tuple[Key, ...]] = {
-    "Slurm": (_GPU_LINE,),
-    "SlurmJobArray": (_GPU_LINE, Key("slurm_job_size", "int", 1, "tasks of one element of the array", least=1)),
+    "Slurm": (_GPU_LINE, _TASKS),
+    "SlurmJobArray": (_GPU_LINE, _TASKS, Key("slurm_job_size", "int", 1, "tasks of one element of the array", least=1)),
     "LSF": (
         Key("gpu_usage", "bool", False, "ask for GPUs"),
         Key("gpu_new_syntax", "bool", False, "by `-gpu`, of LSF 10.1.0.3 and later"),

@@ -43,6 +43,11 @@ def tasks_folder(job_hash: str) -> str:
     return f".{job_hash}.tasks"
 
 
+def reason_file(job_hash: str) -> str:
+    """Where a job says, in a line, why it ends badly when it is not for one of its tasks."""
+    return f".{job_hash}.reason"
+
+
 def render(
     header: Iterable[str], job: JobToPlace, run_part: str | None = None, *, keep_header: bool = False
 ) -> dict[str, str]:

@@ -39,6 +39,7 @@ class Reason:
     CANCELLED = "cancelled"
     LAUNCH = "not started"
     VANISHED = "vanished"
+    DEPENDENCY = "dependency failed"
 
 
 @dataclass(frozen=True)

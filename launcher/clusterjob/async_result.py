@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...pilot.model.errors import JournalError
+from ..locks import held
 from ..one_job import OneJob, look_at
 from ..states import JobState, Reason, Status
 
@@ -86,9 +85,7 @@ class AsyncResult:
             self.dump()
 
     def _ended(self) -> None:
-        assert self.job is not None
         self.dump()
-        self.job.tidy()
         self.run_epilogue()
 
     def mark_failed(self, why: str) -> None:
@@ -115,7 +112,8 @@ class AsyncResult:
         clock, sleep = results[0]._clock, results[0]._sleep
         longest = min(each.max_sleep_interval for each in results)
         deadline = None if timeout is None else clock() + timeout
-        pause, seen = _FIRST_PAUSE_S, _look_at(results)
+        first = min(_FIRST_PAUSE_S, longest)
+        pause, seen = first, _look_at(results)
         while any(status < COMPLETED for status in seen):
             left = pause if deadline is None else min(pause, deadline - clock())
             if left <= 0:
@@ -123,7 +121,7 @@ class AsyncResult:
             sleep(left)
             now = _look_at(results)
             doubled = pause * 2 if pause * 2 <= longest else pause
-            pause = doubled if now == seen else _FIRST_PAUSE_S
+            pause = doubled if now == seen else first
             seen = now
 
     def get(self, timeout: float | None = None) -> int:
@@ -136,44 +134,47 @@ class AsyncResult:
         if self.ready():
             return
         assert self.job is not None
-        self.job.cancel()
-        self._status, self.message = CANCELLED, Reason.CANCELLED
-        self._ended()
+        self._take(self.job.cancel())
+
+    def forget(self) -> None:
+        """Remove what is kept of a job that is over, on the machine and in the cache file: no other handle can tell its end."""
+        if self.job is not None and self.ready():
+            self.job.forget()
+        if self.cache_file is not None:
+            for name in (self.cache_file, f"{self.cache_file}.lock"):
+                Path(name).unlink(missing_ok=True)
 
     # --- the epilogue ---------------------------------------------------------------------------------------------------
 
     def run_epilogue(self) -> None:
-        """Run it here, in the current folder, unless it has been run. Raises CalledProcessError.
+        """Run it here, in the current folder, unless it has been run, by whatever program. Raises CalledProcessError.
 
-        With a cache file other programs know: it is marked first, so it is never run twice.
+        That is noted on the job's machine before, so it is never run twice.
         """
-        with self._held():
-            if self._epilogue_ran:
-                return
-            self._epilogue_ran = True
-            self.dump()
-        if self.epilogue:
-            run_here(self.epilogue)
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """No other program looks at the cache file meanwhile; what one has written before is taken over."""
-        if self.cache_file is None:
-            yield
+        if self._epilogue_ran:
             return
-        with open(f"{self.cache_file}.lock", "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if os.path.exists(self.cache_file):
-                self._epilogue_ran |= bool(_read(self.cache_file)["epilogue_ran"])
-            yield
+        mine = not self.epilogue or self.job is None or self.job.claim_epilogue()
+        self._epilogue_ran = True
+        self.dump()
+        if mine and self.epilogue:
+            run_here(self.epilogue)
 
     # --- keeping --------------------------------------------------------------------------------------------------------
 
     def dump(self, cache_file: str | os.PathLike[str] | None = None) -> None:
-        """Write it down, whole or not at all; without a name into its own cache file, if it has one."""
+        """Write it down, whole or not at all; without a name into its own cache file, if it has one.
+
+        Where another program has written that the same job is over, that stays.
+        """
         target = os.fspath(cache_file) if cache_file is not None else self.cache_file
         if target is None:
             return
+        path = Path(target).absolute()
+        with held(f"{path}.lock"):
+            if not (self._status < COMPLETED and self.job is not None and _says_over(path, self.job.hash)):
+                self._write(path)
+
+    def _write(self, path: Path) -> None:
         found = {
             "version": 1,
             "backend": self.backend,
@@ -186,8 +187,6 @@ class AsyncResult:
             "max_sleep_interval": self.max_sleep_interval,
             "job": None if self.job is None else self.job.to_dict(),
         }
-        path = Path(target)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         with open(temporary, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             json.dump(found, file, indent=1)
@@ -206,11 +205,33 @@ class AsyncResult:
         return made
 
 
+class EndedResult(int, AsyncResult):
+    """The status of a script that was waited for, as a number: one of STATUS_CODES, with all that a result has besides."""
+
+    def __new__(cls, result: AsyncResult) -> EndedResult:
+        made = super().__new__(cls, result.status)
+        made.__dict__ = result.__dict__
+        return made
+
+    def __init__(self, result: AsyncResult) -> None:
+        """All has been taken over."""
+
+    __repr__ = int.__repr__
+
+
 def _look_at(results: Sequence[AsyncResult]) -> list[int]:
     living = [(each, each.job) for each in results if each._status < COMPLETED and each.job is not None]
     for (each, _), status in zip(living, look_at([job for _, job in living]), strict=True):
         each._take(status)
     return [each._status for each in results]
+
+
+def _says_over(path: Path, job_hash: str) -> bool:
+    try:
+        found = _read(path)
+        return bool(found["job"] and found["job"]["hash"] == job_hash and found["status"] >= COMPLETED)
+    except (JournalError, KeyError, TypeError):
+        return False
 
 
 def _code(found: Status) -> int:

@@ -12,20 +12,22 @@ import re
 import secrets
 import shlex
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, overload
 
 from .. import description, loading
 from ..description import MachineDescription
 from ..dpdispatcher.machine import Machine
 from ..identity import digest
+from ..locks import held
 from ..machines.base import SubmitRefusedError
 from ..one_job import OneJob, Script, make_folder
 from ..resources import Resources
 from ..schema import DescriptionError, nearest
-from .async_result import CANCELLED, AsyncResult, run_here
+from .async_result import CANCELLED, AsyncResult, EndedResult, run_here
 from .headers import STYLES, ResourcesNotSupportedError, Style, headers, time_to_seconds
 
 _VARIABLE = re.compile(r"\$\{CLUSTERJOB_[A-Z_]+\}")
@@ -176,32 +178,56 @@ class JobScript:
 
     # --- running ----------------------------------------------------------------------------------------------------------
 
+    @overload
+    def submit(
+        self, block: Literal[True], cache_id: str | None = ..., force: bool = ..., retry: bool = ...
+    ) -> EndedResult: ...
+
+    @overload
+    def submit(
+        self, block: bool = ..., cache_id: str | None = ..., force: bool = ..., retry: bool = ...
+    ) -> AsyncResult: ...
+
     def submit(
         self, block: bool = False, cache_id: str | None = None, force: bool = False, retry: bool = True
     ) -> AsyncResult:
         """Run the prologue, write the script, hand it over.
 
-        With a `cache_folder` a script that was submitted before (by `cache_id`; default: by its text) is not submitted again:
-        its result is given. Unless `force`, or it was cancelled or failed and `retry`.
+        With a `cache_folder` a script that was submitted before (by `cache_id`; default: by all that it is and where it runs)
+        is not submitted again, also not by two programs at the same time: its result is given. Unless `force`, or it was
+        cancelled or failed and `retry`.
 
         Args:
             block: wait until it is over.
 
         Returns:
-            The result; FAILED when the prologue failed or the batch system refused the job.
+            The result; FAILED when the prologue failed or the batch system refused the job. With `block` it is also the number
+            of its status: 0 when all went well.
         """
         cache_file = self._cache_file(cache_id)
-        kept = None if cache_file is None or force else self._kept(cache_file, retry)
-        made = kept or self._submit_new(cache_file)
-        if block:
-            made.wait()
-        return made
+        with nullcontext() if cache_file is None else held(f"{os.path.abspath(cache_file)}.lock"):
+            kept = None if cache_file is None or force else self._kept(cache_file, retry)
+            made = kept or self._submit_new(cache_file)
+        if not block:
+            return made
+        made.wait()
+        return EndedResult(made)
 
     def _cache_file(self, cache_id: str | None) -> str | None:
         if self.cache_folder is None:
             return None
-        name = cache_id or digest([str(self), self.backend, self.remote, self.rootdir, self.workdir])[:16]
+        name = cache_id or digest(self._identity())[:16]
         return os.path.join(os.path.expanduser(self.cache_folder), f"{self.cache_prefix}.{name}.cache")
+
+    def _identity(self) -> list[Any]:
+        """All that decides what is run, and where."""
+        machine = self._described()
+        folder = os.path.join(machine.remote_root or "" if self.machine is not None else "", self.rootdir, self.workdir)
+        if machine.context_type != "SSHContext":
+            folder = os.path.abspath(os.path.expanduser(folder))
+        aux = {name: self.render_script(self.aux_scripts[name]) for name in sorted(self.aux_scripts)}
+        around = [self._local_script(text) for text in (self.prologue, self.epilogue)]
+        return [str(self), self._name, self.shell, aux, around, folder, description.machine_to_dict(machine)]
 
     def _kept(self, cache_file: str, retry: bool) -> AsyncResult | None:
         """The result of an earlier run, when it is still good."""
@@ -210,6 +236,7 @@ class JobScript:
         found = AsyncResult.load(cache_file)
         if found.job is not None and not found.job.id and not found.job.find():
             return None
+        found.dump()
         return None if retry and found.status >= CANCELLED else found
 
     def _submit_new(self, cache_file: str | None) -> AsyncResult:
@@ -224,10 +251,11 @@ class JobScript:
                 return made
         job = self._placed(self._new_hash())
         self._write_all(job)
+        command = self._write_own(job)
         made = _with_job(made, job)
         made.dump()  # before: should we die now, the next run finds the job by its name
         try:
-            job.submit(self._script())
+            job.submit(self._script(command))
         except SubmitRefusedError as error:
             made.mark_failed(str(error))
             if cache_file is not None:
@@ -245,7 +273,7 @@ class JobScript:
             return self.max_sleep_interval
         return min(self.max_sleep_interval, max(10, time_to_seconds(limit) // 10))
 
-    def _script(self) -> Script:
+    def _script(self, command: str) -> Script:
         style, resources = self._style, self.resources
         if "array" in resources:
             remedy = "submit a script for each index; a submission with many tasks does it by itself"
@@ -254,7 +282,7 @@ class JobScript:
         limit = resources.get("time")
         name = str(resources["jobname"])
         return Script(
-            command=f"exec ./{shlex.quote(self._name)}",
+            command=command,
             header=tuple(headers(style, resources)),
             resources=Resources(walltime_s=time_to_seconds(limit) if plain and limit is not None else None),
             before=(_VARIABLES.format(name=shlex.quote(name)),),
@@ -290,9 +318,41 @@ class JobScript:
         return job
 
     def _write_all(self, job: OneJob) -> None:
+        """The script and its auxiliary scripts under the names that users know; the job does not run these."""
         texts = {name: self.render_script(text) for name, text in self.aux_scripts.items()} | {self._name: str(self)}
         files = {posixpath.join(job.folder, name): text.encode() for name, text in texts.items()}
         job.context.write(files, mode=0o700)
+
+    def _write_own(self, job: OneJob) -> str:
+        """What the job runs, in files that no other job has: a later submission with the same names changes nothing.
+
+        `./NAME` of an auxiliary script becomes the job's own; by other ways it is found under its name, where the job puts it
+        as it starts. Gives the shell text that does all that.
+        """
+        aux = {posixpath.normpath(name): self.render_script(text) for name, text in self.aux_scripts.items()}
+        own, given = f".{job.hash}.aux", f".{job.hash}.given"
+        name = f".{job.hash}.{self._style.extension}"
+        texts = {f"{own}/{each}": _with_own(text, aux, own) for each, text in aux.items()}
+        texts |= {f"{given}/{each}": text for each, text in aux.items()} | {name: _with_own(str(self), aux, own)}
+        job.context.write({posixpath.join(job.folder, each): text.encode() for each, text in texts.items()}, mode=0o700)
+        placed = [
+            f"cp -p {shlex.quote(f'{given}/{each}')} {given}.tmp && mv -f {given}.tmp {shlex.quote(each)}"
+            for each in aux
+        ]
+        return "\n".join([*placed, f"exec ./{shlex.quote(name)}"])
+
+
+_ELSEWHERE = re.compile(r"\b(?:cd|pushd|chdir)\b")
+
+
+def _with_own(text: str, names: Iterable[str], folder: str) -> str:
+    """The text with `./NAME` of these files leading into a folder. One that changes folders may mean others: it stays."""
+    if _ELSEWHERE.search(text):
+        return text
+    for name in names:
+        pattern = rf"(?<![\w./$}}-])\./{re.escape(name)}(?![\w/-]|\.\w)"
+        text = re.sub(pattern, lambda match, own=f"./{folder}/{name}": own, text)  # type: ignore[misc]
+    return text
 
 
 _ABSENT = object()

@@ -1,4 +1,4 @@
-"""Python functions as jobs: pickled with their arguments, called by a Python on the machine, their result pickled back.
+"""Python functions as jobs: pickled with their arguments, called by a Python on the machine; for what comes back see `data`.
 
 The Python on the machine needs nothing of ours. Functions are pickled by name, so the machine must be able to import what they
 are in; the main script is run there under another name, as `multiprocessing` does. A function that has no such name (a lambda,
@@ -7,6 +7,7 @@ one inside another, one typed at a prompt or in a notebook) goes by value, for w
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import sys
@@ -14,13 +15,56 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...pilot.model.errors import UsageError
+from .data import ENCODER
 
 _CALLER = '''\
 """Calls one function and keeps what it returns, or raises."""
-import importlib, os, runpy, sys, traceback, types
+import base64, hashlib, hmac, importlib, json, os, runpy, sys, traceback, types
 
 sys.path[:0] = {paths!r}
 import {pickler} as pickle
+
+KEY = bytes.fromhex({key!r})
+
+
+{encoder}
+
+def pickled(value):
+    return base64.b64encode(pickle.dumps(value)).decode()
+
+
+def full_name(kind):
+    return "%s.%s" % (kind.__module__, kind.__qualname__)
+
+
+def returned(value):
+    try:
+        return {{"good": True, "value": data(value)}}
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return {{"good": True, "type": full_name(type(value)), "pickle": pickled(value)}}
+    except Exception as error:
+        raise RuntimeError("the result cannot be pickled: %s" % error)
+
+
+def raised(error):
+    try:
+        text = str(error)
+    except Exception:
+        text = "cannot be shown"
+    kept = {{"good": False, "type": full_name(type(error)), "text": text, "trace": traceback.format_exc()}}
+    try:
+        kept["args"] = data(error.args)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        kept["pickle"] = pickled(error)
+        pickle.loads(base64.b64decode(kept["pickle"]))
+    except Exception:
+        kept.pop("pickle", None)
+    return kept
+
 
 main = {main!r}
 if main:
@@ -31,21 +75,21 @@ for name in {imports!r}:
     importlib.import_module(name)
 try:
     with open({given!r}, "rb") as file:
-        function, args, kwargs = pickle.load(file)
+        text = file.read()
+    if hashlib.sha256(text).hexdigest() != {digest!r}:
+        raise RuntimeError("%s is not what was submitted" % {given!r})
+    function, args, kwargs = pickle.loads(text)
     if isinstance(function, tuple):
         found = importlib.import_module(function[0])
         for name in function[1].split("."):
             found = getattr(found, name)
         function = found.__wrapped__
-    kept, code = (True, function(*args, **kwargs), ""), 0
+    value = function(*args, **kwargs)
+    kept, code = returned(value), 0
 except Exception as error:
     traceback.print_exc()
-    kept, code = (False, error, traceback.format_exc()), 1
-try:
-    text = pickle.dumps(kept)
-except Exception as error:
-    traceback.print_exc()
-    text, code = pickle.dumps((False, RuntimeError("cannot be pickled: %s" % error), traceback.format_exc())), 1
+    kept, code = raised(error), 1
+text = sealed(kept, KEY)
 with open({result!r} + ".tmp", "wb") as file:
     file.write(text)
 os.replace({result!r} + ".tmp", {result!r})
@@ -65,11 +109,13 @@ def prepared(
     kwargs: Mapping[str, Any],
     given: str,
     result: str,
+    key: bytes,
     imports: Sequence[str] = (),
     paths: Sequence[str] = (),
 ) -> tuple[str, bytes]:
-    """The text of the program that makes the call, and what it reads; `given` and `result` are paths of pickles on the machine.
+    """The text of the program that makes the call, and what it reads; `given` and `result` are paths on the machine.
 
+    What it writes is signed with the key, so it tells the result of this job from any other file.
     Raises FunctionError.
     """
     pickler, main = "pickle", ""
@@ -85,7 +131,10 @@ def prepared(
         main=main,
         imports=list(imports),
         given=given,
+        digest=hashlib.sha256(packed).hexdigest(),
         result=result,
+        key=key.hex(),
+        encoder=ENCODER,
     )
     return text, packed
 
@@ -115,12 +164,3 @@ def _named(function: Callable[..., Any]) -> Any:
         found = getattr(found, name, None)
     decorated = found is not function and getattr(found, "__wrapped__", None) is function
     return (function.__module__, function.__qualname__) if decorated else function
-
-
-def unpack(text: bytes) -> Any:
-    """What the function returned; what it raised is raised again, with its traceback there as a note in `__cause__`."""
-    sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
-    good, value, trace = pickle.loads(text)
-    if good:
-        return value
-    raise value from RuntimeError(f"\n{trace}")

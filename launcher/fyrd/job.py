@@ -8,19 +8,21 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import description
 from ..dpdispatcher.machine import Machine
+from ..needs import Needed
 from ..one_job import OneJob, Script, look_at, make_folder
 from ..states import Reason, Status
-from . import functions
+from . import data, functions
+from .data import ForeignResultError, UntrustedResultError
 from .local import JobQueue, LocalJob, default_queue
 from .options import QTYPES, check_arguments, to_resources
 from .profiles import get_profile
-from .words import BAD, GOOD, ClusterError, described, kind_of_queue, short_name, state_word
+from .words import BAD, GOOD, ClusterError, described, file_name, kind_of_queue, short_name, state_word
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
 
@@ -30,8 +32,11 @@ class Job:
 
     Args:
         command: shell text, or a function.
-        args, kwargs: of the function; arguments of a command are quoted and put behind it.
-        name: default: of the command or function, with 8 hex digits.
+        args: of the function, in a list or tuple; anything else is one argument. Those of a command are quoted and put
+            behind it.
+        kwargs: of the function.
+        name: what the batch system shows; default: of the command or function, with 12 hex digits. The names of its files
+            always have these digits, so jobs of one name share nothing.
         qtype: slurm, torque, pbs, lsf, sge, jh, fugaku or local; default: what there is.
         profile: name of a set of options; default: DEFAULT.
         queue: with `local`: a JobQueue; default: that of this process.
@@ -47,7 +52,7 @@ class Job:
     def __init__(
         self,
         command: str | Callable[..., Any],
-        args: Sequence[Any] | None = None,
+        args: Any = None,
         kwargs: Mapping[str, Any] | None = None,
         name: str | None = None,
         qtype: str | None = None,
@@ -57,24 +62,30 @@ class Job:
         **keywords: Any,
     ) -> None:
         self.command = command
-        self.args, self.keywords = list(args or ()), dict(kwargs or {})
+        self.args, self.keywords = _arguments(args), dict(kwargs or {})
         self.function = command if callable(command) else None
         self.kind = "script" if self.function is None else "function"
         self.options = {**get_profile(profile).args, **check_arguments(keywords)}
         self.machine = None if machine is None else described(machine)
         self.qtype = kind_of_queue(qtype, self.machine)
-        self.name = name or f"{short_name(command)}.{secrets.token_hex(4)}"
+        self._given_name = name
         self.queue = queue
-        self.state = "Not_Submitted"
-        self.reason = ""
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """A job that was never written or submitted, with files and a key of its own."""
+        self.uuid = secrets.token_hex(6)
+        self.name = self._given_name or f"{short_name(self.command)}.{self.uuid}"
+        self.state, self.reason = "Not_Submitted", ""
         self.exitcode: int | None = None
         self.start: datetime | None = None
         self.end: datetime | None = None
         self.submit_time: datetime | None = None
         self.written = self.submitted = False
+        self._key = secrets.token_bytes(32)
         self._place: OneJob | LocalJob | None = None
         self._out: tuple[str, str] | None = None
-        self._result: Any = None
+        self._result: bytes | None = None
         self._got = False
 
     def __repr__(self) -> str:
@@ -109,8 +120,14 @@ class Job:
         folder = os.path.expanduser(folder) if self._place.context.local else folder
         return posixpath.join(self._place.folder, folder, name)
 
+    @property
+    def _stem(self) -> str:
+        """Its name with the digits that no other job has, fit for a file."""
+        name = self.name.removesuffix(f".{self.uuid}")
+        return f"{file_name(name)}.{self.uuid}"
+
     def _name(self, end: str) -> str:
-        return f"{self.name}.{self.options.get('suffix', 'cluster')}{end}"
+        return f"{self._stem}.{self.options.get('suffix', 'cluster')}{end}"
 
     @property
     def outfile(self) -> str:
@@ -150,6 +167,7 @@ class Job:
             self.keywords,
             self.files[1],
             self.poutfile,
+            self._key,
             self.options.get("imports", ()),
             self.options.get("syspaths", ()),
         )
@@ -164,7 +182,7 @@ class Job:
     def _local_place(self) -> LocalJob:
         folder = os.path.abspath(os.path.expanduser(self.options.get("runpath", ".")))
         os.makedirs(folder, exist_ok=True)
-        return LocalJob(default_queue() if self.queue is None else self.queue, self.name, folder)
+        return LocalJob(default_queue() if self.queue is None else self.queue, self._stem, folder)
 
     def _batch_place(self) -> OneJob:
         machine = self.machine or description.parse_machine(
@@ -202,39 +220,71 @@ class Job:
             from .queue import Queue
 
             Queue(user="self", qtype=self.qtype).wait_to_submit(max_jobs)
-        after = self._after()
+        waits_for = self._unfinished()
         place = self._placed()
         if not self.written:
             self.write()
         if isinstance(place, LocalJob):
-            place.submit(self._script("local", ()), after)
+            ids = [each if isinstance(each, str) else str(each.id) for each in waits_for]
+            place.submit(self._script("local", ()), ids)
+            place.queue.jobs[place.id] = self
         else:
-            place.submit(self._script(self.qtype, after))
+            place.submit(self._script(self.qtype, self._needed(place, waits_for)))
+            place.note_id()
         self.state, self.submitted, self.submit_time = "submitted", True, datetime.now()
         return self
 
-    def _after(self) -> tuple[str, ...]:
-        """Ids of the jobs to wait for; those that have ended well need no waiting."""
-        found = []
+    def _unfinished(self) -> list[Job | str]:
+        """The jobs that it depends on and that have not ended well yet. Raises ClusterError for one that never will."""
+        found: list[Job | str] = []
         for each in self.dependencies:
-            if not isinstance(each, Job):
-                found.append(str(each))
+            known = self._in_local_queue(each)
+            if not isinstance(known, Job):
+                found.append(str(known))
                 continue
-            if each.submitted:
-                each.update()
-            if each.state in BAD or each.id is None:
-                what = f"depends on {each.name}, which is {each.state}"
-                raise ClusterError(what, where=self.name, remedy="submit that first, or leave it out of `depends`")
-            if not each.done:
-                found.append(each.id)
+            if known.submitted:
+                known.update()
+            if known.state in BAD or known.id is None:
+                self._refuse_to_wait_for(known.name, known.state)
+            if not known.done:
+                found.append(known)
+        return found
+
+    def _in_local_queue(self, each: Job | str) -> Job | str:
+        if isinstance(each, Job) or self.machine is not None or self.qtype != "local":
+            return each
+        queue = default_queue() if self.queue is None else self.queue
+        return queue.jobs.get(str(each), each)
+
+    def _refuse_to_wait_for(self, name: str, state: str) -> NoReturn:
+        what = f"depends on {name}, which is {state}"
+        raise ClusterError(what, where=self.name, remedy="submit that first, or leave it out of `depends`")
+
+    def _needed(self, place: OneJob, waits_for: Sequence[Job | str]) -> tuple[Needed, ...]:
+        """What must have ended well before it starts. Raises ClusterError for what has not, or is elsewhere."""
+        found = []
+        for each in waits_for:
+            if not isinstance(each, Job):
+                continue
+            if not isinstance(each._place, OneJob) or not each._place.is_beside(place):
+                what = f"depends on {each.name}, which is in another queue"
+                raise ClusterError(what, where=self.name, remedy="wait() for that one, then submit")
+            found.append(each._place.needed)
+        by_id = place.known([each for each in waits_for if not isinstance(each, Job)])
+        known = place.outcomes(by_id)
+        for need in by_id:
+            if not known.get(need, True):
+                self._refuse_to_wait_for(f"job {need.id}", "failed")
+            if need not in known:
+                found.append(need)
         return tuple(found)
 
-    def _script(self, qtype: str, after: tuple[str, ...]) -> Script:
+    def _script(self, qtype: str, after: tuple[Needed, ...]) -> Script:
         path = shlex.quote(self.files[0])
         python = self.options.get("python") or (sys.executable if self._placed().context.local else "python3")
         command = f"bash {path}" if self.function is None else f"{shlex.quote(python)} {path}"
-        resources = to_resources(self.options, qtype, after)
-        return Script(command, name=self.name, resources=resources, out=self.outfile, err=self.errfile)
+        resources = to_resources(self.options, qtype, tuple(each.id for each in after))
+        return Script(command, self.name, resources=resources, out=self.outfile, err=self.errfile, after=after)
 
     def resubmit(self, wait_on_max_queue: bool = True, cancel_running: bool = False) -> Job:
         """Run it once more, when it is over (or, with `cancel_running`, cancelled)."""
@@ -242,10 +292,7 @@ class Job:
             self.kill(confirm=False)
         if not self.done:
             raise ClusterError("is not over", where=self.name, remedy="cancel_running=True ends it first")
-        self.name = f"{self.name.rpartition('.')[0] or self.name}.{secrets.token_hex(4)}"
-        self._place, self._out, self._got = None, None, False
-        self.written = self.submitted = False
-        self.state, self.exitcode, self.reason = "Not_Submitted", None, ""
+        self._begin_anew()
         return self.submit(wait_on_max_queue)
 
     def update(self) -> Job:
@@ -264,7 +311,6 @@ class Job:
             self.exitcode, self.reason = found.exit_code, found.reason or found.native if self.state in BAD else ""
             self.start = None if found.start_s is None else datetime.fromtimestamp(found.start_s)
             self.end = None if found.end_s is None else datetime.fromtimestamp(found.end_s)
-            self._place.tidy()
 
     def wait(self, sleep: Callable[[float], None] = time.sleep) -> bool:
         """Until it is over; whether it ended well."""
@@ -277,9 +323,8 @@ class Job:
         if confirm and sys.stdin.isatty() and input(f"End job {self.name}? [y/N] ").strip().lower() not in ("y", "yes"):
             return False
         assert self._place is not None
-        self._place.cancel()
-        self.state, self.reason = "cancelled", Reason.CANCELLED
-        return True
+        self._take(self._place.cancel())
+        return self.state == "cancelled"
 
     # --- what it made -----------------------------------------------------------------------------------------------------
 
@@ -310,6 +355,9 @@ class Job:
         self.fetch_outputs()
         try:
             return self._given(raise_on_error)
+        except UntrustedResultError:
+            cleanup = False  # it can be asked for again
+            raise
         finally:
             removes = delete_outfiles if delete_outfiles is not None else self.options.get("clean_outputs", False)
             if cleanup if cleanup is not None else self.options.get("clean_files", True):
@@ -327,18 +375,28 @@ class Job:
         return (self._place.read(path) or b"").decode(errors="replace")
 
     def _given(self, raise_on_error: bool) -> Any:
-        ran = self._result is not None if self.function is not None else self.reason in ("", Reason.PROGRAM)
-        if not ran:
-            what = f"{self.state}: {self.reason or 'no result'}"
+        printed = self.function is None and self.reason in ("", Reason.PROGRAM)
+        if not printed and self._result is None:
+            code = f", exit code {self.exitcode}" if self.exitcode else ""
+            what = f"{self.state}: {self.reason or 'no result'}{code}"
             raise ClusterError(what, where=self.name, remedy=self.stderr.strip()[-500:])
-        if self.function is None:
+        if self._result is None:
             return self.stdout
         try:
-            return functions.unpack(self._result)
+            found = data.unsealed(self._result, self._key, self.poutfile)
+            return data.result(found, self._trusts_pickle, self.name)
+        except (UntrustedResultError, ForeignResultError):
+            raise
         except Exception as error:
             if raise_on_error:
                 raise
             return error
+
+    @property
+    def _trusts_pickle(self) -> bool:
+        assert self._place is not None
+        wanted = self.options.get("trust_pickle")
+        return self._place.context.local if wanted is None else bool(wanted)
 
     @property
     def stdout(self) -> str:
@@ -366,8 +424,18 @@ class Job:
         return self
 
     def scrub(self) -> Job:
-        """Remove all of its files."""
-        return self.clean(delete_outputs=True)
+        """Remove all of its files, and what is kept of its end."""
+        self.clean(delete_outputs=True)
+        if self.done and isinstance(self._place, OneJob):
+            self._place.forget()
+        return self
+
+
+def _arguments(given: Any) -> list[Any]:
+    """Lists, tuples and what can only be gone through once are arguments; any other value is one."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list | tuple | Iterator) else [given]
 
 
 def wait_for(jobs: Sequence[Job], sleep: Callable[[float], None] = time.sleep) -> bool:

@@ -29,8 +29,12 @@ _STATES = {
     "SUCCEED": (JobState.finished, ""),
     "FAILED": (JobState.terminated, Reason.PROGRAM),
     "CANCELED": (JobState.terminated, Reason.CANCELLED),
-    "OMITTED": (JobState.terminated, Reason.LAUNCH),
+    "OMITTED": (JobState.terminated, Reason.DEPENDENCY),
 }
+
+
+_LIMITS = {"wall time limit": Reason.TIME, "memory limit": Reason.MEMORY}
+"""What a pilot says of a task that it has stopped -> why, as batch systems are told."""
 
 
 class JobQueue:
@@ -93,7 +97,6 @@ class JobQueue:
         job = Job(function, args, kwargs, queue=self, qtype="local", cores=cores, depends=list(dependencies), **options)
         job.submit()
         assert job.id is not None
-        self.jobs[job.id] = job
         return job.id
 
     def wait(self, jobs: Sequence[Job | str] | Job | str | None = None) -> bool:
@@ -178,15 +181,14 @@ class LocalJob:
         info = self.queue.manager.info_parsed(self.id)[self.id]
         state, reason = _STATES[info.status or "QUEUED"]
         if reason == Reason.PROGRAM and info.messages:
-            reason = info.messages
+            reason = next((word for words, word in _LIMITS.items() if words in info.messages), info.messages)
         start_s, end_s = _times(info)
-        return Status(state, info.status or "", reason, info.exit_code, start_s, end_s)
+        code = info.exit_code
+        return Status(state, info.status or "", reason, 128 - code if code and code < 0 else code, start_s, end_s)
 
-    def cancel(self) -> None:
+    def cancel(self) -> Status:
         self.queue.manager.cancel(self.id)
-
-    def tidy(self) -> None:
-        """It leaves nothing but its output."""
+        return Status(JobState.terminated, reason=Reason.CANCELLED)
 
     def read(self, name: str) -> bytes | None:
         return self.context.read([name]).get(name)

@@ -56,7 +56,7 @@ TABLE = (
     Option("features", "list", [], "features that all nodes must have", (), ("slurm",)),
     Option("begin", "str", None, "not before this time", (), ("slurm",)),
     Option("export", "str", None, "variables to be taken along", (), ("slurm", "torque", "pbs")),
-    Option("pe", "str", None, "parallel environment; default: mpi", (), ("sge",)),
+    Option("pe", "str", None, "parallel environment; default: smp for more than one core", (), ("sge",)),
     Option(
         "depends", "list", [], "jobs (or their ids) that must have ended well", ("depend", "dependency", "dependencies")
     ),
@@ -64,6 +64,12 @@ TABLE = (
     Option("imports", "list", [], "of a function: modules to be imported before it is called"),
     Option("syspaths", "list", [], "of a function: folders put in front of sys.path", ("paths", "syspath")),
     Option("python", "str", None, "of a function: the Python that calls it; default: this one"),
+    Option(
+        "trust_pickle",
+        "flag",
+        None,
+        "of a function: load results that are no plain data, so the machine may run code here; default: if it is this one",
+    ),
     Option("runpath", "str", ".", "folder in which it runs", ("dir", "path")),
     Option("scriptpath", "str", None, "folder of its scripts; default: runpath", ("filedir", "filepath", "scriptdir")),
     Option("outpath", "str", None, "folder of its output; default: runpath"),
@@ -185,9 +191,23 @@ def to_resources(options: Mapping[str, Any], qtype: str, dependencies: tuple[str
         "module_list": options.get("modules", []),
         "custom_flags": flags,
         "dependency": list(dependencies),
-        "kwargs": {"pe_name": options["pe"]} if options.get("pe") else {},
+        "kwargs": _of_one_system(options, qtype),
+        "envs": {"SRUN_CPUS_PER_TASK": options["cores"]} if qtype == "slurm" and options.get("cores", 1) > 1 else {},
     }
     return description.parse_resources({name: value for name, value in given.items() if value is not None})
+
+
+def _of_one_system(options: Mapping[str, Any], qtype: str) -> dict[str, Any]:
+    """fyrd's cores are those of one program, which is started once on each node."""
+    cores, nodes = options.get("cores", 1), options.get("nodes", 1)
+    if qtype == "slurm":
+        return {"tasks_per_node": 1}
+    if qtype == "sge":
+        if nodes > 1:
+            what = "Grid Engine has parallel environments instead of nodes"
+            raise OptionsError(what, where="nodes", remedy="give all cores, and `pe` for how they lie on nodes")
+        return {"pe_name": options.get("pe") or ("smp" if cores > 1 else "")}
+    return {}
 
 
 def options_to_string(options: Mapping[str, Any], qtype: str = "slurm") -> str:

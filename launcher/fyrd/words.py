@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -53,6 +54,11 @@ def short_name(command: str | Callable[..., Any]) -> str:
         return getattr(command, "__name__", "function").strip("<>")
     words = command.split()
     return posixpath.basename(words[0]) if words else "job"
+
+
+def file_name(name: str) -> str:
+    """A name as part of the name of a file, and of a job in a queue of ours."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".-")[:100] or "job"
 
 
 def state_word(found: Status) -> str:

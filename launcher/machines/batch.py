@@ -96,8 +96,9 @@ class BatchMachine(Machine):
         return answers
 
     def _submission(self, job: JobToPlace) -> str:
+        dependent = job.resources.dependency and self.dialect.submit_dependent
         return _SUBMIT.format(
-            submit=self.dialect.submit.format(script=shlex.quote(f"./{job.script_name}")),
+            submit=(dependent or self.dialect.submit).format(script=shlex.quote(f"./{job.script_name}")),
             hash=job.hash,
             id_file=job.id_file,
             in_words=_for_sed(self.dialect.id_in_words),

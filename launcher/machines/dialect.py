@@ -38,6 +38,7 @@ class Dialect:
     Attributes:
         header: the directives for a job, without shebang; empty lines are dropped.
         submit: shell text with `{script}` (quoted), run in the submission's folder.
+        submit_dependent: the same for a job that needs others, where it is something else.
         id_in_words: lines of what submit prints that only a job that was taken has.
         id_alone: lines that have nothing but an id; a greeting may have such a line too.
         listing: the command that tells about these jobs, live ones at least.
@@ -72,6 +73,7 @@ class Dialect:
     without_history: tuple[str, Command] | None = None
     probe: Command | None = None
     read_probe: Reader | None = None
+    submit_dependent: str = ""
     history: Command | None = None
     read_history: Reader | None = None
     find: str | None = None

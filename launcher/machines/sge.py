@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from xml.etree import ElementTree
 
+from .. import script
 from ..states import JobState, Listing, Reason, Status
 from .base import JobToPlace
 from .batch import BatchMachine
@@ -22,16 +24,37 @@ _FAILED_KILLED = 100
 _SIGXCPU, _SIGKILL, _SIGTERM = 24, 9, 15
 
 
+# `-hold_jid` waits for the end, however it was; accounting is written some seconds after it. `pf_known` are looked at already.
+_ENDED_WELL = """\
+for pf_job in {ids}; do
+  case " $pf_known " in *" $pf_job "*) continue ;; esac
+  pf_tries={patience}
+  until pf_told=$(PATH=$PATH:$SGE_BINARY_PATH qacct -j "$pf_job" 2>/dev/null) || [ $((pf_tries -= 1)) -lt 0 ]; do
+    sleep 2
+  done
+  if ! awk '
+    $1 == "taskid" {{ array = $2 != "undefined" }} $1 == "failed" {{ failed = $2 }}
+    $1 == "exit_status" {{ bad = (array && bad) || failed != 0 || $2 != 0; known = 1 }}
+    END {{ exit bad || !known }}' <<<"$pf_told"; then
+    printf '%s\\n' "{failed}: job $pf_job" >{reason}
+    echo "job $pf_job, on which this one depends, has not ended well: nothing is run" >&2
+    exit 1
+  fi
+done"""
+_ACCOUNTED_AFTER_S = 120
+
+
 def header(job: JobToPlace) -> list[str]:
     resources = job.resources
     refuse(resources, "SGE", ["qos"])
     name = resources.kwargs.get("job_name") or job_name(job.name or None, job.hash, _LIMIT, "j-") or "wDPjob"
     memory = resources.memory_mib and max(1, resources.memory_mib // resources.cpu_per_node)
+    environment = resources.kwargs.get("pe_name", "mpi")
     return [
         "#$ -S /bin/bash",
         "#$ -cwd",
         f"#$ -N {name}",
-        f"#$ -pe {resources.kwargs.get('pe_name', 'mpi')} {resources.cpu_per_node}",
+        f"#$ -pe {environment} {resources.cpu_per_node}" if environment else "",
         f"#$ -q {resources.queue_name}" if resources.queue_name else "",
         f"#$ -l h_rt={clock(resources.walltime_s)}" if resources.walltime_s else "",
         f"#$ -A {resources.account}" if resources.account else "",
@@ -184,3 +207,16 @@ DIALECT = Dialect(
 class SGE(BatchMachine):
     kind = "SGE"
     dialect = DIALECT
+
+    def script(self, job: JobToPlace) -> dict[str, str]:
+        needed = job.resources.dependency
+        if needed:
+            check = _ENDED_WELL.format(
+                ids=quoted(needed),
+                patience=_ACCOUNTED_AFTER_S // 2,
+                failed=Reason.DEPENDENCY,
+                reason=script.reason_file(job.hash),
+            )
+            before = (*job.resources.prepend_script, check)
+            job = replace(job, resources=replace(job.resources, prepend_script=before))
+        return super().script(job)

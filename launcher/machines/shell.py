@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ...pilot.model.errors import TransientError
 from .. import script
 from ..contexts.base import Context
-from ..states import JobState, Listing, Status
+from ..states import JobState, Listing, Reason, Status
 from .base import JobToPlace, Machine, MachineBusyError, SubmitRefusedError
 from .dialect import refuse
 
@@ -22,8 +23,20 @@ id=$(setsid sh -c '
   {{ echo $id >.{hash}.id && cp .{hash}.id {hash}_job_id && mv .{hash}.id {id_file} && : >>{hash}.out; }} || exit
   echo $id
   PILOTFISH_SHELL_JOB=$$; export PILOTFISH_SHELL_JOB
+  read PILOTFISH_SHELL_SINCE rest </proc/uptime; export PILOTFISH_SHELL_SINCE
   exec {limit}bash ./{script} >>{hash}.out 2>&1' </dev/null &)
 [ -n "$id" ] && echo $id"""
+# `timeout` sends what a cancellation sends; only the time tells them apart.
+_LIMIT = """\
+pf_since=${{PILOTFISH_SHELL_SINCE/.}}
+pf_told_to_end() {{
+  local now rest
+  read -r now rest </proc/uptime
+  [ $((${{now/.}} - pf_since)) -lt {hundredths} ] || echo "{reason}" >"$REMOTE_ROOT"/{file}
+  pf_stopped 143
+}}
+unset PILOTFISH_SHELL_SINCE
+trap pf_told_to_end TERM INT"""
 _NO_ROOM = ("I/O error", "No space left", "Disk quota exceeded")
 
 # Without starting a program: that the machine cannot start one now does not mean that a job is gone. `$state` is set for each.
@@ -59,6 +72,12 @@ class Shell(Machine):
 
     def script(self, job: JobToPlace) -> dict[str, str]:
         refuse(job.resources, self.kind, _NOTHING_FOR)
+        seconds = job.resources.walltime_s
+        if seconds:
+            file = script.reason_file(job.hash)
+            limit = _LIMIT.format(hundredths=int(seconds * 100), reason=Reason.TIME, file=file)
+            before = (limit, *job.resources.prepend_script)
+            job = replace(job, resources=replace(job.resources, prepend_script=before))
         return script.render([], job)
 
     def submit(self, context: Context, job: JobToPlace) -> str:

@@ -52,7 +52,7 @@ def header(job: JobToPlace) -> list[str]:
     name = job_name(job.name or None, job.hash, _LIMIT, "")
     return [
         f"#SBATCH --nodes {resources.number_node}",
-        f"#SBATCH --ntasks-per-node {resources.cpu_per_node}",
+        *_cores(resources),
         _gpus(resources),
         f"#SBATCH --partition {resources.queue_name}" if resources.queue_name else "",
         f"#SBATCH --job-name {name}" if name else "",
@@ -64,6 +64,15 @@ def header(job: JobToPlace) -> list[str]:
         f"#SBATCH --reservation {resources.reservation}" if resources.reservation else "",
         f"#SBATCH --dependency afterok:{':'.join(_numbers(resources.dependency))}" if resources.dependency else "",
     ]
+
+
+def _cores(resources: Resources) -> list[str]:
+    """DPDispatcher's cores are what `srun` and MPI start; `tasks_per_node` gives them to fewer, with threads."""
+    tasks = resources.kwargs.get("tasks_per_node")
+    if tasks is None:
+        return [f"#SBATCH --ntasks-per-node {resources.cpu_per_node}"]
+    each = -(-resources.cpu_per_node // tasks)
+    return [f"#SBATCH --ntasks-per-node {tasks}", f"#SBATCH --cpus-per-task {each}"]
 
 
 def _gpus(resources: Resources) -> str:
@@ -186,6 +195,7 @@ DIALECT = Dialect(
     kind="Slurm",
     header=header,
     submit="sbatch --parsable {script}",
+    submit_dependent="sbatch --parsable --kill-on-invalid-dep=yes {script}",
     id_in_words=(
         (r"^.*Submitted batch job ([0-9]+) on cluster ([A-Za-z0-9_.-]*[A-Za-z0-9_-]).*$", r"\1;\2"),
         (r"^.*Submitted batch job ([0-9]+).*$", r"\1"),

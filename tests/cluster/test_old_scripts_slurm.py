@@ -100,3 +100,75 @@ Submission("work", machine, Resources(1, 1, 0, "", 1), task_list=tasks).run_subm
     made.run_submission(check_interval=1)
     assert not any("submitted" in line for line in told), told
     assert [(wd / "work" / name / "out").read_text() for name in "ab"] == ["a\n", "b\n"]
+
+
+def test_jobs_of_one_name_run_what_was_submitted(wd: Path) -> None:
+    """Each runs its own text and its own auxiliary script, and each result is that of its job."""
+    wait = "until [ -e go ]; do sleep 0.1; done"
+    scripts = [
+        JobScript(f"{wait}; echo {num} >> bodies; ./tool >> tools", "sweep", {"tool": f"echo {num}"})
+        for num in range(3)
+    ]
+    results = [script.submit() for script in scripts]
+    commands = [fyrd.submit(f"{wait}; echo {num}", name="cmd") for num in range(2)]
+    functions = [
+        fyrd.submit(double, num, name="calc", syspaths=[str(Path(__file__).parent)], cores=2) for num in (1, 2, 3)
+    ]
+    queue = fyrd.Queue("self")
+    assert {queue[str(job.id)].name for job in commands} == {"cmd"}
+    (wd / "go").touch()
+    assert [result.get(timeout=200) for result in results] == [COMPLETED] * 3
+    assert [sorted((wd / name).read_text().split()) for name in ("bodies", "tools")] == [["0", "1", "2"]] * 2
+    assert fyrd.get(commands) == ["0\n", "1\n"]
+    assert fyrd.get(functions) == [2, 4, 6]
+
+
+def test_dependents_of_a_failed_job_never_start_and_tell_why(wd: Path) -> None:
+    """However they name it, in chains too; nobody waits for ever."""
+    first = fyrd.submit("until [ -e go ]; do sleep 0.1; done; exit 3")
+    by_handle = fyrd.submit("touch ran", depends=first)
+    by_id = fyrd.submit("touch ran", depends=first.id)
+    listed = fyrd.submit("touch ran", depends=[fyrd.submit("true"), first])
+    chained = fyrd.submit("touch ran", depends=by_handle)
+    (wd / "go").touch()
+    assert not fyrd.wait([first, by_handle, by_id, listed, chained])
+    assert (first.state, first.exitcode) == ("failed", 3)
+    assert [job.state for job in (by_handle, by_id, listed, chained)] == ["failed"] * 4
+    assert by_id.reason == by_handle.reason == f"dependency failed: job {first.id}"
+    assert chained.reason == f"dependency failed: job {by_handle.id}"
+    with pytest.raises(fyrd.ClusterError, match="dependency failed"):
+        by_id.get()
+    for each in (first, first.id):
+        with pytest.raises(fyrd.ClusterError, match="which is failed"):
+            fyrd.submit("touch ran", depends=each)
+    assert not (wd / "ran").exists()
+
+
+def test_a_dependent_that_nobody_looks_at_leaves_the_queue(wd: Path) -> None:
+    first = fyrd.submit("until [ -e go ]; do sleep 0.1; done; exit 3")
+    second = fyrd.submit("touch ran", depends=first.id)
+    (wd / "go").touch()
+    queue = ["squeue", "-h", "-o", "%i"]
+    wait_until(lambda: not subprocess.run(queue, capture_output=True, check=True).stdout, "an empty queue")
+    assert not second.wait()
+    assert second.reason == f"dependency failed: job {first.id}"
+
+
+def test_cores_are_those_of_one_program() -> None:
+    job = fyrd.submit("echo $SLURM_NTASKS $SLURM_CPUS_PER_TASK; srun sh -c 'echo $SLURM_CPUS_ON_NODE; nproc'", cores=2)
+    assert job.get() == "1 2\n2\n2\n"
+
+
+def test_all_handles_of_a_job_script_agree(wd: Path) -> None:
+    """The second one at once, and whoever comes when the batch system has forgotten the job."""
+    result = JobScript("exit 4", "bad").submit()
+    result.dump("one")
+    result.dump("two")
+    killed = JobScript("sleep 1000", "long").submit()
+    killed.dump("three")
+    assert result.get(timeout=200) == FAILED
+    killed.cancel()
+    for name in ("one", "two"):
+        found = AsyncResult.load(name)
+        assert (found.status, found.exit_code) == (FAILED, 4)
+    assert AsyncResult.load("three").get(timeout=100) == CANCELLED

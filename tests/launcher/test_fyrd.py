@@ -61,7 +61,8 @@ def test_a_command(place: dict[str, Any], wd: Path) -> None:
     assert job.submit().get() == "a b $HOME\n"
     assert (job.state, job.exitcode, job.stderr) == ("completed", 0, "")
     assert job.runtime is not None
-    assert sorted(path.name for path in (wd / "run").iterdir()) == ["hello.cluster.err", "hello.cluster.out"]
+    names = [f"hello.{job.uuid}.cluster.err", f"hello.{job.uuid}.cluster.out"]
+    assert sorted(path.name for path in (wd / "run").iterdir()) == names
     assert job.get() == "a b $HOME\n"
 
 
@@ -104,7 +105,7 @@ def test_a_job_is_killed(place: dict[str, Any]) -> None:
 def test_a_time_limit(place: dict[str, Any]) -> None:
     job = fyrd.submit("sleep 1000", time="1", **place)
     assert not job.wait()
-    assert job.state in ("failed", "cancelled")
+    assert (job.state, job.reason, job.exitcode) == ("failed", "time limit", 143)
 
 
 def test_functions_of_a_script_and_their_classes(wd: Path) -> None:
@@ -275,7 +276,8 @@ def test_options_as_directives() -> None:
     }
     assert fyrd.options_to_string(given, "slurm").splitlines() == [
         "#SBATCH --nodes 2",
-        "#SBATCH --ntasks-per-node 4",
+        "#SBATCH --ntasks-per-node 1",
+        "#SBATCH --cpus-per-task 4",
         "#SBATCH --partition q",
         "#SBATCH --time 24:00:00",
         "#SBATCH --mem 4096M",

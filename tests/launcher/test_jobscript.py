@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -218,7 +219,15 @@ def test_a_time_limit_and_a_timeout() -> None:
     waiting.wait(0.2)
     assert not waiting.ready()
     waiting.cancel()
-    assert JobScript("sleep 1000", "k", time="0:01").submit(block=True).status in (CANCELLED, FAILED)
+    ended = JobScript("sleep 1000", "k", time="0:01").submit(block=True)
+    assert (ended.status, ended.message, ended.exit_code) == (FAILED, "time limit", 143)
+
+
+def test_a_cancelled_job_with_a_time_limit_has_not_reached_it(wait_until: Any) -> None:
+    cancelled = JobScript("touch begun; sleep 1000", "c", time="10:00").submit()
+    wait_until(lambda: Path("begun").exists(), "the job to begin")
+    os.killpg(int(str(cancelled.job_id).partition(":")[0]), signal.SIGTERM)
+    assert (cancelled.get(), cancelled.message) == (CANCELLED, "cancelled")
 
 
 def test_a_failed_prologue_submits_nothing(wd: Path) -> None:
