@@ -32,8 +32,7 @@ _NEW = "[ -s {path} ] || printf '%s\\n' {text} >{path}.$$\n"
 _KEEP = """\
 f={path} t={path}.$$
 [ ! -s $t ] || ln $t $f 2>/dev/null || [ -s $f ] || mv $t $f
-rm -f $t
-if [ -s $f ]; then cat $f; ( {tidy} ) >&2; else printf '%s\\n' {text}; fi
+if [ -s $f ] && read -r kept <$f; then printf '%s\\n' "$kept"; ( {tidy} ) >&2; else printf '%s\\n' {text}; fi
 """
 
 _CLAIM = """\
@@ -78,7 +77,8 @@ def write(context: Context, ended: Sequence[tuple[str, str, Status, str]]) -> di
         lines.append(f"sync -d {' '.join(f'{path}.$$' for path in paths)} 2>/dev/null\n")
         for path, text, (_, _, _, tidy) in zip(paths, texts, some, strict=True):
             lines.append(_KEEP.format(path=path, text=text, tidy=tidy))
-        for line in context.run("".join(lines), timeout_s=600).out.splitlines():
+        lines.append(f"rm -f {' '.join(f'{path}.$$' for path in paths)}\n")
+        for line in context.run("exec sh -s", stdin="".join(lines).encode(), timeout_s=600).out.splitlines():
             name, told = _parsed(line)
             if told is not None and name in found:
                 found[name] = told

@@ -175,8 +175,7 @@ class Job:
 
     def _placed(self) -> OneJob | LocalJob:
         if self._place is None:
-            local = self.machine is None and self.qtype == "local"
-            self._place = self._local_place() if local else self._batch_place()
+            self._place = self._local_place() if self._is_local else self._batch_place()
         return self._place
 
     def _local_place(self) -> LocalJob:
@@ -238,7 +237,7 @@ class Job:
         """The jobs that it depends on and that have not ended well yet. Raises ClusterError for one that never will."""
         found: list[Job | str] = []
         for each in self.dependencies:
-            known = self._in_local_queue(each)
+            known = self._in_local_queue(each) if self._is_local else each
             if not isinstance(known, Job):
                 found.append(str(known))
                 continue
@@ -250,11 +249,23 @@ class Job:
                 found.append(known)
         return found
 
-    def _in_local_queue(self, each: Job | str) -> Job | str:
-        if isinstance(each, Job) or self.machine is not None or self.qtype != "local":
-            return each
+    @property
+    def _is_local(self) -> bool:
+        return self.machine is None and self.qtype == "local"
+
+    def _in_local_queue(self, each: Job | str) -> Job:
         queue = default_queue() if self.queue is None else self.queue
-        return queue.jobs.get(str(each), each)
+        if not isinstance(each, Job):
+            if str(each) not in queue.jobs:
+                self._refuse_to_wait_for(f"job {each}", "unknown")
+            return queue.jobs[str(each)]
+        if each.submitted and not each.update().done and queue.jobs.get(str(each.id)) is not each:
+            self._refuse_other_queue(each)
+        return each
+
+    def _refuse_other_queue(self, other: Job) -> NoReturn:
+        what = f"depends on {other.name}, which is in another queue"
+        raise ClusterError(what, where=self.name, remedy="wait() for that one, then submit")
 
     def _refuse_to_wait_for(self, name: str, state: str) -> NoReturn:
         what = f"depends on {name}, which is {state}"
@@ -267,8 +278,7 @@ class Job:
             if not isinstance(each, Job):
                 continue
             if not isinstance(each._place, OneJob) or not each._place.is_beside(place):
-                what = f"depends on {each.name}, which is in another queue"
-                raise ClusterError(what, where=self.name, remedy="wait() for that one, then submit")
+                self._refuse_other_queue(each)
             found.append(each._place.needed)
         by_id = place.known([each for each in waits_for if not isinstance(each, Job)])
         known = place.outcomes(by_id)
