@@ -305,3 +305,43 @@ def test_a_job_cannot_wait_for_one_of_another_queue(wd: Path) -> None:
         with pytest.raises(fyrd.ClusterError, match="depends on job 99, which is unknown"):
             fyrd.submit("touch ran", depends=99, qtype="local", queue=queue)
         there.kill(confirm=False)
+
+
+FAKE = r"""#!/bin/sh
+cd "$FAKE"
+case ${0##*/} in
+  qsub | bsub | jsub) echo x >>ids; number=$(wc -l <ids); printf "$(cat answer)\n" "$number" ;;
+  qstat | bjobs | jjobs) cat listing ;;
+  qdel | bkill | jctrl) echo "$@" >>killed ;;
+esac
+"""
+LISTINGS = {
+    "lsf": ("Job <%s> is submitted to queue <q>.", "1|EXIT|3||n1\n2|PEND|||\n"),
+    "jh": ("Job <%s> is submitted to queue <q>.", "JOBID USER STAT\n1 me EXIT\n2 me PEND\n"),
+    "pbs": ("%s.h", "Job Id: 1.h\n    job_state = F\n    Exit_status = 3\nJob Id: 2.h\n    job_state = H\n"),
+    "torque": ("%s.h", "Job Id: 1.h\n    job_state = C\n    exit_status = 3\nJob Id: 2.h\n    job_state = H\n"),
+}
+
+
+@pytest.mark.parametrize("qtype", LISTINGS)
+@pytest.mark.parametrize("by_id", [False, True], ids=["by handle", "by id"])
+def test_a_dependent_that_can_never_start_is_taken_out_of_the_queue(
+    qtype: str, by_id: bool, wd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most batch systems leave it there for ever, and whoever waits for it too."""
+    for name in ("qsub", "bsub", "jsub", "qstat", "bjobs", "jjobs", "bhist", "qdel", "bkill", "jctrl"):
+        (wd / name).write_text(FAKE)
+        (wd / name).chmod(0o700)
+    monkeypatch.setenv("PATH", f"{wd}:/usr/bin:/bin")
+    monkeypatch.setenv("FAKE", str(wd))
+    answer, listing = LISTINGS[qtype]
+    (wd / "answer").write_text(answer)
+    (wd / "listing").write_text("")
+    first = fyrd.submit("exit 3", qtype=qtype)
+    second = fyrd.submit("touch ran", qtype=qtype, depends=first.id if by_id else first)
+    (wd / "listing").write_text(listing)
+    assert not second.wait()
+    assert (second.state, second.reason) == ("failed", f"dependency failed: job {first.id}")
+    assert (wd / "killed").read_text().split()[-1] == second.id
+    with pytest.raises(fyrd.ClusterError, match="dependency failed"):
+        second.get()
