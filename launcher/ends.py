@@ -53,7 +53,7 @@ class Folder:
 
     def by_id(self, batch_type: str, job_id: str) -> str | None:
         """The file that tells which of our jobs has this id; None for what cannot be an id."""
-        good = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.:\[\]_-]{0,200}", job_id)
+        good = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.:;@\[\]_-]{0,200}", job_id)
         return f"{self.path}/{batch_type}.{self.host}.{job_id}.id" if good else None
 
 

@@ -23,13 +23,13 @@ _PATIENCE_S = 90
 
 # Gives up after a while: nobody knows how that job ended, so it has not ended well.
 _CHECK = """\
-pf_known="$pf_known "{ids}
+pf_known="${{pf_known-}} "{ids}
 pf_needs() {{ # id, record, end
   local tries={patience}
   until [ -s "$2" ] || [ -s "$3" ] || [ $((tries -= 1)) -lt 0 ]; do sleep 1; done
   head -n 1 "$2" 2>/dev/null | grep -q '"exit_code": 0, "start_s"' && return
   grep -qs '"state": "finished"' "$3" && return
-  printf '%s\\n' "{failed}: job $1" >{reason}
+  printf '%s\\n' "{failed}: job $1" >|{reason}
   echo "job $1, on which this one depends, has not ended well: nothing is run" >&2
   exit 1
 }}"""
@@ -49,13 +49,14 @@ class Needed:
     end: str = ""
 
 
-def check(needed: Sequence[Needed], job_hash: str) -> tuple[str, ...]:
+def check(needed: Sequence[Needed], folder: str, job_hash: str) -> tuple[str, ...]:
     """Shell lines for the script of a job that needs these; they end it when one of ours has not ended well."""
     ours = [each for each in needed if each.record]
     if not ours:
         return ()
     ids = shlex.quote(" ".join(each.id for each in ours) + " ")
-    text = _CHECK.format(ids=ids, patience=_PATIENCE_S, failed=Reason.DEPENDENCY, reason=script.reason_file(job_hash))
+    reason = shlex.quote(posixpath.join(folder, script.reason_file(job_hash)))
+    text = _CHECK.format(ids=ids, patience=_PATIENCE_S, failed=Reason.DEPENDENCY, reason=reason)
     calls = [" ".join(["pf_needs", *map(shlex.quote, (each.id, each.record, each.end))]) for each in ours]
     return (text, *calls)
 

@@ -24,6 +24,7 @@ from ..dpdispatcher.machine import Machine
 from ..identity import digest
 from ..locks import held
 from ..machines.base import SubmitRefusedError
+from ..needs import Needed
 from ..one_job import OneJob, Script, make_folder
 from ..resources import Resources
 from ..schema import DescriptionError, nearest
@@ -47,6 +48,17 @@ for pf_word in "$SLURM_ARRAY_TASK_ID" "$PBS_ARRAY_INDEX" "$PBS_ARRAYID" "$LSB_JO
 done
 pf_word=$(cut -d' ' -f1 "${{PBS_NODEFILE:-${{PE_HOSTFILE:-/dev/null}}}}")
 export CLUSTERJOB_NODELIST="${{SLURM_JOB_NODELIST:-${{LSB_HOSTS:-$pf_word}}}}\""""
+
+# Where no batch system gives each job files for its output; jobs of one name that run at the same time do not share them.
+_OUTPUT_NAME = """\
+pf_name={name}
+printf '%s\\n' {name} >|.{hash}.name
+for pf_word in .*.name; do
+  [ "$pf_word" != .{hash}.name ] && [ "$(cat "$pf_word" 2>/dev/null)" = {name} ] || continue
+  pf_word=$(cat "${{pf_word%.name}}.0.claim" 2>/dev/null)
+  set -- $(sed 's/.*) //' "/proc/${{pf_word%:*}}/stat" 2>/dev/null)
+  [ "${{20-}}" != "${{pf_word#*:}}" ] || pf_name={name}.${{pf_id%%:*}}
+done"""
 
 _SHELL = Style("Shell", "#", "sh", {}, lambda key, value: f"{key}={value}", str, None)
 """No batch system: the script starts at once; of its resources only the time limit counts, the others are comments."""
@@ -255,7 +267,7 @@ class JobScript:
         made = _with_job(made, job)
         made.dump()  # before: should we die now, the next run finds the job by its name
         try:
-            job.submit(self._script(command))
+            job.submit(self._script(job, command))
         except SubmitRefusedError as error:
             made.mark_failed(str(error))
             if cache_file is not None:
@@ -273,21 +285,32 @@ class JobScript:
             return self.max_sleep_interval
         return min(self.max_sleep_interval, max(10, time_to_seconds(limit) // 10))
 
-    def _script(self, command: str) -> Script:
+    def _script(self, job: OneJob, command: str) -> Script:
         style, resources = self._style, self.resources
         if "array" in resources:
             remedy = "submit a script for each index; a submission with many tasks does it by itself"
             raise ResourcesNotSupportedError("arrays are not followed", where="resources.array", remedy=remedy)
         plain = style is _SHELL
         limit = resources.get("time")
-        name = str(resources["jobname"])
+        name, needed = str(resources["jobname"]), _needed(resources)
+        streams = {".out": resources.get("stdout"), ".err": resources.get("stderr")}
+        ends = [end for end, given in streams.items() if plain and not given]
+        before = [_VARIABLES.format(name=shlex.quote(name))]
+        if ends:
+            before.append(_OUTPUT_NAME.format(name=shlex.quote(name), hash=job.hash))
+            before += [f': >|"$pf_name"{end}' for end in ends]
+        redirections = [f'exec {"2" if end == ".err" else ""}>>"$pf_name"{end}\n' for end in ends]
         return Script(
-            command=command,
+            command="".join([*redirections, command]),
             header=tuple(headers(style, resources)),
-            resources=Resources(walltime_s=time_to_seconds(limit) if plain and limit is not None else None),
-            before=(_VARIABLES.format(name=shlex.quote(name)),),
-            out=(resources.get("stdout") or f"{name}.out") if plain else None,
-            err=(resources.get("stderr") or f"{name}.err") if plain else None,
+            resources=Resources(
+                walltime_s=time_to_seconds(limit) if plain and limit is not None else None,
+                dependency=() if plain else tuple(each.id for each in needed),
+            ),
+            before=tuple(before),
+            out=streams[".out"] if plain else None,
+            err=streams[".err"] if plain else None,
+            after=() if plain else needed,
         )
 
     # --- its place ----------------------------------------------------------------------------------------------------------
@@ -353,6 +376,19 @@ def _with_own(text: str, names: Iterable[str], folder: str) -> str:
         pattern = rf"(?<![\w./$}}-])\./{re.escape(name)}(?![\w/-]|\.\w)"
         text = re.sub(pattern, lambda match, own=f"./{folder}/{name}": own, text)  # type: ignore[misc]
     return text
+
+
+_NEEDED = re.compile(r"\bafterok((?::[\w.\[\]@-]+)+)|\bdone\(\s*([\w.\[\]]+)\s*\)")
+
+
+def _needed(resources: Mapping[str, Any]) -> tuple[Needed, ...]:
+    """Jobs that the batch system is told must have ended well, in its own words; none where one of several is enough."""
+    words = ("dependency", "depend", "d", "W", "w")
+    text = " ".join(str(resources[key]) for key in resources if key.lstrip("-") in words)
+    if "?" in text or "||" in text:
+        return ()
+    found = [job for match in _NEEDED.finditer(text) for job in (match[1] or match[2]).strip(":").split(":")]
+    return tuple(Needed(job) for job in found)
 
 
 _ABSENT = object()

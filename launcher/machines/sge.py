@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -27,16 +28,16 @@ _SIGXCPU, _SIGKILL, _SIGTERM = 24, 9, 15
 # `-hold_jid` waits for the end, however it was; accounting is written some seconds after it. `pf_known` are looked at already.
 _ENDED_WELL = """\
 for pf_job in {ids}; do
-  case " $pf_known " in *" $pf_job "*) continue ;; esac
+  case " ${{pf_known-}} " in *" $pf_job "*) continue ;; esac
   pf_tries={patience}
-  until pf_told=$(PATH=$PATH:$SGE_BINARY_PATH qacct -j "$pf_job" 2>/dev/null) || [ $((pf_tries -= 1)) -lt 0 ]; do
+  until pf_told=$(PATH=$PATH:${{SGE_BINARY_PATH-}} qacct -j "$pf_job" 2>/dev/null) || [ $((pf_tries -= 1)) -lt 0 ]; do
     sleep 2
   done
   if ! awk '
     $1 == "taskid" {{ array = $2 != "undefined" }} $1 == "failed" {{ failed = $2 }}
     $1 == "exit_status" {{ bad = (array && bad) || failed != 0 || $2 != 0; known = 1 }}
     END {{ exit bad || !known }}' <<<"$pf_told"; then
-    printf '%s\\n' "{failed}: job $pf_job" >{reason}
+    printf '%s\\n' "{failed}: job $pf_job" >|{reason}
     echo "job $pf_job, on which this one depends, has not ended well: nothing is run" >&2
     exit 1
   fi
@@ -215,7 +216,7 @@ class SGE(BatchMachine):
                 ids=quoted(needed),
                 patience=_ACCOUNTED_AFTER_S // 2,
                 failed=Reason.DEPENDENCY,
-                reason=script.reason_file(job.hash),
+                reason=shlex.quote(f"{job.root}/{script.reason_file(job.hash)}"),
             )
             before = (*job.resources.prepend_script, check)
             job = replace(job, resources=replace(job.resources, prepend_script=before))

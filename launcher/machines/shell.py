@@ -28,11 +28,11 @@ id=$(setsid sh -c '
 [ -n "$id" ] && echo $id"""
 # `timeout` sends what a cancellation sends; only the time tells them apart.
 _LIMIT = """\
-pf_since=${{PILOTFISH_SHELL_SINCE/.}}
+pf_since=${{PILOTFISH_SHELL_SINCE-}}
 pf_told_to_end() {{
-  local now rest
+  local now rest IFS=' '
   read -r now rest </proc/uptime
-  [ $((${{now/.}} - pf_since)) -lt {hundredths} ] || echo "{reason}" >"$REMOTE_ROOT"/{file}
+  [ -z "$pf_since" ] || [ $((${{now/.}} - ${{pf_since/.}})) -lt {hundredths} ] || echo "{reason}" >|{file}
   pf_stopped 143
 }}
 unset PILOTFISH_SHELL_SINCE
@@ -74,7 +74,7 @@ class Shell(Machine):
         refuse(job.resources, self.kind, _NOTHING_FOR)
         seconds = job.resources.walltime_s
         if seconds:
-            file = script.reason_file(job.hash)
+            file = shlex.quote(f"{job.root}/{script.reason_file(job.hash)}")
             limit = _LIMIT.format(hundredths=int(seconds * 100), reason=Reason.TIME, file=file)
             before = (limit, *job.resources.prepend_script)
             job = replace(job, resources=replace(job.resources, prepend_script=before))

@@ -154,6 +154,15 @@ def test_a_dependent_that_nobody_looks_at_leaves_the_queue(wd: Path) -> None:
     assert second.reason == f"dependency failed: job {first.id}"
 
 
+def test_a_job_script_that_can_never_start_has_failed() -> None:
+    first = JobScript("until [ -e go ]; do sleep 0.1; done; exit 3", "first").submit()
+    second = JobScript("touch ran", "second", dependency=f"afterok:{first.job_id}").submit()
+    Path("go").touch()
+    assert [first.get(timeout=200), second.get(timeout=200)] == [FAILED, FAILED]
+    assert second.message == f"dependency failed: job {first.job_id}"
+    assert not Path("ran").exists()
+
+
 def test_cores_are_those_of_one_program() -> None:
     job = fyrd.submit("echo $SLURM_NTASKS $SLURM_CPUS_PER_TASK; srun sh -c 'echo $SLURM_CPUS_ON_NODE; nproc'", cores=2)
     assert job.get() == "1 2\n2\n2\n"

@@ -60,6 +60,22 @@ def test_jobs_of_one_name_run_their_own_texts(wd: Path) -> None:
     assert not [path.name for path in wd.iterdir() if path.name.startswith(".")]
 
 
+def test_jobs_of_one_name_that_run_at_the_same_time_do_not_mix_their_output(wd: Path) -> None:
+    """The first has the file of that name; a later run has it anew."""
+    results = [
+        JobScript(f"echo {num}; echo e{num} >&2; touch begun{num}; {UNTIL_GO}", "s").submit() for num in range(3)
+    ]
+    while len(list(wd.glob("begun*"))) < 3:
+        assert all(result.status < COMPLETED for result in results)
+    Path("go").touch()
+    AsyncResult.wait_all(results)
+    outs, errs = ({path.name: path.read_text() for path in wd.glob(f"s.*{end}")} for end in ("out", "err"))
+    assert sorted(outs.values()) == ["0\n", "1\n", "2\n"]
+    assert sorted(errs.values()) == ["e0\n", "e1\n", "e2\n"]
+    assert JobScript("echo later", "s").submit().get() == COMPLETED
+    assert (wd / "s.out").read_text() == "later\n"
+
+
 def test_files_that_change_after_the_submission_change_nothing(wd: Path) -> None:
     """Not even an auxiliary script that is not called by its path."""
     result = JobScript(UNTIL_GO + "; ./tool; bash tool", "j", {"tool": "echo submitted"}).submit()
