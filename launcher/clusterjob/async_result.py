@@ -24,6 +24,21 @@ str_status = dict(zip(STATUS_CODES, ("PENDING", "RUNNING", "COMPLETED", "CANCELL
 _FIRST_PAUSE_S = 0.5
 
 
+class NoKeptResultError(JournalError, FileNotFoundError):
+    """There is no file where a result is looked for."""
+
+    code = "no-kept-result"
+
+
+class _Load:
+    """Of the class it makes a result of what `dump` has written, of an object it loads into that. Raises JournalError."""
+
+    def __get__(
+        self, result: AsyncResult | None, kind: type[AsyncResult]
+    ) -> Callable[[str | os.PathLike[str]], AsyncResult]:
+        return (AsyncResult() if result is None else result)._take_over
+
+
 class AsyncResult:
     """What became of a job script; like `multiprocessing.pool.AsyncResult`.
 
@@ -194,15 +209,16 @@ class AsyncResult:
             os.fsync(file.fileno())
         os.replace(temporary, path)
 
-    @classmethod
-    def load(cls, cache_file: str | os.PathLike[str]) -> AsyncResult:
-        """What `dump` has written. Raises JournalError."""
+    load = _Load()
+
+    def _take_over(self, cache_file: str | os.PathLike[str]) -> AsyncResult:
         found = _read(cache_file)
-        made = cls(None if found["job"] is None else OneJob.from_dict(found["job"]), found["backend"])
-        made.remote, made.epilogue, made._epilogue_ran = found["remote"], found["epilogue"], found["epilogue_ran"]
-        made._status, made.exit_code, made.message = found["status"], found["exit_code"], found["message"]
-        made.max_sleep_interval, made.cache_file = found["max_sleep_interval"], os.fspath(cache_file)
-        return made
+        self.job = None if found["job"] is None else OneJob.from_dict(found["job"])
+        self.backend = found["backend"]
+        self.remote, self.epilogue, self._epilogue_ran = found["remote"], found["epilogue"], found["epilogue_ran"]
+        self._status, self.exit_code, self.message = found["status"], found["exit_code"], found["message"]
+        self.max_sleep_interval, self.cache_file = found["max_sleep_interval"], os.fspath(cache_file)
+        return self
 
 
 class EndedResult(int, AsyncResult):
@@ -248,6 +264,8 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
         if found["version"] != 1:
             raise ValueError(f"version {found['version']}")
         return found
+    except FileNotFoundError as error:
+        raise NoKeptResultError("there is no kept result", where=os.fspath(path)) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         remedy = "remove the file; clusterjob's own cache files cannot be read"
         raise JournalError(f"is no kept result: {error}", where=os.fspath(path), remedy=remedy) from error

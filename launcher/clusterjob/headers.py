@@ -22,15 +22,21 @@ class ResourcesNotSupportedError(UsageError):
     code = "resources-not-supported"
 
 
+class TimeFormatError(DescriptionError, ValueError):
+    """A time limit is in no form that is known."""
+
+    code = "time-format"
+
+
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?(?::(\d+))?")
 _NODE_KEYS = ("nodes", "ppn", "threads")
 
 
 def time_to_seconds(text: str | int) -> int:
-    """`M`, `M:S`, `H:M:S`, `D-H`, `D-H:M`, `D-H:M:S` or `D:H:M:S`. Raises DescriptionError."""
+    """`M`, `M:S`, `H:M:S`, `D-H`, `D-H:M`, `D-H:M:S` or `D:H:M:S`. Raises TimeFormatError."""
     match = _TIME.fullmatch(str(text).strip())
     if match is None or (match[1] and match[5]):
-        raise DescriptionError(f"{text!r} has invalid pattern", where="time", remedy="write HH:MM:SS or D-HH:MM:SS")
+        raise TimeFormatError(f"{text!r} has invalid pattern", where="time", remedy="write HH:MM:SS or D-HH:MM:SS")
     fields = [int(each) for each in match.groups()[1:] if each is not None]
     if match[1]:
         days, hours, minutes, seconds = (int(match[1]), *fields, *[0] * (3 - len(fields)))

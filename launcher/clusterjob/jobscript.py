@@ -65,6 +65,18 @@ _SHELL = Style("Shell", "#", "sh", {}, lambda key, value: f"{key}={value}", str,
 BACKENDS = {**STYLES, "shell": _SHELL}
 
 
+class PlaceholderError(DescriptionError, KeyError):
+    """A text has a placeholder that nothing is known for."""
+
+    code = "placeholder"
+
+
+class UnknownBackendError(DescriptionError, ValueError):
+    """No backend has this name."""
+
+    code = "unknown-backend"
+
+
 class JobScript:
     """A script for a batch system.
 
@@ -149,14 +161,14 @@ class JobScript:
             return found
         if self.backend not in BACKENDS:
             remedy = nearest(self.backend, BACKENDS) or f"known are {', '.join(sorted(BACKENDS))}"
-            raise DescriptionError(f"Unknown backend {self.backend}", where="backend", remedy=remedy)
+            raise UnknownBackendError(f"Unknown backend {self.backend}", where="backend", remedy=remedy)
         return BACKENDS[self.backend]
 
     def render_script(self, scriptbody: str, jobscript: bool = False) -> str:
         """A text with its placeholders filled in, from resources and attributes, and a first line that names its shell.
 
         `{{` and `}}` stand for braces. With `jobscript` the directives come after the first line.
-        Raises DescriptionError for a placeholder that is not known.
+        Raises PlaceholderError for one that is not known.
         """
         text = _filled_in(scriptbody, self._values())
         first, _, rest = text.partition("\n")
@@ -420,7 +432,7 @@ def _filled_in(text: str, values: Mapping[str, Any]) -> str:
     except KeyError as error:
         name = str(error.args[0])
         remedy = nearest(name, values) or "give it as a resource or an attribute, or double the braces"
-        raise DescriptionError(f"placeholder {{{name}}} is not known", where="script", remedy=remedy) from None
+        raise PlaceholderError(f"placeholder {{{name}}} is not known", where="script", remedy=remedy) from None
     except (IndexError, ValueError, AttributeError) as error:
         raise DescriptionError(
             f"{error}", where="script", remedy="double braces that are none of a placeholder"

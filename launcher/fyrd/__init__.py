@@ -9,6 +9,7 @@ from typing import Any
 from .job import Job, wait_for
 from .local import JobQueue, default_queue
 from .options import (
+    ClusterError,
     OptionsError,
     check_arguments,
     option_help,
@@ -18,7 +19,7 @@ from .options import (
 )
 from .profiles import Profile, del_profile, get_profile, get_profiles, set_profile
 from .queue import Queue, QueueError, QueueJob
-from .words import ClusterError, get_cluster_environment
+from .words import get_cluster_environment
 
 __all__ = [
     "ClusterError",
@@ -65,9 +66,14 @@ def submit(command: str | Callable[..., Any], *args: Any, **options: Any) -> Job
     return Job(command, *args, **options).submit()
 
 
-def wait(jobs: Job | Iterable[Job]) -> bool:
-    """Until these are over; whether all ended well."""
-    return wait_for(_listed(jobs))
+def wait(jobs: Job | QueueJob | str | int | Iterable[Job | QueueJob | str | int]) -> bool:
+    """Until these, or those with these ids, are over; whether all ended well."""
+    wanted = [jobs] if isinstance(jobs, Job | QueueJob | str | int) else list(jobs)
+    local = default_queue().jobs
+    own = [found for each in wanted if isinstance(found := local.get(str(each), each), Job)]
+    others = [each for each in wanted if not isinstance(each, Job) and str(each) not in local]
+    good = wait_for(own)
+    return (Queue().wait(others) if others else True) and good
 
 
 def get(jobs: Job | Iterable[Job]) -> Any:

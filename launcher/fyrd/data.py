@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .words import ClusterError
+from .options import ClusterError
 
 # For the program on the machine too, which has nothing of ours: plain Python 3.6, standard library only.
 ENCODER = '''\

@@ -20,9 +20,9 @@ from ..states import Reason, Status
 from . import data, functions
 from .data import ForeignResultError, UntrustedResultError
 from .local import JobQueue, LocalJob, default_queue
-from .options import QTYPES, check_arguments, to_resources
+from .options import QTYPES, ClusterError, check_arguments, to_resources
 from .profiles import get_profile
-from .words import BAD, GOOD, ClusterError, described, file_name, kind_of_queue, short_name, state_word
+from .words import BAD, GOOD, described, file_name, kind_of_queue, short_name, state_word
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
 

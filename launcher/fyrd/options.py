@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...pilot.model.errors import UsageError
+from ...pilot.model.errors import PilotfishError, UsageError
 from .. import description
 from ..machines.base import JobToPlace
 from ..machines.names import build_machine
@@ -27,7 +27,13 @@ QTYPES = {
 """Kinds of queues that are batch systems -> our machines. `local` is a pilot on this machine."""
 
 
-class OptionsError(UsageError):
+class ClusterError(PilotfishError):
+    """A job did not come to its end, or cannot be submitted."""
+
+    code = "cluster"
+
+
+class OptionsError(ClusterError, UsageError):
     """A keyword of a job is not known, or has a value of a wrong kind."""
 
     code = "options"

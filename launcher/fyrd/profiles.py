@@ -55,6 +55,7 @@ def get_profile(name: str | None = None) -> Profile:
     """A profile with what DEFAULT says of the rest; without a name DEFAULT. Raises ProfileError."""
     found = _read()
     wanted = name or "DEFAULT"
+    wanted = "DEFAULT" if wanted == "default" and wanted not in found else wanted  # as older releases of fyrd write it
     if wanted not in found:
         remedy = nearest(wanted, found) or f"known are {', '.join(found)}"
         raise ProfileError(f"no profile is called {wanted!r}", remedy=remedy)

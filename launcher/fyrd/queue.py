@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 
 from .job import Job, wait_for
 from .local import JobQueue, default_queue
-from .words import ACTIVE, BAD, GOOD, ClusterError, get_cluster_environment
+from .options import ClusterError
+from .words import ACTIVE, BAD, GOOD, get_cluster_environment
 
 _FIELDS = "%i|%j|%u|%P|%T|%N|%D|%C"
 _ACCOUNTED = "jobid,jobname,user,partition,state,nodelist,reqnodes,ncpus,exitcode"
@@ -148,7 +149,7 @@ class Queue:
         if self.qtype not in _READERS:
             remedy = "slurm, torque and local have one; `pilotfish submissions` shows your jobs on any machine"
             raise QueueError(f"no view of queues of the kind {self.qtype!r}", where="qtype", remedy=remedy)
-        self.jobs: dict[str, QueueJob] = {}
+        self._jobs: dict[str, QueueJob] = {}
         self._run, self._clock, self._sleep = run or _run, clock, sleep
         self._queue = queue
         self._looked_at_s: float | None = None
@@ -157,7 +158,7 @@ class Queue:
         """Look, unless that was done less than 2 s ago."""
         now_s = self._clock()
         if self._looked_at_s is None or now_s - self._looked_at_s >= _UPDATE_EVERY_S:
-            self.jobs = {job.id: job for job in _READERS[self.qtype](self) if self._wanted(job)}
+            self._jobs = {job.id: job for job in _READERS[self.qtype](self) if self._wanted(job)}
             self._looked_at_s = now_s
         return self
 
@@ -181,8 +182,13 @@ class Queue:
 
     # --- views ------------------------------------------------------------------------------------------------------------
 
+    @property
+    def jobs(self) -> dict[str, QueueJob]:
+        """All, by their ids."""
+        return self.update()._jobs
+
     def in_state(self, *states: str) -> dict[str, QueueJob]:
-        return {name: job for name, job in self.update().jobs.items() if job.state in states}
+        return {name: job for name, job in self.jobs.items() if job.state in states}
 
     @property
     def running(self) -> dict[str, QueueJob]:
@@ -212,11 +218,11 @@ class Queue:
 
     @property
     def users(self) -> set[str]:
-        return {job.owner for job in self.update().jobs.values()}
+        return {job.owner for job in self.jobs.values()}
 
     @property
     def job_states(self) -> set[str]:
-        return {job.state for job in self.update().jobs.values()}
+        return {job.state for job in self.jobs.values()}
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -225,22 +231,30 @@ class Queue:
         return iter(self.jobs.values())
 
     def __getitem__(self, job: str | int) -> QueueJob:
-        if str(job) not in self.update().jobs:
+        if str(job) not in self.jobs:
             raise QueueError(f"no job {job} in the queue")
         return self.jobs[str(job)]
 
     # --- waiting ----------------------------------------------------------------------------------------------------------
 
-    def wait(self, jobs: Job | str | int | Sequence[Job | str | int]) -> bool:
-        """Until these jobs (or ids) are over; whether all ended well. Raises QueueError for one that is never listed."""
-        wanted = jobs if isinstance(jobs, list | tuple) else [jobs]
-        ended = [each.wait(self._sleep) if isinstance(each, Job) else self._wait_for(str(each)) for each in wanted]
+    def wait(self, jobs: Job | QueueJob | str | int | Iterable[Job | QueueJob | str | int]) -> bool:
+        """Until these (or those with these ids) are over; whether all ended well.
+
+        Raises QueueError for one that is never listed.
+        """
+        wanted = [jobs] if isinstance(jobs, Job | QueueJob | str | int) else list(jobs)
+        ended = [self._wait_for_one(each) for each in wanted]
         return all(ended)
+
+    def _wait_for_one(self, job: Job | QueueJob | str | int) -> bool:
+        if isinstance(job, Job):
+            return job.wait(self._sleep)
+        return self._wait_for(job.id if isinstance(job, QueueJob) else str(job))
 
     def _wait_for(self, name: str) -> bool:
         missing = 0
         while True:
-            found = self.update().jobs.get(name)
+            found = self.jobs.get(name)
             if found is not None and found.state in (*GOOD, *BAD):
                 return found.state in GOOD
             missing = missing + 1 if found is None else 0

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...pilot.model.errors import PilotfishError, UsageError
+from ...pilot.model.errors import UsageError
 from .. import description, loading
 from ..description import MachineDescription
 from ..dpdispatcher.machine import Machine
@@ -19,12 +19,6 @@ from .options import QTYPES
 GOOD = ("completed",)
 ACTIVE = ("submitted", "pending", "running", "completing", "suspended")
 BAD = ("failed", "cancelled", "vanished", "timeout", "out_of_memory", "node_fail", "boot_fail", "deadline", "preempted")
-
-
-class ClusterError(PilotfishError):
-    """A job did not come to its end, or cannot be submitted."""
-
-    code = "cluster"
 
 
 def get_cluster_environment() -> str:

@@ -193,6 +193,7 @@ def test_jobs_share_cores_and_wait_for_each_other(queue: fyrd.JobQueue, wd: Path
     assert [(job.state, job.threads) for job in view.update()] == [("running", 2), ("pending", 1), ("pending", 1)]
     (wd / "go").touch()
     assert queue.wait()
+    assert fyrd.wait(queue.jobs.values())
     assert (wd / "order").read_text() == "1\n2\n3\n"
     assert sorted(queue.done) == sorted([first, second, third])
     assert len(queue) == 3
@@ -260,8 +261,9 @@ def test_options_are_checked(given: dict[str, Any], expected: dict[str, Any]) ->
     ],
 )
 def test_wrong_options(given: dict[str, Any], text: str) -> None:
-    with pytest.raises(OptionsError, match=text):
+    with pytest.raises(OptionsError, match=text) as caught:
         fyrd.check_arguments(given)
+    assert isinstance(caught.value, fyrd.ClusterError)
 
 
 def test_options_as_directives() -> None:
@@ -312,6 +314,7 @@ def test_profiles(wd: Path) -> None:
         "nodes": 2,
         "time": "00:10:00",
     }
+    assert fyrd.Job("true", profile="default", machine=SHELL).options["mem"] == 1024
     assert sorted(fyrd.get_profiles()) == ["DEFAULT", "large", "mine"]
     fyrd.del_profile("mine")
     with pytest.raises(ProfileError, match="no profile is called 'mine'; known are DEFAULT, large"):
@@ -366,7 +369,10 @@ def test_the_queue_of_slurm() -> None:
     assert not queue.can_submit(2)
     assert queue.wait(["14"])
     assert not queue.wait([14, 17])
-    assert len(fyrd.Queue("ann", "batch", "slurm", run=listed).update()) == 1
+    assert queue.wait({14})
+    assert not queue.wait(each for each in [queue["14"], queue["17"]])
+    fresh = fyrd.Queue("ann", "batch", "slurm", run=listed)
+    assert (len(fresh), [job.id for job in fresh], list(fresh.jobs)) == (1, ["12"], ["12"])
 
 
 def test_a_job_that_is_nowhere() -> None:
@@ -379,6 +385,13 @@ def test_a_job_that_is_nowhere() -> None:
         queue["99"]
     with pytest.raises(fyrd.QueueError, match="no view of queues of the kind 'lsf'"):
         fyrd.Queue(qtype="lsf")
+
+
+def test_jobs_are_waited_for_by_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pilotfish.launcher.fyrd.queue._run", listed)
+    monkeypatch.setattr("pilotfish.launcher.fyrd.queue.get_cluster_environment", lambda: "slurm")
+    assert fyrd.wait("14")
+    assert not fyrd.wait([14, "17"])
 
 
 def test_the_queue_of_torque() -> None:

@@ -197,6 +197,27 @@ def test_garbage_where_an_end_is_kept_is_no_end(wd: Path) -> None:
         assert AsyncResult(result.job).status in (PENDING, -1, COMPLETED)
 
 
+def test_a_result_loads_what_was_kept_into_itself(wd: Path) -> None:
+    """As in clusterjob 1.1.3; where there is nothing it is an OSError."""
+    result = JobScript("exit 4", "j").submit()
+    result.dump("kept")
+    other = AsyncResult()
+    other.load("kept")
+    assert (other.get(), other.job_id) == (FAILED, result.job_id)
+    for load in (AsyncResult.load, other.load):
+        with pytest.raises(OSError, match="nothing: there is no kept result"):
+            load("nothing")
+
+
+def test_errors_are_those_that_programs_catch() -> None:
+    with pytest.raises(ValueError, match="has invalid pattern"):
+        JobScript("true", "j", time="soon").submit()
+    with pytest.raises(KeyError, match="is not known"):
+        JobScript("{unknown}", "j").submit()
+    with pytest.raises(ValueError, match="Unknown backend"):
+        JobScript("true", "j", backend="slurmm").submit()
+
+
 # --- block --------------------------------------------------------------------------------------------------------------------
 
 
