@@ -55,7 +55,7 @@ pf_name={name}
 printf '%s\\n' {name} >|.{hash}.name
 for pf_word in .*.name; do
   [ "$pf_word" != .{hash}.name ] && [ "$(cat "$pf_word" 2>/dev/null)" = {name} ] || continue
-  pf_word=$(cat "${{pf_word%.name}}.0.claim" 2>/dev/null)
+  pf_word=$(cat "${{pf_word%.name}}.0.claim" 2>/dev/null) || continue
   set -- $(sed 's/.*) //' "/proc/${{pf_word%:*}}/stat" 2>/dev/null)
   [ "${{20-}}" != "${{pf_word#*:}}" ] || pf_name={name}.${{pf_id%%:*}}
 done"""
