@@ -18,7 +18,7 @@ from . import description, ends, needs, result, script
 from .contexts.base import Context
 from .contexts.build import build_context
 from .description import MachineDescription
-from .machines.base import JobToPlace, Machine
+from .machines.base import JobToPlace, Machine, MachineBusyError
 from .machines.names import build_machine
 from .needs import Needed
 from .resources import Resources
@@ -222,9 +222,11 @@ class OneJob:
         return Status(JobState.terminated, reason=Reason.LAUNCH)
 
     def cancel(self) -> Status:
-        """End it with all that runs in it; how it ended, which is well when it was over before."""
-        if self.id or self.find():
-            self._batch.cancel(self.context, [self.id])
+        """End it with all that runs in it; how it ended, which is well when it was over before. Raises MachineBusyError."""
+        if not self.id and not self.find():
+            what = "another program is just submitting it, or has died before it did"
+            raise MachineBusyError(what, where=self.folder, remedy="try again in a moment")
+        self._batch.cancel(self.context, [self.id])
         record = _told(self.context.read([self.record_path]).get(self.record_path, b""))
         if record is None or record.state is not JobState.finished:
             code = None if record is None else record.exit_code

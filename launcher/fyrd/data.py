@@ -15,6 +15,7 @@ import json
 import pickle
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from .options import ClusterError
@@ -87,25 +88,35 @@ def _value(found: Any) -> Any:
     raise ValueError(f"{type(found).__name__} is not expected")
 
 
-def unsealed(text: bytes, key: bytes, where: str) -> dict[str, Any]:
-    """The envelope, when this key has signed it. Raises ForeignResultError."""
+_BROKEN = (ValueError, LookupError, TypeError, AttributeError, ImportError, ArithmeticError, RecursionError)
+
+
+def result(text: bytes, key: bytes, trusted: bool, where: str) -> Any:
+    """What the function returned; what it raised is raised again, with its traceback there in `__cause__`.
+
+    Raises ForeignResultError for a text that this key has not signed, UntrustedResultError, RemoteError.
+    """
+    found = _unsealed(text, key, where)
+    try:
+        if found["good"] is True:
+            return _value(found["value"]) if "value" in found else _unpickled(found, trusted, where)
+        raised, cause = _raised(found, trusted), RuntimeError(f"\n{found['trace']}")
+    except _BROKEN as error:
+        raise ForeignResultError(f"cannot be read: {error!r}", where=where) from error
+    raise raised from cause
+
+
+def _unsealed(text: bytes, key: bytes, where: str) -> dict[str, Any]:
     seal, _, content = text.partition(b"\n")
     good = hmac.new(key, content, hashlib.sha256).hexdigest().encode()
     if not hmac.compare_digest(seal, good):
         what = "is not what this job has written: it does not carry the job's key"
         raise ForeignResultError(what, where=where, remedy="somebody else has written or changed it; run the job again")
-    found: dict[str, Any] = json.loads(content)
+    try:
+        found: dict[str, Any] = json.loads(content)
+    except _BROKEN as error:
+        raise ForeignResultError(f"cannot be read: {error!r}", where=where) from error
     return found
-
-
-def result(found: dict[str, Any], trusted: bool, where: str) -> Any:
-    """What the function returned; what it raised is raised again, with its traceback there in `__cause__`.
-
-    Raises UntrustedResultError, RemoteError.
-    """
-    if found["good"]:
-        return _value(found["value"]) if "value" in found else _unpickled(found, trusted, where)
-    raise _raised(found, trusted) from RuntimeError(f"\n{found['trace']}")
 
 
 def _unpickled(found: dict[str, Any], trusted: bool, where: str) -> Any:
@@ -115,7 +126,10 @@ def _unpickled(found: dict[str, Any], trusted: bool, where: str) -> Any:
         )
         remedy = "return numbers, text, bytes, lists or mappings, or trust the machine with trust_pickle=True"
         raise UntrustedResultError(what, where=where, remedy=remedy)
-    return _loaded(found["pickle"])
+    try:
+        return _loaded(found["pickle"])
+    except Exception as error:  # whatever its classes do
+        raise ForeignResultError(f"cannot be read: {error!r}", where=where) from error
 
 
 def _loaded(text: str) -> Any:
@@ -133,5 +147,6 @@ def _raised(found: dict[str, Any], trusted: bool) -> BaseException:
             pass
     kind = getattr(builtins, found["type"].removeprefix("builtins."), None)
     if "args" in found and isinstance(kind, type) and issubclass(kind, Exception):
-        return kind(*_value(found["args"]))
+        with suppress(Exception):  # whatever a machine has sent as its arguments
+            return kind(*_value(found["args"]))
     return RemoteError(f"{found['type']}: {found['text']}")

@@ -393,8 +393,7 @@ class Job:
         if self._result is None:
             return self.stdout
         try:
-            found = data.unsealed(self._result, self._key, self.poutfile)
-            return data.result(found, self._trusts_pickle, self.name)
+            return data.result(self._result, self._key, self._trusts_pickle, self.poutfile)
         except (UntrustedResultError, ForeignResultError):
             raise
         except Exception as error:

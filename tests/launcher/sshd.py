@@ -58,6 +58,7 @@ class Sshd:
             "StrictModes no",
             "UseDNS no",
             "MaxStartups 100",
+            f"SetEnv PILOTFISH_HOME={self.folder}/pilotfish",
             *(["UsePAM no"] if not any(line.startswith("UsePAM") for line in self._lines) else []),
             *self._lines,
         ]

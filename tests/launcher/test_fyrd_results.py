@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import math
 import pickle
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,6 +196,41 @@ def test_files_that_do_not_carry_the_jobs_key_are_not_loaded(machine: dict[str, 
         with pytest.raises(fyrd.ClusterError, match="does not carry the job's key"):
             job.get(cleanup=False)
         assert not (wd / "sprung").exists()
+
+
+BROKEN: list[Any] = [
+    *[[], 1, {}, {"good": True}, {"good": True, "value": {"a": 1}}, {"good": True, "value": ["eval", "1"]}],
+    *[{"good": True, "value": ["list"]}, {"good": True, "value": []}, {"good": True, "value": ["set", [["list", []]]]}],
+    *[{"good": True, "type": "x", "pickle": "!"}, {"good": False}, {"good": 1, "value": 2}],
+]
+
+
+def test_what_the_machine_itself_garbles_is_an_error_of_ours(machine: dict[str, Any], wd: Path) -> None:
+    """It has the key; and only kinds of exceptions that are built in are made of what it says."""
+    job = fyrd.submit(same, 1, **machine)
+    job.wait()
+    key = bytes.fromhex(re.findall(r"fromhex\('(\w{64})'\)", Path(job.files[0]).read_text())[0])
+
+    def got(found: Any) -> Any:
+        text = found if isinstance(found, bytes) else json.dumps(found).encode()
+        Path(job.poutfile).write_bytes(hmac.new(key, text, "sha256").hexdigest().encode() + b"\n" + text)
+        return job.get(cleanup=False, save=False)
+
+    for found in [*BROKEN, b"", b"\xff", b"[" * 100000]:
+        with pytest.raises(fyrd.ClusterError, match="cannot be read"):
+            got(found)
+    for kind in (
+        "builtins.exit",
+        "builtins.UnicodeDecodeError",
+        "os.system",
+        "",
+        "builtins.SystemExit",
+        "builtins.object",
+    ):
+        with pytest.raises(fyrd.ClusterError, match="text"):
+            got({"good": False, "type": kind, "text": "text", "args": ["list", ["touch sprung"]], "trace": ""})
+    assert got({"good": True, "value": ["tuple", [1]]}) == (1,)
+    assert not (wd / "sprung").exists()
 
 
 def test_a_call_that_somebody_has_changed_is_not_made(wd: Path) -> None:

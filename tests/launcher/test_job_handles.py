@@ -17,6 +17,7 @@ import pytest
 
 from pilotfish import AsyncResult, JobScript
 from pilotfish.launcher.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING
+from pilotfish.pilot.model.errors import TransientError
 
 UNTIL_GO = "until [ -e go ]; do sleep 0.05; done"
 
@@ -161,6 +162,8 @@ def test_a_handle_from_before_the_job_had_an_id_finds_it(wd: Path) -> None:
     (wd / "not-yet").write_text(json.dumps(found))
     early, not_yet = AsyncResult.load("early"), AsyncResult.load("not-yet")
     assert [not_yet.status for _ in range(9)] == [PENDING] * 9
+    with pytest.raises(TransientError, match="just submitting it"):
+        not_yet.cancel()
     Path("go").touch()
     assert early.get() == COMPLETED
     assert early.job_id == result.job_id
