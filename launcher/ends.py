@@ -16,9 +16,9 @@ from typing import Any
 
 from ..pilot.model.errors import TransientError
 from .contexts.base import Context
+from .script import told_reason
 from .states import JobState, Status
 
-_TEXT = re.compile(r"[^\x20-\x7e]+")
 _AT_ONCE = 100
 
 _FOLDER = """\
@@ -108,7 +108,7 @@ def _parsed(text: str) -> tuple[str, Status | None]:
         found: dict[str, Any] = json.loads(text)
         state = JobState[found["state"]]
         code, start, end = (_number(found[name]) for name in ("exit_code", "start_s", "end_s"))
-        reason, nodes = plain(str(found["reason"])), plain(str(found["nodes"]))
+        reason, nodes = told_reason(str(found["reason"]).encode()), told_reason(str(found["nodes"]).encode())
         status = Status(state, "", reason, None if code is None else int(code), start, end, nodes)
         return str(found["job"]), status if state.ended else None
     except (ValueError, KeyError, TypeError, OverflowError):
@@ -119,11 +119,6 @@ def _number(value: Any) -> float | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise ValueError
     return value
-
-
-def plain(text: str) -> str:
-    """One line that can be printed, whatever a machine has written."""
-    return _TEXT.sub(" ", text).strip()[:200]
 
 
 def claim(context: Context, path: str) -> bool:

@@ -320,7 +320,7 @@ def _judged(job: OneJob, listed: Mapping[str, Status], read: Mapping[str, bytes]
     if not job.id:
         return job.without_id()
     record = _told(read.get(job.record_path, b""))
-    reason = ends.plain(read.get(job.reason_path, b"").decode(errors="replace"))
+    reason = script.told_reason(read.get(job.reason_path, b""))
     if reason:
         record = replace(record or Status(JobState.terminated), state=JobState.terminated, reason=reason)
     return job.judge(listed.get(job.id), record)

@@ -115,6 +115,11 @@ class Plan:
     over: bool
 
 
+def _for_good(reason: str) -> bool:
+    """Whether a job that ended for this reason need not be tried again."""
+    return reason == Reason.CANCELLED or reason.startswith(Reason.DEPENDENCY)
+
+
 class Progress:
     """The jobs of a submission and what became of them."""
 
@@ -248,12 +253,18 @@ class Progress:
             job.missed += 1
 
     def judge(
-        self, job: Job, recorded: bool, results: Mapping[str, TaskResult], detail: str, now_s: float
+        self,
+        job: Job,
+        recorded: bool,
+        results: Mapping[str, TaskResult],
+        detail: str,
+        now_s: float,
+        own_reason: str = "",
     ) -> Ended | None:
         """What an ended job came to, from its own record and its tasks' results; None: look again with the next listing.
 
         `recorded`: the record of this attempt is there, so its shell has come to its end. What is known of a task from
-        before counts where nothing new is told.
+        before counts where nothing new is told. `own_reason` is what the job itself says of its end.
         """
         told = job.status if job.status is not None and job.status.state.ended else None
         known = {**job.results, **results}
@@ -265,7 +276,7 @@ class Progress:
         reason = ""
         if bad:
             failed = any(name in mine and mine[name].attempt == job.attempt for name in bad)
-            reason = told.reason if told is not None else ""
+            reason = own_reason or (told.reason if told is not None else "")
             reason = reason or (Reason.PROGRAM if failed or recorded else Reason.VANISHED)
             if job.given_up and reason in (Reason.CANCELLED, Reason.PROGRAM):  # by us
                 reason = Reason.VANISHED
@@ -294,7 +305,7 @@ class Progress:
     def _verdict(self, job: Job, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:
         """(the attempt counts against the retries, the job is placed again)."""
         counts = bool(reason) and (reason not in _INNOCENT or job.innocent >= MOST_INNOCENT)
-        return counts, bool(reason) and reason != Reason.CANCELLED and job.failures + counts <= self._retry_count
+        return counts, bool(reason) and not _for_good(reason) and job.failures + counts <= self._retry_count
 
     def on_partial(self, job: Job, results: Mapping[str, TaskResult]) -> list[str]:
         """Results of tasks of a job that still runs; those that are new."""
@@ -363,5 +374,5 @@ class PilotProgress(Progress):
         if not idle:
             job.failures = 0
         left = any(name not in results for name in job.tasks)
-        again = left and reason != Reason.CANCELLED and job.attempt + 1 < self._max_allocations
+        again = left and not _for_good(reason) and job.attempt + 1 < self._max_allocations
         return idle, again and (not idle or job.failures + 1 < self.MOST_IDLE)

@@ -300,7 +300,7 @@ class Runner:
             if self._is_double(job, found):
                 continue
             now_s = self._tools.clock()
-            ended = self.progress.judge(job, found.recorded, found.results, found.detail, now_s)
+            ended = self.progress.judge(job, found.recorded, found.results, found.detail, now_s, found.reason)
             if ended is None:
                 continue
             listed = job.status is not None and job.status.state.ended

@@ -48,6 +48,11 @@ def reason_file(job_hash: str) -> str:
     return f".{job_hash}.reason"
 
 
+def told_reason(text: bytes) -> str:
+    """What such a file says, as a line that can be printed, whatever is in it; empty when it says nothing."""
+    return re.sub(r"[^\x20-\x7e]+", " ", text.decode(errors="replace")).strip()[:200]
+
+
 def render(
     header: Iterable[str], job: JobToPlace, run_part: str | None = None, *, keep_header: bool = False
 ) -> dict[str, str]:

@@ -47,12 +47,14 @@ class Collected:
         results: of its tasks, by hash.
         detail: the last words of what failed.
         claimed_by: the batch job that runs this attempt, when it is another than the one we know.
+        reason: why it has ended badly, where that was not for one of its tasks.
     """
 
     recorded: bool
     results: Mapping[str, TaskResult]
     detail: str = ""
     claimed_by: str = ""
+    reason: str = ""
 
 
 class Work(ABC):
@@ -162,6 +164,7 @@ class PlainWork(Work):
         results |= old_run.from_tags(context, self.root, jobs, self.tasks, results)
         names = [f"{self.root}/{job.claim_file}" for job in placed.values()]
         names += [f"{self.root}/{name}{end}" for name in placed for end in ("_result.json", "_last_err_file")]
+        names += [f"{self.root}/{script.reason_file(name)}" for name in placed]
         read = context.read(names)
         found = {}
         for job in jobs:
@@ -172,6 +175,7 @@ class PlainWork(Work):
                 results={name: results[name] for name in job.tasks if name in results},
                 detail=read.get(f"{self.root}/{job.hash}_last_err_file", b"").decode(errors="replace").strip(),
                 claimed_by=claim,
+                reason=script.told_reason(read.get(f"{self.root}/{script.reason_file(job.hash)}", b"")),
             )
         return found
 

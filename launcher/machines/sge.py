@@ -27,6 +27,7 @@ _SIGXCPU, _SIGKILL, _SIGTERM = 24, 9, 15
 
 # `-hold_jid` waits for the end, however it was; accounting is written some seconds after it. `pf_known` are looked at already.
 _ENDED_WELL = """\
+rm -f {reason}
 for pf_job in {ids}; do
   case " ${{pf_known-}} " in *" $pf_job "*) continue ;; esac
   pf_tries={patience}

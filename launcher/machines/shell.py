@@ -28,6 +28,7 @@ id=$(setsid sh -c '
 [ -n "$id" ] && echo $id"""
 # `timeout` sends what a cancellation sends; only the time tells them apart.
 _LIMIT = """\
+rm -f {file}
 pf_since=${{PILOTFISH_SHELL_SINCE-}}
 pf_told_to_end() {{
   local now rest IFS=' '

@@ -17,6 +17,7 @@ from patience import PATIENCE_S
 from pilotfish.launcher import result, script
 from pilotfish.launcher.identity import job_hash, task_hash
 from pilotfish.launcher.machines.base import JobToPlace
+from pilotfish.launcher.machines.names import build_machine
 from pilotfish.launcher.resources import Resources
 from pilotfish.launcher.result import JobResult
 from pilotfish.launcher.schema import DescriptionError
@@ -264,3 +265,32 @@ def test_a_record_that_is_none_is_no_record() -> None:
     assert result.parse(b'{"job": "x"') is None
     assert result.parse(json.dumps({"job": "x"}).encode()) is None
     assert result.parse_lines("half a line\nhash 0 1.5 2.5 node 1\n")["hash"].end_s == 2.5
+
+
+@pytest.mark.parametrize(
+    ("accounting", "runs"),
+    [
+        (["failed 0", "exit_status 0"], True),
+        (["failed 0", "exit_status 5"], False),
+        (["failed 37 : qmaster enforced h_rt limit", "exit_status 0"], False),
+        (["failed 1 : assumedly before job", "exit_status 0"], False),
+        (["taskid 1", "failed 0", "exit_status 3", "taskid 2", "failed 0", "exit_status 0"], False),
+        (["taskid undefined", "failed 0", "exit_status 3", "taskid undefined", "failed 0", "exit_status 0"], True),
+    ],
+    ids=["well", "exit code", "limit", "not started", "element of an array", "older job with its number"],
+)
+def test_a_job_of_grid_engine_runs_only_after_jobs_that_have_ended_well(
+    wd: Path, accounting: list[str], runs: bool
+) -> None:
+    """Grid Engine lets it start after any end."""
+    (wd / "bin").mkdir()
+    (wd / "bin/qacct").write_text("#!/bin/sh\nprintf '%s\\n' " + " ".join(f"'{line}'" for line in accounting) + "\n")
+    (wd / "bin/qacct").chmod(0o700)
+    placed = job(wd, Task("touch ran", "."), resources=Resources(dependency=("7", "8")))
+    for name, text in build_machine("SGE").script(placed).items():
+        (wd / name).write_text(text)
+    env = {**os.environ, "JOB_ID": "9", "SGE_BINARY_PATH": str(wd / "bin")}
+    done = subprocess.run(["bash", placed.script_name], cwd=wd, env=env, check=False, timeout=PATIENCE_S)
+    assert (done.returncode == 0, (wd / "ran").exists()) == (runs, runs)
+    reason = wd / f".{placed.hash}.reason"
+    assert (reason.read_text() if reason.exists() else "") == ("" if runs else "dependency failed: job 7\n")

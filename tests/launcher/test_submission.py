@@ -71,6 +71,12 @@ def test_a_task_that_fails_is_told_with_its_last_words_and_the_others_come_home(
     )
 
 
+def test_a_time_limit_is_told_as_such_without_a_batch_system_too(submission: Make, work: Path) -> None:
+    with pytest.raises(SubmissionFailedError, match="time limit"):
+        submission(task("a", "sleep 1000"), resources={"walltime": "1s"}).run()
+    assert rows(work)["a"]["reason"] == "time limit"
+
+
 def test_a_failed_job_is_placed_again_as_often_as_said_and_by_later_runs_only_when_asked(
     submission: Make, work: Path
 ) -> None:
