@@ -5,14 +5,13 @@ A script stands in its folder on the machine (`rootdir/workdir/filename`) and ru
 
 from __future__ import annotations
 
-import configparser
 import os
 import posixpath
 import re
 import secrets
 import shlex
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from textwrap import dedent
@@ -24,41 +23,16 @@ from ..dpdispatcher.machine import Machine
 from ..identity import digest
 from ..locks import held
 from ..machines.base import SubmitRefusedError
-from ..needs import Needed
 from ..one_job import OneJob, Script, make_folder
 from ..resources import Resources
 from ..schema import DescriptionError, nearest
 from .async_result import CANCELLED, AsyncResult, EndedResult, run_here
 from .headers import STYLES, ResourcesNotSupportedError, Style, headers, time_to_seconds
+from .settings import read_ini
+from .surroundings import OUTPUT_NAME, VARIABLES, needed, with_own
 
 _VARIABLE = re.compile(r"\$\{CLUSTERJOB_[A-Z_]+\}")
-_ATTRIBUTE = re.compile(r"[A-Za-z]\w*")
-_WHOLE = ("nodes", "ppn", "threads", "mem", "max_sleep_interval")
-"""Values of INI files that are numbers."""
 _ONLY_CLASS = frozenset({"cache_folder", "cache_prefix"})
-
-# What clusterjob puts in the place of its variables; here they are variables of the job.
-_VARIABLES = """\
-export CLUSTERJOB_ID="$pf_id" CLUSTERJOB_WORKDIR="$REMOTE_ROOT" CLUSTERJOB_NAME={name}
-for pf_word in "$SLURM_SUBMIT_HOST" "$PBS_O_HOST" "$LSB_SUB_HOST" "$SGE_O_HOST" "$(uname -n)"; do
-  [ -n "$CLUSTERJOB_SUBMIT_HOST" ] || export CLUSTERJOB_SUBMIT_HOST="$pf_word"
-done
-for pf_word in "$SLURM_ARRAY_TASK_ID" "$PBS_ARRAY_INDEX" "$PBS_ARRAYID" "$LSB_JOBINDEX" "$SGE_TASK_ID"; do
-  [ -n "$CLUSTERJOB_ARRAY_INDEX" ] || export CLUSTERJOB_ARRAY_INDEX="$pf_word"
-done
-pf_word=$(cut -d' ' -f1 "${{PBS_NODEFILE:-${{PE_HOSTFILE:-/dev/null}}}}")
-export CLUSTERJOB_NODELIST="${{SLURM_JOB_NODELIST:-${{LSB_HOSTS:-$pf_word}}}}\""""
-
-# Where no batch system gives each job files for its output; jobs of one name that run at the same time do not share them.
-_OUTPUT_NAME = """\
-pf_name={name}
-printf '%s\\n' {name} >|.{hash}.name
-for pf_word in .*.name; do
-  [ "$pf_word" != .{hash}.name ] && [ "$(cat "$pf_word" 2>/dev/null)" = {name} ] || continue
-  pf_word=$(cat "${{pf_word%.name}}.0.claim" 2>/dev/null) || continue
-  set -- $(sed 's/.*) //' "/proc/${{pf_word%:*}}/stat" 2>/dev/null)
-  [ "${{20-}}" != "${{pf_word#*:}}" ] || pf_name={name}.${{pf_id%%:*}}
-done"""
 
 _SHELL = Style("Shell", "#", "sh", {}, lambda key, value: f"{key}={value}", str, None)
 """No batch system: the script starts at once; of its resources only the time limit counts, the others are comments."""
@@ -137,14 +111,14 @@ class JobScript:
                 delattr(cls, name) if before is _ABSENT else setattr(cls, name, before)
             cls._changed = {}
             return
-        attributes, resources = _read_ini(filename)
+        attributes, resources = read_ini(filename)
         for name, value in {**attributes, "resources": {**cls.resources, **resources}}.items():
             cls._changed.setdefault(name, getattr(cls, name, _ABSENT))
             setattr(cls, name, _clean(name, value))
 
     def read_settings(self, filename: str | os.PathLike[str]) -> None:
         """Take attributes and resources of this script from an INI file."""
-        attributes, resources = _read_ini(filename)
+        attributes, resources = read_ini(filename)
         for name, value in attributes.items():
             setattr(self, name, value)
         self.resources.update(resources)
@@ -304,12 +278,12 @@ class JobScript:
             raise ResourcesNotSupportedError("arrays are not followed", where="resources.array", remedy=remedy)
         plain = style is _SHELL
         limit = resources.get("time")
-        name, needed = str(resources["jobname"]), _needed(resources)
+        name, after = str(resources["jobname"]), needed(resources)
         streams = {".out": resources.get("stdout"), ".err": resources.get("stderr")}
         ends = [end for end, given in streams.items() if plain and not given]
-        before = [_VARIABLES.format(name=shlex.quote(name))]
+        before = [VARIABLES.format(name=shlex.quote(name))]
         if ends:
-            before.append(_OUTPUT_NAME.format(name=shlex.quote(name), hash=job.hash))
+            before.append(OUTPUT_NAME.format(name=shlex.quote(name), hash=job.hash))
             before += [f': >|"$pf_name"{end}' for end in ends]
         redirections = [f'exec {"2" if end == ".err" else ""}>>"$pf_name"{end}\n' for end in ends]
         return Script(
@@ -317,12 +291,12 @@ class JobScript:
             header=tuple(headers(style, resources)),
             resources=Resources(
                 walltime_s=time_to_seconds(limit) if plain and limit is not None else None,
-                dependency=() if plain else tuple(each.id for each in needed),
+                dependency=() if plain else tuple(each.id for each in after),
             ),
             before=tuple(before),
             out=streams[".out"] if plain else None,
             err=streams[".err"] if plain else None,
-            after=() if plain else needed,
+            after=() if plain else after,
         )
 
     # --- its place ----------------------------------------------------------------------------------------------------------
@@ -367,40 +341,14 @@ class JobScript:
         aux = {posixpath.normpath(name): self.render_script(text) for name, text in self.aux_scripts.items()}
         own, given = f".{job.hash}.aux", f".{job.hash}.given"
         name = f".{job.hash}.{self._style.extension}"
-        texts = {f"{own}/{each}": _with_own(text, aux, own) for each, text in aux.items()}
-        texts |= {f"{given}/{each}": text for each, text in aux.items()} | {name: _with_own(str(self), aux, own)}
+        texts = {f"{own}/{each}": with_own(text, aux, own) for each, text in aux.items()}
+        texts |= {f"{given}/{each}": text for each, text in aux.items()} | {name: with_own(str(self), aux, own)}
         job.context.write({posixpath.join(job.folder, each): text.encode() for each, text in texts.items()}, mode=0o700)
         placed = [
             f"cp -p {shlex.quote(f'{given}/{each}')} {given}.tmp && mv -f {given}.tmp {shlex.quote(each)}"
             for each in aux
         ]
         return "\n".join([*placed, f"exec ./{shlex.quote(name)}"])
-
-
-_ELSEWHERE = re.compile(r"\b(?:cd|pushd|chdir)\b")
-
-
-def _with_own(text: str, names: Iterable[str], folder: str) -> str:
-    """The text with `./NAME` of these files leading into a folder. One that changes folders may mean others: it stays."""
-    if _ELSEWHERE.search(text):
-        return text
-    for name in names:
-        pattern = rf"(?<![\w./$}}-])\./{re.escape(name)}(?![\w/-]|\.\w)"
-        text = re.sub(pattern, lambda match, own=f"./{folder}/{name}": own, text)  # type: ignore[misc]
-    return text
-
-
-_NEEDED = re.compile(r"\bafterok((?::[\w.\[\]@-]+)+)|\bdone\(\s*([\w.\[\]]+)\s*\)")
-
-
-def _needed(resources: Mapping[str, Any]) -> tuple[Needed, ...]:
-    """Jobs that the batch system is told must have ended well, in its own words; none where one of several is enough."""
-    words = ("dependency", "depend", "d", "W", "w")
-    text = " ".join(str(resources[key]) for key in resources if key.lstrip("-") in words)
-    if "?" in text or "||" in text:
-        return ()
-    found = [job for match in _NEEDED.finditer(text) for job in (match[1] or match[2]).strip(":").split(":")]
-    return tuple(Needed(job) for job in found)
 
 
 _ABSENT = object()
@@ -437,25 +385,3 @@ def _filled_in(text: str, values: Mapping[str, Any]) -> str:
         raise DescriptionError(
             f"{error}", where="script", remedy="double braces that are none of a placeholder"
         ) from None
-
-
-def _read_ini(filename: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(attributes, resources). Raises DescriptionError, configparser.Error."""
-    parser = configparser.ConfigParser(default_section="")
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    with open(filename) as file:
-        parser.read_file(file)
-    unknown = set(parser.sections()) - {"Attributes", "Resources"}
-    if unknown or not parser.sections():
-        what = f"has the section [{unknown.pop()}]" if unknown else "has no sections"
-        raise DescriptionError(what, where=os.fspath(filename), remedy="write [Attributes] and [Resources]")
-    found = [dict(parser[name]) if parser.has_section(name) else {} for name in ("Attributes", "Resources")]
-    for name in found[0]:
-        if not _ATTRIBUTE.fullmatch(name) or name in ("resources", "backends"):
-            raise DescriptionError(f"{name!r} is no attribute", where=f"{os.fspath(filename)} [Attributes]")
-    attributes, resources = ({name: _number(name, text) for name, text in each.items()} for each in found)
-    return attributes, resources
-
-
-def _number(name: str, text: str) -> Any:
-    return int(text) if name in _WHOLE and text.strip().isdigit() else text

@@ -9,9 +9,11 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
+from ...pilot.model.errors import PilotfishError
 from .. import description
 from ..dpdispatcher.machine import Machine
 from ..needs import Needed
@@ -229,8 +231,12 @@ class Job:
             place.queue.jobs[place.id] = self
         else:
             place.submit(self._script(self.qtype, self._needed(place, waits_for)))
-            place.note_id()
         self.state, self.submitted, self.submit_time = "submitted", True, datetime.now()
+        if isinstance(place, OneJob):
+            with suppress(
+                OSError, PilotfishError
+            ):  # the batch system has it; others can still depend on it as on any job
+                place.note_id()
         return self
 
     def _unfinished(self) -> list[Job | str]:

@@ -77,6 +77,23 @@ def test_jobs_of_one_name_that_run_at_the_same_time_do_not_mix_their_output(wd: 
     assert (wd / "s.out").read_text() == "later\n"
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        *["./tool", "cd $CLUSTERJOB_WORKDIR; ./tool", 'cd "${{CLUSTERJOB_WORKDIR}}"\n./tool', "(./tool)", '"./tool"'],
+        *["$CLUSTERJOB_WORKDIR/tool", "cd /; ${{CLUSTERJOB_WORKDIR}}/tool", "bash ./tool", "X=1 ./tool;"],
+    ],
+)
+def test_auxiliary_scripts_are_the_jobs_own_however_they_are_called(wd: Path, call: str) -> None:
+    """Also while another job of that name runs with another one."""
+    results = [JobScript(f"{UNTIL_GO}; {call}", "s", {"tool": f"echo {num} >> {wd}/out"}).submit() for num in range(2)]
+    while len(list(wd.glob(".*.claim"))) < 2 or list(wd.glob(".*.given.tmp")):
+        assert all(result.status < COMPLETED for result in results)
+    Path("go").touch()
+    assert [result.get() for result in results] == [COMPLETED] * 2
+    assert sorted((wd / "out").read_text().split()) == ["0", "1"]
+
+
 def test_files_that_change_after_the_submission_change_nothing(wd: Path) -> None:
     """Not even an auxiliary script that is not called by its path."""
     result = JobScript(UNTIL_GO + "; ./tool; bash tool", "j", {"tool": "echo submitted"}).submit()
