@@ -1,132 +1,35 @@
-"""The `pilotfish` command: the groups of the parts joined together, each loaded only when one of its commands is used."""
+"""The `pilotfish` command. Nothing is imported before `main` runs, so that Ctrl-C is answered from the first moment."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from importlib import import_module
-
-import click
-
-COMMANDS = {
-    "run": ".api.run",
-    "service": ".pilot.cli",
-    "submit": ".launcher.cli",
-    "jobs": ".api.cli",
-    "status": ".api.cli",
-    "info": ".api.cli",
-    "cancel": ".api.cli",
-    "remove": ".api.cli",
-    "resources": ".api.cli",
-    "watch": ".api.cli",
-    "finish": ".api.cli",
-    "submissions": ".launcher.cli_submissions",
-    "script": ".launcher.cli",
-    "doctor": ".launcher.doctor",
-    "init": ".launcher.init",
-    "completion": ".api.completion",
-    "agent": ".pilot.cli",
-}
-
-SUMMARIES = {
-    "run": "Run tasks on this machine and wait for them.",
-    "service": "Start a manager, as in a batch script.",
-    "submit": "Place work on a machine, or send jobs to a running pilot.",
-    "jobs": "List the jobs of a running pilot.",
-    "status": "Show what a running pilot is doing.",
-    "info": "Show all that is known of some jobs.",
-    "cancel": "Cancel jobs or single iterations.",
-    "remove": "Forget ended jobs, so that their names are free again.",
-    "resources": "Show nodes and cores of a running pilot.",
-    "watch": "Follow a running pilot until it is idle.",
-    "finish": "End a running pilot.",
-    "agent": "Bring nodes to a running pilot.",
-    "submissions": "List what you have submitted, and work on it.",
-    "script": "Run a Python script where its first comment says.",
-    "doctor": "Look whether a machine has all that submissions need.",
-    "init": "Write a first submission file.",
-    "completion": "Print the completion script for your shell.",
-}
-"""Shown by --help without loading anything."""
-
-
-class LazyGroup(click.Group):
-    """Imports a command's module when the command is used: `pilotfish --help` must not load ZeroMQ."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(SUMMARIES)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = COMMANDS.get(cmd_name)
-        if module is None:
-            return None
-        command: click.Command = getattr(import_module(module, "pilotfish"), cmd_name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(SUMMARIES.items()))
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from difflib import get_close_matches
-
-        if args[:1] == ["resources"] and "--here" in args:  # the pilot's side knows allocations, the client's must not
-            from .pilot.here import resources_here
-
-            return "resources", resources_here, args[1:]
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = get_close_matches(args[0], SUMMARIES, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            ctx.fail(f"There is no command {args[0]!r}.{hint}")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="pilotfish", message="pilotfish %(version)s")
-def cli() -> None:
-    """Very many small tasks inside one large allocation, or on this machine.
-
-    \b
-    pilotfish run tasks.txt                 one shell command per line
-    pilotfish run jobs.yaml                 a file of job descriptions
-    pilotfish run --iterations 100 -- ./simulate '${it}'
-    pilotfish service --wd run1 &           a pilot for many clients
-    pilotfish watch
-    """
+from types import FrameType
 
 
 def main() -> None:
-    """Run the command; turns errors made on purpose into one line and an exit code."""
-    try:
-        code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = 130
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains again at exit
-        code = 1
-    except KeyboardInterrupt:
-        code = 130
-    except Exception as error:
-        code = _explained(error)
-    sys.exit(code)
+    """Run the command and exit with its code."""
+    answers = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if answers:  # else it is ignored, as in the background of a script
+        signal.signal(signal.SIGINT, _leave)
+    from .commands import run_command
+
+    sys.exit(run_command(_raise_again if answers else _as_it_is))
 
 
-def _explained(error: Exception) -> int:
-    from .pilot.model.errors import LostError, PilotfishError, UsageError
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Nothing has been begun, and an exception inside an import may come out as any other."""
+    os._exit(128 + number)
 
-    if not isinstance(error, PilotfishError):
-        raise error
-    click.echo(f"Error: {error}", err=True)
-    if error.code in {
-        kind.code for kind in (UsageError, *UsageError.__subclasses__())
-    }:  # by code: a pilot may have said it
-        return 2
-    return 3 if error.code == LostError.code else 1
+
+def _raise_again() -> None:
+    """The command begins: from now on Ctrl-C is an exception that it can answer."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _as_it_is() -> None:
+    pass
 
 
 if __name__ == "__main__":

@@ -20,14 +20,14 @@ from types import TracebackType
 from typing import Any
 
 from ..pilot.model.errors import EndingError, SettingsError
-from .errors import PilotfishError, RequestRefusedError, ServiceError, WrongArgumentsError
+from .errors import RequestRefusedError, ServiceError, WrongArgumentsError
 from .forking import renew_in_children
 from .manager import Manager
 from .plain import as_word
 
 _FINISH_WAIT_S = 10.0
 _TERM_WAIT_S = 15.0
-_STOP_ANSWER_S = 5.0
+_KILL_WAIT_S = 5.0
 _BAD_ARGUMENTS = 2
 """How the service ends when an option, variable or setting cannot be used."""
 
@@ -36,7 +36,8 @@ class LocalManager(Manager):
     """Start a pilot on this machine (or in this allocation) and talk to it.
 
     As a context manager it ends the pilot: leaving the block normally waits until all submitted work is done; leaving it by
-    an exception (Ctrl-C included) stops the tasks. If this Python process dies, manager and tasks end too.
+    an exception (Ctrl-C included) stops the tasks that run, and keeps them and all that waits for `--resume`. A second
+    Ctrl-C kills them at once. If this Python process dies, manager and tasks end too.
 
     A forked child may use the pilot, over a connection of its own; that it ends, or leaves the block, changes nothing for the
     pilot, which only the process that started it can end.
@@ -46,6 +47,7 @@ class LocalManager(Manager):
             text.
         cfg: as Manager; also `init_timeout` (300 s): how long the start may take.
         keep: leave the pilot running, whatever happens here; `connection_file` tells others where it is.
+        hold: start no task until `release` is called; a resumed pilot would start at once what is left of its work.
 
     Raises:
         ServiceError: the manager did not start; the text says why. Its `code` is "settings" where an argument was wrong.
@@ -53,13 +55,19 @@ class LocalManager(Manager):
     """
 
     def __init__(
-        self, server_args: Sequence[object] | None = None, cfg: Mapping[str, Any] | None = None, *, keep: bool = False
+        self,
+        server_args: Sequence[object] | None = None,
+        cfg: Mapping[str, Any] | None = None,
+        *,
+        keep: bool = False,
+        hold: bool = False,
     ) -> None:
         config = dict(cfg or {})
         words, init_timeout_s = _words(server_args or ()), float(config.get("init_timeout", 300))
         self._keep = keep
         self._owner = os.getpid()
         self._lifeline: int | None = None
+        self._hold = os.pipe() if hold else None
         self._said = tempfile.TemporaryFile()
         """What the service writes to stderr: a file, because nobody reads a pipe while all goes well."""
         try:
@@ -109,6 +117,9 @@ class LocalManager(Manager):
             lifeline_there, self._lifeline = os.pipe()
             inherited.append(lifeline_there)
             command += ["--lifeline-fd", str(lifeline_there)]
+        if self._hold is not None:
+            inherited.append(self._hold[0])
+            command += ["--hold-fd", str(self._hold[0])]
         try:
             # A session of its own: Ctrl-C at the terminal is for us, and we end the pilot in good order.
             process = subprocess.Popen(
@@ -128,6 +139,11 @@ class LocalManager(Manager):
                 os.close(lifeline_there)
         try:
             line = _read_line(ready, timeout_s)
+        except BaseException:  # Ctrl-C: nobody would know of the process
+            process.terminate()
+            _ended(process, _TERM_WAIT_S)
+            self._let_go()
+            raise
         finally:
             os.close(ready)
         if not line or line.startswith("error: "):
@@ -161,15 +177,22 @@ class LocalManager(Manager):
                 self._ask_to_finish()
                 self._process.wait()
             elif self._process.poll() is None:
-                self._stop_politely()
+                self._interrupt()
+        except KeyboardInterrupt:
+            self._interrupt()
+            raise
         finally:
             self._end(0.0)
 
-    def _stop_politely(self) -> None:
-        """Ask for the end of everything; no answer is no reason to hide the exception that led here."""
-        with contextlib.suppress(PilotfishError):
-            self._channel.request({"request": "finish", "options": {"delay": 0, "kill": True}}, _STOP_ANSWER_S)
+    def _interrupt(self) -> None:
+        """As Ctrl-C for a service: what runs is stopped and stays queued. When that is not waited for, it is killed."""
+        try:
+            self._process.send_signal(signal.SIGINT)
             _ended(self._process, _TERM_WAIT_S)
+        except KeyboardInterrupt:
+            self._process.send_signal(signal.SIGINT)
+            with contextlib.suppress(KeyboardInterrupt):
+                _ended(self._process, _KILL_WAIT_S)
 
     def finish(self) -> None:
         """End the pilot: what is submitted runs on for at most 10 s, then everything is stopped."""
@@ -188,6 +211,12 @@ class LocalManager(Manager):
     def kill_manager_process(self) -> None:
         """Stop manager and tasks now (SIGTERM)."""
         self._end(0.0)
+
+    def release(self) -> None:
+        """Let a pilot that was started with `hold` begin."""
+        if self._hold is not None:
+            os.write(self._hold[1], b"\n")
+            self._close_hold()
 
     @property
     def exit_code(self) -> int | None:
@@ -227,6 +256,12 @@ class LocalManager(Manager):
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
+        self._close_hold()
+
+    def _close_hold(self) -> None:
+        for descriptor in self._hold or ():
+            os.close(descriptor)
+        self._hold = None
 
 
 def _words(server_args: Sequence[object]) -> list[str]:

@@ -1,14 +1,16 @@
-"""What came of a run, from its `jobs.report`: counts, and the failures with the last lines of their stderr."""
+"""What came of a run, from its `jobs.report`: counts of all its tasks, and the failures with the last lines of their stderr."""
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
 
-import click
+from ..pilot.console import echo
+from .ledger import Ledger
 
 MOST_FAILURES = 10
 STDERR_LINES = 5
@@ -27,14 +29,27 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
+    """Each accepted task is in one of succeeded, failed (it ended otherwise), stopped (it ran when the pilot ended), not_run.
+
+    The last two are still queued.
+    """
+
     tasks: int
     succeeded: int
     failed: int
-    """Tasks that ended otherwise than SUCCEED."""
+    stopped: int
+    not_run: int
     seconds: float
     report: Path
     failures: list[Failure]
     """The first MOST_FAILURES."""
+    problem: str = ""
+    """Why the counts may be too small."""
+
+    @property
+    def left(self) -> int:
+        """Tasks that are still queued."""
+        return self.stopped + self.not_run
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -42,53 +57,120 @@ class Outcome:
             "tasks": self.tasks,
             "succeeded": self.succeeded,
             "failed": self.failed,
+            "stopped": self.stopped,
+            "not_run": self.not_run,
             "seconds": round(self.seconds, 3),
             "report": str(self.report),
             "failures": [vars(failure) for failure in self.failures],
-        }
+        } | ({"problem": self.problem} if self.problem else {})
 
-    def show(self, stream: IO[str]) -> None:
-        rate = self.tasks / self.seconds if self.seconds else 0.0
-        head = f"{self.tasks} tasks: {self.succeeded} succeeded, {self.failed} failed"
-        click.secho(f"{head} in {self.seconds:.1f} s ({rate:.0f}/s)", file=stream, fg="red" if self.failed else "green")
+    def show(self) -> None:
+        """For people, on stderr."""
+        ended = self.succeeded + self.failed
+        rate = ended / self.seconds if self.seconds else 0.0
+        parts = [f"{self.succeeded} succeeded", f"{self.failed} failed"]
+        parts += [f"{count} {word}" for count, word in ((self.stopped, "stopped"), (self.not_run, "not run")) if count]
+        colour = "red" if self.failed else "yellow" if self.left else "green"
+        echo(f"{self.tasks} tasks: {', '.join(parts)} in {self.seconds:.1f} s ({rate:.0f}/s)", err=True, fg=colour)
         for failure in self.failures:
             code = "" if failure.exit_code is None else f", exit code {failure.exit_code}"
-            click.echo(f"  {failure.name}: {failure.state}{code} {failure.message}".rstrip(), file=stream)
+            echo(f"  {failure.name}: {failure.state}{code} {failure.message}".rstrip(), err=True)
             for line in failure.stderr.splitlines():
-                click.echo(f"    | {line}", file=stream)
+                echo(f"    | {line}", err=True)
         if self.failed > len(self.failures):
-            click.echo(f"  ... and {self.failed - len(self.failures)} more", file=stream)
-        click.echo(f"report: {self.report}", file=stream)
+            echo(f"  ... and {self.failed - len(self.failures)} more", err=True)
+        if self.problem:
+            echo(self.problem, err=True)
+        echo(f"report: {self.report}", err=True)
 
 
-def read_outcome(aux: Path, seconds: float) -> Outcome:
-    """Count the endings in the report of an auxiliary folder; a job with iterations counts as its iterations."""
-    report = aux / "jobs.report"
-    executions: dict[str, Any] = {}
-    bad: list[dict[str, Any]] = []
-    tasks = failed = 0
-    for entry in _entries(report):
-        name, state = entry["name"], entry["state"]
+@dataclass
+class _Ended:
+    """Counts from a report of what counts in `ledger`. `bad` has the first entries of failures."""
+
+    ledger: Ledger
+    tasks: int = 0
+    failed: int = 0
+    bad: list[dict[str, Any]] = field(default_factory=list)
+    executions: dict[str, Any] = field(default_factory=dict)
+    _iterations: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Entries of iterations come before that of their job."""
+        if not self.ledger.counts(entry["name"]):
+            return
         if "execution" in entry:
-            executions[name] = entry["execution"]
-            if state in ("SUCCEED", "FAILED") and not entry["runtime"] and "messages" not in entry:
-                continue  # an iteration job: its iterations have been counted
-        tasks += 1
-        if state != "SUCCEED":
-            failed += 1
-            if len(bad) < MOST_FAILURES:
-                bad.append(entry)
-    failures = [_failure(entry, executions) for entry in bad]
-    return Outcome(tasks, tasks - failed, failed, seconds, report, failures)
+            self.executions[entry["name"]] = entry["execution"]
+        job, _, index = entry["name"].partition(":")
+        count = 1
+        if index:
+            self._iterations[job] += 1
+        elif "iterations" in entry:  # those that never started have no entry of their own
+            known = self.ledger.get(job)
+            all_of_them = entry["iterations"] if known is None else known.wanted_count
+            count = max(0, all_of_them - self._iterations.pop(job, 0))
+        self.tasks += count
+        if entry["state"] != "SUCCEED" and count:
+            self.failed += count
+            if len(self.bad) < MOST_FAILURES:
+                self.bad.append(entry)
 
 
-def _entries(report: Path) -> Iterator[dict[str, Any]]:
+def read_outcome(aux: Path, seconds: float, ledger: Ledger) -> Outcome:
+    """What the report in an auxiliary folder tells of the tasks that count; those it does not tell of have not ended.
+
+    What cannot be read is passed over, and said in `problem`.
+    """
+    report, final = aux / "jobs.report", _final_status(aux / "final_status.json")
+    ended, problem = _Ended(ledger), ""
+    for entry in report_entries(report):
+        if isinstance(entry, str):
+            problem = f"{report.name} is not complete ({entry}): the counts are what is known of it"
+        else:
+            ended.add(entry)
+    failures = [_failure(entry, ended.executions) for entry in ended.bad]
+    of_others = max(0, final.total - ledger.task_count)
+    tasks = max(ledger.wanted_count + of_others, ended.tasks)
+    left = tasks - ended.tasks
+    stopped = min(left, final.interrupted)
+    succeeded = ended.tasks - ended.failed
+    return Outcome(tasks, succeeded, ended.failed, stopped, left - stopped, seconds, report, failures, problem)
+
+
+def final_states(aux: Path) -> dict[str, str]:
+    """The final states of all tasks (`JOB` or `JOB:INDEX`) that have ended, and of all whole jobs."""
+    return {entry["name"]: entry["state"] for entry in report_entries(aux / "jobs.report") if isinstance(entry, dict)}
+
+
+def report_entries(report: Path) -> Iterator[dict[str, Any] | str]:
+    """The entries of a report; a text where one cannot be read: a full disk tears the last line."""
     try:
-        with open(report, encoding="utf-8") as file:
+        with open(report, "rb") as file:
             for line in file:
-                yield json.loads(line)
-    except OSError:
-        return
+                try:
+                    entry = json.loads(line)
+                    entry["name"].partition(":"), entry["state"], entry["runtime"].get
+                except (ValueError, TypeError, KeyError, AttributeError):
+                    yield "a line is torn"
+                else:
+                    yield entry
+    except OSError as error:
+        yield str(error.strerror)
+
+
+class _Final(NamedTuple):
+    """What a pilot said last: how many tasks it had, and how many it had to stop."""
+
+    total: int = 0
+    interrupted: int = 0
+
+
+def _final_status(path: Path) -> _Final:
+    try:
+        told = json.loads(path.read_bytes())
+        return _Final(int(told["IterationStats"]["TotalIterations"]), int(told["System"].get("Interrupted", 0)))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return _Final()
 
 
 def _failure(entry: Mapping[str, Any], executions: Mapping[str, Any]) -> Failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 import time
@@ -13,24 +14,25 @@ from typing import Any
 
 import click
 
-from ..pilot.model.errors import EndingError, LostError, UsageError
+from ..pilot.console import echo
+from ..pilot.model.errors import EndingError, LostError
 from ..pilot.wire.connection import AUX_PREFIX
 from ..pilot.wire.ownership import own_folders
-from . import jobfile
+from . import jobfile, runjobs, session
 from .errors import RequestRefusedError
 from .local import LocalManager
-from .outcome import read_outcome
+from .outcome import Outcome, read_outcome
 from .progress import Progress
 
 _LOOK_S = 0.25
 
 
 _WORK_LEFT = 75
-_ENDED_IN_ORDER = (_WORK_LEFT, 128 + signal.SIGTERM)
+_TOLD_TO_STOP = 128 + signal.SIGTERM
+_INTERRUPTED = 128 + signal.SIGINT
+_ENDED_IN_ORDER = (_WORK_LEFT, _TOLD_TO_STOP, _INTERRUPTED)
 """Exit codes of a manager that was stopped before its work was done, and kept what is left."""
-_WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM)
-_OUTPUT = "pilotfish-output"
-_MOST_FILES = 10_000
+_WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Run(click.Command):
@@ -38,10 +40,12 @@ class _Run(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_BEHIND_DASHES] = tuple(args[args.index("--") + 1 :]) if "--" in args else None
+        ctx.meta[_ALL_WORDS] = list(args)
         return super().parse_args(ctx, args)
 
 
 _BEHIND_DASHES = f"{__name__}.behind_dashes"
+_ALL_WORDS = f"{__name__}.all_words"
 
 
 @click.command(cls=_Run)
@@ -58,7 +62,7 @@ _BEHIND_DASHES = f"{__name__}.behind_dashes"
     "--output",
     type=click.Path(),
     help="Folder for stdout and stderr of tasks that name no files of their own; default for commands and lines: "
-    f"{_OUTPUT} in the working folder, one file each, up to {_MOST_FILES} tasks.",
+    f"{runjobs.OUTPUT} in the working folder, one file each, up to {runjobs.MOST_FILES} tasks.",
 )
 @click.option("--no-output", is_flag=True, help="Throw away what tasks print, unless they name files of their own.")
 @click.option("--walltime", help="How long this may take in all, e.g. 1h; default: until the allocation ends.")
@@ -67,12 +71,13 @@ _BEHIND_DASHES = f"{__name__}.behind_dashes"
 @click.option(
     "--resume",
     type=click.Path(exists=True),
-    help="Go on with an earlier run (its folder). Of FILE, if given, the jobs are added that it does not have by name.",
+    help="Go on with an earlier run (its folder). Of FILE, if given, that is run which has not run yet: a task is what it "
+    "does, not its line or name.",
 )
 @click.option(
     "--continue", "go_on", is_flag=True, help="As --resume with the latest run of the working folder, if there is one."
 )
-@click.option("--max-fails", type=click.IntRange(1), help="Stop everything after this many failed tasks.")
+@click.option("--max-fails", type=click.IntRange(1), help="Stop when this many tasks have failed in this run.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def run(
@@ -94,48 +99,74 @@ def run(
     pilotfish run jobs.yaml --output logs
     seq 100 | sed 's/^/echo /' | pilotfish run -
     pilotfish run --iterations 1000 --wt 5m -- ./simulate --seed '${it}'
+    pilotfish run tasks.txt --continue           what is left, and what is new in tasks.txt
 
-    Exit code: 0 all tasks succeeded, 1 some did not, 2 bad input, 75 the time is over and work is left (--resume goes on),
+    Ctrl-C stops the tasks that run and keeps all that is left for --continue; a second one does not wait for them.
+
+    Exit code: 0 all tasks succeeded, 1 some did not, 2 bad input, 75 the time is over and work is left (--continue goes on),
     130 interrupted, 143 told to stop. What ran, where and how is in WD/.qcgpjm-service-*/jobs.report.
     """
     started_s = time.monotonic()
+    context = click.get_current_context()
     if go_on and resume is None and own_folders(Path(options["wd"]), AUX_PREFIX):
         resume = options["wd"]
-    is_command = click.get_current_context().meta[_BEHIND_DASHES] == words or options["iterations"] is not None
-    jobs = [] if resume and not words else _jobs(words, is_command, form, options)
-    interrupted = False
+    is_command = context.meta[_BEHIND_DASHES] == words or options["iterations"] is not None
+    work = None if resume and not words else runjobs.read(words, is_command, form, options)
     pilot = _pilot(options, resume)
+    found, why, lost = session.Session(), "", None
     try:
         with pilot, _passing_signals_on(pilot):
-            if resume:
-                jobs = _missing(jobs, pilot)
-            if jobs:
-                pilot.send_request({"request": "submit", "jobs": jobs})
-            _follow(pilot, Progress(quiet=quiet), options["max_fails"])
+            found = session.begin(pilot, work, options, resumed=resume is not None)
+            _follow(pilot, Progress(quiet=quiet), found, options["max_fails"])
     except _TooManyFailed as error:
-        click.echo(f"{error} tasks have failed: stopped", err=True)
+        why = f"{error} tasks have failed: stopped"
     except KeyboardInterrupt:
-        interrupted = True
-        click.echo("interrupted: tasks stopped", err=True)
+        why = "interrupted"
     except LostError as error:
-        refused = isinstance(error, RequestRefusedError) and error.code != EndingError.code
-        if refused or pilot.exit_code not in (0, *_ENDED_IN_ORDER):
+        if isinstance(error, RequestRefusedError) and error.code != EndingError.code:
             raise
-    outcome = read_outcome(pilot.connection_file.parent, time.monotonic() - started_s)
+        lost = None if pilot.exit_code in (0, *_ENDED_IN_ORDER) else error
+    outcome = read_outcome(pilot.connection_file.parent, time.monotonic() - started_s, found.ledger)
     if as_json:
-        click.echo(json.dumps(outcome.as_json(), indent=2))
+        echo(json.dumps(outcome.as_json(), indent=2))
     else:
-        outcome.show(sys.stderr)
-    if pilot.exit_code in _ENDED_IN_ORDER:
-        click.echo(f"the time is over and work is left; go on with --resume {options['wd']}", err=True)
-        sys.exit(pilot.exit_code)
-    sys.exit(130 if interrupted else int(outcome.failed > 0))
+        outcome.show()
+    if lost is not None:
+        raise lost
+    code = _exit_code(why, pilot.exit_code, outcome)
+    if code == _INTERRUPTED or why:
+        how = f"; go on with: {_go_on_with(context.meta[_ALL_WORDS])}" if outcome.left else ""
+        echo((why or "interrupted") + how, err=True)
+    elif code in _ENDED_IN_ORDER:
+        told = "told to stop" if code == _TOLD_TO_STOP else "the time is over"
+        echo(f"{told} and work is left; go on with --resume {options['wd']}" if outcome.left else told, err=True)
+    sys.exit(code)
+
+
+def _exit_code(why: str, pilots: int | None, outcome: Outcome) -> int:
+    if why == "interrupted":
+        return _INTERRUPTED
+    if not why and pilots in _ENDED_IN_ORDER:
+        return pilots
+    return int(outcome.failed > 0)
+
+
+def _go_on_with(words: list[str]) -> str:
+    """The command line that goes on with what this one began."""
+    again = [word for word in words if word != "-"]  # what came by a pipe is known to the pilot
+    before = again[: again.index("--")] if "--" in again else again
+    if not any(word == "--continue" or word.startswith("--resume") for word in before):
+        again = [*again, "--continue"] if "--" not in again else ["--continue", *again]
+    return shlex.join(["pilotfish", "run", *again])
 
 
 @contextmanager
 def _passing_signals_on(pilot: LocalManager) -> Iterator[None]:
     """The batch system tells us, not the manager, that the end is near; the manager knows what to do then."""
-    before = {number: signal.signal(number, lambda number, _: pilot.send_signal(number)) for number in _WARNINGS}
+    before = {}
+    for number in _WARNINGS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            before[number] = signal.signal(number, lambda number, _: pilot.send_signal(number))
     try:
         yield
     finally:
@@ -150,98 +181,29 @@ class _TooManyFailed(Exception):
 def _pilot(options: dict[str, Any], resume: str | None) -> LocalManager:
     """A pilot for this run: as a context manager it ends when it is idle, or at once on an exception."""
     args = ["--resume", resume] if resume else ["--wd", options["wd"]]
+    args += ["--report-format", "json", "--report-file", "jobs.report"]  # which is read here, whatever is configured
     if options["nodes"]:
         args += ["--nodes", options["nodes"]]
     if options["walltime"]:
         args += ["--walltime", options["walltime"]]
-    return LocalManager(args, {"wdir": options["wd"], "log_file": "/dev/null"})
+    return LocalManager(args, {"wdir": options["wd"], "log_file": "/dev/null"}, hold=resume is not None)
 
 
-def _follow(pilot: LocalManager, progress: Progress, max_fails: int | None) -> None:
+def _follow(pilot: LocalManager, progress: Progress, found: session.Session, max_fails: int | None) -> None:
     """Show how it goes until nothing is left that can be done here. Raises _TooManyFailed."""
     with progress:
         while True:
             status = pilot.system_status()
-            counts = status["IterationStats"]
+            counts = found.counted(status["IterationStats"])
             progress.update(counts)
             if status["System"].get("Stalled"):  # to wait for the end would only waste the allocation
                 return
-            if max_fails is not None and counts["FailedIterations"] >= max_fails:
-                raise _TooManyFailed(counts["FailedIterations"])
+            failed = counts["FailedIterations"] - found.failed_before
+            if max_fails is not None and failed >= max_fails:
+                raise _TooManyFailed(failed)
             try:
                 pilot.wait4all(_LOOK_S)
             except TimeoutError:
                 continue
-            progress.update(pilot.system_status()["IterationStats"])
+            progress.update(found.counted(pilot.system_status()["IterationStats"]))
             return
-
-
-def _missing(jobs: list[dict[str, Any]], pilot: LocalManager) -> list[dict[str, Any]]:
-    """Those of `jobs` that a resumed pilot does not have: the same command line with --resume runs nothing twice."""
-    known = pilot.list()
-    for number, job in enumerate(jobs):
-        if not isinstance(job.get("name"), str) or "$" in job["name"]:
-            remedy = "give it a name, or resume without FILE"
-            raise UsageError(
-                "without a fixed name nobody can tell whether it ran", where=f"jobs[{number}]", remedy=remedy
-            )
-    return [job for job in jobs if job["name"] not in known]
-
-
-def _jobs(words: tuple[str, ...], is_command: bool, form: str | None, options: dict[str, Any]) -> list[dict[str, Any]]:
-    """The jobs of this run, with the defaults of the options filled in. Raises UsageError."""
-    if not words:
-        raise UsageError("nothing to run", remedy="give a FILE, - or -- COMMAND; see pilotfish run --help")
-    if is_command:
-        form, jobs = "command", [_command_job(words, options)]
-    elif len(words) > 1:
-        raise UsageError(f"one FILE is expected, not {len(words)}", remedy="write -- before a command")
-    else:
-        form, jobs = jobfile.load(words[0], form)
-    for job in jobs:
-        _fill_in(job, options)
-    if not options["no_output"]:
-        _keep_output(jobs, options, unasked=form in ("command", "lines"))
-    return jobs
-
-
-def _command_job(words: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
-    job: dict[str, Any] = {"name": options["name"], "execution": {"exec": words[0], "args": list(words[1:])}}
-    if options["iterations"] is not None:
-        job["iteration"] = {"stop": options["iterations"]}
-    return job
-
-
-def _fill_in(job: dict[str, Any], options: dict[str, Any]) -> None:
-    """What the options say for tasks that do not say it themselves. Odd descriptions are left for the pilot to refuse."""
-    resources, execution = job.setdefault("resources", {}), job.get("execution")
-    if not isinstance(resources, dict) or not isinstance(execution, dict):
-        return
-    if options["cores"] and not {"numCores", "numNodes"} & resources.keys():
-        resources["numCores"] = options["cores"]
-    if options["gpus"]:
-        resources.setdefault("nodeCrs", {"gpu": options["gpus"]})
-    for member in ("mem", "wt"):
-        if options[member]:
-            resources.setdefault(member, options[member])
-    if not resources:
-        del job["resources"]
-    if options["retries"] is not None:
-        job.setdefault("retries", options["retries"])
-
-
-def _keep_output(jobs: list[dict[str, Any]], options: dict[str, Any], unasked: bool) -> None:
-    """Files for what tasks print: in the folder asked for, or unasked for tasks whose author had no way to name files."""
-    asked = options["output"]
-    tasks = options["iterations"] or len(jobs)
-    if not asked and (not unasked or tasks > _MOST_FILES):
-        if unasked:
-            click.echo(f"what {tasks} tasks print is not kept; give --output DIR to keep it", err=True)
-        return
-    folder = Path(asked).absolute() if asked else Path(options["wd"]).absolute() / _OUTPUT
-    for job in jobs:
-        execution = job.get("execution")
-        if isinstance(execution, dict):
-            stem = str(folder / "${jname}") + ("-${it}" if "iteration" in job else "")
-            execution.setdefault("stdout", f"{stem}.out" if asked else f"{stem}.log")
-            execution.setdefault("stderr", f"{stem}.err" if asked else f"{stem}.log")

@@ -20,6 +20,7 @@ LAUNCHER_FACTS |= {"pilot.model.errors", "pilot.model.walltime"}
 ALLOWED: dict[str, set[str]] = {
     "pilot.model": set(),
     "pilot.wire": {"pilot.model"},
+    "pilot.console": {"pilot.model.errors"},
     "pilot.loop": set(),
     "pilot.clock": {"pilot.loop"},
     "pilot.cgroups": set(),
@@ -30,12 +31,13 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.execmodels": SITE_FACTS,
     "pilot.agent": SITE_FACTS
     | {"pilot.loop", "pilot.clock", "pilot.strays", "pilot.cgroups", "pilot.cpus", "pilot.execmodels"},
-    "pilot.manager": SITE_FACTS | {"pilot.loop", "pilot.clock", "pilot.strays", "pilot.allocation", "pilot.placement"},
+    "pilot.manager": SITE_FACTS
+    | {"pilot.loop", "pilot.clock", "pilot.strays", "pilot.allocation", "pilot.placement", "pilot.console"},
     "pilot.guests": SITE_FACTS | {"pilot.agent", "pilot.allocation", "pilot.placement"},
-    "pilot.cli": {"pilot.manager", "pilot.agent", "pilot.guests", "pilot.model"},
-    "pilot.here": {"pilot.allocation"},
-    "api": {"pilot.wire", "pilot.model"},
-    "launcher": {"api", "pilot.wire.connection", "pilot.model.errors", "pilot.model.walltime"},
+    "pilot.cli": {"pilot.manager", "pilot.agent", "pilot.guests", "pilot.model", "pilot.console"},
+    "pilot.here": {"pilot.allocation", "pilot.console"},
+    "api": {"pilot.wire", "pilot.model", "pilot.console"},
+    "launcher": {"api", "pilot.console", "pilot.wire.connection", "pilot.model.errors", "pilot.model.walltime"},
     "launcher.machines": LAUNCHER_FACTS | {"launcher.contexts", "launcher.result", "launcher.script"},
     "launcher.contexts": LAUNCHER_FACTS | {"launcher.secrets", "launcher.staging"},
 }
@@ -44,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
 THIRD_PARTY: dict[str, set[str]] = {
     "pilot.model": set(),
     "pilot.wire": {"msgspec", "zmq"},
+    "pilot.console": {"click"},
     "pilot.loop": {"zmq"},
     "pilot.clock": set(),
     "pilot.cgroups": set(),

@@ -206,6 +206,8 @@ class Agent:
                 self._send([frames.Draining()])
         elif isinstance(message, frames.Stop):
             self._refused = message.reason
+            if message.at_once:
+                self._hands.stop_all(at_once=True)
             self._stop("told to stop")
 
     def _take_work(self, work: frames.Work) -> None:

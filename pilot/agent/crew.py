@@ -120,11 +120,13 @@ class Crew:
             if task.key in wanted:
                 self._stop(task, Cause.CANCELED, "")
 
-    def stop_all(self) -> None:
-        """Stop every task and give back what waits; used when the agent ends."""
+    def stop_all(self, at_once: bool = False) -> None:
+        """Stop every task and give back what waits; used when the agent ends. `at_once`: with no grace time."""
         self.revoke([key_of(start) for pool in self._pools.values() for start in pool.waiting])
         for task in list(self.running.values()):
             self._stop(task, Cause.CANCELED, "the pilot was stopped")
+            if at_once:
+                _signal_group(task.pid, signal.SIGKILL)
 
     def _take_waiting(self, keys: Iterable[TaskKey]) -> list[TaskKey]:
         wanted = set(keys)

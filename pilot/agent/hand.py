@@ -77,7 +77,7 @@ class Hand:
         elif isinstance(message, frames.Welcome):
             crew.configure(message.settings)
         elif isinstance(message, frames.Stop):
-            crew.stop_all()
+            crew.stop_all(message.at_once)
 
     def _signalled(self) -> None:
         self._crew.stop_all()

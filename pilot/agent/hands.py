@@ -101,11 +101,11 @@ class Hands:
         """Give back all that has not started."""
         self._dealer.revoke_all()
 
-    def stop_all(self) -> None:
-        """Stop every task and give back what waits."""
+    def stop_all(self, at_once: bool = False) -> None:
+        """Stop every task and give back what waits; `at_once`: those that were told to end are killed."""
         self._dealer.closed = True
         self._dealer.revoke_all()
-        self._tell_all(frames.Stop(kill=True))
+        self._tell_all(frames.Stop(kill=True, at_once=at_once))
 
     def forget(self, numbers: list[JobNo]) -> None:
         for number in numbers:

@@ -402,11 +402,11 @@ class Agents:
         """Agents that have been listened for so long and not been heard."""
         return [link for link in self.links.values() if self._patience.seconds - link.heard_s > seconds]
 
-    def stop(self, kill: bool) -> None:
+    def stop(self, kill: bool, at_once: bool = False) -> None:
         """Tell all agents to end, also those that have yet to say Hello."""
         self._stopping = True
         for link in self.links.values():
-            self._send(link, [frames.Stop(kill)])
+            self._send(link, [frames.Stop(kill, at_once=at_once)])
 
     def gone(self, node: NodeNo, agent_id: str) -> None:
         """This agent is known to have ended, whether it had reported or not: it will not be heard any more."""

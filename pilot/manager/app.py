@@ -13,7 +13,6 @@ import resource
 import secrets
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from pathlib import Path
 from .. import clock, strays
 from ..allocation.detect import detect
 from ..allocation.site import this_site
+from ..console import echo
 from ..model.errors import PilotfishError, UsageError
 from ..model.ids import NodeNo
 from ..model.resources import NodeSpec
@@ -55,7 +55,7 @@ def run(settings: Settings) -> int:
         service, feed = _start(settings)
     except PilotfishError as error:
         _tell_starter(settings, f"error: {error}")
-        print(f"Error: {error}", file=sys.stderr)
+        echo(f"Error: {error}", err=True)
         return 2 if isinstance(error, UsageError) else 1
     _tell_starter(settings, str(service.aux.connection))
     if feed is not None:
@@ -75,6 +75,8 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     aux.write_env(os.environ)
     if settings.resume:
         check_not_emptied(aux)
+    with suppress(OSError):
+        aux.final_status.unlink()  # of an earlier life
     store = Store.open(aux.journal) if settings.resume else Store.create(aux.journal)
     part = (settings.slurm_limit_nodes_range_begin, settings.slurm_limit_nodes_range_end)
     file = None if settings.slurm_resources_file is None else str(settings.slurm_resources_file)
@@ -280,7 +282,10 @@ def _was_here(agent: Agent, service: Service) -> bool:
 
 def _install_signals(service: Service) -> None:
     def interrupted() -> None:
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} signal interrupt - stopping service", flush=True)
+        if service.stopping:
+            service.hurry()
+            return
+        echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')} signal interrupt - stopping service")
         service.stop(128 + signal.SIGINT)
 
     service.loop.on_signal([signal.SIGINT], interrupted)
@@ -289,6 +294,10 @@ def _install_signals(service: Service) -> None:
     lifeline = service.settings.lifeline_fd
     if lifeline is not None:
         service.loop.on_readable(lifeline, lambda: _lifeline_cut(service, lifeline))
+    hold = service.settings.hold_fd
+    if hold is not None:
+        service.held = True
+        service.loop.on_readable(hold, lambda: _released(service, hold))
 
 
 def _told_to_stop(service: Service) -> None:
@@ -304,6 +313,13 @@ def _lifeline_cut(service: Service, lifeline: int) -> None:
     service.loop.forget(lifeline)
     log.warning("lifeline.cut")
     service.stop(128 + signal.SIGTERM)
+
+
+def _released(service: Service, hold: int) -> None:
+    """Whoever started us has settled what is to be done. One that is gone has settled nothing."""
+    service.loop.forget(hold)
+    if os.read(hold, 1):
+        service.held = False
 
 
 def _tell_starter(settings: Settings, line: str) -> None:

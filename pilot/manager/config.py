@@ -64,6 +64,7 @@ class Settings:
     debug_checks: bool = False
     ready_fd: int | None = None
     lifeline_fd: int | None = None
+    hold_fd: int | None = None
 
 
 class Option(NamedTuple):
@@ -156,6 +157,7 @@ OPTIONS = (
     Option("json", "flag", "Print JSON.", "command"),
     Option("ready-fd", "int", "", "hidden"),
     Option("lifeline-fd", "int", "", "hidden"),
+    Option("hold-fd", "int", "", "hidden"),
     Option("disable-nl", "flag", "Taken and without effect on one machine.", "accepted"),
     Option("enable-proc-stats", "flag", "Taken and without effect: usage of each task is always recorded.", "accepted"),
     Option("enable-rt-stats", "flag", "Taken and without effect: times of each task are always recorded.", "accepted"),

@@ -8,7 +8,6 @@ last, after the journal is on disk. When the disk is full, the turn waits, whole
 from __future__ import annotations
 
 import logging
-import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -16,6 +15,7 @@ from datetime import datetime
 from .. import clock
 from ..allocation.base import Allocation
 from ..clock import Patience
+from ..console import echo
 from ..loop import Loop
 from ..model import invariants
 from ..model.errors import EndingError, LostError, TransientError
@@ -91,6 +91,8 @@ class Service:
         self.resources = self.status.resources
         self.closing = False
         self.stopping = False
+        self.held = False
+        """Nothing is started yet (`--hold-fd`)."""
         self._doors = doors
         self._reporter = reporter
         self._exit_code = 0
@@ -163,7 +165,7 @@ class Service:
     def _record_act_tell(self) -> None:
         if self._stuck and self.loop.clock() < self._retry_at:
             return
-        if not self.stopping and not self._stuck:
+        if not (self.stopping or self.held or self._stuck):
             self.scheduler.plan(self.now())
         if self.settings.debug_checks:
             invariants.require(self.scheduler)
@@ -252,7 +254,7 @@ class Service:
     def _show(self, change: Change) -> None:
         spec, pos = change.job.spec, change.pos
         name = spec.name if pos is None else spec.task_name(pos)
-        print(f"{datetime.now().isoformat(sep=' ', timespec='seconds')} {name} {change.state.name}", flush=True)
+        echo(f"{datetime.now().isoformat(sep=' ', timespec='seconds')} {name} {change.state.name}")
 
     # --- agents ---------------------------------------------------------------------------------------------------------
 
@@ -314,7 +316,7 @@ class Service:
             remedy=f"see agent-*.log in {self.aux.path}",
         )
         log.error("service.too_few_nodes: %s", error)
-        print(f"Error: {error}", file=sys.stderr, flush=True)
+        echo(f"Error: {error}", err=True)
         self.status.problem = str(error)
         self.stop(3)
 
@@ -385,11 +387,16 @@ class Service:
         if self.stopping:
             return
         self.closing = self.stopping = True
+        self.scheduler.on_stopping()
         self._exit_code = exit_code
         log.info("service.stopping", extra={"unfinished": self.scheduler.jobs.unfinished})
         self.processes.stop_restarting()
         self.agents.stop(kill=True)
         self.patience.call_after(self.settings.kill_grace_s + STOP_MARGIN_S, self._stop_hard)
+
+    def hurry(self) -> None:
+        """The stop has been asked for again: tasks get no time to end by themselves."""
+        self.agents.stop(kill=True, at_once=True)
 
     def _stop_hard(self) -> None:
         log.error("service.agents_do_not_end")

@@ -90,7 +90,8 @@ class Status:
 
     def _troubles(self, now: float) -> dict[str, Any]:
         problem = {"Problem": self.problem} if self.problem else {}
-        return problem | ({"Stalled": True} if self._scheduler.stalled(now) else {})
+        interrupted = {"Interrupted": self._scheduler.interrupted} if self._scheduler.interrupted else {}
+        return problem | interrupted | ({"Stalled": True} if self._scheduler.stalled(now) else {})
 
     def write_final(self) -> None:
         """`final_status.json`; that it cannot be written must not keep the service from ending."""

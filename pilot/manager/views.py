@@ -137,7 +137,8 @@ class Views:
         history = self.history(job, None, only_task)
         described = undescribe(job.spec)
         parts = described["execution"], described["resources"], described.get("dependencies")
-        return ReportEntry(job.spec.name, state, history, ran, *parts, message)
+        iterations = job.spec.task_count if job.is_iteration else None
+        return ReportEntry(job.spec.name, state, history, ran, *parts, message, iterations)
 
 
 # Most tasks of a pilot have few different folders and programs, and each ending asks for both.

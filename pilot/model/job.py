@@ -81,7 +81,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """The tasks of an iteration job: indices start..stop-1, or one per element of `values` with indices 0..n-1."""
+    """The tasks of an iteration job: indices start..stop-1, or one per element of `values`."""
 
     start: int
     stop: int

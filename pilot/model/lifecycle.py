@@ -29,6 +29,8 @@ class Lifecycle:
         self._turn = turn
         self._crash_limit = crash_limit
         self._consequences: deque[Consequence] = deque()
+        self.interrupted: int | None = None
+        """Running tasks that went back to the queue because the pilot is being stopped; None while it is not."""
 
     # --- waiting --------------------------------------------------------------------------------------------------------
 
@@ -124,6 +126,8 @@ class Lifecycle:
             self.attempt_lost(run, now)
             return
         elif end.cause is Cause.CANCELED:  # nobody cancelled it: the pilot itself is being stopped
+            if self.interrupted is not None and end.pid > 0:
+                self.interrupted += 1
             self.attempt_taken(run, now)
             return
         elif _times(job.failures, pos) < job.spec.retries:

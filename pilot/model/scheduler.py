@@ -333,6 +333,16 @@ class Scheduler:
         """When the allocation ends (seconds since the epoch, None: never), and how long before that tasks must be over."""
         self.placing.ends_s, self.placing.margin_s = ends_s, margin_s
 
+    def on_stopping(self) -> None:
+        """The pilot ends: tasks that are stopped from now on are `interrupted`."""
+        if self._life.interrupted is None:
+            self._life.interrupted = 0
+
+    @property
+    def interrupted(self) -> int:
+        """Running tasks that went back to the queue since `on_stopping`."""
+        return self._life.interrupted or 0
+
     def stalled(self, now: float) -> bool:
         """Whether work is left that only another allocation can do."""
         return not self.elastic and self.jobs.unfinished > 0 and self.placing.stalled(now)

@@ -233,7 +233,8 @@ def _iteration(raw: Any, where: str) -> Iteration:
         texts = tuple([v if isinstance(v, str) else str(v) for v in values])
         if any("\0" in text for text in texts):
             raise InvalidJobError("there is a NUL character in it", where=f"{where}.values")
-        return Iteration(0, len(texts), texts)
+        first = _whole(raw.get("start") or 0, f"{where}.start", lowest=None)
+        return Iteration(first, first + len(texts), texts)
     start = _whole(raw.get("start", 0), f"{where}.start", lowest=None)
     stop = _whole(raw.get("stop"), f"{where}.stop", lowest=None)
     if start >= stop:
@@ -308,6 +309,8 @@ def undescribe(spec: JobSpec) -> dict[str, Any]:
     if spec.iteration is not None:
         i = spec.iteration
         described["iteration"] = {"start": i.start, "stop": i.stop} if i.values is None else {"values": list(i.values)}
+        if i.values is not None and i.start:
+            described["iteration"]["start"] = i.start
     if spec.after:
         described["dependencies"] = {"after": [str(dependency) for dependency in spec.after]}
     if spec.attributes is not None:

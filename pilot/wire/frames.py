@@ -161,11 +161,12 @@ class Ack(msgspec.Struct, array_like=True, tag=True, frozen=True):
 
 
 class Stop(msgspec.Struct, array_like=True, tag=True, frozen=True):
-    """End. With `kill` the tasks are stopped first, without it there are none left."""
+    """End. With `kill` the tasks are stopped first, without it there are none left; `at_once`: without the grace time."""
 
     kill: bool
     reason: str = ""
     """Why an agent is not wanted; empty at an orderly end."""
+    at_once: bool = False
 
 
 class MayStart(msgspec.Struct, array_like=True, tag=True, frozen=True):

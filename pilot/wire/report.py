@@ -24,7 +24,7 @@ class ReportEntry(msgspec.Struct, frozen=True):
     """A job or task that has reached its final state.
 
     `name` is `JOB` or `JOB:INDEX`; `history` has (state, seconds since the epoch), oldest first; `ran` is None for what was
-    never placed; `execution`, `resources` and `dependencies` only for whole jobs.
+    never placed; `execution`, `resources` and `dependencies` only for whole jobs; `iterations` (ours): how many they have.
     """
 
     name: str
@@ -35,6 +35,7 @@ class ReportEntry(msgspec.Struct, frozen=True):
     resources: Mapping[str, Any] | None = None
     dependencies: Mapping[str, Any] | None = None
     messages: str = ""
+    iterations: int | None = None
 
 
 def encode_json(entry: ReportEntry) -> bytes:
@@ -48,6 +49,8 @@ def encode_json(entry: ReportEntry) -> bytes:
         value = getattr(entry, member)
         if value is not None:
             parts.append(f'"{member}": {_dump(value)}')
+    if entry.iterations is not None:
+        parts.append(f'"iterations": {entry.iterations}')
     if entry.messages:
         parts.append(f'"messages": {_quoted(entry.messages)}')
     return (",".join(parts) + "}\n").encode()

@@ -47,7 +47,6 @@ def test_a_stream_of_other_endings_does_not_keep_a_waiter_from_looking(
 
 def test_an_exception_comes_through_when_the_manager_does_not_answer(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pilotfish.api.local._TERM_WAIT_S", 0.2)
-    monkeypatch.setattr("pilotfish.api.local._STOP_ANSWER_S", 0.2)
 
     def program() -> None:
         with start(wd) as pilot:

@@ -26,24 +26,30 @@ def start_run(*words: str, wd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=wd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def counts(out: str) -> dict[str, int]:
+    summary = json.loads(out)
+    return {word: summary[word] for word in ("tasks", "succeeded", "failed", "stopped", "not_run")}
+
+
 def test_ctrl_c_stops_the_tasks_and_tells_what_was_done(wd: Path, wait_until: Callable[..., None]) -> None:
     """The first of two tasks ends, the second one is running when the user gives up."""
-    (wd / "tasks.txt").write_text("true\ntouch runs; sleep 1000\n")
+    (wd / "tasks.txt").write_text("true\ntouch runs; sleep 1000\ntrue\n")
     process = start_run("tasks.txt", wd=wd)
     wait_until((wd / "runs").exists, "the second task runs")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE_S)
-    assert err == "interrupted: tasks stopped\n"
+    assert err == "interrupted; go on with: pilotfish run --nodes 1 --json tasks.txt --continue\n"
     assert process.returncode == 130
-    states = {failure["name"]: failure["state"] for failure in json.loads(out)["failures"]}
-    assert (json.loads(out)["succeeded"], states) == (1, {"line-2": "CANCELED"})
+    assert counts(out) == {"tasks": 3, "succeeded": 1, "failed": 0, "stopped": 1, "not_run": 1}
 
 
 def test_too_many_failures_stop_the_rest_and_are_shown(wd: Path) -> None:
     (wd / "tasks.txt").write_text("exit 3\nsleep 1000\n")
     process = start_run("--max-fails", "1", "tasks.txt", wd=wd)
     out, err = process.communicate(timeout=PATIENCE_S)
-    assert err == "1 tasks have failed: stopped\n"
+    how = "pilotfish run --nodes 1 --json --max-fails 1 tasks.txt --continue"
+    assert err == f"1 tasks have failed: stopped; go on with: {how}\n"
     assert process.returncode == 1
-    states = {failure["name"]: failure["state"] for failure in json.loads(out)["failures"]}
-    assert states == {"line-1": "FAILED", "line-2": "CANCELED"}
+    assert [failure["name"] for failure in json.loads(out)["failures"]] == ["line-1"]
+    found = counts(out)
+    assert (found["tasks"], found["failed"], found["stopped"] + found["not_run"]) == (2, 1, 1)

@@ -1,0 +1,95 @@
+"""The jobs of one `pilotfish run`: of a file or a command line, with what its options say filled in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..pilot.console import echo
+from ..pilot.model.errors import UsageError
+from . import jobfile
+
+OUTPUT = "pilotfish-output"
+MOST_FILES = 10_000
+COMMAND = "--"
+"""The source of a command given on the command line."""
+
+
+class Work(NamedTuple):
+    """`source`: the file as the user named it, - or COMMAND. `without_files`: their author could name no files for output."""
+
+    source: str
+    jobs: list[dict[str, Any]]
+    without_files: bool
+
+
+def read(words: Sequence[str], is_command: bool, form: str | None, options: Mapping[str, Any]) -> Work:
+    """The jobs of this run, with the defaults of the options filled in. Raises UsageError."""
+    if not words:
+        raise UsageError("nothing to run", remedy="give a FILE, - or -- COMMAND; see pilotfish run --help")
+    if is_command:
+        source, form, jobs = COMMAND, "command", [_command_job(words, options)]
+    elif len(words) > 1:
+        raise UsageError(f"one FILE is expected, not {len(words)}", remedy="write -- before a command")
+    else:
+        source, (form, jobs) = words[0], jobfile.load(words[0], form)
+    for job in jobs:
+        _fill_in(job, options)
+    return Work(source, jobs, form in ("command", "lines"))
+
+
+def _command_job(words: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    job: dict[str, Any] = {"name": options["name"], "execution": {"exec": words[0], "args": list(words[1:])}}
+    if options["iterations"] is not None:
+        job["iteration"] = {"stop": options["iterations"]}
+    return job
+
+
+def _fill_in(job: dict[str, Any], options: Mapping[str, Any]) -> None:
+    """What the options say for tasks that do not say it themselves. Odd descriptions are left for the pilot to refuse."""
+    resources, execution = job.setdefault("resources", {}), job.get("execution")
+    if not isinstance(resources, dict) or not isinstance(execution, dict):
+        return
+    if options["cores"] and not {"numCores", "numNodes"} & resources.keys():
+        resources["numCores"] = options["cores"]
+    if options["gpus"]:
+        resources.setdefault("nodeCrs", {"gpu": options["gpus"]})
+    for member in ("mem", "wt"):
+        if options[member]:
+            resources.setdefault(member, options[member])
+    if not resources:
+        del job["resources"]
+    if options["retries"] is not None:
+        job.setdefault("retries", options["retries"])
+
+
+class Output:
+    """Files for what tasks print: in the folder asked for, or unasked for tasks whose author had no way to name files.
+
+    `text` tells where that is, for comparing; the same when the working folder has been moved.
+    """
+
+    def __init__(self, work: Work, options: Mapping[str, Any], wd: Path) -> None:
+        self._folder: Path | None = None
+        asked = options["output"]
+        tasks = options["iterations"] or len(work.jobs)
+        if not options["no_output"]:
+            if asked:
+                self._folder = Path(asked).absolute()
+            elif work.without_files and tasks <= MOST_FILES:
+                self._folder = wd / OUTPUT
+            elif work.without_files:
+                echo(f"what {tasks} tasks print is not kept; give --output DIR to keep it", err=True)
+        self._suffixes = (".out", ".err") if asked else (".log", ".log")
+        self.text = "" if self._folder is None else f"{os.path.relpath(self._folder, wd)}/*{self._suffixes[0]}"
+
+    def fill_in(self, job: dict[str, Any], stem: str) -> None:
+        """Name files that begin with `stem` for a job that names none itself."""
+        execution = job.get("execution")
+        if self._folder is None or not isinstance(execution, dict):
+            return
+        begin = str(self._folder / stem) + ("-${it}" if "iteration" in job else "")
+        named = {"stdout": begin + self._suffixes[0], "stderr": begin + self._suffixes[1]}
+        job["execution"] = {**execution, **{member: named[member] for member in named if execution.get(member) is None}}

@@ -1,0 +1,142 @@
+"""How a run begins: what its pilot has done is compared with what is wanted now, and only the difference is submitted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..pilot.console import echo
+from ..pilot.model.errors import PilotfishError, UsageError
+from .identity import Wanted, identify
+from .ledger import Ledger, read
+from .local import LocalManager
+from .outcome import final_states
+from .plan import Plan, Planner, unended
+from .runjobs import COMMAND, Output, Work
+
+_FAILED = ("FAILED", "OMITTED")
+
+
+class Session(NamedTuple):
+    """`ledger`: what is part of the run. `failed_before`: how many of it had failed when this began. `dropped`,
+    `dropped_failed`: tasks that the pilot counts and we do not.
+    """
+
+    ledger: Ledger = Ledger()
+    failed_before: int = 0
+    dropped: int = 0
+    dropped_failed: int = 0
+
+    def counted(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """The pilot's counts of tasks without those that are not part of the run any more."""
+        ended = self.dropped - self.dropped_failed
+        return {
+            **counts,
+            "TotalIterations": counts["TotalIterations"] - self.dropped,
+            "FailedIterations": counts["FailedIterations"] - self.dropped_failed,
+            "FinishedIterations": max(0, counts["FinishedIterations"] - ended),
+        }
+
+
+def begin(pilot: LocalManager, work: Work | None, options: Mapping[str, Any], *, resumed: bool) -> Session:
+    """Submit what `work` has and the pilot has not, cancel what it has not any more, and let the pilot start.
+
+    Without `work` all that is left goes on. Raises UsageError for jobs nobody can tell apart, and what the pilot refuses.
+    """
+    aux = pilot.connection_file.parent
+
+    @cache
+    def states() -> Mapping[str, str]:
+        return final_states(aux) if resumed else {}
+
+    in_pilot = pilot.list() if resumed else {}
+    ledger = read(aux, in_pilot) if resumed else Ledger()
+    cancel = unended(ledger, states)
+    if work is not None:
+        output = Output(work, options, aux.parent)
+        wanted = _identified(work, output, resumed)
+        if wanted is None:
+            pilot.send_request({"request": "submit", "jobs": work.jobs})
+            return Session()
+        _check_comparable(ledger, wanted, in_pilot)
+        source = _source(work, aux.parent)
+        planner = Planner(ledger, in_pilot, states, source, output.text, output.fill_in)
+        plan = planner.plan(wanted, {job["name"]: place for place, job in enumerate(work.jobs)})
+        if len(ledger):
+            _tell_difference(plan, source)
+        _submit(pilot, plan, ledger, aux)
+        ledger, cancel = plan.ledger, plan.cancel
+    if cancel:
+        pilot.send_request({"request": "cancelJob", "jobNames": cancel})
+    found = _session(ledger, states, pilot) if resumed else Session(ledger)
+    pilot.release()
+    return found
+
+
+def _identified(work: Work, output: Output, resumed: bool) -> list[Wanted] | None:
+    """None for jobs that a first run leaves to the pilot: it refuses them, or gives them names."""
+    try:
+        return identify(work.jobs)
+    except PilotfishError:
+        if resumed:
+            raise
+    for job in work.jobs:
+        output.fill_in(job, "${jname}")
+    return None
+
+
+def _check_comparable(ledger: Ledger, wanted: list[Wanted], in_pilot: Mapping[str, Any]) -> None:
+    same = next((job.label for job in wanted if job.label in in_pilot), None)
+    if same is not None and not len(ledger):
+        remedy = "go on without FILE, or start anew without --continue and --resume"
+        raise UsageError("the earlier run has not written down what its tasks were", where=f"job {same}", remedy=remedy)
+
+
+def _source(work: Work, wd: Path) -> str:
+    """The file as seen from the working folder, so that both may be moved."""
+    return work.source if work.source in ("-", COMMAND) else os.path.relpath(Path(work.source).absolute(), wd)
+
+
+def _submit(pilot: LocalManager, plan: Plan, before: Ledger, aux: Path) -> None:
+    plan.ledger.write(aux)
+    if not plan.submit:
+        return
+    try:
+        pilot.send_request({"request": "submit", "jobs": plan.submit})
+    except PilotfishError:
+        before.write(aux)  # nothing has been accepted
+        raise
+
+
+def _session(ledger: Ledger, states: Any, pilot: LocalManager) -> Session:
+    dropped = ledger.task_count - ledger.wanted_count
+    off = [entry.task(index) for entry in ledger for first, end in entry.dropped for index in range(first, end)]
+    dropped_failed = sum(states().get(name) in _FAILED for name in off)
+    failed = pilot.system_status()["IterationStats"]["FailedIterations"]
+    return Session(ledger, failed - dropped_failed, dropped, dropped_failed)
+
+
+def _tell_difference(plan: Plan, source: str) -> None:
+    """One line, if anything is not as it was."""
+    shown = {COMMAND: "the command", "-": "standard input"}.get(source, source)
+    parts = [
+        text
+        for count, text in (
+            (plan.new, f"{_tasks(plan.new)} new"),
+            (plan.changed, f"{_tasks(plan.changed)} changed"),
+            (plan.gone, f"{_tasks(plan.gone)} no longer in {shown}"),
+        )
+        if count
+    ]
+    if parts:
+        echo(f"since the last run: {', '.join(parts)}; {plan.known} as before", err=True)
+    others = sum(entry.wanted_count for entry in plan.ledger if entry.source != source)
+    if others:
+        echo(f"{_tasks(others)} of earlier files are part of this run too", err=True)
+
+
+def _tasks(count: int) -> str:
+    return "1 task" if count == 1 else f"{count} tasks"

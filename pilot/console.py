@@ -1,0 +1,73 @@
+"""What commands print. Telling about work never decides about the work: exit codes tell of the work alone.
+
+A terminal may be gone, a pipe's reader too, a disk full, a descriptor closed: `echo` then gives up that stream, and the
+command goes on. For commands whose only work is to print, `show` makes it an error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from .model.errors import PilotfishError
+
+
+class OutputError(PilotfishError):
+    """What was asked for could not be printed."""
+
+    code = "output"
+
+
+def echo(text: object = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
+    """Print a line that tells about work, in a `click.style` if there is one. Never raises for the state of the stream."""
+    failed = _printed(text, err, nl, style)
+    if failed is not None and not err and not isinstance(failed, BrokenPipeError):
+        _printed(f"stdout: cannot be written: {failed.strerror}", True, True, {})
+
+
+def show(text: object = "", *, nl: bool = True, **style: Any) -> None:
+    """Print on stdout what the command was run for.
+
+    Raises:
+        BrokenPipeError: nobody reads any more; the command ends quietly.
+        OutputError: it cannot be written.
+    """
+    failed = _printed(text, False, nl, style)
+    if isinstance(failed, BrokenPipeError):
+        raise failed
+    if failed is not None:
+        raise OutputError(f"cannot be written: {failed.strerror}", where="stdout")
+
+
+def _printed(text: object, err: bool, nl: bool, style: dict[str, Any]) -> OSError | None:
+    try:
+        click.secho(text, err=err, nl=nl, **style)
+    except OSError as error:
+        give_up(err)
+        return error
+    except ValueError:  # closed by the program that uses us
+        return None
+    return None
+
+
+def give_up(err: bool) -> None:
+    """Let what is still buffered for a stream vanish: Python would try again at its exit, and fail because of it."""
+    stream = sys.stderr if err else sys.stdout
+    try:
+        void = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(void, stream.fileno())
+        os.close(void)
+    except (OSError, ValueError, AttributeError):  # no descriptor of its own, as in a notebook
+        return
+
+
+def fill_closed_descriptors() -> None:
+    """Open /dev/null in the place of closed standard streams, before a socket or a file gets their number."""
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            return
