@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..pilot.console import echo, show
 from . import follow, jobfile
 from .manager import Manager
 
@@ -37,19 +38,19 @@ def _pilot(connect: str | None) -> Iterator[Manager]:
         pilot.cleanup()
 
 
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))
+def _print_json(value: Any, write: Callable[[str], None] = show) -> None:
+    write(json.dumps(value, indent=2))
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Columns as wide as their content; the state in its colour on a terminal."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    click.secho("  ".join(text.ljust(width) for text, width in zip(header, widths, strict=True)).rstrip(), bold=True)
+    show("  ".join(text.ljust(width) for text, width in zip(header, widths, strict=True)).rstrip(), bold=True)
     for row in rows:
         cells = [
             click.style(text.ljust(width), fg=_STATE_COLOURS.get(text)) for text, width in zip(row, widths, strict=True)
         ]
-        click.echo("  ".join(cells).rstrip())
+        show("  ".join(cells).rstrip())
 
 
 @click.command()
@@ -65,9 +66,9 @@ def submit(file: str, form: str | None, connect: str | None, as_json: bool) -> N
     with _pilot(connect) as pilot:
         reply = pilot.send_request({"request": "submit", "jobs": jobs})
     if as_json:
-        _print_json(reply["data"])
+        _print_json(reply["data"], echo)
     else:
-        click.echo(reply["message"])
+        echo(reply["message"])
 
 
 @click.command()
@@ -110,9 +111,9 @@ def status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_j
         _print_json(found)
         return
     for section, members in found.items():
-        click.secho(section, bold=True)
+        show(section, bold=True)
         for name, value in members.items():
-            click.echo(f"  {name}: {', '.join(value) if isinstance(value, list) else value}")
+            show(f"  {name}: {', '.join(value) if isinstance(value, list) else value}")
 
 
 @click.command()
@@ -129,14 +130,14 @@ def info(names: tuple[str, ...], childs: bool, explain: bool, connect: str | Non
         _print_json(entries)
         return
     for name, entry in entries.items():
-        click.secho(name, bold=True)
+        show(name, bold=True)
         for member, value in entry.get("data", {"message": entry.get("message")}).items():
             if isinstance(value, str):
-                click.echo(f"  {member}: " + value.replace("\n", "\n    "))
+                show(f"  {member}: " + value.replace("\n", "\n    "))
             elif member == "explain":
-                click.echo("  why it is not running:\n" + "\n".join(f"    {reason}" for reason in value))
+                show("  why it is not running:\n" + "\n".join(f"    {reason}" for reason in value))
             else:
-                click.echo(f"  {member}: {json.dumps(value)}")
+                show(f"  {member}: {json.dumps(value)}")
 
 
 def _each(what: str, counted: str, names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
@@ -144,11 +145,11 @@ def _each(what: str, counted: str, names: tuple[str, ...], connect: str | None, 
     with _pilot(connect) as pilot:
         data = pilot.send_request({"request": what, "jobNames": list(names)})["data"]
     if as_json:
-        _print_json(data)
+        _print_json(data, echo)
     else:
-        click.echo(f"{data[counted]} {counted}")
+        echo(f"{data[counted]} {counted}")
         for name, text in data.get("errors", {}).items():
-            click.echo(f"Error: {name}: {text}", err=True)
+            echo(f"Error: {name}: {text}", err=True)
     sys.exit(int("errors" in data))
 
 
@@ -181,7 +182,7 @@ def resources(connect: str | None, as_json: bool) -> None:
         _print_json(found)
     else:
         for name, value in found.items():
-            click.echo(f"{name.replace('_', ' ')}: {value}")
+            show(f"{name.replace('_', ' ')}: {value}")
 
 
 @click.command()
@@ -193,12 +194,12 @@ def watch(connect: str | None, as_json: bool) -> None:
     """
     with _pilot(connect) as pilot:
         if as_json:
-            follow.stream_events(pilot, click.echo)
+            follow.stream_events(pilot, echo)
             return
         counts = follow.until_idle(pilot)
-        click.echo(f"{counts['TotalIterations']} tasks, {counts['FailedIterations']} failed")
+        echo(f"{counts['TotalIterations']} tasks, {counts['FailedIterations']} failed")
         for line in follow.failures(pilot):
-            click.echo(line)
+            echo(line)
 
 
 @click.command()
@@ -209,6 +210,6 @@ def finish(kill: bool, connect: str | None, as_json: bool) -> None:
     with _pilot(connect) as pilot:
         data = pilot.send_request({"request": "finish", "options": {"kill": kill, "delay": 0}})["data"]
     if as_json:
-        _print_json(data)
+        _print_json(data, echo)
     else:
-        click.echo("the pilot ends" + ("" if kill else " when its work is done"))
+        echo("the pilot ends" + ("" if kill else " when its work is done"))

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from ..pilot.model.errors import EndingError, SettingsError
-from .errors import RequestRefusedError, ServiceError, WrongArgumentsError
+from .errors import ConnectionError, RequestRefusedError, ServiceError, WrongArgumentsError
 from .forking import renew_in_children
 from .manager import Manager
 from .plain import as_word
@@ -206,6 +206,9 @@ class LocalManager(Manager):
             self._request({"request": "finish", "options": {"delay": 0}})
         except RequestRefusedError as error:
             if error.code != EndingError.code:  # else its time is over, or somebody else has asked
+                raise
+        except ConnectionError:
+            if self._process.poll() is None:  # else it has just ended, because somebody else has asked
                 raise
 
     def kill_manager_process(self) -> None:

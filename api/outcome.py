@@ -116,19 +116,22 @@ class _Ended:
                 self.bad.append(entry)
 
 
-def read_outcome(aux: Path, seconds: float, ledger: Ledger) -> Outcome:
+def read_outcome(aux: Path, seconds: float, ledger: Ledger, seen: Mapping[str, int]) -> Outcome:
     """What the report in an auxiliary folder tells of the tasks that count; those it does not tell of have not ended.
 
-    What cannot be read is passed over, and said in `problem`.
+    What cannot be read is passed over, and said in `problem`; then `seen` helps, the last counts that the pilot told.
     """
     report, final = aux / "jobs.report", _final_status(aux / "final_status.json")
     ended, problem = _Ended(ledger), ""
     for entry in report_entries(report):
         if isinstance(entry, str):
-            problem = f"{report.name} is not complete ({entry}): the counts are what is known of it"
+            problem = f"{report.name} is not complete ({entry}; is the disk full?): the counts are what the pilot told"
         else:
             ended.add(entry)
     failures = [_failure(entry, ended.executions) for entry in ended.bad]
+    if problem and seen:
+        ended.failed = max(ended.failed, seen["FailedIterations"])
+        ended.tasks = max(ended.tasks, ended.failed + seen["FinishedIterations"])
     of_others = max(0, final.total - ledger.task_count)
     tasks = max(ledger.wanted_count + of_others, ended.tasks)
     left = tasks - ended.tasks

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-import click
+from ..pilot.console import echo
 
 _LINE_EVERY_S = 10.0
 
@@ -24,16 +25,18 @@ class Progress:
         self._next_line_s = time.monotonic() + _LINE_EVERY_S
 
     def __enter__(self) -> Progress:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and sys.stderr is not None and sys.stderr.isatty():
             self._bar, self._task, self._screen = _open_screen()
-            self._screen.start()
+            with suppress(OSError):  # the terminal may go away at any time
+                self._screen.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._screen is not None:
-            self._screen.stop()
+            with suppress(OSError):
+                self._screen.stop()
 
     @property
     def live(self) -> bool:
@@ -55,7 +58,7 @@ class Progress:
             self._bar.update(self._task, total=total, completed=done, failed=failed, running=running)
         elif not self._quiet and time.monotonic() >= self._next_line_s:
             self._next_line_s += _LINE_EVERY_S
-            click.echo(f"{done}/{total} tasks done, {failed} failed, {running} running", err=True)
+            echo(f"{done}/{total} tasks done, {failed} failed, {running} running", err=True)
 
 
 def _table(rows: Sequence[tuple[str, str, int, int, int]]) -> Any:

@@ -114,10 +114,11 @@ def run(
     work = None if resume and not words else runjobs.read(words, is_command, form, options)
     pilot = _pilot(options, resume)
     found, why, lost = session.Session(), "", None
+    seen: dict[str, int] = {}
     try:
         with pilot, _passing_signals_on(pilot):
             found = session.begin(pilot, work, options, resumed=resume is not None)
-            _follow(pilot, Progress(quiet=quiet), found, options["max_fails"])
+            _follow(pilot, Progress(quiet=quiet), found, seen, options["max_fails"])
     except _TooManyFailed as error:
         why = f"{error} tasks have failed: stopped"
     except KeyboardInterrupt:
@@ -126,7 +127,7 @@ def run(
         if isinstance(error, RequestRefusedError) and error.code != EndingError.code:
             raise
         lost = None if pilot.exit_code in (0, *_ENDED_IN_ORDER) else error
-    outcome = read_outcome(pilot.connection_file.parent, time.monotonic() - started_s, found.ledger)
+    outcome = read_outcome(pilot.connection_file.parent, time.monotonic() - started_s, found.ledger, seen)
     if as_json:
         echo(json.dumps(outcome.as_json(), indent=2))
     else:
@@ -189,12 +190,15 @@ def _pilot(options: dict[str, Any], resume: str | None) -> LocalManager:
     return LocalManager(args, {"wdir": options["wd"], "log_file": "/dev/null"}, hold=resume is not None)
 
 
-def _follow(pilot: LocalManager, progress: Progress, found: session.Session, max_fails: int | None) -> None:
-    """Show how it goes until nothing is left that can be done here. Raises _TooManyFailed."""
+def _follow(
+    pilot: LocalManager, progress: Progress, found: session.Session, seen: dict[str, int], max_fails: int | None
+) -> None:
+    """Show how it goes until nothing is left that can be done here; `seen` gets the counts. Raises _TooManyFailed."""
     with progress:
         while True:
             status = pilot.system_status()
             counts = found.counted(status["IterationStats"])
+            seen.update(counts)
             progress.update(counts)
             if status["System"].get("Stalled"):  # to wait for the end would only waste the allocation
                 return
@@ -205,5 +209,6 @@ def _follow(pilot: LocalManager, progress: Progress, found: session.Session, max
                 pilot.wait4all(_LOOK_S)
             except TimeoutError:
                 continue
-            progress.update(found.counted(pilot.system_status()["IterationStats"]))
+            seen.update(found.counted(pilot.system_status()["IterationStats"]))
+            progress.update(seen)
             return

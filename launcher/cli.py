@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from ..pilot.console import echo, show
 from ..pilot.model.errors import UsageError
 from . import loading, results
 from .contexts.base import ContextLostError
@@ -131,15 +132,15 @@ def run(make: Callable[..., Submission], what: Any, **options: Any) -> None:
                 raise
             finally:
                 if as_json:
-                    click.echo(json.dumps(_home_results(submission), indent=1))
+                    echo(json.dumps(_home_results(submission), indent=1))
     if not outcome.over:
-        click.echo(f"{submission.hash}: come back with `pilotfish submissions watch {submission.hash[:8]}`", err=True)
+        echo(f"{submission.hash}: come back with `pilotfish submissions watch {submission.hash[:8]}`", err=True)
         sys.exit(LEFT)
     jobs = submission.last.jobs.values() if submission.last is not None else ()
     cancelled = sum(job.phase is Phase.CANCELLED and job.detail == ASKED_FOR for job in jobs)
     if not quiet or cancelled:
         what = f"{cancelled} of {len(jobs)} jobs were cancelled" if cancelled else "all done"
-        click.echo(f"{what}: {submission.local_work / results.CSV_NAME}", err=True)
+        echo(f"{what}: {submission.local_work / results.CSV_NAME}", err=True)
     if cancelled:
         sys.exit(1)
 
@@ -160,16 +161,16 @@ def _warn_of_inputs(submission: Submission) -> None:
 def _show_scripts(submission: Submission, output: Path | None, as_json: bool) -> None:
     texts = submission.scripts()
     if as_json:
-        click.echo(json.dumps(texts, indent=1))
+        show(json.dumps(texts, indent=1))
     elif output is not None:
         output.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (output / name).write_text(text)
-        click.echo(f"{len(texts)} files in {output}", err=True)
+        echo(f"{len(texts)} files in {output}", err=True)
     else:
         for name, text in texts.items():
-            click.secho(f"==> {name} <==", bold=True)
-            click.echo(text)
+            show(f"==> {name} <==", bold=True)
+            show(text)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from ..pilot.console import echo, show
 from ..pilot.model.errors import UsageError
 from . import record, results
 from .cli import run
@@ -54,14 +55,14 @@ def submissions(ctx: click.Context, as_json: bool) -> None:
         return
     rows = [_summary(each) for each in record.all_records()]
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        show(json.dumps(rows, indent=1))
         return
     if not rows:
-        click.echo("nothing submitted yet; see `pilotfish submit --help`", err=True)
+        echo("nothing submitted yet; see `pilotfish submit --help`", err=True)
     for row in rows:
         tasks = row["tasks"]
         line = f"{row['id'][:10]}  {row['machine']:<22}  {row['state']:<9}  {tasks['done']}/{tasks['tasks']} tasks"
-        click.echo(f"{line}{', ' + str(tasks['failed']) + ' failed' if tasks['failed'] else ''}  {row['folder']}")
+        show(f"{line}{', ' + str(tasks['failed']) + ' failed' if tasks['failed'] else ''}  {row['folder']}")
 
 
 def _summary(found: Record) -> dict[str, Any]:
@@ -102,9 +103,9 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def _say(as_json: bool, found: dict[str, Any], text: str) -> None:
     """What a command has done: for programs on stdout, for people on stderr."""
     if as_json:
-        click.echo(json.dumps(found))
+        echo(json.dumps(found))
     else:
-        click.echo(text, err=True)
+        echo(text, err=True)
 
 
 @submissions.command()
@@ -129,7 +130,7 @@ def status(beginning: str, offline: bool, as_json: bool) -> None:
     if as_json:
         jobs = [_job_row(job) for job in progress.jobs.values()]
         found = {"id": submission.hash, "jobs": jobs, "tasks": rows, "missing": missing}
-        click.echo(json.dumps(found, indent=1))
+        show(json.dumps(found, indent=1))
     else:
         _show_status(progress, rows)
     raise_missing(submission.hash, work, progress.missing())
@@ -139,11 +140,11 @@ def _show_status(progress: Progress, rows: Sequence[Mapping[str, Any]]) -> None:
     for job in progress.jobs.values():
         word = job.status.native if job.status is not None and job.phase is Phase.PLACED else ""
         reason = f"  {job.reason}" if job.reason else ""
-        click.echo(f"job {job.hash[:8]}  {job.id or '-':<14} {job.phase.value:<9} {word}{reason}".rstrip())
+        show(f"job {job.hash[:8]}  {job.id or '-':<14} {job.phase.value:<9} {word}{reason}".rstrip())
     for row in rows:
         code = "" if row["exit_code"] is None else f"exit code {row['exit_code']}"
         missing = f"  {row['reason']}" if row["reason"].startswith("missing: ") else ""
-        click.echo(f"  {row['name'] or row['folder']:<30} {row['state']:<12} {code}{missing}".rstrip())
+        show(f"  {row['name'] or row['folder']:<30} {row['state']:<12} {code}{missing}".rstrip())
 
 
 def _job_row(job: Job) -> dict[str, Any]:
@@ -194,11 +195,11 @@ def logs(beginning: str, task: str, lines: int, which: str | None, as_json: bool
         paths = [chosen.path(name) for name in names if name is not None]
         found = {path: context.run(f"tail -n {lines} -- {quote(path)}", cwd=work.root).out for path in paths}
     if as_json:
-        click.echo(json.dumps(found))
+        show(json.dumps(found))
         return
     for path, text in found.items():
-        click.secho(f"==> {path} <==", bold=True, err=True)
-        click.echo(text, nl=False)
+        echo(f"==> {path} <==", bold=True, err=True)
+        show(text, nl=False)
 
 
 def _task_named(text: str, tasks: Mapping[str, Task]) -> Task:
@@ -221,7 +222,7 @@ def cancel(beginning: str, task: tuple[str, ...], as_json: bool) -> None:
     if task:
         with submission.opened() as opened:
             told = opened.work.ask_pilot(opened.context, ["cancel", *task, *_json_flag(as_json)])
-        click.echo(told, nl=False)
+        echo(told, nl=False)
         return
     count = submission.cancel()
     _say(as_json, {"id": submission.hash, "cancelled": count}, f"{count} jobs cancelled")
@@ -241,7 +242,7 @@ def add(beginning: str, file: Path, as_json: bool) -> None:
     with submission.opened() as opened:
         target = f"{opened.work.root}/.added-{file.name}"
         opened.context.write({target: file.read_bytes()})
-        click.echo(opened.work.ask_pilot(opened.context, ["submit", target, *_json_flag(as_json)]), nl=False)
+        echo(opened.work.ask_pilot(opened.context, ["submit", target, *_json_flag(as_json)]), nl=False)
 
 
 @submissions.command()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from ..pilot.console import echo
 from ..pilot.model.errors import UsageError
 from ..pilot.wire.connection import CONNECTION_VARIABLE
 from . import record
@@ -43,9 +44,9 @@ def tunnel(beginning: str, words: tuple[str, ...], as_json: bool) -> None:
         if words:
             sys.exit(_run(words, path))
         if as_json:
-            click.echo(json.dumps({"id": submission.hash, "connection": str(path)}))
+            echo(json.dumps({"id": submission.hash, "connection": str(path)}))
         else:
-            click.echo(
+            echo(
                 f"the tunnel is there until Ctrl-C; in another terminal:\npilotfish status -c {shlex.quote(str(path))}"
             )
         sys.stdout.flush()

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 
 import click
 
+from ..pilot.console import echo
 from ..pilot.model.errors import PilotfishError
 from . import bootstrap, loading
 from .contexts.base import Context, ContextLostError
@@ -199,7 +200,7 @@ def doctor(machine: str, as_json: bool) -> None:
             if not as_json:
                 _show(finding)
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in found], indent=1))
+        echo(json.dumps([asdict(finding) for finding in found], indent=1))
     bad = [finding for finding in found if not finding.ok and not finding.warning]
     if bad:
         sys.exit(3 if bad[0].what == "connection" else 1)
@@ -207,6 +208,6 @@ def doctor(machine: str, as_json: bool) -> None:
 
 def _show(finding: Finding) -> None:
     mark, colour = ("ok", "green") if finding.ok else ("warn", "yellow") if finding.warning else ("BAD", "red")
-    click.echo(f"{click.style(f'{mark:>4}', fg=colour)}  {finding.what}: {finding.found}")
+    echo(f"{click.style(f'{mark:>4}', fg=colour)}  {finding.what}: {finding.found}")
     if not finding.ok and finding.remedy:
-        click.echo(f"      {finding.remedy}")
+        echo(f"      {finding.remedy}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..pilot.console import echo
 from ..pilot.model.errors import UsageError
 from . import loading, schema
 from .description import CONTEXTS, MACHINES, parse_machine, parse_submission
@@ -63,11 +64,11 @@ def init(file: Path, force: bool, save_machine: str | None, **given: Any) -> Non
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text("\n".join(["# A machine of `pilotfish submit`. Lines with # are defaults.", *machine]) + "\n")
         text = text.replace("\n".join(["machine:", *_indented(machine)]), f"machine: {save_machine}")
-        click.echo(f"written: {kept}", err=True)
+        echo(f"written: {kept}", err=True)
     file.write_text(text)
     Path(_WORK).mkdir(exist_ok=True)  # nothing is submitted without it
-    click.echo(f"written: {file}, and the folder {_WORK} for the tasks", err=True)
-    click.echo(f"try `pilotfish doctor {file}`, then `pilotfish submit {file} --dry-run`", err=True)
+    echo(f"written: {file}, and the folder {_WORK} for the tasks", err=True)
+    echo(f"try `pilotfish doctor {file}`, then `pilotfish submit {file} --dry-run`", err=True)
 
 
 def save_machine_name(name: str) -> bool:

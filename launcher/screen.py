@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-import click
-
+from ..pilot.console import echo
 from .contexts.base import Watch
 
 _LINE_EVERY_S = 10.0
@@ -26,7 +26,7 @@ class Screen:
         self._first_done: int | None = None
 
     def __enter__(self) -> Screen:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and sys.stderr is not None and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -37,22 +37,25 @@ class Screen:
                 TimeElapsedColumn(),
             )
             self._bars = Progress(*columns, console=Console(stderr=True))
-            self._bars.start()
+            with suppress(OSError):  # the terminal may go away at any time
+                self._bars.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bars is not None:
-            self._bars.stop()
+            with suppress(OSError):
+                self._bars.stop()
 
     def tell(self, text: str) -> None:
         if self._quiet:
             return
         if self._bars is not None:
-            self._bars.console.print(text, markup=False, highlight=False)
+            with suppress(OSError):
+                self._bars.console.print(text, markup=False, highlight=False)
         else:
-            click.echo(text, err=True)
+            echo(text, err=True)
 
     def watch(self, what: str) -> Watch | None:
         """Bytes of a transfer."""
@@ -76,7 +79,7 @@ class Screen:
             self._bar("tasks", ended, whole, text)
         elif not self._quiet and time.monotonic() >= self._next_line_s:
             self._next_line_s = time.monotonic() + _LINE_EVERY_S
-            click.echo(text, err=True)
+            echo(text, err=True)
 
     def _bar(self, name: str, done: int, whole: int, text: str) -> None:
         if name not in self._known:

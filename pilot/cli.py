@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from .console import show
 from .manager.config import OPTIONS, Option, Settings, build, default_of
 from .manager.sources import Given, gather
 
@@ -112,11 +113,11 @@ def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:
         import json
 
         shown = {name: {"value": value, "origin": origin} for name, value, origin in rows}
-        click.echo(json.dumps(shown, indent=2, default=str))
+        show(json.dumps(shown, indent=2, default=str))
         return
     widths = [max(len(str(row[column])) for row in rows) for column in range(2)]
     for name, value, origin in rows:
-        click.echo(f"{name:{widths[0]}}  {value!s:{widths[1]}}  {origin}")
+        show(f"{name:{widths[0]}}  {value!s:{widths[1]}}  {origin}")
 
 
 @click.command()

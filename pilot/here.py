@@ -14,6 +14,7 @@ from .allocation.base import Allocation
 from .allocation.detect import detect
 from .allocation.hostlist import compressed
 from .allocation.site import this_site
+from .console import show
 
 
 @click.command("resources")
@@ -31,10 +32,10 @@ def resources_here(
     found = detect(this_site(os.environ), nodes, resources, (begin, end), file)
     if as_json:
         told = asdict(found) | {"sources": [source._asdict() for source in found.sources]}
-        click.echo(json.dumps(told, indent=2))
+        show(json.dumps(told, indent=2))
         return
     for line in lines(found):
-        click.echo(line)
+        show(line)
 
 
 def lines(found: Allocation) -> Iterator[str]:

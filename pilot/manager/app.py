@@ -6,6 +6,7 @@ the journal has been read, and nobody is told where we are before the doors are 
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -57,6 +58,13 @@ def run(settings: Settings) -> int:
         _tell_starter(settings, f"error: {error}")
         echo(f"Error: {error}", err=True)
         return 2 if isinstance(error, UsageError) else 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        text = f"{error.filename or 'the auxiliary folder'}: cannot be written: {error.strerror}; make room, then start again"
+        _tell_starter(settings, f"error: {text}")
+        echo(f"Error: {text}", err=True)
+        return 1
     _tell_starter(settings, str(service.aux.connection))
     if feed is not None:
         service.loop.call_after(0, feed.serve)
