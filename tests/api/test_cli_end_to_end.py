@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from patience import PATIENCE_S
 
 # A shell that starts tests in the background lets them ignore Ctrl-C, and children inherit that.
@@ -53,3 +54,40 @@ def test_too_many_failures_stop_the_rest_and_are_shown(wd: Path) -> None:
     assert [failure["name"] for failure in json.loads(out)["failures"]] == ["line-1"]
     found = counts(out)
     assert (found["tasks"], found["failed"], found["stopped"] + found["not_run"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_all_iterations_are_in_the_counts_and_their_job_is_not(
+    wd: Path, wait_until: Callable[..., None], number: signal.Signals
+) -> None:
+    """Two of thirty have ended, two are running, on two cores."""
+    script = "[ ${it} -lt 2 ] || { touch runs-${it}; sleep 1000; }"
+    (wd / "jobs.json").write_text(
+        json.dumps([{"name": "j", "execution": {"script": script}, "iteration": {"stop": 30}}])
+    )
+    process = start_run("--nodes", "2", "jobs.json", wd=wd)
+    wait_until(lambda: len(list(wd.glob("runs-*"))) == 2, "two tasks run", 60.0)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert counts(out) == {"tasks": 30, "succeeded": 2, "failed": 0, "stopped": 2, "not_run": 26}
+
+
+def test_a_second_ctrl_c_does_not_wait_for_tasks_and_keeps_them_all_the_same(
+    wd: Path, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILOTFISH_KILL_GRACE", "1000")
+    (wd / "tasks.txt").write_text(
+        "[ -e go ] || { trap 'touch told' TERM; touch runs; while :; do sleep 0.1; done; }\ntrue\n"
+    )
+    process = start_run("tasks.txt", wd=wd)
+    wait_until((wd / "runs").exists, "the task runs", 60.0)
+    process.send_signal(signal.SIGINT)
+    wait_until((wd / "told").exists, "the task has been told to end", 60.0)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert counts(out) == {"tasks": 2, "succeeded": 0, "failed": 0, "stopped": 1, "not_run": 1}
+    (wd / "go").touch()
+    out, err = start_run("tasks.txt", "--continue", wd=wd).communicate(timeout=60)
+    assert counts(out) == {"tasks": 2, "succeeded": 2, "failed": 0, "stopped": 0, "not_run": 0}

@@ -82,6 +82,31 @@ def test_an_exception_in_the_block_stops_tasks_and_pilot(wd: Path) -> None:
         raise ZeroDivisionError
 
 
+def test_ctrl_c_in_the_block_keeps_what_is_left_for_a_resume(wd: Path, wait_until: Callable[..., None]) -> None:
+    def interrupted() -> None:
+        with LocalManager(["--wd", str(wd), "--nodes", "1"], QUIET) as pilot:
+            pilot.submit(
+                Jobs().add(name="a", script="[ -e go ] || { touch runs; sleep 1000; }").add(name="b", exec="true")
+            )
+            wait_until((wd / "runs").exists, "the first task runs", 60.0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    (wd / "go").touch()
+    with LocalManager(["--resume", str(wd), "--nodes", "1"], QUIET) as pilot:
+        assert pilot.wait4(["a", "b"], 60) == {"a": "SUCCEED", "b": "SUCCEED"}
+
+
+def test_a_pilot_on_hold_starts_nothing_until_it_is_released(wd: Path) -> None:
+    with LocalManager(["--wd", str(wd), "--nodes", "1"], QUIET, hold=True) as pilot:
+        pilot.submit(Jobs().add(name="a", script="touch ran-a").add(name="b", script="touch ran-b"))
+        pilot.cancel("a")
+        pilot.release()
+        assert pilot.wait4(["a", "b"], 60) == {"a": "CANCELED", "b": "SUCCEED"}
+    assert [path.name for path in wd.glob("ran-*")] == ["ran-b"]
+
+
 def test_the_death_of_python_ends_pilot_and_tasks(wd: Path, wait_until: Callable[..., None]) -> None:
     """That nothing is left is checked for every test."""
     program = (
