@@ -155,7 +155,7 @@ def _warn_of_inputs(submission: Submission) -> None:
     try:
         submission.gather()
     except UsageError as error:
-        click.echo(f"would be refused now: {error}", err=True)
+        echo(f"would be refused now: {error}", err=True)
 
 
 def _show_scripts(submission: Submission, output: Path | None, as_json: bool) -> None:
