@@ -142,7 +142,6 @@ class LocalManager(Manager):
         except BaseException:  # Ctrl-C: nobody would know of the process
             process.terminate()
             _ended(process, _TERM_WAIT_S)
-            self._let_go()
             raise
         finally:
             os.close(ready)

@@ -206,9 +206,7 @@ class Agent:
                 self._send([frames.Draining()])
         elif isinstance(message, frames.Stop):
             self._refused = message.reason
-            if message.at_once:
-                self._hands.stop_all(at_once=True)
-            self._stop("told to stop")
+            self._stop("told to stop", message.at_once)
 
     def _take_work(self, work: frames.Work) -> None:
         # With our Bye the manager takes it back; before its Welcome it counts as lost on the way.
@@ -274,11 +272,11 @@ class Agent:
 
     # --- the end --------------------------------------------------------------------------------------------------------
 
-    def _stop(self, reason: str) -> None:
-        if not self._stopping:
+    def _stop(self, reason: str, at_once: bool = False) -> None:
+        if not self._stopping or at_once:
             log.info("agent.stopping reason=%s running=%d", reason, len(self._hands.held.running))
             self._stopping = reason
-            self._hands.stop_all()
+            self._hands.stop_all(at_once)
 
     def _drain(self) -> None:
         """Finish what runs, take nothing new, then end."""
