@@ -280,7 +280,7 @@ def clean(beginning: str, force: bool, as_json: bool) -> None:
             opened.raise_missing()
         opened.runner.cancel([job for job in jobs if not job.phase.final], "cleaned")
         opened.runner.clean()
-    record.forget(opened.record)
+        submission.forget(opened)
     _say(as_json, {"id": submission.hash, "removed": opened.work.root}, f"removed {opened.work.root}")
 
 

@@ -119,16 +119,69 @@ class Inherited:
     tasks: tuple[TaskResult, ...]
 
 
-Event = Inherited | Uploaded | Intent | Submitted | NotTaken | Ended | Fetched | CommonFetched | Cancelled | Renewed
+@dataclass(frozen=True)
+class TookOver:
+    """Another submission is continued as part of this one.
+
+    Attributes:
+        other: its id.
+        token: by which its record knows this event.
+        digests: of those of our inputs that it has sent.
+        jobs: the hashes of the jobs that are ours now.
+        events: what has happened to them so far.
+    """
+
+    other: str
+    token: str
+    digests: Mapping[str, str] | None
+    jobs: tuple[str, ...]
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
+class FolderGone:
+    """The submission's folder on the machine has been removed, with all inputs in it."""
+
+
+Event = (
+    Inherited
+    | Uploaded
+    | Intent
+    | Submitted
+    | NotTaken
+    | Ended
+    | Fetched
+    | CommonFetched
+    | Cancelled
+    | Renewed
+    | TookOver
+    | FolderGone
+)
 
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (Uploaded, Intent, Submitted, NotTaken, Ended, Fetched, CommonFetched, Cancelled, Renewed, Inherited)
+    for kind in (
+        Uploaded,
+        Intent,
+        Submitted,
+        NotTaken,
+        Ended,
+        Fetched,
+        CommonFetched,
+        Cancelled,
+        Renewed,
+        Inherited,
+        TookOver,
+        FolderGone,
+    )
 }
 
 
 def to_dict(event: Event) -> dict[str, Any]:
-    return {"event": type(event).__name__, **asdict(event)}
+    fields = asdict(event)
+    if isinstance(event, TookOver):
+        fields["events"] = [to_dict(each) for each in event.events]
+    return {"event": type(event).__name__, **fields}
 
 
 def from_dict(found: Mapping[str, Any]) -> Event:
@@ -139,5 +192,8 @@ def from_dict(found: Mapping[str, Any]) -> Event:
         fields["tasks"] = tuple(TaskResult(**each) if as_results else each for each in fields["tasks"])
     if "missing" in fields:
         fields["missing"] = tuple(Missing(**each) for each in fields["missing"])
+    if found["event"] == TookOver.__name__:
+        fields["jobs"] = tuple(fields["jobs"])
+        fields["events"] = tuple(from_dict(each) for each in fields["events"])
     event: Event = _KINDS[found["event"]](**fields)
     return event

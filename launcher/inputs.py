@@ -21,15 +21,23 @@ from .site import Site
 
 @dataclass(frozen=True)
 class Gathered:
-    """All inputs of a submission, as they are here: common files, files by task (its hash), and folders to be made."""
+    """All inputs of a submission, as they are here: each file once, common files, files by task (its hash), folders to be made."""
 
+    files: Sequence[LocalFile]
     common: Sequence[LocalFile]
     own: Mapping[str, Sequence[LocalFile]]
     folders: Sequence[str]
 
+    def by_task(self) -> dict[str, list[LocalFile]]:
+        """The inputs of each task, by its hash, common files included."""
+        return {name: [*self.common, *files] for name, files in self.own.items()}
+
 
 def gather(description: SubmissionDescription, work: Path) -> Gathered:
-    """Look for all inputs below `work`; asks no machine. Raises MissingFileError for what is not there, the folder included."""
+    """Look for all inputs below `work`; asks no machine.
+
+    Raises MissingFileError for what is not there, the folder included, and ConflictError for two files that shall be one.
+    """
     check_folder(description, work)
     common = staging.forward(description.forward_common_files, work, "")
     folders = {task.folder for task in description.tasks}
@@ -38,7 +46,7 @@ def gather(description: SubmissionDescription, work: Path) -> Gathered:
     for task in description.tasks:
         own[task_hash(task)] = staging.forward(task.forward_files, work, task.folder)
         folders.update(staging.forward_folders(task.forward_files, work, task.folder))
-    return Gathered(common, own, sorted(folders))
+    return Gathered(staging.merge([common, *own.values()]), common, own, sorted(folders))
 
 
 def check_folder(description: SubmissionDescription, work: Path) -> None:
@@ -61,17 +69,15 @@ class Inputs:
         self._cancel = cancel
         self._work = site.work
 
-    def upload(self, known: Mapping[str, str] | None, gathered: Gathered | None = None) -> None:
+    def upload(self, known: Mapping[str, str] | None, gathered: Gathered) -> None:
         """Bring over what is not there yet; `known` are the digests of the last upload, None when none has come to its end.
 
         Tasks whose inputs have changed since run again, and so do all when a common file has changed; a job that runs with the
         old ones is ended first.
         """
         site = self._site
-        gathered = gathered or gather(site.record.description, site.record.local_work)
         common, own = gathered.common, gathered.own
-        files = staging.merge([common, *own.values()])
-        digests = {file.path: file.digest for file in files}
+        digests = {file.path: file.digest for file in gathered.files}
         before = digests if known is None else known
         changed = {path for path, digest in digests.items() if before.get(path, digest) != digest}
         gone = before.keys() - digests.keys()
@@ -83,7 +89,7 @@ class Inputs:
             site.context.delete(self._work.root, sorted(gone))
         if known is None:
             self._take_old_tags(common, own)
-        moved = site.context.put(self._work.root, files, gathered.folders, site.tools.watch("upload"))
+        moved = site.context.put(self._work.root, gathered.files, gathered.folders, site.tools.watch("upload"))
         if digests != known:
             site.note(Uploaded(digests))
         if moved.moved:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..pilot.model.errors import RefusedError
+from . import record
 from .contexts.base import Context
 from .events import Ended, Event, Submitted
 from .progress import Job, Phase
@@ -33,9 +34,11 @@ _LIVING = frozenset({JobState.waiting, JobState.running, JobState.completing, Jo
 
 # One look at each submission's folder: there may be thousands of them.
 _BELOW = (
-    'for d in */; do d=${{d%/}}; [ -f "$d/$d.json" ] && grep -qF {job} "$d/$d.json" && echo "$d/$d.json"; done; true'
+    'for d in */; do d=${{d%/}}; [ -f "$d/$d.json" ] && grep -qF {jobs} "$d/$d.json" && echo "$d/$d.json"; done; true'
 )
-_HERE = 'for f in *.json; do [ -f "$f" ] && grep -qF {job} "$f" && echo "$f"; done; true'
+_HERE = 'for f in *.json; do [ -f "$f" ] && grep -qF {jobs} "$f" && echo "$f"; done; true'
+_MOST_SOUGHT = 500
+"""Jobs that are looked for in the records of others: a command line has its limits."""
 _NAME = re.compile(r"(?:.*/)?[0-9a-f]{40}\.json")
 _ATTEMPT = re.compile(r"\.([0-9a-f]{40})\.(\d+)(?:\.\d+)?\.(?:id|claim)")
 
@@ -138,7 +141,7 @@ def take_over(site: Site) -> None:
     Raises RefusedError when its folder cannot become ours.
     """
     jobs = list(site.progress.jobs.values())
-    path, old = _search(site, jobs[0].hash)
+    path, old = _search(site, [job.hash for job in jobs])
     if not old:
         return
     folder = posixpath.dirname(path)
@@ -185,26 +188,33 @@ def inherit(site: Site, previous: str) -> bool:
     return True
 
 
-def forget_old_names(context: Context, root: str) -> None:
-    """The folder `root` has been removed: its links of old names lead nowhere."""
-    context.run(_UNLINK.format(name=shlex.quote(posixpath.basename(root))), cwd=posixpath.dirname(root))
+def remove_folder(context: Context, root: str) -> None:
+    """Remove a submission's folder with all its names: links of older forms of it, and of those that took it over."""
+    where = posixpath.dirname(root)
+    found = context.run(f"readlink -f -- {shlex.quote(posixpath.basename(root))}", cwd=where)
+    name = posixpath.basename(found.out.strip()) if found.code == 0 and found.out.strip() else posixpath.basename(root)
+    context.remove(posixpath.join(where, name))
+    context.run(_UNLINK.format(name=shlex.quote(name)), cwd=where)
 
 
 def _failures(old: Mapping[str, OldJob]) -> int:
     return sum(job.failures for job in old.values())
 
 
-def _search(site: Site, job: str) -> tuple[str, dict[str, OldJob]]:
-    """The newest record that has this job: (its path, its jobs)."""
-    found = _search_in(site, site.work.root, _HERE.format(job=job))
+def _search(site: Site, names: Sequence[str]) -> tuple[str, dict[str, OldJob]]:
+    """The newest record that has one of these jobs: (its path, its jobs)."""
+    jobs = " ".join(f"-e {name}" for name in names[:_MOST_SOUGHT])
+    found = _search_in(site, site.work.root, _HERE.format(jobs=jobs))
     if not found[1] and site.context.kind != "LazyLocalContext":
-        found = _search_in(site, posixpath.dirname(site.work.root), _BELOW.format(job=job))
+        found = _search_in(site, posixpath.dirname(site.work.root), _BELOW.format(jobs=jobs))
     return found
 
 
 def _search_in(site: Site, folder: str, command: str) -> tuple[str, dict[str, OldJob]]:
     listed = site.context.run(command, cwd=folder, timeout_s=600).out.splitlines()
-    names = " ".join(shlex.quote(name) for name in listed if _NAME.fullmatch(name))
+    ours = {path.name for path in record.home().iterdir()} - {site.record.hash} if record.home().is_dir() else set()
+    others = [name for name in listed if _NAME.fullmatch(name) and posixpath.basename(name)[:40] not in ours]
+    names = " ".join(shlex.quote(name) for name in others)
     if not names:
         return "", {}
     ordered = [f"{folder}/{name}" for name in site.context.run(f"ls -td -- {names}", cwd=folder).out.splitlines()]

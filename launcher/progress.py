@@ -25,6 +25,7 @@ from .events import (
     NotTaken,
     Renewed,
     Submitted,
+    TookOver,
 )
 from .result import TaskResult
 from .states import SETTLE_S, JobState, Reason, Status
@@ -90,6 +91,11 @@ class Job:
     results: dict[str, TaskResult] = field(default_factory=dict)
 
     @property
+    def is_home(self) -> bool:
+        """All its results have been brought here; none is missing."""
+        return self.fetched and not self.missing
+
+    @property
     def succeeded(self) -> bool:
         return all(name in self.results and self.results[name].exit_code == 0 for name in self.tasks)
 
@@ -150,6 +156,8 @@ class Progress:
         job = self.jobs.get(getattr(event, "job", ""))
         if isinstance(event, CommonFetched):
             self.common_home, self.common_missing = True, event.missing
+        elif isinstance(event, TookOver):
+            self._on_took_over(event)
         elif job is not None:
             self._on_event(job, event)
 
@@ -202,8 +210,16 @@ class Progress:
     def look_again(self) -> None:
         """Let what is missing be fetched once more: somebody may have put it there."""
         for job in self.jobs.values():
-            job.fetched = job.fetched and not job.missing
+            job.fetched = job.is_home
         self.common_home = self.common_home and not self.common_missing
+
+    def _on_took_over(self, event: TookOver) -> None:
+        """What another submission has of these jobs is all there is to know of them."""
+        for name in event.jobs:
+            if name in self.jobs:
+                self.jobs[name] = Job(name, self.jobs[name].tasks)
+        for each in event.events:
+            self.apply(each)
 
     def _on_ended(self, job: Job, event: Ended) -> None:
         job.results |= {result.hash: result for result in event.tasks}

@@ -108,9 +108,53 @@ def load(name: str) -> Record:
     )
 
 
+_SUCCESSOR = "taken_over_by"
+NOBODY = "-"
+"""Instead of a successor: all has ended as part of one that is over."""
+
+
+def successor(name: str) -> str | None:
+    """The submission of which this one has become a part (takeover.py); None when it is one of its own."""
+    try:
+        found, _, token = (home() / name / _SUCCESSOR).read_text().partition(" ")
+        # Whoever wrote it may have died before it was true.
+        return found if token and token.encode() in (home() / found / "journal").read_bytes() else None
+    except OSError:
+        return None
+
+
+def set_successor(record: Record, name: str | None, token: str = "") -> None:
+    """On disk when this returns. It counts while `token` is in the journal of that submission."""
+    path = record.folder / _SUCCESSOR
+    if name is None:
+        path.unlink(missing_ok=True)
+        return
+    temporary = record.folder / f".{_SUCCESSOR}.{os.getpid()}"
+    with open(temporary, "w") as file:
+        file.write(f"{name} {token}".rstrip())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def taken_over_by(name: str) -> list[str]:
+    """Ids of the submissions that have become part of this one."""
+    folders = home().iterdir() if home().is_dir() else ()
+    return [each.name for each in folders if successor(each.name) == name]
+
+
+def _is_listed(folder: Path) -> bool:
+    if not (folder / "submission.json").exists():
+        return False
+    try:
+        return (folder / _SUCCESSOR).read_text() != NOBODY and successor(folder.name) is None
+    except OSError:
+        return True
+
+
 def names() -> list[str]:
-    """Ids of all submissions, newest first."""
-    folders = [each for each in home().iterdir() if (each / "submission.json").exists()] if home().is_dir() else []
+    """Ids of all submissions, newest first, without those that have become part of another."""
+    folders = [each for each in home().iterdir() if _is_listed(each)] if home().is_dir() else []
     return [
         each.name for each in sorted(folders, key=lambda each: (each / "submission.json").stat().st_mtime, reverse=True)
     ]
@@ -120,10 +164,20 @@ def find(beginning: str) -> Record:
     """The one submission whose id begins so; `last` is the newest. Raises UnknownSubmissionError."""
     known = names()
     found = known[:1] if beginning == "last" else [name for name in known if name.startswith(beginning)]
+    if not found and (moved := _moved(beginning)):
+        what = f"submission {moved[0][:10]} has become part of {moved[1][:10]}"
+        raise UnknownSubmissionError(what, remedy=f"name {moved[1][:10]}")
     if len(found) != 1:
         what = f"{len(found) or 'no'} submissions begin with {beginning!r}"
         raise UnknownSubmissionError(what, remedy="`pilotfish submissions` lists them")
     return load(found[0])
+
+
+def _moved(beginning: str) -> tuple[str, str] | None:
+    """(id, its successor) of a submission that begins so and has become part of another."""
+    folders = home().iterdir() if home().is_dir() else ()
+    found = [(each.name, successor(each.name)) for each in folders if each.name.startswith(beginning)]
+    return next(((name, after) for name, after in found if after is not None), None)
 
 
 def all_records() -> Iterator[Record]:

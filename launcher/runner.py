@@ -376,8 +376,7 @@ class Runner:
     def clean(self) -> None:
         """Remove what the submission has on the machine; of a project's own folder only what the launcher has put there."""
         if self._context.kind != "LazyLocalContext":
-            self._context.remove(self._work.root)
-            old_run.forget_old_names(self._context, self._work.root)
+            old_run.remove_folder(self._context, self._work.root)
             return
         names = "".join(f"{name}\n" for name in self.progress.jobs).encode()
         command = f'while read -r name; do rm -rf -- ".$name".* "$name"[._]*; done; rm -f -- {self.record.hash}.json'

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import events, old_run, record, results
+from ..pilot.model.errors import RefusedError
+from . import events, old_run, record, results, takeover
 from .contexts.base import Context, Watch
 from .contexts.build import build_context
 from .contexts.paths import printable
 from .description import SubmissionDescription
-from .identity import submission_hash
+from .identity import submission_hash, task_hash
 from .inputs import Gathered, Inputs, gather
 from .journal import Journal
 from .machines.names import build_machine
@@ -55,6 +56,12 @@ class Placement:
     work: Work
     context: Context
     digests: Mapping[str, str] | None
+    known: Mapping[str, str] | None
+    """As `digests`, with those of inputs that submissions which were taken over have sent."""
+    took_over: bool
+    """Another submission was taken over since the last upload."""
+    folder_gone: bool
+    """Inputs have to be sent again."""
 
     def raise_missing(self) -> None:
         """Raises MissingFileError while a result of a task that has ended well is not home."""
@@ -136,17 +143,19 @@ class Submission:
         """
         strategy = _strategy(clean)
         gathered = None if only_watch else self.gather()
-        with self.opened() as opened:
+        with self.opened(take_back=not only_watch) as opened:
+            if gathered is None and (opened.digests is None or opened.folder_gone):
+                gathered = self.gather()
             previous = self.description.previous_submission_hash if opened.digests is None else None
             if previous:
                 self._inherit(opened, previous)
-            if opened.digests is None and self.description.pilot is None:
-                old_run.take_over(opened.runner.site)
+            if gathered is not None:
+                self._take_over(opened, gathered, retry_failed)
             if retry_failed:
                 self._renew(opened, Phase.FAILED)
             if not only_watch:
                 self._renew(opened, Phase.CANCELLED)
-            if not only_watch or opened.digests is None:
+            if gathered is not None:
                 self._upload(opened, gathered)
             if previous:  # not before: a run that dies in between inherits once more
                 _forget_other(previous, self.hash)
@@ -157,9 +166,25 @@ class Submission:
             self._raise_failures(opened)
             if strategy != "never":
                 opened.runner.clean()
-        if strategy != "never":
-            record.forget(opened.record)
+                self.forget(opened)
         return outcome
+
+    def forget(self, opened: Placement) -> None:
+        """Nothing of the submission is left on the machine: remove its record."""
+        takeover.release(opened.record, opened.progress, type(self))
+        record.forget(opened.record)
+
+    def _take_over(self, opened: Placement, gathered: Gathered, retry_failed: bool) -> None:
+        """Go on with what other submissions from here, or DPDispatcher, have begun of our jobs."""
+        if self.description.pilot is not None:
+            return
+        site = opened.runner.site
+        before = opened.took_over or opened.digests is not None
+        inputs = gathered.by_task()
+        for event in takeover.take_over(site, type(self), inputs, before=before, retry_failed=retry_failed):
+            opened.known = {**(opened.known or {}), **(event.digests or {})}
+        if opened.digests is None:
+            old_run.take_over(site)
 
     def _inherit(self, opened: Placement, previous: str) -> None:
         """Take over what tasks of an earlier submission (with other resources, say) have done: their results and its folder.
@@ -186,9 +211,9 @@ class Submission:
         self.work(self.context())  # says what is wrong with the tasks themselves
         return gather(self.description, self.local_work)
 
-    def _upload(self, opened: Placement, gathered: Gathered | None) -> None:
-        opened.inputs.upload(opened.digests, gathered)
-        if opened.digests is not None and all(job.phase is Phase.DONE for job in opened.progress.jobs.values()):
+    def _upload(self, opened: Placement, gathered: Gathered) -> None:
+        opened.inputs.upload(opened.known, gathered)
+        if opened.known is not None and all(job.phase is Phase.DONE for job in opened.progress.jobs.values()):
             done = opened.progress.counts()["done"]
             self._tools.tell(f"all {done} tasks have ended before and their inputs are the same: nothing to run")
 
@@ -254,8 +279,15 @@ class Submission:
         )
 
     @contextmanager
-    def opened(self) -> Iterator[Placement]:
-        """The submission with its journal held and read, ready to be worked on."""
+    def opened(self, *, take_back: bool = False) -> Iterator[Placement]:
+        """The submission with its journal held and read, ready to be worked on.
+
+        Raises RefusedError when it has become part of another one, unless `take_back`.
+        """
+        successor = record.successor(self.hash)
+        if successor is not None and not take_back:
+            what = f"it has become part of submission {successor[:10]}"
+            raise RefusedError(what, where=self.hash, remedy="work on that one")
         with self.context() as context:
             context.tell = self._tools.tell
             work = self.work(context, connected=True)
@@ -263,12 +295,18 @@ class Submission:
             progress = self.new_progress(work)
             with Journal(found.journal, self._tools.clock) as journal:
                 happened = journal.open()
-                digests = _replayed(happened, progress)
+                digests, known, took_over, folder_gone = _replayed(happened, progress)
                 machine = build_machine(self.description.machine.batch_type)
                 self.last = progress
                 runner = Runner(Site(found, work, machine, context, journal, progress, self._tools))
                 inputs = Inputs(runner.site, runner.cancel)
-                yield Placement(found, inputs, runner, progress, work, context, digests)
+                try:
+                    yield Placement(
+                        found, inputs, runner, progress, work, context, digests, known, took_over, folder_gone
+                    )
+                finally:
+                    if not happened and found.journal.exists() and not found.journal.stat().st_size:
+                        record.forget(found)  # nothing has been begun
 
     def _record(self, root: str) -> Record:
         folder = record.home() / self.hash
@@ -296,6 +334,28 @@ class Submission:
             _replayed(read(journal.read_bytes(), str(journal))[0], progress)
         return progress
 
+    # --- for those who look at it beside another one --------------------------------------------------------------------
+
+    @property
+    def record_folder(self) -> Path:
+        return record.home() / self.hash
+
+    def as_record(self) -> Record:
+        return record.load(self.hash)
+
+    def tasks(self) -> set[str]:
+        """The hashes of its tasks."""
+        return {task_hash(task) for task in self.description.tasks}
+
+    def is_beside(self, other: Record) -> bool:
+        """Whether it has the same folder here, and its own on the same machine."""
+        return self.local_work == other.local_work and _place(self.description) == _place(other.description)
+
+    def replayed(self, happened: Iterable[events.Event]) -> tuple[Progress, Mapping[str, str] | None]:
+        """(its jobs, the digests of its inputs) after these events."""
+        progress = self.new_progress(self.work(self.context()))
+        return progress, _replayed(happened, progress)[1]
+
 
 def _place(description: SubmissionDescription) -> tuple[str, str | None, object]:
     """Where a submission's folder is."""
@@ -311,15 +371,23 @@ def _forget_other(beginning: str, own: str) -> None:
         record.forget(found)
 
 
-def _replayed(happened: Iterable[events.Event], progress: Progress) -> Mapping[str, str] | None:
-    """Bring progress up to date; the digests of the last upload."""
+def _replayed(
+    happened: Iterable[events.Event], progress: Progress
+) -> tuple[Mapping[str, str] | None, Mapping[str, str] | None, bool, bool]:
+    """Bring progress up to date; the last four members of a Placement."""
     digests: Mapping[str, str] | None = None
+    known: Mapping[str, str] | None = None
+    took_over = folder_gone = False
     for event in happened:
         if isinstance(event, events.Uploaded):
-            digests = event.digests
+            digests, known, took_over, folder_gone = event.digests, event.digests, False, False
+        elif isinstance(event, events.TookOver):
+            digests, known, took_over = None, {**(known or {}), **(event.digests or {})}, True
+        elif isinstance(event, events.FolderGone):
+            folder_gone = True
         progress.apply(event)
     progress.full = False
-    return digests
+    return digests, known, took_over, folder_gone
 
 
 def _strategy(clean: bool | str) -> str:

@@ -168,7 +168,10 @@ class LocalContext(Context):
 
     def remove(self, root: str) -> None:
         with suppress(FileNotFoundError):
-            shutil.rmtree(root)
+            if os.path.islink(root):  # an older name of a folder that goes on under another
+                os.unlink(root)
+            else:
+                shutil.rmtree(root)
 
 
 def _listed_below(root: Path, folder: str, with_folders: bool) -> Iterator[RemoteFile]:

@@ -285,7 +285,7 @@ class Submission:
     def clean_jobs(self) -> None:
         with self.opened() as opened:
             opened.runner.clean()
-        record.forget(opened.record)
+            self._inner().forget(opened)
 
     # --- writing --------------------------------------------------------------------------------------------------------
 
