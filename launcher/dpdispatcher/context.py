@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -173,10 +173,12 @@ class BoundContext:
         done = self.inner.run(cmd, cwd=self.remote_root, timeout_s=_AS_LONG_AS_IT_TAKES_S)
         return done.code, None, Stream(done.out.encode()), Stream(done.err.encode())
 
-    def block_checkcall(self, cmd: str, asynchronously: bool = False) -> tuple[None, Stream, Stream]:
+    def block_checkcall(
+        self, cmd: str, asynchronously: bool = False, stderr_whitelist: Iterable[str] | None = None
+    ) -> tuple[None, Stream, Stream]:
         """Run shell text that must succeed; (None, its output, its errors). `asynchronously`: without waiting for it.
 
-        Raises RuntimeError.
+        What stderr says is no failure, so `stderr_whitelist` has nothing to excuse. Raises RuntimeError.
         """
         if asynchronously:
             cmd = f"nohup sh -c {shlex.quote(cmd)} >/dev/null 2>&1 </dev/null &"
@@ -195,11 +197,16 @@ class BoundContext:
         self.block_checkcall(f"setsid sh -c {shlex.quote(run)} >/dev/null 2>&1 </dev/null &")
         return Call(name)
 
-    def check_finish(self, proc: Call) -> bool:
+    def check_finish(self, proc: Call | None = None, *, cmd_pipes: Call | None = None) -> bool:
+        """`cmd_pipes`: its name in the manual's SSHContext."""
+        proc = _one_call(proc, cmd_pipes)
         return self.check_file_exists(f"{proc.name}.done")
 
-    def get_return(self, proc: Call) -> tuple[int, Stream, Stream] | tuple[None, None, None]:
+    def get_return(
+        self, proc: Call | None = None, *, cmd_pipes: Call | None = None
+    ) -> tuple[int, Stream, Stream] | tuple[None, None, None]:
         """(exit code, output, errors) of an ended call, whose files are removed; three times None while it runs."""
+        proc = _one_call(proc, cmd_pipes)
         names = [f"{proc.name}.{end}" for end in ("done", "out", "err", "sh")]
         paths = [self._path(name) for name in names]
         found = self.inner.read(paths[:3])
@@ -212,6 +219,13 @@ class BoundContext:
         if self._inner is not None:
             self._inner.close()
             self._inner = None
+
+
+def _one_call(proc: Call | None, cmd_pipes: Call | None) -> Call:
+    given = proc if proc is not None else cmd_pipes
+    if given is None:
+        raise TypeError("expected what call() has returned")
+    return given
 
 
 class LocalContext(BoundContext):

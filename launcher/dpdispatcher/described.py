@@ -68,20 +68,37 @@ class Loadable(Described):
 
     @classmethod
     @abstractmethod
-    def load_from_dict(cls: type[_Made], found: Mapping[str, Any], allow_ref: bool = False) -> _Made:
+    def _load(cls: type[_Made], found: Mapping[str, Any], allow_ref: bool) -> _Made:
         """`allow_ref`: `$ref` may name other files."""
 
-    @classmethod
-    def load_from_json(cls: type[_Made], path: str | Path, allow_ref: bool = False) -> _Made:
-        return cls.load_from_dict(loading.load(path, allow_ref=allow_ref))
+    # The manuals call one thing by several names: a file is `json_file` of one class and `json_path` of another.
 
     @classmethod
-    def load_from_yaml(cls: type[_Made], path: str | Path, allow_ref: bool = False) -> _Made:
-        return cls.load_from_dict(loading.load(path, allow_ref=allow_ref))
+    def load_from_json(
+        cls: type[_Made],
+        json_file: str | Path | None = None,
+        allow_ref: bool = False,
+        *,
+        json_path: str | Path | None = None,
+    ) -> _Made:
+        return cls._load(loading.load(_one("json_file", json_file, json_path), allow_ref=allow_ref), False)
 
     @classmethod
-    def deserialize(cls: type[_Made], found: Mapping[str, Any]) -> _Made:
-        return cls.load_from_dict(found)
+    def load_from_yaml(
+        cls: type[_Made],
+        yaml_file: str | Path | None = None,
+        allow_ref: bool = False,
+        *,
+        yaml_path: str | Path | None = None,
+    ) -> _Made:
+        return cls._load(loading.load(_one("yaml_file", yaml_file, yaml_path), allow_ref=allow_ref), False)
+
+
+def _one(name: str, first: str | Path | None, second: str | Path | None) -> str | Path:
+    given = first if first is not None else second
+    if given is None or (first is not None and second is not None):
+        raise TypeError(f"expected one file; write {name}=...")
+    return given
 
 
 def referred(found: Mapping[str, Any], allow_ref: bool) -> dict[str, Any]:
@@ -125,7 +142,16 @@ class Task(Loadable):
         self.values: TaskValues = description.parse_task(given)
 
     @classmethod
-    def load_from_dict(cls, found: Mapping[str, Any], allow_ref: bool = False) -> Task:
+    def load_from_dict(cls, task_dict: Mapping[str, Any], allow_ref: bool = False) -> Task:
+        """`allow_ref`: `$ref` may name other files."""
+        return cls._load(task_dict, allow_ref)
+
+    @classmethod
+    def deserialize(cls, task_dict: Mapping[str, Any]) -> Task:
+        return cls._load(task_dict, False)
+
+    @classmethod
+    def _load(cls, found: Mapping[str, Any], allow_ref: bool) -> Task:
         made = object.__new__(cls)
         made.values = description.parse_task(referred(found, allow_ref))
         return made
@@ -169,7 +195,15 @@ class Pilot(Loadable):
         self.values: PilotDescription = description.parse_pilot(given)
 
     @classmethod
-    def load_from_dict(cls, found: Mapping[str, Any], allow_ref: bool = False) -> Pilot:
+    def load_from_dict(cls, pilot_dict: Mapping[str, Any], allow_ref: bool = False) -> Pilot:
+        return cls._load(pilot_dict, allow_ref)
+
+    @classmethod
+    def deserialize(cls, pilot_dict: Mapping[str, Any]) -> Pilot:
+        return cls._load(pilot_dict, False)
+
+    @classmethod
+    def _load(cls, found: Mapping[str, Any], allow_ref: bool) -> Pilot:
         return cls(**referred(found, allow_ref))
 
     def serialize(self) -> dict[str, Any]:
@@ -204,7 +238,16 @@ class Resources(Loadable):
         self.values: ResourceValues = description.parse_resources({**first, **given})
 
     @classmethod
-    def load_from_dict(cls, found: Mapping[str, Any], allow_ref: bool = False) -> Resources:
+    def load_from_dict(cls, resources_dict: Mapping[str, Any], allow_ref: bool = False) -> Resources:
+        """`allow_ref`: `$ref` may name other files."""
+        return cls._load(resources_dict, allow_ref)
+
+    @classmethod
+    def deserialize(cls, resources_dict: Mapping[str, Any]) -> Resources:
+        return cls._load(resources_dict, False)
+
+    @classmethod
+    def _load(cls, found: Mapping[str, Any], allow_ref: bool) -> Resources:
         made = cls()
         made.values = description.parse_resources(referred(found, allow_ref))
         return made

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Job(Described):
     """One batch job of a submission, as far as it has come."""
 
-    def __init__(self, *, job_task_list: Iterable[Task], resources: Resources, machine: Machine | None = None) -> None:
+    def __init__(self, job_task_list: Iterable[Task], *, resources: Resources, machine: Machine | None = None) -> None:
         self.job_task_list = list(job_task_list)
         self.resources = resources
         self.machine = machine
@@ -46,9 +46,9 @@ class Job(Described):
         return {self.job_hash: {**static, **now, "failure_reason": self.failure_reason}}
 
     @classmethod
-    def deserialize(cls, found: Mapping[str, Any], machine: Machine | None = None) -> Job:
+    def deserialize(cls, job_dict: Mapping[str, Any], machine: Machine | None = None) -> Job:
         """From `serialize`; the one entry of the mapping is the job's hash."""
-        ((_, entry),) = found.items()
+        ((_, entry),) = job_dict.items()
         tasks = [Task.load_from_dict(task) for task in entry["job_task_list"]]
         made = cls(job_task_list=tasks, resources=Resources.load_from_dict(entry["resources"]), machine=machine)
         state = entry.get("job_state")
@@ -71,7 +71,8 @@ class Job(Described):
     def _at(self) -> Machine:
         machine = self.machine or self.of_submission().machine
         if machine is None:
-            raise DescriptionError("needs a machine", where=f"job {self.job_hash}")
+            remedy = "bind one: submission.bind_machine(machine)"
+            raise DescriptionError("needs a machine", where=f"job {self.job_hash}", remedy=remedy)
         machine.context.bind_submission(self.of_submission())
         return machine
 

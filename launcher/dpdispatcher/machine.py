@@ -67,7 +67,16 @@ class Machine(Loadable):
         self.values = description.parse_machine(given)
 
     @classmethod
-    def load_from_dict(cls, found: Mapping[str, Any], allow_ref: bool = False) -> Machine:
+    def load_from_dict(cls, machine_dict: Mapping[str, Any], allow_ref: bool = False) -> Machine:
+        """`allow_ref`: `$ref` may name other files."""
+        return cls._load(machine_dict, allow_ref)
+
+    @classmethod
+    def deserialize(cls, machine_dict: Mapping[str, Any]) -> Machine:
+        return cls._load(machine_dict, False)
+
+    @classmethod
+    def _load(cls, found: Mapping[str, Any], allow_ref: bool) -> Machine:
         made = object.__new__(cls)
         made._context = None
         made.values = description.parse_machine(referred(found, allow_ref))

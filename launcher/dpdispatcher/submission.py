@@ -14,6 +14,8 @@ from ...pilot.model.errors import PilotfishError
 from .. import old_record, record
 from .. import submission as inner
 from ..description import SubmissionDescription
+from ..grouping import groups
+from ..identity import digest
 from ..progress import Phase, Progress
 from ..runner import SubmissionFailedError
 from ..schema import DescriptionError
@@ -24,6 +26,9 @@ from .machine import Machine
 
 if TYPE_CHECKING:
     from ...api.manager import Manager
+
+
+_RESOURCES = "give resources=Resources(...)"
 
 
 class Submission:
@@ -81,20 +86,34 @@ class Submission:
         """Group the tasks into jobs, in DPDispatcher's order."""
         if self.belonging_jobs:
             raise RuntimeError("Can not generate jobs when submission.belonging_jobs is not empty.")
+        if self.resources is None:
+            raise DescriptionError("needs resources", where="Submission", remedy=_RESOURCES)
+        if self.pilot is not None:
+            self._generate_pilots()
+            return
+        for group in groups(len(self.belonging_tasks), self.resources.values.group_size):
+            self._add_job([self.belonging_tasks[position] for position in group])
+
+    def _generate_pilots(self) -> None:
+        """What they are depends on the machine too."""
         made = self._inner()
-        work = made.work(made.context())
         by_hash = {task.task_hash: task for task in self.belonging_tasks}
+        for _, names in made.work(made.context()).jobs():
+            self._add_job([by_hash[name] for name in names])
+
+    def _add_job(self, tasks: list[Task]) -> None:
         assert self.resources is not None
-        for _, names in work.jobs():
-            tasks = [by_hash[name] for name in names]
-            job = Job(job_task_list=tasks, resources=self.resources, machine=self.machine)
-            job.submission = self
+        job = Job(tasks, resources=self.resources, machine=self.machine)
+        job.submission = self
+        if job.job_hash not in {known.job_hash for known in self.belonging_jobs}:
             self.belonging_jobs.append(job)
 
     def described(self) -> SubmissionDescription:
         """All of it, checked. Raises DescriptionError."""
-        if self.machine is None or self.resources is None:
-            raise DescriptionError("needs a machine and resources", where="Submission")
+        if self.machine is None:
+            raise DescriptionError("needs a machine", where="Submission", remedy="bind one: bind_machine(machine)")
+        if self.resources is None:
+            raise DescriptionError("needs resources", where="Submission", remedy=_RESOURCES)
         return SubmissionDescription(
             work_base=self.work_base,
             machine=self.machine.values,
@@ -120,6 +139,9 @@ class Submission:
 
     @property
     def submission_hash(self) -> str:
+        """Its id; with a machine another than without."""
+        if self.machine is None or self.resources is None:
+            return digest(self.serialize(if_static=True))
         return self._inner().hash
 
     @property
@@ -290,13 +312,11 @@ class Submission:
     # --- writing --------------------------------------------------------------------------------------------------------
 
     def serialize(self, if_static: bool = False) -> dict[str, Any]:
-        assert self.machine is not None
-        assert self.resources is not None
         found: dict[str, Any] = {
             "work_base": self.work_base,
             "_abs_work_base": str(Path(self.work_base).absolute()),
-            "machine": self.machine.serialize(),
-            "resources": self.resources.serialize(),
+            "machine": None if self.machine is None else self.machine.serialize(),
+            "resources": None if self.resources is None else self.resources.serialize(),
             "forward_common_files": sorted(self.forward_common_files),
             "backward_common_files": sorted(self.backward_common_files),
         }
@@ -310,18 +330,22 @@ class Submission:
         return found
 
     @classmethod
-    def deserialize(cls, found: Mapping[str, Any], machine: Machine | None = None) -> Submission:
-        """From `serialize`, or a record of DPDispatcher or ours."""
+    def deserialize(cls, submission_dict: Mapping[str, Any], machine: Machine | None = None) -> Submission:
+        """From `serialize`, or a record of DPDispatcher or ours; what has no machine gets `machine`, or one is bound later."""
+        found = submission_dict
         tasks = list(found.get("belonging_tasks", []))
         for entries in found.get("belonging_jobs", []):
             tasks += [task for entry in entries.values() for task in entry["job_task_list"]]
+        if machine is None and found.get("machine") is not None:
+            machine = Machine.load_from_dict(found["machine"])
         return cls(
             found["work_base"],
-            machine or Machine.load_from_dict(found["machine"]),
-            Resources.load_from_dict(found["resources"]),
+            machine,
+            None if found.get("resources") is None else Resources.load_from_dict(found["resources"]),
             found.get("forward_common_files", ()),
             found.get("backward_common_files", ()),
             task_list=[Task.load_from_dict(task) for task in tasks],
+            previous_submission_hash=found.get("previous_submission_hash"),
             continue_on_failure=found.get("continue_on_failure", False),
         )
 
