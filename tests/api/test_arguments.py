@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish import Jobs, LocalManager, Manager
 from pilotfish.api.errors import InvalidJobDescriptionError, PilotfishError, ServiceError, WrongArgumentsError
@@ -134,7 +135,7 @@ def test_tasks_see_these_texts_and_nothing_of_what_is_empty(wd: Path) -> None:
         words = ["-c", 'echo "$1 $2 $3 $$N"', "-", 1, 2.5, Path("a/b")]
         pilot.submit(Jobs().add(name="a", exec="bash", args=words, env={"N": 7}, stdout=Path("out"), wd="", **empty))
         pilot.submit(Jobs().add(name="b", exec="true", stdout="${itval}", iteration=["", "named"]))
-        assert pilot.wait4(["a", "b"], 60) == {"a": "SUCCEED", "b": "SUCCEED"}
+        assert pilot.wait4(["a", "b"], PATIENCE_S) == {"a": "SUCCEED", "b": "SUCCEED"}
     assert (wd / "out").read_text() == "1 2.5 a/b 7\n"
     assert (wd / "named").exists()
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish.api.errors import ConnectionError
 from pilotfish.api.manager import Manager
@@ -50,7 +51,7 @@ def give_away(path: Path) -> None:
 
 def pilotfish(*words: str, wd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pilotfish", *words]
-    return subprocess.run(command, cwd=wd, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=wd, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 def test_the_left_over_work_of_a_run_of_our_own_is_done(shared: Path) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish import Jobs, LocalManager, Manager
 from pilotfish.api.errors import ConnectionError, TimeoutElapsed
 from pilotfish.pilot.wire import connection
 
 QUIET = {"log_file": os.devnull}
-PATIENCE_S = 60
 
 
 @pytest.fixture

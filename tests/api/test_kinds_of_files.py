@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish.api import jobfile
 from pilotfish.pilot.model.errors import UsageError
@@ -138,7 +139,7 @@ def test_the_commands_run_no_line_of_a_script(wd: Path, words: list[str]) -> Non
         stdin=open(wd / "job.sh"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 2, done.stderr
@@ -153,7 +154,7 @@ def test_a_pipe_from_another_command_is_lines(wd: Path) -> None:
         cwd=wd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

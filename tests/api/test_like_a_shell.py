@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from patience import PATIENCE_S
+
 ASK = """
 ulimit -S -n; ulimit -H -n; ulimit -S -c; ulimit -S -s; umask
 for fd in /proc/$$/fd/*; do [ $fd = /proc/$$/fd/255 ] || echo "${fd##*/}"; done  # 255: where bash has its script
@@ -22,6 +24,6 @@ ulimit -S -n 700 && ulimit -S -c 0 && ulimit -S -s 4096 && umask 027
 bash ask </dev/null >wanted 2>/dev/null
 exec {sys.executable} -m pilotfish run --quiet --nodes 1 --output out -- bash {wd}/ask
 """
-    done = subprocess.run(["bash", "-c", line], cwd=wd, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(["bash", "-c", line], cwd=wd, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     assert (wd / "out" / "task.out").read_text().splitlines() == (wd / "wanted").read_text().splitlines()

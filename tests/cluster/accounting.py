@@ -60,7 +60,7 @@ def start_database(folder: Path, sql_port: int, spawn: Callable[..., None], wait
     def answers() -> bool:
         return subprocess.run([*client, "select 1"], capture_output=True, check=False).returncode == 0
 
-    wait(answers, "MariaDB", 30)
+    wait(answers, "MariaDB")
     rights = "create user slurm@localhost identified by 'slurm'; create user slurm@'127.0.0.1' identified by 'slurm'; "
     rights += "grant all on slurm_acct_db.* to slurm@localhost; grant all on slurm_acct_db.* to slurm@'127.0.0.1'"
     subprocess.run([*client, rights], check=True, capture_output=True)

@@ -77,7 +77,7 @@ def test_the_page_is_what_happens(cluster: Slurm, wd: Path) -> None:
         if command.startswith("cat ") and printed:
             laptop.has(command.removeprefix("cat "), printed)
         found = laptop.runs(command)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while "status" in command and shape(found) != shape(printed) and time.monotonic() < deadline:
             found = laptop.runs(command)  # it depends on how far things are
         shown.append((command, printed, found))

@@ -211,7 +211,9 @@ with fyrd.JobQueue(cores=1) as queue:
     os.waitpid(child, 0)
     print(queue.wait(queue.add("true")), os.path.isdir(queue.manager.connection_file.parent))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert done.stdout == "True True\n", done.stderr
 
 

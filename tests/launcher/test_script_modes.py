@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from test_job_script import codes, job, prepare, record, run
 
 from pilotfish.launcher.resources import Resources
@@ -64,7 +65,7 @@ def test_every_task_runs_after_any_line_of_a_start_file(wd: Path, line: str) -> 
     prepare(placed)
     env = {**os.environ, "HOME": str(home), "SLURM_JOB_ID": "1"}
     script = Path(placed.root, placed.script_name)
-    done = subprocess.run(["bash", "-l", script], cwd=placed.root, env=env, check=False, timeout=60)
+    done = subprocess.run(["bash", "-l", script], cwd=placed.root, env=env, check=False, timeout=PATIENCE_S)
     assert done.returncode == 1
     assert codes(placed) == [0, 0, 3, 0, 0, 4]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish.api.manager import Manager
 
@@ -72,7 +73,7 @@ class Pilot:
         with_client = self.client()
         with_client.send_request({"request": "finish", "options": {"delay": 0}})
         with_client.cleanup()
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_S)
 
 
 def remote_nodes(folder: Path) -> tuple[list[str], dict[str, str]]:

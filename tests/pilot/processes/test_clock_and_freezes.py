@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from patience import PATIENCE_S
 from real_pilot import Pilot, Work, faked_clock, remote_nodes, submit, wait_for
 
 Wait = Callable[..., None]
@@ -162,7 +163,7 @@ def test_an_agent_that_stays_stopped_is_replaced_in_the_end(wd: Path, wait_until
     submit(pilot, work.job("one", 1))
     wait_until(lambda: work.starts, "the task runs")
     pilot.agents()[0].suspend()
-    wait_until(lambda: sum(work.starts.values()) == 2, "it runs again", 60)
+    wait_until(lambda: sum(work.starts.values()) == 2, "it runs again")
     work.let_go()
     assert wait_for(pilot, "one") == {"one": "SUCCEED"}
     assert pilot.finish() == 0
@@ -200,5 +201,5 @@ def test_one_large_request_costs_no_agent(wd: Path, wait_until: Wait) -> None:
     assert wait_for(pilot, "j0") == {"j0": "SUCCEED"}
     log = (pilot.aux / "service.log").read_text()
     pilot.process.send_signal(signal.SIGTERM)
-    assert pilot.process.wait(60) == 128 + signal.SIGTERM
+    assert pilot.process.wait(PATIENCE_S) == 128 + signal.SIGTERM
     assert "agent.lost" not in log

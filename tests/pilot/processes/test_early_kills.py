@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from real_pilot import Pilot, Work, remote_nodes, submit, wait_for
 
 Wait = Callable[..., None]
@@ -62,7 +63,7 @@ def test_a_manager_killed_again_and_again_before_its_agents_have_reported_has_on
         pilot.resume()
     work = Work(wd)
     submit(pilot, work.job("x", 4))
-    wait_until(lambda: len(work.starts) == 4, "all run", 60)
+    wait_until(lambda: len(work.starts) == 4, "all run")
     assert len(pilot.agents()) == 2
     work.let_go()
     assert wait_for(pilot, "x") == {"x": "SUCCEED"}
@@ -75,11 +76,11 @@ def test_a_manager_killed_again_and_again_before_its_agents_have_reported_has_on
 def test_a_manager_killed_while_it_starts_an_agent(wd: Path, kind: type[DyingPilot], wait_until: Wait) -> None:
     """Whether that agent has come to be is found out by the next one."""
     pilot = kind(wd, "--nodes", "2", "--id", "p", ready=False)
-    assert pilot.process.wait(60) == -9
+    assert pilot.process.wait(PATIENCE_S) == -9
     pilot.resume()
     work = Work(wd)
     submit(pilot, work.job("x", 2))
-    wait_until(lambda: len(work.starts) == 2, "all run", 60)
+    wait_until(lambda: len(work.starts) == 2, "all run")
     assert len(pilot.agents()) == 1
     work.let_go()
     assert wait_for(pilot, "x") == {"x": "SUCCEED"}
@@ -95,7 +96,7 @@ def test_an_agent_that_nobody_expects_is_sent_away(wd: Path, wait_until: Wait) -
     wait_until(lambda: work.starts, "the task runs")
     words = ["agent", "--connect", str(pilot.aux / "connection.json"), "--node", "n0", "--agent-id", "n0-stranger"]
     done = subprocess.run(
-        [sys.executable, "-m", "pilotfish", *words], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "pilotfish", *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 1
     assert "does not expect an agent n0-stranger on node n0" in done.stderr
@@ -111,7 +112,7 @@ def test_an_agent_that_nobody_expects_does_not_get_a_node_that_has_none_either(w
     work = Work(wd)
     submit(pilot, work.job("x", 2))
     words = ["agent", "--connect", str(pilot.aux / "connection.json"), "--node", "n0", "--agent-id", "n0-stranger"]
-    done = subprocess.run([sys.executable, "-m", "pilotfish", *words], timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-m", "pilotfish", *words], timeout=PATIENCE_S, check=False)
     assert done.returncode == 1
     assert not work.starts
     (wd / "come").touch()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from patience import PATIENCE_S
 
 from pilotfish import Jobs, LocalManager, Manager
 
@@ -46,7 +47,7 @@ def test_all_cores_are_free_before_the_agents_are_there_and_work_submitted_then_
         assert _resources(pilot.connection_file)["free_cores"] == 4
         pilot.submit(Jobs().add(name="early", exec="true", iteration=pilot.resources()["free_cores"]))
         (wd / "go").touch()
-        assert pilot.wait4("early", 60) == {"early": "SUCCEED"}
+        assert pilot.wait4("early", PATIENCE_S) == {"early": "SUCCEED"}
         assert pilot.system_status()["Resources"]["ReadyNodes"] == 1
         _is_consistent(pilot, 0)
 
@@ -65,7 +66,7 @@ def test_tasks_that_outlived_the_manager_count_before_their_agent_is_heard_again
     pilot = Pilot(wd, "--nodes", "4")
     client = pilot.client()
     client.submit(Jobs().add(name="held", script="touch runs; while [ ! -e go ]; do sleep 0.02; done", numCores=3))
-    wait_until((wd / "runs").exists, "the task runs", 60)
+    wait_until((wd / "runs").exists, "the task runs")
     client.cleanup()
     (agent,) = pilot.agents()
     agent.suspend()
@@ -75,8 +76,8 @@ def test_tasks_that_outlived_the_manager_count_before_their_agent_is_heard_again
     _is_consistent(client, 3)
     agent.resume()
     (wd / "go").touch()
-    client.wait4("held", 60)
-    wait_until(lambda: client.resources()["used_cores"] == 0, "the cores are free again", 60)
+    client.wait4("held", PATIENCE_S)
+    wait_until(lambda: client.resources()["used_cores"] == 0, "the cores are free again")
     client.cleanup()
     assert pilot.finish() == 0
 
@@ -86,7 +87,7 @@ def test_a_lost_node_is_not_free(wd: Path, wait_until: Callable[..., None]) -> N
     (wd / "go").touch()
     with LocalManager(["--wd", str(wd), "--nodes", "n1:2,n2:2", *_gate(wd)], QUIET) as pilot:
         pilot.submit(Jobs().add(name="a", exec="true", numNodes=2))
-        pilot.wait4("a", 60)
+        pilot.wait4("a", PATIENCE_S)
         agents = [
             process
             for process in psutil.Process(pilot._process.pid).children()
@@ -94,6 +95,6 @@ def test_a_lost_node_is_not_free(wd: Path, wait_until: Callable[..., None]) -> N
         ]
         (wd / "go").unlink()
         os.kill(agents[0].pid, signal.SIGKILL)
-        wait_until(lambda: pilot.resources()["free_cores"] == 2, "only the other node's cores are free", 60)
+        wait_until(lambda: pilot.resources()["free_cores"] == 2, "only the other node's cores are free")
         (wd / "go").touch()
-        wait_until(lambda: pilot.resources()["free_cores"] == 4, "all are free again", 60)
+        wait_until(lambda: pilot.resources()["free_cores"] == 4, "all are free again")
