@@ -97,20 +97,20 @@ def test_a_manager_that_was_stopped_has_lost_no_agent(wd: Path, wait_until: Wait
 
 def test_a_manager_that_was_stopped_over_the_time_for_starting_goes_on(wd: Path, wait_until: Wait) -> None:
     """Its agents have come: they are not too few because nobody has listened to them."""
-    pilot = Pilot(wd, "--nodes", "2,2", "--nl-init-timeout", "2", *LOST)
+    pilot = Pilot(wd, "--nodes", "2,2", "--nl-init-timeout", "6", *LOST)
     wait_until(lambda: agents_up(pilot) == 2, "the agents are there")
     with frozen(pilot.process.pid):
-        pass_by(3)
+        pass_by(6)
     submit(pilot, Work(wd).job("short", 4, waits=False))
     assert wait_for(pilot, "short") == {"short": "SUCCEED"}
     assert pilot.finish() == 0
 
 
 def test_agents_that_are_silent_when_the_time_for_starting_is_over_have_come(wd: Path, wait_until: Wait) -> None:
-    pilot = Pilot(wd, "--nodes", "2", "--nl-init-timeout", "3", *LOST)
+    pilot = Pilot(wd, "--nodes", "2", "--nl-init-timeout", "6", *LOST)
     wait_until(lambda: agents_up(pilot) == 1, "the agent is there")
     with frozen(*pilot.agents()):
-        pass_by(3 + NODE_LOST_S)
+        pass_by(6 + NODE_LOST_S)
     submit(pilot, Work(wd).job("short", 4, waits=False))
     assert wait_for(pilot, "short") == {"short": "SUCCEED"}
     assert pilot.finish() == 0
