@@ -25,6 +25,8 @@ from pilotfish.pilot.model.job import Execution
 from pilotfish.pilot.wire import connection, frames
 
 POOL = PoolId(1)
+AGENT, SUCCESSOR = f"agent-1-{os.getpid()}", f"agent-2-{os.getpid()}"
+"""Agents are known by their names on all of a host, where others may be running these tests too."""
 _LOOK_S = 0.2
 """How often it is seen whether there is still an agent that could say something."""
 
@@ -137,7 +139,7 @@ class FakeManager:
     # --- the agent's process and the link -------------------------------------------------------------------------------
 
     def start_agent(
-        self, agent_id: str = "agent-1", replaces: str = "", lifeline: int | None = None
+        self, agent_id: str = AGENT, replaces: str = "", lifeline: int | None = None
     ) -> subprocess.Popen[bytes]:
         env = dict(os.environ) | ({} if lifeline is None else {"PILOTFISH_LIFELINE_FD": str(lifeline)})
         with open(self.folder / f"{agent_id}.log", "ab") as log:

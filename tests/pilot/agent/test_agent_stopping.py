@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import psutil
-from fake_manager import POOL, FakeManager, iterations, processes_with
+from fake_manager import AGENT, POOL, SUCCESSOR, FakeManager, iterations, processes_with
 from patience import PATIENCE_S, wait_until
 
 from pilotfish.pilot.model.ids import TaskKey
@@ -20,7 +20,7 @@ from pilotfish.pilot.wire.frames import Cause
 LONG = Execution(exec="sleep", args=("60",))
 
 
-def nothing_left(agent_id: str = "agent-1") -> None:
+def nothing_left(agent_id: str = AGENT) -> None:
     wait_until(lambda: processes_with(f"PILOTFISH_AGENT_ID={agent_id}") == [], "all processes of the agent are gone")
 
 
@@ -189,21 +189,20 @@ def test_a_successor_clears_away_what_a_killed_agent_left_before_it_says_hello(m
     manager.started(manager.start(Execution(script="trap '' TERM; setsid sleep 60 & while :; do sleep 1; done")))
     manager.agents[0].send_signal(signal.SIGKILL)
     manager.agents[0].wait()
-    assert len(processes_with("PILOTFISH_AGENT_ID=agent-1")) >= 2
-    manager.start_agent("agent-2", replaces="agent-1")
+    assert len(processes_with(f"PILOTFISH_AGENT_ID={AGENT}")) >= 2
+    manager.start_agent(SUCCESSOR, replaces=AGENT)
     hello = manager.welcome()
-    assert (hello.agent_id, hello.running, hello.grants) == ("agent-2", [], [])
-    nothing_left("agent-1")
+    assert (hello.agent_id, hello.running, hello.grants) == (SUCCESSOR, [], [])
+    nothing_left(AGENT)
     assert manager.run(Execution(exec="true")).exit_code == 0
 
 
 def test_what_a_task_of_another_node_has_left_here_is_swept_away(manager: FakeManager) -> None:
     """Its launcher has started it, not this agent: it is known by its mark."""
-    left = [
-        subprocess.Popen(["sleep", "600"], env={"PILOTFISH_SPREAD": mark}) for mark in ("pilot:1-0-1", "pilot:2-0-1")
-    ]
+    marks = [f"{AGENT}:{task}-0-1" for task in (1, 2)]
+    left = [subprocess.Popen(["sleep", "600"], env={"PILOTFISH_SPREAD": mark}) for mark in marks]
     try:
-        manager.send(frames.Sweep(["pilot:1-0-1"]))
+        manager.send(frames.Sweep(marks[:1]))
         assert left[0].wait(timeout=PATIENCE_S) == -signal.SIGKILL
         assert left[1].poll() is None
     finally:

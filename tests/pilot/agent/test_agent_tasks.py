@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_manager import FakeManager, processes_with
+from fake_manager import AGENT, FakeManager, processes_with
 from patience import wait_until
 
 from pilotfish.pilot.model.ids import GrantId
@@ -170,7 +170,7 @@ def test_a_task_sees_what_it_was_given(manager: FakeManager) -> None:
         "SLURM_JOB_NODELIST": "n1,n2",
         "SLURM_TASKS_PER_NODE": "2,1",
         "CUDA_VISIBLE_DEVICES": "1",
-        "PILOTFISH_AGENT_ID": "agent-1",
+        "PILOTFISH_AGENT_ID": AGENT,
         "PILOTFISH_TASK": "job0",
         "PILOTFISH_RUN": "1",
         "PILOTFISH_CONNECTION": str(manager.connect_file),
@@ -248,7 +248,7 @@ def test_cores_that_are_not_here_bind_nothing_and_are_logged(manager: FakeManage
 def test_what_a_task_leaves_in_its_group_ends_with_it(manager: FakeManager) -> None:
     end = manager.run(script("sleep 60 & exit 0"))
     assert end.exit_code == 0
-    wait_until(lambda: processes_with("PILOTFISH_AGENT_ID=agent-1") == [], "the background child is gone")
+    wait_until(lambda: processes_with(f"PILOTFISH_AGENT_ID={AGENT}") == [], "the background child is gone")
 
 
 def test_no_descriptor_leaks_into_tasks_and_none_is_lost(manager: FakeManager) -> None:
