@@ -21,7 +21,7 @@ from .site import Site
 
 @dataclass(frozen=True)
 class Gathered:
-    """All inputs of a submission, as they are here: each file once, common files, files by task (its hash), folders to be made."""
+    """All inputs, as they are here: each file once, the common ones, those of each task (by its hash), folders to be made."""
 
     files: Sequence[LocalFile]
     common: Sequence[LocalFile]
