@@ -270,8 +270,9 @@ class Submission:
         return remote_manager(self._inner())
 
     def upload_jobs(self) -> None:
+        gathered = self._inner().gather()
         with self.opened() as opened:
-            opened.inputs.upload(opened.digests)
+            opened.inputs.upload(opened.known, gathered)
 
     def download_jobs(
         self, include_failed: bool = False, mark_failure: bool = False, check_exists: bool = False

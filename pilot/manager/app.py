@@ -169,9 +169,9 @@ def _replay(
     for reason in store.senseless:
         replayed.leave_out(reason)
     if replayed.left_out:
-        print(
+        echo(
             f"Warning: {aux.journal}: {replayed.left_out} things cannot be true and do not count; see {aux.log}",
-            file=sys.stderr,
+            err=True,
         )
     log.info("journal.replayed", extra={"records": replayed.records, "jobs": len(scheduler.jobs)})
     if reporter is not None:
