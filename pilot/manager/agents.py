@@ -79,6 +79,8 @@ class Agents:
         """Agents of nodes that are not what they were. They may have said Hello before they could be told, or killed."""
         self.expected: dict[NodeNo, set[str]] = {}
         """Of each of our own nodes the agents that may serve it: those that were started and are not known to be gone."""
+        self.to_replace: list[tuple[NodeNo, str]] = []
+        """Agents that were told to end because they do not speak as agents."""
         self.came: set[NodeNo] = set()
         """Nodes whose agent has reported, in this life of the manager or an earlier one, whether it is still there or not."""
         self.settings = settings
@@ -124,6 +126,7 @@ class Agents:
         entry = self._by_identity.get(identity)
         if entry is not None:
             self.dismissed.add(entry[1].agent_id)
+            self.to_replace.append((entry[1].node, entry[1].agent_id))
             self.lost(entry[1].node, reason)
 
     def _take_messages(self, socket: zmq.Socket[bytes], identity: bytes, messages: Iterable[frames.ToManager]) -> None:

@@ -260,6 +260,8 @@ class Service:
 
     def _read_agents(self) -> None:
         self.agents.read()
+        while self.agents.to_replace:
+            self._replace(*self.agents.to_replace.pop())
         if self.processes.awaits:
             self.processes.look_around()
 
@@ -273,6 +275,16 @@ class Service:
         self.store.write()
         for node, agent_id in agents.items():
             self.agents.expected.setdefault(node, set()).add(agent_id)
+
+    def _replace(self, node: NodeNo, agent_id: str) -> None:
+        """This agent was told to end; another one is tried."""
+        if self.scheduler.nodes.specs[node].guest:
+            return
+        if self.processes.lives(node, agent_id):  # its end is seen, and what follows from it
+            patience_s = self.settings.kill_grace_s + STOP_MARGIN_S
+            self.patience.call_after(patience_s, lambda: self.processes.kill(node, agent_id))
+        else:
+            self.processes.silent(node)
 
     def _agent_died(self, node: NodeNo, agent_id: str, certain: bool) -> None:
         self.agents.read()

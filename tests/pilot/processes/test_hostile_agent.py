@@ -75,6 +75,7 @@ def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
 def pilot(wd: Path, wait_until: Wait) -> Iterator[LocalManager]:
     """A pilot that checks itself after every turn, with two tasks that run on its own node, and many for nodes tagged evil."""
     options = ["--wd", str(wd), "--nodes", "own:2", "--tags", "good", "--debug-checks", "--crash-limit", "1000"]
+    options += ["--kill-grace", "0.1"]
     with LocalManager(options, {"log_file": "/dev/null"}) as started:
         jobs = Jobs().add_std(
             name="held",
@@ -265,6 +266,23 @@ def test_one_agents_garbage_costs_that_agent(
         evil.close()
         check_held(pilot, attack)
     survives(pilot, wd, wait_until)
+
+
+def test_an_agent_of_the_pilots_own_that_sends_garbage_is_replaced(
+    pilot: LocalManager, context: zmq.Context[zmq.Socket[bytes]], wait_until: Wait
+) -> None:
+    """Its tasks start again with its successor."""
+    log = pilot.connection_file.parent / "service.log"
+    agent_id = log.read_text().partition("node=own agent=")[2].split()[0]
+    impostor = context.socket(zmq.DEALER)
+    impostor.setsockopt(zmq.LINGER, PATIENCE_MS)
+    impostor.setsockopt(zmq.ROUTING_ID, agent_id.encode())
+    impostor.connect(connection.read(pilot.connection_file).agent_addresses["ipc"])
+    impostor.send(b"garbage")
+    wait_until(lambda: "agent.garbage" in log.read_text(), "the garbage was heard", 60)
+    impostor.close()
+    wait_until(lambda: log.read_text().count("agent.ready node=own") == 2, "another agent is there", 60)
+    wait_until(lambda: held(pilot) == ["EXECUTING", "EXECUTING"], "the tasks run again", 60)
 
 
 def test_what_an_honest_agent_of_that_kind_says_counts(
