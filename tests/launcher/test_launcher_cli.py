@@ -269,3 +269,15 @@ def test_a_pilots_tasks_are_seen_and_cancelled_from_outside(
     pilotfish(wd, "submissions", "watch", "last", "--check-interval", "1", "--clean", "never", code=1)
     assert list((wd / "there").glob("*/x/added"))
     assert states() == {"n0": "finished", "n1": "failed", "n2": "failed", "n3": "finished"}
+
+
+@pytest.mark.parametrize("end", [">/dev/full 2>/dev/full", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("command", "code"), [("echo hi", 0), ("exit 3", 1)])
+def test_the_exit_code_is_that_of_the_work_whatever_can_be_said_of_it(
+    wd: Path, write: Callable[..., str], end: str, command: str, code: int
+) -> None:
+    line = f'"{sys.executable}" -m pilotfish submit {write(f"{command} > log")} --json {end}'
+    done = subprocess.run(["bash", "-c", line], cwd=wd, timeout=PATIENCE_S, check=False)
+    assert done.returncode == code
+    if code == 0:
+        assert (wd / "w" / "t0" / "log").read_text() == "hi\n"
