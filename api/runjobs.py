@@ -83,7 +83,10 @@ class Output:
             elif work.without_files:
                 echo(f"what {tasks} tasks print is not kept; give --output DIR to keep it", err=True)
         self._suffixes = (".out", ".err") if asked else (".log", ".log")
-        self.text = "" if self._folder is None else f"{os.path.relpath(self._folder, wd)}/*{self._suffixes[0]}"
+        self.text = ""
+        if self._folder is not None:
+            text = f"{os.path.relpath(self._folder, wd)}/*{self._suffixes[0]}"
+            self.text = text.encode(errors="backslashreplace").decode()
 
     def fill_in(self, job: dict[str, Any], stem: str) -> None:
         """Name files that begin with `stem` for a job that names none itself."""

@@ -96,8 +96,10 @@ def _check_comparable(ledger: Ledger, wanted: list[Wanted], in_pilot: Mapping[st
 
 
 def _source(work: Work, wd: Path) -> str:
-    """The file as seen from the working folder, so that both may be moved."""
-    return work.source if work.source in ("-", COMMAND) else os.path.relpath(Path(work.source).absolute(), wd)
+    """The file as seen from the working folder, so that both may be moved; a name need not be UTF-8."""
+    if work.source in ("-", COMMAND):
+        return work.source
+    return os.path.relpath(Path(work.source).absolute(), wd).encode(errors="backslashreplace").decode()
 
 
 def _submit(pilot: LocalManager, plan: Plan, before: Ledger, aux: Path) -> None:
