@@ -59,7 +59,13 @@ MACHINE = (
     Key("batch_type", "str", REQUIRED, "the batch system: Slurm, PBS, Torque, LSF, SGE, Shell ...", ("machine_type",)),
     Key("context_type", "str", REQUIRED, "how to reach it: Local, LazyLocal or SSH"),
     Key("local_root", "str", REQUIRED, "the project's folder here; `work_base` is below it"),
-    Key("remote_root", "str|null", None, "the folder on the machine below which each submission has its own"),
+    Key(
+        "remote_root",
+        "str|null",
+        None,
+        "the folder on the machine below which each submission has its own; `~` and `$VARIABLES` mean what they mean there, "
+        "and over SSH a relative one is below the home folder",
+    ),
     Key("clean_asynchronously", "bool", False, "do not wait until the submission's folder is removed"),
     Key("create_remote_root", "bool", False, "taken for DPDispatcher's files: missing folders are always made"),
     Key("remote_profile", "dict", {}, "how to log in"),
