@@ -22,7 +22,7 @@ from .machines.base import JobToPlace, Machine, MachineBusyError
 from .machines.names import build_machine
 from .needs import Needed
 from .resources import Resources
-from .states import JobState, Reason, Status
+from .states import JobState, Listing, Reason, Status
 from .task import Task
 
 _LOOKS = 3
@@ -294,8 +294,9 @@ def _look_at_one_machine(jobs: Sequence[OneJob]) -> dict[OneJob, Status]:
         job.share(context)
     _share_ends(jobs)
     ids = [job.id for job in jobs if job.id or job.find()]
-    listed = machine.query(context, ids) if ids else {}
-    over = [job for job in jobs if job.id not in listed or listed[job.id].state.ended]
+    listed = machine.query(context, ids) if ids else Listing()
+    alive = {name for name, status in listed.items() if not status.state.ended and status.state is not JobState.unknown}
+    over = [job for job in jobs if job.id not in alive]
     # The end is read last: it is written before the others go.
     read = context.read([path for job in over for path in (job.record_path, job.reason_path, job.end_path)])
     known = {job: told for job in over if (told := ends.read(read.get(job.end_path, b""))) is not None}
@@ -323,7 +324,10 @@ def _judged(job: OneJob, listed: Mapping[str, Status], read: Mapping[str, bytes]
     reason = script.told_reason(read.get(job.reason_path, b""))
     if reason:
         record = replace(record or Status(JobState.terminated), state=JobState.terminated, reason=reason)
-    return job.judge(listed.get(job.id), record)
+    told = listed.get(job.id)
+    if told is not None and told.state is JobState.unknown and record is not None:
+        told = None  # the batch system tells nothing of it now, but its own record does
+    return job.judge(told, record)
 
 
 def _never_began(context: Context, jobs: Sequence[OneJob]) -> dict[OneJob, Status]:

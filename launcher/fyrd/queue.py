@@ -231,9 +231,10 @@ class Queue:
         return iter(self.jobs.values())
 
     def __getitem__(self, job: str | int) -> QueueJob:
-        if str(job) not in self.jobs:
+        name = str(job).partition(";")[0]  # of another cluster
+        if name not in self.jobs:
             raise QueueError(f"no job {job} in the queue")
-        return self.jobs[str(job)]
+        return self.jobs[name]
 
     # --- waiting ----------------------------------------------------------------------------------------------------------
 
@@ -249,7 +250,7 @@ class Queue:
     def _wait_for_one(self, job: Job | QueueJob | str | int) -> bool:
         if isinstance(job, Job):
             return job.wait(self._sleep)
-        return self._wait_for(job.id if isinstance(job, QueueJob) else str(job))
+        return self._wait_for(job.id if isinstance(job, QueueJob) else str(job).partition(";")[0])
 
     def _wait_for(self, name: str) -> bool:
         missing = 0

@@ -15,8 +15,11 @@ import pytest
 
 from pilotfish.launcher.contexts.base import Done
 from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.description import parse_machine
+from pilotfish.launcher.one_job import OneJob, Script
 from pilotfish.launcher.progress import Phase
 from pilotfish.launcher.runner import SubmissionFailedError
+from pilotfish.launcher.states import JobState
 from pilotfish.launcher.submission import Submission
 
 # Files in $FAKE change how it behaves: `cluster` (jobs are on the cluster east), `rows` (what names of jobs end with in
@@ -310,6 +313,23 @@ def test_a_job_that_failed_where_nobody_answers_is_placed_again_when_somebody_do
     with pytest.raises(SubmissionFailedError, match="exit code 3"):
         made.run(check_interval_s=30)
     assert starts(made) == 2
+
+
+def test_a_single_job_among_the_words_of_others_runs_until_its_record_is_there(
+    fake: Path, wd: Path, wait_until: Callable[..., None]
+) -> None:
+    """Job scripts and single functions look at jobs in the same way."""
+    squeue = fake.parent / "bin/squeue"
+    squeue.write_text(squeue.read_text().replace("#!/bin/bash\n", "#!/bin/bash\necho Welcome\n"))
+    given = {"batch_type": "Slurm", "context_type": "Local", "local_root": str(wd), "remote_root": str(wd)}
+    (wd / "one").mkdir()
+    job = OneJob(parse_machine(given), str(wd / "one"), "f" * 40)
+    job.submit(Script("while [ ! -e go ]; do sleep 0.02; done"))
+    assert job.look().state is JobState.running
+    (wd / "one/go").touch()
+    wait_until((wd / "one" / f"{job.hash}_result.json").exists, "the record")
+    wait_until(lambda: job.look().state.ended, "the end")
+    assert (job.look().state, job.look().exit_code) == (JobState.finished, 0)
 
 
 # --- noise ----------------------------------------------------------------------------------------------------------------
