@@ -30,6 +30,12 @@ def _blocks(language: str) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What examples leave for later does not get among what the user has."""
+    monkeypatch.setenv("PILOTFISH_HOME", str(tmp_path / "home"))
+
+
 def _run(command: list[str], wd: Path) -> str:
     done = subprocess.run(command, cwd=wd, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
@@ -105,8 +111,7 @@ def test_the_script_that_submits_itself_again_is_that_of_the_example() -> None:
 LAUNCHER_FILES = [json.loads(code) for name, code in _blocks("json") if name.startswith("launcher.md")]
 
 
-def test_the_first_submission_runs_as_it_stands(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PILOTFISH_HOME", str(wd / "home"))
+def test_the_first_submission_runs_as_it_stands(wd: Path) -> None:
     for name, text in (("a", "one two three"), ("b", "four five")):
         (wd / "cases" / name).mkdir(parents=True)
         (wd / "cases" / name / "words").write_text(text)
