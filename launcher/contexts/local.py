@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from errno import EINVAL
@@ -24,6 +26,9 @@ from .paths import below, walk
 
 NO_FOLDER = 73
 """Exit code of a command whose folder is missing (EX_CANTCREAT)."""
+
+_REMOVE_TRIES, _REMOVE_PAUSE_S = 50, 0.1
+"""A job that was just cancelled may still be writing its last files."""
 
 
 class LocalContext(Context):
@@ -167,11 +172,21 @@ class LocalContext(Context):
         return Transfer(tuple(moved), tuple(same), sent, lost)
 
     def remove(self, root: str) -> None:
-        with suppress(FileNotFoundError):
-            if os.path.islink(root):  # an older name of a folder that goes on under another
-                os.unlink(root)
-            else:
+        if os.path.islink(root):  # an older name of a folder that goes on under another
+            os.unlink(root)
+            return
+        for tries_left in reversed(range(_REMOVE_TRIES)):
+            try:
                 shutil.rmtree(root)
+            except FileNotFoundError:  # the folder itself, or a file in it that somebody else was faster to remove
+                if not os.path.lexists(root):
+                    return
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY or not tries_left:
+                    raise
+            else:
+                return
+            time.sleep(_REMOVE_PAUSE_S)
 
 
 def _listed_below(root: Path, folder: str, with_folders: bool) -> Iterator[RemoteFile]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,24 @@ def test_commands(wd: Path, context: Context) -> None:
     assert context.run("touch ran", cwd=str(wd / "gone")).code == NO_FOLDER
     with pytest.raises(TransientError, match="not done after"):
         context.run("sleep 60", timeout_s=0.1)
+
+
+def test_a_folder_into_which_an_ending_job_still_writes_is_removed(
+    wd: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = wd / "there"
+    (root / "a").mkdir(parents=True)
+    true_one, late = os.rmdir, ["a/last", "last"]
+
+    def after_a_last_word(*path: Any, **more: Any) -> None:
+        if late:
+            (root / late.pop(0)).touch()
+        true_one(*path, **more)
+
+    monkeypatch.setattr(os, "rmdir", after_a_last_word)
+    context.remove(str(root))
+    assert not root.exists()
+    context.remove(str(root))
 
 
 def test_inputs_go_there_once(wd: Path, context: Context) -> None:
