@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from pilotfish.launcher import record
+from pilotfish.launcher.cli_submissions import submissions
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.journal import Journal
 from pilotfish.launcher.progress import Phase
 from pilotfish.launcher.staging import MissingFileError
 from pilotfish.launcher.submission import Submission
@@ -300,7 +302,7 @@ def test_removing_an_old_name_leaves_the_folder(wd: Path) -> None:
 
 @contextmanager
 def killed_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The launcher dies before or after one of the things it does: a line in the journal, a mark, a command on the machine."""
+    """The launcher dies before or after one of the things it does: a line on disk, a file in its place, a command."""
     left = steps
 
     def dies(act: Callable[..., Any]) -> Callable[..., Any]:
@@ -308,6 +310,9 @@ def killed_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             nonlocal left
             left -= 1
             if left == 0:
+                if args and isinstance(args[0], subprocess.Popen):  # a command goes on when who started it is gone
+                    args[0].stdin.close()
+                    args[0].wait()
                 raise Killed
             done = act(*args, **options)
             left -= 1
@@ -318,10 +323,8 @@ def killed_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return wrapped
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "write", dies(Journal.write))
-        patch.setattr(LocalContext, "run", dies(LocalContext.run))
-        patch.setattr(LocalContext, "put", dies(LocalContext.put))
-        patch.setattr(record, "set_successor", dies(record.set_successor))
+        for owner, name in ((os, "fsync"), (os, "replace"), (os, "symlink"), (subprocess.Popen, "communicate")):
+            patch.setattr(owner, name, dies(getattr(owner, name)))
         yield
 
 
@@ -344,7 +347,7 @@ class Model:
         return "".join(self.chance.sample(NAMES, self.chance.randint(1, 3)))
 
     def submit(self) -> None:
-        names, steps = self.names(), self.chance.choice([0, self.chance.randint(1, 60)])
+        names, steps = self.names(), self.chance.choice([0, self.chance.randint(1, 80)])
         self.log.append(f"submit {names}" + (f", killed after {steps} steps" if steps else ", detached"))
         with killed_after(steps or -1, self._patch):
             over = self.site.submit(names, detach=True)
@@ -384,10 +387,7 @@ class Model:
         each = self._listed()
         if each is not None:
             self.log.append(f"clean {_names(each)}")
-            with each.opened() as opened:
-                opened.runner.cancel([job for job in opened.progress.jobs.values() if not job.phase.final], "cleaned")
-                opened.runner.clean()
-                each.forget(opened)
+            CliRunner().invoke(submissions, ["clean", each.hash, "--force"], catch_exceptions=False)
             self.again(_names(each))
 
     def bring_to_end(self, each: Submission) -> bool:
