@@ -1,5 +1,7 @@
 # make demo | test | test-all | check | bench: each sets up .venv first. PYTHON chooses the interpreter.
 PYTHON ?= python3
+# How many tests run at a time: most of them wait for processes, so more than there are cores.
+JOBS ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -19,10 +21,11 @@ demo: $(READY)
 
 # Needs nothing but Python. What needs batch systems and virtual machines is in tests/cluster.
 test: $(READY)
-	$(BIN)/python -m pytest --ignore=tests/cluster
+	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/cluster
 
-test-all: $(READY)
-	$(BIN)/python -m pytest
+# Batch systems take a whole machine: one test after the other.
+test-all: test
+	$(BIN)/python -m pytest tests/cluster
 
 check: $(READY)
 	$(BIN)/ruff check .
