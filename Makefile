@@ -21,7 +21,7 @@ demo: $(READY)
 
 # Needs nothing but Python. What needs batch systems and virtual machines is in tests/cluster.
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/cluster
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore=tests/cluster
 
 # Batch systems take a whole machine: one test after the other.
 test-all: test
