@@ -49,6 +49,7 @@ class Sshd:
 
     def start(self) -> None:
         os.makedirs("/run/sshd", exist_ok=True)
+        variables = [line.removeprefix("SetEnv ") for line in self._lines if line.startswith("SetEnv ")]
         text = [
             f"Port {self.port}",
             "ListenAddress 127.0.0.1",
@@ -58,9 +59,9 @@ class Sshd:
             "StrictModes no",
             "UseDNS no",
             "MaxStartups 100",
-            f"SetEnv PILOTFISH_HOME={self.folder}/pilotfish",
+            " ".join(["SetEnv", f"PILOTFISH_HOME={self.folder}/pilotfish", *variables]),  # sshd takes only the first
             *(["UsePAM no"] if not any(line.startswith("UsePAM") for line in self._lines) else []),
-            *self._lines,
+            *(line for line in self._lines if not line.startswith("SetEnv ")),
         ]
         (self.folder / "sshd_config").write_text("\n".join(text) + "\n")
         log = open(self.folder / "log", "ab")
