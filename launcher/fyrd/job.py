@@ -70,7 +70,7 @@ class Job:
         self.options = {**get_profile(profile).args, **check_arguments(keywords)}
         self.machine = None if machine is None else described(machine)
         self.qtype = kind_of_queue(qtype, self.machine)
-        self._given_name = name
+        self._given_name = None if name is None else str(name)
         self.queue = queue
         self._begin_anew()
 
@@ -117,10 +117,10 @@ class Job:
 
     def _at(self, option: str, name: str) -> str:
         """Path on the machine of a file of ours; relative folders are below the one in which the job runs."""
-        assert self._place is not None
+        place = self._placed()
         folder = self.options.get(option) or ""
-        folder = os.path.expanduser(folder) if self._place.context.local else folder
-        return posixpath.join(self._place.folder, folder, name)
+        folder = os.path.expanduser(folder) if place.context.local else folder
+        return posixpath.join(place.folder, folder, name)
 
     @property
     def _stem(self) -> str:
@@ -381,8 +381,9 @@ class Job:
             self._got = save
 
     def fetch_outputs(self) -> None:
-        """Read what it has printed, and returned."""
-        assert self._place is not None
+        """Read what it has printed, and returned. Raises ClusterError before it is submitted."""
+        if self._place is None or not self.submitted:
+            raise ClusterError("is not submitted", where=self.name, remedy="call submit() first")
         self._out = (self._text(self.outfile), self._text(self.errfile))
         self._result = self._place.read(self.poutfile) if self.function is not None else None
 
@@ -429,8 +430,9 @@ class Job:
 
     def clean(self, delete_outputs: bool | None = None, get_outputs: bool = True) -> Job:
         """Remove its scripts, and with `delete_outputs` (default: option clean_outputs) what it has printed and returned."""
-        assert self._place is not None
-        if get_outputs and self._out is None:
+        if self._place is None:
+            return self  # nothing is written yet
+        if get_outputs and self._out is None and self.submitted:
             self.fetch_outputs()
         wanted = self.options.get("clean_outputs", False) if delete_outputs is None else delete_outputs
         paths = [*self.files, *([self.outfile, self.errfile] if wanted else [])]

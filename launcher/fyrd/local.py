@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -99,7 +99,7 @@ class JobQueue:
         assert job.id is not None
         return job.id
 
-    def wait(self, jobs: Sequence[Job | str] | Job | str | None = None) -> bool:
+    def wait(self, jobs: Iterable[Job | str] | Job | str | None = None) -> bool:
         """Until these jobs (default: all) are over; whether all ended well."""
         ended = [self[each].wait() for each in self._listed(jobs)]
         return all(ended)
@@ -108,10 +108,10 @@ class JobQueue:
         """What a job returns, or raises."""
         return self[job].get()
 
-    def _listed(self, jobs: Sequence[Job | str] | Job | str | None) -> Sequence[Job | str]:
+    def _listed(self, jobs: Iterable[Job | str] | Job | str | None) -> list[Job | str]:
         if jobs is None:
             return list(self.jobs)
-        return jobs if isinstance(jobs, list | tuple) else [jobs]  # type: ignore[list-item]
+        return list(jobs) if isinstance(jobs, Iterable) and not isinstance(jobs, str) else [jobs]
 
     def update(self) -> None:
         for job in self.jobs.values():

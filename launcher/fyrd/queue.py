@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
+from ..machines.dialect import plain
 from .job import Job, wait_for
 from .local import JobQueue, default_queue
 from .options import ClusterError
@@ -231,10 +232,14 @@ class Queue:
         return iter(self.jobs.values())
 
     def __getitem__(self, job: str | int) -> QueueJob:
-        name = str(job).partition(";")[0]  # of another cluster
-        if name not in self.jobs:
+        found = self.jobs.get(self._listed_as(job))
+        if found is None:
             raise QueueError(f"no job {job} in the queue")
-        return self.jobs[name]
+        return found
+
+    def _listed_as(self, job: str | int) -> str:
+        """An id without the name of its cluster or server, which only batch systems have."""
+        return str(job) if self.qtype == "local" else plain(str(job))
 
     # --- waiting ----------------------------------------------------------------------------------------------------------
 
@@ -250,7 +255,7 @@ class Queue:
     def _wait_for_one(self, job: Job | QueueJob | str | int) -> bool:
         if isinstance(job, Job):
             return job.wait(self._sleep)
-        return self._wait_for(job.id if isinstance(job, QueueJob) else str(job).partition(";")[0])
+        return self._wait_for(job.id if isinstance(job, QueueJob) else self._listed_as(job))
 
     def _wait_for(self, name: str) -> bool:
         missing = 0
@@ -263,10 +268,11 @@ class Queue:
                 raise QueueError(f"no job {name} in the queue, and no word of its end")
             self._sleep(_UPDATE_EVERY_S)
 
-    def get(self, jobs: Sequence[Job]) -> list[Any]:
+    def get(self, jobs: Iterable[Job]) -> list[Any]:
         """What each of these returns, in their order. Raises what the first bad one raises."""
-        wait_for(jobs, self._sleep)
-        return [job.get() for job in jobs]
+        listed = list(jobs)
+        wait_for(listed, self._sleep)
+        return [job.get() for job in listed]
 
     def can_submit(self, max_jobs: int) -> bool:
         """Whether fewer jobs than that are waiting or running."""

@@ -404,6 +404,29 @@ def test_the_queue_of_torque() -> None:
     ]
 
 
+def test_ids_are_taken_as_qsub_prints_them() -> None:
+    queue = fyrd.Queue("ann", qtype="torque", run=listed)
+    assert queue["8.server.example.org"] == queue[8]
+    assert not queue.wait(["8.server.example.org"])
+
+
+def test_a_job_that_was_not_submitted_has_files_and_nothing_to_remove(wd: Path, queue: fyrd.JobQueue) -> None:
+    job = fyrd.Job("echo x", name=7, qtype="local", queue=queue)  # type: ignore[arg-type]
+    assert job.outfile == str(wd / f"7.{job.uuid}.cluster.out")
+    assert job.clean() is job
+    with pytest.raises(fyrd.ClusterError, match="7: is not submitted"):
+        job.fetch_outputs()
+    assert job.get() == "x\n"
+
+
+def test_any_iterable_of_jobs_is_waited_for(wd: Path, queue: fyrd.JobQueue) -> None:
+    jobs = [fyrd.submit("true", qtype="local", queue=queue), queue.add("exit 3")]
+    for several in (set(jobs), iter(jobs), {jobs[1]: 1}):
+        assert not queue.wait(several)
+    view = fyrd.Queue(qtype="local", queue=queue)
+    assert view.get(job for job in jobs[:1]) == [""]
+
+
 def test_a_command_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(fyrd.QueueError, match="qstat: cannot be asked"):
