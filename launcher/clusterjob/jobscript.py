@@ -32,6 +32,7 @@ from .settings import read_ini
 from .surroundings import OUTPUT_NAME, VARIABLES, needed, with_own
 
 _VARIABLE = re.compile(r"\$\{CLUSTERJOB_[A-Z_]+\}")
+_ORDER = frozenset({"dependency", "depend", "hold_jid"})
 _ONLY_CLASS = frozenset({"cache_folder", "cache_prefix"})
 
 _SHELL = Style("Shell", "#", "sh", {}, lambda key, value: f"{key}={value}", str, None)
@@ -279,6 +280,9 @@ class JobScript:
         plain = style is _SHELL
         limit = resources.get("time")
         name, after = str(resources["jobname"]), needed(resources)
+        if plain and (after or not _ORDER.isdisjoint(resources)):
+            what = "without a batch system a script starts at once, whatever it depends on"
+            raise ResourcesNotSupportedError(what, where="resources", remedy="wait() for the other one, then submit")
         streams = {".out": resources.get("stdout"), ".err": resources.get("stderr")}
         ends = [end for end, given in streams.items() if plain and not given]
         before = [VARIABLES.format(name=shlex.quote(name))]

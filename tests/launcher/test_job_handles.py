@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import fcntl
 import json
+import pickle
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import pytest
 
 from pilotfish import AsyncResult, JobScript
 from pilotfish.launcher.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING
+from pilotfish.launcher.clusterjob.headers import ResourcesNotSupportedError
 from pilotfish.pilot.model.errors import TransientError
 
 UNTIL_GO = "until [ -e go ]; do sleep 0.05; done"
@@ -249,6 +252,20 @@ def test_block_gives_the_status(body: str, status: int) -> None:
     assert bool(found) == bool(status)
     assert (isinstance(found, int), f"{found}", json.dumps([found])) == (True, str(status), f"[{status}]")
     assert (found.status, found.successful(), found.get()) == (status, status == COMPLETED, status)
+
+
+def test_the_status_of_block_goes_to_other_processes_as_a_number() -> None:
+    """Pools of processes pickle what their functions return."""
+    found = JobScript("exit 7", "j").submit(block=True)
+    assert [pickle.loads(pickle.dumps(found)), copy.copy(found), copy.deepcopy([found])] == [FAILED, FAILED, [FAILED]]
+
+
+@pytest.mark.parametrize("resource", [{"dependency": "afterok:7"}, {"depend": "afterany:7"}, {"hold_jid": 7}])
+def test_a_script_without_a_batch_system_cannot_depend_on_another(wd: Path, resource: dict[str, Any]) -> None:
+    """It would start at once."""
+    with pytest.raises(ResourcesNotSupportedError, match="starts at once, whatever it depends on"):
+        JobScript("touch ran", "j", **resource).submit()
+    assert not (wd / "ran").exists()
 
 
 def test_block_gives_failed_where_nothing_was_submitted() -> None:

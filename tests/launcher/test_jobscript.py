@@ -327,6 +327,13 @@ def test_what_is_no_kept_result(wd: Path) -> None:
     (wd / "old.cache").write_bytes(b"\x80\x03pickle")
     with pytest.raises(JournalError, match="clusterjob's own cache files cannot be read"):
         AsyncResult.load("old.cache")
+    JobScript("true", "j", backend="shell").submit(block=True).dump("kept")
+    good = json.loads((wd / "kept").read_text())
+    without_job = {name: value for name, value in good.items() if name != "job"}
+    for found in ({"version": 1}, without_job, {**good, "job": {}}, {**good, "job": {**good["job"], "machine": {}}}):
+        (wd / "kept").write_text(json.dumps(found))
+        with pytest.raises(JournalError, match="kept: is no kept result: "):
+            AsyncResult.load("kept")
 
 
 def test_on_another_machine(wd: Path, sshd: Sshd) -> None:
