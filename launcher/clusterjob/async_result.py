@@ -14,6 +14,7 @@ from typing import Any
 from ...pilot.model.errors import JournalError
 from ..locks import held
 from ..one_job import OneJob, look_at
+from ..schema import DescriptionError
 from ..states import JobState, Reason, Status
 
 PENDING, RUNNING, COMPLETED, CANCELLED, FAILED = range(-2, 3)
@@ -22,6 +23,10 @@ STATUS_CODES = [PENDING, RUNNING, COMPLETED, CANCELLED, FAILED]
 str_status = dict(zip(STATUS_CODES, ("PENDING", "RUNNING", "COMPLETED", "CANCELLED", "FAILED"), strict=True))
 
 _FIRST_PAUSE_S = 0.5
+_KEPT = frozenset(
+    ["backend", "remote", "status", "exit_code", "message", "epilogue", "epilogue_ran", "max_sleep_interval", "job"]
+)
+"""What a kept result has, besides its version."""
 
 
 class NoKeptResultError(JournalError, FileNotFoundError):
@@ -213,7 +218,10 @@ class AsyncResult:
 
     def _take_over(self, cache_file: str | os.PathLike[str]) -> AsyncResult:
         found = _read(cache_file)
-        self.job = None if found["job"] is None else OneJob.from_dict(found["job"])
+        try:
+            self.job = None if found["job"] is None else OneJob.from_dict(found["job"])
+        except (KeyError, TypeError, ValueError, DescriptionError) as error:
+            raise _no_result(cache_file, f"job: {error}") from error
         self.backend = found["backend"]
         self.remote, self.epilogue, self._epilogue_ran = found["remote"], found["epilogue"], found["epilogue_ran"]
         self._status, self.exit_code, self.message = found["status"], found["exit_code"], found["message"]
@@ -233,6 +241,10 @@ class EndedResult(int, AsyncResult):
         """All has been taken over."""
 
     __repr__ = int.__repr__
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        """In another process, or as a copy, it is the number."""
+        return int, (int(self),)
 
 
 def _look_at(results: Sequence[AsyncResult]) -> list[int]:
@@ -263,12 +275,18 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(Path(path).read_text())
         if found["version"] != 1:
             raise ValueError(f"version {found['version']}")
+        if missing := _KEPT - found.keys():
+            raise ValueError(f"it has no {sorted(missing)[0]!r}")
         return found
     except FileNotFoundError as error:
         raise NoKeptResultError("there is no kept result", where=os.fspath(path)) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        remedy = "remove the file; clusterjob's own cache files cannot be read"
-        raise JournalError(f"is no kept result: {error}", where=os.fspath(path), remedy=remedy) from error
+        raise _no_result(path, error) from error
+
+
+def _no_result(path: str | os.PathLike[str], why: object) -> JournalError:
+    remedy = "remove the file; clusterjob's own cache files cannot be read"
+    return JournalError(f"is no kept result: {why}", where=os.fspath(path), remedy=remedy)
 
 
 def run_here(text: str) -> None:
