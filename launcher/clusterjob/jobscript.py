@@ -280,7 +280,7 @@ class JobScript:
         plain = style is _SHELL
         limit = resources.get("time")
         name, after = str(resources["jobname"]), needed(resources)
-        if plain and (after or not _ORDER.isdisjoint(resources)):
+        if plain and (after or any(key.lstrip("-") in _ORDER for key in resources)):
             what = "without a batch system a script starts at once, whatever it depends on"
             raise ResourcesNotSupportedError(what, where="resources", remedy="wait() for the other one, then submit")
         streams = {".out": resources.get("stdout"), ".err": resources.get("stderr")}

@@ -77,10 +77,14 @@ def wait(jobs: Job | QueueJob | str | int | Iterable[Job | QueueJob | str | int]
 
 
 def get(jobs: Job | Iterable[Job]) -> Any:
-    """What these return: of one job itself, of several a list in their order."""
+    """What these return: of one job itself, of several a list in their order. Raises ClusterError for what is no Job."""
     if isinstance(jobs, Job):
         return jobs.get()
-    listed = list(jobs)
+    listed = [jobs] if isinstance(jobs, str) else list(jobs)
+    for each in listed:
+        if not isinstance(each, Job):
+            remedy = "keep the Job; `wait` takes ids"
+            raise ClusterError(f"{each!r} is no Job, and only a Job has a result", where="get", remedy=remedy)
     wait_for(listed)
     return [job.get() for job in listed]
 

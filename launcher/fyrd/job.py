@@ -22,7 +22,7 @@ from ..states import Reason, Status
 from . import data, functions
 from .data import ForeignResultError, UntrustedResultError
 from .local import JobQueue, LocalJob, default_queue
-from .options import QTYPES, ClusterError, check_arguments, to_resources
+from .options import QTYPES, ClusterError, OptionsError, check_arguments, to_resources
 from .profiles import get_profile
 from .words import BAD, GOOD, described, file_name, kind_of_queue, short_name, state_word
 
@@ -63,6 +63,9 @@ class Job:
         machine: Machine | str | Mapping[str, Any] | None = None,
         **keywords: Any,
     ) -> None:
+        if not callable(command) and not isinstance(command, str):
+            remedy = "give a command as one text and its arguments as `args`"
+            raise OptionsError(f"{command!r} is neither text nor a function", where="command", remedy=remedy)
         self.command = command
         self.args, self.keywords = _arguments(args), dict(kwargs or {})
         self.function = command if callable(command) else None

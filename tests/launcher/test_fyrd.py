@@ -419,6 +419,20 @@ def test_a_job_that_was_not_submitted_has_files_and_nothing_to_remove(wd: Path, 
     assert job.get() == "x\n"
 
 
+@pytest.mark.parametrize("command", [["echo", "x"], None, 7])
+def test_what_is_no_command(command: Any) -> None:
+    with pytest.raises(
+        fyrd.OptionsError, match=r"command: .* is neither text nor a function; give a command as one text"
+    ):
+        fyrd.make_job(command)
+
+
+@pytest.mark.parametrize("jobs", ["12", ["12"], [None]])
+def test_only_jobs_have_results(jobs: Any) -> None:
+    with pytest.raises(fyrd.ClusterError, match=r"get: .* is no Job"):
+        fyrd.get(jobs)
+
+
 def test_any_iterable_of_jobs_is_waited_for(wd: Path, queue: fyrd.JobQueue) -> None:
     jobs = [fyrd.submit("true", qtype="local", queue=queue), queue.add("exit 3")]
     for several in (set(jobs), iter(jobs), {jobs[1]: 1}):

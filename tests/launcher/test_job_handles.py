@@ -260,7 +260,7 @@ def test_the_status_of_block_goes_to_other_processes_as_a_number() -> None:
     assert [pickle.loads(pickle.dumps(found)), copy.copy(found), copy.deepcopy([found])] == [FAILED, FAILED, [FAILED]]
 
 
-@pytest.mark.parametrize("resource", [{"dependency": "afterok:7"}, {"depend": "afterany:7"}, {"hold_jid": 7}])
+@pytest.mark.parametrize("resource", [{"dependency": "afterok:7"}, {"depend": "afterany:7"}, {"-hold_jid": 7}])
 def test_a_script_without_a_batch_system_cannot_depend_on_another(wd: Path, resource: dict[str, Any]) -> None:
     """It would start at once."""
     with pytest.raises(ResourcesNotSupportedError, match="starts at once, whatever it depends on"):
