@@ -72,6 +72,11 @@ class Style:
 
 
 def _long(key: str, value: Any) -> str:
+    if key in (
+        "dependency",
+        "d",
+    ):  # ids as `AsyncResult.job_id` has them, with their cluster, which sbatch does not take here
+        value = re.sub(r";[\w.-]+", "", str(value))
     return f"-{key} {value}" if len(key) == 1 else f"--{key}={value}"
 
 

@@ -53,7 +53,7 @@ def with_own(text: str, names: Iterable[str], folder: str) -> str:
     return text
 
 
-_NEEDED = re.compile(r"\bafterok((?::[\w.\[\]@-]+)+)|\bdone\(\s*([\w.\[\]]+)\s*\)")
+_NEEDED = re.compile(r"\bafterok((?::[\w.\[\]@;-]+)+)|\bdone\(\s*([\w.\[\]]+)\s*\)")
 
 
 def needed(resources: Mapping[str, Any]) -> tuple[Needed, ...]:

@@ -19,6 +19,7 @@ from pilotfish import AsyncResult, JobScript
 from pilotfish.launcher import one_job
 from pilotfish.launcher.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING
 from pilotfish.launcher.clusterjob.headers import STYLES, ResourcesNotSupportedError, headers, time_to_seconds
+from pilotfish.launcher.clusterjob.surroundings import needed
 from pilotfish.launcher.one_job import OneJob
 from pilotfish.launcher.schema import DescriptionError
 from pilotfish.launcher.states import JobState, Status
@@ -78,6 +79,15 @@ def pristine(wd: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_directives(backend: str, expected: str) -> None:
     prefix = STYLES[backend].prefix
     assert headers(STYLES[backend], ALL) == [f"{prefix} {line}" for line in expected.split("|")]
+
+
+@pytest.mark.parametrize("key", ["dependency", "d"])
+def test_a_dependency_takes_ids_with_their_cluster(key: str) -> None:
+    """Where several clusters answer, job_id is `7;east`; sbatch refuses that in a dependency."""
+    resources = {key: "afterok:7;east:8,afterany:9;my-east.1"}
+    option = "--dependency=" if key == "dependency" else "-d "
+    assert headers(STYLES["slurm"], resources) == [f"#SBATCH {option}afterok:7:8,afterany:9"]
+    assert [each.id for each in needed(resources)] == ["7;east", "8"]
 
 
 def test_directives_of_grid_engine() -> None:
