@@ -167,6 +167,9 @@ def find(beginning: str) -> Record:
     if not found and (moved := _moved(beginning)):
         what = f"submission {moved[0][:10]} has become part of {moved[1][:10]}"
         raise UnknownSubmissionError(what, remedy=f"name {moved[1][:10]}")
+    if beginning == "last" and not found:
+        remedy = "the record of one whose results are all here is removed, unless it ran with `--clean never`"
+        raise UnknownSubmissionError("no submission is recorded here", remedy=remedy)
     if len(found) != 1:
         what = f"{len(found) or 'no'} submissions begin with {beginning!r}"
         raise UnknownSubmissionError(what, remedy="`pilotfish submissions` lists them")

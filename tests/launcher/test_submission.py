@@ -216,3 +216,9 @@ def test_an_unknown_clean_strategy(submission: Make, work: Path, clean: Any) -> 
 def test_ids_that_begin_alike_are_told() -> None:
     with pytest.raises(record.UnknownSubmissionError, match="no submissions begin with 'abc'"):
         record.find("abc")
+
+
+def test_the_last_of_no_submissions_is_told_as_such() -> None:
+    """Also after the first one that ended well, whose record is removed."""
+    with pytest.raises(record.UnknownSubmissionError, match="no submission is recorded here; the record of one whose"):
+        record.find("last")
