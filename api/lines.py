@@ -37,11 +37,16 @@ _ASK_FOR_LINES = "if each of its lines is a command of its own, give --format li
 _PARTS_OF_SHELL = frozenset(["do", "done", "then", "else", "fi", "esac", "{", "}", ";;", "EOF"])
 """Lines that no shell takes by themselves: they belong to what stands above or below them."""
 _ONLY_FOR_LATER_LINES = re.compile(
-    r"""(?:cd|pushd)(?:\s+[^\s;&|]+)?
-    |set\s+[-+]\S+(?:\s+\w+)?
-    |module\s+(?:load|add|use|purge|unload)\b[^;&|]*
-    |(?:export\s+|declare\s+|local\s+)?[A-Za-z_]\w*=(?:[^\s'"`$;&|()]|\$\w|\$\{)*
-    |(?:export\s+|declare\s+|local\s+)?[A-Za-z_]\w*=(?:"[^"`$]*"|'[^']*')
+    r"""(?:
+        (?:cd|pushd|popd)(?:\s(?:[^;&|]|>&)*)?(?:\|\|\s*(?:(?:exit|return|die)\b[^;&|]*|\{.*\}\s*))?
+        |set\s+[-+]\S+(?:\s+\w+)?
+        |(?:module\s+(?:load|add|use|purge|unload|swap|switch)\b|ml\s+(?!avail|list|spider|show|help)[\w.+/-])[^;&|]*
+        |(?:conda|mamba|micromamba)\s+(?:de)?activate\b[^;&|]*
+        |(?:source|\.)\s+(?:[^\s;&|]*/)?activate
+        |umask\s+\S+ |ulimit\s+-\w+\s+\w+ |unset\s+[\w\s]+ |shopt\s+-[su]\s[\w\s]+
+        |(?:(?:export|declare|local|readonly)\s+)?
+         [A-Za-z_]\w*=(?:(?:[^\s'"`$;&|()]|\$\w|\$\{)*|"(?:[^"`$]|\$(?!\())*"|'[^']*')
+    )\s*;?
     """,
     re.VERBOSE,
 )

@@ -93,7 +93,31 @@ def test_a_script_is_not_cut_into_lines_even_without_its_first_line(wd: Path, te
 @pytest.mark.parametrize(
     "line",
     [
+        *["cd", "cd build;", "cd -- build", "cd 'my build'", 'cd "$HOME/my build"', 'cd "$(dirname "$0")"'],
+        *["cd build || exit 1", "cd build || { echo no; exit 1; }", "cd build 2>&1", "pushd build > /dev/null", "popd"],
+        *["set -e;", "module load gcc; ", "ml gcc/12", "module swap gcc intel", "conda activate env"],
+        *["source env/bin/activate", ". activate", "umask 077", "ulimit -s unlimited", "unset X", "shopt -s nullglob"],
+        *['export PATH="$HOME/bin:$PATH"', "readonly X=1", "x=5;"],
+    ],
+)
+def test_a_line_that_only_changes_its_shell_is_refused_however_it_is_written(wd: Path, line: str) -> None:
+    (wd / "tasks.txt").write_text(f"mkdir -p build\n{line}\nrm -rf ./*\n")
+    with pytest.raises(UsageError, match=r"line 2: .*does nothing for the lines that follow"):
+        jobfile.load(str(wd / "tasks.txt"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
         "cd build && make",
+        "cd build; make",
+        "cd build || mkdir build",
+        "cd build & make",
+        "cdo -f nc copy a b",
+        "ml avail",
+        "source run.sh 3",
+        "ulimit -a",
+        "umask",
         "x=5; echo $x",
         "X=1 ./simulate",
         "x=$(touch made)",
