@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ..pilot.model.errors import PilotfishError, TransientError, UsageError
+from ..pilot.wire import ownership
 
 FILE_NAME = "run-tasks.json"
 _VERSION = 1
@@ -113,7 +114,7 @@ class Ledger:
         path = aux / FILE_NAME
         draft = path.with_name(f"{path.name}.new")
         try:
-            with open(draft, "wb") as file:
+            with open(ownership.open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
                 file.write(msgspec.json.encode(_Content(_VERSION, list(self))))
                 file.flush()
                 os.fsync(file.fileno())
@@ -129,7 +130,8 @@ def read(aux: Path, in_pilot: Mapping[str, object]) -> Ledger:
     """
     path = aux / FILE_NAME
     try:
-        content = msgspec.json.decode(path.read_bytes(), type=_Content)
+        with open(ownership.open_file(path, os.O_RDONLY), "rb") as file:
+            content = msgspec.json.decode(file.read(), type=_Content)
     except FileNotFoundError:
         return Ledger()
     except OSError as error:

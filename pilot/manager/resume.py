@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -51,7 +52,8 @@ def check_not_emptied(aux: AuxDir) -> None:
     Raises JournalError.
     """
     with suppress(FileNotFoundError):
-        if aux.connection.exists() and aux.journal.stat().st_size < len(HEADER):
+        status = aux.journal.lstat()
+        if aux.connection.exists() and stat.S_ISREG(status.st_mode) and status.st_size < len(HEADER):
             raise JournalError(
                 "the journal is empty: what was in it is lost",
                 where=str(aux.journal),

@@ -129,13 +129,50 @@ def test_resume_refuses_what_is_not_ours_alone(shared: Path, trap: str) -> None:
     assert str(caught.value).startswith(f"{aux / name}: {reason}")
 
 
-def test_a_refused_resume_is_one_line(shared: Path) -> None:
+@pytest.mark.parametrize("ran", [False, True])
+def test_a_refused_resume_is_one_line(shared: Path, ran: bool) -> None:
     aux = planted(shared)
+    if ran:
+        (aux / "connection.json").write_text("{}")
     make_pipe(aux / "journal.pilotfish")
     done = pilotfish("run", "--resume", str(aux), "--nodes", "1", wd=shared)
     remedy = "put the file itself there"
     assert done.stderr == f"Error: {aux / 'journal.pilotfish'}: this is a named pipe, not a file; {remedy}\n"
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("spring", "reason"),
+    [
+        (make_pipe, "this is a named pipe, not a file"),
+        (make_link, "this is a link, not a file"),
+        (lambda path: path.chmod(0o666), "others can write to the file (mode 0666)"),
+        (give_away, "the file belongs to user"),
+    ],
+)
+def test_what_a_run_has_written_down_of_its_tasks_must_be_ours_too(
+    shared: Path, spring: Callable[[Path], None], reason: str
+) -> None:
+    (shared / "tasks.txt").write_text("echo ran >> runs\n")
+    assert pilotfish("run", "tasks.txt", "--nodes", "1", wd=shared).returncode == 0
+    (tasks,) = shared.glob(".qcgpjm-service-*/run-tasks.json")
+    spring(tasks)
+    done = pilotfish("run", "tasks.txt", "--nodes", "1", "--continue", "--quiet", wd=shared)
+    assert done.returncode == 1, done.stderr
+    assert f"{tasks}: {reason}" in done.stderr
+    assert (shared / "runs").read_text() == "ran\n"
+
+
+def test_where_files_are_made_for_a_group_a_run_can_be_gone_on_with(shared: Path) -> None:
+    (shared / "tasks.txt").write_text("echo ran >> runs\n")
+    before = os.umask(0o002)
+    try:
+        for option in ("--quiet", "--continue"):
+            done = pilotfish("run", "tasks.txt", "--nodes", "1", option, wd=shared)
+            assert done.returncode == 0, done.stderr
+    finally:
+        os.umask(before)
+    assert (shared / "runs").read_text() == "ran\n"
 
 
 def test_a_link_of_our_own_to_a_run_of_ours_is_followed(shared: Path) -> None:
