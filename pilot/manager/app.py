@@ -46,6 +46,9 @@ from .views import Views
 
 log = logging.getLogger(__name__)
 
+_LAST_LIFE_ENDS_S = 5.0
+"""How long a resumed pilot waits for the manager that has its journal: whoever started that one may just have been killed."""
+
 Agent = records.AgentExpected | records.AgentUp
 VERSION = "0.1.0"
 
@@ -83,9 +86,9 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     aux.write_env(os.environ)
     if settings.resume:
         check_not_emptied(aux)
+    store = Store.open(aux.journal, _LAST_LIFE_ENDS_S) if settings.resume else Store.create(aux.journal)
     with suppress(OSError):
         aux.final_status.unlink()  # of an earlier life
-    store = Store.open(aux.journal) if settings.resume else Store.create(aux.journal)
     part = (settings.slurm_limit_nodes_range_begin, settings.slurm_limit_nodes_range_end)
     file = None if settings.slurm_resources_file is None else str(settings.slurm_resources_file)
     allocation = detect(this_site(os.environ), settings.nodes, settings.resources, part, file)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from pathlib import Path
 from ..model.errors import JournalError, PilotfishError, RefusedError, TransientError
 from ..wire import journal, ownership
 from ..wire.records import Record
+
+_LOOK_S = 0.05
 
 
 class Store:
@@ -54,21 +57,21 @@ class Store:
         return store
 
     @classmethod
-    def open(cls, path: Path) -> Store:
-        """An existing journal, to go on with; read `replay` first.
+    def open(cls, path: Path, patience_s: float = 0.0) -> Store:
+        """An existing journal, to go on with; read `replay` first. `patience_s`: how long to wait for another manager to end.
 
         Raises:
             JournalError: there is none, or it cannot be opened.
             RefusedError: another manager has it, or it is not ours alone.
         """
-        store = cls._locked(path, 0)
+        store = cls._locked(path, 0, patience_s)
         with suppress(FileNotFoundError):  # killed in `replace`
             os.unlink(_draft(path))
         return store
 
     @classmethod
-    def _locked(cls, path: Path, flags: int) -> Store:
-        lock = _lock(path)
+    def _locked(cls, path: Path, flags: int, patience_s: float = 0.0) -> Store:
+        lock = _lock(path, patience_s)
         try:
             return cls(path, lock, ownership.open_file(path, os.O_RDWR | flags))
         except RefusedError:
@@ -227,8 +230,8 @@ def _draft(path: Path) -> Path:
     return path.with_name(path.name + ".new")
 
 
-def _lock(path: Path) -> int:
-    """Hold `<path>.lock`, which has our pid in it, until the descriptor is closed or we die.
+def _lock(path: Path, patience_s: float) -> int:
+    """Hold `<path>.lock`, which has our pid in it, until the descriptor is closed or we die. Wait for it if need be.
 
     A file of its own, because a lock on the journal would stay with the old file if it were replaced by renaming.
     """
@@ -238,7 +241,7 @@ def _lock(path: Path) -> int:
     except OSError as error:
         raise JournalError(f"cannot be opened: {error.strerror}", where=str(lock_path)) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(lock, time.monotonic() + patience_s)
         os.ftruncate(lock, 0)
         os.pwrite(lock, b"%d\n" % os.getpid(), 0)
     except BlockingIOError:
@@ -253,3 +256,14 @@ def _lock(path: Path) -> int:
         os.close(lock)
         raise TransientError(f"cannot be locked: {error.strerror}", where=str(lock_path)) from error
     return lock
+
+
+def _take(lock: int, until_s: float) -> None:
+    """Raises BlockingIOError when somebody else still has it then."""
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until_s:
+                raise
+        time.sleep(_LOOK_S)

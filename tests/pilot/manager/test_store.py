@@ -7,10 +7,12 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from pilotfish.pilot.manager.store import Store
 from pilotfish.pilot.model.errors import JournalError, RefusedError, TransientError
@@ -103,6 +105,15 @@ def test_a_second_manager_is_told_who_has_the_journal(path: Path) -> None:
         Store.open(path)
     store.close()
     assert stored(path) == []
+
+
+def test_a_manager_that_is_just_ending_is_waited_for(path: Path) -> None:
+    """Its starter may have been killed a moment ago, and whoever starts it again must not have to try twice."""
+    store = Store.create(path)
+    ending = threading.Timer(0.1, store.close)
+    ending.start()
+    Store.open(path, PATIENCE_S).close()
+    ending.join()
 
 
 def test_create_does_not_touch_a_journal_that_is_there(path: Path) -> None:
