@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +50,10 @@ class Outcome:
     def left(self) -> int:
         """Tasks that are still queued."""
         return self.stopped + self.not_run
+
+    def with_not_run(self, count: int) -> Outcome:
+        """With tasks that the pilot has never heard of."""
+        return replace(self, tasks=self.tasks + count, not_run=self.not_run + count)
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -114,10 +114,12 @@ def run(
     work = None if resume and not words else runjobs.read(words, is_command, form, options)
     pilot = _pilot(options, resume)
     found, why, lost = session.Session(), "", None
+    begun = False
     seen: dict[str, int] = {}
     try:
         with pilot, _passing_signals_on(pilot):
             found = session.begin(pilot, work, options, resumed=resume is not None)
+            begun = True
             _follow(pilot, Progress(quiet=quiet), found, seen, options["max_fails"])
     except _TooManyFailed as error:
         why = f"{error} tasks have failed: stopped"
@@ -128,28 +130,37 @@ def run(
             raise
         lost = None if pilot.exit_code in (0, *_ENDED_IN_ORDER) else error
     outcome = read_outcome(pilot.connection_file.parent, time.monotonic() - started_s, found.ledger, seen)
+    if not begun and work is not None:  # stopped before the pilot had accepted it
+        outcome = outcome.with_not_run(max(0, session.task_count(work) - outcome.tasks))
     if as_json:
         echo(json.dumps(outcome.as_json(), indent=2))
     else:
         outcome.show()
     if lost is not None:
         raise lost
-    code = _exit_code(why, pilot.exit_code, outcome)
+    code = _exit_code(why, pilot.exit_code, outcome, begun)
+    left = outcome.left or not begun
     if code == _INTERRUPTED or why:
-        how = f"; go on with: {_go_on_with(context.meta[_ALL_WORDS])}" if outcome.left else ""
+        how = f"; go on with: {_go_on_with(context.meta[_ALL_WORDS])}" if left else ""
         echo((why or "interrupted") + how, err=True)
     elif code in _ENDED_IN_ORDER:
         told = "told to stop" if code == _TOLD_TO_STOP else "the time is over"
-        echo(f"{told} and work is left; go on with --resume {options['wd']}" if outcome.left else told, err=True)
+        how = f" and work is left; go on with{_remedy(begun, options, context)}" if left else ""
+        echo(told + how, err=True)
     sys.exit(code)
 
 
-def _exit_code(why: str, pilots: int | None, outcome: Outcome) -> int:
+def _exit_code(why: str, pilots: int | None, outcome: Outcome, begun: bool) -> int:
     if why == "interrupted":
         return _INTERRUPTED
     if not why and pilots in _ENDED_IN_ORDER:
         return pilots
-    return int(outcome.failed > 0)
+    return int(outcome.failed > 0) if begun else _WORK_LEFT
+
+
+def _remedy(begun: bool, options: dict[str, Any], context: click.Context) -> str:
+    """Of a file that was not accepted the pilot knows nothing."""
+    return f" --resume {options['wd']}" if begun else f": {_go_on_with(context.meta[_ALL_WORDS])}"
 
 
 def _go_on_with(words: list[str]) -> str:

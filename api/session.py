@@ -53,6 +53,9 @@ def begin(pilot: LocalManager, work: Work | None, options: Mapping[str, Any], *,
         return final_states(aux) if resumed else {}
 
     in_pilot = pilot.list() if resumed else {}
+    if work is None and not in_pilot:
+        remedy = "give the FILE or -- COMMAND again"
+        raise UsageError("the earlier run was stopped before it had accepted any task", where=str(aux), remedy=remedy)
     ledger = read(aux, in_pilot) if resumed else Ledger()
     cancel = unended(ledger, states)
     if work is not None:
@@ -74,6 +77,14 @@ def begin(pilot: LocalManager, work: Work | None, options: Mapping[str, Any], *,
     found = _session(ledger, states, pilot) if resumed else Session(ledger)
     pilot.release()
     return found
+
+
+def task_count(work: Work) -> int:
+    """How many tasks this is; of descriptions that the pilot would refuse, how many jobs."""
+    try:
+        return sum(job.count for job in identify(work.jobs))
+    except PilotfishError:
+        return len(work.jobs)
 
 
 def _identified(work: Work, output: Output, resumed: bool) -> list[Wanted] | None:
