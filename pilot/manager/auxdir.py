@@ -154,7 +154,8 @@ def socket_folder(aux: AuxDir, temporary: Path | None = None) -> Path:
         return aux.path
     digest = hashlib.sha256(os.fsencode(aux.path)).hexdigest()[:8]
     folder = (temporary or Path(tempfile.gettempdir())) / f"pilotfish-{os.geteuid()}-{digest}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
     _check_ours(folder)
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -116,5 +117,14 @@ def test_a_trap_of_that_name_is_refused(tmp_path: Path) -> None:
     folder.rmdir()
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RefusedError, match="TMPDIR"):
+        auxdir.socket_folder(deep(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("put", [Path.touch, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_something_else_of_that_name_is_refused_too(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    folder = auxdir.socket_folder(deep(tmp_path), tmp_path)
+    folder.rmdir()
+    put(folder)
     with pytest.raises(RefusedError, match="TMPDIR"):
         auxdir.socket_folder(deep(tmp_path), tmp_path)
