@@ -108,6 +108,11 @@ def load(name: str) -> Record:
     )
 
 
+def root_of(name: str) -> str | None:
+    """Its folder on the machine; None without a record. Raises JournalError when the record cannot be read."""
+    return load(name).root if (home() / name / "submission.json").exists() else None
+
+
 _SUCCESSOR = "taken_over_by"
 NOBODY = "-"
 """Instead of a successor: all has ended as part of one that is over."""

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..pilot.model.errors import RefusedError
 from . import events, old_run, record, results, takeover
 from .contexts.base import Context, Watch
 from .contexts.build import build_context
 from .contexts.paths import printable
-from .description import SubmissionDescription
+from .description import MachineDescription, SubmissionDescription
 from .identity import submission_hash, task_hash
 from .inputs import Gathered, Inputs, gather
 from .journal import Journal
@@ -195,7 +195,7 @@ class Submission:
             return
         before = Submission.of(record.find(previous))
         theirs = before.peek()
-        if _place(before.description) != _place(self.description) or before.local_work != self.local_work:
+        if not before.is_beside(opened.record):
             what = "the previous submission was on another machine, or of other folders"
             raise DescriptionError(what, where="previous_submission_hash")
         if theirs.placed():
@@ -255,7 +255,8 @@ class Submission:
 
     def work(self, context: Context, *, connected: bool = False) -> Work:
         """The batch jobs. Where the folder on the machine really is only the machine knows, should it be given as `~/...`."""
-        root = context.root_for(self.hash, self.description.work_base)
+        # Once begun it stays where it is: a relative root or a variable may mean another place by now.
+        root = record.root_of(self.hash) or context.root_for(self.hash, self.description.work_base)
         root = context.absolute(root) if connected else root
         if self.description.pilot is not None:
             return PilotWork(self.description, root)
@@ -348,8 +349,10 @@ class Submission:
         return {task_hash(task) for task in self.description.tasks}
 
     def is_beside(self, other: Record) -> bool:
-        """Whether it has the same folder here, and its own on the same machine."""
-        return self.local_work == other.local_work and _place(self.description) == _place(other.description)
+        """Whether it has the same folder here, and its own beside that one's on the same machine."""
+        same_machine = _is_same_machine(self.description.machine, other.description.machine)
+        folders = [PurePosixPath(root).parent for root in (self.as_record().root, other.root)]
+        return self.local_work == other.local_work and same_machine and folders[0] == folders[1]
 
     def replayed(self, happened: Iterable[events.Event]) -> tuple[Progress, Mapping[str, str] | None]:
         """(its jobs, the digests of its inputs) after these events."""
@@ -357,10 +360,14 @@ class Submission:
         return progress, _replayed(happened, progress)[1]
 
 
-def _place(description: SubmissionDescription) -> tuple[str, str | None, object]:
-    """Where a submission's folder is."""
-    machine = description.machine
-    return machine.context_type, machine.remote_root, machine.profile.get("hostname")
+def _is_same_machine(one: MachineDescription, other: MachineDescription) -> bool:
+    """Who logs in without a name does so with the name that the other has; one host may be many, by their ports."""
+    names = [machine.profile.get("username") for machine in (one, other)]
+    places = [
+        (machine.context_type, machine.profile.get("hostname"), machine.profile.get("port") or 22)
+        for machine in (one, other)
+    ]
+    return places[0] == places[1] and (None in names or names[0] == names[1])
 
 
 def _forget_other(beginning: str, own: str) -> None:

@@ -12,8 +12,8 @@ counts only while B's journal has the event `TookOver`, which is one line and co
 told what became of its jobs; it stays unlisted, and `submit A.json` goes on from there.
 
 What is refused: to take over from a submission that has other jobs of its own under way, because a folder cannot belong to
-both, and to run a task that is under way with other resources. Submissions that have ended are not touched; results of equal
-tasks with equal inputs that are home count.
+both, and to run a task that is under way with other resources or in another batch system. Submissions that have ended are not
+touched; results of equal tasks with equal inputs that are home count.
 """
 
 from __future__ import annotations
@@ -223,6 +223,10 @@ class _Transfer:
         for job in self._others:  # a task must not run beside itself
             if job.phase in _UNDER_WAY and any(name in own and name not in job.results for name in job.tasks):
                 raise self._refusal([job], "with other resources or another group_size")
+        theirs = self._earlier.record.description.machine.batch_type
+        running = [job for job in self._shared if job.phase in _UNDER_WAY]
+        if running and theirs != self._site.record.description.machine.batch_type:  # which knows nothing of their ids
+            raise self._refusal(running, f"which has another batch system ({theirs})")
         needed = [job for job in self._shared if _needs_folder(job)]
         if needed and any(_needs_folder(job) for job in self._others):
             raise self._refusal(needed, "which has other jobs under way")

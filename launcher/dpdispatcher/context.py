@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import description, staging
+from .. import description, record, staging
 from ..contexts.base import Context
 from ..contexts.build import build_context
 from ..description import MachineDescription
@@ -104,7 +104,8 @@ class BoundContext:
         """The folder of the submission on the machine; before one is bound, that of all submissions."""
         if self.submission is None:
             return self.values.remote_root or self.local_root
-        return self.inner.root_for(self.submission.submission_hash, self.submission.work_base)
+        begun = record.root_of(self.submission.submission_hash)
+        return begun or self.inner.root_for(self.submission.submission_hash, self.submission.work_base)
 
     def get_job_root(self) -> str:
         return self.remote_root

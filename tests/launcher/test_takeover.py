@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from sshd import Sshd
 
 from pilotfish.launcher import record
 from pilotfish.launcher.cli_submissions import submissions
@@ -295,6 +296,79 @@ def test_removing_an_old_name_leaves_the_folder(wd: Path) -> None:
     with LocalContext(wd, str(wd), {}) as context:
         context.remove(str(wd / "old"))
     assert os.listdir(wd) == ["real"]
+
+
+@pytest.mark.parametrize("spelled", ["there/", "./there", "there//", "$BASE/there"])
+def test_however_the_folder_on_the_machine_is_written(
+    site: Site, monkeypatch: pytest.MonkeyPatch, spelled: str
+) -> None:
+    """Two ways to write one folder are no two folders."""
+    monkeypatch.setenv("BASE", str(site.wd))
+    site.interrupt("a")
+    site.open()
+    root = spelled if spelled.startswith("$") else f"{site.wd}/{spelled}"
+    assert site.submit("a", machine={"remote_root": root})
+    assert site.starts() == Counter("a")
+    assert (site.result("a"), site.on_machine(), site.listed()) == ("a", [], [])
+
+
+def test_over_ssh_however_the_folder_there_is_written(sshd: Sshd, site: Site) -> None:
+    """What the home folder is only the machine knows."""
+    below_home = os.path.relpath(site.wd / "there", Path.home())
+    machine = {"context_type": "SSH", "remote_profile": sshd.profile}
+    site.interrupt("a", machine=machine | {"remote_root": str(site.wd / "there")})
+    site.open()
+    assert site.submit("ab", machine=machine | {"remote_root": f"$HOME/{below_home}/"})
+    assert site.starts() == Counter("ab")
+    assert (site.result("a"), site.on_machine(), site.listed()) == ("a", [], [])
+
+
+def test_another_machine_at_the_same_address_is_another(sshd: Sshd, site: Site) -> None:
+    """Behind forwarded ports all are called localhost: what one runs the other knows nothing of."""
+    machine = {"context_type": "SSH", "remote_root": str(site.wd / "there")}
+    site.interrupt("a", machine=machine | {"remote_profile": sshd.profile})
+    with Sshd(site.wd / "another-sshd") as other:
+        site.open()
+        assert site.submit("a", machine=machine | {"remote_profile": other.profile})
+    assert site.starts() == Counter("aa")
+    assert [each.peek().counts()["tasks"] for each in site.listed()] == [1]  # the first goes on by itself
+
+
+@pytest.mark.parametrize("batch_type", ["Slurm", "SlurmJobArray", "PBS", "LSF", "SGE"])
+def test_another_batch_system_is_not_asked_for_a_job(
+    site: Site, monkeypatch: pytest.MonkeyPatch, batch_type: str
+) -> None:
+    """It would not know the id, or name another job by it; so the job is not taken over, and does not run twice."""
+    asked = site.wd / "asked"
+    (site.wd / "bin").mkdir()
+    for name in ("sbatch", "squeue", "sacct", "scancel", "qsub", "qstat", "qdel", "bsub", "bjobs", "bkill"):
+        (site.wd / "bin" / name).write_text(f"#!/bin/sh\necho {name} >>{asked}\necho 4242\n")
+        (site.wd / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{site.wd}/bin:{os.environ['PATH']}")
+    site.interrupt("a")
+    with pytest.raises(RefusedError, match=r"under way as part of submission .*another batch system \(Shell\)"):
+        site.submit("a", machine={"batch_type": batch_type})
+    assert not asked.exists()
+    site.open()
+    assert site.submit("a")
+    assert (site.starts(), site.result("a"), site.listed()) == (Counter("a"), "a", [])
+
+
+def test_a_relative_folder_stays_where_it_was(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may come back from another folder, or with a variable that means another by now."""
+    (site.wd / "elsewhere").mkdir()
+    for name, root in (("a", "there"), ("b", "$BASE/there")):
+        monkeypatch.chdir(site.wd)
+        monkeypatch.setenv("BASE", str(site.wd))
+        site.interrupt(name, machine={"remote_root": root})
+        monkeypatch.chdir(site.wd / "elsewhere")
+        monkeypatch.setenv("BASE", str(site.wd / "elsewhere"))
+        site.open(name)
+        (listed,) = site.listed()
+        assert listed.run(only_watch=True, check_interval_s=0.5).over
+        assert site.result(name) == name
+    assert site.starts() == Counter("ab")
+    assert (site.on_machine(), os.listdir(site.wd / "elsewhere")) == ([], [])
 
 
 # --- any sequence -------------------------------------------------------------------------------------------------------------
