@@ -69,8 +69,10 @@ class Inputs:
         self._cancel = cancel
         self._work = site.work
 
-    def upload(self, known: Mapping[str, str] | None, gathered: Gathered) -> None:
+    def upload(self, known: Mapping[str, str] | None, gathered: Gathered, *, noted: bool) -> None:
         """Bring over what is not there yet; `known` are the digests of the last upload, None when none has come to its end.
+
+        `noted`: they are of an upload of ours, and the folder is as it was then; nothing more is written down if it need not.
 
         Tasks whose inputs have changed since run again, and so do all when a common file has changed; a job that runs with the
         old ones is ended first.
@@ -90,7 +92,7 @@ class Inputs:
         if known is None:
             self._take_old_tags(common, own)
         moved = site.context.put(self._work.root, gathered.files, gathered.folders, site.tools.watch("upload"))
-        if digests != known:
+        if digests != known or not noted:
             site.note(Uploaded(digests))
         if moved.moved:
             site.tools.tell(f"sent {len(moved.moved)} files, {moved.sent_bytes} bytes; {len(moved.same)} were there")

@@ -63,6 +63,11 @@ class Placement:
     folder_gone: bool
     """Inputs have to be sent again."""
 
+    def upload(self, gathered: Gathered) -> None:
+        """Bring over what is not there yet."""
+        noted = self.digests is not None and not self.folder_gone
+        self.inputs.upload(self.known, gathered, noted=noted)
+
     def raise_missing(self) -> None:
         """Raises MissingFileError while a result of a task that has ended well is not home."""
         raise_missing(self.record.hash, self.work, self.progress.missing())
@@ -212,7 +217,7 @@ class Submission:
         return gather(self.description, self.local_work)
 
     def _upload(self, opened: Placement, gathered: Gathered) -> None:
-        opened.inputs.upload(opened.known, gathered)
+        opened.upload(gathered)
         if opened.known is not None and all(job.phase is Phase.DONE for job in opened.progress.jobs.values()):
             done = opened.progress.counts()["done"]
             self._tools.tell(f"all {done} tasks have ended before and their inputs are the same: nothing to run")

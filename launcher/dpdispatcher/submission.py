@@ -272,7 +272,7 @@ class Submission:
     def upload_jobs(self) -> None:
         gathered = self._inner().gather()
         with self.opened() as opened:
-            opened.inputs.upload(opened.known, gathered)
+            opened.upload(gathered)
 
     def download_jobs(
         self, include_failed: bool = False, mark_failure: bool = False, check_exists: bool = False

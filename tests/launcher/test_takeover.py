@@ -371,6 +371,18 @@ def test_a_relative_folder_stays_where_it_was(site: Site, monkeypatch: pytest.Mo
     assert (site.on_machine(), os.listdir(site.wd / "elsewhere")) == ([], [])
 
 
+def test_inputs_are_looked_at_once_after_a_takeover(site: Site) -> None:
+    """Whoever watches it to its end needs them no more, also when the takeover had nothing to send."""
+    machine = {"remote_profile": {"symlink": False}}
+    site.interrupt("ab", machine=machine)
+    site.interrupt("ab", machine=machine, forward_common_files=["a/in"])
+    (site.wd / "here/w/a/in").unlink()
+    site.open()
+    (listed,) = site.listed()
+    assert listed.run(only_watch=True, check_interval_s=0.5).over
+    assert (site.result("a"), site.result("b"), site.starts()) == ("a", "b", Counter("ab"))
+
+
 # --- any sequence -------------------------------------------------------------------------------------------------------------
 
 
