@@ -9,11 +9,11 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree import ElementTree
 
-from ..machines.dialect import plain
+from ..machines.dialect import cluster_of, plain
 from .job import Job, wait_for
 from .local import JobQueue, default_queue
 from .options import ClusterError
@@ -151,6 +151,7 @@ class Queue:
             remedy = "slurm, torque and local have one; `pilotfish submissions` shows your jobs on any machine"
             raise QueueError(f"no view of queues of the kind {self.qtype!r}", where="qtype", remedy=remedy)
         self._jobs: dict[str, QueueJob] = {}
+        self._clusters: set[str] = set()
         self._run, self._clock, self._sleep = run or _run, clock, sleep
         self._queue = queue
         self._looked_at_s: float | None = None
@@ -167,9 +168,15 @@ class Queue:
         return self.user in (None, job.owner) and self.partition in (None, job.queue)
 
     def slurm(self) -> Iterable[QueueJob]:
-        ended = parse_sacct(self._run(["sacct", "-nP", "-o", _ACCOUNTED, *(["-a"] if self.user is None else [])]))
-        listed = parse_squeue(self._run(["squeue", "-h", "-t", "all", "-o", _FIELDS]))
-        return {job.id: job for job in (*listed, *ended)}.values()
+        """Of the cluster that is asked without more, and of each whose job was asked for: numbers are used on all of them."""
+        for cluster in ("", *sorted(self._clusters)):
+            on = ["-M", cluster] if cluster else []
+            ended = parse_sacct(
+                self._run(["sacct", *on, "-nP", "-o", _ACCOUNTED, *(["-a"] if self.user is None else [])])
+            )
+            listed = parse_squeue(self._run(["squeue", *on, "-h", "-t", "all", "-o", _FIELDS]))
+            for job in {job.id: job for job in (*listed, *ended)}.values():
+                yield replace(job, id=f"{job.id};{cluster}") if cluster else job
 
     def torque(self) -> Iterable[QueueJob]:
         return parse_qstat(self._run(["qstat", "-x"]))
@@ -232,14 +239,23 @@ class Queue:
         return iter(self.jobs.values())
 
     def __getitem__(self, job: str | int) -> QueueJob:
-        found = self.jobs.get(self._listed_as(job))
+        name = self._listed_as(job)
+        found = self.jobs.get(name)
         if found is None:
             raise QueueError(f"no job {job} in the queue")
         return found
 
     def _listed_as(self, job: str | int) -> str:
-        """An id without the name of its cluster or server, which only batch systems have."""
-        return str(job) if self.qtype == "local" else plain(str(job))
+        """An id as the list has it: `7` of Torque's `7.server`, `7;east` as it is, whose cluster is looked at from now on."""
+        cluster = cluster_of(str(job))
+        if self.qtype == "local":
+            return str(job)
+        if self.qtype != "slurm" or not cluster:
+            return plain(str(job))
+        if cluster not in self._clusters:
+            self._clusters.add(cluster)
+            self._looked_at_s = None
+        return f"{plain(str(job))};{cluster}"
 
     # --- waiting ----------------------------------------------------------------------------------------------------------
 

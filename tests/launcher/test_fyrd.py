@@ -377,6 +377,22 @@ def test_the_queue_of_slurm() -> None:
     assert (len(fresh), [job.id for job in fresh], list(fresh.jobs)) == (1, ["12"], ["12"])
 
 
+def test_a_job_of_another_cluster_is_not_the_one_of_that_number_here() -> None:
+    def ask(command: Any) -> str:
+        if "-M" not in command:
+            return listed(command)
+        assert command[command.index("-M") + 1] == "east"
+        return {"squeue": "CLUSTER: east\n", "sacct": "14|there|ann|long|FAILED|e01|1|1|3:0\n"}[command[0]]
+
+    queue = fyrd.Queue(qtype="slurm", run=ask)
+    assert (queue["14"].name, queue["14;east"].name) == ("end", "there")
+    assert queue["14;east"].id == "14;east"
+    assert not queue.wait("14;east")
+    assert queue.wait("14")
+    with pytest.raises(fyrd.QueueError, match="no job 15;east"):
+        queue["15;east"]
+
+
 def test_a_job_that_is_nowhere() -> None:
     slept: list[float] = []
     queue = fyrd.Queue(qtype="slurm", run=listed, clock=lambda: float(len(slept) * 10), sleep=slept.append)
