@@ -77,10 +77,13 @@ class Pilot:
 
 
 def remote_nodes(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Options and environment with which agents are started as on other hosts: the manager sees only what starts them."""
+    """Options and environment with which agents are started as on other hosts: the manager sees only what starts them.
+
+    As LSF's, the starter ends what it has started when it is told to end itself.
+    """
     starter = folder / "bin" / "blaunch"
     starter.parent.mkdir()
-    starter.write_text('#!/bin/sh\nshift 2\n"$@"\n')
+    starter.write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
     starter.chmod(0o755)
     return ["--placement", "blaunch"], {**os.environ, "PATH": f"{starter.parent}:{os.environ['PATH']}"}
 
