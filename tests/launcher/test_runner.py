@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import only_when_thorough
 
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.identity import task_hash
@@ -211,6 +212,7 @@ def test_what_is_counted_for_people(make: Make, fake: Path, wd: Path, world: Wor
     assert {"tasks": 4, "done": 0, "failed": 0, "running": 2} in world.counted
 
 
+@only_when_thorough
 def test_one_job_of_thousands_of_tasks(make: Make, fake: Path, wd: Path) -> None:
     """More names than a command line may hold."""
     tasks = [task("a", f": {number}") for number in range(1500)]
