@@ -51,6 +51,7 @@ _LAST_LIFE_ENDS_S = 5.0
 
 Agent = records.AgentExpected | records.AgentUp
 VERSION = "0.1.0"
+_MOST_LIVES = 2**20
 
 
 def run(settings: Settings) -> int:
@@ -99,6 +100,7 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
         crash_limit=settings.crash_limit,
         reserve_after_s=settings.reserve_after_s,
         system_core=settings.system_core,
+        life=secrets.randbelow(_MOST_LIVES - 1) + 1 if settings.resume else 0,
     )
     scheduler.elastic = settings.governor
     views = Views(scheduler, settings.wd)

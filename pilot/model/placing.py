@@ -26,11 +26,16 @@ from .runs import Run
 from .states import State
 from .turn import Change, Turn
 
+_LIFE_BITS = 32
+"""Each life of the manager has so many numbers of its own."""
+
 
 class Placing:
     """Owns grants, pools and the attempts in flight."""
 
-    def __init__(self, nodes: Nodes, jobs: Registry, queue: Queue, turn: Turn, reserve_after_s: float) -> None:
+    def __init__(
+        self, nodes: Nodes, jobs: Registry, queue: Queue, turn: Turn, reserve_after_s: float, life: int = 0
+    ) -> None:
         self.runs: dict[TaskKey, Run] = {}
         """Every attempt that an agent has or may have."""
         self.grants: dict[GrantId, Grant] = {}
@@ -48,7 +53,7 @@ class Placing:
         self._reserve_after_s = reserve_after_s
         self._touched: dict[PoolId, Pool] = {}
         """Pools that may want more: those something has happened to since the last plan."""
-        self._next_id = 1
+        self._next_id = (life << _LIFE_BITS) + 1
 
     # --- deciding -------------------------------------------------------------------------------------------------------
 
@@ -160,7 +165,11 @@ class Placing:
         return self._next_id
 
     def _new_id(self) -> int:
-        """Numbers of grants and pools are never used again: an order in flight must not meet another's."""
+        """Numbers of grants and pools are never used again: an order in flight must not meet another's.
+
+        Not by a later life of the manager either: an agent that has not told yet what it holds of the earlier one would be
+        taken to speak of what others were given since.
+        """
         self._next_id += 1
         return self._next_id
 
@@ -227,7 +236,9 @@ class Placing:
         self._nodes.take(grant.shares)
         self.grants[grant.grant_id] = grant
         self.pools[grant.pool].grants += 1
-        self._next_id = max(self._next_id, grant.grant_id, grant.pool)
+        for number in (grant.grant_id, grant.pool):
+            if number >> _LIFE_BITS == self._next_id >> _LIFE_BITS:
+                self._next_id = max(self._next_id, number)
 
     # --- leases ---------------------------------------------------------------------------------------------------------
 

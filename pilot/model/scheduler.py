@@ -43,6 +43,7 @@ class Scheduler:
         crash_limit: a task whose agent was lost this many times under it has FAILED.
         reserve_after_s: how long work may be passed before nodes are held for it.
         system_core: keep core 0 of the first node free.
+        life: another number in each life of the manager, below 2**20; grants and pools are numbered by it.
     """
 
     def __init__(
@@ -52,12 +53,13 @@ class Scheduler:
         crash_limit: int = 5,
         reserve_after_s: float = 10.0,
         system_core: bool = False,
+        life: int = 0,
     ) -> None:
         self.nodes = Nodes(nodes, system_core)
         self.jobs = Registry()
         self.queue = Queue()
         self._turn = Turn()
-        self.placing = Placing(self.nodes, self.jobs, self.queue, self._turn, reserve_after_s)
+        self.placing = Placing(self.nodes, self.jobs, self.queue, self._turn, reserve_after_s, life)
         self._life = Lifecycle(self.jobs, self.queue, self._turn, crash_limit)
         self.elastic = False
         """Nodes may yet come: what fits on none of those that are here waits for them instead of being refused."""

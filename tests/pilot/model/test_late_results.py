@@ -250,3 +250,16 @@ def test_a_node_that_was_only_silent_has_not_crashed_under_its_tasks() -> None:
     assert world.state("a") == "EXECUTING"
     world.finish("a")
     assert world.state("a") == "SUCCEED"
+
+
+def test_numbers_of_an_earlier_life_are_not_given_again() -> None:
+    """One agent has told what it holds of the earlier life, and the other one will later: nothing new is called as that is."""
+    before, after = World(node("n", 1), node("m", 1)), World(node("n", 1), node("m", 1), life=7)
+    before.submit(job("a"), job("b"))
+    ours, theirs = before.scheduler.placing.grants.values()
+    after.scheduler.adopt(NodeNo(0), [ours], {}, after.now)
+    after.submit(job("c"))
+    new = after.scheduler.placing.grants.keys() - {ours.grant_id}
+    assert new
+    assert not new & before.scheduler.placing.grants.keys()
+    assert theirs.pool not in after.scheduler.placing.pools

@@ -75,8 +75,8 @@ class FakeAgent:
 class World:
     """`events` has every state change as `NAME STATE`; `check` runs after each step."""
 
-    def __init__(self, *nodes: NodeSpec, crash_limit: int = 5, reserve_after_s: float = 10.0) -> None:
-        self.scheduler = Scheduler(nodes, crash_limit=crash_limit, reserve_after_s=reserve_after_s)
+    def __init__(self, *nodes: NodeSpec, crash_limit: int = 5, reserve_after_s: float = 10.0, life: int = 0) -> None:
+        self.scheduler = Scheduler(nodes, crash_limit=crash_limit, reserve_after_s=reserve_after_s, life=life)
         self.agents = {NodeNo(number): FakeAgent() for number in range(len(nodes))}
         self.away: dict[int, FakeAgent] = {}
         """Agents that were cut off, by the number of their nodes."""

@@ -142,7 +142,8 @@ def test_everything_is_run_once(wd: Path, seed: int) -> None:
     client.cleanup()
     assert chaos.pilot.finish() == 0
     names = [f"{name}:{index}" for name, count in chaos.accepted.items() for index in range(count)]
-    story = f"seed {seed}: {chaos.told}"
+    log = (chaos.pilot.aux / "service.log").read_text().splitlines()
+    story = "\n".join([f"seed {seed}: {chaos.told}", *(line for line in log if "agent." in line or "service " in line)])
     assert states == dict.fromkeys(chaos.accepted, "SUCCEED"), story
     assert chaos.work.starts == Counter(names), story
     assert chaos.work.ends == Counter(names), story
