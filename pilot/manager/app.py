@@ -26,6 +26,7 @@ from ..allocation.site import this_site
 from ..console import echo
 from ..model.errors import PilotfishError, UsageError
 from ..model.ids import NodeNo
+from ..model.placing import MOST_LIVES
 from ..model.resources import NodeSpec
 from ..model.scheduler import Scheduler
 from ..model.turn import Change
@@ -51,7 +52,6 @@ _LAST_LIFE_ENDS_S = 5.0
 
 Agent = records.AgentExpected | records.AgentUp
 VERSION = "0.1.0"
-_MOST_LIVES = 2**20
 
 
 def run(settings: Settings) -> int:
@@ -100,7 +100,7 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
         crash_limit=settings.crash_limit,
         reserve_after_s=settings.reserve_after_s,
         system_core=settings.system_core,
-        life=secrets.randbelow(_MOST_LIVES - 1) + 1 if settings.resume else 0,
+        life=secrets.randbelow(MOST_LIVES - 1) + 1 if settings.resume else 0,
     )
     scheduler.elastic = settings.governor
     views = Views(scheduler, settings.wd)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from ..model.ids import GrantId, NodeNo, PoolId, TaskKey
+from ..model.placing import END_OF_NUMBERS
 from ..model.resources import Grant, NodeSpec, Share, is_tag
 from ..model.scheduler import Scheduler
 from ..model.states import Cause
@@ -28,8 +29,6 @@ _MOST_MESSAGE = 8192
 _MOST_NAME = 255
 _MOST_CORES, _MOST_GPUS, _MOST_TAGS = 65_536, 4096, 256
 _MOST_BYTES = 1 << 60
-_LARGEST_STEP = 1 << 40
-"""How much larger a number may be than all we have given: they are counted up, and must not come to the end of 64 bits."""
 _PROCESSORS = re.compile(r"\d{1,6}(&\d{1,6})*", re.ASCII)
 
 _OfGrant = TypeVar("_OfGrant", frames.Started, frames.Finished)
@@ -142,8 +141,7 @@ class Claims:
 
     def _check_numbers(self, node: NodeNo | None, grant: frames.NewGrant) -> None:
         placing = self._scheduler.placing
-        highest = placing.highest_id + _LARGEST_STEP
-        if not 0 < grant.grant_id <= highest or not 0 < grant.pool <= highest:
+        if not 0 < grant.grant_id < END_OF_NUMBERS or not 0 < grant.pool < END_OF_NUMBERS:
             raise GarbageError(f"it holds grant {grant.grant_id} of pool {grant.pool}, numbers that were never given")
         known, pool = placing.grants.get(grant.grant_id), placing.pools.get(grant.pool)
         if (known is not None and known.shares[0].node != node) or (pool is not None and pool.node != node):

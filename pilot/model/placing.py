@@ -26,8 +26,9 @@ from .runs import Run
 from .states import State
 from .turn import Change, Turn
 
-_LIFE_BITS = 32
-"""Each life of the manager has so many numbers of its own."""
+MOST_LIVES, _LIFE_BITS = 2**20, 32
+"""Each life of the manager has so many numbers (2 to the power of that) of its own."""
+END_OF_NUMBERS = MOST_LIVES << _LIFE_BITS
 
 
 class Placing:
@@ -158,11 +159,6 @@ class Placing:
                 del self.pools[pool.pool_id], shape.pools[pool.node]
             if not shape.pools:
                 self._queue.forget(shape)
-
-    @property
-    def highest_id(self) -> int:
-        """The highest number of a grant or pool so far."""
-        return self._next_id
 
     def _new_id(self) -> int:
         """Numbers of grants and pools are never used again: an order in flight must not meet another's.
