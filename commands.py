@@ -80,7 +80,7 @@ class LazyGroup(click.Group):
         from difflib import get_close_matches
 
         if args[:1] == ["resources"] and "--here" in args:  # the pilot's side knows allocations, the client's must not
-            from .pilot.here import resources_here
+            from .pilot.show_resources import resources_here
 
             if ctx.obj is not None:
                 ctx.obj()

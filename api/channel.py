@@ -48,9 +48,9 @@ class Channel:
         self.peer_gone: Callable[[], bool] = lambda: False
         """Tells that no answer will come any more; for those who can know."""
         if isinstance(target, str):
-            self.door, self.address = "plain", target
+            self.transport, self.address = "plain", target
         else:
-            self.door, self.address = best_address(target.request_addresses, target.host)
+            self.transport, self.address = best_address(target.request_addresses, target.host)
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
@@ -122,10 +122,10 @@ class Channel:
         """A SUB socket to an event address, with this channel's keys."""
         socket = self._context.socket(zmq.SUB)
         self._sockets.append(socket)
-        door, target = self.door, address
+        transport, target = self.transport, address
         if isinstance(self._target, ConnectionFile):
-            door, target = best_address(self._target.event_addresses, self._target.host)
-            unlock_client(socket, self._target, door)
+            transport, target = best_address(self._target.event_addresses, self._target.host)
+            unlock_client(socket, self._target, transport)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, 0)
         socket.connect(target)
@@ -138,7 +138,7 @@ class Channel:
         socket = self._context.socket(zmq.DEALER)
         self._sockets.append(socket)
         if isinstance(self._target, ConnectionFile):
-            unlock_client(socket, self._target, self.door)
+            unlock_client(socket, self._target, self.transport)
         socket.setsockopt(zmq.LINGER, _LINGER_MS)
         try:
             socket.connect(self.address)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..pilot.model.errors import UsageError
-from ..pilot.model.job import JobSpec
+from ..pilot.model.job_spec import JobSpec
 from ..pilot.wire.describe import describe_jobs, undescribe
 
 _JOB_NAME = re.compile(r"\$(?:\$|jname(?![A-Za-z0-9_])|\{jname\})")

@@ -1,7 +1,7 @@
 """From here to the running pilot of a submission: its own connection file, with addresses that lead through the context.
 
-The pilot's doors stay locked: its keys come over the context, and are in a file of mode 0600 in a private folder as long as the
-tunnel is there.
+The pilot's endpoints stay locked: its keys come over the context, and are in a file of mode 0600 in a private folder as long
+as the tunnel is there.
 """
 
 from __future__ import annotations
@@ -80,5 +80,5 @@ def _led_through(found: ConnectionFile, context: Context, stack: ExitStack) -> C
 
     made = connection.through_tunnels(found, lead)
     if not made.request_addresses:
-        raise LostError(f"the pilot on {found.host} has no door to the network", remedy="start it with --net")
+        raise LostError(f"the pilot on {found.host} has no endpoint to the network", remedy="start it with --net")
     return made

@@ -94,7 +94,7 @@ def service(**given: Any) -> None:
         _show(settings, said, given["json"])
         return
     if settings.parent is not None:
-        from .guests import join
+        from .joining import join
 
         sys.exit(join(settings.parent, settings.tags, settings.nodes, settings.placement))
     from .manager.app import run
@@ -130,7 +130,12 @@ def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:
 @click.option("--replaces", hidden=True, help="The dead agent whose tasks are to be cleared away.")
 @click.option("--joins", hidden=True, help="The nodes that join, as JSON.")
 @click.option(
-    "--hands", type=int, hidden=True, help="The most processes that start tasks; default: one for each processor."
+    "--workers",
+    "--hands",
+    "workers",
+    type=int,
+    hidden=True,
+    help="The most processes that start tasks; default: one for each processor.",
 )
 def agent(
     connect: str,
@@ -141,7 +146,7 @@ def agent(
     agent_id: str | None,
     replaces: str | None,
     joins: str | None,
-    hands: int | None,
+    workers: int | None,
 ) -> None:
     """Bring nodes to a running pilot: those of this allocation, or this machine.
 
@@ -156,11 +161,11 @@ def agent(
     Exit code: 0 the pilot has ended or the nodes have left, 1 the pilot did not want them, 3 there is no such pilot.
     """
     if node is None or agent_id is None:
-        from .guests import join
+        from .joining import join
 
         words = tuple(word.strip() for word in (tags or "").split(",") if word.strip())
         sys.exit(join(connect, words, nodes, placement))
     from .agent.app import run
-    from .guests import spec_of
+    from .joining import spec_of
 
-    sys.exit(run(Path(connect), node, agent_id, replaces, spec_of(joins, node), hands))
+    sys.exit(run(Path(connect), node, agent_id, replaces, spec_of(joins, node), workers))

@@ -1,4 +1,4 @@
-"""The agent: one per node; has its hands start, bind, watch and reap tasks for a manager, and outlives it.
+"""The agent: one per node; has its workers start, bind, watch and reap tasks for a manager, and outlives it.
 
 A manager that is gone is waited for: tasks run on, results are kept, and a new manager that asks who we are is told
 everything. Only when none comes for `manager_wait_s`, or the lifeline of the program that started the pilot is cut, are the
@@ -17,15 +17,15 @@ from pathlib import Path
 
 import msgspec
 
-from .. import cpus, strays
+from .. import cpus, leftover_processes
 from ..clock import Patience
 from ..loop import Loop, Timer
 from ..model.resources import NodeSpec
 from ..wire import connection, frames
-from . import bind, hands
+from . import bind, worker_pool
 from .gpus import near_gpus
 from .link import Link
-from .outbox import Outbox, Pace
+from .report_buffer import FlushPolicy, ReportBuffer
 
 log = logging.getLogger(__name__)
 
@@ -43,29 +43,29 @@ def run(
     agent_id: str,
     replaces: str | None,
     joins: NodeSpec | None = None,
-    most_hands: int | None = None,
+    most_workers: int | None = None,
 ) -> int:
     """Serve `node` for the pilot of the connection file `connect` until told to stop; returns the exit code.
 
     `joins`: what the node has, when it is not one of the pilot's own but is to become part of it. `most_hands`: how many
-    hands it has at most; None: one for each processor it may use.
+    workers it has at most; None: one for each processor it may use.
     """
     _detach_streams()
-    if replaces is not None and strays.is_alive(replaces):
+    if replaces is not None and leftover_processes.is_alive(replaces):
         # It was cut off from the manager, which took it for dead. It will be heard again, and lose nothing.
         log.warning("agent.not_needed of=%s, which is alive", replaces)
         return 0
     if replaces is not None:
-        log.warning("agent.cleared of=%s killed=%d", replaces, strays.clear_after(replaces))
+        log.warning("agent.cleared of=%s killed=%d", replaces, leftover_processes.clear_after(replaces))
     lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)
     if lifeline is not None:
-        os.set_inheritable(int(lifeline), False)  # before there are hands: their tasks would inherit it
+        os.set_inheritable(int(lifeline), False)  # before there are workers: their tasks would inherit it
     open_files = os.environ.pop(connection.OPEN_FILES_VARIABLE, None)
     variable = os.environ.pop(connection.CONNECT_VARIABLE, None)  # no task is to see the keys
     gc.collect()
     gc.freeze()
-    count = min(most_hands or len(bind.cpus_here()), hands.MOST_HANDS)
-    started = hands.start(agent_id, count, None if open_files is None else int(open_files))
+    count = min(most_workers or len(bind.cpus_here()), worker_pool.MOST_WORKERS)
+    started = worker_pool.start(agent_id, count, None if open_files is None else int(open_files))
     return Agent(connect, variable, node, agent_id, started, None if lifeline is None else int(lifeline), joins).run()
 
 
@@ -85,7 +85,7 @@ def _detach_streams() -> None:
 
 
 class Agent:
-    """Its loop: frames from the manager to the hands, and back."""
+    """Its loop: frames from the manager to the workers, and back."""
 
     def __init__(
         self,
@@ -104,9 +104,9 @@ class Agent:
         loop = self._loop = Loop()
         loop.on_signal([signal.SIGTERM, signal.SIGINT], lambda: self._stop("signal"))
         loop.on_signal([signal.SIGUSR1], self._drain)
-        self._outbox = Outbox()
-        self._pace = Pace(loop, self._outbox, FLUSH_S, lambda report: self._send([report]))
-        self._hands = hands.Hands(started, loop, self._outbox, lambda: self._stop("signal"))
+        self._report_buffer = ReportBuffer()
+        self._flush_policy = FlushPolicy(loop, self._report_buffer, FLUSH_S, lambda report: self._send([report]))
+        self._workers = worker_pool.WorkerPool(started, loop, self._report_buffer, lambda: self._stop("signal"))
         self._lifeline = lifeline
         self._joins = joins
         self._draining = False
@@ -139,8 +139,8 @@ class Agent:
             loop.on_readable(self._lifeline, self._lifeline_cut)
         self._beat_timer = loop.call_after(DEFAULT_BEAT_S, self._beat)
         loop.run(self._end_of_turn)
-        self._hands.close()
-        strays.kill_marked([b"PILOTFISH_AGENT_ID=" + os.fsencode(self._agent_id)])
+        self._workers.close()
+        leftover_processes.kill_marked([b"PILOTFISH_AGENT_ID=" + os.fsencode(self._agent_id)])
         self._send([frames.Bye(self._stopping)])
         self._link.close()
         if self._refused:
@@ -181,15 +181,15 @@ class Agent:
         if isinstance(message, frames.Work):
             self._take_work(message)
         elif isinstance(message, frames.Ack):
-            self._outbox.acknowledged(message.seq)
+            self._report_buffer.acknowledged(message.seq)
         elif isinstance(message, frames.Kill):
-            self._hands.kill(message.tasks)
+            self._workers.kill(message.tasks)
         elif isinstance(message, frames.Revoke):
-            self._hands.revoke(message.tasks)
+            self._workers.revoke(message.tasks)
         elif isinstance(message, frames.Forget):
-            self._hands.forget(message.job_nos)
+            self._workers.forget(message.job_nos)
         elif isinstance(message, frames.Sweep):
-            strays.kill_marked([os.fsencode(f"{frames.SPREAD_VARIABLE}={mark}") for mark in message.marks])
+            leftover_processes.kill_marked([os.fsencode(f"{frames.SPREAD_VARIABLE}={mark}") for mark in message.marks])
         elif isinstance(message, frames.WhoAreYou):
             if message.epoch != self._epoch or self._loop.clock() - self._said_hello > HELLO_AGAIN_S:
                 self._epoch = message.epoch
@@ -200,7 +200,7 @@ class Agent:
             self._settings = message.settings
             if self._welcomed == self._hellos:
                 self._until_s = self._loop.clock() + message.settings.window_s
-            self._hands.configure(message.settings)
+            self._workers.configure(message.settings)
             self._beat()
             if self._draining:
                 self._send([frames.Draining()])
@@ -211,17 +211,17 @@ class Agent:
     def _take_work(self, work: frames.Work) -> None:
         # With our Bye the manager takes it back; before its Welcome it counts as lost on the way.
         if not self._stopping and self._welcomed == self._hellos:
-            self._hands.take_work(work.jobs, work.grants, work.tasks)
+            self._workers.take_work(work.jobs, work.grants, work.tasks)
             if self._draining:
-                self._hands.give_back()
+                self._workers.give_back()
 
     def _say_hello(self) -> None:
         """Who we are and everything we hold; what was not acknowledged goes in the same frame, so nothing can come between."""
         self._said_hello = self._loop.clock()
         self._hellos += 1
-        if not self._outbox.empty:
-            self._outbox.seal()
-        held = self._hands.held
+        if not self._report_buffer.empty:
+            self._report_buffer.seal()
+        held = self._workers.held
         hello = frames.Hello(
             frames.VERSION,
             self._agent_id,
@@ -231,14 +231,14 @@ class Agent:
             list(held.grants.values()),
             held.running,
             held.waiting,
-            self._outbox.first_seq,
+            self._report_buffer.first_seq,
             self._hellos,
             self._slots,
             self._sockets,
             near_gpus(),
             self._joins,
         )
-        self._send([hello, *self._outbox.unacknowledged])
+        self._send([hello, *self._report_buffer.unacknowledged])
 
     def _beat(self) -> None:
         settings = self._settings
@@ -253,18 +253,18 @@ class Agent:
         self._beat_timer = self._loop.call_after(interval_s, self._beat)
 
     def _end_of_turn(self) -> None:
-        self._hands.end_of_turn()
+        self._workers.end_of_turn()
         if self._until_s != self._told_until_s and self._is_window_due:  # after the orders, which may forbid some
             self._is_window_due = False
             self._told_until_s = self._until_s
-            self._hands.may_start_until(self._until_s)
-        self._pace.end_of_turn()
-        if not self._hands.held.empty:
+            self._workers.may_start_until(self._until_s)
+        self._flush_policy.end_of_turn()
+        if not self._workers.held.empty:
             return
         if self._stopping:
-            self._pace.flush()
+            self._flush_policy.flush()
             self._loop.stop()
-        elif self._draining and not self._outbox.unacknowledged:
+        elif self._draining and not self._report_buffer.unacknowledged:
             self._stop("drained")
 
     def _send(self, messages: list[frames.ToManager]) -> None:
@@ -274,17 +274,17 @@ class Agent:
 
     def _stop(self, reason: str, at_once: bool = False) -> None:
         if not self._stopping or at_once:
-            log.info("agent.stopping reason=%s running=%d", reason, len(self._hands.held.running))
+            log.info("agent.stopping reason=%s running=%d", reason, len(self._workers.held.running))
             self._stopping = reason
-            self._hands.stop_all(at_once)
+            self._workers.stop_all(at_once)
 
     def _drain(self) -> None:
         """Finish what runs, take nothing new, then end."""
         if not self._draining:
-            log.info("agent.draining running=%d", len(self._hands.held.running))
+            log.info("agent.draining running=%d", len(self._workers.held.running))
             self._draining = True
             self._send([frames.Draining()])
-            self._hands.give_back()
+            self._workers.give_back()
 
     def _lifeline_cut(self) -> None:
         assert self._lifeline is not None

@@ -1,4 +1,4 @@
-"""CPU affinity of tasks: the hand binds itself just before the spawn, so that the child is born bound."""
+"""CPU affinity of tasks: the worker binds itself just before the spawn, so that the child is born bound."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """From a description and a grant to one posix_spawn call: program, arguments, environment, folder, streams.
 
-Python's posix_spawn cannot change the folder of the child, so the hand goes there itself before it spawns: it has one
-thread and no use for a folder of its own. Defaults cost nothing: the hand's own streams are /dev/null and are inherited.
+Python's posix_spawn cannot change the folder of the child, so the worker goes there itself before it spawns: it has one
+thread and no use for a folder of its own. Defaults cost nothing: the worker's own streams are /dev/null and are inherited.
 
-Named streams are opened by the hand and passed on. A child that waited for the reader of a named pipe, or for the carrier of
-a terminal line, would hold up its hand, which waits until the child has become its program. So they are opened without
+Named streams are opened by the worker and passed on. A child that waited for the reader of a named pipe, or for the carrier of
+a terminal line, would hold up its worker, which waits until the child has become its program. So they are opened without
 waiting, and then made what a shell's `>` and `<` would have made them: the flag would stay with the task, whose writes would
 fail as soon as a reader is slower than it.
 """
@@ -29,7 +29,7 @@ from ..execmodels.choose import wrap_of
 from ..execmodels.default import behind_prelude, command, program_words
 from ..execmodels.environ import Env, encode, without_other_gpus
 from ..execmodels.threads import thread_environment
-from ..model.job import Execution
+from ..model.job_spec import Execution
 
 # Python ignores these; a program expects to die of them.
 DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -199,7 +199,7 @@ def _find_program(name: str, wd: str, path: bytes) -> str:
 
 @lru_cache(maxsize=1024)
 def _find_on_path(name: str, path: bytes) -> str:
-    """Like a shell, a hand remembers where it has found a program, and looks again for what it has not."""
+    """Like a shell, a worker remembers where it has found a program, and looks again for what it has not."""
     found = shutil.which(name, path=os.fsdecode(path))
     if found is None:
         raise LaunchError(f"[Errno 2] No such file or directory: '{name}' (not found on PATH)")
@@ -245,7 +245,7 @@ def enter_folder(wd: str) -> None:
 def mend(launch: Launch) -> bool:
     """After a failed spawn: look for the program again, create missing folders of the output streams.
 
-    True when the next try may succeed: also where another hand was faster with a folder. Raises LaunchError.
+    True when the next try may succeed: also where another worker was faster with a folder. Raises LaunchError.
     """
     changed = _found_elsewhere(launch)
     for stream in (launch.execution.stdout, launch.execution.stderr):

@@ -100,14 +100,14 @@ class Link:
             return  # libzmq goes on with that one by itself
         self._shut(0)
         self._tried = info.server_public_key, way
-        door, address = way
+        transport, address = way
         socket = self._socket = self._context.socket(zmq.DEALER)
-        unlock_client(socket, info, door)
+        unlock_client(socket, info, transport)
         socket.setsockopt(zmq.ROUTING_ID, os.fsencode(self._agent_id))
         socket.setsockopt(zmq.SNDHWM, 0)  # a report is never dropped here; what waits is bounded by what we hold
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        if door != "ipc":
+        if transport != "ipc":
             socket.setsockopt(zmq.CONNECT_TIMEOUT, int(PATIENCE_S * 1000))
             socket.setsockopt(zmq.HEARTBEAT_IVL, _PING_MS)
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _PING_PATIENCE_MS)

@@ -104,11 +104,11 @@ def ending_of(folder: Path) -> Ending:
     return Ending(count_of(words(folder / "memory.events"), "oom_kill") > 0, int(peak[0]) if peak else 0)
 
 
-# --- the groups of a hand ------------------------------------------------------------------------------------------------
+# --- the groups of a worker ------------------------------------------------------------------------------------------------
 
 
 class MemoryGroups:
-    """The groups of one hand's tasks, by process id. Where none can be made, tasks start without."""
+    """The groups of one worker's tasks, by process id. Where none can be made, tasks start without."""
 
     def __init__(self, agent_id: str, own: Callable[[], Path | None] = find_own) -> None:
         self._agent_id = agent_id
@@ -173,7 +173,7 @@ class MemoryGroups:
         return ending
 
     def close(self) -> None:
-        """Nothing of the hand's tasks runs any more, or is to."""
+        """Nothing of the worker's tasks runs any more, or is to."""
         folders = [*self._folders.values(), *self._left]
         for parent in {folder.parent for folder in folders}:
             remove_groups(parent, self._agent_id)

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from ..execmodels.base import LaunchError, Place
 from ..model.ids import TaskKey
-from ..model.job import Execution
+from ..model.job_spec import Execution
 from ..wire import frames
 from ..wire.frames import Settings, TaskStart
 from .tasks import HeldGrant

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from ..model.job import Execution
+from ..model.job_spec import Execution
 from .base import Place, Wrapped
 
 _MODULE_FUNCTION = """\

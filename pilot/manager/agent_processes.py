@@ -17,15 +17,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import strays
+from .. import leftover_processes
+from ..agent_launchers import process
+from ..agent_launchers.base import Starter
+from ..agent_launchers.command import AgentCommand
 from ..clock import Patience
 from ..loop import Loop
 from ..model.errors import TransientError
 from ..model.ids import NodeNo
 from ..model.resources import NodeSpec
-from ..placement import process
-from ..placement.base import Starter
-from ..placement.command import AgentCommand
 from .agents import Link
 from .auxdir import AuxDir
 
@@ -279,7 +279,7 @@ class AgentProcesses:
         """At the end: stop the tasks of agents that were killed and will have no successor."""
         if self._recipe.starter.is_agent:
             for agent_id in self._unclean.values():
-                strays.clear_after(agent_id)
+                leftover_processes.clear_after(agent_id)
 
     def _watch(self, agents: dict[NodeNo, str], pid: int, log_file: Path) -> None:
         watched = _Process(agents, pid, os.pidfd_open(pid), log_file)

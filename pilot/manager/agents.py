@@ -15,12 +15,12 @@ import msgspec
 import zmq
 
 from ..clock import Patience
+from ..model.attempts import End
+from ..model.decisions import Orders
 from ..model.ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
 from ..model.resources import Grant, NodeSpec, Share, bits
-from ..model.runs import End
 from ..model.scheduler import Scheduler
-from ..model.sockets import groups_of
-from ..model.turn import Orders
+from ..model.topology import groups_of
 from ..wire import frames
 from ..wire.records import AgentDown, AgentUp, NodeJoined, NodeLeft, Record
 from .claims import Claims, GarbageError, named_in
@@ -168,7 +168,7 @@ class Agents:
 
     def _take_report(self, report: frames.Report) -> None:
         scheduler, now = self._scheduler, self._clock()
-        grants = scheduler.placing.grants
+        grants = scheduler.dispatch.grants
         for job_no, pos, run, grant_id, pid, started_s in report.started:
             scheduler.on_started(TaskKey(job_no, pos, run), grant_id, pid, started_s)
         for f in report.finished:
@@ -306,7 +306,7 @@ class Agents:
                 scheduler.on_still_running(node, key, grant_id)
             scheduler.on_started(key, grant_id, pid, started_s)
         scheduler.on_node_up(node)
-        return [key for key in named_in(hello) if key not in scheduler.placing.runs] + held.not_its_own
+        return [key for key in named_in(hello) if key not in scheduler.dispatch.attempts] + held.not_its_own
 
     # --- out ------------------------------------------------------------------------------------------------------------
 
@@ -426,7 +426,7 @@ class Agents:
         self._by_identity.pop(link.identity, None)
         name = self._scheduler.nodes.specs[node].name
         log.warning("agent.lost", extra={"node": name, "agent": link.agent_id, "reason": reason})
-        for run in self._scheduler.placing.runs.values():
+        for run in self._scheduler.dispatch.attempts.values():
             if run.node == node and run.grant is not None:
                 self._sweep(run.grant, run.key)
         self._scheduler.on_node_lost(node, self._clock(), silent)

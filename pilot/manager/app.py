@@ -1,7 +1,7 @@
 """Puts the parts of a manager together: start order, stop order, exit code.
 
-Start order: folder, log, journal (and what it says), doors, connection file, agents, then ready. Nothing is served before
-the journal has been read, and nobody is told where we are before the doors are open.
+Start order: folder, log, journal (and what it says), endpoints, connection file, agents, then ready. Nothing is served before
+the journal has been read, and nobody is told where we are before the endpoints are open.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .. import clock, strays
-from ..allocation.detect import detect
-from ..allocation.site import this_site
+from .. import clock, leftover_processes
 from ..console import echo
+from ..model.decisions import Change
+from ..model.dispatch import MOST_LIVES
 from ..model.errors import PilotfishError, UsageError
 from ..model.ids import NodeNo
-from ..model.placing import MOST_LIVES
 from ..model.resources import NodeSpec
 from ..model.scheduler import Scheduler
-from ..model.turn import Change
+from ..systems.detect import detect
+from ..systems.host_env import this_host
 from ..wire import connection, records
-from . import auxdir, starting
+from . import agent_launch_plan, auxdir
 from .auxdir import AuxDir
 from .compacting import compact, mostly_removed
 from .config import Settings
-from .doors import Doors, open_doors
-from .filefeed import FileFeed
+from .endpoints import Endpoints, open_endpoints
+from .job_info import Views
 from .logs import configure_log
 from .publisher import Publisher
 from .reporter import Reporter
+from .request_file import RequestFile
 from .resume import Replayed, check_not_emptied, replay
 from .service import Service
 from .store import Store
-from .views import Views
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def run(settings: Settings) -> int:
     return service.run()
 
 
-def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
+def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     aux, settings = _folder(settings)
     configure_log(aux.log, settings.log)
     log.info("service %s version %s started %s @ %s (with tags %s)", *_first_line(settings, aux))
@@ -92,7 +92,7 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
         aux.final_status.unlink()  # of an earlier life
     part = (settings.slurm_limit_nodes_range_begin, settings.slurm_limit_nodes_range_end)
     file = None if settings.slurm_resources_file is None else str(settings.slurm_resources_file)
-    allocation = detect(this_site(os.environ), settings.nodes, settings.resources, part, file)
+    allocation = detect(this_host(os.environ), settings.nodes, settings.resources, part, file)
     if settings.governor:
         allocation = replace(allocation, nodes=())
     allocation = replace(allocation, nodes=tuple(replace(node, tags=settings.tags) for node in allocation.nodes))
@@ -106,20 +106,20 @@ def _start(settings: Settings) -> tuple[Service, FileFeed | None]:
     views = Views(scheduler, settings.wd)
     reporter, replayed = _replay(settings, aux, store, scheduler, views)
     _settle_nodes(allocation.nodes, scheduler, store)
-    starter = starting.starter_for(settings, allocation)
-    recipe = starting.recipe_for(settings, starter, len(allocation.nodes), aux)
+    starter = agent_launch_plan.starter_for(settings, allocation)
+    recipe = agent_launch_plan.recipe_for(settings, starter, len(allocation.nodes), aux)
     recipe = replace(recipe, environ={**recipe.environ, connection.OPEN_FILES_VARIABLE: str(open_files)})
-    doors = open_doors(
-        settings, auxdir.socket_folder(aux), aux.door, not starter.is_agent or settings.governor or settings.net
+    endpoints = open_endpoints(
+        settings, auxdir.socket_folder(aux), aux.agent_keys, not starter.is_agent or settings.governor or settings.net
     )
-    publisher = Publisher(doors.events, aux.instance_id, int(time.time()) << 20 if settings.resume else 0)
+    publisher = Publisher(endpoints.events, aux.instance_id, int(time.time()) << 20 if settings.resume else 0)
     epoch = secrets.token_hex(8)
     store.append(records.Opened(aux.instance_id, epoch, clock.now()))
     store.write()
-    recipe = starting.with_doors(recipe, _publish(aux, doors))
-    service = Service(settings, aux, allocation, scheduler, store, doors, views, publisher, reporter, epoch, recipe)
+    recipe = agent_launch_plan.with_endpoints(recipe, _publish(aux, endpoints))
+    service = Service(settings, aux, allocation, scheduler, store, endpoints, views, publisher, reporter, epoch, recipe)
     _install_signals(service)
-    feed = FileFeed.read(Path(settings.file_path), service) if settings.file else None
+    feed = RequestFile.read(Path(settings.file_path), service) if settings.file else None
     _start_agents(service, replayed)
     return service, feed
 
@@ -186,25 +186,25 @@ def _replay(
     return reporter, replayed
 
 
-def _publish(aux: AuxDir, doors: Doors) -> connection.ConnectionFile:
+def _publish(aux: AuxDir, endpoints: Endpoints) -> connection.ConnectionFile:
     """Write where we are: the connection file, and the one address that old scripts read."""
-    keys = doors.keys
+    keys = endpoints.keys
     info = connection.ConnectionFile(
         instance_id=aux.instance_id,
         pid=os.getpid(),
         host=socket.gethostname(),
         started_s=clock.now(),
         aux_dir=str(aux.path),
-        request_addresses=doors.request_addresses,
-        event_addresses=doors.event_addresses,
-        agent_addresses=doors.agent_addresses,
+        request_addresses=endpoints.request_addresses,
+        event_addresses=endpoints.event_addresses,
+        agent_addresses=endpoints.agent_addresses,
         server_public_key=keys.server_public if keys else "",
         client_public_key=keys.client_public if keys else "",
         client_secret_key=keys.client_secret if keys else "",
-        agent_endpoints=doors.agent_endpoints,
+        agent_endpoints=endpoints.agent_endpoints,
     )
     connection.write(aux.connection, info)
-    aux.write_address(doors.address)
+    aux.write_address(endpoints.address)
     return info
 
 
@@ -222,7 +222,7 @@ def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store)
             log.warning("node.left", extra={"node": spec.name})
             scheduler.on_node_left(node, now)
             store.append(records.NodeLeft(node, now))
-    for node in {run.node for run in scheduler.placing.runs.values() if scheduler.nodes.left >> run.node & 1}:
+    for node in {run.node for run in scheduler.dispatch.attempts.values() if scheduler.nodes.left >> run.node & 1}:
         scheduler.on_node_left(node, time.time())  # what was sent there in the turn in which it left
     for spec in missing.values():
         scheduler.on_node_joined(spec)
@@ -243,11 +243,11 @@ def _start_agents(service: Service, replayed: Replayed) -> None:
             service.agents.dismissed.update(old)
             for agent in old.values():
                 if _was_here(agent, service):
-                    strays.clear_after(agent.agent_id)
+                    leftover_processes.clear_after(agent.agent_id)
     here = [node for node in service.scheduler.nodes.here if not service.scheduler.nodes.specs[node].guest]
     living = {}
     if service.processes.are_children:
-        living = strays.living({agent_id for node in here for agent_id in replayed.agents.get(node, ())})
+        living = leftover_processes.living({agent_id for node in here for agent_id in replayed.agents.get(node, ())})
     new = []
     for node in service.scheduler.nodes.here:
         if node not in here:
@@ -278,7 +278,7 @@ def _go_on_with_agent(service: Service, node: NodeNo, known: Sequence[Agent], li
             if adopted:
                 continue
         if pid is not None:  # it has come second, and has nothing to do yet
-            strays.clear_after(agent.agent_id)
+            leftover_processes.clear_after(agent.agent_id)
         service.agents.gone(node, agent.agent_id)
     if not adopted:
         service.scheduler.on_node_lost(node, service.now())

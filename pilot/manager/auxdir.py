@@ -58,9 +58,9 @@ class AuxDir:
         return self.path / "journal.pilotfish"
 
     @property
-    def door(self) -> Path:
-        """Keys and port of the agents' TCP door, for a resumed manager."""
-        return self.path / "door.json"
+    def agent_keys(self) -> Path:
+        """Keys and port of the agents' TCP endpoint, for a resumed manager."""
+        return self.path / "agents.json"
 
     @property
     def env_log(self) -> Path:

@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
+from ..model.dispatch import END_OF_NUMBERS
 from ..model.ids import GrantId, NodeNo, PoolId, TaskKey
-from ..model.placing import END_OF_NUMBERS
 from ..model.resources import Grant, NodeSpec, Share, is_tag
 from ..model.scheduler import Scheduler
 from ..model.states import Cause
@@ -73,9 +73,9 @@ class Claims:
 
     def _is_plain(self, node: NodeNo, report: frames.Report) -> bool:
         """Whether it is only about ends of what runs on this node, as nearly all reports are: there is one per task."""
-        runs, grants = self._scheduler.placing.runs, self._scheduler.placing.grants
+        attempts, grants = self._scheduler.dispatch.attempts, self._scheduler.dispatch.grants
         for each in report.finished:
-            run, grant = runs.get(each[:3]), grants.get(each.grant_id)  # type: ignore[call-overload]
+            run, grant = attempts.get(each[:3]), grants.get(each.grant_id)  # type: ignore[call-overload]
             if run is None or run.node != node or grant is None or grant.shares[0].node != node:
                 return False
             if each.cause is not Cause.EXITED or each.pid <= 0 or len(each.message) > _MOST_MESSAGE:
@@ -94,7 +94,7 @@ class Claims:
         return specs[sent_to].name == specs[node].name
 
     def _is_own_grant(self, node: NodeNo, grant_id: GrantId) -> bool:
-        grant = self._scheduler.placing.grants.get(grant_id)
+        grant = self._scheduler.dispatch.grants.get(grant_id)
         return grant is None or grant.shares[0].node == node
 
     def _with_own_grant(self, node: NodeNo, each: _OfGrant) -> _OfGrant:
@@ -119,7 +119,7 @@ class Claims:
         self._check_grants(node, spec, hello, again)
 
     def _check_grants(self, node: NodeNo | None, spec: NodeSpec, hello: frames.Hello, again: bool) -> None:
-        known = self._scheduler.placing.grants if again else {}
+        known = self._scheduler.dispatch.grants if again else {}
         ours = [share for grant in known.values() for share in grant.shares if share.node == node]
         cores, gpus = _union(share.cores for share in ours), _union(share.gpus for share in ours)
         seen: set[GrantId] = set()
@@ -140,23 +140,23 @@ class Claims:
             cores, gpus = cores | share.cores, gpus | share.gpus
 
     def _check_numbers(self, node: NodeNo | None, grant: frames.NewGrant) -> None:
-        placing = self._scheduler.placing
+        dispatch = self._scheduler.dispatch
         if not 0 < grant.grant_id < END_OF_NUMBERS or not 0 < grant.pool < END_OF_NUMBERS:
             raise GarbageError(f"it holds grant {grant.grant_id} of pool {grant.pool}, numbers that were never given")
-        known, pool = placing.grants.get(grant.grant_id), placing.pools.get(grant.pool)
+        known, pool = dispatch.grants.get(grant.grant_id), dispatch.pools.get(grant.pool)
         if (known is not None and known.shares[0].node != node) or (pool is not None and pool.node != node):
             raise GarbageError(f"it holds grant {grant.grant_id} of pool {grant.pool}, which is another node's")
 
     def held(self, node: NodeNo, hello: frames.Hello) -> Held:
         """What of a checked Hello counts."""
-        placing = self._scheduler.placing
+        dispatch = self._scheduler.dispatch
         running = [self._with_own_grant(node, each) for each in hello.running if self._is_own(node, each)]
         waiting: dict[PoolId, list[TaskKey]] = {}
         for pool_id, keys in hello.waiting.items():
-            pool = placing.pools.get(pool_id)
+            pool = dispatch.pools.get(pool_id)
             if pool is None or pool.node == node:
                 waiting[pool_id] = [TaskKey(*key) for key in keys if self._is_own(node, key)]
-        new = [grant for grant in hello.grants if grant.grant_id not in placing.grants]
+        new = [grant for grant in hello.grants if grant.grant_id not in dispatch.grants]
         grants = [self._grant(node, grant, running, waiting) for grant in new]
         return Held(grants, running, waiting, [key for key in named_in(hello) if not self._is_own(node, key)])
 
@@ -168,12 +168,12 @@ class Claims:
         waiting: Mapping[PoolId, Sequence[TaskKey]],
     ) -> Grant:
         """What it has of other nodes counts only while a task may use it that was sent to this node."""
-        specs, runs = self._scheduler.nodes.specs, self._scheduler.placing.runs
+        specs, attempts = self._scheduler.nodes.specs, self._scheduler.dispatch.attempts
         first = _share(node, specs[node], grant.nodes[0], grant.mem_bytes)
         assert first is not None
         shares = {node: first}
         users = [TaskKey(each.job_no, each.pos, each.run) for each in running if each.grant_id == grant.grant_id]
-        if any(key in runs for key in (*users, *waiting.get(grant.pool, ()))):
+        if any(key in attempts for key in (*users, *waiting.get(grant.pool, ()))):
             for part in grant.nodes[1:]:
                 other = self._numbers.get(part.name)
                 share = None if other is None or other in shares else _share(other, specs[other], part)

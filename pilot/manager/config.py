@@ -93,14 +93,19 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option("net", "flag", "Open the locked TCP door (CURVE) beside the ipc socket; implied by --net-port*."),
-    Option("net-port", "int", "Port of the request door; without it a free one of the range."),
+    Option("net", "flag", "Open the locked TCP endpoint (CURVE) beside the ipc socket; implied by --net-port*."),
+    Option("net-port", "int", "Port of the request endpoint; without it a free one of the range."),
     Option("net-port-min", "int", "Lowest port to try."),
     Option("net-port-max", "int", "Highest port to try."),
-    Option("net-pub-port", "int", "Port of the event door; without it a free one of the range."),
-    Option("net-plain", "flag", "Open plain TCP instead of the locked door, for unmodified clients: no keys!", "ours"),
+    Option("net-pub-port", "int", "Port of the event endpoint; without it a free one of the range."),
     Option(
-        "net-interface", "text", "Interface of the TCP doors; default: all for the locked, 127.0.0.1 for plain.", "ours"
+        "net-plain", "flag", "Open plain TCP instead of the locked endpoint, for unmodified clients: no keys!", "ours"
+    ),
+    Option(
+        "net-interface",
+        "text",
+        "Interface of the TCP endpoints; default: all for the locked, 127.0.0.1 for plain.",
+        "ours",
     ),
     Option("file", "flag", "Read requests from a file; implied by --file-path."),
     Option("file-path", "text", "The file with a JSON array of requests."),

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ..model.errors import EndingError, InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
 from ..model.explain import why_not_running
 from ..model.ids import split_name
-from ..model.registry import Job
+from ..model.jobs import Job
 from ..model.states import State
 from ..wire import replies, requests
 from ..wire.records import Submitted
-from .front import Reply
+from .request_server import Reply
 
 if TYPE_CHECKING:
     from .service import Service

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import zmq
 
+from ..model.decisions import Change
 from ..model.states import State
-from ..model.turn import Change
 from ..wire import events
 from ..wire.events import Event
 

@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
 
+from ..model.decisions import Change
 from ..model.errors import JournalError, RefusedError
 from ..model.ids import JobNo, NodeNo, TaskKey
-from ..model.registry import Job
+from ..model.jobs import Job
 from ..model.scheduler import Scheduler
-from ..model.turn import Change
 from ..wire import records
 from ..wire.journal import HEADER
 from .auxdir import AuxDir
@@ -80,12 +80,12 @@ def replay(
             possible = checks.possible(record)
             if possible is not None:
                 _apply(possible, scheduler, found, told)
-            changes = scheduler.take_turn().changes
+            changes = scheduler.take_decisions().changes
             if changes:
                 tell(changes)
         except Exception as error:  # what the checks have missed
             found.leave_out(f"{type(record).__name__}: {error!r}")
-            scheduler.take_turn()
+            scheduler.take_decisions()
     return found
 
 

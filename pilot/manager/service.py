@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from .. import clock
-from ..allocation.base import Allocation
 from ..clock import Patience
 from ..console import echo
 from ..loop import Loop
 from ..model import invariants
+from ..model.decisions import Change, Decisions
 from ..model.errors import EndingError, LostError, TransientError
 from ..model.ids import NodeNo
 from ..model.scheduler import Scheduler
-from ..model.turn import Change, Turn
+from ..systems.base import Allocation
 from ..wire import frames, records
 from ..wire.requests import submit_variables
 from .agent_processes import AgentProcesses, Recipe
@@ -29,15 +29,15 @@ from .agents import Agents
 from .auxdir import AuxDir
 from .compacting import WORTH_BYTES, compact, mostly_removed
 from .config import Settings
-from .doors import Doors
 from .ending import Ending
-from .front import Front
+from .endpoints import Endpoints
 from .handlers import Handlers
+from .job_info import Views
 from .publisher import Publisher
 from .reporter import Reporter
+from .request_server import RequestServer
 from .status import Status
 from .store import Store
-from .views import Views
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Service:
         allocation: Allocation,
         scheduler: Scheduler,
         store: Store,
-        doors: Doors,
+        endpoints: Endpoints,
         views: Views,
         publisher: Publisher,
         reporter: Reporter | None,
@@ -87,36 +87,36 @@ class Service:
         node_lost_s = max(settings.node_lost_s, _LEAST_SILENCE_S)
         self.patience = Patience(self.loop, min(TICK_S, node_lost_s / _STEPS_BEFORE_LOST))
         self._heartbeat_s = min(settings.heartbeat_s, node_lost_s / _BEATS_BEFORE_LOST)
-        self.status = Status(settings, aux, doors, scheduler, publisher, now)
+        self.status = Status(settings, aux, endpoints, scheduler, publisher, now)
         self.resources = self.status.resources
         self.closing = False
         self.stopping = False
         self.held = False
         """Nothing is started yet (`--hold-fd`)."""
-        self._doors = doors
+        self._doors = endpoints
         self._reporter = reporter
         self._exit_code = 0
-        self._stuck: list[Turn] = []
+        self._stuck: list[Decisions] = []
         """Turns that could not be written yet; only while the disk is full."""
         self._retry_at = 0.0
         self._facts: list[records.Record] = []
         self.ending = Ending(self, self._ends_s())
         self.handlers = Handlers(self)
-        self.front = Front(doors.requests, self.handlers.answer)
+        self.request_server = RequestServer(endpoints.requests, self.handlers.answer)
         agent_settings = frames.Settings(
             root_wd=str(settings.wd),
             aux_dir=str(aux.path),
             kill_grace_s=settings.kill_grace_s,
             heartbeat_s=self._heartbeat_s,
             manager_wait_s=settings.manager_wait_s,
-            env={"QCG_PM_ZMQ_ADDRESS": doors.address, "PILOTFISH_CONNECTION": str(aux.connection)},
+            env={"QCG_PM_ZMQ_ADDRESS": endpoints.address, "PILOTFISH_CONNECTION": str(aux.connection)},
             env_schemas=_schemas(settings.envschema, allocation.kind),
             batch=allocation.kind,
             here=recipe.starter.is_agent,
             bind=settings.cpu_bind != "none",
             window_s=settings.node_lost_s * _WINDOW,
         )
-        self.agents = Agents(doors.agents, scheduler, agent_settings, epoch, self._facts.append, now, self.patience)
+        self.agents = Agents(endpoints.agents, scheduler, agent_settings, epoch, self._facts.append, now, self.patience)
         self.processes = AgentProcesses(
             scheduler.nodes.specs,
             aux,
@@ -143,11 +143,11 @@ class Service:
         for socket in self._doors.agents:  # first, so that a dead agent's last words are read before its death
             self.loop.on_readable(socket, self._read_agents)
         for socket in self._doors.requests:
-            self.loop.on_readable(socket, self.front.read)
+            self.loop.on_readable(socket, self.request_server.read)
         for socket in self._doors.events:
             self.loop.on_readable(socket, self.publisher.read_subscriptions)
-        if self._doors.keeper is not None:
-            self.loop.on_readable(self._doors.keeper.socket, self._doors.keeper.answer)
+        if self._doors.authenticator is not None:
+            self.loop.on_readable(self._doors.authenticator.socket, self._doors.authenticator.answer)
         self.loop.call_every(TICK_S, self._tick)
         self.loop.call_every(SYNC_S, self._sync_results)
         self.loop.call_every(self._heartbeat_s, self._heartbeat)
@@ -158,7 +158,7 @@ class Service:
 
     def _end_of_turn(self) -> None:
         self._record_act_tell()
-        self.front.send()  # with a full disk too: it is what a client then asks about
+        self.request_server.send()  # with a full disk too: it is what a client then asks about
         if self.stopping and not (self._stuck or self.processes.running or self.agents.links):
             self.loop.stop()
 
@@ -169,37 +169,37 @@ class Service:
             self.scheduler.plan(self.now())
         if self.settings.debug_checks:
             invariants.require(self.scheduler)
-        self._note(self.scheduler.take_turn())
+        self._note(self.scheduler.take_decisions())
         if not self._written():
             return
         self.agents.mark_written()
         done, self._stuck = self._stuck, []
-        for turn in done:
+        for decisions in done:
             if not self.stopping:
-                self.agents.send(turn.orders)
+                self.agents.send(decisions.orders)
         self._report(done)
-        for turn in done:
-            self._tell(turn)
-        if self.front.holds_replies and self._synced():
-            self.front.release()
+        for decisions in done:
+            self._tell(decisions)
+        if self.request_server.holds_replies and self._synced():
+            self.request_server.release()
 
-    def _note(self, turn: Turn) -> None:
+    def _note(self, decisions: Decisions) -> None:
         """Put the facts of a turn into the journal's buffer, in the order in which a replay needs them."""
         for fact in self._facts:
             self.store.append(fact)
         self._facts.clear()
         now = self.now()
-        for job_no, pos in turn.canceled:
+        for job_no, pos in decisions.canceled:
             self.store.append(records.Canceled(job_no, pos, now))
-        if turn.taken:
-            self.store.append(records.Taken(turn.taken))
-        if turn.results:
-            self.store.append(records.Ended(turn.results))
-        for node, keys in turn.sent.items():
+        if decisions.taken:
+            self.store.append(records.Taken(decisions.taken))
+        if decisions.results:
+            self.store.append(records.Ended(decisions.results))
+        for node, keys in decisions.sent.items():
             self.store.append(records.Sent(node, now, keys))
-        if turn.removed:
-            self.store.append(records.Removed(turn.removed))
-        self._stuck.append(turn)
+        if decisions.removed:
+            self.store.append(records.Removed(decisions.removed))
+        self._stuck.append(decisions)
 
     def _written(self) -> bool:
         try:
@@ -229,26 +229,26 @@ class Service:
 
     # --- telling --------------------------------------------------------------------------------------------------------
 
-    def _report(self, turns: Iterable[Turn]) -> None:
+    def _report(self, turns: Iterable[Decisions]) -> None:
         """Bring the endings into the report, before anyone is told of them and may look there."""
         if self._reporter is None:
             return
-        for turn in turns:
-            for change in turn.changes:
+        for decisions in turns:
+            for change in decisions.changes:
                 if change.state.final:
                     self._reporter.add(self.views.report_entry(change))
         self._reporter.write()
 
-    def _tell(self, turn: Turn) -> None:
+    def _tell(self, decisions: Decisions) -> None:
         """Publish the changes of a turn."""
-        self.publisher.changed(turn.changes)
+        self.publisher.changed(decisions.changes)
         if self.settings.show_progress:
-            for change in turn.changes:
+            for change in decisions.changes:
                 self._show(change)
-        ended = [change.job.no for change in turn.changes if change.pos is None and change.state.final]
+        ended = [change.job.no for change in decisions.changes if change.pos is None and change.state.final]
         if ended:
             self.agents.forget_jobs(ended)
-        if turn.idle:
+        if decisions.idle:
             self.publisher.all_done(self.now())
 
     def _show(self, change: Change) -> None:

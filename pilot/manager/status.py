@@ -16,7 +16,7 @@ from ..model.scheduler import Scheduler
 from ..model.states import State
 from .auxdir import AuxDir
 from .config import Settings
-from .doors import Doors
+from .endpoints import Endpoints
 from .publisher import Publisher
 from .reporter import write_final_status
 
@@ -30,14 +30,14 @@ class Status:
         self,
         settings: Settings,
         aux: AuxDir,
-        doors: Doors,
+        endpoints: Endpoints,
         scheduler: Scheduler,
         publisher: Publisher,
         now: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._aux = aux
-        self._doors = doors
+        self._doors = endpoints
         self._scheduler = scheduler
         self._publisher = publisher
         self._now = now

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .errors import InvalidJobError
-from .job import Dependency, JobSpec
-from .registry import Dependents, Job, Registry
+from .job_spec import Dependency, JobSpec
+from .jobs import Dependents, Job
+from .registry import Registry
 from .states import State
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .job import Need
-from .queue import pending_of
-from .registry import Job
+from .job_spec import Need
+from .jobs import Job, pending_of
 from .resources import bits
 from .scheduler import Scheduler
 from .states import State
@@ -33,7 +32,7 @@ def why_not_running(scheduler: Scheduler, job: Job, pos: int | None, now: float)
 
 
 def _sent(scheduler: Scheduler, job: Job, pos: int, now: float) -> str:
-    run = scheduler.run_of(job, pos)
+    run = scheduler.attempt_of(job, pos)
     assert run is not None
     node = scheduler.nodes.specs[run.node].name
     if job.tasks.state(pos) is State.EXECUTING:
@@ -58,7 +57,7 @@ def _dependencies(scheduler: Scheduler, job: Job, pos: int) -> list[str]:
 
 
 def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str]:
-    nodes, placing = scheduler.nodes, scheduler.placing
+    nodes, dispatch = scheduler.nodes, scheduler.dispatch
     pending = pending_of(job.pendings, pos)
     need = pending.shape.need
     never = nodes.why_never(need)
@@ -66,13 +65,13 @@ def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str
         return [f"it can never start on this pilot: {never}"]
     if not nodes.usable:
         return ["no agent is ready yet"]
-    if not placing.in_time(pending.shape, now):
-        assert placing.ends_s is not None
-        left_s = placing.ends_s - placing.margin_s - now
+    if not dispatch.in_time(pending.shape, now):
+        assert dispatch.ends_s is not None
+        left_s = dispatch.ends_s - dispatch.margin_s - now
         wt_s = job.spec.resources.wt_s or 0.0
         return [f"it may take {wt_s:.0f} s, and {max(0.0, left_s):.0f} s are left for tasks in this allocation"]
     reasons = [f"it needs {_needed(need)}; {_free(scheduler, need)}"]
-    reserved = placing.reserved
+    reserved = dispatch.reserved
     if reserved is pending:
         reasons.append(f"held for it: {_held(scheduler)}")
     elif reserved is not None and reserved.key < pending.key:
@@ -86,7 +85,7 @@ def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str
 
 
 def _held(scheduler: Scheduler) -> str:
-    return ", ".join(scheduler.nodes.specs[node].name for node in bits(scheduler.placing.held))
+    return ", ".join(scheduler.nodes.specs[node].name for node in bits(scheduler.dispatch.held))
 
 
 def _needed(need: Need) -> str:

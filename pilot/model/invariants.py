@@ -6,7 +6,7 @@ from collections import Counter
 
 from .errors import InternalError
 from .ids import NodeNo
-from .queue import all_pendings
+from .jobs import all_pendings
 from .scheduler import Scheduler
 from .states import State
 
@@ -33,7 +33,7 @@ def _check_nodes(scheduler: Scheduler) -> None:
     nodes = scheduler.nodes
     for number, spec in enumerate(nodes.specs):
         cores, gpus, mem = nodes.free_cores[number], nodes.free_gpus[number], nodes.free_mem[number]
-        for grant in scheduler.placing.grants.values():
+        for grant in scheduler.dispatch.grants.values():
             for share in grant.shares:
                 if share.node == NodeNo(number):
                     assert not cores & share.cores, f"core of {spec.name} given out twice"
@@ -55,21 +55,21 @@ def _check_nodes(scheduler: Scheduler) -> None:
 
 def _check_runs(scheduler: Scheduler) -> None:
     """An attempt in flight belongs to a task that is, and each grant runs at most one."""
-    placing = scheduler.placing
-    used = Counter(run.grant.grant_id for run in placing.runs.values() if run.grant is not None and run.started_s)
+    dispatch = scheduler.dispatch
+    used = Counter(run.grant.grant_id for run in dispatch.attempts.values() if run.grant is not None and run.started_s)
     assert all(count == 1 for count in used.values()), "two tasks on one grant"
     in_flight = 0
-    for key, run in placing.runs.items():
+    for key, run in dispatch.attempts.items():
         assert run.job.tasks.run(key.pos) == key.run, f"{run} is not the latest attempt"
         expected = State.EXECUTING if run.started_s else State.SCHEDULED
         assert run.job.tasks.state(key.pos) is expected, f"{run} is {run.job.tasks.state(key.pos).name}"
         in_flight += 1
     tasks_in = scheduler.jobs.tasks_in
     assert in_flight == tasks_in[State.SCHEDULED] + tasks_in[State.EXECUTING], "tasks in flight without an attempt"
-    pools = Counter(grant.pool for grant in placing.grants.values())
-    for pool in placing.pools.values():
+    pools = Counter(grant.pool for grant in dispatch.grants.values())
+    for pool in dispatch.pools.values():
         assert pool.grants == pools[pool.pool_id], "grants of a pool miscounted"
-        assert all(key in placing.runs for key in pool.unstarted), "a pool waits for an attempt that is over"
+        assert all(key in dispatch.attempts for key in pool.unstarted), "a pool waits for an attempt that is over"
 
 
 def _check_shapes(scheduler: Scheduler) -> None:
@@ -83,9 +83,9 @@ def _check_shapes(scheduler: Scheduler) -> None:
     for number, shape in shapes.items():
         assert shape.users == users[number], f"users of {shape.need} miscounted"
         for node, pool in shape.pools.items():
-            assert scheduler.placing.pools.get(pool.pool_id) is pool, "a pool that only its shape knows"
+            assert scheduler.dispatch.pools.get(pool.pool_id) is pool, "a pool that only its shape knows"
             assert pool.node == node, "a pool listed under another node"
-    assert all(id(pool.shape) in shapes for pool in scheduler.placing.pools.values()), "a pool of a forgotten shape"
+    assert all(id(pool.shape) in shapes for pool in scheduler.dispatch.pools.values()), "a pool of a forgotten shape"
 
 
 def _check_counters(scheduler: Scheduler) -> None:

@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from .errors import NotEnoughResourcesError
-from .job import IterationScheduler
+from .job_spec import IterationScheduler
 
 
 def cores_plan(scheduler: IterationScheduler, minimum: int, count: int, available: int) -> Iterator[tuple[int, int]]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections import deque
 
 from . import dependencies
+from .attempts import Attempt, End
+from .decisions import Change, Decisions
 from .dependencies import Consequence, Omit
-from .job import Need
-from .queue import Pending, Queue, all_pendings, pending_of
-from .registry import Job, Registry
-from .runs import End, Run
+from .job_spec import Need
+from .jobs import Job, Pending, all_pendings, pending_of
+from .queue import Queue
+from .registry import Registry
+from .results import Result
 from .states import Cause, State
-from .turn import Change, Result, Turn
 
 _ONLY = ((0, 1),)
 """The range of a job with one task: shared, because there may be very many such jobs."""
@@ -23,10 +25,10 @@ _ONLY = ((0, 1),)
 class Lifecycle:
     """Moves jobs and tasks between their states, and waiting work into `queue`; notes what was decided in `turn`."""
 
-    def __init__(self, jobs: Registry, queue: Queue, turn: Turn, crash_limit: int) -> None:
+    def __init__(self, jobs: Registry, queue: Queue, decisions: Decisions, crash_limit: int) -> None:
         self._jobs = jobs
         self._queue = queue
-        self._turn = turn
+        self._decisions = decisions
         self._crash_limit = crash_limit
         self._consequences: deque[Consequence] = deque()
         self.interrupted: int | None = None
@@ -115,7 +117,7 @@ class Lifecycle:
 
     # --- attempts -------------------------------------------------------------------------------------------------------
 
-    def attempt_ended(self, run: Run, end: End, now: float) -> None:
+    def attempt_ended(self, run: Attempt, end: End, now: float) -> None:
         """An agent reported the end of `run`; decides what becomes of the task."""
         job, pos = run.job, run.key.pos
         if run.canceling or job.canceling:
@@ -137,7 +139,7 @@ class Lifecycle:
             state = State.FAILED
         self._conclude(run, run.result(state, end), now)
 
-    def attempt_lost(self, run: Run, now: float) -> None:
+    def attempt_lost(self, run: Attempt, now: float) -> None:
         """The agent went away under `run`: again, but not for ever."""
         if run.canceling or run.job.canceling:
             self._conclude(run, run.lost_result(State.CANCELED, now), now)
@@ -152,16 +154,16 @@ class Lifecycle:
                 reason = f"its agent was lost {crashes} times while it ran; the limit is {self._crash_limit}"
                 self._conclude(run, run.lost_result(State.FAILED, now, reason), now)
 
-    def attempt_taken(self, run: Run, now: float) -> None:
+    def attempt_taken(self, run: Attempt, now: float) -> None:
         """`run` came back without having been started."""
         if run.canceling or run.job.canceling:
             self._conclude(run, run.lost_result(State.CANCELED, now), now)
         else:
-            self._turn.taken.append(run.key)
+            self._decisions.taken.append(run.key)
             self._back_to_queue(run)
 
-    def _conclude(self, run: Run, result: Result, now: float) -> None:
-        self._turn.results.append(result)
+    def _conclude(self, run: Attempt, result: Result, now: float) -> None:
+        self._decisions.results.append(result)
         if result.state is State.QUEUED:
             self._back_to_queue(run)
             return
@@ -173,7 +175,7 @@ class Lifecycle:
         exit_code = result.exit_code if result.shares else None
         self._after_task(job, pos, result.state, result.ended_s or now, exit_code)
 
-    def replay_result(self, run: Run, result: Result) -> None:
+    def replay_result(self, run: Attempt, result: Result) -> None:
         """Apply a result that an earlier life of the manager has recorded."""
         if result.state is State.QUEUED:
             if result.cause is Cause.LOST:
@@ -182,24 +184,24 @@ class Lifecycle:
                 self._count(run.job, "failures", run.key.pos)
         self._conclude(run, result, result.ended_s)
 
-    def _back_to_queue(self, run: Run) -> None:
+    def _back_to_queue(self, run: Attempt) -> None:
         self._jobs.move_task(run.job, run.key.pos, State.QUEUED)
         run.pending.put_back(run.key.pos)
         run.pending.shape.add(run.pending)
 
-    def attempt_back(self, run: Run) -> None:
+    def attempt_back(self, run: Attempt) -> None:
         """An attempt at a queued task that had counted as lost goes on: nothing has crashed."""
         self.no_crash(run)
         self.withdraw(run.job, run.key.pos)
         self._jobs.move_task(run.job, run.key.pos, State.SCHEDULED)
 
-    def no_crash(self, run: Run) -> None:
+    def no_crash(self, run: Attempt) -> None:
         """The loss of this attempt was none of its task's doing."""
         if run.counted and run.job.crashes:
             run.job.crashes[run.key.pos] -= 1
         run.counted = False
 
-    def _count_crash(self, run: Run) -> None:
+    def _count_crash(self, run: Attempt) -> None:
         run.counted = True
         self._count(run.job, "crashes", run.key.pos)
 
@@ -214,7 +216,7 @@ class Lifecycle:
 
     def _after_task(self, job: Job, pos: int, state: State, ended_s: float, exit_code: int | None = None) -> None:
         if job.is_iteration:
-            self._turn.changes.append(Change(job, pos, state, ended_s, exit_code, job.message_of(pos)))
+            self._decisions.changes.append(Change(job, pos, state, ended_s, exit_code, job.message_of(pos)))
         if job.dependents is not None:
             self._consequences.extend(dependencies.after_task(job, pos, state))
         if job.finished == job.spec.task_count:
@@ -226,7 +228,7 @@ class Lifecycle:
         self._queue.release(job.pendings)
         job.pendings = ()
         job.unmet_at = None
-        self._turn.changes.append(Change(job, None, state, ended_s, exit_code, job.message))
+        self._decisions.changes.append(Change(job, None, state, ended_s, exit_code, job.message))
         self._consequences.extend(dependencies.after_job(job))
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from .ids import NodeNo
-from .job import Need, Size
+from .job_spec import Need, Size
 from .resources import NodeSpec, Share, bits, lowest, mask_of
-from .sockets import Group, choose
+from .topology import Group, choose
 
 
 class Nodes:

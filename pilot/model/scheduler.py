@@ -1,7 +1,7 @@
 """The core of the manager: events in, decisions out, no I/O, no clock, no randomness.
 
-`on_*` and the client calls note what happened; `plan` decides what starts, once per turn of the loop; `take_turn` hands over
-all that has to be recorded, ordered and told. Every `now` is in seconds since the epoch. Equal calls give equal decisions,
+`on_*` and the client calls note what happened; `plan` decides what starts, once per turn of the loop; `take_decisions` hands
+over all that has to be recorded, ordered and told. Every `now` is in seconds since the epoch. Equal calls give equal decisions,
 so replaying a journal gives the state back.
 """
 
@@ -13,19 +13,21 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from . import dependencies
+from .attempts import Attempt, End
+from .decisions import Change, Decisions
+from .dispatch import Dispatch
 from .errors import JobExistsError, NotEnoughResourcesError, RefusedError
 from .ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
 from .iterplan import cores_plan
-from .job import JobSpec, Need, Size
+from .job_spec import JobSpec, Need, Size
+from .jobs import Job, Shape, pending_of
 from .lifecycle import Lifecycle
 from .nodes import Nodes
-from .placing import Placing
-from .queue import Queue, Shape, pending_of
-from .registry import Job, Registry
+from .queue import Queue
+from .registry import Registry
 from .resources import Grant, NodeSpec
-from .runs import End, Run
+from .results import Result
 from .states import Cause, State
-from .turn import Change, Result, Turn
 
 
 class Checked(NamedTuple):
@@ -58,14 +60,14 @@ class Scheduler:
         self.nodes = Nodes(nodes, system_core)
         self.jobs = Registry()
         self.queue = Queue()
-        self._turn = Turn()
-        self.placing = Placing(self.nodes, self.jobs, self.queue, self._turn, reserve_after_s, life)
-        self._life = Lifecycle(self.jobs, self.queue, self._turn, crash_limit)
+        self._decisions = Decisions()
+        self.dispatch = Dispatch(self.nodes, self.jobs, self.queue, self._decisions, reserve_after_s, life)
+        self._life = Lifecycle(self.jobs, self.queue, self._decisions, crash_limit)
         self.elastic = False
         """Nodes may yet come: what fits on none of those that are here waits for them instead of being refused."""
         self._was_busy = False
-        self._lost: dict[TaskKey, Run] = {}
-        self._silent: dict[NodeNo, list[Run]] = {}
+        self._lost: dict[TaskKey, Attempt] = {}
+        self._silent: dict[NodeNo, list[Attempt]] = {}
         """Of nodes that are only silent, what has been counted as a crash."""
         self._lost_grants: dict[GrantId, Grant] = {}
         """Attempts that counted as lost with their agent; it may come back and tell that they have ended."""
@@ -136,7 +138,7 @@ class Scheduler:
         if job.canceling:
             raise RefusedError(f"Job {job.spec.name} already canceled")
         job.canceling = True
-        self._turn.canceled.append((job.no, None))
+        self._decisions.canceled.append((job.no, None))
         in_flight = job.tasks.in_flight()
         self._life.end_queued_tasks(job, State.CANCELED, now)
         for pos in in_flight:
@@ -148,7 +150,7 @@ class Scheduler:
         state = job.tasks.state(pos)
         if state.final:
             raise RefusedError(f"Job {job.spec.task_name(pos)} already finished")
-        self._turn.canceled.append((job.no, pos))
+        self._decisions.canceled.append((job.no, pos))
         if state is State.QUEUED:
             self._life.end_queued_task(job, pos, State.CANCELED, now)
         else:
@@ -156,21 +158,21 @@ class Scheduler:
         self._life.settle(now)
 
     def _kill(self, job: Job, pos: int) -> None:
-        run = self.placing.runs[TaskKey(job.no, pos, job.tasks.run(pos))]
+        run = self.dispatch.attempts[TaskKey(job.no, pos, job.tasks.run(pos))]
         if not run.canceling:
             run.canceling = True
-            self._turn.orders_for(run.node).kills.append(run.key)
+            self._decisions.orders_for(run.node).kills.append(run.key)
 
     def remove(self, job: Job) -> None:
         """Forget a job that has ended; its name becomes free. Raises RefusedError when it has not ended."""
         if not job.state.final:
             raise RefusedError(f"Job '{job.spec.name}' not finished - can not be removed")
         self.jobs.remove(job)
-        self._turn.removed.append(job.no)
+        self._decisions.removed.append(job.no)
 
-    def run_of(self, job: Job, pos: int) -> Run | None:
+    def attempt_of(self, job: Job, pos: int) -> Attempt | None:
         """The attempt at this task that is in flight."""
-        return self.placing.runs.get(TaskKey(job.no, pos, job.tasks.run(pos)))
+        return self.dispatch.attempts.get(TaskKey(job.no, pos, job.tasks.run(pos)))
 
     def free_cores(self) -> int:
         """Cores that no task uses, on nodes that are there or whose agent is on its way.
@@ -180,10 +182,12 @@ class Scheduler:
         awaited = set(self.nodes.awaited)
         free = sum(self.nodes.free_cores[node].bit_count() for node in awaited)
         if free:
-            free -= sum(self._least(run) for run in self.placing.runs.values() if run.node in awaited and not run.grant)
+            free -= sum(
+                self._least(run) for run in self.dispatch.attempts.values() if run.node in awaited and not run.grant
+            )
         return self.nodes.free_count + max(0, free)
 
-    def _least(self, run: Run) -> int:
+    def _least(self, run: Attempt) -> int:
         """The fewest cores with which this attempt can have started."""
         need = run.pending.shape.need
         cores = need.cores.min if need.cores else self.nodes.all_cores[run.node].bit_count()
@@ -193,7 +197,7 @@ class Scheduler:
 
     def node_of(self, key: TaskKey) -> NodeNo | None:
         """The node that an attempt was sent to, also when it has counted as lost since; None: there is no such attempt."""
-        run = self.placing.runs.get(key) or self._lost.get(key)
+        run = self.dispatch.attempts.get(key) or self._lost.get(key)
         return None if run is None else run.node
 
     def on_node_joined(self, spec: NodeSpec) -> NodeNo:
@@ -203,9 +207,11 @@ class Scheduler:
     def on_node_left(self, node: NodeNo, now: float) -> None:
         """The node will not come back: what it held goes back to the queue, and that is nobody's crash."""
         self.nodes.leave(node)
-        self._turn.sent.pop(node, None)  # what an agent had brought back in this very turn has not been recorded yet
-        for run in self.placing.drop_node(node):
-            del self.placing.runs[run.key]
+        self._decisions.sent.pop(
+            node, None
+        )  # what an agent had brought back in this very turn has not been recorded yet
+        for run in self.dispatch.drop_node(node):
+            del self.dispatch.attempts[run.key]
             self._life.attempt_taken(run, now)
         self._life.settle(now)
 
@@ -215,7 +221,7 @@ class Scheduler:
     def on_node_draining(self, node: NodeNo) -> None:
         """The node takes nothing new; what runs there comes to its end."""
         self.nodes.set_missing(node)
-        self.placing.not_held(node)
+        self.dispatch.not_held(node)
 
     def on_node_lost(self, node: NodeNo, now: float, silent: bool = False) -> None:
         """The agent of this node is gone and everything it held with it: its tasks go back to the queue.
@@ -225,10 +231,10 @@ class Scheduler:
         A task over several nodes whose first node lives is stopped there, and goes back when that has been reported.
         """
         self.nodes.set_missing(node)
-        self._lost_grants |= {id_: grant for id_, grant in self.placing.grants.items() if grant.shares[0].node == node}
+        self._lost_grants |= {id_: grant for id_, grant in self.dispatch.grants.items() if grant.shares[0].node == node}
         lost = []
-        for run in self.placing.drop_node(node):
-            del self.placing.runs[run.key]
+        for run in self.dispatch.drop_node(node):
+            del self.dispatch.attempts[run.key]
             self._life.attempt_lost(run, now)
             self._lost[run.key] = run
             lost.append(run)
@@ -242,35 +248,35 @@ class Scheduler:
 
     def on_started(self, key: TaskKey, grant_id: GrantId, pid: int, started_s: float) -> None:
         """An agent has started the attempt `key`. Unknown attempts (of an earlier life) are ignored."""
-        run = self.placing.runs.get(key)
+        run = self.dispatch.attempts.get(key)
         if run is not None and not run.started_s:
-            run.grant = self.placing.grants.get(grant_id, run.grant)
-            self.placing.not_unstarted(run)
+            run.grant = self.dispatch.grants.get(grant_id, run.grant)
+            self.dispatch.not_unstarted(run)
             self._begin(run, pid, started_s)
 
-    def _begin(self, run: Run, pid: int, started_s: float) -> None:
+    def _begin(self, run: Attempt, pid: int, started_s: float) -> None:
         run.pid, run.started_s, run.in_doubt = pid, started_s, False
         job, pos = run.job, run.key.pos
         self.jobs.move_task(job, pos, State.EXECUTING)
-        self._turn.changes.append(Change(job, pos if job.is_iteration else None, State.EXECUTING, started_s))
+        self._decisions.changes.append(Change(job, pos if job.is_iteration else None, State.EXECUTING, started_s))
 
     def on_finished(self, key: TaskKey, grant_id: GrantId, end: End, returns_grant: bool, now: float) -> None:
         """An attempt has ended, and perhaps its grant came back. An end that is known already is ignored."""
-        run = self.placing.runs.pop(key, None) or self._found_again(key, end)
-        grant = self.placing.grants.get(grant_id)
+        run = self.dispatch.attempts.pop(key, None) or self._found_again(key, end)
+        grant = self.dispatch.grants.get(grant_id)
         if run is not None:
             run.grant = grant or run.grant or self._lost_grants.get(grant_id)
-            pool = self.placing.not_unstarted(run)
+            pool = self.dispatch.not_unstarted(run)
             if end.pid > 0 and not run.started_s:
                 self._begin(run, end.pid, end.started_s)
             if pool is not None and end.cause is Cause.EXITED:
                 pool.ran(end.ended_s - end.started_s)
             self._life.attempt_ended(run, end, now)
         if returns_grant and grant is not None:
-            self.placing.returned(grant)
+            self.dispatch.returned(grant)
         self._life.settle(now)
 
-    def _found_again(self, key: TaskKey, end: End | Result) -> Run | None:
+    def _found_again(self, key: TaskKey, end: End | Result) -> Attempt | None:
         """The attempt `key`, which had counted as lost, when its end decides the task: nothing else has yet.
 
         An attempt that has taken its place since is stopped if this one succeeded; otherwise it is given its chance. What has
@@ -284,7 +290,7 @@ class Scheduler:
             return None
         if end.exit_code != 0 and found.grant is not None and len(found.grant.shares) > 1:
             return None
-        successor = self.run_of(job, key.pos)
+        successor = self.attempt_of(job, key.pos)
         if successor is None:
             self._life.withdraw(job, key.pos)
             self.jobs.move_task(job, key.pos, State.SCHEDULED)
@@ -293,9 +299,9 @@ class Scheduler:
             return None
         else:
             found.started_s = successor.started_s  # tells whether the task counts as executing
-            del self.placing.runs[successor.key]
-            self.placing.not_unstarted(successor)
-            self._turn.orders_for(successor.node).kills.append(successor.key)
+            del self.dispatch.attempts[successor.key]
+            self.dispatch.not_unstarted(successor)
+            self._decisions.orders_for(successor.node).kills.append(successor.key)
         return found
 
     def on_still_running(self, node: NodeNo, key: TaskKey, grant_id: GrantId) -> None:
@@ -304,7 +310,7 @@ class Scheduler:
         The attempt goes on if its task only waits to be started again; `on_started` follows. (One with parts on other nodes
         cannot: they have been swept.)
         """
-        run, grant = self._lost.get(key), self.placing.grants.get(grant_id)
+        run, grant = self._lost.get(key), self.dispatch.grants.get(grant_id)
         if run is None or grant is None or self.jobs.by_no(key.job_no) is not run.job:
             return
         tasks = run.job.tasks
@@ -314,26 +320,26 @@ class Scheduler:
         del self._lost[key]
         self._life.attempt_back(run)
         run.node, run.grant, run.started_s, run.in_doubt = node, grant, 0.0, False
-        self.placing.runs[key] = run
-        self._turn.sent.setdefault(node, []).append(key)
+        self.dispatch.attempts[key] = run
+        self._decisions.sent.setdefault(node, []).append(key)
 
     def on_returned(self, grant_id: GrantId) -> None:
         """An agent gives back a grant for which it has no task."""
-        grant = self.placing.grants.get(grant_id)
+        grant = self.dispatch.grants.get(grant_id)
         if grant is not None:
-            self.placing.returned(grant)
+            self.dispatch.returned(grant)
 
     def on_revoked(self, key: TaskKey, now: float) -> None:
         """An agent gives back an attempt it has not started."""
-        run = self.placing.runs.pop(key, None)
+        run = self.dispatch.attempts.pop(key, None)
         if run is not None:
-            self.placing.not_unstarted(run)
+            self.dispatch.not_unstarted(run)
             self._life.attempt_taken(run, now)
             self._life.settle(now)
 
     def ends_at(self, ends_s: float | None, margin_s: float) -> None:
         """When the allocation ends (seconds since the epoch, None: never), and how long before that tasks must be over."""
-        self.placing.ends_s, self.placing.margin_s = ends_s, margin_s
+        self.dispatch.ends_s, self.dispatch.margin_s = ends_s, margin_s
 
     def on_stopping(self) -> None:
         """The pilot ends: tasks that are stopped from now on are `interrupted`."""
@@ -347,25 +353,25 @@ class Scheduler:
 
     def stalled(self, now: float) -> bool:
         """Whether work is left that only another allocation can do."""
-        return not self.elastic and self.jobs.unfinished > 0 and self.placing.stalled(now)
+        return not self.elastic and self.jobs.unfinished > 0 and self.dispatch.stalled(now)
 
     # --- deciding -------------------------------------------------------------------------------------------------------
 
     def plan(self, now: float) -> None:
         """Start what can be started; call once per turn."""
-        self.placing.plan(now)
+        self.dispatch.plan(now)
 
     def on_time(self, now: float) -> None:
         """Call about twice a second: takes back what was lent and could not start."""
-        self.placing.take_back_stale(now)
+        self.dispatch.take_back_stale(now)
 
-    def take_turn(self) -> Turn:
+    def take_decisions(self) -> Decisions:
         """Everything decided since the last call, to be recorded, ordered and told, in this order."""
-        turn = self._turn.drain()
-        turn.idle = self._was_busy and self.jobs.unfinished == 0
-        if turn.idle:
+        decisions = self._decisions.drain()
+        decisions.idle = self._was_busy and self.jobs.unfinished == 0
+        if decisions.idle:
             self._was_busy = False
-        return turn
+        return decisions
 
     # --- resuming: the same events again, from the journal, then what the living agents hold ------------------------------
 
@@ -378,14 +384,14 @@ class Scheduler:
         if job is None or job.tasks.state(key.pos) is not State.QUEUED:
             return
         job.tasks.set_run(key.pos, key.run)
-        run = self._lost.pop(key, None) or Run(key, job, pending_of(job.pendings, key.pos), node, PoolId(0), now)
+        run = self._lost.pop(key, None) or Attempt(key, job, pending_of(job.pendings, key.pos), node, PoolId(0), now)
         self._life.attempt_back(run)
         run.node, run.in_doubt = node, True
-        self.placing.runs[key] = run
+        self.dispatch.attempts[key] = run
 
     def replay_result(self, result: Result) -> None:
         key = TaskKey(result.job_no, result.pos, result.run)
-        run = self.placing.runs.pop(key, None)
+        run = self.dispatch.attempts.pop(key, None)
         if run is None and result.cause is not Cause.LOST:
             run = self._found_again(key, result)
         if run is None:
@@ -398,7 +404,7 @@ class Scheduler:
         self._life.settle(result.ended_s)
 
     def replay_taken(self, key: TaskKey) -> None:
-        run = self.placing.runs.pop(key, None)
+        run = self.dispatch.attempts.pop(key, None)
         if run is not None:
             self._life.attempt_taken(run, 0.0)
             self._lost[key] = run
@@ -411,19 +417,19 @@ class Scheduler:
         A pool the agent names is known by its waiting or running tasks' need; both sides keep its number.
         """
         for grant in grants:
-            if grant.grant_id not in self.placing.grants:
-                self.placing.adopt(grant, self._shape_of_pool(grant, waiting))
+            if grant.grant_id not in self.dispatch.grants:
+                self.dispatch.adopt(grant, self._shape_of_pool(grant, waiting))
         for pool_id, keys in waiting.items():
             for key in keys:
-                run = self.placing.runs.get(key)
-                pool = self.placing.pools.get(pool_id)
+                run = self.dispatch.attempts.get(key)
+                pool = self.dispatch.pools.get(pool_id)
                 if run is not None and pool is not None:
                     run.pool_id, run.in_doubt = pool_id, False
                     pool.unstarted[key] = now
 
     def _shape_of_pool(self, grant: Grant, waiting: Mapping[PoolId, Sequence[TaskKey]]) -> Shape:
         for key in waiting.get(grant.pool, ()):
-            run = self.placing.runs.get(key)
+            run = self.dispatch.attempts.get(key)
             if run is not None and grant.shares[0].node not in run.pending.shape.pools:
                 return run.pending.shape
         # Nothing waits in this pool, so nothing will be added to it either: any need that no job has will do.
@@ -431,27 +437,27 @@ class Scheduler:
 
     def doubt(self, node: NodeNo, held: Collection[TaskKey]) -> None:
         """An agent we know tells anew what it holds: what it does not name may have got lost on the way to it."""
-        for run in self.placing.runs.values():
+        for run in self.dispatch.attempts.values():
             if run.node == node and run.key not in held:
                 run.in_doubt = True
 
     def drop_doubtful(self, node: NodeNo, now: float) -> None:
         """The agent of `node` has told all it holds: attempts it does not know never reached it, or are lost."""
-        for run in [run for run in self.placing.runs.values() if run.node == node and run.in_doubt]:
-            del self.placing.runs[run.key]
+        for run in [run for run in self.dispatch.attempts.values() if run.node == node and run.in_doubt]:
+            del self.dispatch.attempts[run.key]
             run.in_doubt = False
-            self.placing.not_unstarted(run)
+            self.dispatch.not_unstarted(run)
             self._life.attempt_taken(run, now)
-        for run in self.placing.runs.values():
+        for run in self.dispatch.attempts.values():
             if run.node == node and run.canceling:
-                self._turn.orders_for(node).kills.append(run.key)
+                self._decisions.orders_for(node).kills.append(run.key)
         self._life.settle(now)
 
     def drop_grants(self, node: NodeNo, held: Collection[GrantId]) -> None:
         """The agent of `node` has told which grants it holds: others never reached it."""
-        for grant in [grant for grant in self.placing.grants.values() if grant.shares[0].node == node]:
+        for grant in [grant for grant in self.dispatch.grants.values() if grant.shares[0].node == node]:
             if grant.grant_id not in held:
-                self.placing.returned(grant)
-        for pool in self.placing.pools.values():
+                self.dispatch.returned(grant)
+        for pool in self.dispatch.pools.values():
             if pool.node == node:
                 pool.revoking.clear()  # what was asked back may not have been heard either

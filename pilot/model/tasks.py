@@ -9,8 +9,8 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
+from .results import PlacedShare, Result
 from .states import Cause, State
-from .turn import PlacedShare, Result
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The connection file: where a pilot is and the keys to its doors; and how a client finds it.
+"""The connection file: where a pilot is and the keys to its endpoints; and how a client finds it.
 
 Whoever can read this file can run commands as its owner, so it is born with mode 0600, and a file that others can read
 is refused instead of used: its keys must count as known to them.
@@ -30,15 +30,15 @@ OPEN_FILES_VARIABLE = "PILOTFISH_OPEN_FILES"
 ADDRESS_VARIABLE = "QCG_PM_ZMQ_ADDRESS"
 
 # Best first: ipc is the fastest and needs no key, plain is there for clients that cannot do better.
-DOORS = ("ipc", "curve", "plain")
+TRANSPORTS = ("ipc", "curve", "plain")
 
 
 class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach one pilot.
 
-    The `*_addresses` map a door (`ipc`, `curve`, `plain`) to a ZeroMQ address; agents have no `plain` door. Keys are Z85
-    text, all `""` when there is no CURVE door. `host` is the manager's, as `socket.gethostname()` gives it there.
-    `agent_endpoints` are all addresses of the agents' CURVE door: this host's name, then its numbers, to be tried in turn.
+    The `*_addresses` map a transport (`ipc`, `curve`, `plain`) to a ZeroMQ address; agents have no `plain` one. Keys are Z85
+    text, all `""` when there is no CURVE endpoint. `host` is the manager's, as `socket.gethostname()` gives it there.
+    `agent_endpoints` are all addresses of the agents' CURVE endpoint: this host's name, then its numbers, to be tried in turn.
     """
 
     version: int = VERSION
@@ -136,7 +136,7 @@ def through_tunnels(info: ConnectionFile, lead: Callable[[str], str]) -> Connect
     """
 
     def led(addresses: Mapping[str, str]) -> dict[str, str]:
-        return {door: lead(address) for door, address in addresses.items() if door != "ipc"}
+        return {transport: lead(address) for transport, address in addresses.items() if transport != "ipc"}
 
     return msgspec.structs.replace(
         info,
@@ -168,7 +168,7 @@ def for_agent(path: Path, variable: str | None) -> ConnectionFile:
 
 
 def agent_ways(info: ConnectionFile) -> list[tuple[str, str]]:
-    """(door, address) by which an agent on this host may reach the manager, best first.
+    """(transport, address) by which an agent on this host may reach the manager, best first.
 
     Raises LostError when there is none.
     """
@@ -176,31 +176,31 @@ def agent_ways(info: ConnectionFile) -> list[tuple[str, str]]:
     ways = [] if ipc is None or not _within_reach(ipc, info.host) else [("ipc", ipc)]
     ways += [("curve", address) for address in info.agent_endpoints]
     if not ways:
-        raise _no_door(info.host)
+        raise _no_endpoint(info.host)
     return ways
 
 
 def best_address(addresses: Mapping[str, str], host: str) -> tuple[str, str]:
-    """(door, address) to take for a pilot on `host`: ipc where its socket is within reach, else CURVE, else plain TCP.
+    """(transport, address) to take for a pilot on `host`: ipc where its socket is within reach, else CURVE, else plain TCP.
 
     The host is compared because a folder shared between hosts shows the socket of another host too.
     """
     ipc = addresses.get("ipc")
     if ipc is not None and _within_reach(ipc, host):
         return "ipc", ipc
-    for door in DOORS[1:]:
-        if door in addresses:
-            return door, addresses[door]
-    raise _no_door(host)
+    for transport in TRANSPORTS[1:]:
+        if transport in addresses:
+            return transport, addresses[transport]
+    raise _no_endpoint(host)
 
 
 def _within_reach(ipc: str, host: str) -> bool:
     return host == socket.gethostname() and os.path.exists(ipc.removeprefix("ipc://"))
 
 
-def _no_door(host: str) -> LostError:
+def _no_endpoint(host: str) -> LostError:
     return LostError(
-        f"the pilot on {host} has no door that {socket.gethostname()} can use",
+        f"the pilot on {host} has no endpoint that {socket.gethostname()} can use",
         remedy="start it with --net, or go to that host",
     )
 

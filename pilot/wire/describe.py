@@ -13,7 +13,7 @@ from typing import Any
 
 from ..model.errors import InvalidJobError
 from ..model.execution_models import MODEL_OPTIONS
-from ..model.job import NO_MAPPING, Dependency, Execution, Iteration, JobSpec, Resources
+from ..model.job_spec import NO_MAPPING, Dependency, Execution, Iteration, JobSpec, Resources
 from ..model.units import form_bytes
 from ..model.variables import substitute, substitute_all
 from ..model.walltime import form

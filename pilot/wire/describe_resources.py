@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..model.errors import InvalidJobError, UsageError
-from ..model.job import IterationScheduler, Need, Resources, Size
+from ..model.job_spec import IterationScheduler, Need, Resources, Size
 from ..model.resources import is_tag
 from ..model.units import parse_bytes
 from ..model.walltime import parse

@@ -1,4 +1,4 @@
-"""Manager <-> agent: two closed sets of messages, and nothing else goes over that link. An agent and its hands use them too.
+"""Manager <-> agent: two closed sets of messages, and nothing else goes over that link. An agent and its workers use them too.
 
 One ZeroMQ message is one msgpack array of messages, so everything of one loop turn is one frame. Ownership is explicit: a
 grant belongs to the agent from `NewGrant` until a `Finished` with `returns_grant`, `Report.returned`, or the loss of the
@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
-from ..model.job import Execution
+from ..model.job_spec import Execution
 from ..model.resources import NodeSpec
 from ..model.states import Cause as Cause
 from .ranges import EXIT_CODES, LATEST_S, MOST, MOST_PID
@@ -42,7 +42,7 @@ class Settings(msgspec.Struct, array_like=True, frozen=True):
     """Variables for every task, e.g. QCG_PM_ZMQ_ADDRESS."""
     env_schemas: list[str]
     batch: str = "local"
-    """Whose allocation it is, as in allocation/base.py."""
+    """Whose allocation it is, as in systems/base.py."""
     here: bool = True
     """All nodes are the machine of the manager: virtual ones, or just this one."""
     bind: bool = True

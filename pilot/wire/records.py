@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import msgspec
 
 from ..model.ids import JobNo, NodeNo, TaskKey
-from ..model.job import JobSpec
+from ..model.job_spec import JobSpec
 from ..model.resources import NodeSpec
-from ..model.turn import PlacedShare as PlacedShare
-from ..model.turn import Result as Result
+from ..model.results import PlacedShare as PlacedShare
+from ..model.results import Result as Result
 
 
 class Opened(msgspec.Struct, array_like=True, tag=True, frozen=True):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..model.job import JobSpec
+from ..model.job_spec import JobSpec
 from . import legacy
 from .check import is_count, shown
 from .codec import check_storable, decode

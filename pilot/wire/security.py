@@ -1,4 +1,4 @@
-"""Locks on the doors: CURVE keys, who may pass, and limits on what a peer can make a socket do.
+"""Locks on the endpoints: CURVE keys, who may pass, and limits on what a peer can make a socket do.
 
 CURVE alone encrypts and proves the *server*: libzmq lets any client key in unless a ZAP handler says no (RFC 27). The
 Doorkeeper is that handler. It answers from our own loop, so there is no second thread that sees keys.
@@ -49,9 +49,9 @@ def lock_server(socket: zmq.Socket[bytes], keys: Keys) -> None:
     socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
 
-def unlock_client(socket: zmq.Socket[bytes], connection: ConnectionFile, door: str) -> None:
-    """Give the socket what `door` asks for (only `curve` asks for anything). Call before `connect`."""
-    if door == "curve":
+def unlock_client(socket: zmq.Socket[bytes], connection: ConnectionFile, endpoint: str) -> None:
+    """Give the socket what `endpoint` asks for (only `curve` asks for anything). Call before `connect`."""
+    if endpoint == "curve":
         socket.curve_serverkey = connection.server_public_key.encode()
         socket.curve_publickey = connection.client_public_key.encode()
         socket.curve_secretkey = connection.client_secret_key.encode()
@@ -65,7 +65,7 @@ def harden(socket: zmq.Socket[bytes], max_message_bytes: int, *, queue: int = 10
         queue: messages held per peer and direction. A full queue stops reading from that peer; what happens to sends
             depends on the socket type (PUB, XPUB and ROUTER drop).
         handover: ROUTER only: a new connection with a known identity replaces the old one, so that an agent which
-            reconnects is not locked out by its own half-open connection. Never on a door for strangers.
+            reconnects is not locked out by its own half-open connection. Never on a endpoint for strangers.
     """
     socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
@@ -81,7 +81,7 @@ def harden(socket: zmq.Socket[bytes], max_message_bytes: int, *, queue: int = 10
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
 
 
-class Doorkeeper:
+class ZapAuthenticator:
     """Answers libzmq's question, once per connection to a locked socket, whether the client's key may pass.
 
     One per context. Register `socket` with the loop and call `answer` when it is readable; start it before the first

@@ -17,7 +17,7 @@ from pilotfish.api.manager import Manager
 from pilotfish.pilot.manager import auxdir
 from pilotfish.pilot.manager.store import Store
 from pilotfish.pilot.model.errors import RefusedError
-from pilotfish.pilot.model.job import Execution, JobSpec
+from pilotfish.pilot.model.job_spec import Execution, JobSpec
 from pilotfish.pilot.wire import connection, journal, records
 
 OTHER = 65534

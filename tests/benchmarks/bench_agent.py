@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "pilot" / "agent"))
 
 from fake_manager import POOL, FakeManager, iterations
 
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire import frames
 
 LENT = 512

@@ -11,10 +11,10 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import median
 
+from pilotfish.pilot.model.attempts import End
 from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
-from pilotfish.pilot.model.job import Dependency, Execution, Iteration, JobSpec, Need, Resources, Size
+from pilotfish.pilot.model.job_spec import Dependency, Execution, Iteration, JobSpec, Need, Resources, Size
 from pilotfish.pilot.model.resources import NodeSpec
-from pilotfish.pilot.model.runs import End
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause
 
@@ -39,7 +39,7 @@ def drain(scheduler: Scheduler) -> int:
     running: deque[tuple[TaskKey, GrantId, PoolId]] = deque()
     while True:
         scheduler.plan(now)
-        for orders in scheduler.take_turn().orders.values():
+        for orders in scheduler.take_decisions().orders.values():
             for grant in orders.grants:
                 idle.setdefault(grant.pool, deque()).append(grant.grant_id)
             for pool, keys in orders.starts.items():

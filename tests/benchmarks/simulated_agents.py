@@ -21,7 +21,7 @@ from pathlib import Path
 import zmq
 
 from pilotfish.pilot.agent.app import FLUSH_S
-from pilotfish.pilot.agent.outbox import Outbox
+from pilotfish.pilot.agent.report_buffer import Outbox
 from pilotfish.pilot.model.ids import GrantId, PoolId
 from pilotfish.pilot.model.states import Cause
 from pilotfish.pilot.wire import connection, frames
@@ -151,9 +151,9 @@ class Crowd:
 
     def join(self, node: str, agent_id: str) -> Agent:
         """Connect over TCP as from another host, and say Hello."""
-        door, address = connection.agent_ways(self._info)[-1]
+        endpoint, address = connection.agent_ways(self._info)[-1]
         socket = self._context.socket(zmq.DEALER)
-        unlock_client(socket, self._info, door)
+        unlock_client(socket, self._info, endpoint)
         socket.setsockopt(zmq.ROUTING_ID, agent_id.encode())
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.setsockopt(zmq.LINGER, 1000)

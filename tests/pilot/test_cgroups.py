@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from pilotfish.pilot import cgroups
-from pilotfish.pilot.allocation.site import memory, quota
+from pilotfish.pilot.systems.host_env import memory, quota
 
 MOUNTS = """\
 21 28 0:19 / /proc rw,nosuid - proc proc rw

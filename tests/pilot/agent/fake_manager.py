@@ -19,9 +19,9 @@ import psutil
 import zmq
 from patience import PATIENCE_S
 
-from pilotfish.pilot import strays
+from pilotfish.pilot import leftover_processes
 from pilotfish.pilot.model.ids import GrantId, JobNo, PoolId, TaskKey
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire import connection, frames
 
 POOL = PoolId(1)
@@ -132,7 +132,7 @@ class FakeManager:
             agent.kill()
             agent.wait()
         for agent_id in self.agent_ids:
-            strays.clear_after(agent_id)
+            leftover_processes.clear_after(agent_id)
         self.hang_up()
         self._context.term()
 

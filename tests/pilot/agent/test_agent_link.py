@@ -7,7 +7,7 @@ from pathlib import Path
 from fake_manager import POOL, FakeManager, iterations
 
 from pilotfish.pilot.model.ids import GrantId, PoolId, TaskKey
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire import frames
 from pilotfish.pilot.wire.frames import Cause
 

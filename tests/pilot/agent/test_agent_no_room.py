@@ -1,4 +1,4 @@
-"""A machine that has no room for another process just now: the start waits, but not for ever. In this process, by hand."""
+"""A machine that has no room for another process just now: the start waits, but not for ever. In this process, by worker."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.pilot.agent.crew import Crew
-from pilotfish.pilot.agent.outbox import Outbox
+from pilotfish.pilot.agent.report_buffer import ReportBuffer
+from pilotfish.pilot.agent.task_runner import TaskRunner
 from pilotfish.pilot.loop import Loop
 from pilotfish.pilot.model.ids import GrantId, JobNo, PoolId
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire import frames
 
 POOL = PoolId(1)
 
 
 class World:
-    """A crew with one task to start, a clock to turn, and a system that refuses the next `refusals` processes."""
+    """A task runner with one task to start, a clock to turn, and a system that refuses the next `refusals` processes."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, refusals: int) -> None:
         self.now = 0.0
-        self.outbox = Outbox()
+        self.report_buffer = ReportBuffer()
         self.loop = Loop(clock=lambda: self.now)
-        self.crew = Crew("agent", 0, self.loop, self.outbox)
-        self.crew.configure(frames.Settings(str(folder), str(folder), 1.0, 1.0, 1.0, {}, []))
+        self.runner = TaskRunner("agent", 0, self.loop, self.report_buffer)
+        self.runner.configure(frames.Settings(str(folder), str(folder), 1.0, 1.0, 1.0, {}, []))
         self.refusals = refusals
         self._spawn = os.posix_spawn
         monkeypatch.chdir(folder)
         monkeypatch.setattr(os, "posix_spawn", self._refuse_or_spawn)
         job = frames.JobDef(JobNo(1), "job", Execution(exec="true"), None, False)
         grant = frames.NewGrant(GrantId(1), POOL, [frames.NodeShare("n1", ["0"], [])], False, 0)
-        self.crew.take_work([job], [grant], {POOL: [frames.TaskStart(JobNo(1), 0, 1, None, None)]})
-        self.crew.start_waiting()
+        self.runner.take_work([job], [grant], {POOL: [frames.TaskStart(JobNo(1), 0, 1, None, None)]})
+        self.runner.start_waiting()
 
     def _refuse_or_spawn(self, *arguments: object, **options: object) -> int:
         if self.refusals:
@@ -44,18 +44,18 @@ class World:
 
     def wait_a_moment(self) -> None:
         self.now += 0.2
-        self.loop.turn(self.crew.start_waiting)
+        self.loop.turn(self.runner.start_waiting)
 
 
 def test_a_start_is_tried_again_a_moment_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path, monkeypatch, refusals=3)
     for _ in range(3):
-        assert not world.crew.running
+        assert not world.runner.running
         world.wait_a_moment()
-    (pid,) = world.crew.running
+    (pid,) = world.runner.running
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    world.crew.reap()
-    (end,) = world.outbox.seal().finished
+    world.runner.reap()
+    (end,) = world.report_buffer.seal().finished
     assert (end.exit_code, end.returns_grant) == (0, True)
 
 
@@ -64,9 +64,9 @@ def test_a_start_that_never_succeeds_is_given_up_with_the_reason(
 ) -> None:
     world = World(tmp_path, monkeypatch, refusals=1_000_000)
     for _ in range(100):
-        assert world.outbox.empty
+        assert world.report_buffer.empty
         world.wait_a_moment()
-    report = world.outbox.seal()
+    report = world.report_buffer.seal()
     (end,) = report.finished
     assert (end.cause, end.pid) == (frames.Cause.NOT_STARTED, -1)
     assert "Resource temporarily unavailable" in end.message

@@ -11,7 +11,7 @@ import pytest
 from fake_manager import POOL, FakeManager
 
 from pilotfish.pilot.model.errors import UsageError
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire import connection, frames
 
 
@@ -38,8 +38,8 @@ def test_a_broken_connection_brings_a_hello(manager: FakeManager) -> None:
 
 def _info(**more: object) -> connection.ConnectionFile:
     values = {"instance_id": "x", "pid": 1, "host": "elsewhere", "started_s": 0.0, "aux_dir": "/x"}
-    doors = {"request_addresses": {}, "event_addresses": {}, "agent_addresses": {"ipc": "ipc:///x/agents.ipc"}}
-    return msgspec.convert(values | doors | more, connection.ConnectionFile)
+    endpoints = {"request_addresses": {}, "event_addresses": {}, "agent_addresses": {"ipc": "ipc:///x/agents.ipc"}}
+    return msgspec.convert(values | endpoints | more, connection.ConnectionFile)
 
 
 def test_ways_of_an_agent_on_another_host_are_the_addresses_in_turn() -> None:
@@ -48,10 +48,12 @@ def test_ways_of_an_agent_on_another_host_are_the_addresses_in_turn() -> None:
 
 
 def test_an_agent_on_the_managers_host_takes_the_ipc_door_first(tmp_path: Path) -> None:
-    door = tmp_path / "agents.ipc"
-    door.touch()
-    info = _info(host=socket.gethostname(), agent_addresses={"ipc": f"ipc://{door}"}, agent_endpoints=("tcp://head:1",))
-    assert connection.agent_ways(info) == [("ipc", f"ipc://{door}"), ("curve", "tcp://head:1")]
+    endpoint = tmp_path / "agents.ipc"
+    endpoint.touch()
+    info = _info(
+        host=socket.gethostname(), agent_addresses={"ipc": f"ipc://{endpoint}"}, agent_endpoints=("tcp://head:1",)
+    )
+    assert connection.agent_ways(info) == [("ipc", f"ipc://{endpoint}"), ("curve", "tcp://head:1")]
 
 
 def test_the_variable_is_used_only_where_the_file_is_not(tmp_path: Path) -> None:

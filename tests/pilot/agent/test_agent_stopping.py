@@ -13,7 +13,7 @@ from fake_manager import AGENT, POOL, SUCCESSOR, FakeManager, iterations, proces
 from patience import PATIENCE_S, wait_until
 
 from pilotfish.pilot.model.ids import TaskKey
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire import frames
 from pilotfish.pilot.wire.frames import Cause
 

@@ -12,7 +12,7 @@ from fake_manager import AGENT, FakeManager, processes_with
 from patience import wait_until
 
 from pilotfish.pilot.model.ids import GrantId
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire.frames import Cause, NodeShare
 
 
@@ -271,9 +271,9 @@ def test_no_zombie_is_left(manager: FakeManager) -> None:
     def children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
-    hands = children(manager.agents[0].pid)
-    assert hands
-    wait_until(lambda: all(children(hand) == [] for hand in hands), "the orphan is reaped")
+    workers = children(manager.agents[0].pid)
+    assert workers
+    wait_until(lambda: all(children(worker) == [] for worker in workers), "the orphan is reaped")
 
 
 def test_a_program_that_has_moved_on_the_path_is_found_again(manager: FakeManager) -> None:

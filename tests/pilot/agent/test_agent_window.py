@@ -15,7 +15,7 @@ import pytest
 from fake_manager import POOL, FakeManager, iterations
 
 from pilotfish.pilot.model.ids import TaskKey
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire import frames
 
 WINDOW_S = 0.6

@@ -10,7 +10,7 @@ import pytest
 
 from pilotfish.pilot.agent.forked import GroupError, spawn_in_group
 from pilotfish.pilot.agent.launch import Launch, environment, prepare
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 
 SCRIPT = 'echo "$GREETING"; cat; read _ _ _ _ _ sid _ </proc/$$/stat; echo $sid >&2; kill -s PIPE $$'
 

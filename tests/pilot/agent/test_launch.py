@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pilotfish.pilot.agent.launch import LaunchError, environment, mend, prepare
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 
 
 def test_a_start_is_tried_again_when_another_hand_has_made_the_folder_meanwhile(

@@ -8,7 +8,7 @@ from pathlib import Path
 from pilotfish.pilot.agent import memory_groups
 from pilotfish.pilot.agent.launch import Launch
 from pilotfish.pilot.agent.memory_groups import Ending, MemoryGroups
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 
 
 def test_numbers_of_events_are_read() -> None:

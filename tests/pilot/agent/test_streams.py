@@ -19,7 +19,7 @@ from fake_manager import FakeManager
 from pilotfish.pilot.agent import launch as launching
 from pilotfish.pilot.agent.forked import spawn_in_group
 from pilotfish.pilot.agent.launch import environment, prepare
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 
 PROBE = """
 import fcntl, json, os, sys

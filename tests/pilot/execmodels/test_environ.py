@@ -7,7 +7,7 @@ import pytest
 from pilotfish.pilot.agent.launch import environment
 from pilotfish.pilot.execmodels.environ import base_environment, gpu_variable, grant_environment
 from pilotfish.pilot.model.ids import GrantId, PoolId
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire.frames import NewGrant, NodeShare
 
 CUDA, ROCR = b"CUDA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES"

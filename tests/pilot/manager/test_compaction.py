@@ -13,7 +13,7 @@ from pilotfish.pilot.manager.reporter import Reporter
 from pilotfish.pilot.manager.resume import replay
 from pilotfish.pilot.manager.store import Store
 from pilotfish.pilot.model.ids import JobNo, NodeNo, TaskKey
-from pilotfish.pilot.model.job import Dependency, Execution, Iteration, JobSpec
+from pilotfish.pilot.model.job_spec import Dependency, Execution, Iteration, JobSpec
 from pilotfish.pilot.model.resources import NodeSpec
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause, State
@@ -80,7 +80,7 @@ def state(scheduler: Scheduler) -> dict[str, Any]:
     }
     heads = [(key, pending.job.no) for key, _, pending in scheduler.queue.heads()]
     counts = (scheduler.jobs.jobs_in, scheduler.jobs.tasks_in, scheduler.jobs.next_no)
-    return {"jobs": jobs, "counts": counts, "runs": sorted(scheduler.placing.runs), "heads": sorted(heads)}
+    return {"jobs": jobs, "counts": counts, "runs": sorted(scheduler.dispatch.attempts), "heads": sorted(heads)}
 
 
 class Author:
@@ -99,8 +99,8 @@ class Author:
         jobs = list(scheduler.jobs)
         over = [job for job in jobs if job.state.final]
         queued = [pending for _, _, pending in scheduler.queue.heads()]
-        runs = sorted(scheduler.placing.runs)
-        acts = ["submit"] + ["remove"] * 3 * bool(over) + ["send"] * 2 * bool(queued) + ["end", "take"] * bool(runs)
+        attempts = sorted(scheduler.dispatch.attempts)
+        acts = ["submit"] + ["remove"] * 3 * bool(over) + ["send"] * 2 * bool(queued) + ["end", "take"] * bool(attempts)
         acts += ["cancel"] * (len(over) < len(jobs))
         act = self.draw(st.sampled_from(acts))
         if act == "submit":
@@ -116,7 +116,7 @@ class Author:
             job = self.draw(st.sampled_from([job for job in jobs if not job.state.final]))
             self.write(Canceled(job.no, None, 2.0))
         else:
-            self.end(act, self.draw(st.sampled_from(runs)))
+            self.end(act, self.draw(st.sampled_from(attempts)))
 
     def submit(self, scheduler: Scheduler, known: list[str]) -> None:
         batch = []

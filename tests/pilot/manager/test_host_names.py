@@ -12,7 +12,7 @@ import pytest
 from pilotfish.api.channel import Channel
 from pilotfish.api.errors import ConnectionError
 from pilotfish.pilot.manager.config import Settings
-from pilotfish.pilot.manager.doors import Doors, open_doors
+from pilotfish.pilot.manager.endpoints import Endpoints, open_endpoints
 from pilotfish.pilot.wire import names
 
 NAME = "just-installed.invalid"
@@ -36,8 +36,8 @@ def name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[
     return install
 
 
-def opened(folder: Path) -> Doors:
-    return open_doors(Settings(net=True), folder, folder / "kept", agents_elsewhere=True)
+def opened(folder: Path) -> Endpoints:
+    return open_endpoints(Settings(net=True), folder, folder / "kept", agents_elsewhere=True)
 
 
 def reached(address: str) -> bool:
@@ -51,15 +51,15 @@ def test_a_host_that_cannot_look_up_its_own_name_gives_out_numbers(
 ) -> None:
     """The name comes last for agents: other hosts may know it."""
     name_server(unknown)
-    doors = opened(wd)
-    assert reached(doors.request_addresses["curve"])
-    assert reached(doors.event_addresses["curve"])
-    assert reached(doors.agent_addresses["curve"])
-    assert [NAME in endpoint for endpoint in doors.agent_endpoints] == [False] * (len(doors.agent_endpoints) - 1) + [
-        True
-    ]
+    endpoints = opened(wd)
+    assert reached(endpoints.request_addresses["curve"])
+    assert reached(endpoints.event_addresses["curve"])
+    assert reached(endpoints.agent_addresses["curve"])
+    assert [NAME in endpoint for endpoint in endpoints.agent_endpoints] == [False] * (
+        len(endpoints.agent_endpoints) - 1
+    ) + [True]
     assert f"{NAME} cannot be looked up here (Temporary failure in name resolution)" in caplog.text
-    doors.close()
+    endpoints.close()
 
 
 def test_a_name_server_that_never_answers_is_not_waited_for(
@@ -68,18 +68,18 @@ def test_a_name_server_that_never_answers_is_not_waited_for(
     monkeypatch.setattr(names, "_PATIENCE_S", 0.01)
     the_end = threading.Event()
     name_server(lambda name: the_end.wait())
-    doors = opened(wd)
-    assert NAME not in doors.request_addresses["curve"]
-    doors.close()
+    endpoints = opened(wd)
+    assert NAME not in endpoints.request_addresses["curve"]
+    endpoints.close()
     the_end.set()
 
 
 def test_a_host_whose_name_is_known_gives_it_out(wd: Path, name_server: Callable[..., None]) -> None:
     name_server(lambda name: [])
-    doors = opened(wd)
-    assert doors.request_addresses["curve"].startswith(f"tcp://{NAME}:")
-    assert doors.agent_endpoints[0].startswith(f"tcp://{NAME}:")
-    doors.close()
+    endpoints = opened(wd)
+    assert endpoints.request_addresses["curve"].startswith(f"tcp://{NAME}:")
+    assert endpoints.agent_endpoints[0].startswith(f"tcp://{NAME}:")
+    endpoints.close()
 
 
 def test_a_client_says_at_once_that_it_cannot_look_up_the_pilots_host(name_server: Callable[..., None]) -> None:

@@ -13,16 +13,16 @@ import msgspec
 import pytest
 
 from pilotfish.pilot.manager.compacting import compact
+from pilotfish.pilot.manager.job_info import Views
 from pilotfish.pilot.manager.resume import Replayed, replay
 from pilotfish.pilot.manager.store import Store
-from pilotfish.pilot.manager.views import Views
 from pilotfish.pilot.model import invariants
+from pilotfish.pilot.model.decisions import Change
 from pilotfish.pilot.model.ids import JobNo, NodeNo, TaskKey
-from pilotfish.pilot.model.job import Dependency, Execution, Iteration, JobSpec
+from pilotfish.pilot.model.job_spec import Dependency, Execution, Iteration, JobSpec
 from pilotfish.pilot.model.resources import NodeSpec
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause, State
-from pilotfish.pilot.model.turn import Change
 from pilotfish.pilot.wire import journal, records
 from pilotfish.pilot.wire.records import PlacedShare, Record, Result
 from pilotfish.pilot.wire.report import encode_json

@@ -11,33 +11,33 @@ import zmq
 from patience import PATIENCE_MS
 
 from pilotfish.pilot.manager.publisher import RING_EVENTS, Publisher
+from pilotfish.pilot.model.decisions import Change
 from pilotfish.pilot.model.ids import JobNo
-from pilotfish.pilot.model.job import Execution, Iteration, JobSpec
-from pilotfish.pilot.model.registry import Job
+from pilotfish.pilot.model.job_spec import Execution, Iteration, JobSpec
+from pilotfish.pilot.model.jobs import Job
 from pilotfish.pilot.model.states import State
 from pilotfish.pilot.model.tasks import Places
-from pilotfish.pilot.model.turn import Change
 
 Socket = zmq.Socket[bytes]
 JOB = Job(JobNo(1), JobSpec("j", Execution(exec="true"), iteration=Iteration(0, 100_000)), 0.0, Places())
 
 
 class Stage:
-    """A publisher with two doors over inproc, so that nothing is in flight when a call returns."""
+    """A publisher with two endpoints over inproc, so that nothing is in flight when a call returns."""
 
     def __init__(self, context: zmq.Context[Socket]) -> None:
         self.context = context
-        self.doors = [context.socket(zmq.XPUB), context.socket(zmq.XPUB)]
-        for number, door in enumerate(self.doors):
-            door.bind(f"inproc://door{number}")
-        self.publisher = Publisher(self.doors, "m")
+        self.endpoints = [context.socket(zmq.XPUB), context.socket(zmq.XPUB)]
+        for number, endpoint in enumerate(self.endpoints):
+            endpoint.bind(f"inproc://endpoint{number}")
+        self.publisher = Publisher(self.endpoints, "m")
 
-    def subscriber(self, *topics: bytes, door: int = 0) -> Socket:
+    def subscriber(self, *topics: bytes, endpoint: int = 0) -> Socket:
         socket = self.context.socket(zmq.SUB)
-        socket.connect(f"inproc://door{door}")
+        socket.connect(f"inproc://endpoint{endpoint}")
         for topic in topics:
             socket.subscribe(topic)
-        assert self.doors[door].poll(PATIENCE_MS)
+        assert self.endpoints[endpoint].poll(PATIENCE_MS)
         self.publisher.read_subscriptions()
         return socket
 
@@ -107,7 +107,7 @@ def test_our_events_have_everything_and_no_gap(stage: Stage) -> None:
 
 
 def test_subscribers_of_both_doors_get_what_they_asked_for(stage: Stage) -> None:
-    everything, idle = stage.subscriber(b"", door=0), stage.subscriber(b"NOJ", door=1)
+    everything, idle = stage.subscriber(b"", endpoint=0), stage.subscriber(b"NOJ", endpoint=1)
     changed(stage.publisher, 0, State.SUCCEED, 1.0)
     stage.publisher.all_done(2.0)
     assert [topic for topic, _ in received(everything)] == ["IST", "IFI", "EVT", "NOJ", "EVT"]
@@ -118,7 +118,7 @@ def test_when_the_last_subscriber_leaves_nothing_is_wanted(stage: Stage) -> None
     subscriber = stage.subscriber(b"", b"EVT")
     subscriber.close()
     while stage.publisher._wanted:
-        assert stage.doors[0].poll(PATIENCE_MS)
+        assert stage.endpoints[0].poll(PATIENCE_MS)
         stage.publisher.read_subscriptions()
 
 
@@ -132,7 +132,7 @@ def test_since_gives_what_came_after(stage: Stage) -> None:
 
 
 def test_a_number_of_the_future_or_of_an_earlier_life_is_a_miss(stage: Stage) -> None:
-    publisher = Publisher(stage.doors, "m", last_seq=1000)
+    publisher = Publisher(stage.endpoints, "m", last_seq=1000)
     changed(publisher, None, State.SUCCEED, 1.0)
     assert [publisher.since(after).missed for after in (999, 1000, 1001, 1002)] == [True, False, False, True]
     assert [event.seq for event in publisher.since(5).events] == [1001]

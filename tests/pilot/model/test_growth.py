@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from world import World, job, node
 
+from pilotfish.pilot.model.attempts import End
 from pilotfish.pilot.model.ids import NodeNo
-from pilotfish.pilot.model.runs import End
 from pilotfish.pilot.model.states import Cause
 
 
@@ -44,9 +44,9 @@ def test_what_short_tasks_have_taught_is_kept_between_jobs_that_overlap() -> Non
     world = World(node("n", 1))
     world.submit(job("first", count=2), job("next"))
     world.finish("first:0", took_s=0.01)
-    pool = next(iter(world.scheduler.placing.pools))
+    pool = next(iter(world.scheduler.dispatch.pools))
     world.finish("first:1", took_s=0.01)
-    assert list(world.scheduler.placing.pools) == [pool]
+    assert list(world.scheduler.dispatch.pools) == [pool]
 
 
 def test_a_node_that_is_lost_takes_the_pools_of_its_last_jobs_with_it() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pilotfish.pilot.model.errors import NotEnoughResourcesError
 from pilotfish.pilot.model.iterplan import cores_plan
-from pilotfish.pilot.model.job import IterationScheduler
+from pilotfish.pilot.model.job_spec import IterationScheduler
 
 MAXIMUM = IterationScheduler("maximum-iters")
 

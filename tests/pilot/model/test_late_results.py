@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from world import World, job, node
 
+from pilotfish.pilot.model.attempts import End
 from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
-from pilotfish.pilot.model.job import ONE_CORE
+from pilotfish.pilot.model.job_spec import ONE_CORE
 from pilotfish.pilot.model.resources import Grant, Share
-from pilotfish.pilot.model.runs import End
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause
 
@@ -93,7 +93,7 @@ def test_orders_that_got_lost_with_a_connection_are_given_again() -> None:
     scheduler = world.scheduler
     scheduler.submit([job("a")], world.now)
     scheduler.plan(world.now)
-    scheduler.take_turn()  # on its way when the connection broke
+    scheduler.take_decisions()  # on its way when the connection broke
     here = next(scheduler.nodes.here)
     scheduler.doubt(here, set())
     scheduler.drop_doubtful(here, world.now)
@@ -180,13 +180,13 @@ def test_an_attempt_that_is_brought_back_and_leaves_with_its_node_at_once_is_not
     world.submit(job("a"))
     key = _first_run(world, "a")
     world.scheduler.on_node_lost(NodeNo(0), world.now)
-    world.scheduler.take_turn()
-    world.scheduler.placing.adopt(
+    world.scheduler.take_decisions()
+    world.scheduler.dispatch.adopt(
         Grant(GrantId(99), PoolId(100), (Share(NodeNo(0), 1, 0, 0),)), world.scheduler.queue.shape(ONE_CORE)
     )
     world.scheduler.on_still_running(NodeNo(0), key, GrantId(99))
     world.scheduler.on_node_left(NodeNo(0), world.now)
-    turn = world.scheduler.take_turn()
+    turn = world.scheduler.take_decisions()
     assert (turn.taken, turn.sent) == ([key], {})
 
 
@@ -232,7 +232,7 @@ def test_a_task_that_succeeds_before_it_is_stopped_for_a_further_node_has_succee
     world = World(node("n1", 1), node("n2", 1))
     world.submit(job("both", 1, nodes=2))
     key = _first_run(world, "both")
-    (grant,) = world.scheduler.placing.grants.values()
+    (grant,) = world.scheduler.dispatch.grants.values()
     world.scheduler.on_node_lost(next(n for n in world.scheduler.nodes.here if n == 1), world.now)
     end = End(4711, world.now, world.now + 1.0, 0, Cause.EXITED)
     world.scheduler.on_finished(key, grant.grant_id, end, True, world.now)
@@ -256,10 +256,10 @@ def test_numbers_of_an_earlier_life_are_not_given_again() -> None:
     """One agent has told what it holds of the earlier life, and the other one will later: nothing new is called as that is."""
     before, after = World(node("n", 1), node("m", 1)), World(node("n", 1), node("m", 1), life=7)
     before.submit(job("a"), job("b"))
-    ours, theirs = before.scheduler.placing.grants.values()
+    ours, theirs = before.scheduler.dispatch.grants.values()
     after.scheduler.adopt(NodeNo(0), [ours], {}, after.now)
     after.submit(job("c"))
-    new = after.scheduler.placing.grants.keys() - {ours.grant_id}
+    new = after.scheduler.dispatch.grants.keys() - {ours.grant_id}
     assert new
-    assert not new & before.scheduler.placing.grants.keys()
-    assert theirs.pool not in after.scheduler.placing.pools
+    assert not new & before.scheduler.dispatch.grants.keys()
+    assert theirs.pool not in after.scheduler.dispatch.pools

@@ -86,28 +86,28 @@ def test_nodes_outside_the_reservation_go_on_serving_others() -> None:
 def test_cores_anywhere_stay_on_one_node_if_one_can_hold_them() -> None:
     world = World(node("n", 2), node("m", 4))
     world.submit(job("a", 3))
-    (run,) = world.scheduler.placing.runs.values()
+    (run,) = world.scheduler.dispatch.attempts.values()
     assert run.node == 1
 
 
 def test_cores_anywhere_are_collected_from_several_nodes_otherwise() -> None:
     world = World(node("n", 2), node("m", 2))
     world.submit(job("a", 3))
-    (grant,) = world.scheduler.placing.grants.values()
+    (grant,) = world.scheduler.dispatch.grants.values()
     assert [(share.node, share.cores) for share in grant.shares] == [(0, 0b11), (1, 0b01)]
 
 
 def test_a_range_of_cores_takes_what_is_free() -> None:
     world = World(node("n", 4))
     world.submit(job("one"), job("range", (1, 8)))
-    grants = list(world.scheduler.placing.grants.values())
+    grants = list(world.scheduler.dispatch.grants.values())
     assert grants[1].shares[0].cores == 0b1110
 
 
 def test_whole_nodes_are_taken_whole() -> None:
     world = World(node("n", 2), node("m", 3))
     world.submit(job("one"), job("whole", None, nodes=1))
-    grants = list(world.scheduler.placing.grants.values())
+    grants = list(world.scheduler.dispatch.grants.values())
     assert [(share.node, share.cores) for share in grants[1].shares] == [(1, 0b111)]
 
 
@@ -207,7 +207,7 @@ def test_iterations_that_have_ended_before_decide_index_by_index_too() -> None:
 def test_a_core_that_an_agent_gives_back_unused_is_free() -> None:
     world = World(node("n", 1))
     world.submit(job("a"))
-    (grant,) = world.scheduler.placing.grants
+    (grant,) = world.scheduler.dispatch.grants
     (key,) = world.agents[NodeNo(0)].running
     world.scheduler.on_revoked(key, world.now)
     world.scheduler.on_returned(grant)
@@ -388,8 +388,8 @@ def test_lending_goes_on_after_tasks_that_were_asked_back_have_started_all_the_s
     world = World(node("n", 1))
     world.submit(job("a", count=1000))
     world.finish("a:0", took_s=0.001)
-    (pool,) = world.scheduler.placing.pools.values()
-    world.scheduler.placing._revoke(pool)
+    (pool,) = world.scheduler.dispatch.pools.values()
+    world.scheduler.dispatch._revoke(pool)
     for _ in range(1000):
         if world.running:
             world.finish(world.running[0], took_s=0.001)

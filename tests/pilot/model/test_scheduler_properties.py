@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from world import World, job, node
 
 from pilotfish.pilot.model.errors import NotEnoughResourcesError, RefusedError
-from pilotfish.pilot.model.job import JobSpec
+from pilotfish.pilot.model.job_spec import JobSpec
 from pilotfish.pilot.model.resources import NodeSpec
 
 NODES = (node("n", 4, gpus=1, mem=100, tags="a"), node("m", 2, mem=50, tags="ab"), node("k", 3))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotfish.pilot.model.job import Execution
+from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.model.variables import has_variables, substitute, substitute_all, substitute_execution
 
 VALUES = {"it": "7", "jname": 'a "quoted" name', "ncores": "4"}

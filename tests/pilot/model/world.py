@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from itertools import chain
 
 from pilotfish.pilot.model import invariants
+from pilotfish.pilot.model.attempts import End
+from pilotfish.pilot.model.decisions import Change, Decisions, Orders
 from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
-from pilotfish.pilot.model.job import Dependency, Execution, Iteration, JobSpec, Need, Resources, Size
+from pilotfish.pilot.model.job_spec import Dependency, Execution, Iteration, JobSpec, Need, Resources, Size
 from pilotfish.pilot.model.resources import Grant, NodeSpec
-from pilotfish.pilot.model.runs import End
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause, State
-from pilotfish.pilot.model.turn import Change, Orders, Turn
 
 
 def node(
@@ -82,7 +82,7 @@ class World:
         """Agents that were cut off, by the number of their nodes."""
         self.now = 1000.0
         self.events: list[str] = []
-        self.turns: list[Turn] = []
+        self.turns: list[Decisions] = []
         for number in self.agents:
             self.scheduler.on_node_up(number)
 
@@ -153,8 +153,8 @@ class World:
                 self.scheduler.on_still_running(node_no, key, grant_id)
             self.scheduler.on_started(key, grant_id, 4711, self.now)
         self.scheduler.on_node_up(node_no)
-        runs = self.scheduler.placing.runs
-        unknown = [key for key in chain(agent.running, *waiting.values()) if key not in runs]
+        attempts = self.scheduler.dispatch.attempts
+        unknown = [key for key in chain(agent.running, *waiting.values()) if key not in attempts]
         for key, grant_id, end, returns in agent.kept:
             self.scheduler.on_finished(key, grant_id, end, returns, self.now)
         agent.kept.clear()
@@ -211,7 +211,7 @@ class World:
 
     @property
     def pools(self) -> int:
-        return len(self.scheduler.placing.pools)
+        return len(self.scheduler.dispatch.pools)
 
     def running_on(self, number: int) -> list[str]:
         return [self.name_of(key) for key in self.agents[NodeNo(number)].running]
@@ -235,7 +235,7 @@ class World:
         """Turn until neither side has anything to say."""
         while True:
             self.scheduler.plan(self.now)
-            turn = self.scheduler.take_turn()
+            turn = self.scheduler.take_decisions()
             self.turns.append(turn)
             self.events += [_event(change) for change in turn.changes]
             invariants.check(self.scheduler)

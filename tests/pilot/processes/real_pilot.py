@@ -53,7 +53,7 @@ class Pilot:
         return Manager(str(self.aux), {"log_file": "/dev/null"})
 
     def agents(self) -> list[psutil.Process]:
-        """The agents of this pilot, by what their command line names; their hands have the same."""
+        """The agents of this pilot, by what their command line names; their workers have the same."""
         mine = str(self.aux / "connection.json")
         found = {}
         for process in psutil.process_iter(["cmdline", "ppid"]):

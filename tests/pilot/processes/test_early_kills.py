@@ -25,7 +25,7 @@ class DyingPilot(Pilot):
         then = "" if self.when == "before" else "start(*words);"
         return (
             "-c",
-            "import os, sys; import pilotfish.pilot.placement.process as process; start = process.start;"
+            "import os, sys; import pilotfish.pilot.agent_launchers.process as process; start = process.start;"
             f"die = lambda *words: ({then.rstrip(';') or None}, os.kill(os.getpid(), 9));"
             "process.start = start if '--resume' in sys.argv else die;"
             "from pilotfish.__main__ import main; main()",

@@ -28,7 +28,7 @@ PATIENCE_MS = 60_000
 
 
 class Hostile:
-    """The other end of the agents' door, with the right keys and frames. It joins as a node of its own, tagged `evil`."""
+    """The other end of the agents' endpoint, with the right keys and frames. It joins as a node of its own, tagged `evil`."""
 
     def __init__(self, pilot: LocalManager, context: zmq.Context[zmq.Socket[bytes]], number: int) -> None:
         self.node = f"evil{number}"

@@ -81,7 +81,7 @@ def test_a_manager_killed_again_and_again_loses_and_doubles_nothing(
 def test_an_agent_and_its_hands_killed_again_and_again_lose_and_double_no_result(
     wd: Path, wait_until: Callable[..., None]
 ) -> None:
-    """The agent or one of its hands is killed at random moments. What ran at that moment runs again."""
+    """The agent or one of its workers is killed at random moments. What ran at that moment runs again."""
     rng = random.Random(3)
     pilot = Pilot(wd, "--nodes", "2", "--crash-limit", "100")
     _submit(pilot, [{"name": "many", "execution": {"exec": "true"}, "iteration": {"stop": TASKS}}])
@@ -119,7 +119,7 @@ def test_a_running_task_is_adopted_not_started_again(wd: Path, wait_until: Calla
     assert (wd / "ran").read_text() == "started\n"
 
 
-@pytest.mark.parametrize("victim", ["agent", "hand with the task", "hand without"])
+@pytest.mark.parametrize("victim", ["agent", "worker with the task", "worker without"])
 def test_tasks_of_a_killed_agent_run_again_and_its_left_overs_are_gone(
     wd: Path, wait_until: Callable[..., None], victim: str
 ) -> None:
@@ -131,8 +131,8 @@ def test_tasks_of_a_killed_agent_run_again_and_its_left_overs_are_gone(
     (agent,) = pilot.agents()
     task = psutil.Process(int((wd / "pids").read_text()))
     processes = agent.children()
-    others = [hand for hand in processes if hand.pid != task.ppid()]
-    {"agent": agent, "hand with the task": task.parent(), "hand without": (others or processes)[0]}[victim].kill()
+    others = [worker for worker in processes if worker.pid != task.ppid()]
+    {"agent": agent, "worker with the task": task.parent(), "worker without": (others or processes)[0]}[victim].kill()
     wait_until(lambda: len((wd / "pids").read_text().split()) == 2, "it is started again")
     wait_until(lambda: all(_gone(each.pid) for each in (agent, *processes)), "the whole agent is gone")
     first, second = map(int, (wd / "pids").read_text().split())

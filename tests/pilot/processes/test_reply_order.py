@@ -97,7 +97,7 @@ KINDS: dict[str, Callable[[str], Question]] = {
 }
 
 
-class Dealer:
+class Dispatcher:
     """A pipelining client: any number of requests out, then the replies in; with `envelope` in the manner of a REQ socket."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, envelope: bool) -> None:
@@ -131,24 +131,24 @@ class Dealer:
 
 
 @pytest.fixture(params=["ipc", "plain"])
-def dealers(request: pytest.FixtureRequest, wd: Path) -> Iterator[Callable[[], Dealer]]:
-    """New clients of one pilot, at the door that is named."""
-    made: list[Dealer] = []
+def dealers(request: pytest.FixtureRequest, wd: Path) -> Iterator[Callable[[], Dispatcher]]:
+    """New clients of one pilot, at the endpoint that is named."""
+    made: list[Dispatcher] = []
     with LocalManager(["--wd", str(wd), "--net-plain", "--nodes", "1"], {"log_file": "/dev/null"}) as pilot:
         address = connection.read(pilot.connection_file).request_addresses[request.param]
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
-        def connect() -> Dealer:
-            made.append(Dealer(context, address, envelope=len(made) % 2 == 0))
+        def connect() -> Dispatcher:
+            made.append(Dispatcher(context, address, envelope=len(made) % 2 == 0))
             return made[-1]
 
         yield connect
-        for dealer in made:
-            dealer.close()
+        for dispatcher in made:
+            dispatcher.close()
         context.term()
 
 
-def test_the_replies_to_any_two_kinds_of_requests_come_in_their_order(dealers: Callable[[], Dealer]) -> None:
+def test_the_replies_to_any_two_kinds_of_requests_come_in_their_order(dealers: Callable[[], Dispatcher]) -> None:
     """Whether one, both or none of them waits for the disk."""
     client = dealers()
     for pair in product(KINDS, repeat=2):
@@ -159,7 +159,7 @@ def test_the_replies_to_any_two_kinds_of_requests_come_in_their_order(dealers: C
 
 @pytest.mark.parametrize("seed", range(2))
 def test_random_sequences_of_several_clients_are_each_answered_in_order(
-    dealers: Callable[[], Dealer], seed: int
+    dealers: Callable[[], Dispatcher], seed: int
 ) -> None:
     chance = random.Random(seed)
     clients = [dealers() for _ in range(4)]
@@ -170,7 +170,7 @@ def test_random_sequences_of_several_clients_are_each_answered_in_order(
             client.check()
 
 
-def test_the_end_is_answered_in_its_turn(dealers: Callable[[], Dealer]) -> None:
+def test_the_end_is_answered_in_its_turn(dealers: Callable[[], Dispatcher]) -> None:
     """`finish` with `kill` waits for the disk, what is asked before and after it does not."""
     client = dealers()
     for kind in ("status", "submit", "listJobs"):

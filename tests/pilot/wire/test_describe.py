@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotfish.pilot.model.errors import InvalidJobError, PilotfishError
-from pilotfish.pilot.model.job import (
+from pilotfish.pilot.model.job_spec import (
     ONE_CORE,
     Dependency,
     Execution,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pilotfish.pilot.model.errors import JournalError
 from pilotfish.pilot.model.ids import JobNo, NodeNo, TaskKey
-from pilotfish.pilot.model.job import (
+from pilotfish.pilot.model.job_spec import (
     Dependency,
     Execution,
     Iteration,

@@ -1,4 +1,4 @@
-"""Who may pass a locked door."""
+"""Who may pass a locked endpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from pilotfish.pilot.wire.connection import ConnectionFile
-from pilotfish.pilot.wire.security import Doorkeeper, Keys, harden, lock_server, new_keys, unlock_client
+from pilotfish.pilot.wire.security import Keys, ZapAuthenticator, harden, lock_server, new_keys, unlock_client
 
 Socket = zmq.Socket[bytes]
 PATIENCE_MS = 5_000
@@ -22,9 +22,9 @@ class Door:
 
     def __init__(self, keys: Keys, context: zmq.Context[Socket], keep: bool) -> None:
         self.context = context
-        self.keeper = Doorkeeper(context, keys.client_public)
+        self.authenticator = ZapAuthenticator(context, keys.client_public)
         if keep:
-            self.keeper.start()
+            self.authenticator.start()
         self.server = context.socket(zmq.ROUTER)
         harden(self.server, 1000)
         lock_server(self.server, keys)
@@ -43,11 +43,11 @@ class Door:
             client_secret_key=keys.client_secret,
         )
 
-    def client(self, connection: ConnectionFile, door: str = "curve") -> tuple[Socket, Socket]:
+    def client(self, connection: ConnectionFile, endpoint: str = "curve") -> tuple[Socket, Socket]:
         """A client with its monitor, knocking with one message."""
         client = self.context.socket(zmq.DEALER)
         client.linger = 0
-        unlock_client(client, connection, door)
+        unlock_client(client, connection, endpoint)
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
         monitor = client.get_monitor_socket(events | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_DISCONNECTED)
         client.connect(self.address)
@@ -58,16 +58,16 @@ class Door:
         """The first thing the client's monitor sees, with the Doorkeeper at work."""
         poller = zmq.Poller()
         poller.register(monitor, zmq.POLLIN)
-        poller.register(self.keeper.socket, zmq.POLLIN)
+        poller.register(self.authenticator.socket, zmq.POLLIN)
         while ready := dict(poller.poll(PATIENCE_MS)):
             if monitor in ready:
                 return int(recv_monitor_message(monitor)["event"])
-            self.keeper.answer()
+            self.authenticator.answer()
         raise AssertionError("nothing happened")
 
 
 @contextmanager
-def door(keys: Keys, keep: bool = True) -> Iterator[Door]:
+def endpoint(keys: Keys, keep: bool = True) -> Iterator[Door]:
     context: zmq.Context[Socket] = zmq.Context()
     try:
         yield Door(keys, context, keep)
@@ -76,7 +76,7 @@ def door(keys: Keys, keep: bool = True) -> Iterator[Door]:
 
 
 def test_the_key_of_the_pilot_passes() -> None:
-    with door(new_keys()) as it:
+    with endpoint(new_keys()) as it:
         _, monitor = it.client(it.connection)
         assert it.outcome(monitor) == zmq.EVENT_HANDSHAKE_SUCCEEDED
         assert it.server.poll(PATIENCE_MS)
@@ -85,7 +85,7 @@ def test_the_key_of_the_pilot_passes() -> None:
 
 def test_another_client_key_is_turned_away_though_it_knows_the_server_key() -> None:
     stranger = new_keys()
-    with door(new_keys()) as it:
+    with endpoint(new_keys()) as it:
         strange = msgspec.structs.replace(
             it.connection, client_public_key=stranger.client_public, client_secret_key=stranger.client_secret
         )
@@ -95,21 +95,21 @@ def test_another_client_key_is_turned_away_though_it_knows_the_server_key() -> N
 
 
 def test_a_client_without_any_key_is_turned_away() -> None:
-    with door(new_keys()) as it:
-        _, monitor = it.client(it.connection, door="plain")
+    with endpoint(new_keys()) as it:
+        _, monitor = it.client(it.connection, endpoint="plain")
         assert it.outcome(monitor) != zmq.EVENT_HANDSHAKE_SUCCEEDED
         assert not it.server.poll(0)
 
 
 def test_without_a_doorkeeper_nobody_passes() -> None:
-    with door(new_keys(), keep=False) as it:
+    with endpoint(new_keys(), keep=False) as it:
         _, monitor = it.client(it.connection)
         assert it.outcome(monitor) != zmq.EVENT_HANDSHAKE_SUCCEEDED
         assert not it.server.poll(0)
 
 
 def test_a_frame_over_the_limit_costs_the_connection_and_reaches_nobody() -> None:
-    with door(new_keys()) as it:
+    with endpoint(new_keys()) as it:
         client, monitor = it.client(it.connection)
         assert it.outcome(monitor) == zmq.EVENT_HANDSHAKE_SUCCEEDED
         assert it.server.poll(PATIENCE_MS)
@@ -122,8 +122,8 @@ def test_a_frame_over_the_limit_costs_the_connection_and_reaches_nobody() -> Non
 @pytest.mark.parametrize("question", [[], [b""], [b"1.0", b"7"], [b"x"] * 20])
 def test_a_malformed_question_is_answered_with_no(question: list[bytes]) -> None:
     context: zmq.Context[Socket] = zmq.Context()
-    keeper = Doorkeeper(context, new_keys().client_public)
-    assert keeper._verdict(question)[2] == b"400"
+    authenticator = ZapAuthenticator(context, new_keys().client_public)
+    assert authenticator._verdict(question)[2] == b"400"
     context.destroy(linger=0)
 
 

@@ -1,0 +1,104 @@
+"""What has to be reported: collected, sent in few frames, kept until it is acknowledged."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from .. import clock
+from ..loop import Loop, Timer
+from ..model.ids import GrantId, TaskKey
+from ..wire.frames import Cause, Finished, Report, Started
+
+_NO_GRANT = GrantId(0)
+
+
+class ReportBuffer:
+    """Reports in the making and on their way."""
+
+    def __init__(self) -> None:
+        self.next_seq = 1
+        self.unacknowledged: deque[Report] = deque()
+        self.urgent = False
+        """Whether what we give back could be used elsewhere: then waiting for more to report costs more than it saves."""
+        self._started: list[Started] = []
+        self._finished: list[Finished] = []
+        self._revoked: list[TaskKey] = []
+        self._returned: list[GrantId] = []
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing new has been noted."""
+        return not (self._finished or self._started or self._revoked or self._returned)
+
+    @property
+    def first_seq(self) -> int:
+        """Number of the oldest report that may have to be sent again."""
+        return self.unacknowledged[0].seq if self.unacknowledged else self.next_seq
+
+    def started(self, started: Started) -> None:
+        self._started.append(started)
+
+    def finished(self, finished: Finished) -> None:
+        self._finished.append(finished)
+        self.urgent = self.urgent or finished.returns_grant
+
+    def revoked(self, key: TaskKey) -> None:
+        self._revoked.append(key)
+        self.urgent = True
+
+    def returned(self, grant_id: GrantId) -> None:
+        self._returned.append(grant_id)
+        self.urgent = True
+
+    def seal(self) -> Report:
+        """Everything noted, as the next report."""
+        report = Report(self.next_seq, self._started, self._finished, self._revoked, self._returned)
+        self._started, self._finished, self._revoked, self._returned = [], [], [], []
+        self.urgent = False
+        self.next_seq += 1
+        self.unacknowledged.append(report)
+        return report
+
+    def acknowledged(self, seq: int) -> None:
+        while self.unacknowledged and self.unacknowledged[0].seq <= seq:
+            self.unacknowledged.popleft()
+
+
+class FlushPolicy:
+    """When reports leave: at once after a quiet `interval_s`, else together, unless something is urgent."""
+
+    def __init__(
+        self, loop: Loop, report_buffer: ReportBuffer, interval_s: float, send: Callable[[Report], None]
+    ) -> None:
+        self._loop = loop
+        self._report_buffer = report_buffer
+        self._interval_s = interval_s
+        self._send = send
+        self._flushed = 0.0
+        self._timer: Timer | None = None
+
+    def end_of_turn(self) -> None:
+        if self._report_buffer.empty:
+            return
+        due = self._flushed + self._interval_s
+        if self._report_buffer.urgent or self._loop.clock() >= due:
+            self.flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_at(due, self.flush)
+
+    def flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._flushed = self._loop.clock()
+        if not self._report_buffer.empty:
+            self._send(self._report_buffer.seal())
+
+
+def unstarted(
+    key: TaskKey, grant_id: GrantId = _NO_GRANT, cause: Cause = Cause.CANCELED, message: str = ""
+) -> Finished:
+    """The end of an attempt that was never started."""
+    now = clock.now()
+    return Finished(*key, grant_id, -1, now, now, -1, cause, 0.0, 0, message, returns_grant=False)

@@ -1,0 +1,95 @@
+"""Nodes that join a pilot which runs already: another allocation's, or this machine.
+
+The pilot counts them as its own from then on. They leave with their agents: nothing that was given to them is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from .agent_launchers import choose, command, process
+from .agent_launchers.base import Starter
+from .model.errors import SettingsError, UsageError
+from .model.resources import NodeSpec, is_tag
+from .systems.base import Allocation
+from .systems.detect import detect
+from .systems.host_env import this_host
+from .wire import connection
+
+
+def join(pilot: str, tags: Sequence[str], nodes: str | None, placement: str | None) -> int:
+    """Let the nodes of this allocation (or `nodes`, as `--nodes` says) serve that pilot, until it ends or a signal comes.
+
+    Returns an exit code: 0, or 1 when the pilot refused them. Raises SettingsError, and LostError when there is no such pilot.
+    """
+    for tag in tags:
+        if not is_tag(tag):
+            raise SettingsError(f"{tag!r} is not a tag", where="--tags", remedy="use letters, digits and ._-")
+    info = connection.discover(pilot, {}, Path.cwd())
+    if isinstance(info, str):
+        raise UsageError("is an address, which has no keys", where=pilot, remedy="give the pilot's connection file")
+    file = Path(info.aux_dir) / connection.FILE_NAME
+    connection.agent_ways(info)
+    allocation = detect(this_host(os.environ), nodes)
+    specs = [replace(spec, tags=tuple(tags), guest=True) for spec in allocation.nodes]
+    starter = _starter(allocation, placement)
+    if starter.is_agent and len(specs) == 1:
+        from .agent.app import run
+
+        name = specs[0].name
+        return run(file, name, f"{name}-{secrets.token_hex(6)}", None, specs[0])
+    return _Agents(file, specs, starter).run()
+
+
+def _starter(allocation: Allocation, placement: str | None) -> Starter:
+    here = socket.gethostname().partition(".")[0]
+    if placement is None and all(node.name.partition(".")[0] == here for node in allocation.nodes):
+        placement = "fork"
+    return choose.choose(allocation.kind, placement)
+
+
+def spec_of(joins: str | None, node: str) -> NodeSpec | None:
+    """What `--joins` says of this node."""
+    if joins is None:
+        return None
+    return next((spec for spec in msgspec.json.decode(joins, type=list[NodeSpec]) if spec.name == node), None)
+
+
+class _Agents:
+    """The agents of several nodes, watched until they have ended."""
+
+    def __init__(self, file: Path, specs: Sequence[NodeSpec], starter: Starter) -> None:
+        self._names = [spec.name for spec in specs]
+        self._starter = starter
+        more = ("--joins", msgspec.json.encode(list(specs)).decode(), *command.workers_for(starter, len(specs)))
+        self._command = command.AgentCommand(process.default_python(None), file, more=more)
+
+    def run(self) -> int:
+        token = secrets.token_hex(6)
+        if self._starter.at_once:
+            lines = [self._starter.argv(self._names, self._command.for_all(self._starter, token))]
+        else:
+            lines = [self._starter.argv([name], self._words(name, token)) for name in self._names]
+        # Each in a session of its own: a signal is meant for us, and we pass on what it means.
+        running = [subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True) for line in lines]
+
+        def pass_on(number: int, frame: object) -> None:
+            for process_ in running:
+                process_.send_signal(signal.SIGTERM if number != signal.SIGUSR1 else signal.SIGUSR1)
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, pass_on)
+        codes = [process_.wait() for process_ in running]
+        return 0 if not any(codes) else 1
+
+    def _words(self, name: str, token: str) -> list[str]:
+        return self._command.for_node(self._starter, name, f"{name}-{token}", None)

@@ -1,0 +1,184 @@
+"""What clients and reports see of jobs and tasks: runtime data, history, placements, in the old protocol's words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..model.attempts import Attempt
+from ..model.decisions import Change
+from ..model.jobs import Job
+from ..model.resources import NodeSpec, bits
+from ..model.results import PlacedShare
+from ..model.scheduler import Scheduler
+from ..model.states import State
+from ..model.tasks import TaskRecord
+from ..model.variables import substitute
+from ..wire import replies
+from ..wire.describe import undescribe
+from ..wire.report import ReportEntry
+from ..wire.runtime import Ran, texts
+
+
+class Views:
+    """Read-only looks at the scheduler's jobs. `root_wd`: the pilot's working directory, absolute."""
+
+    def __init__(self, scheduler: Scheduler, root_wd: Path) -> None:
+        self._scheduler = scheduler
+        self._root_wd = str(root_wd)
+        self._places = lru_cache(maxsize=65_536)(lambda shares: _place(scheduler.nodes.specs, shares))
+
+    # --- one task -------------------------------------------------------------------------------------------------------
+
+    def record(self, job: Job, pos: int) -> TaskRecord:
+        """What is known of a task now, running ones included."""
+        run = self._run(job, pos)
+        return job.tasks.load(pos) if run is None else run.record()
+
+    def _run(self, job: Job, pos: int) -> Attempt | None:
+        if job.tasks.state(pos) in (State.SCHEDULED, State.EXECUTING):
+            return self._scheduler.attempt_of(job, pos)
+        return None
+
+    def history(self, job: Job, pos: int | None, record: TaskRecord | None) -> list[tuple[State, float]]:
+        """States with their times, oldest first. Iterations have no QUEUED, iteration jobs only that and the end (spec 4.5)."""
+        entries: list[tuple[State, float]] = []
+        if pos is None or not job.is_iteration:
+            entries.append((State.QUEUED, job.submitted_s))
+        if record is None:
+            return [*entries, (job.state, job.ended_s)] if job.state.final else entries
+        if record.scheduled_s:
+            entries.append((State.SCHEDULED, record.scheduled_s))
+        if record.started_s and record.pid > 0:
+            entries.append((State.EXECUTING, record.started_s))
+        if record.state.final:
+            entries.append((record.state, record.ended_s or job.ended_s))
+        return entries
+
+    def ran(self, job: Job, pos: int, record: TaskRecord) -> Ran | None:
+        """None for a task that was never placed."""
+        if not record.shares:
+            return None
+        place = self._places(record.shares)
+        wd, program = self._wd(job, pos, place), self._program(job, pos, place)
+        return Ran(record, place.text, wd, program, place.nodes[0], job.attempts(pos))
+
+    def _wd(self, job: Job, pos: int, place: Place) -> str:
+        wd = job.spec.execution.wd
+        if wd is None:
+            return self._root_wd
+        return _below(self._root_wd, self._filled(job, pos, place, wd))
+
+    def _program(self, job: Job, pos: int, place: Place) -> str:
+        program = job.spec.execution.exec
+        return "bash" if program is None else _basename(self._filled(job, pos, place, program))
+
+    def _filled(self, job: Job, pos: int, place: Place, text: str) -> str:
+        """With the variables of the start phase (spec 8), as the agent filled them in."""
+        if "$" not in text:
+            return text
+        values = {
+            "root_wd": self._root_wd,
+            "ncores": str(place.cores),
+            "nnodes": str(len(place.nodes)),
+            "nlist": ",".join(place.nodes),
+        }
+        index = job.spec.index_of(pos)
+        if index is not None:
+            values |= {"it": str(index), "itval": str(job.spec.value_of(pos))}
+        return substitute(text, values)
+
+    # --- entries --------------------------------------------------------------------------------------------------------
+
+    def info(self, job: Job, pos: int | None, name: str, with_childs: bool) -> dict[str, Any]:
+        """The `data` of one jobInfo entry (spec 4.5)."""
+        whole_iteration = job.is_iteration and pos is None
+        state = job.state if pos is None else job.tasks.state(pos)
+        data: dict[str, Any] = {"jobName": name, "status": state.name}
+        record = None if whole_iteration else self.record(job, pos or 0)
+        if whole_iteration:
+            data["iterations"] = _iterations(job)
+            if with_childs:
+                data["childs"] = [self._child(job, at) for at in range(job.spec.task_count)]
+        message = job.message_of(pos)
+        if message:
+            data["messages"] = message
+        if record is not None:
+            ran = self.ran(job, pos or 0, record)
+            if ran is not None:
+                data["runtime"] = texts(ran)
+        history = replies.history(self.history(job, pos, record))
+        if history:
+            data["history"] = history
+        return data
+
+    def _child(self, job: Job, pos: int) -> dict[str, Any]:
+        record = self.record(job, pos)
+        child: dict[str, Any] = {"iteration": job.spec.index_of(pos), "state": record.state.name}
+        ran = self.ran(job, pos, record)
+        if ran is not None:
+            child["runtime"] = texts(ran)
+        message = job.message_of(pos)
+        if message:
+            child["messages"] = message
+        return child
+
+    def report_entry(self, ending: Change) -> ReportEntry:
+        """The `jobs.report` entry of a job or iteration that has just ended (spec 16.1)."""
+        job, pos, state, _, _, message = ending
+        if pos is not None:
+            record = job.tasks.load(pos)
+            ran, history = self.ran(job, pos, record), self.history(job, pos, record)
+            return ReportEntry(job.spec.task_name(pos), state, history, ran, messages=message)
+        only_task = None if job.is_iteration else job.tasks.load(0)
+        ran = None if only_task is None else self.ran(job, 0, only_task)
+        history = self.history(job, None, only_task)
+        described = undescribe(job.spec)
+        parts = described["execution"], described["resources"], described.get("dependencies")
+        iterations = job.spec.task_count if job.is_iteration else None
+        return ReportEntry(job.spec.name, state, history, ran, *parts, message, iterations)
+
+
+# Most tasks of a pilot have few different folders and programs, and each ending asks for both.
+_basename = lru_cache(maxsize=1024)(os.path.basename)
+
+
+@lru_cache(maxsize=1024)
+def _below(root: str, wd: str) -> str:
+    return os.path.normpath(os.path.join(root, wd))
+
+
+class Place:
+    """Where a task ran, in words."""
+
+    __slots__ = ("cores", "nodes", "text")
+
+    def __init__(self, text: str, nodes: list[str], cores: int) -> None:
+        self.text = text
+        self.nodes = nodes
+        self.cores = cores
+
+
+def _place(specs: Sequence[NodeSpec], shares: tuple[PlacedShare, ...]) -> Place:
+    parts = []
+    total = 0
+    for share in shares:
+        cores = [specs[share.node].core_ids[bit] for bit in bits(int(share.cores, 16))]
+        total += len(cores)
+        parts.append((specs[share.node].name, cores))
+    return Place(replies.allocation(parts), [name for name, _ in parts], total)
+
+
+def _iterations(job: Job) -> dict[str, int]:
+    iteration = job.spec.iteration
+    assert iteration is not None
+    return {
+        "start": iteration.start,
+        "stop": iteration.stop,
+        "total": iteration.count,
+        "finished": job.finished,
+        "failed": job.failed,
+    }

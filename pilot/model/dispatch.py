@@ -1,0 +1,284 @@
+"""Who runs where: grants of cores to agents, tasks into pools, reservations, leases.
+
+The policy, in the order it is applied (docs/scheduling.md):
+
+1. higher `priority` first, then order of submission;
+2. work that does not fit now is passed by later work that does;
+3. work that has been passed for `reserve_after_s` gets a *reservation*: the nodes on which it can start soonest are held for
+   it, and nothing behind it starts there. One reservation at a time, for the earliest waiting work;
+4. short tasks are lent ahead to agents (leases.py), never on held nodes;
+5. nothing starts that may not be over `margin_s` before the end of the allocation: a task with a wall time limit is taken to
+   need all of it, one without to need no time.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heapreplace
+from itertools import chain
+
+from .attempts import Attempt
+from .decisions import Change, Decisions
+from .ids import GrantId, NodeNo, PoolId, TaskKey
+from .jobs import LeasePool, Pending, Shape
+from .nodes import Nodes
+from .queue import Queue
+from .registry import Registry
+from .resources import Grant, Share
+from .states import State
+
+MOST_LIVES, _LIFE_BITS = 2**20, 32
+"""Each life of the manager has so many numbers (2 to the power of that) of its own."""
+END_OF_NUMBERS = MOST_LIVES << _LIFE_BITS
+
+
+class Dispatch:
+    """Owns grants, pools and the attempts in flight."""
+
+    def __init__(
+        self, nodes: Nodes, jobs: Registry, queue: Queue, decisions: Decisions, reserve_after_s: float, life: int = 0
+    ) -> None:
+        self.attempts: dict[TaskKey, Attempt] = {}
+        """Every attempt that an agent has or may have."""
+        self.grants: dict[GrantId, Grant] = {}
+        self.pools: dict[PoolId, LeasePool] = {}
+        self.reserved: Pending | None = None
+        self.held = 0
+        """The node set held for `reserved`."""
+        self.ends_s: float | None = None
+        """When the allocation ends, in seconds since the epoch; None: never, as far as is known."""
+        self.margin_s = 0.0
+        self._nodes = nodes
+        self._jobs = jobs
+        self._queue = queue
+        self._decisions = decisions
+        self._reserve_after_s = reserve_after_s
+        self._touched: dict[PoolId, LeasePool] = {}
+        """Pools that may want more: those something has happened to since the last plan."""
+        self._next_id = (life << _LIFE_BITS) + 1
+
+    # --- deciding -------------------------------------------------------------------------------------------------------
+
+    def plan(self, now: float) -> None:
+        """Start what can be started, hold nodes for what has waited too long, lend ahead."""
+        if self.reserved is not None and not self.reserved.live:
+            self._end_reservation()
+        self._grant_again()
+        blocked, passed = self._start_what_fits(now)
+        last_lent = self._lend(now)
+        self._forget_unused()
+        if blocked is None:
+            return
+        if (passed or (last_lent and last_lent.key > blocked.key)) and blocked.blocked_since is None:
+            blocked.blocked_since = now
+        self._reserve_for(blocked, now)
+
+    def _start_what_fits(self, now: float) -> tuple[Pending | None, bool]:
+        """Returns the earliest work that did not fit, and whether later work has started in spite of it."""
+        blocked: Pending | None = None
+        passed = False
+        heads = [head for head in self._queue.heads() if self.in_time(head[2].shape, now)]
+        heapify(heads)
+        while heads and self._nodes.free_count:
+            pending = heads[0][2]
+            shares = self._nodes.find(pending.shape.need, self._not_for(pending))
+            if shares is None:
+                blocked = blocked or pending
+                heappop(heads)
+                continue
+            passed = passed or blocked is not None
+            self._send(pending, self._new_grant(pending.shape, shares), now)
+            pending.blocked_since = None
+            if pending is self.reserved:
+                self._end_reservation()
+            following = pending.shape.head()
+            if following is None:
+                heappop(heads)
+            elif following is not pending:
+                heapreplace(heads, (following.key, heads[0][1], following))
+        if blocked is None and heads:
+            blocked = heads[0][2]
+        return blocked, passed
+
+    def in_time(self, shape: Shape, now: float) -> bool:
+        """Whether a task of this shape that starts now is over before the end."""
+        return self.ends_s is None or now + shape.wt_s <= self.ends_s - self.margin_s
+
+    def stalled(self, now: float) -> bool:
+        """Nothing is under way and nothing that waits can start any more: too little time is left, or it fits on no node."""
+        if self.attempts:
+            return False
+        shapes = [pending.shape for _, _, pending in self._queue.heads()]
+        return not any(self.in_time(shape, now) and self._nodes.why_never(shape.need) is None for shape in shapes)
+
+    def _not_for(self, pending: Pending) -> int:
+        """The nodes that `pending` must leave alone: those held for work that comes before it."""
+        if self.reserved is None or pending.key <= self.reserved.key:
+            return 0
+        return self.held
+
+    def _send(self, pending: Pending, pool: LeasePool, now: float) -> None:
+        job, pos = pending.job, pending.take()
+        key = TaskKey(job.no, pos, job.tasks.run(pos) + 1)
+        job.tasks.set_run(pos, key.run)
+        self._jobs.move_task(job, pos, State.SCHEDULED)
+        self.attempts[key] = Attempt(key, job, pending, pool.node, pool.pool_id, now)
+        pool.unstarted[key] = now
+        self._decisions.sent.setdefault(pool.node, []).append(key)
+        self._decisions.orders_for(pool.node).starts.setdefault(pool.pool_id, []).append(key)
+        self._decisions.changes.append(Change(job, pos if job.is_iteration else None, State.SCHEDULED, now))
+
+    # --- grants ---------------------------------------------------------------------------------------------------------
+
+    def _new_grant(self, shape: Shape, shares: tuple[Share, ...]) -> LeasePool:
+        self._nodes.take(shares)
+        pool = self._pool_for(shares[0].node, shape)
+        grant = Grant(GrantId(self._new_id()), pool.pool_id, shares)
+        self.grants[grant.grant_id] = grant
+        pool.grants += 1
+        self._decisions.orders_for(pool.node).grants.append(grant)
+        return pool
+
+    def _pool_for(self, node: NodeNo, shape: Shape) -> LeasePool:
+        pool = shape.pools.get(node)
+        if pool is None:
+            pool = shape.pools[node] = LeasePool(PoolId(self._new_id()), node, shape)
+            self.pools[pool.pool_id] = pool
+        return pool
+
+    def _forget_unused(self) -> None:
+        """Drop pools and shapes that no job that has not ended needs, once the agents hold nothing of them any more.
+
+        Only those are looked at that something has happened to: the cost of a turn must not depend on what there once was.
+        A pool that is merely idle stays, because it knows how long its tasks take.
+        """
+        touched = (pool.shape for pool in self._touched.values())
+        unused = {id(shape): shape for shape in chain(touched, self._queue.take_to_review()) if not shape.users}
+        self._touched.clear()
+        for shape in unused.values():
+            for pool in [pool for pool in shape.pools.values() if pool.is_empty]:
+                del self.pools[pool.pool_id], shape.pools[pool.node]
+            if not shape.pools:
+                self._queue.forget(shape)
+
+    def _new_id(self) -> int:
+        """Numbers of grants and pools are never used again: an order in flight must not meet another's.
+
+        Not by a later life of the manager either: an agent that has not told yet what it holds of the earlier one would be
+        taken to speak of what others were given since.
+        """
+        self._next_id += 1
+        return self._next_id
+
+    def returned(self, grant: Grant) -> None:
+        """The agent has given a grant back."""
+        del self.grants[grant.grant_id]
+        self._nodes.give_back(grant.shares)
+        pool = self.pools.get(grant.pool)
+        if pool is not None:
+            pool.grants -= 1
+            self._touched[pool.pool_id] = pool
+
+    def not_unstarted(self, run: Attempt) -> LeasePool | None:
+        """`run` has started, ended or come back; returns its pool."""
+        pool = self.pools.get(run.pool_id)
+        if pool is not None:
+            pool.gone(run.key)
+            self._touched[pool.pool_id] = pool
+        return pool
+
+    def _grant_again(self) -> None:
+        """Give cores to pools whose lent tasks arrived after the agent had given its last grants back."""
+        for pool in self._touched.values():
+            while len(pool.unstarted) > pool.grants and not pool.revoking and not self.held >> pool.node & 1:
+                shares = self._nodes.find(pool.shape.need, ~(1 << pool.node))
+                if shares is None:
+                    break
+                self._new_grant(pool.shape, shares)
+
+    def drop_node(self, node: NodeNo) -> list[Attempt]:
+        """The agent of `node` is gone with all it held; returns the attempts that were there.
+
+        Attempts of other nodes that used part of this one are marked lost and ordered to stop.
+        """
+        for grant in [grant for grant in self.grants.values() if grant.shares[0].node == node]:
+            self.returned(grant)
+        elsewhere = {grant.grant_id for grant in self.grants.values() if any(s.node == node for s in grant.shares)}
+        for run in self.attempts.values():
+            if run.grant is not None and run.grant.grant_id in elsewhere:
+                run.lost = True
+                self._decisions.orders_for(run.node).kills.append(run.key)
+        for pool in [pool for pool in self.pools.values() if pool.node == node]:
+            del self.pools[pool.pool_id], pool.shape.pools[node]
+            self._touched.pop(pool.pool_id, None)
+            self._queue.review(pool.shape)
+        self.not_held(node)
+        return [run for run in self.attempts.values() if run.node == node]
+
+    def not_held(self, node: NodeNo) -> None:
+        """Nothing can be reserved there any more."""
+        if self.held >> node & 1:
+            self._end_reservation()
+
+    def adopt(self, grant: Grant, shape: Shape) -> None:
+        """An agent holds this grant from an earlier life of the manager, or from before it was cut off.
+
+        What it has of other nodes may have been given to others meanwhile, and then stays with them.
+        """
+        first, *others = grant.shares
+        node = first.node
+        grant = grant._replace(shares=(first, *(share for share in others if self._nodes.is_free(share))))
+        if grant.pool not in self.pools:
+            self.pools[grant.pool] = shape.pools[node] = LeasePool(grant.pool, node, shape)
+        self._nodes.take(grant.shares)
+        self.grants[grant.grant_id] = grant
+        self.pools[grant.pool].grants += 1
+        for number in (grant.grant_id, grant.pool):
+            if number >> _LIFE_BITS == self._next_id >> _LIFE_BITS:
+                self._next_id = max(self._next_id, number)
+
+    # --- leases ---------------------------------------------------------------------------------------------------------
+
+    def _lend(self, now: float) -> Pending | None:
+        """Top up the pools something happened to; returns the latest work that was lent."""
+        latest: Pending | None = None
+        for pool in self._touched.values():
+            if not pool.grants or self.held >> pool.node & 1 or not self.in_time(pool.shape, now):
+                continue
+            if not self._nodes.usable >> pool.node & 1:
+                continue
+            for _ in range(pool.room()):
+                pending = pool.shape.head()
+                if pending is None:
+                    break
+                self._send(pending, pool, now)
+                if latest is None or pending.key > latest.key:
+                    latest = pending
+        return latest
+
+    def take_back_stale(self, now: float) -> None:
+        """Ask for lent tasks that have waited too long: their cores turned out to be busy, others may be free."""
+        for pool in self.pools.values():
+            if pool.stale(now) and not pool.revoking:
+                pool.distrust()
+                self._revoke(pool)
+
+    def _revoke(self, pool: LeasePool) -> None:
+        pool.revoking.update(pool.unstarted)
+        self._decisions.orders_for(pool.node).revokes.extend(pool.unstarted)
+
+    # --- reservation ----------------------------------------------------------------------------------------------------
+
+    def _reserve_for(self, blocked: Pending, now: float) -> None:
+        if self.reserved is not None and blocked.key < self.reserved.key:
+            self._end_reservation()
+        since = blocked.blocked_since
+        if self.reserved is not None or since is None or now - since < self._reserve_after_s:
+            return
+        self.held = self._nodes.choose_to_hold(blocked.shape.need)
+        self.reserved = blocked if self.held else None
+        for pool in self.pools.values():
+            if self.held >> pool.node & 1 and pool.unstarted and not pool.revoking:
+                self._revoke(pool)
+
+    def _end_reservation(self) -> None:
+        self.reserved, self.held = None, 0

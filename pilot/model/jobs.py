@@ -1,0 +1,291 @@
+"""One accepted job and all that hangs on it: its tasks, what of it waits, and the leases of those who wait alike.
+
+`Job` -> `Pending` (its positions with one need) -> `Shape` (all work with that need) -> `LeasePool` (what one agent has of it)
+-> back to the tasks. It is one linked structure, so it stands in one file.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from heapq import heappop, heappush
+
+from .errors import UnknownJobError
+from .ids import JobNo, NodeNo, PoolId, TaskKey
+from .job_spec import JobSpec, Need
+from .leases import LENT_WORK_S, MOST_LENT, SHORTEST_S, STALE_S, moving_mean
+from .states import State
+from .tasks import ManyTasks, OneTask, Places
+
+Key = tuple[int, int]
+"""Order of waiting work: (-priority, job number); smaller is earlier."""
+
+
+class Pending:
+    """The positions of one job, all with the same need, that may be taken: a range with a cursor, and those that came back.
+
+    Nothing can be taken before `open_range` or `put_back`. A position that is no longer QUEUED (cancelled) is skipped when
+    the cursor gets there; whoever changes its state calls `withdrawn`.
+    """
+
+    __slots__ = ("_back", "_ranges", "blocked_since", "job", "listed", "live", "shape")
+
+    def __init__(self, job: Job, shape: Shape, ranges: tuple[tuple[int, int], ...]) -> None:
+        self.job = job
+        self.shape = shape
+        shape.users += 1
+        self.live = 0
+        """How many positions can be taken now."""
+        self.listed = False
+        self.blocked_since: float | None = None
+        self._ranges = ranges
+        self._back: list[int] | None = None
+
+    @property
+    def key(self) -> Key:
+        return (-self.job.spec.priority, self.job.no)
+
+    def open_range(self) -> None:
+        """Make all queued positions of the range available."""
+        self.live = sum(self.job.tasks.queued(start, stop) for start, stop in self._ranges)
+
+    def clear_range(self) -> None:
+        """Nothing of the range is available by itself: positions come one by one through `put_back`."""
+        self._ranges = ()
+        self.live = 0
+
+    def put_back(self, pos: int) -> None:
+        if self._back is None:
+            self._back = []
+        heappush(self._back, pos)
+        self.live += 1
+
+    def withdrawn(self) -> None:
+        """One of the available positions has left the state QUEUED otherwise than by `take`."""
+        self.live -= 1
+
+    def take(self) -> int:
+        """The lowest available position; only when `live` is not 0. The caller changes its state at once."""
+        self.live -= 1
+        state = self.job.tasks.state
+        while self._back:
+            pos = heappop(self._back)
+            if state(pos) is State.QUEUED:
+                return pos
+        while True:
+            (start, stop), *rest = self._ranges
+            pos = start
+            while pos < stop and state(pos) is not State.QUEUED:
+                pos += 1
+            if pos < stop:
+                self._ranges = ((pos + 1, stop), *rest)
+                return pos
+            self._ranges = tuple(rest)
+
+
+Pendings = Pending | tuple[tuple[int, Pending], ...]
+"""What a job has waiting: one Pending for all positions, or (first position, Pending) in order."""
+
+
+def pending_of(pendings: Pendings, pos: int) -> Pending:
+    """The Pending that position `pos` belongs to."""
+    if isinstance(pendings, Pending):
+        return pendings
+    return pendings[bisect_right(pendings, pos, key=lambda entry: entry[0]) - 1][1]
+
+
+def all_pendings(pendings: Pendings) -> list[Pending]:
+    """Each once, however many stretches of positions it has."""
+    if isinstance(pendings, Pending):
+        return [pendings]
+    return list({id(pending): pending for _, pending in pendings}.values())
+
+
+ShapeKey = tuple[Need, tuple[int, int]]
+"""What tasks must have in common to wait together: their need, and the class of their wall time limit."""
+
+
+class Shape:
+    """All waiting work with one need and much the same wall time limit, and the pools that run it.
+
+    It lives as long as a job may have something to add, or an agent holds something of it: `Queue.release` and
+    `Queue.forget`. A shape without work that stayed would cost each later turn its share.
+    """
+
+    __slots__ = ("_heap", "key", "need", "pools", "users", "wt_s")
+
+    def __init__(self, key: ShapeKey, need: Need, wt_s: float) -> None:
+        self.key = key
+        self.need = need
+        self.wt_s = wt_s
+        """How long its tasks may take at most; 0 when they do not say."""
+        self.users = 0
+        """How many `Pending`s of jobs that have not ended belong here."""
+        self.pools: dict[NodeNo, LeasePool] = {}
+        self._heap: list[tuple[Key, Pending]] = []
+
+    def add(self, pending: Pending) -> None:
+        """Note that `pending` has something to take; harmless when it is noted already or has nothing."""
+        if pending.live and not pending.listed:
+            pending.listed = True
+            heappush(self._heap, (pending.key, pending))
+
+    def head(self) -> Pending | None:
+        """The earliest entry with something to take."""
+        while self._heap:
+            pending = self._heap[0][1]
+            if pending.live:
+                return pending
+            heappop(self._heap)
+            pending.listed = False
+        return None
+
+
+class LeasePool:
+    """The grants and unstarted tasks of one shape on one node."""
+
+    __slots__ = ("_mean_s", "grants", "node", "pool_id", "revoking", "shape", "unstarted")
+
+    def __init__(self, pool_id: PoolId, node: NodeNo, shape: Shape) -> None:
+        self.pool_id = pool_id
+        self.node = node
+        self.shape = shape
+        self.grants = 0
+        self.unstarted: dict[TaskKey, float] = {}
+        """Tasks sent and not known to have started, in the order sent, with the time of sending."""
+        self.revoking: set[TaskKey] = set()
+        """Asked back and not yet known to have started, ended or come back: nothing more is lent meanwhile."""
+        self._mean_s: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """The agent holds nothing of it."""
+        return not self.grants and not self.unstarted
+
+    def ran(self, seconds: float) -> None:
+        """Learn from a task that took this long."""
+        self._mean_s = moving_mean(self._mean_s, seconds)
+
+    def gone(self, key: TaskKey) -> None:
+        """The attempt has started, ended or come back."""
+        self.unstarted.pop(key, None)
+        self.revoking.discard(key)
+
+    def distrust(self) -> None:
+        """The estimate was wrong (lent tasks went stale): lend nothing until short tasks have been seen again."""
+        self._mean_s = max(self._mean_s or 0.0, STALE_S)
+
+    def room(self) -> int:
+        """How many more tasks to lend now; 0 until it is worth a frame."""
+        if self._mean_s is None or self._mean_s > LENT_WORK_S or self.revoking:
+            return 0
+        target = min(MOST_LENT, int(self.grants * LENT_WORK_S / max(self._mean_s, SHORTEST_S)))
+        have = len(self.unstarted)
+        return target - have if have <= target // 2 else 0
+
+    def stale(self, now: float) -> bool:
+        """Whether the task that waits longest here has waited too long for one that was lent."""
+        return bool(self.unstarted) and now - next(iter(self.unstarted.values())) > STALE_S
+
+
+class Dependents:
+    """The jobs that wait for a job: for its end, for the end of one position, and index by index."""
+
+    __slots__ = ("on_job", "on_pos", "same_index")
+
+    def __init__(self) -> None:
+        self.on_job: list[Job] = []
+        self.on_pos: dict[int, list[Job]] = {}
+        self.same_index: list[Job] = []
+
+
+class Job:
+    """One accepted job. Fields that few jobs need are None until they are."""
+
+    __slots__ = (
+        "canceling",
+        "crashes",
+        "dependents",
+        "ended_s",
+        "failed",
+        "failures",
+        "finished",
+        "message",
+        "messages",
+        "no",
+        "pendings",
+        "spec",
+        "state",
+        "submitted_s",
+        "tasks",
+        "unmet",
+        "unmet_at",
+    )
+
+    def __init__(self, no: JobNo, spec: JobSpec, submitted_s: float, places: Places) -> None:
+        self.no = no
+        self.spec = spec
+        self.submitted_s = submitted_s
+        self.ended_s = 0.0
+        self.state = State.QUEUED
+        self.tasks: OneTask | ManyTasks = OneTask() if spec.iteration is None else ManyTasks(spec.task_count, places)
+        self.pendings: Pendings = ()
+        self.finished = 0
+        """Tasks in a final state."""
+        self.failed = 0
+        """Tasks that ended otherwise than SUCCEED."""
+        self.canceling = False
+        self.unmet = 0
+        """Dependencies of the whole job that have not been met yet."""
+        self.unmet_at: list[int] | None = None
+        """The same by position, for dependencies on the same index of another job."""
+        self.dependents: Dependents | None = None
+        self.message = ""
+        self.messages: dict[int, str] | None = None
+        self.failures: dict[int, int] | None = None
+        """How often a task failed and was started again, by position."""
+        self.crashes: dict[int, int] | None = None
+        """How often an agent was lost under a task that was started again, by position."""
+
+    def __repr__(self) -> str:
+        return f"<Job {self.no} {self.spec.name!r} {self.state.name} {self.finished}/{self.spec.task_count}>"
+
+    def __lt__(self, other: Job) -> bool:
+        return self.no < other.no
+
+    @property
+    def is_iteration(self) -> bool:
+        return self.spec.iteration is not None
+
+    def attempts(self, pos: int) -> int:
+        """How often a task that was started at all has been started."""
+        return 1 + sum(counts.get(pos, 0) for counts in (self.failures, self.crashes) if counts)
+
+    def message_of(self, pos: int | None) -> str:
+        """What went wrong, for the job or one of its tasks; empty when nothing did."""
+        if pos is None or not self.is_iteration:
+            return self.message
+        return self.messages.get(pos, "") if self.messages else ""
+
+    def set_message(self, pos: int | None, text: str) -> None:
+        if pos is None or not self.is_iteration:
+            self.message = text
+        else:
+            self.messages = self.messages or {}
+            self.messages[pos] = text
+
+    def pos_of(self, index: int) -> int:
+        """Position of an iteration index. Raises UnknownJobError when the job has no such iteration."""
+        iteration = self.spec.iteration
+        if iteration is None:
+            raise UnknownJobError(f"Job {self.spec.name} has no iterations", where=f"{self.spec.name}:{index}")
+        if not iteration.start <= index < iteration.stop:
+            raise UnknownJobError(f"Unknown iteration {index} for job {self.spec.name}")
+        return index - iteration.start
+
+    def final_state(self) -> State:
+        """State of the job when all its tasks are final (spec 9.1)."""
+        if not self.is_iteration:
+            return self.tasks.state(0)
+        if self.failed == 0:
+            return State.SUCCEED
+        return State.CANCELED if self.canceling else State.FAILED

@@ -1,0 +1,73 @@
+"""This machine, or virtual nodes on it (`--nodes`), which let anyone try a plan for many nodes on a laptop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ..model.errors import SettingsError, UsageError
+from ..model.resources import NodeSpec
+from ..model.units import parse_bytes
+from .base import Allocation, HostEnvironment, Source, check_nodes, own_gpus
+
+_GPUS = re.compile(r"(\d+)gpus?", re.IGNORECASE)
+
+
+def inside(environ: Mapping[str, str]) -> bool:
+    """A pilot can run on the machine where it is started, whatever else this is."""
+    return True
+
+
+def find(host_env: HostEnvironment) -> Allocation:
+    """This machine: the cores this process may use (affinity, cgroup quota), the memory, the GPUs of CUDA_VISIBLE_DEVICES."""
+    threads = host_env.cpus.threads
+    bind = host_env.quota is None or host_env.quota >= len(threads)
+    cpus = threads if bind else threads[: host_env.quota]
+    node = NodeSpec(
+        host_env.hostname, tuple(map(str, cpus)), own_gpus(host_env, host_env.hostname), host_env.memory, bind
+    )
+    cores = Source("cores", str(len(cpus)), "affinity of this process" if bind else "cpu.max of this cgroup")
+    memory = Source("memory", f"{host_env.memory / 2**30:.1f} GiB", "this machine and its cgroup")
+    return Allocation("local", (node,), sources=(cores, memory))
+
+
+def parse_nodes(text: str) -> list[NodeSpec]:
+    """`--nodes`: a comma list of `[NAME:]CORES[:Ngpu][:MEMORY]`, e.g. `4,2,2` or `n1:4,n2:4:2gpu:16G`.
+
+    Nodes without a name are called n0, n1 ... by position (spec 10.5). Core ids are 0..CORES-1 of each node and are only
+    counted: nothing is bound to them. Raises SettingsError naming the entry.
+    """
+    return check_nodes([_node(number, entry.strip()) for number, entry in enumerate(text.split(","))], "--nodes")
+
+
+def _node(number: int, entry: str) -> NodeSpec:
+    where = f"--nodes: entry {number + 1}"
+    parts = entry.split(":")
+    name = f"n{number}" if parts[0].isdigit() or len(parts) == 1 else parts.pop(0)
+    try:
+        cores = int(parts[0])
+    except ValueError:
+        raise SettingsError(
+            f'"{parts[0]}" is not a number of cores', where=where, remedy="write 4 or NAME:4 or NAME:4:2gpu:16G"
+        ) from None
+    if cores < 1:
+        raise SettingsError(f'"{entry}": number of cores for a node must not be less than 1', where=where)
+    if not name or "/" in name or any(character.isspace() for character in name):
+        raise SettingsError(f'"{name}" is not a node name', where=where)
+    gpus = mem_bytes = 0
+    for part in parts[1:]:
+        counted = _GPUS.fullmatch(part)
+        if counted is not None:
+            gpus = int(counted[1])
+            continue
+        try:
+            mem_bytes = parse_bytes(part)
+        except UsageError as error:
+            raise SettingsError(
+                f'"{part}" is neither GPUs nor memory', where=where, remedy="write 2gpu or 16G"
+            ) from error
+    return NodeSpec(name, _ids(cores), _ids(gpus), mem_bytes)
+
+
+def _ids(count: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(count))
