@@ -1,7 +1,7 @@
 """Locks on the endpoints: CURVE keys, who may pass, and limits on what a peer can make a socket do.
 
 CURVE alone encrypts and proves the *server*: libzmq lets any client key in unless a ZAP handler says no (RFC 27). The
-Doorkeeper is that handler. It answers from our own loop, so there is no second thread that sees keys.
+`ZapAuthenticator` is that handler. It answers from our own loop, so there is no second thread that sees keys.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def new_keys() -> Keys:
 
 
 def lock_server(socket: zmq.Socket[bytes], keys: Keys) -> None:
-    """Make every connection to this socket pass CURVE and the Doorkeeper. Call before `bind`.
+    """Make every connection to this socket pass CURVE and the ZapAuthenticator. Call before `bind`.
 
-    ZAP_ENFORCE_DOMAIN: without a running Doorkeeper nobody gets in (libzmq's default is everybody).
+    ZAP_ENFORCE_DOMAIN: without a running ZapAuthenticator nobody gets in (libzmq's default is everybody).
     """
     socket.curve_server = True
     socket.curve_secretkey = keys.server_secret.encode()

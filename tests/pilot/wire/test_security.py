@@ -18,7 +18,7 @@ PATIENCE_MS = 5_000
 
 
 class Door:
-    """A locked ROUTER on loopback with its Doorkeeper, turned by hand."""
+    """A locked ROUTER on loopback with its ZapAuthenticator, turned by hand."""
 
     def __init__(self, keys: Keys, context: zmq.Context[Socket], keep: bool) -> None:
         self.context = context
@@ -55,7 +55,7 @@ class Door:
         return client, monitor
 
     def outcome(self, monitor: Socket) -> int:
-        """The first thing the client's monitor sees, with the Doorkeeper at work."""
+        """The first thing the client's monitor sees, with the ZapAuthenticator at work."""
         poller = zmq.Poller()
         poller.register(monitor, zmq.POLLIN)
         poller.register(self.authenticator.socket, zmq.POLLIN)
