@@ -146,8 +146,8 @@ class Agents:
             self._take(entry[1], message)
         if said_hello is not None:
             # The reports it had kept came in the same frame; what is still in doubt now, the agent never got.
-            self._scheduler.drop_doubtful(said_hello.node, self._clock())
-            self._scheduler.drop_grants(said_hello.node, grants)
+            self._scheduler.recovery.drop_doubtful(said_hello.node, self._clock())
+            self._scheduler.recovery.drop_grants(said_hello.node, grants)
 
     def _take(self, link: Link, message: frames.ToManager) -> None:
         link.heard_s = self._patience.seconds
@@ -209,7 +209,7 @@ class Agents:
         if known is not None:
             link.seen_seq = max(link.seen_seq, known.seen_seq)
             self._by_identity.pop(known.identity, None)
-            self._scheduler.doubt(node, named_in(hello))
+            self._scheduler.recovery.doubt(node, named_in(hello))
         else:
             core_ids = self._learn_cores(node, hello)
             nodes = self._scheduler.nodes
@@ -298,12 +298,12 @@ class Agents:
         """Go on with what the agent holds; returns what of that is not its own any more."""
         scheduler, now = self._scheduler, self._clock()
         held = self._claims.held(node, hello)
-        scheduler.adopt(node, held.grants, held.waiting, now)
+        scheduler.recovery.adopt(node, held.grants, held.waiting, now)
         alone = {grant.grant_id for grant in hello.grants if len(grant.nodes) == 1}
         for job_no, pos, run, grant_id, pid, started_s in held.running:
             key = TaskKey(job_no, pos, run)
             if grant_id in alone:
-                scheduler.on_still_running(node, key, grant_id)
+                scheduler.recovery.still_running(node, key, grant_id)
             scheduler.on_started(key, grant_id, pid, started_s)
         scheduler.on_node_up(node)
         return [key for key in named_in(hello) if key not in scheduler.dispatch.attempts] + held.not_its_own
@@ -426,9 +426,9 @@ class Agents:
         self._by_identity.pop(link.identity, None)
         name = self._scheduler.nodes.specs[node].name
         log.warning("agent.lost", extra={"node": name, "agent": link.agent_id, "reason": reason})
-        for run in self._scheduler.dispatch.attempts.values():
-            if run.node == node and run.grant is not None:
-                self._sweep(run.grant, run.key)
+        for attempt in self._scheduler.dispatch.attempts.values():
+            if attempt.node == node and attempt.grant is not None:
+                self._sweep(attempt.grant, attempt.key)
         self._scheduler.on_node_lost(node, self._clock(), silent)
         if silent:
             self._silent[node] = link.agent_id

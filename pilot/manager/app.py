@@ -222,7 +222,8 @@ def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store)
             log.warning("node.left", extra={"node": spec.name})
             scheduler.on_node_left(node, now)
             store.append(records.NodeLeft(node, now))
-    for node in {run.node for run in scheduler.dispatch.attempts.values() if scheduler.nodes.left >> run.node & 1}:
+    left = scheduler.nodes.left
+    for node in {attempt.node for attempt in scheduler.dispatch.attempts.values() if left >> attempt.node & 1}:
         scheduler.on_node_left(node, time.time())  # what was sent there in the turn in which it left
     for spec in missing.values():
         scheduler.on_node_joined(spec)

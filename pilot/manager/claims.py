@@ -75,8 +75,8 @@ class Claims:
         """Whether it is only about ends of what runs on this node, as nearly all reports are: there is one per task."""
         attempts, grants = self._scheduler.dispatch.attempts, self._scheduler.dispatch.grants
         for each in report.finished:
-            run, grant = attempts.get(each[:3]), grants.get(each.grant_id)  # type: ignore[call-overload]
-            if run is None or run.node != node or grant is None or grant.shares[0].node != node:
+            attempt, grant = attempts.get(each[:3]), grants.get(each.grant_id)  # type: ignore[call-overload]
+            if attempt is None or attempt.node != node or grant is None or grant.shares[0].node != node:
                 return False
             if each.cause is not Cause.EXITED or each.pid <= 0 or len(each.message) > _MOST_MESSAGE:
                 return False

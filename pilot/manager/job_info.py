@@ -35,10 +35,10 @@ class Views:
 
     def record(self, job: Job, pos: int) -> TaskRecord:
         """What is known of a task now, running ones included."""
-        run = self._run(job, pos)
-        return job.tasks.load(pos) if run is None else run.record()
+        attempt = self._attempt(job, pos)
+        return job.tasks.load(pos) if attempt is None else attempt.record()
 
-    def _run(self, job: Job, pos: int) -> Attempt | None:
+    def _attempt(self, job: Job, pos: int) -> Attempt | None:
         if job.tasks.state(pos) in (State.SCHEDULED, State.EXECUTING):
             return self._scheduler.attempt_of(job, pos)
         return None

@@ -120,13 +120,13 @@ def _apply_to_jobs(record: records.Record, scheduler: Scheduler) -> None:
         scheduler.replay_submitted(record.jobs, record.time_s, record.numbers)
     elif isinstance(record, records.Sent):
         for key in record.tasks:
-            scheduler.replay_sent(record.node, TaskKey(*key), record.time_s)
+            scheduler.recovery.replay_sent(record.node, TaskKey(*key), record.time_s)
     elif isinstance(record, records.Ended):
         for result in record.results:
-            scheduler.replay_result(result)
+            scheduler.recovery.replay_result(result)
     elif isinstance(record, records.Taken):
         for key in record.tasks:
-            scheduler.replay_taken(TaskKey(*key))
+            scheduler.recovery.replay_taken(TaskKey(*key))
     elif isinstance(record, records.Canceled):
         _cancel(record, scheduler)
     elif isinstance(record, records.Removed):

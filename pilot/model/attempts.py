@@ -63,7 +63,7 @@ class Attempt:
         """Its loss has been counted as a crash of its task."""
 
     def __repr__(self) -> str:
-        return f"<Run {self.job.spec.task_name(self.key.pos)} #{self.key.run} on node {self.node}>"
+        return f"<Attempt {self.job.spec.task_name(self.key.pos)} #{self.key.run} on node {self.node}>"
 
     def record(self) -> TaskRecord:
         """What is known while it is in flight."""

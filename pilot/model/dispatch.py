@@ -19,7 +19,7 @@ from itertools import chain
 from .attempts import Attempt
 from .decisions import Change, Decisions
 from .ids import GrantId, NodeNo, PoolId, TaskKey
-from .jobs import LeasePool, Pending, Shape
+from .jobs import Job, LeasePool, Pending, Shape
 from .nodes import Nodes
 from .queue import Queue
 from .registry import Registry
@@ -110,6 +110,10 @@ class Dispatch:
         shapes = [pending.shape for _, _, pending in self._queue.heads()]
         return not any(self.in_time(shape, now) and self._nodes.why_never(shape.need) is None for shape in shapes)
 
+    def attempt_of(self, job: Job, pos: int) -> Attempt | None:
+        """The attempt at this task that is in flight."""
+        return self.attempts.get(TaskKey(job.no, pos, job.tasks.run(pos)))
+
     def _not_for(self, pending: Pending) -> int:
         """The nodes that `pending` must leave alone: those held for work that comes before it."""
         if self.reserved is None or pending.key <= self.reserved.key:
@@ -178,11 +182,11 @@ class Dispatch:
             pool.grants -= 1
             self._touched[pool.pool_id] = pool
 
-    def not_unstarted(self, run: Attempt) -> LeasePool | None:
-        """`run` has started, ended or come back; returns its pool."""
-        pool = self.pools.get(run.pool_id)
+    def not_unstarted(self, attempt: Attempt) -> LeasePool | None:
+        """`attempt` has started, ended or come back; returns its pool."""
+        pool = self.pools.get(attempt.pool_id)
         if pool is not None:
-            pool.gone(run.key)
+            pool.gone(attempt.key)
             self._touched[pool.pool_id] = pool
         return pool
 
@@ -203,16 +207,16 @@ class Dispatch:
         for grant in [grant for grant in self.grants.values() if grant.shares[0].node == node]:
             self.returned(grant)
         elsewhere = {grant.grant_id for grant in self.grants.values() if any(s.node == node for s in grant.shares)}
-        for run in self.attempts.values():
-            if run.grant is not None and run.grant.grant_id in elsewhere:
-                run.lost = True
-                self._decisions.orders_for(run.node).kills.append(run.key)
+        for attempt in self.attempts.values():
+            if attempt.grant is not None and attempt.grant.grant_id in elsewhere:
+                attempt.lost = True
+                self._decisions.orders_for(attempt.node).kills.append(attempt.key)
         for pool in [pool for pool in self.pools.values() if pool.node == node]:
             del self.pools[pool.pool_id], pool.shape.pools[node]
             self._touched.pop(pool.pool_id, None)
             self._queue.review(pool.shape)
         self.not_held(node)
-        return [run for run in self.attempts.values() if run.node == node]
+        return [attempt for attempt in self.attempts.values() if attempt.node == node]
 
     def not_held(self, node: NodeNo) -> None:
         """Nothing can be reserved there any more."""

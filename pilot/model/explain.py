@@ -32,11 +32,11 @@ def why_not_running(scheduler: Scheduler, job: Job, pos: int | None, now: float)
 
 
 def _sent(scheduler: Scheduler, job: Job, pos: int, now: float) -> str:
-    run = scheduler.attempt_of(job, pos)
-    assert run is not None
-    node = scheduler.nodes.specs[run.node].name
+    attempt = scheduler.attempt_of(job, pos)
+    assert attempt is not None
+    node = scheduler.nodes.specs[attempt.node].name
     if job.tasks.state(pos) is State.EXECUTING:
-        return f"it has been running on {node} for {now - run.started_s:.0f} s"
+        return f"it has been running on {node} for {now - attempt.started_s:.0f} s"
     return f"it was sent to {node} and starts there when one of the tasks before it ends"
 
 

@@ -14,7 +14,7 @@ from .states import State
 def check(scheduler: Scheduler) -> None:
     """Raises AssertionError naming the first rule that is broken."""
     _check_nodes(scheduler)
-    _check_runs(scheduler)
+    _check_attempts(scheduler)
     _check_shapes(scheduler)
     _check_counters(scheduler)
 
@@ -53,16 +53,20 @@ def _check_nodes(scheduler: Scheduler) -> None:
     assert nodes.with_at_least(1) == with_free, "nodes with free cores miscounted"
 
 
-def _check_runs(scheduler: Scheduler) -> None:
+def _check_attempts(scheduler: Scheduler) -> None:
     """An attempt in flight belongs to a task that is, and each grant runs at most one."""
     dispatch = scheduler.dispatch
-    used = Counter(run.grant.grant_id for run in dispatch.attempts.values() if run.grant is not None and run.started_s)
+    used = Counter(
+        attempt.grant.grant_id
+        for attempt in dispatch.attempts.values()
+        if attempt.grant is not None and attempt.started_s
+    )
     assert all(count == 1 for count in used.values()), "two tasks on one grant"
     in_flight = 0
-    for key, run in dispatch.attempts.items():
-        assert run.job.tasks.run(key.pos) == key.run, f"{run} is not the latest attempt"
-        expected = State.EXECUTING if run.started_s else State.SCHEDULED
-        assert run.job.tasks.state(key.pos) is expected, f"{run} is {run.job.tasks.state(key.pos).name}"
+    for key, attempt in dispatch.attempts.items():
+        assert attempt.job.tasks.run(key.pos) == key.run, f"{attempt} is not the latest attempt"
+        expected = State.EXECUTING if attempt.started_s else State.SCHEDULED
+        assert attempt.job.tasks.state(key.pos) is expected, f"{attempt} is {attempt.job.tasks.state(key.pos).name}"
         in_flight += 1
     tasks_in = scheduler.jobs.tasks_in
     assert in_flight == tasks_in[State.SCHEDULED] + tasks_in[State.EXECUTING], "tasks in flight without an attempt"

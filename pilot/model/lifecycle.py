@@ -117,57 +117,57 @@ class Lifecycle:
 
     # --- attempts -------------------------------------------------------------------------------------------------------
 
-    def attempt_ended(self, run: Attempt, end: End, now: float) -> None:
-        """An agent reported the end of `run`; decides what becomes of the task."""
-        job, pos = run.job, run.key.pos
-        if run.canceling or job.canceling:
+    def attempt_ended(self, attempt: Attempt, end: End, now: float) -> None:
+        """An agent reported the end of `attempt`; decides what becomes of the task."""
+        job, pos = attempt.job, attempt.key.pos
+        if attempt.canceling or job.canceling:
             state = State.CANCELED
         elif end.cause is Cause.EXITED and end.exit_code == 0:
             state = State.SUCCEED
-        elif run.lost:
-            self.attempt_lost(run, now)
+        elif attempt.lost:
+            self.attempt_lost(attempt, now)
             return
         elif end.cause is Cause.CANCELED:  # nobody cancelled it: the pilot itself is being stopped
             if self.interrupted is not None and end.pid > 0:
                 self.interrupted += 1
-            self.attempt_taken(run, now)
+            self.attempt_taken(attempt, now)
             return
         elif _times(job.failures, pos) < job.spec.retries:
             state = State.QUEUED
             self._count(job, "failures", pos)
         else:
             state = State.FAILED
-        self._conclude(run, run.result(state, end), now)
+        self._conclude(attempt, attempt.result(state, end), now)
 
-    def attempt_lost(self, run: Attempt, now: float) -> None:
-        """The agent went away under `run`: again, but not for ever."""
-        if run.canceling or run.job.canceling:
-            self._conclude(run, run.lost_result(State.CANCELED, now), now)
-        elif not (run.started_s or run.in_doubt):
-            self.attempt_taken(run, now)
+    def attempt_lost(self, attempt: Attempt, now: float) -> None:
+        """The agent went away under `attempt`: again, but not for ever."""
+        if attempt.canceling or attempt.job.canceling:
+            self._conclude(attempt, attempt.lost_result(State.CANCELED, now), now)
+        elif not (attempt.started_s or attempt.in_doubt):
+            self.attempt_taken(attempt, now)
         else:
-            crashes = _times(run.job.crashes, run.key.pos) + 1
+            crashes = _times(attempt.job.crashes, attempt.key.pos) + 1
             if crashes < self._crash_limit:
-                self._count_crash(run)
-                self._conclude(run, run.lost_result(State.QUEUED, now), now)
+                self._count_crash(attempt)
+                self._conclude(attempt, attempt.lost_result(State.QUEUED, now), now)
             else:
                 reason = f"its agent was lost {crashes} times while it ran; the limit is {self._crash_limit}"
-                self._conclude(run, run.lost_result(State.FAILED, now, reason), now)
+                self._conclude(attempt, attempt.lost_result(State.FAILED, now, reason), now)
 
-    def attempt_taken(self, run: Attempt, now: float) -> None:
-        """`run` came back without having been started."""
-        if run.canceling or run.job.canceling:
-            self._conclude(run, run.lost_result(State.CANCELED, now), now)
+    def attempt_taken(self, attempt: Attempt, now: float) -> None:
+        """`attempt` came back without having been started."""
+        if attempt.canceling or attempt.job.canceling:
+            self._conclude(attempt, attempt.lost_result(State.CANCELED, now), now)
         else:
-            self._decisions.taken.append(run.key)
-            self._back_to_queue(run)
+            self._decisions.taken.append(attempt.key)
+            self._back_to_queue(attempt)
 
-    def _conclude(self, run: Attempt, result: Result, now: float) -> None:
+    def _conclude(self, attempt: Attempt, result: Result, now: float) -> None:
         self._decisions.results.append(result)
         if result.state is State.QUEUED:
-            self._back_to_queue(run)
+            self._back_to_queue(attempt)
             return
-        job, pos = run.job, run.key.pos
+        job, pos = attempt.job, attempt.key.pos
         if result.message:
             job.set_message(pos, result.message)
         self._jobs.move_task(job, pos, result.state)
@@ -175,35 +175,35 @@ class Lifecycle:
         exit_code = result.exit_code if result.shares else None
         self._after_task(job, pos, result.state, result.ended_s or now, exit_code)
 
-    def replay_result(self, run: Attempt, result: Result) -> None:
+    def replay_result(self, attempt: Attempt, result: Result) -> None:
         """Apply a result that an earlier life of the manager has recorded."""
         if result.state is State.QUEUED:
             if result.cause is Cause.LOST:
-                self._count_crash(run)
+                self._count_crash(attempt)
             else:
-                self._count(run.job, "failures", run.key.pos)
-        self._conclude(run, result, result.ended_s)
+                self._count(attempt.job, "failures", attempt.key.pos)
+        self._conclude(attempt, result, result.ended_s)
 
-    def _back_to_queue(self, run: Attempt) -> None:
-        self._jobs.move_task(run.job, run.key.pos, State.QUEUED)
-        run.pending.put_back(run.key.pos)
-        run.pending.shape.add(run.pending)
+    def _back_to_queue(self, attempt: Attempt) -> None:
+        self._jobs.move_task(attempt.job, attempt.key.pos, State.QUEUED)
+        attempt.pending.put_back(attempt.key.pos)
+        attempt.pending.shape.add(attempt.pending)
 
-    def attempt_back(self, run: Attempt) -> None:
+    def attempt_back(self, attempt: Attempt) -> None:
         """An attempt at a queued task that had counted as lost goes on: nothing has crashed."""
-        self.no_crash(run)
-        self.withdraw(run.job, run.key.pos)
-        self._jobs.move_task(run.job, run.key.pos, State.SCHEDULED)
+        self.no_crash(attempt)
+        self.withdraw(attempt.job, attempt.key.pos)
+        self._jobs.move_task(attempt.job, attempt.key.pos, State.SCHEDULED)
 
-    def no_crash(self, run: Attempt) -> None:
+    def no_crash(self, attempt: Attempt) -> None:
         """The loss of this attempt was none of its task's doing."""
-        if run.counted and run.job.crashes:
-            run.job.crashes[run.key.pos] -= 1
-        run.counted = False
+        if attempt.counted and attempt.job.crashes:
+            attempt.job.crashes[attempt.key.pos] -= 1
+        attempt.counted = False
 
-    def _count_crash(self, run: Attempt) -> None:
-        run.counted = True
-        self._count(run.job, "crashes", run.key.pos)
+    def _count_crash(self, attempt: Attempt) -> None:
+        attempt.counted = True
+        self._count(attempt.job, "crashes", attempt.key.pos)
 
     @staticmethod
     def _count(job: Job, what: str, pos: int) -> None:

@@ -7,7 +7,7 @@ so replaying a journal gives the state back.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import NamedTuple
@@ -17,16 +17,16 @@ from .attempts import Attempt, End
 from .decisions import Change, Decisions
 from .dispatch import Dispatch
 from .errors import JobExistsError, NotEnoughResourcesError, RefusedError
-from .ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
+from .ids import GrantId, JobNo, NodeNo, TaskKey
 from .iterplan import cores_plan
 from .job_spec import JobSpec, Need, Size
-from .jobs import Job, Shape, pending_of
+from .jobs import Job
 from .lifecycle import Lifecycle
 from .nodes import Nodes
 from .queue import Queue
+from .recovery import Recovery
 from .registry import Registry
-from .resources import Grant, NodeSpec
-from .results import Result
+from .resources import NodeSpec
 from .states import Cause, State
 
 
@@ -66,11 +66,9 @@ class Scheduler:
         self.elastic = False
         """Nodes may yet come: what fits on none of those that are here waits for them instead of being refused."""
         self._was_busy = False
-        self._lost: dict[TaskKey, Attempt] = {}
+        self.recovery = Recovery(self.jobs, self.queue, self.dispatch, self._life, self._decisions)
         self._silent: dict[NodeNo, list[Attempt]] = {}
         """Of nodes that are only silent, what has been counted as a crash."""
-        self._lost_grants: dict[GrantId, Grant] = {}
-        """Attempts that counted as lost with their agent; it may come back and tell that they have ended."""
 
     # --- clients --------------------------------------------------------------------------------------------------------
 
@@ -128,6 +126,10 @@ class Scheduler:
         self._was_busy = True
         return jobs
 
+    def replay_submitted(self, specs: Sequence[JobSpec], now: float, numbers: Iterable[JobNo] = ()) -> list[Job]:
+        """A submit that was accepted before. Jobs that no longer fit this allocation wait for one that is larger."""
+        return self.accept(Checked(specs, [self._plan_of(spec) for spec in specs]), now, numbers)
+
     def cancel(self, job: Job, now: float) -> None:
         """Cancel a whole job: queued tasks are CANCELED at once, running ones when they have been stopped.
 
@@ -158,10 +160,10 @@ class Scheduler:
         self._life.settle(now)
 
     def _kill(self, job: Job, pos: int) -> None:
-        run = self.dispatch.attempts[TaskKey(job.no, pos, job.tasks.run(pos))]
-        if not run.canceling:
-            run.canceling = True
-            self._decisions.orders_for(run.node).kills.append(run.key)
+        attempt = self.dispatch.attempts[TaskKey(job.no, pos, job.tasks.run(pos))]
+        if not attempt.canceling:
+            attempt.canceling = True
+            self._decisions.orders_for(attempt.node).kills.append(attempt.key)
 
     def remove(self, job: Job) -> None:
         """Forget a job that has ended; its name becomes free. Raises RefusedError when it has not ended."""
@@ -172,7 +174,7 @@ class Scheduler:
 
     def attempt_of(self, job: Job, pos: int) -> Attempt | None:
         """The attempt at this task that is in flight."""
-        return self.dispatch.attempts.get(TaskKey(job.no, pos, job.tasks.run(pos)))
+        return self.dispatch.attempt_of(job, pos)
 
     def free_cores(self) -> int:
         """Cores that no task uses, on nodes that are there or whose agent is on its way.
@@ -183,22 +185,24 @@ class Scheduler:
         free = sum(self.nodes.free_cores[node].bit_count() for node in awaited)
         if free:
             free -= sum(
-                self._least(run) for run in self.dispatch.attempts.values() if run.node in awaited and not run.grant
+                self._least(attempt)
+                for attempt in self.dispatch.attempts.values()
+                if attempt.node in awaited and not attempt.grant
             )
         return self.nodes.free_count + max(0, free)
 
-    def _least(self, run: Attempt) -> int:
+    def _least(self, attempt: Attempt) -> int:
         """The fewest cores with which this attempt can have started."""
-        need = run.pending.shape.need
-        cores = need.cores.min if need.cores else self.nodes.all_cores[run.node].bit_count()
+        need = attempt.pending.shape.need
+        cores = need.cores.min if need.cores else self.nodes.all_cores[attempt.node].bit_count()
         return cores * (need.nodes.min if need.nodes else 1)
 
     # --- agents ---------------------------------------------------------------------------------------------------------
 
     def node_of(self, key: TaskKey) -> NodeNo | None:
         """The node that an attempt was sent to, also when it has counted as lost since; None: there is no such attempt."""
-        run = self.dispatch.attempts.get(key) or self._lost.get(key)
-        return None if run is None else run.node
+        attempt = self.dispatch.attempts.get(key) or self.recovery.lost.get(key)
+        return None if attempt is None else attempt.node
 
     def on_node_joined(self, spec: NodeSpec) -> NodeNo:
         """A node becomes part of the pilot; usable from `on_node_up` on. Its name is that of no other node that is here."""
@@ -210,9 +214,9 @@ class Scheduler:
         self._decisions.sent.pop(
             node, None
         )  # what an agent had brought back in this very turn has not been recorded yet
-        for run in self.dispatch.drop_node(node):
-            del self.dispatch.attempts[run.key]
-            self._life.attempt_taken(run, now)
+        for attempt in self.dispatch.drop_node(node):
+            del self.dispatch.attempts[attempt.key]
+            self._life.attempt_taken(attempt, now)
         self._life.settle(now)
 
     def on_node_up(self, node: NodeNo) -> None:
@@ -231,97 +235,52 @@ class Scheduler:
         A task over several nodes whose first node lives is stopped there, and goes back when that has been reported.
         """
         self.nodes.set_missing(node)
-        self._lost_grants |= {id_: grant for id_, grant in self.dispatch.grants.items() if grant.shares[0].node == node}
+        self.recovery.lost_grants |= {
+            id_: grant for id_, grant in self.dispatch.grants.items() if grant.shares[0].node == node
+        }
         lost = []
-        for run in self.dispatch.drop_node(node):
-            del self.dispatch.attempts[run.key]
-            self._life.attempt_lost(run, now)
-            self._lost[run.key] = run
-            lost.append(run)
-        self._silent[node] = [run for run in lost if run.counted] if silent else []
+        for attempt in self.dispatch.drop_node(node):
+            del self.dispatch.attempts[attempt.key]
+            self._life.attempt_lost(attempt, now)
+            self.recovery.lost[attempt.key] = attempt
+            lost.append(attempt)
+        self._silent[node] = [attempt for attempt in lost if attempt.counted] if silent else []
         self._life.settle(now)
 
     def on_node_back(self, node: NodeNo) -> None:
         """The agent that was silent is back: no task has taken it down."""
-        for run in self._silent.pop(node, ()):
-            self._life.no_crash(run)
+        for attempt in self._silent.pop(node, ()):
+            self._life.no_crash(attempt)
 
     def on_started(self, key: TaskKey, grant_id: GrantId, pid: int, started_s: float) -> None:
         """An agent has started the attempt `key`. Unknown attempts (of an earlier life) are ignored."""
-        run = self.dispatch.attempts.get(key)
-        if run is not None and not run.started_s:
-            run.grant = self.dispatch.grants.get(grant_id, run.grant)
-            self.dispatch.not_unstarted(run)
-            self._begin(run, pid, started_s)
+        attempt = self.dispatch.attempts.get(key)
+        if attempt is not None and not attempt.started_s:
+            attempt.grant = self.dispatch.grants.get(grant_id, attempt.grant)
+            self.dispatch.not_unstarted(attempt)
+            self._begin(attempt, pid, started_s)
 
-    def _begin(self, run: Attempt, pid: int, started_s: float) -> None:
-        run.pid, run.started_s, run.in_doubt = pid, started_s, False
-        job, pos = run.job, run.key.pos
+    def _begin(self, attempt: Attempt, pid: int, started_s: float) -> None:
+        attempt.pid, attempt.started_s, attempt.in_doubt = pid, started_s, False
+        job, pos = attempt.job, attempt.key.pos
         self.jobs.move_task(job, pos, State.EXECUTING)
         self._decisions.changes.append(Change(job, pos if job.is_iteration else None, State.EXECUTING, started_s))
 
     def on_finished(self, key: TaskKey, grant_id: GrantId, end: End, returns_grant: bool, now: float) -> None:
         """An attempt has ended, and perhaps its grant came back. An end that is known already is ignored."""
-        run = self.dispatch.attempts.pop(key, None) or self._found_again(key, end)
+        attempt = self.dispatch.attempts.pop(key, None) or self.recovery.match_late_end(key, end)
         grant = self.dispatch.grants.get(grant_id)
-        if run is not None:
-            run.grant = grant or run.grant or self._lost_grants.get(grant_id)
-            pool = self.dispatch.not_unstarted(run)
-            if end.pid > 0 and not run.started_s:
-                self._begin(run, end.pid, end.started_s)
+        if attempt is not None:
+            attempt.grant = grant or attempt.grant or self.recovery.lost_grants.get(grant_id)
+            pool = self.dispatch.not_unstarted(attempt)
+            if end.pid > 0 and not attempt.started_s:
+                self._begin(attempt, end.pid, end.started_s)
             if pool is not None and end.cause is Cause.EXITED:
                 pool.ran(end.ended_s - end.started_s)
-            self._life.attempt_ended(run, end, now)
+            self._life.attempt_ended(attempt, end, now)
         if returns_grant and grant is not None:
             self.dispatch.returned(grant)
         self._life.settle(now)
-
-    def _found_again(self, key: TaskKey, end: End | Result) -> Attempt | None:
-        """The attempt `key`, which had counted as lost, when its end decides the task: nothing else has yet.
-
-        An attempt that has taken its place since is stopped if this one succeeded; otherwise it is given its chance. What has
-        parts on other nodes was swept there when it was lost: if it failed, that was us.
-        """
-        found = self._lost.pop(key, None)
-        if found is None:
-            return None
-        job = self.jobs.by_no(key.job_no)
-        if end.cause is not Cause.EXITED or job is None or job.tasks.state(key.pos).final:
-            return None
-        if end.exit_code != 0 and found.grant is not None and len(found.grant.shares) > 1:
-            return None
-        successor = self.attempt_of(job, key.pos)
-        if successor is None:
-            self._life.withdraw(job, key.pos)
-            self.jobs.move_task(job, key.pos, State.SCHEDULED)
-            found.started_s = 0.0
-        elif end.exit_code != 0 or successor.canceling:
-            return None
-        else:
-            found.started_s = successor.started_s  # tells whether the task counts as executing
-            del self.dispatch.attempts[successor.key]
-            self.dispatch.not_unstarted(successor)
-            self._decisions.orders_for(successor.node).kills.append(successor.key)
-        return found
-
-    def on_still_running(self, node: NodeNo, key: TaskKey, grant_id: GrantId) -> None:
-        """An agent that had counted as lost is back, as `node`, and runs `key` on a grant of this node alone.
-
-        The attempt goes on if its task only waits to be started again; `on_started` follows. (One with parts on other nodes
-        cannot: they have been swept.)
-        """
-        run, grant = self._lost.get(key), self.dispatch.grants.get(grant_id)
-        if run is None or grant is None or self.jobs.by_no(key.job_no) is not run.job:
-            return
-        tasks = run.job.tasks
-        waits = tasks.state(key.pos) is State.QUEUED and tasks.run(key.pos) == key.run
-        if not waits:
-            return
-        del self._lost[key]
-        self._life.attempt_back(run)
-        run.node, run.grant, run.started_s, run.in_doubt = node, grant, 0.0, False
-        self.dispatch.attempts[key] = run
-        self._decisions.sent.setdefault(node, []).append(key)
 
     def on_returned(self, grant_id: GrantId) -> None:
         """An agent gives back a grant for which it has no task."""
@@ -331,10 +290,10 @@ class Scheduler:
 
     def on_revoked(self, key: TaskKey, now: float) -> None:
         """An agent gives back an attempt it has not started."""
-        run = self.dispatch.attempts.pop(key, None)
-        if run is not None:
-            self.dispatch.not_unstarted(run)
-            self._life.attempt_taken(run, now)
+        attempt = self.dispatch.attempts.pop(key, None)
+        if attempt is not None:
+            self.dispatch.not_unstarted(attempt)
+            self._life.attempt_taken(attempt, now)
             self._life.settle(now)
 
     def ends_at(self, ends_s: float | None, margin_s: float) -> None:
@@ -372,92 +331,3 @@ class Scheduler:
         if decisions.idle:
             self._was_busy = False
         return decisions
-
-    # --- resuming: the same events again, from the journal, then what the living agents hold ------------------------------
-
-    def replay_submitted(self, specs: Sequence[JobSpec], now: float, numbers: Iterable[JobNo] = ()) -> list[Job]:
-        """A submit that was accepted before. Jobs that no longer fit this allocation wait for one that is larger."""
-        return self.accept(Checked(specs, [self._plan_of(spec) for spec in specs]), now, numbers)
-
-    def replay_sent(self, node: NodeNo, key: TaskKey, now: float) -> None:
-        job = self.jobs.by_no(key.job_no)
-        if job is None or job.tasks.state(key.pos) is not State.QUEUED:
-            return
-        job.tasks.set_run(key.pos, key.run)
-        run = self._lost.pop(key, None) or Attempt(key, job, pending_of(job.pendings, key.pos), node, PoolId(0), now)
-        self._life.attempt_back(run)
-        run.node, run.in_doubt = node, True
-        self.dispatch.attempts[key] = run
-
-    def replay_result(self, result: Result) -> None:
-        key = TaskKey(result.job_no, result.pos, result.run)
-        run = self.dispatch.attempts.pop(key, None)
-        if run is None and result.cause is not Cause.LOST:
-            run = self._found_again(key, result)
-        if run is None:
-            return
-        if result.pid > 0:
-            self.jobs.move_task(run.job, result.pos, State.EXECUTING)
-        self._life.replay_result(run, result)
-        if result.cause is Cause.LOST:
-            self._lost[key] = run
-        self._life.settle(result.ended_s)
-
-    def replay_taken(self, key: TaskKey) -> None:
-        run = self.dispatch.attempts.pop(key, None)
-        if run is not None:
-            self._life.attempt_taken(run, 0.0)
-            self._lost[key] = run
-
-    def adopt(
-        self, node: NodeNo, grants: Sequence[Grant], waiting: Mapping[PoolId, Sequence[TaskKey]], now: float
-    ) -> None:
-        """An agent that outlived the manager tells what it holds; its running tasks follow as `on_started`.
-
-        A pool the agent names is known by its waiting or running tasks' need; both sides keep its number.
-        """
-        for grant in grants:
-            if grant.grant_id not in self.dispatch.grants:
-                self.dispatch.adopt(grant, self._shape_of_pool(grant, waiting))
-        for pool_id, keys in waiting.items():
-            for key in keys:
-                run = self.dispatch.attempts.get(key)
-                pool = self.dispatch.pools.get(pool_id)
-                if run is not None and pool is not None:
-                    run.pool_id, run.in_doubt = pool_id, False
-                    pool.unstarted[key] = now
-
-    def _shape_of_pool(self, grant: Grant, waiting: Mapping[PoolId, Sequence[TaskKey]]) -> Shape:
-        for key in waiting.get(grant.pool, ()):
-            run = self.dispatch.attempts.get(key)
-            if run is not None and grant.shares[0].node not in run.pending.shape.pools:
-                return run.pending.shape
-        # Nothing waits in this pool, so nothing will be added to it either: any need that no job has will do.
-        return self.queue.shape(Need(cores=None, nodes=None, gpus=-grant.pool))
-
-    def doubt(self, node: NodeNo, held: Collection[TaskKey]) -> None:
-        """An agent we know tells anew what it holds: what it does not name may have got lost on the way to it."""
-        for run in self.dispatch.attempts.values():
-            if run.node == node and run.key not in held:
-                run.in_doubt = True
-
-    def drop_doubtful(self, node: NodeNo, now: float) -> None:
-        """The agent of `node` has told all it holds: attempts it does not know never reached it, or are lost."""
-        for run in [run for run in self.dispatch.attempts.values() if run.node == node and run.in_doubt]:
-            del self.dispatch.attempts[run.key]
-            run.in_doubt = False
-            self.dispatch.not_unstarted(run)
-            self._life.attempt_taken(run, now)
-        for run in self.dispatch.attempts.values():
-            if run.node == node and run.canceling:
-                self._decisions.orders_for(node).kills.append(run.key)
-        self._life.settle(now)
-
-    def drop_grants(self, node: NodeNo, held: Collection[GrantId]) -> None:
-        """The agent of `node` has told which grants it holds: others never reached it."""
-        for grant in [grant for grant in self.dispatch.grants.values() if grant.shares[0].node == node]:
-            if grant.grant_id not in held:
-                self.dispatch.returned(grant)
-        for pool in self.dispatch.pools.values():
-            if pool.node == node:
-                pool.revoking.clear()  # what was asked back may not have been heard either

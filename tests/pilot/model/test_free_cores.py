@@ -56,7 +56,7 @@ def test_tasks_of_an_earlier_life_count_before_their_agents_have_told_of_them(
     """After a resume it is known that they were sent, but not yet which cores they have."""
     scheduler = Scheduler([node("n1", 4), node("n2", 2)])
     scheduler.replay_submitted([job("a", size, nodes)], 1000.0)
-    scheduler.replay_sent(NodeNo(0), TaskKey(JobNo(1), 0, 1), 1000.0)
+    scheduler.recovery.replay_sent(NodeNo(0), TaskKey(JobNo(1), 0, 1), 1000.0)
     assert scheduler.free_cores() == free
 
 
@@ -64,5 +64,5 @@ def test_more_tasks_than_cores_may_have_been_lent_ahead() -> None:
     scheduler = Scheduler([node("n1", 2), node("n2", 1)])
     scheduler.replay_submitted([job("a", count=5)], 1000.0)
     for pos in range(5):
-        scheduler.replay_sent(NodeNo(0), TaskKey(JobNo(1), pos, 1), 1000.0)
+        scheduler.recovery.replay_sent(NodeNo(0), TaskKey(JobNo(1), pos, 1), 1000.0)
     assert scheduler.free_cores() == 0

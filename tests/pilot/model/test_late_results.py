@@ -17,7 +17,7 @@ def _late(world: World, key: TaskKey, exit_code: int = 0) -> None:
     world.settle()
 
 
-def _first_run(world: World, name: str) -> TaskKey:
+def _first_attempt(world: World, name: str) -> TaskKey:
     return TaskKey(world.scheduler.jobs.get(name).no, 0, 1)
 
 
@@ -27,7 +27,7 @@ def test_a_late_result_of_a_task_that_waits_again_counts() -> None:
     world.submit(job("a"))
     world.lose(0)
     assert world.state("a") == "QUEUED"
-    _late(world, _first_run(world, "a"))
+    _late(world, _first_attempt(world, "a"))
     world.revive(0)
     assert world.state("a") == "SUCCEED"
     assert world.running == []
@@ -40,7 +40,7 @@ def test_a_late_success_stops_the_attempt_that_has_taken_its_place() -> None:
     world.submit(job("a"))
     world.lose(0)
     assert world.running == ["a"]
-    _late(world, _first_run(world, "a"))
+    _late(world, _first_attempt(world, "a"))
     assert world.state("a") == "SUCCEED"
     assert world.running == []
     world.submit(job("b"))
@@ -51,7 +51,7 @@ def test_a_late_failure_leaves_the_second_attempt_its_chance() -> None:
     world = World(node("n1", 1), node("n2", 1))
     world.submit(job("a"))
     world.lose(0)
-    _late(world, _first_run(world, "a"), exit_code=1)
+    _late(world, _first_attempt(world, "a"), exit_code=1)
     assert world.running == ["a"]
     world.finish("a")
     assert world.state("a") == "SUCCEED"
@@ -62,11 +62,11 @@ def test_a_late_result_of_what_has_ended_or_was_cancelled_is_ignored() -> None:
     world.submit(job("a"), job("b"))
     world.lose(0)
     world.cancel("a")
-    _late(world, _first_run(world, "a"))
+    _late(world, _first_attempt(world, "a"))
     assert world.state("a") == "CANCELED"
     world.revive(0)
     world.run_to_end()
-    _late(world, _first_run(world, "b"))
+    _late(world, _first_attempt(world, "b"))
     assert world.state("b") == "SUCCEED"
     assert world.events.count("b SUCCEED") == 1
 
@@ -76,13 +76,13 @@ def test_a_late_result_is_replayed() -> None:
     world = World(node("n1", 1))
     world.submit(job("a"))
     world.lose(0)
-    _late(world, _first_run(world, "a"))
+    _late(world, _first_attempt(world, "a"))
     results = [result for turn in world.turns for result in turn.results]
     again = Scheduler([node("n1", 1)])
     again.replay_submitted([job("a")], 1000.0)
-    again.replay_sent(next(world.scheduler.nodes.here), _first_run(world, "a"), 1000.0)
+    again.recovery.replay_sent(next(world.scheduler.nodes.here), _first_attempt(world, "a"), 1000.0)
     for result in results:
-        again.replay_result(result)
+        again.recovery.replay_result(result)
     assert again.jobs.get("a").state.name == "SUCCEED"
     assert again.jobs.unfinished == 0
 
@@ -95,9 +95,9 @@ def test_orders_that_got_lost_with_a_connection_are_given_again() -> None:
     scheduler.plan(world.now)
     scheduler.take_decisions()  # on its way when the connection broke
     here = next(scheduler.nodes.here)
-    scheduler.doubt(here, set())
-    scheduler.drop_doubtful(here, world.now)
-    scheduler.drop_grants(here, set())
+    scheduler.recovery.doubt(here, set())
+    scheduler.recovery.drop_doubtful(here, world.now)
+    scheduler.recovery.drop_grants(here, set())
     world.settle()
     assert world.running == ["a"]
     assert scheduler.jobs.get("a").tasks.run(0) == 2
@@ -160,15 +160,15 @@ def test_an_attempt_that_goes_on_again_is_replayed() -> None:
     world.cut(0)
     before = len(world.turns)
     world.come_back(0)
-    key = _first_run(world, "a")
+    key = _first_attempt(world, "a")
     here = next(world.scheduler.nodes.here)
     assert [turn.sent for turn in world.turns[before:] if turn.sent] == [{here: [key]}]
     again = Scheduler([node("n1", 1)], crash_limit=2)
     again.replay_submitted([job("a")], 1000.0)
-    again.replay_sent(here, key, 1000.0)
+    again.recovery.replay_sent(here, key, 1000.0)
     for result in [result for turn in world.turns for result in turn.results]:
-        again.replay_result(result)
-    again.replay_sent(here, key, 1000.0)
+        again.recovery.replay_result(result)
+    again.recovery.replay_sent(here, key, 1000.0)
     assert again.jobs.get("a").tasks.state(0).name == "SCHEDULED"
     again.on_node_lost(here, 1001.0)
     assert again.jobs.get("a").tasks.state(0).name == "QUEUED", "the first loss was no crash"
@@ -178,13 +178,13 @@ def test_an_attempt_that_is_brought_back_and_leaves_with_its_node_at_once_is_not
     """Its record would follow that of the node's leaving, and wait for ever after a resume."""
     world = World(node("n1", 1))
     world.submit(job("a"))
-    key = _first_run(world, "a")
+    key = _first_attempt(world, "a")
     world.scheduler.on_node_lost(NodeNo(0), world.now)
     world.scheduler.take_decisions()
     world.scheduler.dispatch.adopt(
         Grant(GrantId(99), PoolId(100), (Share(NodeNo(0), 1, 0, 0),)), world.scheduler.queue.shape(ONE_CORE)
     )
-    world.scheduler.on_still_running(NodeNo(0), key, GrantId(99))
+    world.scheduler.recovery.still_running(NodeNo(0), key, GrantId(99))
     world.scheduler.on_node_left(NodeNo(0), world.now)
     turn = world.scheduler.take_decisions()
     assert (turn.taken, turn.sent) == ([key], {})
@@ -231,7 +231,7 @@ def test_a_task_that_succeeds_before_it_is_stopped_for_a_further_node_has_succee
     """The order to stop it, because its second node is gone, meets its end on the way."""
     world = World(node("n1", 1), node("n2", 1))
     world.submit(job("both", 1, nodes=2))
-    key = _first_run(world, "both")
+    key = _first_attempt(world, "both")
     (grant,) = world.scheduler.dispatch.grants.values()
     world.scheduler.on_node_lost(next(n for n in world.scheduler.nodes.here if n == 1), world.now)
     end = End(4711, world.now, world.now + 1.0, 0, Cause.EXITED)
@@ -257,7 +257,7 @@ def test_numbers_of_an_earlier_life_are_not_given_again() -> None:
     before, after = World(node("n", 1), node("m", 1)), World(node("n", 1), node("m", 1), life=7)
     before.submit(job("a"), job("b"))
     ours, theirs = before.scheduler.dispatch.grants.values()
-    after.scheduler.adopt(NodeNo(0), [ours], {}, after.now)
+    after.scheduler.recovery.adopt(NodeNo(0), [ours], {}, after.now)
     after.submit(job("c"))
     new = after.scheduler.dispatch.grants.keys() - {ours.grant_id}
     assert new

@@ -86,8 +86,8 @@ def test_nodes_outside_the_reservation_go_on_serving_others() -> None:
 def test_cores_anywhere_stay_on_one_node_if_one_can_hold_them() -> None:
     world = World(node("n", 2), node("m", 4))
     world.submit(job("a", 3))
-    (run,) = world.scheduler.dispatch.attempts.values()
-    assert run.node == 1
+    (attempt,) = world.scheduler.dispatch.attempts.values()
+    assert attempt.node == 1
 
 
 def test_cores_anywhere_are_collected_from_several_nodes_otherwise() -> None:

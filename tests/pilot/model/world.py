@@ -147,10 +147,10 @@ class World:
         held = {*used, *(grant_id for grants in agent.idle.values() for grant_id in grants)}
         waiting = {pool: list(keys) for pool, keys in agent.waiting.items() if keys}
         assert not held & kept_of
-        self.scheduler.adopt(node_no, [agent.grants[grant_id] for grant_id in sorted(held)], waiting, self.now)
+        self.scheduler.recovery.adopt(node_no, [agent.grants[grant_id] for grant_id in sorted(held)], waiting, self.now)
         for key, (_, grant_id) in agent.running.items():
             if len(agent.grants[grant_id].shares) == 1:
-                self.scheduler.on_still_running(node_no, key, grant_id)
+                self.scheduler.recovery.still_running(node_no, key, grant_id)
             self.scheduler.on_started(key, grant_id, 4711, self.now)
         self.scheduler.on_node_up(node_no)
         attempts = self.scheduler.dispatch.attempts
@@ -158,8 +158,8 @@ class World:
         for key, grant_id, end, returns in agent.kept:
             self.scheduler.on_finished(key, grant_id, end, returns, self.now)
         agent.kept.clear()
-        self.scheduler.drop_doubtful(node_no, self.now)
-        self.scheduler.drop_grants(node_no, held)
+        self.scheduler.recovery.drop_doubtful(node_no, self.now)
+        self.scheduler.recovery.drop_grants(node_no, held)
         self._kill(node_no, unknown)
         self._start(node_no)
         self.settle()
