@@ -21,7 +21,7 @@ from pathlib import Path
 import zmq
 
 from pilotfish.pilot.agent.app import FLUSH_S
-from pilotfish.pilot.agent.report_buffer import Outbox
+from pilotfish.pilot.agent.report_buffer import ReportBuffer
 from pilotfish.pilot.model.ids import GrantId, PoolId
 from pilotfish.pilot.model.states import Cause
 from pilotfish.pilot.wire import connection, frames
@@ -44,7 +44,7 @@ class Agent:
         self._agent_id = agent_id
         self._socket = socket
         self._task_s = task_s
-        self._outbox = Outbox()
+        self._report_buffer = ReportBuffer()
         self._idle: dict[PoolId, list[GrantId]] = {}
         self._waiting: dict[PoolId, deque[frames.TaskStart]] = {}
         self._running: deque[Held] = deque()
@@ -72,13 +72,13 @@ class Agent:
             for pool, tasks in message.tasks.items():
                 self._waiting.setdefault(pool, deque()).extend(tasks)
         elif isinstance(message, frames.Ack):
-            self._outbox.acknowledged(message.seq)
+            self._report_buffer.acknowledged(message.seq)
         elif isinstance(message, frames.Revoke):
             asked = set(message.tasks)
             for tasks in self._waiting.values():
                 for start in [start for start in tasks if start[:3] in asked]:
                     tasks.remove(start)
-                    self._outbox.revoked(frames.TaskKey(*start[:3]))
+                    self._report_buffer.revoked(frames.TaskKey(*start[:3]))
         elif isinstance(message, frames.Stop):
             self.stopped = True
             self._send(frames.Bye("told to stop"))
@@ -92,11 +92,11 @@ class Agent:
             while tasks and idle:
                 self._start(now, tasks.popleft(), idle.pop(), pool)
             for grant_id in idle:
-                self._outbox.returned(grant_id)
+                self._report_buffer.returned(grant_id)
             idle.clear()
         while self._unannounced and self._unannounced[0][0] + ANNOUNCE_S <= now:
             begun, start, grant_id, _ = self._unannounced.popleft()
-            self._outbox.started(frames.Started(*start[:3], grant_id, 1, begun))
+            self._report_buffer.started(frames.Started(*start[:3], grant_id, 1, begun))
         self._tell(now)
 
     def _start(self, now: float, start: frames.TaskStart, grant_id: GrantId, pool: PoolId) -> None:
@@ -111,14 +111,14 @@ class Agent:
         waiting = self._waiting.get(pool)
         if waiting:
             self._start(ended, waiting.popleft(), grant_id, pool)
-        self._outbox.finished(
+        self._report_buffer.finished(
             frames.Finished(job_no, pos, run, grant_id, 1, begun, ended, 0, Cause.EXITED, 0.001, 2000, "", not waiting)
         )
 
     def _tell(self, now: float) -> None:
-        if not self._outbox.empty and (self._outbox.urgent or now >= self._flushed + FLUSH_S):
+        if not self._report_buffer.empty and (self._report_buffer.urgent or now >= self._flushed + FLUSH_S):
             self._flushed = now
-            self._send(self._outbox.seal())
+            self._send(self._report_buffer.seal())
         if now >= self._beaten + BEAT_S:
             self._beaten = now
             self._send(frames.Beat())
@@ -127,7 +127,7 @@ class Agent:
             self.due = min(self.due, self._running[0][0] + self._task_s)
         if self._unannounced:
             self.due = min(self.due, self._unannounced[0][0] + ANNOUNCE_S)
-        if not self._outbox.empty:
+        if not self._report_buffer.empty:
             self.due = min(self.due, self._flushed + FLUSH_S)
 
     def _send(self, message: frames.ToManager) -> None:
