@@ -106,8 +106,10 @@ class Recovery:
     def replay_taken(self, key: TaskKey) -> None:
         attempt = self._dispatch.attempts.pop(key, None)
         if attempt is not None:
-            self._life.attempt_taken(attempt, 0.0)
+            # The record has no time of its own. What was cancelled ends here, and what depends on it follows.
+            self._life.attempt_taken(attempt, attempt.scheduled_s)
             self.lost[key] = attempt
+            self._life.settle(attempt.scheduled_s)
 
     def adopt(
         self, node: NodeNo, grants: Sequence[Grant], waiting: Mapping[PoolId, Sequence[TaskKey]], now: float

@@ -188,6 +188,22 @@ def test_a_removed_job_stays_while_a_job_that_depends_on_it_is_there() -> None:
     assert compacted(journal) == [*journal, Compacted(JobNo(3), None)]
 
 
+def test_what_depends_on_a_cancelled_task_that_came_back_is_omitted_when_that_is_the_end_of_the_journal() -> None:
+    """Nothing else may happen after the resume that would settle it: the pilot would wait for it for ever."""
+    key = TaskKey(JobNo(1), 0, 1)
+    scheduler = replayed(
+        [
+            NODE,
+            Submitted(JobNo(1), 1.0, [spec("a"), spec("b", after=("a",))]),
+            Sent(NodeNo(0), 2.0, [key]),
+            Canceled(JobNo(1), None, 3.0),
+            Taken([key]),
+        ]
+    )
+    assert [job.state for job in scheduler.jobs] == [State.CANCELED, State.OMITTED]
+    assert scheduler.jobs.unfinished == 0
+
+
 def test_a_store_is_compacted_and_the_report_counts_as_told(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "j")
     reporter = Reporter(tmp_path / "jobs.report", "json")
