@@ -1,4 +1,4 @@
-# make demo | test | test-all | check | bench: each sets up .venv first. PYTHON chooses the interpreter.
+# make demo | test | test-all | check | bench | mutants: each sets up .venv first. PYTHON chooses the interpreter.
 PYTHON ?= python3
 # How many tests run at a time: most of them wait for processes, so more than there are cores.
 JOBS ?= 4
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all check bench mutants clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,20 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/run.py $(BENCH)
+
+# Do the tests notice when a line of the core is wrong? Slow: some seconds for each of MUTANTS, drawn with SEED.
+MUTANTS ?= 60
+SEED ?= 1
+mutants: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+	rm -rf $(VENV)/mutants && mkdir -p $(VENV)/mutants/pilotfish
+	git ls-files -z | xargs -0 cp --parents --target-directory=$(VENV)/mutants/pilotfish
+	cd $(VENV)/mutants/pilotfish && export PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH="$(CURDIR)/$(VENV)/mutants" && \
+	cosmic-ray init tests/mutants/cosmic-ray.toml ../session.sqlite && \
+	cr-filter-operators ../session.sqlite tests/mutants/cosmic-ray.toml && \
+	python tests/mutants/sample.py ../session.sqlite $(MUTANTS) $(SEED) && \
+	cosmic-ray exec tests/mutants/cosmic-ray.toml ../session.sqlite && \
+	cr-report --surviving-only --show-diff ../session.sqlite
 
 clean:
 	rm -rf $(VENV) build demo site
