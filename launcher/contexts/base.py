@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from ...pilot.model.errors import LostError, RefusedError, TransientError
+
+_Kind = TypeVar("_Kind", bound="Context")
 
 
 class ContextLostError(LostError):
@@ -228,7 +230,7 @@ class Context(ABC):
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back what is held (connections, processes)."""
 
-    def __enter__(self) -> Context:
+    def __enter__(self: _Kind) -> _Kind:
         return self
 
     def __exit__(self, *ignored: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from emulated import Slurm
 
-MODELS = [
+MODELS: list[tuple[str, str, dict[str, object]]] = [
     ("openmpi", "openmpi", {"mpirun": "mpirun.openmpi"}),
     ("mpich", "mpich", {}),
     ("srunmpi", "mpich", {"srun_args": ["--mpi=pmi2"]}),

@@ -9,12 +9,15 @@ import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from patience import PATIENCE_S, wait_until
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 TOTP_SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 """Base32 of the secret that `oath_users` has in hex."""
+
+_Kind = TypeVar("_Kind", bound="Sshd")
 
 
 class Sshd:
@@ -86,7 +89,7 @@ class Sshd:
         for child in _children(self._process.pid):
             _kill_tree(child)
 
-    def __enter__(self) -> Sshd:
+    def __enter__(self: _Kind) -> _Kind:
         self.start()
         return self
 

@@ -80,8 +80,9 @@ def test_walltime_account_memory_and_the_like(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "key"), [("PBS", "qos"), ("SGE", "qos"), ("LSF", "qos"), ("Fugaku", "reservation")])
 def test_what_a_batch_system_has_no_word_for_is_refused(kind: str, key: str) -> None:
+    changes: dict[str, Any] = {key: "x"}
     with pytest.raises(DescriptionError, match=f"{kind} has nothing for '{key}'"):
-        header(kind, replace(JOB.resources, **{key: "x"}))
+        header(kind, replace(JOB.resources, **changes))
 
 
 def test_gpu_lines() -> None:

@@ -146,7 +146,12 @@ def test_a_job_is_killed_and_unfinished_tasks_are_dropped(made: Submission, wd: 
     made.run_submission(exit_on_submit=True)
     name = made.submission_hash
     wait_until(lambda: Path(made.remote_root, "b/started").exists(), "the task")
-    wait_until(lambda: (made.update_submission_state(), made.belonging_tasks[0].task_state)[1] == 5, "the other")
+
+    def first_has_ended() -> bool:
+        made.update_submission_state()
+        return bool(made.belonging_tasks[0].task_state == 5)
+
+    wait_until(first_has_ended, "the other")
     made.remove_unfinished_tasks()
     assert [task.task_work_path for task in made.belonging_tasks] == ["a"]
     assert made.submission_hash == name

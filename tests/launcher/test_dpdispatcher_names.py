@@ -14,8 +14,8 @@ from pilotfish.launcher.dpdispatcher import context
 from pilotfish.launcher.dpdispatcher.job import Job
 from pilotfish.launcher.schema import DescriptionError
 
-TASK = {"command": "echo a > out", "task_work_path": "a", "backward_files": ["out"]}
-RESOURCES = {"number_node": 1, "cpu_per_node": 2, "gpu_per_node": 0, "queue_name": "", "group_size": 1}
+TASK: dict[str, Any] = {"command": "echo a > out", "task_work_path": "a", "backward_files": ["out"]}
+RESOURCES: dict[str, Any] = {"number_node": 1, "cpu_per_node": 2, "gpu_per_node": 0, "queue_name": "", "group_size": 1}
 
 PARAMETERS: dict[Any, list[str]] = {
     Machine.load_from_dict: ["machine_dict", "allow_ref"],
@@ -82,11 +82,12 @@ def machine(wd: Path) -> Machine:
 
 
 def test_each_way_to_load_gives_the_same(wd: Path) -> None:
-    for made, name, given in (
+    kinds: list[tuple[Any, str, dict[str, Any]]] = [
         (Task, "task_dict", TASK),
         (Resources, "resources_dict", RESOURCES),
         (Machine, "machine_dict", machine(wd).serialize()),
-    ):
+    ]
+    for made, name, given in kinds:
         path = wd / f"{name}.json"
         path.write_text(json.dumps(given))
         expected = made.load_from_dict(given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def double(value: int, plus: int = 0) -> int:
     return value * 2 + plus
 
 
-def fail(value: int) -> None:
+def fail(value: object) -> None:
     raise KeyError(value)
 
 
@@ -450,11 +450,13 @@ def test_only_jobs_have_results(jobs: Any) -> None:
 
 
 def test_any_iterable_of_jobs_is_waited_for(wd: Path, queue: fyrd.JobQueue) -> None:
-    jobs = [fyrd.submit("true", qtype="local", queue=queue), queue.add("exit 3")]
-    for several in (set(jobs), iter(jobs), {jobs[1]: 1}):
+    first = fyrd.submit("true", qtype="local", queue=queue)
+    jobs: list[fyrd.Job | str] = [first, queue.add("exit 3")]
+    kinds: list[Iterable[fyrd.Job | str]] = [set(jobs), iter(jobs), {jobs[1]: 1}]
+    for several in kinds:
         assert not queue.wait(several)
     view = fyrd.Queue(qtype="local", queue=queue)
-    assert view.get(job for job in jobs[:1]) == [""]
+    assert view.get(job for job in [first]) == [""]
 
 
 def test_a_command_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

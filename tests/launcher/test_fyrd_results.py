@@ -9,7 +9,7 @@ import math
 import pickle
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +264,12 @@ def far(wd: Path, sshd: Sshd) -> dict[str, Any]:
 
 def test_another_machine_sends_data_and_runs_nothing_here(far: dict[str, Any], wd: Path) -> None:
     """Not even what it has signed, unless it is trusted: what was refused can still be asked for."""
-    given = [(trap, []), (same, Point(4)), (fail_with, (KeyError, 7)), (fail_with, (TwoWords, "a", "b"))]
+    given: list[tuple[Callable[..., object], object]] = [
+        (trap, []),
+        (same, Point(4)),
+        (fail_with, (KeyError, 7)),
+        (fail_with, (TwoWords, "a", "b")),
+    ]
     trapped, point, known, unknown = [fyrd.submit(function, args, **far) for function, args in given]
     for job, kind in ((trapped, "Trap"), (point, "Point")):
         with pytest.raises(fyrd.ClusterError, match=rf"the result is a .*{kind}, .*trust_pickle=True"):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.launcher.events import Fetched, Intent, Submitted
+from pilotfish.launcher.events import Event, Fetched, Intent, Submitted
 from pilotfish.launcher.journal import InUseError, Journal
 from pilotfish.pilot.model.errors import JournalError
 
-EVENTS = [Intent("j", 0), Submitted("j", 0, "7"), Fetched("j")]
+EVENTS: list[Event] = [Intent("j", 0), Submitted("j", 0, "7"), Fetched("j")]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pilotfish.launcher import record
 from pilotfish.launcher import submission as native
 from pilotfish.launcher.staging import MissingFileError
 
-TYPO = {"command": "echo 42 >result.dat", "task_work_path": "a", "backward_files": ["reslt.dat"]}
+TYPO: dict[str, Any] = {"command": "echo 42 >result.dat", "task_work_path": "a", "backward_files": ["reslt.dat"]}
 
 
 def pilotfish(wd: Path, *words: str, code: int) -> subprocess.CompletedProcess[str]:

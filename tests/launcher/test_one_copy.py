@@ -7,6 +7,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -136,6 +137,16 @@ def starts(made: Submission) -> int:
     return len((root_of(made) / "starts").read_text().split())
 
 
+def touch(*files: Path) -> None:
+    for file in files:
+        file.touch()
+
+
+def remove(*files: Path) -> None:
+    for file in files:
+        file.unlink()
+
+
 def run_to_its_end(made: Submission, world: World, at: int = 7) -> None:
     """The task ends well after the settling time of listings."""
     world.at[at] = (root_of(made) / "go").touch
@@ -237,7 +248,7 @@ def test_a_job_without_an_id_that_no_listing_has_is_found_when_it_starts(make: M
     for name in ("hidden", "waits"):
         (fake / name).touch()
     made = make()
-    world.at[5] = lambda: [(fake / name).unlink() for name in ("hidden", "waits")]
+    world.at[5] = partial(remove, fake / "hidden", fake / "waits")
     run_to_its_end(made, world)
     assert ((fake / "last").read_text(), starts(made)) == ("101\n", 1)
     assert any("no line of what it printed is an id: 'have fun'" in line for line in world.told)
@@ -284,7 +295,7 @@ def test_a_job_that_cannot_be_told_to_end_is_not_placed_again(make: Make, fake: 
     (fake.parent / "bin/scancel").write_text("#!/bin/sh\necho x >>$FAKE/asked; echo 'Unable to contact' >&2; exit 8\n")
     made = make()
     modes = [fake / "unknown", fake / "hidden"]
-    world.at[2], world.at[10] = lambda: [mode.touch() for mode in modes], lambda: [mode.unlink() for mode in modes]
+    world.at[2], world.at[10] = partial(touch, *modes), partial(remove, *modes)
     run_to_its_end(made, world, at=11)
     assert starts(made) == 1
     assert (fake / "asked").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import settings
@@ -72,6 +73,7 @@ def test_a_job_whose_tasks_have_all_told_is_not_waited_for() -> None:
     progress, job = one()
     found = end(progress, job, Status(JobState.terminated, "FAILED", Reason.PROGRAM, 1), recorded=False, a=0, b=1)
     assert found is not None
+    assert found is not None
     assert (found.reason, found.again) == (Reason.PROGRAM, True)
 
 
@@ -88,10 +90,10 @@ def test_retries_are_counted_and_never_granted_again() -> None:
     for attempt in range(3):
         assert job.attempt == attempt
         found = end(progress, job, Status(JobState.terminated, "FAILED", Reason.PROGRAM, 1), a=0, b=1)
-        assert found is not None
         if attempt < 2:
             place(progress, job)
     assert job.phase is Phase.FAILED
+    assert found is not None
     assert (found.reason, found.again) == (Reason.PROGRAM, False)
     assert not progress.plan().submit
 
@@ -184,7 +186,7 @@ def test_the_rest_is_cancelled_when_enough_is_done() -> None:
         place(progress, progress.jobs[name])
     for name in "ab":
         assert not progress.plan().cancel
-        end(progress, progress.jobs[name], Status(JobState.finished), **{name: 0})
+        end(progress, progress.jobs[name], Status(JobState.finished), recorded=True, now_s=0.0, **{name: 0})
     assert [job.hash for job in progress.plan().cancel] == ["c", "d"]
 
 
@@ -253,7 +255,9 @@ class Life(RuleBasedStateMachine):
 
     @initialize(jobs=st.integers(1, 4), retry=st.integers(0, 2), most=st.none() | st.integers(1, 3))
     def begin(self, jobs: int, retry: int, most: int | None) -> None:
-        self.make = lambda: Progress([(f"j{n}", [f"t{n}"]) for n in range(jobs)], retry_count=retry, max_jobs=most)
+        self.make: Callable[[], Progress] = lambda: Progress(
+            [(f"j{n}", [f"t{n}"]) for n in range(jobs)], retry_count=retry, max_jobs=most
+        )
         self.progress = self.make()
         self.most = most
         self.journal: list[events.Event] = []

@@ -255,7 +255,7 @@ def test_inputs_that_change_under_a_running_job_make_it_begin_anew(
         given = task(
             "a", "cat in >>seen; [ $(cat in) = 2 ] || exec sleep 1000", forward_files=["in"], backward_files=["seen"]
         )
-        submission = make(given, task("b", "true"), machine=SHELL | {"remote_profile": {"symlink": False}})
+        submission = make(given, task("b", "true"), machine={**SHELL, "remote_profile": {"symlink": False}})
         (wd / "here/w/a/in").write_text(text)
         return submission
 

@@ -85,10 +85,10 @@ def test_without_a_terminal_there_is_nobody_to_ask() -> None:
 @pytest.fixture
 def keyring_of_its_own() -> Iterator[Any]:
     """The package keyring, with a keyring in memory."""
-    keyring = pytest.importorskip("keyring")
+    keyring: Any = pytest.importorskip("keyring")
     held: dict[tuple[str, str], str] = {}
 
-    class Backend(keyring.backend.KeyringBackend):
+    class Backend(keyring.backend.KeyringBackend):  # type: ignore[misc]
         priority = 1
 
         def get_password(self, service: str, username: str) -> str | None:

@@ -337,12 +337,16 @@ def test_a_submission_survives_an_outage_while_it_runs(
     tasks = [{"command": command, "task_work_path": name, "backward_files": ["out"]} for name in "ab"]
     told: list[str] = []
 
+    def back_again() -> None:
+        sshd.start()
+        (wd / "back").touch()
+
     def tell(text: str) -> None:
         told.append(text)
         if len([line for line in told if "submitted as" in line]) == 2 and not (wd / "down").exists():
             (wd / "down").touch()
             sshd.kill()
-            threading.Timer(1.5, lambda: (sshd.start(), (wd / "back").touch())).start()
+            threading.Timer(1.5, back_again).start()
 
     began = time.monotonic()
     made = submission(*tasks, machine=machine, tools={"tell": tell})

@@ -18,7 +18,7 @@ from sshd import Sshd
 
 from pilotfish.launcher import staging
 from pilotfish.launcher.contexts import rsync
-from pilotfish.launcher.contexts.base import Transfer, TransferError
+from pilotfish.launcher.contexts.base import LocalFile, Transfer, TransferError
 from pilotfish.launcher.contexts.ssh import SSHContext
 
 ODD = 'it\'s a "$folder"\n& \\n'
@@ -36,7 +36,7 @@ def context(server: Sshd, wd: Path, **changes: Any) -> SSHContext:
     return SSHContext(wd, str(wd / "there" / ODD), {**server.profile, **changes})
 
 
-def make_files(work: Path, size: int) -> list[staging.LocalFile]:
+def make_files(work: Path, size: int) -> list[LocalFile]:
     for name in NAMES:
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_bytes(os.urandom(size))

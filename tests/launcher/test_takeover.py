@@ -396,7 +396,9 @@ def killed_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             nonlocal left
             left -= 1
             if left == 0:
-                if args and isinstance(args[0], subprocess.Popen):  # a command goes on when who started it is gone
+                if (
+                    args and isinstance(args[0], subprocess.Popen) and args[0].stdin
+                ):  # a command goes on when who started it is gone
                     args[0].stdin.close()
                     args[0].wait()
                 raise Killed

@@ -15,7 +15,7 @@ Job, Machine, Resources, Submission, Task = (
     getattr(package, name) for name in ("Job", "Machine", "Resources", "Submission", "Task")
 )
 
-found = {}
+found: dict[str, object] = {}
 os.makedirs("work/a")
 with open("work/a/in", "w") as file:
     file.write("a")

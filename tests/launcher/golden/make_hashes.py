@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from dpdispatcher import Job, Machine, Resources, Submission, Task
+from dpdispatcher import Job, Machine, Resources, Submission, Task  # type: ignore[import-not-found]
 
-TASKS = [
+TASKS: list[dict[str, Any]] = [
     {"command": "./go < in > out", "task_work_path": "a/", "forward_files": ["in", "x*"], "backward_files": ["out"]},
     {"command": "echo 'ü' \"$HOME\"\n", "task_work_path": ".", "outlog": "ö.log", "errlog": None},
     {"command": "true", "task_work_path": "deep/er/", "outlog": None, "errlog": None, "task_name": "my task"},
@@ -23,7 +24,7 @@ TASKS = [
     },
     {"command": "x", "task_work_path": "a//b/", "forward_files": ["b", "a", "a"], "backward_files": ["**/*.dat", "d/"]},
 ]
-RESOURCES = [
+RESOURCES: list[dict[str, Any]] = [
     {"group_size": 1},
     {"group_size": 0, "number_node": 4, "cpu_per_node": 16, "queue_name": "q", "wait_time": 1.5, "para_deg": 3},
     {
