@@ -27,8 +27,13 @@ _NEW = {f"--{option.name}" for option in OPTIONS if option.group in ("ours", "co
 """Options that the old service does not have: they must not make an old abbreviation ambiguous."""
 
 
+_OLD_NAMES = {f"--{alias}": f"--{option.name}" for option in OPTIONS for alias in option.aliases}
+
+
 def _completed(arg: str, names: list[str], ctx: click.Context) -> str:
     name, equals, value = arg.partition("=")
+    if name in _OLD_NAMES:
+        return f"{_OLD_NAMES[name]}{equals}{value}"
     if not name.startswith("--") or name == "--" or name in names:
         return arg
     found = [known for known in names if known.startswith(name)]
@@ -96,7 +101,7 @@ def service(**given: Any) -> None:
     if settings.parent is not None:
         from .joining import join
 
-        sys.exit(join(settings.parent, settings.tags, settings.nodes, settings.placement))
+        sys.exit(join(settings.parent, settings.tags, settings.nodes, settings.agent_launcher))
     from .manager.app import run
 
     sys.exit(run(settings))
@@ -122,9 +127,10 @@ def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:
 
 @click.command()
 @click.option("--connect", "-c", required=True, help="The pilot: its connection file, or a folder with it.")
-@click.option("--tags", help="Words by which jobs can ask for these nodes (resources.tags; comma list).")
+@click.option("--tags", help="Tags of these nodes, which jobs can require (resources.tags; comma list).")
 @click.option("--nodes", help="What to bring instead of the allocation: [NAME:]CORES[:Ngpu][:MEM], comma list.")
-@click.option("--placement", help="How agents are started on the nodes; default: that of the batch system.")
+@click.option("--agent-launcher", help="How agents are started on the nodes; default: as the batch system does it.")
+@click.option("--placement", hidden=True, help="The old name of --agent-launcher.")
 @click.option("--node", hidden=True, help="The name of the node to serve.")
 @click.option("--agent-id", hidden=True, help="The name of this agent.")
 @click.option("--replaces", hidden=True, help="The dead agent whose tasks are to be cleared away.")
@@ -141,6 +147,7 @@ def agent(
     connect: str,
     tags: str | None,
     nodes: str | None,
+    agent_launcher: str | None,
     placement: str | None,
     node: str | None,
     agent_id: str | None,
@@ -164,7 +171,7 @@ def agent(
         from .joining import join
 
         words = tuple(word.strip() for word in (tags or "").split(",") if word.strip())
-        sys.exit(join(connect, words, nodes, placement))
+        sys.exit(join(connect, words, nodes, agent_launcher or placement))
     from .agent.app import run
     from .joining import spec_of
 

@@ -16,17 +16,18 @@ from pathlib import Path
 
 import msgspec
 
-from .agent_launchers import choose, command, process
-from .agent_launchers.base import Starter
+from .agent_launchers import command, process
+from .agent_launchers.base import AgentLauncher
 from .model.errors import SettingsError, UsageError
 from .model.resources import NodeSpec, is_tag
+from .systems import registry
 from .systems.base import Allocation
 from .systems.detect import detect
 from .systems.host_env import this_host
 from .wire import connection
 
 
-def join(pilot: str, tags: Sequence[str], nodes: str | None, placement: str | None) -> int:
+def join(pilot: str, tags: Sequence[str], nodes: str | None, asked_launcher: str | None) -> int:
     """Let the nodes of this allocation (or `nodes`, as `--nodes` says) serve that pilot, until it ends or a signal comes.
 
     Returns an exit code: 0, or 1 when the pilot refused them. Raises SettingsError, and LostError when there is no such pilot.
@@ -41,20 +42,20 @@ def join(pilot: str, tags: Sequence[str], nodes: str | None, placement: str | No
     connection.agent_ways(info)
     allocation = detect(this_host(os.environ), nodes)
     specs = [replace(spec, tags=tuple(tags), guest=True) for spec in allocation.nodes]
-    starter = _starter(allocation, placement)
-    if starter.is_agent and len(specs) == 1:
+    launcher = _launcher(allocation, asked_launcher)
+    if launcher.is_agent and len(specs) == 1:
         from .agent.app import run
 
         name = specs[0].name
         return run(file, name, f"{name}-{secrets.token_hex(6)}", None, specs[0])
-    return _Agents(file, specs, starter).run()
+    return _Agents(file, specs, launcher).run()
 
 
-def _starter(allocation: Allocation, placement: str | None) -> Starter:
+def _launcher(allocation: Allocation, asked: str | None) -> AgentLauncher:
     here = socket.gethostname().partition(".")[0]
-    if placement is None and all(node.name.partition(".")[0] == here for node in allocation.nodes):
-        placement = "fork"
-    return choose.choose(allocation.kind, placement)
+    if asked is None and all(node.name.partition(".")[0] == here for node in allocation.nodes):
+        asked = process.FORK.name
+    return registry.launcher_for(allocation.kind, asked)
 
 
 def spec_of(joins: str | None, node: str) -> NodeSpec | None:
@@ -67,18 +68,18 @@ def spec_of(joins: str | None, node: str) -> NodeSpec | None:
 class _Agents:
     """The agents of several nodes, watched until they have ended."""
 
-    def __init__(self, file: Path, specs: Sequence[NodeSpec], starter: Starter) -> None:
+    def __init__(self, file: Path, specs: Sequence[NodeSpec], launcher: AgentLauncher) -> None:
         self._names = [spec.name for spec in specs]
-        self._starter = starter
-        more = ("--joins", msgspec.json.encode(list(specs)).decode(), *command.workers_for(starter, len(specs)))
+        self._launcher = launcher
+        more = ("--joins", msgspec.json.encode(list(specs)).decode(), *command.workers_for(launcher, len(specs)))
         self._command = command.AgentCommand(process.default_python(None), file, more=more)
 
     def run(self) -> int:
         token = secrets.token_hex(6)
-        if self._starter.at_once:
-            lines = [self._starter.argv(self._names, self._command.for_all(self._starter, token))]
+        if self._launcher.at_once:
+            lines = [self._launcher.argv(self._names, self._command.for_all(self._launcher, token))]
         else:
-            lines = [self._starter.argv([name], self._words(name, token)) for name in self._names]
+            lines = [self._launcher.argv([name], self._words(name, token)) for name in self._names]
         # Each in a session of its own: a signal is meant for us, and we pass on what it means.
         running = [subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True) for line in lines]
 
@@ -92,4 +93,4 @@ class _Agents:
         return 0 if not any(codes) else 1
 
     def _words(self, name: str, token: str) -> list[str]:
-        return self._command.for_node(self._starter, name, f"{name}-{token}", None)
+        return self._command.for_node(self._launcher, name, f"{name}-{token}", None)

@@ -26,11 +26,12 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.cgroups": set(),
     "pilot.leftover_processes": {"pilot.cgroups"},
     "pilot.cpus": set(),
-    "pilot.systems": SITE_FACTS | {"pilot.cgroups", "pilot.cpus"},
+    "pilot.systems": SITE_FACTS | {"pilot.cgroups", "pilot.cpus", "pilot.agent_launchers"},
     "pilot.agent_launchers": SITE_FACTS,
-    "pilot.execmodels": SITE_FACTS,
+    "pilot.execmodels": SITE_FACTS | {"pilot.systems"},
     "pilot.agent": SITE_FACTS
-    | {"pilot.loop", "pilot.clock", "pilot.leftover_processes", "pilot.cgroups", "pilot.cpus", "pilot.execmodels"},
+    | {"pilot.loop", "pilot.clock", "pilot.leftover_processes", "pilot.cgroups", "pilot.cpus", "pilot.execmodels"}
+    | {"pilot.systems"},
     "pilot.manager": SITE_FACTS
     | {
         "pilot.loop",

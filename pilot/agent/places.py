@@ -10,6 +10,8 @@ from contextlib import suppress
 from ..execmodels.base import LaunchError, Place
 from ..model.ids import TaskKey
 from ..model.job_spec import Execution
+from ..systems.base import BatchSystem
+from ..systems.registry import system_of
 from ..wire import frames
 from ..wire.frames import Settings, TaskStart
 from .tasks import HeldGrant
@@ -39,11 +41,11 @@ def place_of(
     That is so for every task of one core (spec 13.4), and for one process on one node, where nothing needs a host file.
     `gpus` is the name of the variable for GPUs.
     """
-    nodes = held.grant.nodes
-    if held.is_one_core or (len(nodes) == 1 and execution.model in _ALONE and settings.batch != "slurm"):
+    nodes, system = held.grant.nodes, system_of(settings.batch)
+    if held.is_one_core or (len(nodes) == 1 and execution.model in _ALONE and not system.hostfile_variable):
         return None
     spread = {frames.SPREAD_VARIABLE: frames.spread_mark(settings, key)} if len(nodes) > 1 else {}
-    of_grant = [os.fsdecode(variable) for variable in held.env if not variable.startswith(b"SLURM_")]
+    of_grant = [name for name in map(os.fsdecode, held.env) if not _is_of_system(name, system)]
     return Place(
         nodes=nodes,
         bound=held.grant.bind,
@@ -56,6 +58,11 @@ def place_of(
         mem_bytes=held.grant.mem_bytes,
         of_job=[*execution.env, *settings.env, *of_grant, *_OF_RUN, *spread],
     )
+
+
+def _is_of_system(variable: str, system: BatchSystem) -> bool:
+    """The system itself tells ranks on other nodes of theirs."""
+    return system.variable_prefix != "" and variable.startswith(system.variable_prefix)
 
 
 def write_files(files: Mapping[str, str]) -> None:

@@ -1,8 +1,11 @@
-"""What a starter is: a way to start agents on nodes, as a table of facts and one pure function.
+"""An agent launcher: a way to start agents on nodes, as a table of facts and one pure function.
 
 Most batch systems start one command on one node at a time; some (`at_once`) start it on all nodes with one process of theirs,
-which does its own tree. The former are kept busy with a bounded number of starts in flight; docs/performance.md tells why
+which builds its own tree. The former are kept busy with a bounded number of starts in flight; docs/performance.md tells why
 there is no tree of our own.
+
+The launcher that a batch system brings along stands in the system's own file (pilot/systems/); this folder has those that
+belong to none. docs/developing/agent-launchers.md shows how to add one.
 """
 
 from __future__ import annotations
@@ -13,11 +16,11 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Starter:
+class AgentLauncher:
     """One way to start agents.
 
     Attributes:
-        name: what `--placement` calls it.
+        name: what `--agent-launcher` calls it.
         argv: (names of the nodes, command) to the command line that starts the command once on each node. It must stay in the
             foreground for as long as the agents live, and exit with 0 when they did.
         at_once: takes all nodes in one command line; else it gets exactly one.

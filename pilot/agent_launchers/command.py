@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..model.errors import SettingsError
-from .base import Starter
+from .base import AgentLauncher
 
 CONNECT_VARIABLE = "PILOTFISH_CONNECT"
 
@@ -31,50 +31,50 @@ class AgentCommand:
     by_variable: bool = False
     more: tuple[str, ...] = ()
 
-    def for_node(self, starter: Starter, node: str, agent_id: str, replaces: str | None) -> list[str]:
-        """The words for `starter` that start one agent; `replaces` is the agent whose left-overs it has to clear away."""
+    def for_node(self, launcher: AgentLauncher, node: str, agent_id: str, replaces: str | None) -> list[str]:
+        """The words for `launcher` that start one agent; `replaces` is the agent whose left-overs it has to clear away."""
         words = [*self._words(), "--node", node, "--agent-id", agent_id]
         words += [] if replaces is None else ["--replaces", replaces]
-        before = self._before(starter)
+        before = self._before(launcher)
         if before:
             words = ["/bin/sh", "-c", f"{before}exec {shlex.join(words)}"]
-        return [shlex.quote(word) for word in words] if starter.joins_words else words
+        return [shlex.quote(word) for word in words] if launcher.joins_words else words
 
-    def for_all(self, starter: Starter, token: str) -> list[str]:
+    def for_all(self, launcher: AgentLauncher, token: str) -> list[str]:
         """The same words for every node: each finds out which it is. Its agent's id is NODE-`token`."""
-        name = f"${{{starter.node_variable}:-$(hostname)}}" if starter.node_variable else "$(hostname)"
+        name = f"${{{launcher.node_variable}:-$(hostname)}}" if launcher.node_variable else "$(hostname)"
         log = self.connection.parent / "agent-"
-        # Where the folder is shared each has a log of its own; elsewhere it writes to the starter's.
+        # Where the folder is shared each has a log of its own; elsewhere it writes to the launcher's.
         log_line = f'[ ! -d {shlex.quote(str(log.parent))} ] || exec >>{shlex.quote(str(log))}"$node".log 2>&1\n'
         become = f'exec {shlex.join(self._words())} --node "$node" --agent-id "$node-{token}"'
-        return ["/bin/sh", "-c", f"node={name}\n{log_line}{self._before(starter)}{become}"]
+        return ["/bin/sh", "-c", f"node={name}\n{log_line}{self._before(launcher)}{become}"]
 
     def _words(self) -> list[str]:
         return [self.python, "-m", "pilotfish", "agent", "--connect", str(self.connection), *self.more]
 
-    def _before(self, starter: Starter) -> str:
+    def _before(self, launcher: AgentLauncher) -> str:
         read = ""
-        if self.by_variable and starter.connect == "stdin":
+        if self.by_variable and launcher.connect == "stdin":
             read = f"IFS= read -r {CONNECT_VARIABLE}\nexport {CONNECT_VARIABLE}\n"
         return read + (f"{self.prelude}\n" if self.prelude else "")
 
 
-def workers_for(starter: Starter, nodes: int) -> tuple[str, ...]:
+def workers_for(launcher: AgentLauncher, nodes: int) -> tuple[str, ...]:
     """The option that tells the agents of `nodes` nodes, where all run on this host, how many workers each has.
 
     They share its processors: with one worker for each of them in every agent, a hundred virtual nodes would be a thousand
     processes.
     """
-    if not starter.is_agent:
+    if not launcher.is_agent:
         return ()
     return ("--workers", str(-(-len(os.sched_getaffinity(0)) // max(nodes, 1))))
 
 
-def check(command: AgentCommand, starter: Starter) -> None:
-    """Raises SettingsError when the starter cannot do what the command needs."""
-    if command.by_variable and starter.connect == "no way":
+def check(command: AgentCommand, launcher: AgentLauncher) -> None:
+    """Raises SettingsError when the launcher cannot do what the command needs."""
+    if command.by_variable and launcher.connect == "no way":
         raise SettingsError(
-            f"{starter.name} cannot carry a variable to the agents",
+            f"{launcher.name} cannot carry a variable to the agents",
             where="--agent-connect variable",
-            remedy="put --wd on a file system that all nodes share, or use --placement ssh",
+            remedy="put --wd on a file system that all nodes share, or use --agent-launcher ssh",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import Starter
+from .base import AgentLauncher
 
 
 def _openmpi(nodes: Sequence[str], command: Sequence[str]) -> list[str]:
@@ -13,25 +13,9 @@ def _openmpi(nodes: Sequence[str], command: Sequence[str]) -> list[str]:
 
 
 def _hydra(nodes: Sequence[str], command: Sequence[str]) -> list[str]:
-    return [
-        "mpiexec.hydra",
-        "-n",
-        str(len(nodes)),
-        "-hosts",
-        ",".join(nodes),
-        "-ppn",
-        "1",
-        "-bind-to",
-        "none",
-        *command,
-    ]
+    one_each = ["-ppn", "1", "-bind-to", "none"]
+    return ["mpiexec.hydra", "-n", str(len(nodes)), "-hosts", ",".join(nodes), *one_each, *command]
 
 
-def _fujitsu(nodes: Sequence[str], command: Sequence[str]) -> list[str]:
-    return ["mpiexec", "-n", str(len(nodes)), *command]
-
-
-STARTER = Starter("mpiexec", _openmpi, at_once=True)
-HYDRA = Starter("hydra", _hydra, at_once=True, connect="environment")
-FUJITSU = Starter("pjm", _fujitsu, at_once=True, starts_again=False)
-"""Nodes are those of the job in their order; `pjsub --mpi proc=NODES` gives one process on each."""
+OPENMPI = AgentLauncher("mpiexec", _openmpi, at_once=True)
+HYDRA = AgentLauncher("hydra", _hydra, at_once=True, connect="environment")

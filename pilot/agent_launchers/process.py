@@ -1,12 +1,24 @@
-"""Starting a starter's process: in a session of its own, so that it and its agents outlive the manager."""
+"""Starting the process of an agent launcher: in a session of its own, so that it and its agents outlive the manager.
+
+FORK is the launcher for agents on this machine, where that process is the agent itself.
+"""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from .base import AgentLauncher
+
+
+def _argv(nodes: Sequence[str], command: Sequence[str]) -> list[str]:
+    return list(command)
+
+
+FORK = AgentLauncher("fork", _argv, is_agent=True, connect="environment")
+"""Child processes of the manager, one for each (virtual) node."""
 
 
 def start(
@@ -17,6 +29,8 @@ def start(
     `stdin_text`: a line for its standard input, short enough for a pipe. `lifeline`: a descriptor that it inherits, whose end
     is its own end.
     """
+    import subprocess  # an agent imports this file for its facts, and starts nothing with it
+
     environ = dict(environ)
     if lifeline is not None:
         environ["PILOTFISH_LIFELINE_FD"] = str(lifeline)

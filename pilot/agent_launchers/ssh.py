@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import Starter
+from .base import AgentLauncher
 
 _FLAGS = (
     "-T",
@@ -26,4 +26,4 @@ def _argv(nodes: Sequence[str], command: Sequence[str]) -> list[str]:
     return ["ssh", *_FLAGS, nodes[0], *command]
 
 
-STARTER = Starter("ssh", _argv, joins_words=True, connect="stdin")
+SSH = AgentLauncher("ssh", _argv, joins_words=True, connect="stdin")

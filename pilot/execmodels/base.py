@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..systems.base import BatchSystem
+from ..systems.registry import system_of
 from ..wire.frames import NodeShare
 
 
@@ -25,7 +27,7 @@ class Place:
         nodes: the task's part of each of its nodes; the first is the one where the launcher runs.
         bound: the core ids are processors of the machines, and ranks are to be bound to them.
         here: all nodes are this machine, as virtual nodes are.
-        batch: whose allocation it is, e.g. `slurm`; `given` for virtual nodes.
+        batch: the kind of the allocation: a batch system's name; `given` for virtual nodes.
         gpus: name of the variable that tells a task its GPUs; empty when there is nothing to tell.
         stem: begin of the path of files for this task.
         options: the job's `model_opts`.
@@ -44,6 +46,11 @@ class Place:
     env: Mapping[str, str] = field(default_factory=dict)
     mem_bytes: int = 0
     of_job: Sequence[str] = ()
+
+    @property
+    def system(self) -> BatchSystem:
+        """What is known of the batch system whose nodes these are."""
+        return system_of(self.batch)
 
     @property
     def is_local(self) -> bool:
@@ -70,10 +77,6 @@ class Wrapped:
     argv: list[str]
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
-
-
-FREE_STEPS = {"SLURM_CPU_BIND": "none"}
-"""For launchers that put one helper on each node with srun: the helpers bind the ranks, and are not to be bound themselves."""
 
 
 def cpus_of(core: str) -> list[str]:

@@ -56,9 +56,10 @@ def wrap(words: Sequence[str], place: Place) -> Wrapped:
     """The program alone, with a host file."""
     path = f"{place.stem}.hostfile"
     env = {"PILOTFISH_HOSTFILE": path}
-    if place.batch == "slurm":
-        # SLURM_CPU_BIND is for srun; Hydra's helpers would be bound to the first core.
-        env |= {"SLURM_HOSTFILE": path, "HYDRA_LAUNCHER_EXTRA_ARGS": "--cpu-bind=none"}
+    system = place.system
+    if system.hostfile_variable:
+        env[system.hostfile_variable] = path
+    env |= system.model_variables.get("default", {})
     return Wrapped(list(words), env, {path: hostfile(place)})
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from ..systems import registry
+from ..systems.base import BatchSystem
 from ..wire.frames import NewGrant
 from .base import mask_of
 
@@ -18,7 +20,7 @@ Env = dict[bytes, bytes]
 _OURS = (b"PILOTFISH_LIFELINE_FD", b"PILOTFISH_AGENT_ID", b"PILOTFISH_TASK", b"PILOTFISH_RUN")
 _CUDA, _ROCR = b"CUDA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES"
 _GPUS = frozenset({_CUDA, _ROCR, b"HIP_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL"})
-"""Slurm sets three of these, whatever the GPUs are."""
+"""Some batch systems set several of these, whatever the GPUs are."""
 _AMD_DEVICE = "/dev/kfd"
 
 
@@ -29,21 +31,10 @@ _RANK = re.compile(
     | PMIX_(?!MCA_).*
     | OMPI_(COMM_WORLD_.*|UNIVERSE_SIZE|APP_CTX_NUM_PROCS|FIRST_RANKS|NUM_APP_CTX|FILE_LOCATION|COMMAND|ARGV)
     | OMPI_MCA_(ess.*|orte_.*|initial_wdir|mpi_yield_when_idle) | PRTE_LAUNCHED
-    | FLUX_(TASK_RANK|TASK_LOCAL_ID|JOB_SIZE|JOB_NNODES|KVS_NAMESPACE|PMI_LIBRARY_PATH)
     """,
     re.VERBOSE,
 )
 """What the launcher of the agents has told them of being ranks: an MPI program in a task would take itself for one."""
-_STEP = re.compile(
-    rb"""
-    SLURM_(PROCID|LOCALID|NODEID|GTIDS|TASK_PID|STEPID|STEP_.*|SRUN_COMM_.*|LAUNCH_NODE_IPADDR)
-    | SLURM_(LABELIO|UNBUFFEREDIO|INPUTMODE|KILL_BAD_EXIT|NO_KILL|WAIT|DISTRIBUTION|CPU_BIND.*|MEM_BIND.*)
-    | SLURM_(NTASKS_PER_NODE|NTASKS_PER_CORE|NTASKS_PER_SOCKET|CPUS_PER_TASK|TRES_PER_TASK)
-    | SRUN_CPUS_PER_TASK | SLURM_JOB_CPUS_PER_NODE_(PACK|HET)_GROUP_.*
-    """,
-    re.VERBOSE,
-)
-"""What Slurm says of the step in which the agents run, and of how the job was to be cut: a task's own steps would obey."""
 
 
 def encode(variables: Mapping[str, str]) -> Env:
@@ -51,19 +42,20 @@ def encode(variables: Mapping[str, str]) -> Env:
 
 
 def base_environment(
-    environ: Mapping[bytes, bytes], agent_id: str, of_pilot: Mapping[str, str], schemas: list[str]
+    environ: Mapping[bytes, bytes], agent_id: str, of_pilot: Mapping[str, str], schemas: Sequence[str]
 ) -> Env:
     """What every task of this agent starts from. PILOTFISH_AGENT_ID marks the processes of one life of an agent.
 
-    With the schema `slurm` a task sees the GPUs it was given and no others: the allocation's own list is taken out. That
-    agents are started like the ranks of a parallel program is never seen.
+    Where a task is told its place in the variables of a batch system, it sees the GPUs it was given and no others: the
+    allocation's own list is taken out. That agents are started like the ranks of a parallel program is never seen.
     """
-    in_slurm = "slurm" in schemas
-    hidden = {*_OURS, *_GPUS} if in_slurm else _OURS
+    systems = _told_of(schemas)
+    hidden = {*_OURS, *_GPUS} if systems else _OURS
+    patterns = [_RANK, registry.rank_variables(), *(registry.step_variables(system.name) for system in systems)]
     base = {
         name: value
         for name, value in environ.items()
-        if name not in hidden and not _RANK.fullmatch(name) and not (in_slurm and _STEP.fullmatch(name))
+        if name not in hidden and not any(pattern.fullmatch(name) for pattern in patterns)
     }
     return base | encode(of_pilot) | {b"PILOTFISH_AGENT_ID": os.fsencode(agent_id)}
 
@@ -85,7 +77,7 @@ def without_other_gpus(env: Env, of_job: Env, of_grant: Env) -> Env:
     return {name: value for name, value in env.items() if name not in _GPUS or name in of_grant or name in of_job}
 
 
-def grant_environment(grant: NewGrant, schemas: list[str], gpus: bytes) -> Env:
+def grant_environment(grant: NewGrant, schemas: Sequence[str], gpus: bytes) -> Env:
     """The variables that tell a task what it was given; `gpus` is the name of the one for GPUs."""
     nodes = ",".join(node.name for node in grant.nodes)
     counts = [len(node.core_ids) for node in grant.nodes]
@@ -98,39 +90,15 @@ def grant_environment(grant: NewGrant, schemas: list[str], gpus: bytes) -> Env:
         "QCG_PM_TASKS_PER_NODE": ",".join(map(str, counts)),
         "QCG_PM_CPU_SET": ",".join(core for node in grant.nodes for core in node.core_ids),
     }
-    if "slurm" in schemas:
-        variables |= _slurm(nodes, counts)
-        variables["SLURM_CPU_BIND"] = _masks(grant) if grant.bind else "none"
+    for system in _told_of(schemas):
+        assert system.task_variables is not None
+        masks = [mask_of(core) for node in grant.nodes for core in node.core_ids] if grant.bind else None
+        variables |= system.task_variables([(node.name, len(node.core_ids)) for node in grant.nodes], masks)
     if grant.nodes[0].gpu_ids or grant.hide_gpus:
         variables[os.fsdecode(gpus)] = ",".join(grant.nodes[0].gpu_ids)
     return encode(variables)
 
 
-def _masks(grant: NewGrant) -> str:
-    return f"mask_cpu:{','.join(mask_of(core) for node in grant.nodes for core in node.core_ids)}"
-
-
-def _slurm(nodes: str, counts: list[int]) -> dict[str, str]:
-    per_node = _compressed(counts)
-    variables = {"SLURM_OVERLAP": "1"}
-    variables |= dict.fromkeys(("SLURM_NNODES", "SLURM_JOB_NUM_NODES", "SLURM_STEP_NUM_NODES"), str(len(counts)))
-    variables |= dict.fromkeys(("SLURM_NODELIST", "SLURM_JOB_NODELIST", "SLURM_STEP_NODELIST"), nodes)
-    variables |= dict.fromkeys(("SLURM_NPROCS", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"), str(sum(counts)))
-    variables |= dict.fromkeys(
-        ("SLURM_JOB_CPUS_PER_NODE", "SLURM_TASKS_PER_NODE", "SLURM_STEP_TASKS_PER_NODE"), per_node
-    )
-    variables["SLURM_CPUS_ON_NODE"] = str(counts[0])
-    if len(set(counts)) == 1:
-        variables["SLURM_NTASKS_PER_NODE"] = str(counts[0])
-    return variables
-
-
-def _compressed(counts: list[int]) -> str:
-    """Runs as Slurm writes them: [2, 2, 1] is `2(x2),1`."""
-    runs: list[tuple[int, int]] = []
-    for count in counts:
-        if runs and runs[-1][0] == count:
-            runs[-1] = (count, runs[-1][1] + 1)
-        else:
-            runs.append((count, 1))
-    return ",".join(str(count) if times == 1 else f"{count}(x{times})" for count, times in runs)
+def _told_of(schemas: Sequence[str]) -> list[BatchSystem]:
+    """The batch systems in whose variables tasks are told their place."""
+    return [system for system in registry.SYSTEMS if system.name in schemas and system.task_variables is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import FREE_STEPS, Place, Wrapped, by_rank, mask_of
+from .base import Place, Wrapped, by_rank, mask_of
 
 
 def wrap(words: Sequence[str], place: Place) -> Wrapped:
@@ -12,9 +12,8 @@ def wrap(words: Sequence[str], place: Place) -> Wrapped:
     env = {"I_MPI_PIN": "1" if place.bound else "0"}
     if place.is_local:
         env["I_MPI_HYDRA_BOOTSTRAP"] = "fork"
-    elif place.batch == "slurm":
-        env |= {"I_MPI_HYDRA_BOOTSTRAP": "slurm"} | FREE_STEPS
-        env |= {"I_MPI_HYDRA_BOOTSTRAP_EXEC_EXTRA_ARGS": "--overlap --overcommit --cpu-bind=none --mem=0"}
+    else:
+        env |= place.system.model_variables.get("intelmpi", {})
     program = by_rank(words, place, "PMI_RANK")
     cores = place.cores
     for host, ranks in place.hosts:

@@ -1,16 +1,14 @@
 """Execution model `mpich`: the Hydra launcher of MPICH (and of MVAPICH, which is made from it).
 
-Hydra binds by the number of a rank on its node, in the same way on all nodes; where the nodes differ a shell line binds.
+Hydra binds by the number of a rank on its node, in the same way on all nodes; where the nodes differ a shell line binds. Hydra
+does not recognise every batch system; what it must be told is with the system. With others it finds its way (or uses ssh).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import FREE_STEPS, Place, Wrapped, by_rank, cpus_of
-
-_LAUNCHERS = {"slurm": "slurm", "sge": "sge"}
-"""Hydra's names, for batch systems it does not always recognise; with others it finds its way (or uses ssh)."""
+from .base import Place, Wrapped, by_rank, cpus_of
 
 
 def wrap(words: Sequence[str], place: Place) -> Wrapped:
@@ -23,11 +21,7 @@ def wrap(words: Sequence[str], place: Place) -> Wrapped:
         hostfile = f"{place.stem}.hosts"
         files[hostfile] = "".join(f"{host}:{ranks}\n" for host, ranks in place.hosts)
         argv += ["-f", hostfile]
-        if place.batch in _LAUNCHERS:
-            env["HYDRA_LAUNCHER"] = _LAUNCHERS[place.batch]
-        if place.batch == "slurm":
-            env |= FREE_STEPS
-            env["HYDRA_LAUNCHER_EXTRA_ARGS"] = "--overlap --cpu-bind=none"
+        env |= place.system.model_variables.get("mpich", {})
     alike = all(node.core_ids == place.nodes[0].core_ids for node in place.nodes)
     if place.bound and alike:
         argv += ["-bind-to", "user:" + ",".join("+".join(cpus_of(core)) for core in place.nodes[0].core_ids)]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import FREE_STEPS, Place, Wrapped, by_rank, cpus_of
+from ..systems.registry import openmpi_components
+from .base import Place, Wrapped, by_rank, cpus_of
 
-_BATCH_SYSTEMS = "^slurm,tm,lsf,gridengine"
+_NO_BATCH_SYSTEM = f"^{','.join(openmpi_components())}"
+"""None of Open MPI's own ways to find nodes."""
 
 
 def wrap(words: Sequence[str], place: Place) -> Wrapped:
@@ -26,9 +28,9 @@ def wrap(words: Sequence[str], place: Place) -> Wrapped:
         # By default ranks are bound to the first cores of the machine, whoever else is there.
         env |= dict.fromkeys(("OMPI_MCA_hwloc_base_binding_policy", "PRTE_MCA_hwloc_default_binding_policy"), "none")
     if place.is_local:
-        env |= {"OMPI_MCA_plm": "isolated", "OMPI_MCA_ras": _BATCH_SYSTEMS, "PRTE_MCA_ras": _BATCH_SYSTEMS}
+        env |= {"OMPI_MCA_plm": "isolated", "OMPI_MCA_ras": _NO_BATCH_SYSTEM, "PRTE_MCA_ras": _NO_BATCH_SYSTEM}
     else:
-        env |= FREE_STEPS if place.batch == "slurm" else {}
+        env |= place.system.model_variables.get("openmpi", {})
         for name in place.of_job:
             argv += ["-x", name]
     argv += place.options.get("mpirun_args", [])

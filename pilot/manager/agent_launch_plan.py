@@ -6,43 +6,50 @@ import os
 import socket
 from dataclasses import replace
 
-from ..agent_launchers import choose, command, process
-from ..agent_launchers.base import Starter
+from ..agent_launchers import command, process
+from ..agent_launchers.base import AgentLauncher
+from ..agent_launchers.ssh import SSH
+from ..systems import registry
 from ..systems.base import Allocation
 from ..wire import connection
 from .agent_processes import Recipe
 from .auxdir import AuxDir
 from .config import Settings
 
-_OLD_METHODS = {"slurm": "srun", "ssh": "ssh", None: None}
+_BY_SSH = "ssh"
+"""As `--nl-start-method` calls it."""
 
 
-def starter_for(settings: Settings, allocation: Allocation) -> Starter:
-    """The starter that the settings ask for, else that of the batch system; for a job on this host alone no more than fork.
+def launcher_for(settings: Settings, allocation: Allocation) -> AgentLauncher:
+    """The launcher that the settings ask for, else that of the batch system; for a job on this host alone no more than fork.
 
-    Raises SettingsError for a name there is not.
+    `--nl-start-method` is the old service's option. There it chose between the batch system's way and ssh, and only nodes of
+    a batch system were asked; so here it says nothing of virtual nodes, which no ssh could find. Raises SettingsError for a
+    name that does not exist.
     """
-    asked = settings.placement or _OLD_METHODS[settings.nl_start_method]
+    asked = settings.agent_launcher
+    if asked is None and settings.nl_start_method == _BY_SSH and allocation.kind not in registry.VIRTUAL:
+        asked = SSH.name
     if asked is None and all(_is_here(node.name) for node in allocation.nodes):
-        asked = "fork"
-    return choose.choose(allocation.kind, asked)
+        asked = process.FORK.name
+    return registry.launcher_for(allocation.kind, asked)
 
 
-def recipe_for(settings: Settings, starter: Starter, nodes: int, aux: AuxDir) -> Recipe:
-    """How to start the agents of so many nodes, but for what they have to know of the open endpoints (see `with_endpoints`).
+def recipe_for(settings: Settings, launcher: AgentLauncher, nodes: int, aux: AuxDir) -> Recipe:
+    """How to start the agents of `nodes` nodes, but for what they have to know of the open endpoints (see `with_endpoints`).
 
-    Raises SettingsError when the starter cannot do what is asked of it.
+    Raises SettingsError when the launcher cannot do what is asked of it.
     """
     words = command.AgentCommand(
         process.default_python(settings.agent_python),
         aux.connection,
         settings.agent_prelude,
         settings.agent_connect == "variable",
-        command.workers_for(starter, nodes),
+        command.workers_for(launcher, nodes),
     )
-    command.check(words, starter)
-    lifeline = settings.lifeline_fd if starter.is_agent else None
-    return Recipe(starter, words, dict(os.environ), "", lifeline, settings.nl_init_timeout_s)
+    command.check(words, launcher)
+    lifeline = settings.lifeline_fd if launcher.is_agent else None
+    return Recipe(launcher, words, dict(os.environ), "", lifeline, settings.nl_init_timeout_s)
 
 
 def with_endpoints(recipe: Recipe, info: connection.ConnectionFile) -> Recipe:

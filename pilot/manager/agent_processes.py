@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .. import leftover_processes
 from ..agent_launchers import process
-from ..agent_launchers.base import Starter
+from ..agent_launchers.base import AgentLauncher
 from ..agent_launchers.command import AgentCommand
 from ..clock import Patience
 from ..loop import Loop
@@ -55,7 +55,7 @@ class _Process:
 class Recipe:
     """How agents are started. `environ` is theirs; `stdin_text` is what the starter is to read."""
 
-    starter: Starter
+    starter: AgentLauncher
     command: AgentCommand
     environ: Mapping[str, str] = field(default_factory=dict)
     stdin_text: str = ""

@@ -21,6 +21,7 @@ from ..model.ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
 from ..model.resources import Grant, NodeSpec, Share, bits
 from ..model.scheduler import Scheduler
 from ..model.topology import groups_of
+from ..systems import registry
 from ..wire import frames
 from ..wire.records import AgentDown, AgentUp, NodeJoined, NodeLeft, Record
 from .claims import Claims, GarbageError, named_in
@@ -28,8 +29,6 @@ from .claims import Claims, GarbageError, named_in
 log = logging.getLogger(__name__)
 
 _MOST_OF_REASON = 500
-VIRTUAL = ("local", "given")
-"""Kinds of allocations whose nodes are as they were found, or only counted: several may be one machine."""
 
 
 @dataclass(slots=True)
@@ -284,7 +283,7 @@ class Agents:
         life of the manager run they are what the journal told.
         """
         spec = self._scheduler.nodes.specs[node]
-        if self.settings.batch in VIRTUAL:
+        if self.settings.batch in registry.VIRTUAL:
             return []
         if not hello.grants:
             told = next((slots for slots in hello.slots if len(slots) == len(spec.core_ids)), None)

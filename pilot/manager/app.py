@@ -106,7 +106,7 @@ def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     views = Views(scheduler, settings.wd)
     reporter, replayed = _replay(settings, aux, store, scheduler, views)
     _settle_nodes(allocation.nodes, scheduler, store)
-    starter = agent_launch_plan.starter_for(settings, allocation)
+    starter = agent_launch_plan.launcher_for(settings, allocation)
     recipe = agent_launch_plan.recipe_for(settings, starter, len(allocation.nodes), aux)
     recipe = replace(recipe, environ={**recipe.environ, connection.OPEN_FILES_VARIABLE: str(open_files)})
     endpoints = open_endpoints(

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..model import walltime
 from ..model.errors import SettingsError, UsageError
+from ..systems import registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Settings:
     agent_python: str | None = None
     agent_prelude: str = ""
     agent_connect: Literal["file", "variable"] = "file"
-    placement: str | None = None
+    agent_launcher: str | None = None
     nl_start_method: Literal["slurm", "ssh"] | None = None
     nl_init_timeout_s: float = 60.0
     nl_ready_threshold: float = 0.0
@@ -80,6 +81,13 @@ class Option(NamedTuple):
     kind: str | tuple[str, ...]
     help: str
     group: str = "old"
+    aliases: tuple[str, ...] = ()
+    """Names that it had; they are taken and not shown."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name, and those that it had."""
+        return (self.name, *self.aliases)
 
     @property
     def field(self) -> str:
@@ -110,13 +118,11 @@ OPTIONS = (
     Option("file", "flag", "Read requests from a file; implied by --file-path."),
     Option("file-path", "text", "The file with a JSON array of requests."),
     Option("wd", "path", "Root of working folders and of the auxiliary folder; created."),
-    Option("envschema", "list", "Environment of tasks: auto, common, slurm (comma list)."),
+    Option("envschema", "list", f"Environment of tasks: {', '.join(registry.schemas())} (comma list)."),
     Option("report-format", ("json", "text", "none"), "Format of jobs.report."),
     Option("report-file", "text", "Name of the report, relative to the auxiliary folder."),
     Option("nodes", "text", "Virtual nodes, [NAME:]CORES[:Ngpu][:MEM] comma list, e.g. 4,2 or n1:4:2gpu:16G."),
-    Option(
-        "resources", "text", "Whose variables tell the nodes: auto, slurm, pbs, torque, lsf, sge, pjm, flux, local."
-    ),
+    Option("resources", "text", f"Which batch system's variables list the nodes: {', '.join(registry.names())}."),
     Option("slurm-limit-nodes-range-begin", "int", "First node of the allocation to use, by position from 0."),
     Option("slurm-limit-nodes-range-end", "int", "The node after the last one to use."),
     Option("slurm-resources-file", "path", "Take the nodes from this resources document."),
@@ -125,60 +131,86 @@ OPTIONS = (
     Option("system-core", "flag", "Keep core 0 of the first node free for the manager."),
     Option("show-progress", "flag", "A line on stdout for each state change."),
     Option("id", "text", "Name of this manager and of its auxiliary folder."),
-    Option("tags", "list", "Words by which jobs can ask for the nodes of this pilot (resources.tags; comma list)."),
-    Option("resume", "path", "Go on with this auxiliary folder (or the latest one in this folder)."),
-    Option("disable-pub", "flag", "No events."),
+    Option("tags", "list", "Tags of the nodes of this pilot, which jobs can require (resources.tags; comma list)."),
+    Option("resume", "path", "Continue the run of this auxiliary folder (or the latest one in this folder)."),
+    Option("disable-pub", "flag", "Do not publish events."),
     Option("walltime", "time", "How long this pilot may run, e.g. 1h30m; default: until the allocation ends.", "ours"),
-    Option("end-margin", "float", "Seconds before that end in which nothing is started.", "ours"),
+    Option(
+        "end-margin",
+        "float",
+        "Seconds before that end in which nothing is started; at most a tenth of a short allocation.",
+        "ours",
+    ),
     Option("kill-grace", "float", "Seconds between SIGTERM and SIGKILL.", "ours"),
     Option("heartbeat", "float", "Seconds between heartbeats of manager and agents.", "ours"),
     Option("node-lost", "float", "Seconds of silence after which an agent counts as lost.", "ours"),
     Option("manager-wait", "float", "Seconds that agents keep tasks running without a manager.", "ours"),
-    Option("crash-limit", "int", "A task has failed when its agent was lost this often under it.", "ours"),
-    Option("reserve-after", "float", "Seconds that a waiting job may be passed before nodes are held for it.", "ours"),
+    Option("crash-limit", "int", "A task fails when its agent has been lost this often while it ran.", "ours"),
+    Option(
+        "reserve-after",
+        "float",
+        "Seconds for which later jobs may pass a waiting one before nodes are held for it.",
+        "ours",
+    ),
     Option("max-message-mib", "int", "Largest message a client may send, in MiB.", "ours"),
     Option("agent-python", "text", "Python interpreter of the agents; default: the manager's own.", "ours"),
     Option("agent-prelude", "text", "Shell commands before the agents' Python, e.g. 'module load python'.", "ours"),
     Option(
         "agent-connect",
         ("file", "variable"),
-        "How agents learn where the manager is: from its connection file, or, without a shared folder, from a variable.",
+        "How agents find the manager: by its connection file, or, without a shared folder, by a variable.",
         "ours",
     ),
     Option(
-        "placement",
+        "agent-launcher",
         "text",
-        "How agents are started: fork, srun, pbs_tmrsh, pbsdsh, blaunch, qrsh, mpiexec, hydra, pjm, flux, ssh; "
-        "default: as the batch system does it.",
+        f"How agents are started: {', '.join(registry.launchers())}; default: as the batch system does it.",
         "ours",
+        aliases=("placement",),
     ),
-    Option("min-nodes", "int", "End with an error when fewer nodes than this have an agent.", "ours"),
-    Option("nl-init-timeout", "float", "Seconds in which agents have to report."),
+    Option("min-nodes", "int", "Exit with an error when fewer nodes than this have an agent.", "ours"),
+    Option("nl-init-timeout", "float", "Seconds within which agents must report."),
     Option("nl-ready-threshold", "float", "Share of the nodes, 0 to 1, that must have an agent by then."),
-    Option("nl-start-method", ("slurm", "ssh"), "The same as --placement srun or ssh."),
+    Option(
+        "nl-start-method", ("slurm", "ssh"), "How agents are started on the nodes of a batch job: its own way, or ssh."
+    ),
     Option("debug-checks", "flag", "Check all invariants after every turn; for hunting bugs, slow.", "ours"),
     Option("config", "path", "TOML file with a table [service] of these options.", "command"),
-    Option("show-settings", "flag", "Print every setting with its origin, and end.", "command"),
+    Option("show-settings", "flag", "Print every setting with its origin, and exit.", "command"),
     Option("json", "flag", "Print JSON.", "command"),
     Option("ready-fd", "int", "", "hidden"),
     Option("lifeline-fd", "int", "", "hidden"),
     Option("hold-fd", "int", "", "hidden"),
-    Option("disable-nl", "flag", "Taken and without effect on one machine.", "accepted"),
-    Option("enable-proc-stats", "flag", "Taken and without effect: usage of each task is always recorded.", "accepted"),
-    Option("enable-rt-stats", "flag", "Taken and without effect: times of each task are always recorded.", "accepted"),
-    Option("wrapper-rt-stats", "text", "Taken and without effect.", "accepted"),
-    Option("governor", "flag", "No nodes of its own: wait for agents that join (`pilotfish agent`, or --parent)."),
+    Option("disable-nl", "flag", "Accepted for compatibility; has no effect.", "accepted"),
+    Option(
+        "enable-proc-stats",
+        "flag",
+        "Accepted for compatibility; has no effect: the usage of each task is always recorded.",
+        "accepted",
+    ),
+    Option(
+        "enable-rt-stats",
+        "flag",
+        "Accepted for compatibility; has no effect: the times of each task are always recorded.",
+        "accepted",
+    ),
+    Option("wrapper-rt-stats", "text", "Accepted for compatibility; has no effect.", "accepted"),
+    Option("governor", "flag", "Have no nodes of its own: wait for agents that join (`pilotfish agent`, or --parent)."),
     Option(
         "parent", "text", "Start no manager: let the nodes of this allocation join the pilot of this connection file."
     ),
-    Option("slurm-partition-nodes", "int", "Taken for old scripts: one manager serves all partitions.", "accepted"),
+    Option(
+        "slurm-partition-nodes",
+        "int",
+        "Accepted for compatibility; has no effect: one manager serves all partitions.",
+        "accepted",
+    ),
 )
 
 _SECONDS = ("end-margin", "kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after", "nl-init-timeout")
 _ABOVE_ZERO = ("heartbeat", "node-lost", "crash-limit", "max-message-mib")
 _PORTS = ("net-port", "net-port-min", "net-port-max", "net-pub-port")
 _HIGHEST_PORT = 65535
-_SCHEMAS = ("auto", "common", "slurm")
 
 
 def default_of(option: Option) -> Any:
@@ -220,9 +252,11 @@ def _converted(option: Option, value: Any, where: str) -> Any:
 
 def _check(settings: Settings, places: Mapping[str, str]) -> None:
     for word in settings.envschema:
-        if word not in _SCHEMAS:
+        if word not in registry.schemas():
             where = places.get("envschema", "--envschema")
-            raise SettingsError(f'environment "{word}" not available', where=where, remedy=f"use {', '.join(_SCHEMAS)}")
+            raise SettingsError(
+                f'environment "{word}" not available', where=where, remedy=f"use {', '.join(registry.schemas())}"
+            )
     if settings.net_port_min > settings.net_port_max:
         raise SettingsError(
             f"{settings.net_port_min} is above {settings.net_port_max}", where="--net-port-min, --net-port-max"

@@ -1,7 +1,7 @@
 """The end of the allocation: nothing new in its last minutes, then tasks are stopped politely, and the exit code tells
 whether work is left for the next one.
 
-The end is known from the batch system or from `--walltime`; a warning signal (Slurm's `--signal=B:USR1@120` and its kin)
+The end is known from the batch system or from `--walltime`; a warning signal (`sbatch --signal=B:USR1@120` and its kin)
 brings it forward to `--end-margin` seconds from then: it may announce a preemption, long before the known end. Tasks that
 are stopped stay queued, and that is nobody's failure.
 """

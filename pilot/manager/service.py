@@ -21,6 +21,7 @@ from ..model.decisions import Change, Decisions
 from ..model.errors import EndingError, LostError, TransientError
 from ..model.ids import NodeNo
 from ..model.scheduler import Scheduler
+from ..systems import registry
 from ..systems.base import Allocation
 from ..wire import frames, records
 from ..wire.requests import submit_variables
@@ -430,6 +431,5 @@ class Service:
 
 
 def _schemas(asked: Sequence[str], kind: str) -> list[str]:
-    """`auto` is what the allocation is: a task in Slurm's sees its own part in Slurm's variables."""
-    found = "slurm" if kind == "slurm" else "common"
-    return sorted({found if word == "auto" else word for word in asked})
+    """`auto` is what the allocation is: a task sees its own part in the variables of the batch system that gave it."""
+    return sorted({registry.schema_of(kind) if word == registry.AUTO else word for word in asked})

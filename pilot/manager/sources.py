@@ -20,7 +20,7 @@ _OWN = frozenset({"CONFIG", "CONNECTION", "CONNECT", "TASK", "RUN", "AGENT_ID", 
 """Variables with our prefix that are no settings of the service."""
 _TABLE = "service"
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
-_SETTABLE = {option.name: option for option in OPTIONS if option.group in ("old", "ours")}
+_SETTABLE = {name: option for option in OPTIONS if option.group in ("old", "ours") for name in option.names}
 
 
 class Given(NamedTuple):
@@ -56,7 +56,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
         if option is not None:
             found[option.name] = Given(_parsed(option, text, variable), variable)
         elif near := get_close_matches(word, names, 1, 0.8):
-            raise SettingsError("there is no such setting", where=variable, remedy=f"write {_PREFIX}{near[0]}")
+            raise SettingsError("unknown setting", where=variable, remedy=f"write {_PREFIX}{near[0]}")
     return found
 
 
@@ -67,14 +67,14 @@ def _from_file(asked: Path | None, environ: Mapping[str, str], home: Path) -> di
     found = {}
     for table, members in _read(path).items():
         if table != _TABLE or not isinstance(members, dict):
-            raise SettingsError("there is no such table", where=f"{path}: {table}", remedy=f"write [{_TABLE}]")
+            raise SettingsError("unknown table", where=f"{path}: {table}", remedy=f"write [{_TABLE}]")
         for key, value in members.items():
             where = f"{path}: {_TABLE}.{key}"
             option = _SETTABLE.get(key.replace("_", "-"))
             if option is None:
                 near = get_close_matches(key.replace("_", "-"), _SETTABLE, 1)
                 remedy = f"write {near[0]}" if near else "pilotfish service --help lists them"
-                raise SettingsError("there is no such setting", where=where, remedy=remedy)
+                raise SettingsError("unknown setting", where=where, remedy=remedy)
             found[option.name] = Given(_checked(option, value, where), where)
     return found
 

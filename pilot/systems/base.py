@@ -1,14 +1,18 @@
-"""What an allocation is, and what a backend may look at to find it out. One file per batch system does so.
+"""What an allocation is, and what a batch system is for the inside: everything that one file of this folder says of it.
 
-A backend is `inside(environ)` and `find(site)`: pure given the site, so each is tested on recorded environments.
+A system is a table of facts with two functions, `inside(environ)` and `find(host_env)`. Both are pure given their argument,
+so each system is tested on recorded environments. Nobody outside this folder names a batch system: whoever needs a fact asks
+the registry for the system of the allocation's kind. An alternative was rejected: a class per system with methods to
+override. What differs is nearly all data, and a table can be listed in help texts and docs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from ..agent_launchers.base import AgentLauncher
 from ..cpus import Cpus
 from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
@@ -51,18 +55,61 @@ class HostEnvironment:
     quota: int | None = None
 
 
-class Backend(Protocol):
-    """What each file of this folder is for one batch system."""
+TaskVariables = Callable[[Sequence[tuple[str, int]], "Sequence[str] | None"], dict[str, str]]
+"""From (node, cores) of each node of a task, and the masks of its cores where these are real processors, to variables."""
 
-    def inside(self, environ: Mapping[str, str]) -> bool:
-        """Whether we are in a job of this system."""
 
-    def find(self, host_env: HostEnvironment) -> Allocation:
-        """What it gave us. Raises SettingsError for an environment that is incomplete or contradicts itself."""
+@dataclass(frozen=True, slots=True)
+class BatchSystem:
+    """All that the inside knows of one batch system.
+
+    Attributes:
+        name: what `--resources` calls it, and the `kind` of its allocations.
+        title: how people call it.
+        inside: whether these variables are those of a job of this system.
+        find: what it gave us. Raises SettingsError for an environment that is incomplete or contradicts itself.
+        launcher: how agents are started on its nodes when nothing else is asked for.
+        aliases: other names that `--resources` takes.
+        task_variables: what a task of this system would be told by it, for the environment schema of that name; None: it
+            has no such schema, and a task is told in the common variables only.
+        variable_prefix: how the names of these variables begin.
+        hostfile_variable: the variable in which its own launcher of ranks looks for the task's list of hosts.
+        model_variables: variables that the programs of an execution model need here, by the model's name.
+        openmpi_component: what Open MPI calls its support for the system, to be told to leave it alone.
+        step_variables: pattern (verbose, whole names) of what the system tells the agents of the step in which they run, and
+            of how the job was to be cut into steps. A task does not see it: its own steps would obey.
+        rank_variables: pattern of what tells the agents that they are ranks of a parallel program. No task ever sees it.
+        private_variables: pattern of what describes this job, its steps and the task's share of it. A job that a task
+            submits must not inherit it: it would take itself for a part of this one, or be cut like it.
+    """
+
+    name: str
+    title: str
+    inside: Callable[[Mapping[str, str]], bool]
+    find: Callable[[HostEnvironment], Allocation]
+    launcher: AgentLauncher
+    aliases: tuple[str, ...] = ()
+    task_variables: TaskVariables | None = None
+    variable_prefix: str = ""
+    hostfile_variable: str = ""
+    model_variables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    openmpi_component: str = ""
+    step_variables: str = ""
+    rank_variables: str = ""
+    private_variables: str = ""
+
+
+def one_by_one(*words: str) -> Callable[[Sequence[str], Sequence[str]], list[str]]:
+    """The command line of a launcher that starts a command on one node: `words`, the node, the command."""
+
+    def argv(nodes: Sequence[str], command: Sequence[str]) -> list[str]:
+        return [*words, nodes[0], *command]
+
+    return argv
 
 
 def check_nodes(nodes: Sequence[NodeSpec], where: str) -> list[NodeSpec]:
-    """Node names are how agents and tasks are told apart: each must be there once. Raises SettingsError."""
+    """The nodes, if each name occurs once: agents and tasks are told apart by it. Raises SettingsError."""
     seen: set[str] = set()
     for node in nodes:
         if node.name in seen:

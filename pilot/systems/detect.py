@@ -1,4 +1,4 @@
-"""Which batch system we are in, and what it gave us."""
+"""What there is for a pilot: the allocation of the batch system that we are in, or what the user says instead."""
 
 from __future__ import annotations
 
@@ -6,29 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..model.errors import SettingsError
-from . import document, flux, local, lsf, pbs, pjm, sge, slurm
-from .base import Allocation, Backend, HostEnvironment, Source, is_this_host, own_gpus, visible_gpus
+from . import document, local, registry
+from .base import Allocation, HostEnvironment, Source, is_this_host, own_gpus, visible_gpus
 from .hostlist import compressed
-
-BACKENDS: dict[str, Backend] = {
-    "slurm": slurm,
-    "pbs": pbs,
-    "torque": pbs,
-    "lsf": lsf,
-    "sge": sge,
-    "pjm": pjm,
-    "flux": flux,
-    "local": local,
-}
-"""By the name that `--resources` takes, in the order in which they are asked. Flux comes late: it runs inside the others,
-and outside its own jobs it is only a way to start them; PBS and Torque are told apart by what they have set."""
-AUTO = "auto"
 
 
 def detect(
     host_env: HostEnvironment,
     nodes: str | None = None,
-    resources: str = AUTO,
+    resources: str = registry.AUTO,
     part: tuple[int | None, int | None] = (None, None),
     file: str | None = None,
 ) -> Allocation:
@@ -36,7 +22,7 @@ def detect(
 
     Args:
         nodes: what `--nodes` says, which wins over what is found.
-        resources: a name in BACKENDS, or `auto` for the first that we are in.
+        resources: the name of a batch system, or `auto` for the first that we are in.
         part: the first node to use and the one after the last, by position (`--slurm-limit-nodes-range-*`).
         file: the resources document to take (`--slurm-resources-file`), which wins over `--nodes`.
 
@@ -46,24 +32,18 @@ def detect(
     if file is not None:
         found = document.find(host_env, file)
     elif nodes is not None:
-        return Allocation("given", tuple(local.parse_nodes(nodes)), sources=(Source("nodes", nodes, "--nodes"),))
+        source = Source("nodes", nodes, "--nodes")
+        return Allocation(registry.GIVEN, tuple(local.parse_nodes(nodes)), sources=(source,))
+    elif resources == registry.AUTO:
+        found = next(system for system in registry.SYSTEMS if system.inside(host_env.environ)).find(host_env)
     else:
-        found = _backend(host_env, resources).find(host_env)
+        found = registry.named(resources).find(host_env)
     begin, end = part
     kept = found.nodes[begin:end]
     if not kept:
         where = "--slurm-limit-nodes-range-begin, --slurm-limit-nodes-range-end"
         raise SettingsError(f"none of the {len(found.nodes)} nodes is left", where=where)
     return replace(found, nodes=kept, sources=(*found.sources, *_of_this_host(host_env, found)))
-
-
-def _backend(host_env: HostEnvironment, resources: str) -> Backend:
-    if resources == AUTO:
-        return next(backend for backend in BACKENDS.values() if backend.inside(host_env.environ))
-    if resources in BACKENDS:
-        return BACKENDS[resources]
-    known = ", ".join([AUTO, *BACKENDS])
-    raise SettingsError(f'"{resources}" is not known', where="--resources", remedy=f"use one of {known}")
 
 
 def _of_this_host(host_env: HostEnvironment, found: Allocation) -> Iterator[Source]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..agent_launchers.base import AgentLauncher
 from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
 from . import hostlist
-from .base import Allocation, HostEnvironment, Source, check_nodes
+from .base import Allocation, BatchSystem, HostEnvironment, Source, check_nodes
 
 _COMMAND = ("flux", "resource", "R")
 
@@ -19,7 +20,7 @@ def inside(environ: Mapping[str, str]) -> bool:
 
 
 def find(host_env: HostEnvironment) -> Allocation:
-    """Raises SettingsError when flux does not answer, or with something else than a resource set."""
+    """Raises SettingsError when flux does not answer, or answers with something other than a resource set."""
     where = " ".join(_COMMAND)
     text = host_env.run(_COMMAND)
     if text is None:
@@ -44,3 +45,27 @@ def _node(name: str, children: Mapping[str, Any]) -> NodeSpec:
     cores = hostlist.ids(str(children["core"]), "flux resource R: core")
     gpus = hostlist.ids(str(children.get("gpu", "")), "flux resource R: gpu")
     return NodeSpec(name, tuple(map(str, cores)), tuple(map(str, gpus)))
+
+
+_ONLY_HERE = '[ "$(hostname)" = "$1" ] || exit 0; shift; exec "$@"'
+"""`flux exec` knows ranks, not hosts; so for one host it runs everywhere, and goes on there only."""
+
+
+def _exec(nodes: Sequence[str], command: Sequence[str]) -> list[str]:
+    """`flux exec` runs a command on each broker, and a broker is a node."""
+    everywhere = ["flux", "exec", "--noinput", "--rank=all"]
+    if len(nodes) == 1:
+        return [*everywhere, "/bin/sh", "-c", _ONLY_HERE, "sh", nodes[0], *command]
+    return [*everywhere, *command]
+
+
+SYSTEM = BatchSystem(
+    "flux",
+    "Flux",
+    inside,
+    find,
+    AgentLauncher("flux", _exec, at_once=True, connect="environment"),
+    rank_variables=r"FLUX_(TASK_RANK|TASK_LOCAL_ID|JOB_SIZE|JOB_NNODES|KVS_NAMESPACE|PMI_LIBRARY_PATH)",
+    # FLUX_URI stays: it is the instance to which a task submits.
+    private_variables=r"FLUX_(JOB_.*|TASK_.*|KVS_NAMESPACE|PMI_LIBRARY_PATH)",
+)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from ..model.errors import SettingsError
 
@@ -63,6 +64,12 @@ def counts(text: str, where: str) -> list[int]:
             raise SettingsError(f'"{text}" is not a list of counts', where=where, remedy="expected is e.g. 4(x2),2")
         found += [int(match[1])] * int(match[2] or 1)
     return found
+
+
+def compressed_counts(counts: Sequence[int]) -> str:
+    """The opposite of `counts`: [4, 4, 2] is `4(x2),2`."""
+    runs = [(count, len(list(same))) for count, same in groupby(counts)]
+    return ",".join(str(count) if times == 1 else f"{count}(x{times})" for count, times in runs)
 
 
 def ids(text: str, where: str) -> list[int]:

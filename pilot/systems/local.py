@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ..agent_launchers.process import FORK
 from ..model.errors import SettingsError, UsageError
 from ..model.resources import NodeSpec
 from ..model.units import parse_bytes
-from .base import Allocation, HostEnvironment, Source, check_nodes, own_gpus
+from .base import Allocation, BatchSystem, HostEnvironment, Source, check_nodes, own_gpus
 
 _GPUS = re.compile(r"(\d+)gpus?", re.IGNORECASE)
 
 
 def inside(environ: Mapping[str, str]) -> bool:
-    """A pilot can run on the machine where it is started, whatever else this is."""
+    """A pilot can run on any machine."""
     return True
 
 
@@ -71,3 +72,6 @@ def _node(number: int, entry: str) -> NodeSpec:
 
 def _ids(count: int) -> tuple[str, ...]:
     return tuple(str(number) for number in range(count))
+
+
+SYSTEM = BatchSystem("local", "this machine", inside, find, FORK)

@@ -6,9 +6,20 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
+from ..agent_launchers.base import AgentLauncher
 from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
-from .base import Allocation, HostEnvironment, Source, check_nodes, core_ids, need, own_gpus
+from .base import (
+    Allocation,
+    BatchSystem,
+    HostEnvironment,
+    Source,
+    check_nodes,
+    core_ids,
+    need,
+    one_by_one,
+    own_gpus,
+)
 
 _TIME_LEFT = re.compile(r"(\d+):(\d+)")
 
@@ -69,3 +80,20 @@ def _end(host_env: HostEnvironment, job_id: str) -> tuple[float | None, list[Sou
     if found is None:
         return None, []
     return host_env.now_s + int(found[1]) * 3600 + int(found[2]) * 60, [Source("end", f"in {text}", " ".join(command))]
+
+
+_PRIVATE = r"""
+    LSB_(?!CONFDIR$|SHAREDIR$).* | LS_(JOBPID|SUBCWD|EXEC_T) | CSM_.*
+"""
+"""`bsub` sends the whole environment along."""
+
+SYSTEM = BatchSystem(
+    "lsf",
+    "LSF",
+    inside,
+    find,
+    # Without a shell of its own, and with our environment.
+    AgentLauncher("blaunch", one_by_one("blaunch", "-no-shell"), connect="environment"),
+    openmpi_component="lsf",
+    private_variables=_PRIVATE,
+)

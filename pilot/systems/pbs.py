@@ -1,25 +1,35 @@
-"""PBS Pro, OpenPBS and Torque: PBS_NODEFILE, and `qstat -f` for exact cores, GPUs, memory and the end.
+"""PBS Pro and OpenPBS: PBS_NODEFILE, and `qstat -f` for exact cores, GPUs, memory and the end.
 
-Torque's file has a line for each core; PBS Pro's has one for each MPI rank, so there `exec_vnode` counts.
+The file has a line for each MPI rank, so `exec_vnode` counts. Torque, which began as the same program, is in torque.py.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
+from ..agent_launchers.base import AgentLauncher
 from ..model.errors import SettingsError, UsageError
 from ..model.resources import NodeSpec
 from ..model.units import parse_bytes
-from ..model.walltime import parse as parse_walltime
-from .base import Allocation, HostEnvironment, Source, check_nodes, core_ids, is_this_host, need, need_file, own_gpus
+from . import pbs_family
+from .base import (
+    Allocation,
+    BatchSystem,
+    HostEnvironment,
+    Source,
+    check_nodes,
+    core_ids,
+    is_this_host,
+    need,
+    one_by_one,
+    own_gpus,
+)
+from .pbs_family import short, shown
 
 _CHUNK = re.compile(r"\(?([^():+]+):([^()+]*)\)?")
-_GPU_LINE = re.compile(r"(.+)-gpu(\d+)")
-_STARTED = ("stime", "start_time")
 _UNITS = {"b": "", "kb": "K", "mb": "M", "gb": "G", "tb": "T"}
 
 
@@ -33,67 +43,36 @@ class _Chunk:
 
 
 def inside(environ: Mapping[str, str]) -> bool:
-    return bool(environ.get("PBS_JOBID") and environ.get("PBS_NODEFILE"))
+    return pbs_family.inside(environ) and pbs_family.TORQUE_MARK not in environ
 
 
 def find(host_env: HostEnvironment) -> Allocation:
     """Raises SettingsError for a node file that cannot be read, is empty, or contradicts `qstat` or the variables."""
     job_id = need(host_env, "PBS_JOBID")[0]
-    lines = [line.strip() for line in need_file(host_env, "PBS_NODEFILE").splitlines() if line.strip()]
-    if not lines:
-        raise SettingsError("names an empty file", where="PBS_NODEFILE", remedy="say --nodes to go on without it")
-    command = ["qstat", "-f", job_id]
-    told = _attributes(host_env.run(command) or "")
-    if "PBS_NUM_PPN" in host_env.environ:
-        kind, nodes, sources = "torque", *_torque(host_env, lines)
-    else:
-        kind, nodes, sources = "pbs", *_pro(host_env, lines, told.get("exec_vnode", ""), " ".join(command))
-    ends_s, end = _end(host_env, told, " ".join(command))
-    sources.insert(0, Source("nodes", ", ".join(node.name for node in nodes), "PBS_NODEFILE"))
-    return Allocation(kind, tuple(check_nodes(nodes, "PBS_NODEFILE")), job_id, ends_s, (*sources, *end))
-
-
-# --- Torque -------------------------------------------------------------------------------------------------------------
-
-
-def _torque(host_env: HostEnvironment, lines: list[str]) -> tuple[list[NodeSpec], list[Source]]:
-    total = host_env.environ.get("PBS_NP", "")
-    if total.isdigit() and int(total) != len(lines):
-        raise SettingsError(f"{total} cores were given and PBS_NODEFILE has {len(lines)} lines", where="PBS_NP")
-    gpus: dict[str, list[str]] = {}
-    gpu_file = host_env.environ.get("PBS_GPUFILE")
-    for line in ((host_env.read(gpu_file) if gpu_file else None) or "").split():
-        found = _GPU_LINE.fullmatch(line)
-        if found is None:
-            raise SettingsError(f'"{line}" is not HOST-gpuNUMBER', where="PBS_GPUFILE")
-        gpus.setdefault(_short(found[1]), []).append(found[2])
-    nodes = []
-    for host, count in Counter(lines).items():
-        cores, bind = core_ids(host_env, host, count)
-        nodes.append(NodeSpec(host, cores, tuple(gpus.get(_short(host), ())) or own_gpus(host_env, host), 0, bind))
-    sources = [Source("cores", _shown(nodes), "PBS_NODEFILE")]
-    if gpus:
-        sources.append(
-            Source("GPUs", ", ".join(f"{host}: {','.join(ids)}" for host, ids in gpus.items()), "PBS_GPUFILE")
+    if pbs_family.TORQUE_MARK in host_env.environ:
+        raise SettingsError(
+            "is set, so this is a job of Torque", where=pbs_family.TORQUE_MARK, remedy="say --resources torque"
         )
-    return nodes, sources
+    lines = pbs_family.node_lines(host_env)
+    attributes, command = pbs_family.qstat(host_env)
+    nodes, sources = _nodes(host_env, lines, attributes.get("exec_vnode", ""), command)
+    ends_s, end = pbs_family.end(host_env, attributes, command)
+    sources.insert(0, Source("nodes", ", ".join(node.name for node in nodes), "PBS_NODEFILE"))
+    return Allocation("pbs", tuple(check_nodes(nodes, "PBS_NODEFILE")), job_id, ends_s, (*sources, *end))
 
 
-# --- PBS Pro, OpenPBS ---------------------------------------------------------------------------------------------------
-
-
-def _pro(
+def _nodes(
     host_env: HostEnvironment, lines: list[str], exec_vnode: str, command: str
 ) -> tuple[list[NodeSpec], list[Source]]:
     ranks = Counter(lines)
     chunks = _chunks(exec_vnode)
-    strange = set(chunks) ^ {_short(host) for host in ranks}
+    strange = set(chunks) ^ {short(host) for host in ranks}
     if chunks and strange:
         what = f"PBS_NODEFILE and exec_vnode do not agree on {', '.join(sorted(strange))}"
         raise SettingsError(what, where=command)
-    nodes = [_pro_node(host_env, host, count, chunks.get(_short(host), _Chunk())) for host, count in ranks.items()]
+    nodes = [_node(host_env, host, count, chunks.get(short(host), _Chunk())) for host, count in ranks.items()]
     where = f"{command}: exec_vnode"
-    sources = [Source("cores", _shown(nodes), where if chunks else "PBS_NODEFILE, NCPUS")]
+    sources = [Source("cores", shown(nodes), where if chunks else "PBS_NODEFILE, NCPUS")]
     if any(chunk.ngpus for chunk in chunks.values()):
         sources.append(Source("GPUs", ", ".join(f"{host}: {chunk.ngpus}" for host, chunk in chunks.items()), where))
     return nodes, sources
@@ -103,7 +82,7 @@ def _chunks(exec_vnode: str) -> dict[str, _Chunk]:
     """`(n1:ncpus=4:mem=8gb)+(n2:ncpus=2)` by host; several chunks of one host are added up."""
     found: dict[str, _Chunk] = {}
     for name, members in _CHUNK.findall(exec_vnode):
-        chunk = found.setdefault(_short(name.partition("[")[0]), _Chunk())
+        chunk = found.setdefault(short(name.partition("[")[0]), _Chunk())
         for member in members.split(":"):
             key, _, value = member.partition("=")
             if key == "ncpus" and value.isdigit():
@@ -115,7 +94,7 @@ def _chunks(exec_vnode: str) -> dict[str, _Chunk]:
     return found
 
 
-def _pro_node(host_env: HostEnvironment, host: str, ranks: int, chunk: _Chunk) -> NodeSpec:
+def _node(host_env: HostEnvironment, host: str, ranks: int, chunk: _Chunk) -> NodeSpec:
     cores, bind = core_ids(host_env, host, chunk.ncpus or max(ranks, _own_count(host_env, host)))
     gpu_ids = own_gpus(host_env, host) or tuple(map(str, range(chunk.ngpus)))
     return NodeSpec(host, cores, gpu_ids, chunk.mem_bytes, bind)
@@ -136,40 +115,15 @@ def _bytes(text: str) -> int:
         return 0
 
 
-# --- both ---------------------------------------------------------------------------------------------------------------
-
-
-def _attributes(told: str) -> dict[str, str]:
-    """`name = value` lines; long values go on in lines that begin with a tab."""
-    return dict(_pairs(told.replace("\n\t", "")))
-
-
-def _pairs(told: str) -> Iterator[tuple[str, str]]:
-    for line in told.splitlines():
-        name, equals, value = line.strip().partition(" = ")
-        if equals:
-            yield name, value
-
-
-def _end(host_env: HostEnvironment, told: Mapping[str, str], command: str) -> tuple[float | None, list[Source]]:
-    """Start and limit as `qstat` tells them; without it Torque's PBS_WALLTIME, as if the job had started now."""
-    started = next((told[name] for name in _STARTED if name in told), None)
-    limit = told.get("Resource_List.walltime")
-    if started is not None and limit is not None:
-        try:
-            ends_s = datetime.strptime(started, "%a %b %d %H:%M:%S %Y").timestamp() + parse_walltime(limit)
-        except (ValueError, UsageError):
-            return None, []
-        return ends_s, [Source("end", f"{limit} after {started}", command)]
-    seconds = host_env.environ.get("PBS_WALLTIME", "")
-    if not told and seconds.isdigit() and int(seconds):
-        return host_env.now_s + int(seconds), [Source("end", f"{seconds} s after now", "PBS_WALLTIME")]
-    return None, []
-
-
-def _short(host: str) -> str:
-    return host.partition(".")[0]
-
-
-def _shown(nodes: list[NodeSpec]) -> str:
-    return ", ".join(f"{node.name}: {len(node.core_ids)}" for node in nodes)
+SYSTEM = BatchSystem(
+    "pbs",
+    "PBS Pro, OpenPBS",
+    inside,
+    find,
+    AgentLauncher(
+        "pbs_tmrsh", one_by_one("pbs_tmrsh")
+    ),  # which takes a host; `pbsdsh` would take the number of a chunk
+    aliases=("pbspro", "openpbs"),
+    openmpi_component="tm",
+    private_variables=pbs_family.PRIVATE,
+)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from ..agent_launchers.base import AgentLauncher
 from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
-from .base import Allocation, HostEnvironment, Source, check_nodes, need, need_file
+from .base import Allocation, BatchSystem, HostEnvironment, Source, check_nodes, need, need_file
 
 _ROW = re.compile(r"\sRUN\s+\S+\s+(\d\d/\d\d \d\d:\d\d:\d\d)\S*\s+(\d+):(\d\d):(\d\d)\b")
 """Of `pjstat ID`: the columns ST, USER, START_DATE (without a year) and ELAPSE_LIM."""
@@ -49,3 +50,19 @@ def _end(host_env: HostEnvironment, job_id: str) -> tuple[float | None, list[Sou
     hours, minutes, seconds = map(int, limit)
     ends_s = (begun + timedelta(hours=hours, minutes=minutes, seconds=seconds)).timestamp()
     return ends_s, [Source("end", f"{':'.join(limit)} after {started}", " ".join(command))]
+
+
+def _mpiexec(nodes: Sequence[str], command: Sequence[str]) -> list[str]:
+    """Nodes are those of the job in their order; `pjsub --mpi proc=NODES` gives one process on each."""
+    return ["mpiexec", "-n", str(len(nodes)), *command]
+
+
+SYSTEM = BatchSystem(
+    "pjm",
+    "Fujitsu's job manager (PJM), as on Fugaku",
+    inside,
+    find,
+    AgentLauncher("pjm", _mpiexec, at_once=True, starts_again=False),
+    aliases=("fugaku", "fujitsu"),
+    private_variables=r"PJM_.* | PLE_.*",
+)

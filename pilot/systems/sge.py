@@ -5,12 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from xml.etree import ElementTree
 
+from ..agent_launchers.base import AgentLauncher
 from ..model.errors import SettingsError, UsageError
 from ..model.resources import NodeSpec
 from ..model.units import parse_bytes
-from .base import Allocation, HostEnvironment, Source, check_nodes, core_ids, is_this_host, need, need_file, own_gpus
+from .base import (
+    Allocation,
+    BatchSystem,
+    HostEnvironment,
+    Source,
+    check_nodes,
+    core_ids,
+    is_this_host,
+    need,
+    need_file,
+    one_by_one,
+    own_gpus,
+)
 
 _TIME_LIMIT = re.compile(r"\bh_rt=(\d+)")
 _MEMORY_LIMIT = re.compile(r"\bh_vmem=([\d.]+[kKmMgGtT]?)")
@@ -85,6 +97,8 @@ def _end(host_env: HostEnvironment, job_id: str, told: str) -> tuple[float | Non
 
 def _started(xml: str, job_id: str, task: str) -> str | None:
     """When the job, or this task of an array, started, as in ISO 8601."""
+    from xml.etree import ElementTree  # an agent asks this file for facts too, and parses nothing
+
     try:
         jobs = ElementTree.fromstring(xml).iter("job_list")
     except ElementTree.ParseError:
@@ -93,3 +107,23 @@ def _started(xml: str, job_id: str, task: str) -> str | None:
         if job.findtext("JB_job_number") == job_id and job.findtext("tasks") in (None, task):
             return job.findtext("JAT_start_time")
     return None
+
+
+_PRIVATE = r"""
+    JOB_(ID|NAME|SCRIPT) | NSLOTS | NHOSTS | NQUEUES | QUEUE | PE | PE_HOSTFILE | RESTARTED | REQUEST
+    | SGE_(TASK_.*|HGR_.*|BINDING|JOB_SPOOL_DIR|STDERR_PATH|STDIN_PATH|STDOUT_PATH|RSH_COMMAND|O_.*)
+"""
+"""What `qsub -V` would send along."""
+
+SYSTEM = BatchSystem(
+    "sge",
+    "Grid Engine",
+    inside,
+    find,
+    # The parallel environment needs control_slaves TRUE, and a slot for it on each node.
+    AgentLauncher("qrsh", one_by_one("qrsh", "-inherit", "-nostdin", "-V"), joins_words=True),
+    aliases=("gridengine",),
+    model_variables={"mpich": {"HYDRA_LAUNCHER": "sge"}},  # which Hydra does not always see by itself
+    openmpi_component="gridengine",
+    private_variables=_PRIVATE,
+)

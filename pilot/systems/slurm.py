@@ -7,10 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from ..agent_launchers.base import AgentLauncher
 from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
 from . import hostlist
-from .base import Allocation, HostEnvironment, Source, check_nodes, core_ids, is_this_host, need, own_gpus
+from .base import (
+    Allocation,
+    BatchSystem,
+    HostEnvironment,
+    Source,
+    check_nodes,
+    core_ids,
+    is_this_host,
+    need,
+    own_gpus,
+)
 
 _NODES = re.compile(r"\bNodes=(\S+) CPU_IDs=(\S+) Mem=(\d+) GRES=(\S*)")
 _GPU_INDEXES = re.compile(r"gpu[^(,]*\(IDX:([\d,-]+)\)")
@@ -141,3 +152,92 @@ def _told_by_variables(host_env: HostEnvironment) -> Iterator[Source]:
     ):
         if host_env.environ.get(name):
             yield Source(what, host_env.environ[name], name)
+
+
+# --- starting agents ----------------------------------------------------------------------------------------------------
+
+_FLAGS = (
+    "--overlap",  # beside the tasks' own steps, which it must not keep from starting
+    "--cpu-bind=none",
+    "--mem=0",  # the node's, as the agent hands it out itself
+    "--ntasks-per-node=1",
+    "--kill-on-bad-exit=0",  # an agent that dies is no reason to end the others
+    "--no-kill",  # nor is a node that goes down
+    "--wait=0",
+    "--input=none",
+    "--label",
+    "--unbuffered",
+    "--export=ALL",
+)
+
+
+def _srun(nodes: Sequence[str], command: Sequence[str]) -> list[str]:
+    """One `srun` for all nodes; it builds its own tree."""
+    count = len(nodes)
+    return ["srun", *_FLAGS, f"--nodes={count}", f"--ntasks={count}", f"--nodelist={','.join(nodes)}", *command]
+
+
+# --- what tasks are told ------------------------------------------------------------------------------------------------
+
+
+def _task_variables(nodes: Sequence[tuple[str, int]], masks: Sequence[str] | None) -> dict[str, str]:
+    """As Slurm would tell a step of a task for each core. SLURM_OVERLAP lets its steps start beside the agents' one."""
+    names = ",".join(name for name, _ in nodes)
+    counts = [count for _, count in nodes]
+    per_node = hostlist.compressed_counts(counts)
+    variables = {"SLURM_OVERLAP": "1"}
+    variables |= dict.fromkeys(("SLURM_NNODES", "SLURM_JOB_NUM_NODES", "SLURM_STEP_NUM_NODES"), str(len(counts)))
+    variables |= dict.fromkeys(("SLURM_NODELIST", "SLURM_JOB_NODELIST", "SLURM_STEP_NODELIST"), names)
+    variables |= dict.fromkeys(("SLURM_NPROCS", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"), str(sum(counts)))
+    variables |= dict.fromkeys(
+        ("SLURM_JOB_CPUS_PER_NODE", "SLURM_TASKS_PER_NODE", "SLURM_STEP_TASKS_PER_NODE"), per_node
+    )
+    variables["SLURM_CPUS_ON_NODE"] = str(counts[0])
+    if len(set(counts)) == 1:
+        variables["SLURM_NTASKS_PER_NODE"] = str(counts[0])
+    variables["SLURM_CPU_BIND"] = "none" if masks is None else f"mask_cpu:{','.join(masks)}"
+    return variables
+
+
+_STEP = r"""
+    SLURM_(PROCID|LOCALID|NODEID|GTIDS|TASK_PID|STEPID|STEP_.*|SRUN_COMM_.*|LAUNCH_NODE_IPADDR)
+    | SLURM_(LABELIO|UNBUFFEREDIO|INPUTMODE|KILL_BAD_EXIT|NO_KILL|WAIT|DISTRIBUTION|CPU_BIND.*|MEM_BIND.*)
+    | SLURM_(NTASKS_PER_NODE|NTASKS_PER_CORE|NTASKS_PER_SOCKET|CPUS_PER_TASK|TRES_PER_TASK)
+    | SRUN_CPUS_PER_TASK | SLURM_JOB_CPUS_PER_NODE_(PACK|HET)_GROUP_.*
+"""
+_PRIVATE = r"""
+    SLURM_(?!CONF$).* | SLURMD_.* | SRUN_.* | SBATCH_.* | SALLOC_.*
+"""
+"""`sbatch` sends the whole environment along, sets only a part of these anew, and takes others for its own options."""
+
+_FREE_STEPS = {"SLURM_CPU_BIND": "none"}
+"""For launchers that put one helper on each node with srun: the helpers bind the ranks, and are not to be bound themselves."""
+
+SYSTEM = BatchSystem(
+    "slurm",
+    "Slurm",
+    inside,
+    find,
+    AgentLauncher("srun", _srun, at_once=True, node_variable="SLURMD_NODENAME", connect="environment"),
+    task_variables=_task_variables,
+    variable_prefix="SLURM_",
+    hostfile_variable="SLURM_HOSTFILE",
+    model_variables={
+        # SLURM_CPU_BIND is for srun; Hydra's helpers would be bound to the first core.
+        "default": {"HYDRA_LAUNCHER_EXTRA_ARGS": "--cpu-bind=none"},
+        "openmpi": _FREE_STEPS,
+        "mpich": {
+            "HYDRA_LAUNCHER": "slurm",
+            "HYDRA_LAUNCHER_EXTRA_ARGS": "--overlap --cpu-bind=none",
+            **_FREE_STEPS,
+        },
+        "intelmpi": {
+            "I_MPI_HYDRA_BOOTSTRAP": "slurm",
+            "I_MPI_HYDRA_BOOTSTRAP_EXEC_EXTRA_ARGS": "--overlap --overcommit --cpu-bind=none --mem=0",
+            **_FREE_STEPS,
+        },
+    },
+    openmpi_component="slurm",
+    step_variables=_STEP,
+    private_variables=_PRIVATE,
+)

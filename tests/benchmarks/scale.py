@@ -62,7 +62,7 @@ class Pilot:
         program.chmod(0o755)
         environ = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "SIMULATED_TASK_S": str(task_s)}
         list_of_cores = ",".join([str(CORES)] * nodes)
-        settings = ["--wd", str(self.folder), "--id", "scale", "--nodes", list_of_cores, "--placement", placement]
+        settings = ["--wd", str(self.folder), "--id", "scale", "--nodes", list_of_cores, "--agent-launcher", placement]
         begin = time.perf_counter()
         command = [sys.executable, "-m", "pilotfish", "service", *settings, "--net-interface", "127.0.0.1"]
         with open(self.folder / "service.out", "wb") as output:

@@ -58,7 +58,7 @@ def test_agents_started_by_an_mpi(slurm: Slurm, wd: Path, placement: str, progra
     require(program)
     (wd / "tasks.txt").write_text("hostname >>where; sleep 0.2\n" * 24)
     root = "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"
-    script = f"{root}; PILOTFISH_PLACEMENT={placement} pilotfish run tasks.txt"
+    script = f"{root}; PILOTFISH_AGENT_LAUNCHER={placement} pilotfish run tasks.txt"
     job = slurm.submit(script, wd, "--nodes=3", "--ntasks-per-node=2")
     assert slurm.wait_for_end(job) == "COMPLETED", (wd / f"{job}.out").read_text()
     assert set((wd / "where").read_text().split()) == {"node1", "node2", "node3"}

@@ -102,6 +102,16 @@ def test_long_options_may_be_abbreviated_and_ours_do_not_get_in_the_way(
     assert options_of(*words)[name] == value
 
 
+def test_an_option_keeps_its_old_name_which_is_not_shown() -> None:
+    """... on the command line, and where it is a variable or a key of the file."""
+    for words in (["--placement", "ssh"], ["--placement=ssh"], ["--agent-launcher", "ssh"]):
+        assert options_of(*words)["agent-launcher"] == "ssh"
+    assert gather({}, {"PILOTFISH_PLACEMENT": "ssh"}, Path("/nowhere"))["agent-launcher"].value == "ssh"
+    shown = service.get_help(click.Context(service))
+    assert "--agent-launcher" in shown
+    assert "--placement" not in shown
+
+
 def test_a_beginning_that_several_options_share_is_refused_with_their_names() -> None:
     with pytest.raises(click.UsageError, match="--report-f may be any of --report-file, --report-format"):
         options_of("--report-f", "x")

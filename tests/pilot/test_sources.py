@@ -60,10 +60,10 @@ def test_variables_of_ours_that_are_no_settings_are_passed_over(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("[service]\nnet-prot = 1\n", "service.net-prot: there is no such setting; write net-port"),
-        ("[service]\nready-fd = 1\n", "service.ready-fd: there is no such setting"),
-        ("[servic]\nnet-port = 1\n", "servic: there is no such table; write [service]"),
-        ("net-port = 1\n", "net-port: there is no such table; write [service]"),
+        ("[service]\nnet-prot = 1\n", "service.net-prot: unknown setting; write net-port"),
+        ("[service]\nready-fd = 1\n", "service.ready-fd: unknown setting"),
+        ("[servic]\nnet-port = 1\n", "servic: unknown table; write [service]"),
+        ("net-port = 1\n", "net-port: unknown table; write [service]"),
         ("[service]\nnet-port = true\n", "service.net-port: True is not a whole number"),
         ('[service]\nlog = "loud"\n', "service.log: 'loud' is not known; use critical, error"),
         ("[service\n", "is not TOML: "),
@@ -79,7 +79,7 @@ def test_an_error_in_the_file_names_file_and_key(tmp_path: Path, config: Path, t
 @pytest.mark.parametrize(
     ("variable", "value", "error"),
     [
-        ("PILOTFISH_NET_PROT", "1", "there is no such setting; write PILOTFISH_NET_PORT"),
+        ("PILOTFISH_NET_PROT", "1", "unknown setting; write PILOTFISH_NET_PORT"),
         ("PILOTFISH_NET_PORT", "one", '"one" is not a number'),
         ("PILOTFISH_NET", "maybe", '"maybe" is neither yes nor no; write 1 or 0'),
     ],

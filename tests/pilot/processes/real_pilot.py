@@ -85,7 +85,7 @@ def remote_nodes(folder: Path) -> tuple[list[str], dict[str, str]]:
     starter.parent.mkdir()
     starter.write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
     starter.chmod(0o755)
-    return ["--placement", "blaunch"], {**os.environ, "PATH": f"{starter.parent}:{os.environ['PATH']}"}
+    return ["--agent-launcher", "blaunch"], {**os.environ, "PATH": f"{starter.parent}:{os.environ['PATH']}"}
 
 
 def can_fake_clock() -> bool:

@@ -38,7 +38,7 @@ def test_a_python_that_is_not_there(wd: Path) -> None:
 
 
 def test_a_starter_that_is_not_there(wd: Path) -> None:
-    assert "blaunch: No such file or directory" in _problem(wd, "--nodes", "n1:1", "--placement", "blaunch")
+    assert "blaunch: No such file or directory" in _problem(wd, "--nodes", "n1:1", "--agent-launcher", "blaunch")
 
 
 @pytest.mark.parametrize("option", [("--min-nodes", "2"), ("--nl-ready-threshold", "1")])

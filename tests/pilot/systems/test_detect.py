@@ -187,6 +187,17 @@ def test_torque_tells_the_gpus_of_all_nodes_in_a_file_and_the_limit_in_a_variabl
     assert found.sources[-1].where == "PBS_WALLTIME"
 
 
+def test_each_of_the_two_families_of_pbs_is_told_from_the_other() -> None:
+    """PBS Pro and OpenPBS are `pbs`, Torque is `torque`; asked for by the wrong name it is an error, not a guess."""
+    torque = host_env(PBS | {"PBS_NUM_PPN": "2"}, files={"/nodes": "node1\nnode1\n"})
+    assert detect(torque, resources="torque").kind == "torque"
+    with pytest.raises(
+        SettingsError, match=r"^PBS_NUM_PPN: is set, so this is a job of Torque; say --resources torque$"
+    ):
+        detect(torque, resources="pbs")
+    assert detect(host_env(PBS, files={"/nodes": "node1\n"}), resources="openpbs").kind == "pbs"
+
+
 @pytest.mark.parametrize(
     ("files", "outputs", "error"),
     [

@@ -1,4 +1,4 @@
-"""Every starter's command line, as the manuals have it; and the command that becomes the agent."""
+"""Every agent launcher's command line, as the manuals have it; and the command that becomes the agent."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.pilot.agent_launchers.choose import BY_KIND, STARTERS, choose
 from pilotfish.pilot.agent_launchers.command import AgentCommand, check, workers_for
 from pilotfish.pilot.model.errors import SettingsError
+from pilotfish.pilot.systems.registry import GIVEN, SYSTEMS, launcher_for, launchers
+
+LAUNCHERS = launchers()
 
 EXPECTED = {
     "fork": "X Y",
@@ -30,28 +32,36 @@ EXPECTED = {
 COMMAND = AgentCommand("/opt/python", Path("/wd/connection.json"))
 
 
-@pytest.mark.parametrize("name", STARTERS)
-def test_the_command_line_of_a_starter(name: str) -> None:
-    starter = STARTERS[name]
-    nodes = ["n1", "n2"] if starter.at_once else ["n1"]
-    assert starter.argv(nodes, ["X", "Y"]) == EXPECTED[name].split()
-    assert starter.argv(nodes, ["X", "Y"]) == starter.argv(nodes, ["X", "Y"])
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_the_command_line_of_a_launcher(name: str) -> None:
+    launcher = LAUNCHERS[name]
+    nodes = ["n1", "n2"] if launcher.at_once else ["n1"]
+    assert launcher.argv(nodes, ["X", "Y"]) == EXPECTED[name].split()
+    assert launcher.argv(nodes, ["X", "Y"]) == launcher.argv(nodes, ["X", "Y"])
 
 
-def test_every_kind_of_allocation_has_its_starter() -> None:
-    assert {kind: choose(kind, None).name for kind in BY_KIND} == BY_KIND
-    assert choose("slurm", "ssh").name == "ssh"
+def test_every_kind_of_allocation_has_its_launcher() -> None:
+    assert {kind: launcher_for(kind, None).name for kind in (*(system.name for system in SYSTEMS), GIVEN)} == {
+        "slurm": "srun",
+        "pbs": "pbs_tmrsh",
+        "torque": "pbsdsh",
+        "lsf": "blaunch",
+        "sge": "qrsh",
+        "pjm": "pjm",
+        "flux": "flux",
+        "local": "fork",
+        "given": "fork",
+    }
+    assert launcher_for("slurm", "ssh").name == "ssh"
 
 
-def test_a_starter_that_does_not_exist_is_refused_with_those_that_do() -> None:
-    with pytest.raises(
-        SettingsError, match=r'--placement: there is no way "rsh" to start agents; use fork, srun, .*ssh'
-    ):
-        choose("slurm", "rsh")
+def test_a_launcher_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(SettingsError, match=r'--agent-launcher: "rsh" is not known; use one of fork, .*ssh, srun, .*'):
+        launcher_for("slurm", "rsh")
 
 
 def test_one_agent_needs_no_shell() -> None:
-    words = COMMAND.for_node(STARTERS["srun"], "n1", "n1-abc", "n1-old")
+    words = COMMAND.for_node(LAUNCHERS["srun"], "n1", "n1-abc", "n1-old")
     assert words[:6] == ["/opt/python", "-m", "pilotfish", "agent", "--connect", "/wd/connection.json"]
     assert words[6:] == ["--node", "n1", "--agent-id", "n1-abc", "--replaces", "n1-old"]
 
@@ -59,7 +69,7 @@ def test_one_agent_needs_no_shell() -> None:
 def test_what_another_shell_takes_apart_is_quoted_for_it(tmp_path: Path) -> None:
     """ssh and qrsh join the words with blanks; the far shell must get back what we meant."""
     command = AgentCommand("/opt/my python", Path("/w d/it's.json"), "export A='1 2'")
-    joined = " ".join(command.for_node(STARTERS["ssh"], "n1", "n1-abc", None))
+    joined = " ".join(command.for_node(LAUNCHERS["ssh"], "n1", "n1-abc", None))
     script = f'set -- {joined}; printf "%s\\n" "$#" "$3"'
     told = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
     assert told[0] == "3"
@@ -76,7 +86,7 @@ def test_an_agent_started_on_all_nodes_finds_out_which_it_is(tmp_path: Path, env
     python.write_text('#!/bin/sh\necho "$@" $MARK\n')
     python.chmod(0o755)
     command = AgentCommand(str(python), tmp_path / "connection.json", "MARK=prelude; export MARK")
-    words = command.for_all(STARTERS["srun"], "abc")
+    words = command.for_all(LAUNCHERS["srun"], "abc")
     subprocess.run(words, check=True, env={"PATH": os.environ["PATH"], **environ})
     name = environ.get("SLURMD_NODENAME") or os.uname().nodename
     said = (tmp_path / f"agent-{name}.log").read_text().strip()
@@ -87,20 +97,20 @@ def test_an_agent_started_on_all_nodes_finds_out_which_it_is(tmp_path: Path, env
 
 def test_ssh_reads_the_keys_from_its_input_and_no_command_line_has_them() -> None:
     command = AgentCommand("python3", Path("/wd/c.json"), by_variable=True)
-    words = command.for_node(STARTERS["ssh"], "n1", "n1-abc", None)
+    words = command.for_node(LAUNCHERS["ssh"], "n1", "n1-abc", None)
     assert "read -r PILOTFISH_CONNECT" in words[2]
 
 
-def test_a_starter_that_carries_nothing_cannot_be_asked_to() -> None:
+def test_a_launcher_that_carries_nothing_cannot_be_asked_to() -> None:
     with pytest.raises(SettingsError, match="pbs_tmrsh cannot carry a variable"):
-        check(AgentCommand("python3", Path("/c"), by_variable=True), STARTERS["pbs_tmrsh"])
+        check(AgentCommand("python3", Path("/c"), by_variable=True), LAUNCHERS["pbs_tmrsh"])
 
 
 def test_agents_on_one_host_share_its_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
-    assert [workers_for(STARTERS["fork"], nodes) for nodes in (1, 4, 100)] == [
+    assert [workers_for(LAUNCHERS["fork"], nodes) for nodes in (1, 4, 100)] == [
         ("--workers", "6"),
         ("--workers", "2"),
         ("--workers", "1"),
     ]
-    assert workers_for(STARTERS["ssh"], 100) == (), "each on a host of its own"
+    assert workers_for(LAUNCHERS["ssh"], 100) == (), "each on a host of its own"
