@@ -6,7 +6,6 @@ the journal is opened again; a broken line before others is an error, because wh
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from ..pilot import locks
 from ..pilot.model.errors import JournalError, RefusedError
 from . import events
 from .events import Event
@@ -33,6 +33,7 @@ class Journal:
         self.path = path
         self._clock = clock
         self._file: IO[bytes] | None = None
+        self._lock: locks.Lock | None = None
 
     def open(self) -> list[Event]:
         """Take hold and give what was written so far. Raises InUseError, JournalError."""
@@ -40,12 +41,18 @@ class Journal:
         # Unbuffered: what could not be written must not be tried again behind our back.
         self._file = open(self.path, "a+b", buffering=0, opener=lambda path, flags: os.open(path, flags, 0o600))
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            self._file = None
+            self._lock = locks.take(self._file.fileno(), self.path)
+        except locks.HeldError as error:
+            self.close()
             what = "another launcher works on this submission"
-            raise InUseError(what, where=str(self.path), remedy="wait for it, or end it (Ctrl-C there)") from None
+            remedy = "wait for it, or end it (Ctrl-C there)"
+            if error.owner is not None and error.link is not None:
+                what += f", {error.holder}"
+                remedy += f"; if it is gone, remove {error.link}"
+            raise InUseError(what, where=str(self.path), remedy=remedy) from None
+        except OSError as error:
+            self.close()
+            raise JournalError(f"cannot be locked: {error.strerror}", where=str(self.path)) from error
         self._file.seek(0)
         found, whole = read(self._file.read(), str(self.path))
         self._file.truncate(whole)
@@ -65,6 +72,9 @@ class Journal:
             raise JournalError(f"cannot be written: {error.strerror}", where=str(self.path)) from error
 
     def close(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
         if self._file is not None:
             self._file.close()
             self._file = None

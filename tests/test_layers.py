@@ -19,9 +19,11 @@ LAUNCHER_FACTS |= {"pilot.model.errors", "pilot.model.walltime"}
 
 ALLOWED: dict[str, set[str]] = {
     "pilot.model": set(),
-    "pilot.wire": {"pilot.model"},
+    "pilot.wire": {"pilot.model", "pilot.files"},
     "pilot.console": {"pilot.model.errors"},
     "pilot.loop": set(),
+    "pilot.locks": set(),
+    "pilot.files": set(),
     "pilot.clock": {"pilot.loop"},
     "pilot.cgroups": set(),
     "pilot.leftover_processes": {"pilot.cgroups"},
@@ -35,6 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.manager": SITE_FACTS
     | {
         "pilot.loop",
+        "pilot.locks",
+        "pilot.files",
         "pilot.clock",
         "pilot.leftover_processes",
         "pilot.systems",
@@ -44,8 +48,15 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.joining": SITE_FACTS | {"pilot.agent", "pilot.systems", "pilot.agent_launchers"},
     "pilot.cli": {"pilot.manager", "pilot.agent", "pilot.joining", "pilot.model", "pilot.console"},
     "pilot.show_resources": {"pilot.systems", "pilot.console"},
-    "api": {"pilot.wire", "pilot.model", "pilot.console"},
-    "launcher": {"api", "pilot.console", "pilot.wire.connection", "pilot.model.errors", "pilot.model.walltime"},
+    "api": {"pilot.wire", "pilot.model", "pilot.console", "pilot.files"},
+    "launcher": {
+        "api",
+        "pilot.console",
+        "pilot.locks",
+        "pilot.wire.connection",
+        "pilot.model.errors",
+        "pilot.model.walltime",
+    },
     "launcher.machines": LAUNCHER_FACTS | {"launcher.contexts", "launcher.result", "launcher.script"},
     "launcher.contexts": LAUNCHER_FACTS | {"launcher.secrets", "launcher.staging"},
 }
@@ -56,6 +67,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.wire": {"msgspec", "zmq"},
     "pilot.console": {"click"},
     "pilot.loop": {"zmq"},
+    "pilot.locks": set(),
+    "pilot.files": set(),
     "pilot.clock": set(),
     "pilot.cgroups": set(),
     "pilot.leftover_processes": set(),

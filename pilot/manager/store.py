@@ -8,29 +8,28 @@ report success the next time.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from .. import locks
 from ..model.errors import JournalError, PilotfishError, RefusedError, TransientError
 from ..wire import journal, ownership
 from ..wire.records import Record
-
-_LOOK_S = 0.05
 
 
 class Store:
     """Made by `create` or `open`; after `open`, `replay` must be read to its end before the first `write`."""
 
-    def __init__(self, path: Path, lock: int, descriptor: int) -> None:
+    def __init__(self, path: Path, lock: _HeldFile, descriptor: int) -> None:
         self.path = path
         self.torn: journal.TornTail | None = None
         self.senseless: list[str] = []
         """Records that were left out, because their values cannot be."""
         self._lock = lock
+        self.lock_weakness = lock.weakness
+        """Why the file system's own lock could not be had; empty when it could."""
         self._descriptor = descriptor
         self._folder_due = False  # its entry for the file is not on disk
         self._unsynced = bytearray()
@@ -71,19 +70,19 @@ class Store:
 
     @classmethod
     def _locked(cls, path: Path, flags: int, patience_s: float = 0.0) -> Store:
-        lock = _lock(path, patience_s)
+        lock = _HeldFile(path, patience_s)
         try:
             return cls(path, lock, ownership.open_file(path, os.O_RDWR | flags))
         except RefusedError:
-            os.close(lock)
+            lock.close()
             raise
         except FileExistsError:
-            os.close(lock)
+            lock.close()
             raise RefusedError(
                 "there is a journal already", where=str(path), remedy="go on with it: --resume"
             ) from None
         except OSError as error:
-            os.close(lock)
+            lock.close()
             raise JournalError(f"cannot be opened: {error.strerror}", where=str(path)) from error
 
     def replay(self) -> Iterator[Record]:
@@ -159,7 +158,7 @@ class Store:
     def close(self) -> None:
         """Give the journal to others. What was not written is lost."""
         os.close(self._descriptor)
-        os.close(self._lock)
+        self._lock.close()
 
     def _write(self) -> None:
         written_before = self._written
@@ -230,40 +229,35 @@ def _draft(path: Path) -> Path:
     return path.with_name(path.name + ".new")
 
 
-def _lock(path: Path, patience_s: float) -> int:
-    """Hold `<path>.lock`, which has our pid in it, until the descriptor is closed or we die. Wait for it if need be.
+class _HeldFile:
+    """`<journal>.lock`, held: it says by whom.
 
     A file of its own, because a lock on the journal would stay with the old file if it were replaced by renaming.
     """
-    lock_path = path.with_name(path.name + ".lock")
-    try:
-        lock = ownership.open_file(lock_path, os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise JournalError(f"cannot be opened: {error.strerror}", where=str(lock_path)) from error
-    try:
-        _take(lock, time.monotonic() + patience_s)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
-    except BlockingIOError:
-        holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
-        os.close(lock)
-        raise RefusedError(
-            f"another manager, process {holder or 'unknown'}, works with this journal",
-            where=str(path),
-            remedy="stop that one first",
-        ) from None
-    except OSError as error:
-        os.close(lock)
-        raise TransientError(f"cannot be locked: {error.strerror}", where=str(lock_path)) from error
-    return lock
 
-
-def _take(lock: int, until_s: float) -> None:
-    """Raises BlockingIOError when somebody else still has it then."""
-    while True:
+    def __init__(self, journal_path: Path, patience_s: float) -> None:
+        """Wait so long for whoever has it. Raises JournalError, RefusedError (somebody still has it), TransientError."""
+        path = journal_path.with_name(journal_path.name + ".lock")
         try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until_s:
-                raise
-        time.sleep(_LOOK_S)
+            self._descriptor = ownership.open_file(path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise JournalError(f"cannot be opened: {error.strerror}", where=str(path)) from error
+        try:
+            self._lock = locks.take(self._descriptor, path, patience_s, takes_note=True)
+        except locks.HeldError as error:
+            os.close(self._descriptor)
+            elsewhere = error.owner is not None and not error.owner.is_here and error.link is not None
+            gone = f", or remove {error.link} if it is gone" if elsewhere else ""
+            raise RefusedError(
+                f"another manager, {error.holder}, works with this journal",
+                where=str(journal_path),
+                remedy=f"stop that one first{gone}",
+            ) from None
+        except OSError as error:
+            os.close(self._descriptor)
+            raise TransientError(f"cannot be locked: {error.strerror}", where=str(path)) from error
+        self.weakness = self._lock.weakness
+
+    def close(self) -> None:
+        self._lock.release()
+        os.close(self._descriptor)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import errno
 import fcntl
 import json
 import pickle
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +20,7 @@ import pytest
 from pilotfish import AsyncResult, JobScript
 from pilotfish.launcher.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING
 from pilotfish.launcher.clusterjob.headers import ResourcesNotSupportedError
+from pilotfish.pilot import locks
 from pilotfish.pilot.model.errors import TransientError
 
 UNTIL_GO = "until [ -e go ]; do sleep 0.05; done"
@@ -303,11 +304,13 @@ def test_where_the_file_system_knows_no_locks_they_share_one_job_too(wd: Path, m
     ids: list[str | None] = []
     script = JobScript("echo x >> runs", "j", prologue="sleep 0.2")
     threads = [threading.Thread(target=lambda: ids.append(script.submit(True, "mine").job_id)) for _ in range(3)]
-    ended = subprocess.Popen(["true"])
+    ended = subprocess.Popen(["sleep", "100"])
+    owner = dataclasses.replace(locks.Owner.this(), pid=ended.pid)
+    ended.kill()
     ended.wait()
     (wd / "cache").mkdir()
     lock = wd / "cache/clusterjob.mine.cache.lock.held"
-    lock.symlink_to(f"{socket.gethostname()}:{ended.pid}:1")  # left by a program that died
+    lock.symlink_to(str(owner))  # left by a program that died
     for thread in threads:
         thread.start()
     for thread in threads:
