@@ -47,8 +47,8 @@ def run(
 ) -> int:
     """Serve `node` for the pilot of the connection file `connect` until told to stop; returns the exit code.
 
-    `joins`: what the node has, when it is not one of the pilot's own but is to become part of it. `most_hands`: how many
-    workers it has at most; None: one for each processor it may use.
+    `joins`: what the node has, when it is not one of the pilot's own but is to become part of it. `most_workers`: how
+    many workers it has at most; None: as many as fill the processors it may use.
     """
     _detach_streams()
     if replaces is not None and leftover_processes.is_alive(replaces):
@@ -64,7 +64,8 @@ def run(
     variable = os.environ.pop(connection.CONNECT_VARIABLE, None)  # no task is to see the keys
     gc.collect()
     gc.freeze()
-    count = min(most_workers or len(bind.cpus_here()), worker_pool.MOST_WORKERS)
+    enough = worker_pool.count_for(len(bind.cpus_here()))
+    count = min(most_workers or enough, enough)
     started = worker_pool.start(agent_id, count, None if open_files is None else int(open_files))
     return Agent(connect, variable, node, agent_id, started, None if lifeline is None else int(lifeline), joins).run()
 

@@ -277,9 +277,8 @@ class Dispatcher:
                 free = min(pool.slots, key=lambda slot: self._cores[slot.worker])
                 self._seat(pool, free)
                 self._send(pool, free, 1)
-            for slot in pool.slots:
-                if slot.grants and pool.waiting:
-                    self._fill(pool, slot)
+            if pool.waiting:
+                self._fill(pool)
             if pool.idle:
                 self._even_out(pool)
             elif pool.ahead and not pool.waiting:
@@ -294,16 +293,17 @@ class Dispatcher:
         self._seat_of[grant.grant_id] = slot
         self.orders[slot.worker].grants.append(grant)
 
-    def _fill(self, pool: Pool, slot: WorkerSlot) -> None:
-        """Send what the slot's grants can use soon; of little no more than its share, which leaves some for the others."""
-        ahead = slot.grants * pool.ahead
-        room = slot.grants + ahead - slot.has
-        if 2 * room < ahead:
-            return
-        granted = sum(each.grants for each in pool.slots)
-        total = len(pool.waiting) + sum(each.has for each in pool.slots)
-        share = -(-total * slot.grants // granted)
-        self._send(pool, slot, min(room, max(share, slot.grants) - slot.has, len(pool.waiting)))
+    def _fill(self, pool: Pool) -> None:
+        """Send what grants can use soon; of little, each worker gets no more than its share, which leaves some for others."""
+        ahead = pool.ahead
+        granted = sum(slot.grants for slot in pool.slots)
+        total = len(pool.waiting) + sum(slot.has for slot in pool.slots)
+        for slot in pool.slots:
+            room = slot.grants * (1 + ahead) - slot.has
+            if not slot.grants or 2 * room < slot.grants * ahead:
+                continue
+            share = -(-total * slot.grants // granted)
+            self._send(pool, slot, min(room, max(share, slot.grants) - slot.has, len(pool.waiting)))
 
     def _send(self, pool: Pool, slot: WorkerSlot, count: int) -> None:
         if count <= 0:

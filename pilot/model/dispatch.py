@@ -250,7 +250,7 @@ class Dispatch:
                 continue
             if not self._nodes.usable >> pool.node & 1:
                 continue
-            for _ in range(pool.room()):
+            for _ in range(pool.room(now)):
                 pending = pool.shape.head()
                 if pending is None:
                     break
@@ -263,7 +263,7 @@ class Dispatch:
         """Ask for lent tasks that have waited too long: their cores turned out to be busy, others may be free."""
         for pool in self.pools.values():
             if pool.stale(now) and not pool.revoking:
-                pool.distrust()
+                pool.pace.distrust()
                 self._revoke(pool)
 
     def _revoke(self, pool: LeasePool) -> None:

@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from .errors import UnknownJobError
 from .ids import JobNo, NodeNo, PoolId, TaskKey
 from .job_spec import JobSpec, Need
-from .leases import LENT_WORK_S, MOST_LENT, SHORTEST_S, STALE_S, moving_mean
+from .leases import STALE_S, Pace
 from .states import State
 from .tasks import ManyTasks, OneTask, Places
 
@@ -143,7 +143,7 @@ class Shape:
 class LeasePool:
     """The grants and unstarted tasks of one shape on one node."""
 
-    __slots__ = ("_mean_s", "grants", "node", "pool_id", "revoking", "shape", "unstarted")
+    __slots__ = ("grants", "node", "pace", "pool_id", "revoking", "shape", "unstarted")
 
     def __init__(self, pool_id: PoolId, node: NodeNo, shape: Shape) -> None:
         self.pool_id = pool_id
@@ -154,33 +154,25 @@ class LeasePool:
         """Tasks sent and not known to have started, in the order sent, with the time of sending."""
         self.revoking: set[TaskKey] = set()
         """Asked back and not yet known to have started, ended or come back: nothing more is lent meanwhile."""
-        self._mean_s: float | None = None
+        self.pace = Pace()
 
     @property
     def is_empty(self) -> bool:
         """The agent holds nothing of it."""
         return not self.grants and not self.unstarted
 
-    def ran(self, seconds: float) -> None:
-        """Learn from a task that took this long."""
-        self._mean_s = moving_mean(self._mean_s, seconds)
-
     def gone(self, key: TaskKey) -> None:
         """The attempt has started, ended or come back."""
         self.unstarted.pop(key, None)
         self.revoking.discard(key)
 
-    def distrust(self) -> None:
-        """The estimate was wrong (lent tasks went stale): lend nothing until short tasks have been seen again."""
-        self._mean_s = max(self._mean_s or 0.0, STALE_S)
-
-    def room(self) -> int:
+    def room(self, now: float) -> int:
         """How many more tasks to lend now; 0 until it is worth a frame."""
-        if self._mean_s is None or self._mean_s > LENT_WORK_S or self.revoking:
+        lot, have = self.pace.lot(self.grants), len(self.unstarted)
+        if not lot or self.revoking or have > lot // 2:
             return 0
-        target = min(MOST_LENT, int(self.grants * LENT_WORK_S / max(self._mean_s, SHORTEST_S)))
-        have = len(self.unstarted)
-        return target - have if have <= target // 2 else 0
+        self.pace.next_lot(now)
+        return max(0, self.pace.lot(self.grants) - have)
 
     def stale(self, now: float) -> bool:
         """Whether the task that waits longest here has waited too long for one that was lent."""

@@ -276,7 +276,7 @@ class Scheduler:
             if end.pid > 0 and not attempt.started_s:
                 self._begin(attempt, end.pid, end.started_s)
             if pool is not None and end.cause is Cause.EXITED:
-                pool.ran(end.ended_s - end.started_s)
+                pool.pace.ran(end.ended_s - end.started_s)
             self._life.attempt_ended(attempt, end, now)
         if returns_grant and grant is not None:
             self.dispatch.returned(grant)

@@ -1,9 +1,11 @@
 """How far one manager goes: a real manager, real sockets and frames, and simulated agents on up to 1,000 nodes of 64 cores.
+How far one agent goes: a real manager and agent, and workers of a node of up to 128 cores that only pretend to spawn.
 
 python tests/benchmarks/scale.py [NODES] [TASKS] [TASK_SECONDS]
+python tests/benchmarks/scale.py --node CORES [TASKS] [TASK_SECONDS]
 
-The agents are one process that shares the machine with the manager, so beside the rate by the clock this tells the CPU time
-of the manager, and of its one Python thread alone: its inverse is the rate that a manager with a core of its own has.
+What is simulated is one process that shares the machine with the real ones, so beside the rate by the clock this tells the
+CPU time of the manager, and of its one Python thread alone: its inverse is the rate that a manager with a core of its own has.
 """
 
 from __future__ import annotations
@@ -26,13 +28,18 @@ HERE = Path(__file__).parent
 CORES = 64
 SHORT_S = 0.01
 """More than one manager can keep up with: each agent alone would do 6,400 of these a second."""
+NO_OP_S = 0.001
+"""Of a node of many cores: 16 of them do 16,000 of these a second, 128 do 128,000, which is what their kernels spawn."""
 LONG_S = 4.0
 """On 64,000 cores that are 16,000 ends a second, and nothing is lent ahead."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """`tasks_s`: by the clock; `cpu_us`, `thread_us`: the manager's CPU time per task, and its main thread's alone."""
+    """`tasks_s`: by the clock; `cpu_us`, `thread_us`: the manager's CPU time per task, and its main thread's alone.
+
+    `agents_us`: that of the simulated agents, or of the one real agent without its workers.
+    """
 
     nodes: int
     start_s: float
@@ -41,7 +48,7 @@ class Measured:
     tasks_s: float
     cpu_us: float
     thread_us: float
-    simulator_us: float
+    agents_us: float
     memory_after_bytes: int
 
     @property
@@ -51,17 +58,30 @@ class Measured:
 
 
 class Pilot:
-    """A manager whose starter is the simulator, or the shell script `starter`. A context manager."""
+    """A manager whose starter is a program beside this one, or the shell script `starter`. A context manager."""
 
-    def __init__(self, nodes: int, task_s: float, placement: str = "srun", starter: str = "") -> None:
+    def __init__(
+        self,
+        nodes: int,
+        task_s: float,
+        placement: str = "srun",
+        starter: str = "",
+        cores: int = CORES,
+        program_name: str = "simulated_agents.py",
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pf-scale-"))
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.REQ)
         program = self.folder / placement
-        program.write_text("#!/bin/sh\n" + (starter or f'exec {sys.executable} {HERE / "simulated_agents.py"} "$@"\n'))
+        program.write_text("#!/bin/sh\n" + (starter or f'exec {sys.executable} {HERE / program_name} "$@"\n'))
         program.chmod(0o755)
-        environ = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "SIMULATED_TASK_S": str(task_s)}
-        list_of_cores = ",".join([str(CORES)] * nodes)
+        environ = {
+            **os.environ,
+            "PATH": f"{self.folder}:{os.environ['PATH']}",
+            "SIMULATED_TASK_S": str(task_s),
+            "PRETENDED_CORES": str(cores),
+        }
+        list_of_cores = ",".join([str(cores)] * nodes)
         settings = ["--wd", str(self.folder), "--id", "scale", "--nodes", list_of_cores, "--agent-launcher", placement]
         begin = time.perf_counter()
         command = [sys.executable, "-m", "pilotfish", "service", *settings, "--net-interface", "127.0.0.1"]
@@ -118,20 +138,31 @@ class Pilot:
         return time.perf_counter() - begin
 
     def cpu_s(self) -> tuple[float, float, float]:
-        """CPU time so far of the manager, of its main thread, and of the simulator."""
+        """CPU time so far of the manager, of its main thread, and of the agents."""
         threads = {thread.id: thread.user_time + thread.system_time for thread in self.manager.threads()}
         agents = [child.cpu_times() for child in self.manager.children()]
         return sum(threads.values()), threads[self.manager.pid], sum(times.user + times.system for times in agents)
 
 
 def measure(nodes: int, tasks: int, task_s: float = SHORT_S) -> Measured:
+    """Simulated agents on so many nodes."""
     with Pilot(nodes, task_s) as pilot:
-        memory = pilot.manager.memory_info().rss
-        before = pilot.cpu_s()
-        seconds = pilot.run(tasks)
-        used = [(after - earlier) / tasks * 1e6 for earlier, after in zip(before, pilot.cpu_s(), strict=True)]
-        after = pilot.manager.memory_info().rss
-        return Measured(nodes, pilot.start_s, before[0], memory, tasks / seconds, *used, after)
+        return _measure(pilot, nodes, tasks)
+
+
+def measure_node(cores: int, tasks: int, task_s: float = NO_OP_S) -> Measured:
+    """One real agent for so many cores, with workers that only pretend to spawn."""
+    with Pilot(1, task_s, cores=cores, program_name="pretended_workers.py") as pilot:
+        return _measure(pilot, 1, tasks)
+
+
+def _measure(pilot: Pilot, nodes: int, tasks: int) -> Measured:
+    memory = pilot.manager.memory_info().rss
+    before = pilot.cpu_s()
+    seconds = pilot.run(tasks)
+    used = [(after - earlier) / tasks * 1e6 for earlier, after in zip(before, pilot.cpu_s(), strict=True)]
+    after = pilot.manager.memory_info().rss
+    return Measured(nodes, pilot.start_s, before[0], memory, tasks / seconds, *used, after)
 
 
 def rows(quick: bool) -> Iterator[tuple[str, str, str, str, bool | None]]:
@@ -160,14 +191,29 @@ def rows(quick: bool) -> Iterator[tuple[str, str, str, str, bool | None]]:
     busy = long.tasks_s * LONG_S / (1000 * CORES)
     what = f"  1,000 x 64 cores, {waves} tasks of 4 s for each core"
     yield what, f"{long.tasks_s:,.0f}/s", f"{long.thread_us:.1f} us CPU", "", None
-    yield "  cores busy, first start and last end included", f"{busy:.0%}", "", "", None
+    yield "  cores busy, first start and last end included", f"{busy:.0%}", "", ">= 90%", busy >= 0.9
+    for cores in (16, 128):
+        node = measure_node(cores, count)
+        yield (
+            f"one agent for {cores} cores, {count:,} tasks of 1 ms, workers that only pretend",
+            f"{node.tasks_s:,.0f}/s",
+            f"{node.agents_us:.1f} us CPU",
+            "",
+            None,
+        )
+        yield "  the manager beside it", f"{node.implied_tasks_s:,.0f}/s", f"{node.thread_us:.1f} us CPU", "", None
 
 
 def main() -> None:
-    nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    tasks = int(sys.argv[2]) if len(sys.argv) > 2 else 200_000
-    task_s = float(sys.argv[3]) if len(sys.argv) > 3 else SHORT_S
-    for name, value in vars(measured := measure(nodes, tasks, task_s)).items():
+    words = sys.argv[1:]
+    one_node = "--node" in words
+    if one_node:
+        words.remove("--node")
+    count = int(words[0]) if words else 100
+    tasks = int(words[1]) if len(words) > 1 else 200_000
+    task_s = float(words[2]) if len(words) > 2 else NO_OP_S if one_node else SHORT_S
+    measured = measure_node(count, tasks, task_s) if one_node else measure(count, tasks, task_s)
+    for name, value in vars(measured).items():
         print(f"{name:20} {value:14,.1f}")
     print(f"{'implied_tasks_s':20} {measured.implied_tasks_s:14,.1f}")
 

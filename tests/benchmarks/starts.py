@@ -33,14 +33,14 @@ exec sleep 1000
 
 def simulate(pipe: Path) -> None:
     """Be the agents that are named in the pipe."""
-    crowd: simulated_agents.Crowd | None = None
+    crowd: simulated_agents.Agents | None = None
     with open(os.open(pipe, os.O_RDWR | os.O_NONBLOCK), "rb", buffering=0) as file:
         rest = b""
         while True:
             *lines, rest = (rest + (file.read(65_536) or b"")).split(b"\n")
             for line in lines:
                 node, agent_id, path = line.decode().split()
-                crowd = crowd or simulated_agents.Crowd(connection.read(Path(path)), 1.0)
+                crowd = crowd or simulated_agents.Agents(connection.read(Path(path)), 1.0)
                 crowd.join(node, agent_id)
             if crowd is None:
                 time.sleep(0.01)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
+from pilotfish.pilot.agent import worker_pool
 from pilotfish.pilot.agent.dispatch import Dispatcher, Orders
 from pilotfish.pilot.agent.report_buffer import ReportBuffer, unstarted
 from pilotfish.pilot.agent.tasks import key_of
@@ -51,7 +53,12 @@ class Desk:
         return [self.dispatcher.take_orders(worker) or Orders() for worker in range(len(self.dispatcher.orders))]
 
 
-def test_grants_go_to_the_hand_with_the_fewest_cores() -> None:
+@pytest.mark.parametrize(("processors", "workers"), [(1, 1), (2, 2), (16, 16), (64, 28), (128, 44)])
+def test_a_core_has_a_worker_of_its_own_up_to_sixteen_and_a_quarter_beyond(processors: int, workers: int) -> None:
+    assert worker_pool.count_for(processors) == workers
+
+
+def test_grants_go_to_the_worker_with_the_fewest_cores() -> None:
     desk = Desk()
     desk.dispatcher.take_work([grant(1, 1, cores=3), grant(2, 2), grant(3, 2), grant(4, 2)], {POOL: [task(0)]})
     desk.dispatcher.take_work([], {PoolId(2): [task(1), task(2), task(3)]})
