@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..model.errors import EndingError, InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
 from ..model.explain import why_not_running
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .service import Service
 
 MOST_EVENTS = 10_000
+T = TypeVar("T")
 
 
 class Handlers:
@@ -70,8 +71,7 @@ class Handlers:
         service.store.write_now(Submitted(self._scheduler.jobs.next_no, now, request.jobs))
         jobs = self._scheduler.accept(accepted, now)
         names = [job.spec.name for job in jobs]
-        data = {"submitted": len(names), "jobs": names}
-        return Reply(replies.ok(f"{len(names)} jobs submitted", data), durable=True)
+        return Reply(replies.ok(f"{len(names)} jobs submitted", replies.Submitted(len(names), names)), durable=True)
 
     def _find(self, name: str) -> tuple[Job, int | None]:
         """(job, position or None for the whole job). Raises UnknownJobError, or ValueError for a strange iteration."""
@@ -81,48 +81,47 @@ class Handlers:
             raise UnknownJobError(f"Job '{name}' doesn't exist")
         return job, None if iteration is None else job.pos_of(int(iteration))
 
-    def _entries(self, names: list[object], one: Callable[[Job, int | None, str], dict[str, Any]]) -> dict[str, Any]:
-        """`data.jobs` of jobStatus and jobInfo: odd names are errors of their entry, unknown ones of the request."""
-        entries: dict[str, Any] = {}
+    def _entries(self, names: list[object], one: Callable[[Job, int | None, str], T]) -> Reply:
+        """The answers of jobStatus and jobInfo: odd names are errors of their entry, unknown ones of the request."""
+        entries: dict[str, replies.Entry[T]] = {}
         for name in names:
             if not isinstance(name, str):
-                entries[json.dumps(name)] = {"status": 1, "message": f"a job name is text, not {json.dumps(name)}"}
+                text = json.dumps(name)
+                entries[text] = replies.Entry(1, f"a job name is text, not {text}")
                 continue
             try:
                 job, pos = self._find(name)
             except ValueError as error:
-                entries[name] = {"status": 1, "message": str(error)}
+                entries[name] = replies.Entry(1, str(error))
             else:
-                entries[name] = {"status": 0, "data": one(job, pos, name)}
-        return entries
+                entries[name] = replies.Entry(0, data=one(job, pos, name))
+        return Reply(replies.ok(data=replies.Entries(entries)))
 
     def _job_status(self, request: requests.JobStatus) -> Reply:
-        def one(job: Job, pos: int | None, name: str) -> dict[str, Any]:
+        def one(job: Job, pos: int | None, name: str) -> replies.JobStatus:
             state = job.state if pos is None else job.tasks.state(pos)
-            return {"jobName": name, "status": state.name}
+            return replies.JobStatus(name, state.name)
 
-        return Reply(replies.ok(data={"jobs": self._entries(request.names, one)}))
+        return self._entries(request.names, one)
 
     def _job_info(self, request: requests.JobInfo) -> Reply:
-        def one(job: Job, pos: int | None, name: str) -> dict[str, Any]:
+        def one(job: Job, pos: int | None, name: str) -> replies.JobInfo:
             info = self._views.info(job, pos, name, request.with_childs)
             if request.explain:
-                info["explain"] = why_not_running(self._scheduler, job, pos, self._service.now())
+                info.explain = why_not_running(self._scheduler, job, pos, self._service.now())
             return info
 
-        return Reply(replies.ok(data={"jobs": self._entries(request.names, one)}))
+        return self._entries(request.names, one)
 
     def _list_jobs(self, request: requests.ListJobs) -> Reply:
-        jobs: dict[str, Any] = {}
-        place = 0
+        jobs: dict[str, replies.ListedJob] = {}
+        queued = 0
         for job in self._scheduler.jobs:
-            entry = jobs[job.spec.name] = {"status": job.state.name}
-            if job.message:
-                entry["messages"] = job.message
+            entry = jobs[job.spec.name] = replies.ListedJob(job.state.name, job.message or None)
             if job.state is State.QUEUED:
-                entry["inQueue"] = place
-                place += 1
-        return Reply(replies.ok(data={"length": len(jobs), "jobs": jobs}))
+                entry.in_queue = queued
+                queued += 1
+        return Reply(replies.ok(data=replies.JobList(len(jobs), jobs)))
 
     def _cancel_job(self, request: requests.CancelJob) -> Reply:
         now = self._service.now()
@@ -133,7 +132,8 @@ class Handlers:
             else:
                 self._scheduler.cancel_task(job, pos, now)
 
-        return self._each(request.names, "canceled", "Job/iteration {} doesn't exist", cancel)
+        count, errors = self._each(request.names, "Job/iteration {} doesn't exist", cancel)
+        return Reply(replies.ok(data=replies.Canceled(count, errors or None)), durable=count > 0)
 
     def _remove_job(self, request: requests.RemoveJob) -> Reply:
         def remove(job: Job, pos: int | None) -> None:
@@ -141,10 +141,13 @@ class Handlers:
                 raise UnknownJobError(f"Job '{job.spec.task_name(pos)}' doesn't exist")
             self._scheduler.remove(job)
 
-        return self._each(request.names, "removed", "Job '{}' doesn't exist", remove)
+        count, errors = self._each(request.names, "Job '{}' doesn't exist", remove)
+        return Reply(replies.ok(data=replies.Removed(count, errors or None)), durable=count > 0)
 
-    def _each(self, names: list[object], counted: str, unknown: str, act: Callable[[Job, int | None], None]) -> Reply:
-        """Do something to each named job; what goes wrong with one is told beside the count (spec 4.7, 4.8)."""
+    def _each(
+        self, names: list[object], unknown: str, act: Callable[[Job, int | None], None]
+    ) -> tuple[int, dict[str, str]]:
+        """Do something to each named job; returns how often it succeeded, and the errors by name (spec 4.7, 4.8)."""
         count, errors = 0, {}
         for name in names:
             key = name if isinstance(name, str) else json.dumps(name)
@@ -157,27 +160,22 @@ class Handlers:
                 count += 1
             except (PilotfishError, ValueError) as error:
                 errors[key] = str(error)
-        data: dict[str, Any] = {counted: count}
-        if errors:
-            data["errors"] = errors
-        return Reply(replies.ok(data=data), durable=count > 0)
+        return count, errors
 
     # --- the pilot ------------------------------------------------------------------------------------------------------
 
     def _resources_info(self, request: requests.ResourcesInfo) -> Reply:
-        nodes, total, used, free = self._service.resources()
-        data = {"total_nodes": nodes, "total_cores": total, "used_cores": used, "free_cores": free}
-        return Reply(replies.ok(data=data))
+        return Reply(replies.ok(data=self._service.resources()))
 
     def _status(self, request: requests.Status) -> Reply:
         if request.all_jobs_finished:
-            return Reply(replies.ok(data={"AllJobsFinished": self._scheduler.jobs.unfinished == 0}))
+            return Reply(replies.ok(data=replies.AllFinished(self._scheduler.jobs.unfinished == 0)))
         return Reply(replies.ok(data=self._service.status.describe()))
 
     def _events(self, request: requests.Events) -> Reply:
         caught = self._service.publisher.since(request.after)
-        events = caught.events[:MOST_EVENTS]
-        return Reply(replies.ok(data={"events": events, "last": caught.last, "missed": caught.missed}))
+        events = replies.EventList(caught.events[:MOST_EVENTS], caught.last, caught.missed)
+        return Reply(replies.ok(data=events))
 
     def _control(self, request: requests.Control) -> Reply:
         self._service.finish_when_idle()
@@ -185,7 +183,7 @@ class Handlers:
 
     def _finish(self, request: requests.Finish) -> Reply:
         self._service.finish_after(request.delay_s, request.kill)
-        return Reply(replies.ok(data={"when": f"{request.delay_s:g}s"}), durable=request.kill)
+        return Reply(replies.ok(data=replies.FinishTime(f"{request.delay_s:g}s")), durable=request.kill)
 
     def _register(self, request: requests.Register) -> Reply:
         raise RefusedError("Register manager request not supported in this kind of manager (direct)")

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from ..model.attempts import Attempt
 from ..model.decisions import Change
@@ -20,7 +19,7 @@ from ..model.variables import substitute
 from ..wire import replies
 from ..wire.describe import undescribe
 from ..wire.report import ReportEntry
-from ..wire.runtime import Ran, texts
+from ..wire.runtime import Ran, runtime
 
 
 class Views:
@@ -93,38 +92,31 @@ class Views:
 
     # --- entries --------------------------------------------------------------------------------------------------------
 
-    def info(self, job: Job, pos: int | None, name: str, with_childs: bool) -> dict[str, Any]:
-        """The `data` of one jobInfo entry (spec 4.5)."""
+    def info(self, job: Job, pos: int | None, name: str, with_childs: bool) -> replies.JobInfo:
+        """The data of one jobInfo entry (spec 4.5)."""
         whole_iteration = job.is_iteration and pos is None
         state = job.state if pos is None else job.tasks.state(pos)
-        data: dict[str, Any] = {"jobName": name, "status": state.name}
+        info = replies.JobInfo(name, state.name, messages=job.message_of(pos) or None)
         record = None if whole_iteration else self.record(job, pos or 0)
         if whole_iteration:
-            data["iterations"] = _iterations(job)
+            info.iterations = _iterations(job)
             if with_childs:
-                data["childs"] = [self._child(job, at) for at in range(job.spec.task_count)]
-        message = job.message_of(pos)
-        if message:
-            data["messages"] = message
+                info.childs = [self._child(job, at) for at in range(job.spec.task_count)]
         if record is not None:
-            ran = self.ran(job, pos or 0, record)
-            if ran is not None:
-                data["runtime"] = texts(ran)
-        history = replies.history(self.history(job, pos, record))
-        if history:
-            data["history"] = history
-        return data
+            info.runtime = self._runtime(job, pos or 0, record)
+        info.history = replies.history(self.history(job, pos, record)) or None
+        return info
 
-    def _child(self, job: Job, pos: int) -> dict[str, Any]:
+    def _child(self, job: Job, pos: int) -> replies.IterationInfo:
         record = self.record(job, pos)
-        child: dict[str, Any] = {"iteration": job.spec.index_of(pos), "state": record.state.name}
+        index = job.spec.index_of(pos)
+        assert index is not None
+        messages = job.message_of(pos) or None
+        return replies.IterationInfo(index, record.state.name, self._runtime(job, pos, record), messages)
+
+    def _runtime(self, job: Job, pos: int, record: TaskRecord) -> replies.Runtime | None:
         ran = self.ran(job, pos, record)
-        if ran is not None:
-            child["runtime"] = texts(ran)
-        message = job.message_of(pos)
-        if message:
-            child["messages"] = message
-        return child
+        return None if ran is None else runtime(ran)
 
     def report_entry(self, ending: Change) -> ReportEntry:
         """The `jobs.report` entry of a job or iteration that has just ended (spec 16.1)."""
@@ -172,13 +164,7 @@ def _place(specs: Sequence[NodeSpec], shares: tuple[PlacedShare, ...]) -> Place:
     return Place(replies.allocation(parts), [name for name, _ in parts], total)
 
 
-def _iterations(job: Job) -> dict[str, int]:
+def _iterations(job: Job) -> replies.Iterations:
     iteration = job.spec.iteration
     assert iteration is not None
-    return {
-        "start": iteration.start,
-        "stop": iteration.stop,
-        "total": iteration.count,
-        "finished": job.finished,
-        "failed": job.failed,
-    }
+    return replies.Iterations(iteration.start, iteration.stop, iteration.count, job.finished, job.failed)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from ..wire.replies import Status
 from ..wire.report import ENCODERS, Format, ReportEntry
 
 _CHUNK_BYTES = 1 << 20
@@ -118,8 +118,8 @@ class Reporter:
             self._draft = None
 
 
-def write_final_status(path: Path, data: Mapping[str, Any]) -> None:
+def write_final_status(path: Path, status: Status) -> None:
     """`final_status.json`: the reply data of `status`, in one step. Raises OSError."""
     draft = path.with_name(path.name + ".new")
-    draft.write_bytes(msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
+    draft.write_bytes(msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")
     os.replace(draft, path)

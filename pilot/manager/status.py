@@ -10,10 +10,12 @@ import socket
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+
+from msgspec import UNSET
 
 from ..model.scheduler import Scheduler
 from ..model.states import State
+from ..wire import replies
 from .auxdir import AuxDir
 from .config import Settings
 from .endpoints import Endpoints
@@ -21,8 +23,6 @@ from .publisher import Publisher
 from .reporter import write_final_status
 
 log = logging.getLogger(__name__)
-
-_NAMES = ("Total", "InSchedule", "Failed", "Finished", "Executing")
 
 
 class Status:
@@ -45,53 +45,47 @@ class Status:
         self.problem = ""
         """Why the pilot had to end, if it had to."""
 
-    def resources(self) -> tuple[int, int, int, int]:
-        """(nodes, cores, used, free): the cores of lost nodes, and the system core, count as used."""
+    def resources(self) -> replies.Resources:
+        """The cores of lost nodes, and the system core, count as used."""
         nodes = self._scheduler.nodes
         total = nodes.total_cores + nodes.system_cores
         free = self._scheduler.free_cores()
-        return nodes.count, total, total - free, free
+        return replies.Resources(nodes.count, total, total - free, free)
 
-    def describe(self, ended: bool = False) -> dict[str, Any]:
+    def describe(self, ended: bool = False) -> replies.Status:
         """The data of a `status` reply; `ended`: no event address any more."""
-        nodes, total, used, free = self.resources()
+        resources = self.resources()
+        ready = self._scheduler.nodes.usable.bit_count()
+        nodes = replies.NodeCounts(
+            resources.total_nodes, ready, resources.total_cores, resources.used_cores, resources.free_cores
+        )
         jobs = self._scheduler.jobs
-        return {
-            "System": self._system(ended),
-            "Resources": {
-                "TotalNodes": nodes,
-                "ReadyNodes": self._scheduler.nodes.usable.bit_count(),
-                "TotalCores": total,
-                "UsedCores": used,
-                "FreeCores": free,
-            },
-            "JobStats": _counts(jobs.jobs_in, "Jobs"),
-            "IterationStats": _counts(jobs.tasks_in, "Iterations"),
-        }
+        job_counts, task_counts = _by_group(jobs.jobs_in), _by_group(jobs.tasks_in)
+        return replies.Status(
+            self._system(ended), nodes, replies.JobCounts(*job_counts), replies.TaskCounts(*task_counts)
+        )
 
-    def _system(self, ended: bool) -> dict[str, Any]:
+    def _system(self, ended: bool) -> replies.System:
         now = self._now()
-        return {
-            "InstanceId": self._aux.instance_id,
-            "Started": _moment(self._started_s),
-            "Generated": _moment(now),
-            "Uptime": str(timedelta(seconds=now - self._started_s)),
-            "Zmqaddress": self._doors.address,
-            "Ifaces": (["FILE"] if self._settings.file else []) + ["ZMQ"],
-            "StatusPublisher": None if ended else self._doors.event_address,
-            "EventSeq": self._publisher.last_seq,
-            "Host": socket.gethostname(),
-            "Account": _account(),
-            "Wd": os.getcwd(),
-            "PythonVersion": sys.version.replace("\n", " "),
-            "Python": sys.executable,
-            "Platform": platform.platform(),
-        } | self._troubles(now)
-
-    def _troubles(self, now: float) -> dict[str, Any]:
-        problem = {"Problem": self.problem} if self.problem else {}
-        interrupted = {"Interrupted": self._scheduler.interrupted} if self._scheduler.interrupted else {}
-        return problem | interrupted | ({"Stalled": True} if self._scheduler.stalled(now) else {})
+        return replies.System(
+            instance_id=self._aux.instance_id,
+            started=_moment(self._started_s),
+            generated=_moment(now),
+            uptime=str(timedelta(seconds=now - self._started_s)),
+            zmqaddress=self._doors.address,
+            ifaces=(["FILE"] if self._settings.file else []) + ["ZMQ"],
+            status_publisher=None if ended else self._doors.event_address,
+            event_seq=self._publisher.last_seq,
+            host=socket.gethostname(),
+            account=_account(),
+            wd=os.getcwd(),
+            python_version=sys.version.replace("\n", " "),
+            python=sys.executable,
+            platform=platform.platform(),
+            problem=self.problem or UNSET,
+            interrupted=self._scheduler.interrupted or UNSET,
+            stalled=self._scheduler.stalled(now) or UNSET,
+        )
 
     def write_final(self) -> None:
         """`final_status.json`; that it cannot be written must not keep the service from ending."""
@@ -101,15 +95,15 @@ class Status:
             log.error("final_status.failed: %s", error)
 
 
-def _counts(by_state: list[int], what: str) -> dict[str, int]:
-    values = (
+def _by_group(by_state: list[int]) -> tuple[int, int, int, int, int]:
+    """Total, in schedule, failed, finished, executing."""
+    return (
         sum(by_state),
         by_state[State.QUEUED] + by_state[State.SCHEDULED],
         by_state[State.FAILED] + by_state[State.OMITTED],
         by_state[State.SUCCEED] + by_state[State.CANCELED],
         by_state[State.EXECUTING],
     )
-    return {f"{name}{what}": value for name, value in zip(_NAMES, values, strict=True)}
 
 
 def _moment(time_s: float) -> str:

@@ -32,16 +32,28 @@ class Event(msgspec.Struct, omit_defaults=True, frozen=True):
     exit_code: int | None = None
     message: str = ""
 
+    @property
+    def name(self) -> str:
+        """`JOB`, or `JOB:ITERATION` for a task of a job with iterations."""
+        return self.job if self.it is None else f"{self.job}:{self.it}"
 
-class _OldEvent(msgspec.Struct, omit_defaults=True, frozen=True):
+
+class OldEvent(msgspec.Struct, omit_defaults=True, frozen=True):
+    """Payload of the old system's topics; NOJ has only the manager."""
+
     manager: str
-    job: str
-    state: str
+    job: str = ""
+    state: str = ""
     it: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.job if self.it is None else f"{self.job}:{self.it}"
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Event).decode
+_decode_old = msgspec.json.Decoder(OldEvent).decode
 
 
 def encode_event(event: Event) -> bytes:
@@ -56,9 +68,14 @@ def decode_event(frame: bytes) -> Event:
     return _decode(payload)
 
 
+def decode_old_event(frame: bytes) -> OldEvent:
+    """The same for the old system's topics, as an original service sends them too."""
+    return _decode_old(frame.partition(b" ")[2])
+
+
 def encode_state(topic: bytes, manager: str, job: str, it: int | None, state: State) -> bytes:
-    return topic + b" " + _encode(_OldEvent(manager, job, state.name, it))
+    return topic + b" " + _encode(OldEvent(manager, job, state.name, it))
 
 
 def encode_no_jobs(manager: str) -> bytes:
-    return NO_JOBS + b" " + _encode({"manager": manager})
+    return NO_JOBS + b" " + _encode(OldEvent(manager))

@@ -1,16 +1,272 @@
-"""Replies as bytes: `code`, `message`, `data` in this order, absent ones left out (spec 3), and the texts inside them."""
+"""Replies to clients: one type for each, built by the manager and decoded by clients, and the texts inside them.
+
+A reply is an `Envelope` whose `data` depends on the request; each type of data names its request. The order of the fields is
+the order of the members on the wire, and a member without a value is left out: old clients and recordings pin both. A client
+must also understand an original service, which leaves out what is ours and writes null where we write nothing, so only members
+that every service sends are without a default.
+
+Plain dictionaries were used here before: every client then repeated the names of the members as strings, and a typing error
+in one was found by nobody.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
+from msgspec import UNSET, Struct, UnsetType, field
 
 from ..model.errors import PilotfishError
 from ..model.states import State
+from .events import Event
 from .legacy import wire_message
+
+T = TypeVar("T")
+
+
+class ErrorDetail(Struct):
+    """What an error reply says for programs (ours); see `PilotfishError`."""
+
+    code: str = "refused"
+    where: str = ""
+    remedy: str = ""
+
+
+class Envelope(Struct, Generic[T], omit_defaults=True):
+    """Every reply. `code` 0: `data` has the answer, if there is one; else `message` says what is wrong."""
+
+    code: int
+    message: str | None = None
+    data: T | None = None
+    error: ErrorDetail | None = None
+
+
+class Entry(Struct, Generic[T], omit_defaults=True):
+    """The answer for one of several names: `status` 0 with data, or 1 with a message."""
+
+    status: int
+    message: str | None = None
+    data: T | None = None
+
+
+class Entries(Struct, Generic[T]):
+    """The answer for several names, in the order in which they were asked for."""
+
+    jobs: dict[str, Entry[T]]
+
+
+# --- jobs ---------------------------------------------------------------------------------------------------------------
+
+
+class Submitted(Struct):
+    """Data of `submit`."""
+
+    submitted: int
+    jobs: list[str]
+
+
+class JobStatus(Struct, rename="camel"):
+    """Data of one entry of `jobStatus`."""
+
+    job_name: str
+    status: str
+
+
+class Iterations(Struct):
+    """How far a job with iterations is; indices are [start, stop), `failed` is a part of `finished`."""
+
+    start: int
+    stop: int
+    total: int
+    finished: int
+    failed: int
+
+
+class Runtime(Struct, omit_defaults=True):
+    """A task that was placed (spec 9.4), all of it as text. What still runs has neither rtime nor exit code; `signal`: its
+    number, for a task that a signal ended. From `node` on the members are ours, but for pid and pname.
+    """
+
+    allocation: str | None = None
+    wd: str | None = None
+    rtime: str | None = None
+    exit_code: str | None = None
+    pid: str | None = None
+    pname: str | None = None
+    node: str | None = None
+    signal: str | None = None
+    cpu_s: str | None = None
+    max_rss_kib: str | None = None
+    attempts: str | None = None
+
+
+class IterationInfo(Struct, omit_defaults=True):
+    """One element of `childs`."""
+
+    iteration: int
+    state: str
+    runtime: Runtime | None = None
+    messages: str | None = None
+
+
+class JobInfo(Struct, rename={"job_name": "jobName"}, omit_defaults=True):
+    """Data of one entry of `jobInfo`: a job or a task.
+
+    `history`: see the function of that name. `explain` (ours): why it is not running.
+    """
+
+    job_name: str
+    status: str
+    iterations: Iterations | None = None
+    childs: list[IterationInfo] | None = None
+    messages: str | None = None
+    runtime: Runtime | None = None
+    history: str | None = None
+    explain: list[str] | None = None
+
+
+class ListedJob(Struct, rename={"in_queue": "inQueue"}, omit_defaults=True):
+    """`in_queue`: its place among the queued jobs, from 0; None for a job that is not queued."""
+
+    status: str
+    messages: str | None = None
+    in_queue: int | None = None
+
+
+class JobList(Struct):
+    """Data of `listJobs`."""
+
+    length: int
+    jobs: dict[str, ListedJob]
+
+
+class Canceled(Struct, omit_defaults=True):
+    """Data of `cancelJob`. `errors`: by name, what went wrong with it."""
+
+    canceled: int
+    errors: dict[str, str] | None = None
+
+    @property
+    def count(self) -> int:
+        return self.canceled
+
+
+class Removed(Struct, omit_defaults=True):
+    """Data of `removeJob`."""
+
+    removed: int
+    errors: dict[str, str] | None = None
+
+    @property
+    def count(self) -> int:
+        return self.removed
+
+
+# --- the pilot ----------------------------------------------------------------------------------------------------------
+
+
+class Resources(Struct):
+    """Data of `resourcesInfo`."""
+
+    total_nodes: int
+    total_cores: int
+    used_cores: int
+    free_cores: int
+
+
+class System(Struct, rename="pascal"):
+    """The manager itself. `event_seq`: number of the last event (ours); `status_publisher`: None once it has ended."""
+
+    instance_id: str = ""
+    started: str = ""
+    generated: str = ""
+    uptime: str = ""
+    zmqaddress: str = ""
+    ifaces: list[str] = []
+    status_publisher: str | None = None
+    event_seq: int | UnsetType = UNSET
+    host: str = ""
+    account: str = ""
+    wd: str = ""
+    python_version: str = ""
+    python: str = ""
+    platform: str = ""
+    problem: str | UnsetType = UNSET
+    """Why the pilot had to end, if it had to."""
+    interrupted: int | UnsetType = UNSET
+    """How many tasks were stopped because the pilot had to end."""
+    stalled: bool | UnsetType = UNSET
+    """Nothing runs, and nothing that is queued can start before the end."""
+
+
+class NodeCounts(Struct, rename="pascal"):
+    """`ready_nodes` (ours): those with an agent."""
+
+    total_nodes: int = 0
+    ready_nodes: int | UnsetType = UNSET
+    total_cores: int = 0
+    used_cores: int = 0
+    free_cores: int = 0
+
+
+class JobCounts(Struct, rename=lambda name: f"{name.title().replace('_', '')}Jobs"):
+    """Jobs by state: `failed` has the omitted ones too, `finished` those that succeeded or were canceled."""
+
+    total: int
+    in_schedule: int
+    failed: int
+    finished: int
+    executing: int
+
+
+class TaskCounts(Struct, rename=lambda name: f"{name.title().replace('_', '')}Iterations"):
+    """The same of tasks; a job without iterations counts as one."""
+
+    total: int
+    in_schedule: int
+    failed: int
+    finished: int
+    executing: int
+
+    @property
+    def ended(self) -> int:
+        return self.finished + self.failed
+
+
+class Status(Struct):
+    """Data of `status`, and the content of `final_status.json`."""
+
+    system: System = field(name="System")
+    resources: NodeCounts = field(name="Resources")
+    jobs: JobCounts = field(name="JobStats")
+    tasks: TaskCounts = field(name="IterationStats")
+
+
+class AllFinished(Struct):
+    """Data of `status` with the option `allJobsFinished`."""
+
+    all_finished: bool = field(name="AllJobsFinished")
+
+
+class EventList(Struct):
+    """Data of `events`: those after the number that was asked for, oldest first, perhaps only the first of them; `last` is the
+    number of the newest. `missed`: some are no longer kept.
+    """
+
+    events: list[Event]
+    last: int
+    missed: bool
+
+
+class FinishTime(Struct):
+    """Data of `finish`: after how long, as `2s`."""
+
+    when: str
+
+
+# --- as bytes -----------------------------------------------------------------------------------------------------------
 
 _encode = msgspec.json.Encoder().encode
 
@@ -24,19 +280,13 @@ class _Numbered(msgspec.Struct):
 _decode_id = msgspec.json.Decoder(_Numbered).decode
 
 
-def ok(message: str | None = None, data: Mapping[str, Any] | None = None) -> bytes:
-    reply: dict[str, Any] = {"code": 0}
-    if message is not None:
-        reply["message"] = message
-    if data is not None:
-        reply["data"] = data
-    return _encode(reply)
+def ok(message: str | None = None, data: Struct | None = None) -> bytes:
+    return _encode(Envelope(0, message, data))
 
 
 def error_reply(error: PilotfishError) -> bytes:
     """Code 1 with the message; beside it, for programs, `error {code, where, remedy}`."""
-    detail = {"code": error.code, "where": error.where, "remedy": error.remedy}
-    return _encode({"code": 1, "message": wire_message(error), "error": detail})
+    return _encode(Envelope[Any](1, wire_message(error), None, ErrorDetail(error.code, error.where, error.remedy)))
 
 
 def with_id(reply: bytes, request: bytes) -> bytes:

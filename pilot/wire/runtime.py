@@ -8,8 +8,10 @@ from __future__ import annotations
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import NamedTuple
 
+from msgspec import structs
+
 from ..model.tasks import TaskRecord
-from .replies import rtime
+from .replies import Runtime, rtime
 
 
 class Ran(NamedTuple):
@@ -23,21 +25,22 @@ class Ran(NamedTuple):
     attempts: int
 
 
-def texts(ran: Ran) -> dict[str, str]:
-    """The old members first, ours after them. A task that still runs has fewer."""
+def runtime(ran: Ran) -> Runtime:
+    """The `runtime` of jobInfo. A task that still runs has fewer members."""
     record, allocation, wd, program, node, attempts = ran
-    found = {"allocation": allocation, "wd": wd}
+    started = Runtime(allocation, wd, pid=str(record.pid), pname=program, node=node, attempts=str(attempts))
     if record.state.final:
-        found["rtime"] = rtime(record.ended_s - record.started_s)
-        found["exit_code"] = str(record.exit_code)
-    found |= {"pid": str(record.pid), "pname": program, "node": node}
-    if record.state.final:
-        if _was_signalled(record):
-            found["signal"] = str(-record.exit_code)
-        found["cpu_s"] = f"{record.cpu_s:.6f}"
-        found["max_rss_kib"] = str(record.max_rss_kib)
-    found["attempts"] = str(attempts)
-    return found
+        started.rtime = rtime(record.ended_s - record.started_s)
+        started.exit_code = str(record.exit_code)
+        started.signal = str(-record.exit_code) if _was_signalled(record) else None
+        started.cpu_s = f"{record.cpu_s:.6f}"
+        started.max_rss_kib = str(record.max_rss_kib)
+    return started
+
+
+def texts(ran: Ran) -> dict[str, str]:
+    """The same by name."""
+    return {name: text for name, text in structs.asdict(runtime(ran)).items() if text is not None}
 
 
 def encode_ended(ran: Ran) -> str:

@@ -8,10 +8,12 @@ import os
 import resource
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pilotfish.pilot.manager.reporter import Reporter, write_final_status
 from pilotfish.pilot.model.states import State
+from pilotfish.pilot.wire.replies import JobCounts, NodeCounts, Status, System, TaskCounts
 from pilotfish.pilot.wire.report import ReportEntry, encode_json
 
 
@@ -79,9 +81,11 @@ def test_a_folder_that_is_gone_does_not_stop_the_service(tmp_path: Path) -> None
 
 
 def test_final_status_is_indented_by_two(tmp_path: Path) -> None:
-    write_final_status(tmp_path / "final_status.json", {"System": {"StatusPublisher": None}})
+    status = Status(System(), NodeCounts(), JobCounts(0, 0, 0, 0, 0), TaskCounts(0, 0, 0, 0, 0))
+    write_final_status(tmp_path / "final_status.json", status)
     text = (tmp_path / "final_status.json").read_text()
-    assert text == '{\n  "System": {\n    "StatusPublisher": null\n  }\n}\n'
+    assert text == json.dumps(msgspec.to_builtins(status), indent=2) + "\n"
+    assert '\n    "StatusPublisher": null,\n' in text
 
 
 def test_a_report_whose_beginning_nobody_can_tell_again_begins_with_the_older_one(tmp_path: Path) -> None:

@@ -4,22 +4,53 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
+from msgspec import Struct
 
 from pilotfish.pilot.model.errors import InvalidJobError, JobExistsError, UnknownJobError
 from pilotfish.pilot.model.states import State
+from pilotfish.pilot.wire.events import Event
 from pilotfish.pilot.wire.legacy import NO_NAME, FormError
-from pilotfish.pilot.wire.replies import allocation, error_reply, history, moment, ok, rtime
+from pilotfish.pilot.wire.replies import (
+    AllFinished,
+    Canceled,
+    Entries,
+    Entry,
+    Envelope,
+    EventList,
+    FinishTime,
+    IterationInfo,
+    Iterations,
+    JobCounts,
+    JobInfo,
+    JobList,
+    JobStatus,
+    ListedJob,
+    NodeCounts,
+    Removed,
+    Resources,
+    Runtime,
+    Status,
+    Submitted,
+    System,
+    TaskCounts,
+    allocation,
+    error_reply,
+    history,
+    moment,
+    ok,
+    rtime,
+)
 
 
 def test_absent_members_are_left_out() -> None:
     assert ok() == b'{"code":0}'
     assert ok("done") == b'{"code":0,"message":"done"}'
-    assert ok(data={}) == b'{"code":0,"data":{}}'
 
 
 def test_members_come_in_order() -> None:
-    assert ok("1 jobs submitted", {"submitted": 1, "jobs": ["ä"]}) == (
+    assert ok("1 jobs submitted", Submitted(1, ["ä"])) == (
         '{"code":0,"message":"1 jobs submitted","data":{"submitted":1,"jobs":["ä"]}}'.encode()
     )
 
@@ -77,3 +108,91 @@ def test_history_has_a_line_break_before_each_entry() -> None:
 
 def test_allocation_names_nodes_and_cores() -> None:
     assert allocation([("n1", ["0", "1"]), ("n2", ["0&40"])]) == "n1[0:1],n2[0&40]"
+
+
+_RAN = '{"allocation":"n0[0]","wd":"/w","rtime":"0:00:01.000000","exit_code":"0","pid":"7","pname":"sh","node":"n0"'
+_COUNTS = (3, 1, 0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (
+            Entries({"a": Entry(0, data=JobStatus("a", "QUEUED"))}),
+            '{"jobs":{"a":{"status":0,"data":{"jobName":"a","status":"QUEUED"}}}}',
+        ),
+        (
+            Entries({"a:9": Entry(1, "Job a has no iteration 9")}),
+            '{"jobs":{"a:9":{"status":1,"message":"Job a has no iteration 9"}}}',
+        ),
+        (
+            JobList(2, {"a": ListedJob("QUEUED", in_queue=0), "b": ListedJob("FAILED", "no such program")}),
+            '{"length":2,"jobs":{"a":{"status":"QUEUED","inQueue":0},"b":{"status":"FAILED","messages":"no such program"}}}',
+        ),
+        (
+            JobInfo(
+                "a",
+                "SUCCEED",
+                runtime=Runtime("n0[0]", "/w", "0:00:01.000000", "0", "7", "sh", "n0", attempts="1"),
+                history="\nH",
+            ),
+            '{"jobName":"a","status":"SUCCEED","runtime":' + _RAN + ',"attempts":"1"},"history":"\\nH"}',
+        ),
+        (
+            JobInfo(
+                "i", "QUEUED", Iterations(0, 2, 2, 1, 1), [IterationInfo(0, "FAILED", None, "no")], "m", explain=["e"]
+            ),
+            '{"jobName":"i","status":"QUEUED","iterations":{"start":0,"stop":2,"total":2,"finished":1,"failed":1},'
+            '"childs":[{"iteration":0,"state":"FAILED","messages":"no"}],"messages":"m","explain":["e"]}',
+        ),
+        (Canceled(2), '{"canceled":2}'),
+        (Removed(0, {"x": "Job 'x' doesn't exist"}), '{"removed":0,"errors":{"x":"Job \'x\' doesn\'t exist"}}'),
+        (Resources(1, 4, 1, 3), '{"total_nodes":1,"total_cores":4,"used_cores":1,"free_cores":3}'),
+        (AllFinished(all_finished=False), '{"AllJobsFinished":false}'),
+        (FinishTime("2s"), '{"when":"2s"}'),
+        (
+            EventList([Event(1, 2.5, "m", "QUEUED", "a")], 1, False),
+            '{"events":[{"seq":1,"time":2.5,"manager":"m","state":"QUEUED","job":"a"}],"last":1,"missed":false}',
+        ),
+        (
+            Status(
+                System("id", "s", "g", "u", "z", ["ZMQ"], None, 5, "h", "me", "/w", "3", "p", "linux"),
+                NodeCounts(1, 1, 4, 1, 3),
+                JobCounts(*_COUNTS),
+                TaskCounts(*_COUNTS),
+            ),
+            '{"System":{"InstanceId":"id","Started":"s","Generated":"g","Uptime":"u","Zmqaddress":"z","Ifaces":["ZMQ"],'
+            '"StatusPublisher":null,"EventSeq":5,"Host":"h","Account":"me","Wd":"/w","PythonVersion":"3","Python":"p",'
+            '"Platform":"linux"},"Resources":{"TotalNodes":1,"ReadyNodes":1,"TotalCores":4,"UsedCores":1,"FreeCores":3},'
+            '"JobStats":{"TotalJobs":3,"InScheduleJobs":1,"FailedJobs":0,"FinishedJobs":1,"ExecutingJobs":1},'
+            '"IterationStats":{"TotalIterations":3,"InScheduleIterations":1,"FailedIterations":0,"FinishedIterations":1,'
+            '"ExecutingIterations":1}}',
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_data_of_each_reply_has_the_old_members_in_their_order_and_reads_back(data: Struct, text: str) -> None:
+    """What recordings of the original have; a client decodes it to the same value."""
+    body = ok(data=data)
+    assert body.decode() == f'{{"code":0,"data":{text}}}'
+    if not isinstance(data, Entries):
+        assert msgspec.json.decode(body, type=Envelope[type(data)]).data == data  # type: ignore[misc]
+
+
+def test_a_client_understands_the_status_of_an_original_service() -> None:
+    """Which has no EventSeq and no ReadyNodes."""
+    counts = {
+        f"{word}{of}": 1
+        for of in ("Jobs", "Iterations")
+        for word in ("Total", "InSchedule", "Failed", "Finished", "Executing")
+    }
+    old = {
+        "System": {"InstanceId": "x", "StatusPublisher": "tcp://h:1"},
+        "Resources": {"TotalNodes": 1},
+        "JobStats": counts,
+        "IterationStats": counts,
+    }
+    status = msgspec.convert(old, Status)
+    assert status.system.event_seq is msgspec.UNSET
+    assert status.system.status_publisher == "tcp://h:1"
+    assert status.tasks.ended == 2
