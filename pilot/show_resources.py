@@ -52,7 +52,7 @@ def lines(found: Allocation) -> Iterator[str]:
             str(len(node.core_ids)),
             compressed(node.core_ids),
             "yes" if node.bind else "no",
-            ",".join(node.gpu_ids) or "-",
+            f"{len(node.gpu_ids)}: {','.join(node.gpu_ids)}" if node.gpu_ids else "-",
             f"{node.mem_bytes / 2**30:.1f} GiB" if node.mem_bytes else "-",
         )
         for node in found.nodes

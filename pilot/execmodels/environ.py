@@ -21,7 +21,7 @@ _OURS = (b"PILOTFISH_LIFELINE_FD", b"PILOTFISH_AGENT_ID", b"PILOTFISH_TASK", b"P
 _CUDA, _ROCR = b"CUDA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES"
 _GPUS = frozenset({_CUDA, _ROCR, b"HIP_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL"})
 """Some batch systems set several of these, whatever the GPUs are."""
-_AMD_DEVICE = "/dev/kfd"
+_AMD_DEVICE, _NVIDIA_DRIVER = "/dev/kfd", "/proc/driver/nvidia/version"
 
 
 _RANK = re.compile(
@@ -63,11 +63,14 @@ def base_environment(
 def gpu_variable(environ: Mapping[bytes, bytes], amd: bool | None = None) -> bytes:
     """The one variable that tells tasks their GPUs, by the agent's environment and whether the GPUs are AMD's.
 
-    AMD's runtime would apply two of them one after the other, and count the second from 0 again.
+    AMD's runtime would apply two of them one after the other, and count the second from 0 again. Where one alone is set it is
+    the one that programs here obey. A processor with a small GPU of AMD's beside a card of NVIDIA's is no AMD machine.
     """
-    if _ROCR not in environ:
-        return _CUDA
-    return _ROCR if _CUDA not in environ or (os.path.exists(_AMD_DEVICE) if amd is None else amd) else _CUDA
+    if (_ROCR in environ) != (_CUDA in environ):
+        return _ROCR if _ROCR in environ else _CUDA
+    if amd is None:
+        amd = os.path.exists(_AMD_DEVICE) and not os.path.exists(_NVIDIA_DRIVER)
+    return _ROCR if amd else _CUDA
 
 
 def without_other_gpus(env: Env, of_job: Env, of_grant: Env) -> Env:

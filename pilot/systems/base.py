@@ -16,6 +16,7 @@ from ..agent_launchers.base import AgentLauncher
 from ..cpus import Cpus
 from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
+from .gpus import Gpus
 
 
 class Source(NamedTuple):
@@ -37,12 +38,17 @@ class Allocation:
     sources: tuple[Source, ...] = ()
 
 
+def _no_gpus() -> Gpus:
+    return Gpus((), "nobody was asked")
+
+
 @dataclass(frozen=True, slots=True)
 class HostEnvironment:
     """The machine as a backend sees it.
 
     `read` gives a file's text and `run` a command's output, both None when that cannot be had. `cpus` are the processors
     this process may use, `memory` the bytes it may; `quota` is how many processors it may keep busy, None for all.
+    `find_gpus` looks for the GPUs of the machine; it may take a moment.
     """
 
     environ: Mapping[str, str]
@@ -53,6 +59,7 @@ class HostEnvironment:
     read: Callable[[str], str | None]
     run: Callable[[Sequence[str]], str | None]
     quota: int | None = None
+    find_gpus: Callable[[], Gpus] = _no_gpus
 
 
 TaskVariables = Callable[[Sequence[tuple[str, int]], "Sequence[str] | None"], dict[str, str]]
@@ -137,19 +144,47 @@ def need_file(host_env: HostEnvironment, variable: str) -> str:
     return text
 
 
-def visible_gpus(environ: Mapping[str, str]) -> Source | None:
-    """The GPUs of this host by what the batch system has set for programs; `value` is the comma list."""
-    for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
-        text = environ.get(name, "")
-        if text and text not in ("-1", "NoDevFiles"):
-            return Source("gpus", text, name)
-    return None
+_GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+_NO_GPU = ("-1", "NoDevFiles")
 
 
-def own_gpus(host_env: HostEnvironment, host: str) -> tuple[str, ...]:
-    """The ids of `visible_gpus` when `host` is this one, else none: variables tell nothing of other hosts."""
+def visible_gpus(environ: Mapping[str, str]) -> Gpus | None:
+    """The GPUs of this host by the variables that programs obey; None when none of them is set. One that is empty: no GPU.
+
+    Several may be set, whatever the maker is; the first that names a GPU counts.
+    """
+    told = [Gpus(_gpu_ids(environ[name]), name) for name in _GPU_VARIABLES if name in environ]
+    return next((gpus for gpus in told if gpus.ids), told[0] if told else None)
+
+
+def _gpu_ids(text: str) -> tuple[str, ...]:
+    """The entries up to the first that is no device, as CUDA reads them; each once, as it could be granted twice."""
+    ids: dict[str, None] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        if part in _NO_GPU:
+            break
+        ids[part] = None
+    return tuple(ids)
+
+
+def gpu_source(what: str, gpus: Gpus) -> Source:
+    return Source(what, ",".join(gpus.ids) or "none", gpus.where)
+
+
+def own_gpus(host_env: HostEnvironment, host: str) -> tuple[str, ...] | None:
+    """The ids of `visible_gpus` when `host` is this one; None when nothing is said: variables tell nothing of other hosts."""
     visible = visible_gpus(host_env.environ) if is_this_host(host_env, host) else None
-    return tuple(part.strip() for part in visible.value.split(",") if part.strip()) if visible else ()
+    return None if visible is None else visible.ids
+
+
+def gpus_of(host_env: HostEnvironment, host: str, granted: Sequence[str]) -> tuple[str, ...]:
+    """The GPUs of a node to which the batch system has `granted` these, as far as it tells.
+
+    What programs are told on this host wins: there ids may count from 0 where the system confines them to their GPUs, and
+    the user may have taken some away. Nothing else is looked for: what was not granted may be another job's.
+    """
+    own = own_gpus(host_env, host)
+    return tuple(granted) if own is None else own
 
 
 def core_ids(host_env: HostEnvironment, host: str, count: int) -> tuple[tuple[str, ...], bool]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from ..model.errors import SettingsError
 from . import document, local, registry
-from .base import Allocation, HostEnvironment, Source, is_this_host, own_gpus, visible_gpus
+from .base import Allocation, HostEnvironment, Source, gpu_source, is_this_host, visible_gpus
+from .gpus import Gpus
 from .hostlist import compressed
 
 
@@ -29,6 +30,9 @@ def detect(
     Raises:
         SettingsError: the environment is incomplete or contradicts itself, or an argument makes no sense.
     """
+    if any(system.inside(host_env.environ) for system in registry.SYSTEMS if system is not local.SYSTEM):
+        # Also for `--resources local`: the machine's GPUs are not ours when a batch system gives them out.
+        host_env = replace(host_env, find_gpus=_no_others)
     if file is not None:
         found = document.find(host_env, file)
     elif nodes is not None:
@@ -46,6 +50,10 @@ def detect(
     return replace(found, nodes=kept, sources=(*found.sources, *_of_this_host(host_env, found)))
 
 
+def _no_others() -> Gpus:
+    return Gpus((), "none was granted")
+
+
 def _of_this_host(host_env: HostEnvironment, found: Allocation) -> Iterator[Source]:
     """What every batch system is asked for in the same way: the ids of the node that we are on."""
     for node in found.nodes:
@@ -54,5 +62,5 @@ def _of_this_host(host_env: HostEnvironment, found: Allocation) -> Iterator[Sour
         if node.bind and node.core_ids == host_env.cpus.slots(len(node.core_ids)):
             yield Source(f"core ids of {node.name}", compressed(node.core_ids), "affinity of this process")
         visible = visible_gpus(host_env.environ)
-        if visible is not None and node.gpu_ids == own_gpus(host_env, node.name):
-            yield Source(f"GPUs of {node.name}", visible.value, visible.where)
+        if visible is not None and node.gpu_ids == visible.ids and found.kind != local.SYSTEM.name:
+            yield gpu_source(f"GPUs of {node.name}", visible)

@@ -1,9 +1,8 @@
-"""The real machine for the backends: environment, files, commands."""
+"""The real machine for the batch systems: environment, files, commands."""
 
 from __future__ import annotations
 
 import socket
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,14 +11,19 @@ import psutil
 
 from .. import cgroups
 from ..cpus import usable
+from . import gpus
 from .base import HostEnvironment
+from .commands import NoAnswerError, output_of
 
 _PATIENCE_S = 20.0
 
 
 def this_host(environ: Mapping[str, str]) -> HostEnvironment:
     own = cgroups.find_own()
-    return HostEnvironment(environ, socket.gethostname(), usable(), memory(own), time.time(), _read, _run, quota(own))
+    hostname, now_s = socket.gethostname(), time.time()
+    return HostEnvironment(
+        environ, hostname, usable(), memory(own), now_s, _read, _run, quota(own), gpus.of_this_machine
+    )
 
 
 def _read(path: str) -> str | None:
@@ -32,10 +36,9 @@ def _read(path: str) -> str | None:
 def _run(command: Sequence[str]) -> str | None:
     """Output of a command that succeeds; a batch system that does not answer must not keep the pilot from starting."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        return output_of(command, _PATIENCE_S)
+    except NoAnswerError:
         return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def quota(own: Path | None) -> int | None:

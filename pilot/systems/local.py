@@ -9,7 +9,7 @@ from ..agent_launchers.process import FORK
 from ..model.errors import SettingsError, UsageError
 from ..model.resources import NodeSpec
 from ..model.units import parse_bytes
-from .base import Allocation, BatchSystem, HostEnvironment, Source, check_nodes, own_gpus
+from .base import Allocation, BatchSystem, HostEnvironment, Source, check_nodes, gpu_source, visible_gpus
 
 _GPUS = re.compile(r"(\d+)gpus?", re.IGNORECASE)
 
@@ -20,16 +20,18 @@ def inside(environ: Mapping[str, str]) -> bool:
 
 
 def find(host_env: HostEnvironment) -> Allocation:
-    """This machine: the cores this process may use (affinity, cgroup quota), the memory, the GPUs of CUDA_VISIBLE_DEVICES."""
+    """This machine: the cores this process may use (affinity, cgroup quota), the memory, and the GPUs.
+
+    Variables that are set say which GPUs (none, when empty); else it is all that the machine has.
+    """
+    gpus = visible_gpus(host_env.environ) or host_env.find_gpus()
     threads = host_env.cpus.threads
     bind = host_env.quota is None or host_env.quota >= len(threads)
     cpus = threads if bind else threads[: host_env.quota]
-    node = NodeSpec(
-        host_env.hostname, tuple(map(str, cpus)), own_gpus(host_env, host_env.hostname), host_env.memory, bind
-    )
+    node = NodeSpec(host_env.hostname, tuple(map(str, cpus)), gpus.ids, host_env.memory, bind)
     cores = Source("cores", str(len(cpus)), "affinity of this process" if bind else "cpu.max of this cgroup")
     memory = Source("memory", f"{host_env.memory / 2**30:.1f} GiB", "this machine and its cgroup")
-    return Allocation("local", (node,), sources=(cores, memory))
+    return Allocation("local", (node,), sources=(cores, memory, gpu_source("GPUs", gpus)))
 
 
 def parse_nodes(text: str) -> list[NodeSpec]:

@@ -16,9 +16,9 @@ from .base import (
     Source,
     check_nodes,
     core_ids,
+    gpus_of,
     need,
     one_by_one,
-    own_gpus,
 )
 
 _TIME_LEFT = re.compile(r"(\d+):(\d+)")
@@ -69,7 +69,7 @@ def _affinity(host_env: HostEnvironment) -> dict[str, tuple[str, ...]]:
 
 def _node(host_env: HostEnvironment, host: str, count: int, bound: tuple[str, ...] | None) -> NodeSpec:
     cores, bind = (bound, True) if bound else core_ids(host_env, host, count)
-    return NodeSpec(host, cores, own_gpus(host_env, host), 0, bind)
+    return NodeSpec(host, cores, gpus_of(host_env, host, ()), 0, bind)
 
 
 def _end(host_env: HostEnvironment, job_id: str) -> tuple[float | None, list[Source]]:

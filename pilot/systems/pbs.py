@@ -22,10 +22,10 @@ from .base import (
     Source,
     check_nodes,
     core_ids,
+    gpus_of,
     is_this_host,
     need,
     one_by_one,
-    own_gpus,
 )
 from .pbs_family import short, shown
 
@@ -96,7 +96,7 @@ def _chunks(exec_vnode: str) -> dict[str, _Chunk]:
 
 def _node(host_env: HostEnvironment, host: str, ranks: int, chunk: _Chunk) -> NodeSpec:
     cores, bind = core_ids(host_env, host, chunk.ncpus or max(ranks, _own_count(host_env, host)))
-    gpu_ids = own_gpus(host_env, host) or tuple(map(str, range(chunk.ngpus)))
+    gpu_ids = gpus_of(host_env, host, list(map(str, range(chunk.ngpus))))
     return NodeSpec(host, cores, gpu_ids, chunk.mem_bytes, bind)
 
 

@@ -17,11 +17,11 @@ from .base import (
     Source,
     check_nodes,
     core_ids,
+    gpus_of,
     is_this_host,
     need,
     need_file,
     one_by_one,
-    own_gpus,
 )
 
 _TIME_LIMIT = re.compile(r"\bh_rt=(\d+)")
@@ -70,7 +70,7 @@ def _slots(text: str) -> dict[str, int]:
 def _node(host_env: HostEnvironment, host: str, count: int, mem_per_slot: int) -> NodeSpec:
     cores, bind = core_ids(host_env, host, count)
     granted = host_env.environ.get("SGE_HGR_gpu", "").split() if is_this_host(host_env, host) else []
-    return NodeSpec(host, cores, own_gpus(host_env, host) or tuple(granted), mem_per_slot * count, bind)
+    return NodeSpec(host, cores, gpus_of(host_env, host, granted), mem_per_slot * count, bind)
 
 
 def _memory(told: str) -> int:

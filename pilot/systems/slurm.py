@@ -18,9 +18,9 @@ from .base import (
     Source,
     check_nodes,
     core_ids,
+    gpus_of,
     is_this_host,
     need,
-    own_gpus,
 )
 
 _NODES = re.compile(r"\bNodes=(\S+) CPU_IDs=(\S+) Mem=(\d+) GRES=(\S*)")
@@ -127,12 +127,11 @@ def _node(host_env: HostEnvironment, name: str, cpus: int, divisor: int, detail:
     if detail is None:
         told = host_env.environ.get("SLURM_JOB_GPUS", "")
         # The variables tell of this node; the others were asked for in the same way.
-        gpu_ids = own_gpus(host_env, host_env.hostname) or tuple(map(str, hostlist.ids(told, "SLURM_JOB_GPUS")))
+        gpu_ids = gpus_of(host_env, host_env.hostname, list(map(str, hostlist.ids(told, "SLURM_JOB_GPUS"))))
         return NodeSpec(name, cores, gpu_ids, _memory(host_env.environ, cpus), bind)
     if not bind and len(detail.core_ids) == len(cores):
         cores = detail.core_ids
-    # What programs are told here may count from 0 where Slurm confines them to their GPUs.
-    gpu_ids = own_gpus(host_env, name) or detail.gpu_ids
+    gpu_ids = gpus_of(host_env, name, detail.gpu_ids)
     return NodeSpec(name, cores, gpu_ids, detail.mem_bytes or _memory(host_env.environ, cpus), bind)
 
 

@@ -10,7 +10,7 @@ from ..agent_launchers.base import AgentLauncher
 from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
 from . import pbs_family
-from .base import Allocation, BatchSystem, HostEnvironment, Source, check_nodes, core_ids, need, one_by_one, own_gpus
+from .base import Allocation, BatchSystem, HostEnvironment, Source, check_nodes, core_ids, gpus_of, need, one_by_one
 from .pbs_family import short, shown
 
 _GPU_LINE = re.compile(r"(.+)-gpu(\d+)")
@@ -45,7 +45,7 @@ def _nodes(host_env: HostEnvironment, lines: list[str]) -> tuple[list[NodeSpec],
     nodes = []
     for host, count in Counter(lines).items():
         cores, bind = core_ids(host_env, host, count)
-        nodes.append(NodeSpec(host, cores, tuple(gpus.get(short(host), ())) or own_gpus(host_env, host), 0, bind))
+        nodes.append(NodeSpec(host, cores, tuple(gpus.get(short(host), ())) or gpus_of(host_env, host, ()), 0, bind))
     sources = [Source("cores", shown(nodes), "PBS_NODEFILE")]
     if gpus:
         sources.append(

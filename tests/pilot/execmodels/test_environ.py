@@ -17,7 +17,9 @@ SLURM_SETS = {CUDA: b"0,1", ROCR: b"0,1", b"GPU_DEVICE_ORDINAL": b"0,1"}
 @pytest.mark.parametrize(
     ("environ", "amd", "variable"),
     [
-        ({}, True, CUDA),
+        ({}, False, CUDA),
+        ({}, True, ROCR),
+        ({b"HIP_VISIBLE_DEVICES": b"0"}, True, ROCR),
         ({CUDA: b"0"}, True, CUDA),
         ({ROCR: b"0"}, False, ROCR),
         (SLURM_SETS, False, CUDA),
