@@ -12,6 +12,7 @@ from dataclasses import replace
 from .ids import NodeNo
 from .job_spec import Need, Size
 from .resources import NodeSpec, Share, bits, lowest, mask_of
+from .shortage import shortage
 from .topology import Group, choose
 
 
@@ -258,14 +259,9 @@ class Nodes:
             if need.cores.min <= cores:
                 return None
             return f"{need.cores.min} cores{_tagged(need)} are needed, the pilot has {cores}"
-        nodes = need.nodes or _ONE
-        if len(able) >= nodes.min:
+        if len(able) >= (need.nodes or _ONE).min:
             return None
-        parts = [f"{need.cores.min} cores" if need.cores else "all cores"]
-        parts += [f"{need.gpus} GPUs"] if need.gpus else []
-        parts += [f"{need.mem_bytes / 2**20:.0f} MiB of memory"] if need.mem_bytes else []
-        needed = f"{nodes.min} nodes with {', '.join(parts)}{_tagged(need)}"
-        return f"{needed} are needed, the pilot has {len(able)} such of {self.count}"
+        return shortage(need, [(self._size[node], self.specs[node]) for node in self.here])
 
     def _able(self, node: int, need: Need) -> bool:
         if need.tags and not self._has(node, need.tags):

@@ -6,7 +6,7 @@ in our own words, with the place.
 
 from __future__ import annotations
 
-from ..model.errors import InvalidJobError, InvalidRequestError, PilotfishError
+from ..model.errors import InvalidJobError, InvalidRequestError, NotEnoughResourcesError, PilotfishError
 
 _FORM = "Invalid request: "  # §3.1, §4: the form of the request is wrong
 _DESCRIPTION = "Wrong submit request: "  # §4.3 second stage, §7: a description breaks a rule
@@ -30,6 +30,8 @@ def wire_message(error: PilotfishError) -> str:
         return _FORM + str(error)
     if isinstance(error, InvalidJobError):
         return _DESCRIPTION + str(error)
+    if isinstance(error, NotEnoughResourcesError):
+        return f"{error.what}: {error.remedy}"  # the old text, and what is missing
     return error.what
 
 

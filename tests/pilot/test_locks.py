@@ -87,9 +87,7 @@ def test_it_is_waited_for_as_long_as_was_asked(tmp_path: Path, site: int) -> Non
         locks.take(others, path, 0.2, sleep=lambda pause_s: lock.release()).release()
 
 
-@pytest.mark.parametrize(
-    "change", [{}, {"boot": "earlier", "pid": os.getpid()}, {"pid": os.getpid(), "began": "1"}]
-)
+@pytest.mark.parametrize("change", [{}, {"boot": "earlier", "pid": os.getpid()}, {"pid": os.getpid(), "began": "1"}])
 def test_what_a_dead_process_has_left_is_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
 ) -> None:

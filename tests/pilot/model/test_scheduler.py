@@ -129,12 +129,24 @@ def test_memory_keeps_tasks_from_starting_together() -> None:
     ("spec", "reason"),
     [
         (job("a", 5), "5 cores are needed, the pilot has 4"),
-        (job("a", 3, nodes=2), "2 nodes with 3 cores are needed, the pilot has 0 such of 2"),
-        (job("a", 1, gpus=1), "1 nodes with 1 cores, 1 GPUs are needed, the pilot has 0 such of 2"),
+        (job("a", 3, nodes=2), "3 cores on each of 2 nodes are needed, no node has more than 2 cores"),
+        (job("a", 1, nodes=3), "3 nodes are needed, the pilot has 2"),
+        (job("a", 1, gpus=3), "3 GPUs on a node are needed, no node has more than 1 GPU"),
+        (job("a", 1, nodes=2, gpus=1), "1 GPU on each of 2 nodes is needed, and only 1 of 2 has as much"),
+        (job("a", 1, mem=20 << 20), "20 MiB of memory on a node are needed, no node has more than 8 MiB of memory"),
+        (
+            job("a", 3, gpus=2),
+            "3 cores on a node are needed, no node has more than 2 cores; "
+            "2 GPUs on a node are needed, no node has more than 1 GPU",
+        ),
+        (
+            job("a", 2, gpus=1, mem=8 << 20),
+            "2 cores and 1 GPU and 8 MiB of memory on a node are needed, and too few nodes have them together",
+        ),
     ],
 )
-def test_what_can_never_fit_is_refused_with_the_reason(spec: object, reason: str) -> None:
-    world = World(node("n", 2), node("m", 2))
+def test_what_can_never_fit_is_refused_with_what_is_missing_and_the_most_there_is(spec: object, reason: str) -> None:
+    world = World(node("n", 2, gpus=1, mem=4 << 20), node("m", 2, mem=8 << 20))
     with pytest.raises(NotEnoughResourcesError) as caught:
         world.submit(spec)  # type: ignore[arg-type]
     assert caught.value.what == "Not enough resources for job a"

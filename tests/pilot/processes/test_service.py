@@ -138,7 +138,7 @@ def test_submit_answers_with_the_names_in_order_after_substitution(client: Clien
         ([{"name": "a", "execution": TRUE}] * 2, "Job a already exist"),
         (
             [{"name": "a", "execution": TRUE, "resources": {"numCores": {"exact": 99}}}],
-            "Not enough resources for job a",
+            "Not enough resources for job a: 99 cores are needed, the pilot has ",
         ),
     ],
 )
