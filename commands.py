@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from .pilot.console import echo, fill_closed_descriptors, give_up
+from .pilot.inherited import begin_command
 from .pilot.model.errors import LostError, PilotfishError, UsageError
 
 COMMANDS = {
@@ -112,6 +113,7 @@ def run_command(begins: Callable[[], None]) -> int:
     `begins` is called when all that a command needs is loaded.
     """
     fill_closed_descriptors()
+    begin_command()
     try:
         code = cli.main(standalone_mode=False, obj=begins)
     except click.exceptions.Abort:

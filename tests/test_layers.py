@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.loop": set(),
     "pilot.locks": set(),
     "pilot.files": set(),
+    "pilot.inherited": set(),
     "pilot.clock": {"pilot.loop"},
     "pilot.cgroups": set(),
     "pilot.leftover_processes": {"pilot.cgroups"},
@@ -32,11 +33,20 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.agent_launchers": SITE_FACTS,
     "pilot.execmodels": SITE_FACTS | {"pilot.systems"},
     "pilot.agent": SITE_FACTS
-    | {"pilot.loop", "pilot.clock", "pilot.leftover_processes", "pilot.cgroups", "pilot.cpus", "pilot.execmodels"}
-    | {"pilot.systems"},
+    | {
+        "pilot.loop",
+        "pilot.inherited",
+        "pilot.clock",
+        "pilot.leftover_processes",
+        "pilot.cgroups",
+        "pilot.cpus",
+        "pilot.execmodels",
+        "pilot.systems",
+    },
     "pilot.manager": SITE_FACTS
     | {
         "pilot.loop",
+        "pilot.inherited",
         "pilot.locks",
         "pilot.files",
         "pilot.clock",

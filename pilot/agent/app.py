@@ -19,6 +19,7 @@ import msgspec
 
 from .. import cpus, leftover_processes
 from ..clock import Patience
+from ..inherited import VARIABLE, Inherited
 from ..loop import Loop, Timer
 from ..model.resources import NodeSpec
 from ..wire import connection, frames
@@ -60,13 +61,14 @@ def run(
     lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)
     if lifeline is not None:
         os.set_inheritable(int(lifeline), False)  # before there are workers: their tasks would inherit it
-    open_files = os.environ.pop(connection.OPEN_FILES_VARIABLE, None)
+    inherited = Inherited.told_by(os.environ.pop(VARIABLE, None))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     variable = os.environ.pop(connection.CONNECT_VARIABLE, None)  # no task is to see the keys
     gc.collect()
     gc.freeze()
     enough = worker_pool.count_for(len(bind.cpus_here()))
     count = min(most_workers or enough, enough)
-    started = worker_pool.start(agent_id, count, None if open_files is None else int(open_files))
+    started = worker_pool.start(agent_id, count, inherited)
     return Agent(connect, variable, node, agent_id, started, None if lifeline is None else int(lifeline), joins).run()
 
 

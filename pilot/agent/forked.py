@@ -12,7 +12,7 @@ import signal
 import warnings
 from pathlib import Path
 
-from .launch import DEFAULT_SIGNALS, FileAction, Launch, close_all, open_streams
+from .launch import FileAction, Launch, close_all, open_streams
 
 _BAD_VALUE = b"V"
 
@@ -60,9 +60,9 @@ def _become(launch: Launch, procs: Path, actions: list[FileAction], write: int) 
         _write(procs, b"0")
         of = b"P"
         os.setsid()
-        for number in DEFAULT_SIGNALS:
+        for number in launch.signals.default:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signal.pthread_sigmask(signal.SIG_SETMASK, launch.signals.blocked)
         for action in actions:
             _act(action)
         if launch.open_files is not None:

@@ -7,12 +7,17 @@ Named streams are opened by the worker and passed on. A child that waited for th
 a terminal line, would hold up its worker, which waits until the child has become its program. So they are opened without
 waiting, and then made what a shell's `>` and `<` would have made them: the flag would stay with the task, whose writes would
 fail as soon as a reader is slower than it.
+
+A name such as /dev/stdout means a descriptor of whoever opens it. What a shell would take from the terminal it was started
+in, a task cannot have: it has a descriptor only if the job has named a file for it. Opened by the worker, /dev/fd/7 would
+even be something of the worker's own.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import shutil
 import signal
@@ -29,15 +34,17 @@ from ..execmodels.choose import wrap_of
 from ..execmodels.default import behind_prelude, command, program_words
 from ..execmodels.environ import Env, encode, without_other_gpus
 from ..execmodels.threads import thread_environment
+from ..inherited import Inherited
 from ..model.job_spec import Execution
 
-# Python ignores these; a program expects to die of them.
-DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 _STREAM_MODE = 0o666
 # A process that leads a session, as tasks do, would be tied to a terminal it opens; a shell's commands are not.
 _READ = os.O_RDONLY | os.O_NOCTTY
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOCTTY
 _NULL = os.stat(os.devnull).st_rdev
+
+_DESCRIPTOR = re.compile(r"/dev/(?:std(?P<name>in|out|err)|fd/(?P<fd>\d+))|/proc/(?:thread-)?self/fd/(?P<number>\d+)")
+_STREAMS = ("stdin", "stdout", "stderr")
 
 FileAction = tuple[object, ...]
 """As posix_spawn takes it: POSIX_SPAWN_OPEN or POSIX_SPAWN_DUP2 and its values."""
@@ -58,6 +65,13 @@ class OpenFiles(NamedTuple):
     own: tuple[int, int]
 
 
+class Signals(NamedTuple):
+    """A task's: those that are not ignored in it though they are in us, and those that are blocked."""
+
+    default: frozenset[int] = frozenset({signal.SIGPIPE, signal.SIGXFSZ})  # Python ignores these
+    blocked: frozenset[int] = frozenset()
+
+
 @dataclass(slots=True)
 class Launch:
     """Everything posix_spawn needs; `env` still lacks what differs from task to task."""
@@ -72,6 +86,7 @@ class Launch:
     """Files the execution model wants to be there while the task runs, with their texts."""
     open_files: OpenFiles | None = None
     """None: the limit of open files is inherited."""
+    signals: Signals = field(default_factory=Signals)
 
     def spawn(self) -> int:
         """Start the process in a session of its own and return its id. Raises OSError as posix_spawn does, and LaunchError."""
@@ -93,18 +108,24 @@ class Launch:
                 self.env,
                 file_actions=actions,
                 setsid=True,
-                setsigmask=(),
-                setsigdef=DEFAULT_SIGNALS,
+                setsigmask=self.signals.blocked,
+                setsigdef=self.signals.default,
             )
         finally:
             if self.open_files is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, self.open_files.own)
 
 
-def task_open_files(soft: int | None) -> OpenFiles | None:
+def task_signals(inherited: Inherited) -> Signals:
+    """What posix_spawn has to change, given that we ignore all that a task is to ignore."""
+    ignored_here = {number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN}
+    return Signals(frozenset(ignored_here - inherited.ignored), inherited.blocked)
+
+
+def task_open_files(soft: int) -> OpenFiles | None:
     """The limit for tasks of a pilot that was started where the soft limit was `soft`; None when it is ours anyway."""
     own = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft is None or soft == own[0]:
+    if soft == own[0]:
         return None
     hard = own[1]
     if hard != resource.RLIM_INFINITY:  # this may be another node, which allows less
@@ -138,7 +159,7 @@ def open_streams(streams: Iterable[Stream]) -> tuple[list[FileAction], list[int]
 
 
 def _is_of_child(descriptor: int, path: str, number: int) -> bool:
-    """Whether the name may mean something else in the child, as /dev/stdout does: here it leads to our own stream.
+    """Whether the name may mean something else in the child, as /dev/stdout does: here it leads to our own /dev/null.
 
     Raises LaunchError for a named pipe as stdin.
     """
@@ -168,18 +189,19 @@ def prepare(execution: Execution, env: Env, root_wd: str, place: Place | None = 
     `place` is for the execution model; None when the program is simply started.
     """
     wd = root_wd if execution.wd is None else os.path.normpath(os.path.join(root_wd, execution.wd))
-    if execution.stdin is not None:
-        _refuse_pipe(os.path.join(wd, execution.stdin))
+    streams = _streams(execution, wd)
+    if "PWD" not in execution.env:
+        env[b"PWD"] = os.fsencode(wd)
     path = env.get(b"PATH", os.fsencode(os.defpath))
     if place is None:
         argv = command(execution)
-        return Launch(_find_program(argv[0], wd, path), argv, env, wd, _streams(execution), execution)
+        return Launch(_find_program(argv[0], wd, path), argv, env, wd, streams, execution)
     wrapped = wrap_of(execution.model)(program_words(execution), place)
     argv = behind_prelude(execution, wrapped.argv)
     program = _find_launcher(argv[0], wd, path, execution)
     of_model = {name: value for name, value in wrapped.env.items() if name not in execution.env}
     env = {**env, **encode(of_model), **encode(place.env)}
-    return Launch(program, argv, env, wd, _streams(execution), execution, wrapped.files)
+    return Launch(program, argv, env, wd, streams, execution, wrapped.files)
 
 
 def _find_launcher(name: str, wd: str, path: bytes, execution: Execution) -> str:
@@ -219,15 +241,49 @@ def _pipe_as_stdin(path: str) -> LaunchError:
     return LaunchError(f"cannot read stdin '{path}': it is a named pipe; open it inside the task")
 
 
-def _streams(execution: Execution) -> list[Stream]:
-    streams = []
-    if execution.stdin is not None:
-        streams.append(Stream(0, execution.stdin, _READ))
-    if execution.stdout is not None:
-        streams.append(Stream(1, execution.stdout, _WRITE))
-    if execution.stderr is not None:
-        streams.append(Stream(2, None if execution.stderr == execution.stdout else execution.stderr, _WRITE))
+def _streams(execution: Execution, wd: str) -> list[Stream]:
+    """Raises LaunchError for names that cannot mean anything in a task."""
+    streams: list[Stream] = []
+    for number, path in enumerate((execution.stdin, execution.stdout, execution.stderr)):
+        if path is None:
+            continue
+        _refuse_foreign_descriptor(number, path, wd, {stream.number for stream in streams})
+        if number == 0:
+            _refuse_pipe(os.path.join(wd, path))
+            streams.append(Stream(0, path, _READ))
+        elif number == 2 and path == execution.stdout:
+            streams.append(Stream(2, None, _WRITE))
+        else:
+            streams.append(Stream(number, path, _WRITE))
     return streams
+
+
+def _refuse_foreign_descriptor(number: int, path: str, wd: str, named: set[int]) -> None:
+    """`named`: the streams that the job has named before this one, in the order in which they are opened."""
+    match = _descriptor_meant(os.path.join(wd, path))
+    if match is None:
+        return
+    meant = _STREAMS.index(f"std{match['name']}") if match["name"] else int(match["fd"] or match["number"])
+    if meant in named:
+        return
+    verb, stream = ("read", "write")[number > 0], _STREAMS[number]
+    if meant == number:
+        why = f"a task has no {stream} but the one that is named for it"
+    elif meant < len(_STREAMS):
+        why = f"the job names no file for {_STREAMS[meant]}, or a later one"
+    else:
+        why = f"a task inherits no descriptor {meant}"
+    raise LaunchError(f"cannot {verb} {stream} '{path}': {why}; name a file")
+
+
+def _descriptor_meant(path: str) -> re.Match[str] | None:
+    """The match of a name that means a descriptor of whoever opens it, also behind a symbolic link."""
+    match = _DESCRIPTOR.fullmatch(os.path.normpath(path))
+    if match is None and os.path.islink(path):
+        with suppress(OSError):
+            target = os.path.join(os.path.dirname(path), os.readlink(path))
+            return _DESCRIPTOR.fullmatch(os.path.normpath(target))
+    return match
 
 
 def enter_folder(wd: str) -> None:
@@ -305,6 +361,11 @@ def _why_not_program(program: str, error: OSError) -> str:
             first = file.readline(256)
     except OSError:
         return text
+    if first.startswith(b"#!") and first.endswith(b"\r\n"):
+        return (
+            f"{text} (its first line ends in CR, as on Windows, and the CR counts as part of the interpreter's name; "
+            "dos2unix it)"
+        )
     if first.startswith(b"#!"):
         return f"{text} (its interpreter '{os.fsdecode(first[2:].strip())}' cannot be started)"
     return f"{text} (it is not a program for this machine)" if error.errno == 8 else text

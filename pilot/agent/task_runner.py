@@ -22,6 +22,7 @@ from itertools import count
 from .. import clock, leftover_processes
 from ..execmodels.base import Place
 from ..execmodels.environ import Env, base_environment, gpu_variable, grant_environment
+from ..inherited import Inherited
 from ..loop import Loop
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..model.job_spec import Execution
@@ -46,10 +47,10 @@ MOST_REAPED = 64
 
 
 class TaskRunner:
-    """All tasks of worker `number` of this agent. `open_files`: their soft limit of open files; None: ours."""
+    """All tasks of worker `number` of this agent. `inherited`: what they are to find; None: what we have."""
 
     def __init__(
-        self, agent_id: str, number: int, loop: Loop, report_buffer: ReportBuffer, open_files: int | None = None
+        self, agent_id: str, number: int, loop: Loop, report_buffer: ReportBuffer, inherited: Inherited | None = None
     ) -> None:
         self.running: dict[int, Task] = {}
         """By process id."""
@@ -62,7 +63,12 @@ class TaskRunner:
         self._report_buffer = report_buffer
         self.groups = MemoryGroups(f"{agent_id}-{number}")
         self._limits = Limits(loop, self.running, self._stop)
-        self._open_files = launch.task_open_files(open_files)
+        inherited = inherited or Inherited.note()
+        for ignored in inherited.ignored:  # a signal that we handle would not be ignored in a child
+            signal.signal(ignored, signal.SIG_IGN)
+        self.ignored = inherited.ignored
+        self._open_files = launch.task_open_files(inherited.open_files)
+        self._signals = launch.task_signals(inherited)
         self._settings: Settings | None = None
         self._base: Env = {}
         self._cpus: frozenset[int] = frozenset()
@@ -232,7 +238,7 @@ class TaskRunner:
                 held.envs[job.job_no] = env
         place = None if held.is_one_core else self._place(execution, start, job, held)
         prepared = launch.prepare(execution, env, root_wd, place)
-        prepared.open_files = self._open_files
+        prepared.open_files, prepared.signals = self._open_files, self._signals
         if job.is_iteration and not known.varies and not prepared.files:
             held.launches[job.job_no] = prepared
         return prepared

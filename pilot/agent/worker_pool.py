@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
+from ..inherited import Inherited
 from ..loop import Loop
 from ..model.ids import JobNo, PoolId, TaskKey
 from ..wire import frames
@@ -38,10 +39,10 @@ def count_for(processors: int) -> int:
     return min(processors, _ONE_EACH + max(0, processors - _ONE_EACH) // _CORES_OF_A_FURTHER_ONE)
 
 
-def start(agent_id: str, count: int, open_files: int | None = None) -> list[tuple[int, socket.socket]]:
+def start(agent_id: str, count: int, inherited: Inherited) -> list[tuple[int, socket.socket]]:
     """Fork the workers; returns the process and the socket of each. Call before there are threads.
 
-    `open_files`: the soft limit of open files for tasks, if it is not ours.
+    `inherited`: what tasks are to find.
     """
     parent = os.getpid()
     started: list[tuple[int, socket.socket]] = []
@@ -52,17 +53,17 @@ def start(agent_id: str, count: int, open_files: int | None = None) -> list[tupl
             for _, other in started:
                 other.close()
             ours.close()
-            _be_worker_process(agent_id, number, theirs, parent, open_files)
+            _be_worker_process(agent_id, number, theirs, parent, inherited)
         theirs.close()
         started.append((pid, ours))
     return started
 
 
-def _be_worker_process(agent_id: str, number: int, end: socket.socket, parent: int, open_files: int | None) -> None:
+def _be_worker_process(agent_id: str, number: int, end: socket.socket, parent: int, inherited: Inherited) -> None:
     """Never returns: what the agent's process would do next is not the worker's business."""
     code = 1
     try:
-        worker_process.run(agent_id, number, end, parent, open_files)
+        worker_process.run(agent_id, number, end, parent, inherited)
         code = 0
     except BaseException:
         log.exception("worker.failed number=%d", number)

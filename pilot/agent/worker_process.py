@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 
+from ..inherited import Inherited
 from ..leftover_processes import become_subreaper
 from ..loop import Loop
 from ..wire import frames
@@ -27,33 +28,34 @@ REPORT_S = 0.05
 _PR_SET_PDEATHSIG = 1
 
 
-def run(agent_id: str, number: int, end: socket.socket, parent: int, open_files: int | None) -> None:
+def run(agent_id: str, number: int, end: socket.socket, parent: int, inherited: Inherited) -> None:
     """Be worker `number` of the agent in process `parent`, until the other end of the channel is closed and nothing runs.
 
-    `open_files`: the soft limit of open files for tasks, if it is not ours.
+    `inherited`: what tasks are to find.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         return
     become_subreaper()
-    WorkerProcess(agent_id, number, end, open_files).run()
+    WorkerProcess(agent_id, number, end, inherited).run()
 
 
 class WorkerProcess:
     """Its loop: frames in, ended children, results out."""
 
-    def __init__(self, agent_id: str, number: int, end: socket.socket, open_files: int | None) -> None:
+    def __init__(self, agent_id: str, number: int, end: socket.socket, inherited: Inherited) -> None:
         self._loop = Loop()
         self._report_buffer = ReportBuffer()
-        self._runner = TaskRunner(agent_id, number, self._loop, self._report_buffer, open_files)
+        self._runner = TaskRunner(agent_id, number, self._loop, self._report_buffer, inherited)
         self._channel = Channel(end, self._loop, self._read, self._end)
         self._flush_policy = FlushPolicy(self._loop, self._report_buffer, REPORT_S, self._report)
         self._ending = False
 
     def run(self) -> None:
         loop = self._loop
-        loop.on_signal([signal.SIGTERM, signal.SIGINT], self._signalled)
-        loop.on_signal([signal.SIGUSR1], lambda: None)  # the agent sees to it
+        ignored = self._runner.ignored  # as by tasks; then the agent alone sees to them
+        loop.on_signal({signal.SIGTERM, signal.SIGINT} - ignored, self._signalled)
+        loop.on_signal({signal.SIGUSR1} - ignored, lambda: None)  # the agent sees to it
         loop.on_children(self._runner.reap)
         loop.run(self._end_of_turn)
         self._runner.groups.close()

@@ -17,7 +17,8 @@ from .base import mask_of
 
 Env = dict[bytes, bytes]
 
-_OURS = (b"PILOTFISH_LIFELINE_FD", b"PILOTFISH_AGENT_ID", b"PILOTFISH_TASK", b"PILOTFISH_RUN")
+_OURS = (b"PILOTFISH_LIFELINE_FD", b"PILOTFISH_AGENT_ID", b"PILOTFISH_TASK", b"PILOTFISH_RUN", b"_")
+"""And `_`, in which a shell has told what it has started: us, and not the task."""
 _CUDA, _ROCR = b"CUDA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES"
 _GPUS = frozenset({_CUDA, _ROCR, b"HIP_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL"})
 """Some batch systems set several of these, whatever the GPUs are."""

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from .. import clock, leftover_processes
 from ..console import echo
+from ..inherited import VARIABLE, Inherited
 from ..model.decisions import Change
 from ..model.dispatch import MOST_LIVES
 from ..model.errors import PilotfishError, UsageError
@@ -83,7 +84,7 @@ def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     aux, settings = _folder(settings)
     configure_log(aux.log, settings.log)
     log.info("service %s version %s started %s @ %s (with tags %s)", *_first_line(settings, aux))
-    open_files = _raise_open_files()
+    inherited = _free_of_limits()
     aux.write_env(os.environ)
     if settings.resume:
         check_not_emptied(aux)
@@ -108,7 +109,7 @@ def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     _settle_nodes(allocation.nodes, scheduler, store)
     starter = agent_launch_plan.launcher_for(settings, allocation)
     recipe = agent_launch_plan.recipe_for(settings, starter, len(allocation.nodes), aux)
-    recipe = replace(recipe, environ={**recipe.environ, connection.OPEN_FILES_VARIABLE: str(open_files)})
+    recipe = replace(recipe, environ={**recipe.environ, VARIABLE: inherited.as_word()})
     endpoints = open_endpoints(
         settings, auxdir.socket_folder(aux), aux.agent_keys, not starter.is_agent or settings.governor or settings.net
     )
@@ -124,12 +125,14 @@ def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     return service, feed
 
 
-def _raise_open_files() -> int:
-    """Allow us as many connections as there may be; returns the soft limit that was, which tasks are to find again."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+def _free_of_limits() -> Inherited:
+    """Allow us as many connections as there may be, and all signals; returns what tasks are to find again."""
+    inherited = Inherited.note()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return soft
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    return inherited
 
 
 def _first_line(settings: Settings, aux: AuxDir) -> tuple[str, str, str, str, str]:
@@ -303,7 +306,10 @@ def _install_signals(service: Service) -> None:
         service.stop(128 + signal.SIGINT)
 
     service.loop.on_signal([signal.SIGINT], interrupted)
-    service.loop.on_signal([signal.SIGTERM, signal.SIGHUP], lambda: _told_to_stop(service))
+    stops = [signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: the end of the terminal is not ours
+        stops.remove(signal.SIGHUP)
+    service.loop.on_signal(stops, lambda: _told_to_stop(service))
     service.loop.on_signal([signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU], service.ending.begin)
     lifeline = service.settings.lifeline_fd
     if lifeline is not None:

@@ -25,8 +25,6 @@ FILE_NAME = "connection.json"
 CONNECTION_VARIABLE = "PILOTFISH_CONNECTION"
 CONNECT_VARIABLE = "PILOTFISH_CONNECT"
 """For agents that cannot read the connection file: all that is in it, as one word."""
-OPEN_FILES_VARIABLE = "PILOTFISH_OPEN_FILES"
-"""For agents: the soft limit of open files where the pilot was started, which is their tasks' limit too."""
 ADDRESS_VARIABLE = "QCG_PM_ZMQ_ADDRESS"
 
 # Best first: ipc is the fastest and needs no key, plain is there for clients that cannot do better.

@@ -139,9 +139,15 @@ class FakeManager:
     # --- the agent's process and the link -------------------------------------------------------------------------------
 
     def start_agent(
-        self, agent_id: str = AGENT, replaces: str = "", lifeline: int | None = None
+        self,
+        agent_id: str = AGENT,
+        replaces: str = "",
+        lifeline: int | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        env = dict(os.environ) | ({} if lifeline is None else {"PILOTFISH_LIFELINE_FD": str(lifeline)})
+        env = (
+            dict(os.environ) | dict(env or {}) | ({} if lifeline is None else {"PILOTFISH_LIFELINE_FD": str(lifeline)})
+        )
         with open(self.folder / f"{agent_id}.log", "ab") as log:
             agent = subprocess.Popen(
                 [

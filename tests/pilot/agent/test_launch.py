@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.pilot.agent.launch import LaunchError, environment, mend, prepare
+from pilotfish.pilot.agent.launch import LaunchError, environment, mend, prepare, why_not
 from pilotfish.pilot.model.job_spec import Execution
 
 
@@ -31,3 +31,14 @@ def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path, monkeypatch: 
     launch = prepare(execution, environment(execution, dict(os.environb), {}, 1), str(tmp_path))
     with pytest.raises(LaunchError, match="cannot make folder 'out' for 'out/1': File exists"):
         mend(launch)
+
+
+def test_a_script_with_the_line_ends_of_windows_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.sh"
+    script.write_bytes(b"#!/bin/bash\r\necho\r\n")
+    script.chmod(0o755)
+    execution = Execution(exec=str(script))
+    launch = prepare(execution, environment(execution, dict(os.environb), {}, 1), str(tmp_path))
+    with pytest.raises(FileNotFoundError) as caught:
+        launch.spawn()
+    assert "its first line ends in CR, as on Windows" in why_not(launch, caught.value)

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import termios
@@ -19,7 +20,9 @@ from fake_manager import FakeManager
 from pilotfish.pilot.agent import launch as launching
 from pilotfish.pilot.agent.forked import spawn_in_group
 from pilotfish.pilot.agent.launch import environment, prepare
+from pilotfish.pilot.inherited import VARIABLE, Inherited
 from pilotfish.pilot.model.job_spec import Execution
+from pilotfish.pilot.wire import frames
 
 PROBE = """
 import fcntl, json, os, sys
@@ -122,3 +125,67 @@ def test_a_task_has_the_limit_of_open_files_that_was_there_before_it_was_raised(
     os.waitpid(spawn_in_group(launch, tmp_path / "procs") if in_group else launch.spawn(), 0)
     assert (tmp_path / "out").read_text().split() == ["77", str(own[1])]
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == own
+
+
+NO_STDOUT = "a task has no stdout but the one that is named for it"
+
+
+@pytest.mark.parametrize(
+    ("streams", "stream", "why"),
+    [
+        ({"stdout": "/dev/stdout"}, "write stdout '/dev/stdout'", NO_STDOUT),
+        ({"stdout": "link"}, "write stdout 'link'", NO_STDOUT),
+        ({"stdin": "/dev/fd/0"}, "read stdin '/dev/fd/0'", NO_STDOUT.replace("stdout", "stdin")),
+        ({"stderr": "/dev/fd/1"}, "write stderr '/dev/fd/1'", "the job names no file for stdout, or a later one"),
+        (
+            {"stdout": "/proc/self/fd/2", "stderr": "err"},
+            "write stdout '/proc/self/fd/2'",
+            "the job names no file for stderr, or a later one",
+        ),
+    ],
+)
+def test_a_stream_that_a_task_cannot_have_is_refused(
+    manager: FakeManager, tmp_path: Path, streams: dict[str, str], stream: str, why: str
+) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    refused = manager.run(Execution(exec="true", **streams))
+    assert (refused.cause, refused.message) == (frames.Cause.NOT_STARTED, f"cannot {stream}: {why}; name a file")
+
+
+def test_no_task_writes_into_what_its_worker_has_open(manager: FakeManager, tmp_path: Path) -> None:
+    """Among these are the pipe that wakes the worker, whose bytes count as signals, and the agent's log."""
+    for number in range(3, 20):
+        refused = manager.run(Execution(exec="echo", args=["hi"], stdout=f"/dev/fd/{number}"))
+        assert (
+            refused.message
+            == f"cannot write stdout '/dev/fd/{number}': a task inherits no descriptor {number}; name a file"
+        )
+    assert manager.run(Execution(exec="true")).exit_code == 0
+
+
+def test_the_folder_in_pwd_is_the_task_s(manager: FakeManager, tmp_path: Path) -> None:
+    assert manager.run(Execution(exec="printenv", args=["PWD"], wd="below", stdout="out")).exit_code == 0
+    assert (tmp_path / "below" / "out").read_text() == f"{tmp_path}/below\n"
+
+
+def test_signals_are_ignored_and_blocked_as_where_the_pilot_was_started(tmp_path: Path) -> None:
+    """Also those for which agent and workers have handlers. A task is stopped all the same."""
+    inherited = Inherited(
+        resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM}),
+        frozenset({signal.SIGUSR1}),
+    )
+    (tmp_path / "more").mkdir()
+    with FakeManager(tmp_path / "more") as other:
+        other.start_agent(env={VARIABLE: inherited.as_word()})
+        other.welcome()
+        key = other.start(Execution(script="grep -E 'Sig(Ign|Blk)' /proc/self/status; sleep 600", stdout="out"))
+        other.until(lambda heard: any(started.pos == key.pos for started in heard.started))
+        other.send(frames.Kill([key]))
+        assert other.finished(key).exit_code == -signal.SIGKILL
+    blocked, ignored = (int(line.split()[1], 16) for line in (tmp_path / "more" / "out").read_text().splitlines())
+    assert (ignored & 0x7FFFFFFF, blocked) == (mask_of(inherited.ignored), mask_of(inherited.blocked))
+
+
+def mask_of(signals: frozenset[int]) -> int:
+    return sum(1 << number - 1 for number in signals)
