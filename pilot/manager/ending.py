@@ -12,6 +12,8 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
+from .end_margin import margin_for
+
 if TYPE_CHECKING:
     from .service import Service
 
@@ -30,7 +32,7 @@ class Ending:
     def __init__(self, service: Service, ends_s: float | None) -> None:
         self._service = service
         self._ends_s = ends_s
-        self._margin_s = service.settings.end_margin_s
+        self._margin_s = margin_for(service.settings.end_margin_s, None if ends_s is None else ends_s - service.now())
         self._draining = False
         service.scheduler.ends_at(ends_s, self._margin_s)
         if ends_s is not None:
@@ -44,7 +46,7 @@ class Ending:
             return
         self._draining = True
         now = self._service.now()
-        ends_s = min(now + self._margin_s, self._ends_s or math.inf)
+        ends_s = min(now + self._service.settings.end_margin_s, self._ends_s or math.inf)
         self._service.scheduler.ends_at(now, self._margin_s)
         wait_s = ends_s - self._service.settings.kill_grace_s - LAST_WRITES_S - now
         log.warning("end.near", extra={"unfinished": self._service.scheduler.jobs.unfinished, "stops_in_s": wait_s})

@@ -14,6 +14,8 @@ import psutil
 import pytest
 from patience import PATIENCE_S
 
+from pilotfish.pilot.manager.end_margin import margin_for
+
 
 def start(wd: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pilotfish", "run", "--nodes", "1", "--json", *words]
@@ -51,6 +53,28 @@ def test_at_the_end_tasks_go_back_to_the_queue_and_the_next_run_does_the_rest(
     assert second.returncode == 0, err
     assert json.loads(out)["tasks"] == 3
     assert [(wd / name).read_text() for name in ("ran-1", "ran-2", "ran-3")] == ["1\n", "2\n", "3\n"]
+
+
+def test_an_allocation_shorter_than_the_margin_is_used_all_the_same(wd: Path) -> None:
+    """... or a chain of them would go on for ever; the log says why the margin is not obeyed."""
+    (wd / "tasks.txt").write_text("touch ran\n")
+    process = start(wd, "tasks.txt", "--walltime", "59s")
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, err
+    assert (wd / "ran").exists()
+    (log,) = wd.glob(".qcgpjm-service-*/service.log")
+    said = [line for line in log.read_text().splitlines() if "is shorter than the margin of 60 s" in line]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("margin_s", "left_s", "kept_s"),
+    [(60, None, 60), (60, 3600, 60), (60, 100, 60), (60, 60, 6), (60, 62, 6.2), (60, 30, 3), (0, 30, 0), (60, -5, 0)],
+)
+def test_a_margin_is_obeyed_unless_it_would_leave_no_time_for_tasks(
+    margin_s: float, left_s: float | None, kept_s: float
+) -> None:
+    assert margin_for(margin_s, left_s) == pytest.approx(kept_s)
 
 
 @pytest.mark.usefixtures("short_margin")
