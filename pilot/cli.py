@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from .console import show
+from .console import echo, show
 from .manager.config import OPTIONS, Option, Settings, build, default_of
 from .manager.sources import Given, gather
+from .model.errors import SettingsError
 
 
 class AbbreviatingCommand(click.Command):
@@ -99,12 +100,37 @@ def service(**given: Any) -> None:
         _show(settings, said, given["json"])
         return
     if settings.parent is not None:
-        from .joining import join
-
-        sys.exit(join(settings.parent, settings.tags, settings.nodes, settings.agent_launcher))
+        sys.exit(_join_parent(settings, said))
     from .manager.app import run
 
     sys.exit(run(settings))
+
+
+_NEED_A_MANAGER = ("file", "file-path", "resume", "governor")
+_FOR_JOINING = frozenset({"parent", "tags", "nodes", "resources", "slurm-resources-file", "config"})
+_FOR_JOINING |= {"slurm-limit-nodes-range-begin", "slurm-limit-nodes-range-end"}
+_FOR_JOINING |= {"agent-launcher", "agent-python", "agent-prelude"}
+
+
+def _join_parent(settings: Settings, said: Mapping[str, Given]) -> int:
+    """`--parent`: there is no manager here, so options for one are refused when they ask it for work, and named otherwise."""
+    from .joining import Agents, Nodes, join
+
+    for name in _NEED_A_MANAGER:
+        if name in said:
+            raise SettingsError(
+                f"cannot be used with {said['parent'].origin}, which starts no manager of its own",
+                where=said[name].origin,
+                remedy="leave one of them out; requests go to the pilot that the nodes join (pilotfish submit)",
+            )
+    idle = [f"--{name}" for name, entry in said.items() if name not in _FOR_JOINING and entry.origin == f"--{name}"]
+    if idle:
+        echo(f"Warning: no effect together with {said['parent'].origin}: {', '.join(idle)}", err=True)
+    assert settings.parent is not None
+    part = (settings.slurm_limit_nodes_range_begin, settings.slurm_limit_nodes_range_end)
+    file = None if settings.slurm_resources_file is None else str(settings.slurm_resources_file)
+    agents = Agents(settings.agent_launcher, settings.agent_python, settings.agent_prelude)
+    return join(settings.parent, settings.tags, Nodes(settings.nodes, settings.resources, part, file), agents)
 
 
 def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:
@@ -168,10 +194,10 @@ def agent(
     Exit code: 0 the pilot has ended or the nodes have left, 1 the pilot did not want them, 3 there is no such pilot.
     """
     if node is None or agent_id is None:
-        from .joining import join
+        from .joining import Agents, Nodes, join
 
         words = tuple(word.strip() for word in (tags or "").split(",") if word.strip())
-        sys.exit(join(connect, words, nodes, agent_launcher or placement))
+        sys.exit(join(connect, words, Nodes(nodes), Agents(agent_launcher or placement)))
     from .agent.app import run
     from .joining import spec_of
 

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,8 +28,25 @@ from .systems.host_env import this_host
 from .wire import connection
 
 
-def join(pilot: str, tags: Sequence[str], nodes: str | None, asked_launcher: str | None) -> int:
-    """Let the nodes of this allocation (or `nodes`, as `--nodes` says) serve that pilot, until it ends or a signal comes.
+class Nodes(NamedTuple):
+    """Which nodes join, as the service's options of these names say it; without any, those of the allocation."""
+
+    nodes: str | None = None
+    resources: str = registry.AUTO
+    part: tuple[int | None, int | None] = (None, None)
+    file: str | None = None
+
+
+class Agents(NamedTuple):
+    """How their agents are started: `--agent-launcher`, `--agent-python`, `--agent-prelude`."""
+
+    launcher: str | None = None
+    python: str | None = None
+    prelude: str = ""
+
+
+def join(pilot: str, tags: Sequence[str], bring: Nodes, agents: Agents) -> int:
+    """Let these nodes serve that pilot, until it ends or a signal comes.
 
     Returns an exit code: 0, or 1 when the pilot refused them. Raises SettingsError, and LostError when there is no such pilot.
     """
@@ -40,15 +58,15 @@ def join(pilot: str, tags: Sequence[str], nodes: str | None, asked_launcher: str
         raise UsageError("is an address, which has no keys", where=pilot, remedy="give the pilot's connection file")
     file = Path(info.aux_dir) / connection.FILE_NAME
     connection.agent_ways(info)
-    allocation = detect(this_host(os.environ), nodes)
+    allocation = detect(this_host(os.environ), *bring)
     specs = [replace(spec, tags=tuple(tags), guest=True) for spec in allocation.nodes]
-    launcher = _launcher(allocation, asked_launcher)
+    launcher = _launcher(allocation, agents.launcher)
     if launcher.is_agent and len(specs) == 1:
         from .agent.app import run
 
         name = specs[0].name
         return run(file, name, f"{name}-{secrets.token_hex(6)}", None, specs[0])
-    return _Agents(file, specs, launcher).run()
+    return _Joined(file, specs, launcher, agents).run()
 
 
 def _launcher(allocation: Allocation, asked: str | None) -> AgentLauncher:
@@ -65,14 +83,15 @@ def spec_of(joins: str | None, node: str) -> NodeSpec | None:
     return next((spec for spec in msgspec.json.decode(joins, type=list[NodeSpec]) if spec.name == node), None)
 
 
-class _Agents:
+class _Joined:
     """The agents of several nodes, watched until they have ended."""
 
-    def __init__(self, file: Path, specs: Sequence[NodeSpec], launcher: AgentLauncher) -> None:
+    def __init__(self, file: Path, specs: Sequence[NodeSpec], launcher: AgentLauncher, agents: Agents) -> None:
         self._names = [spec.name for spec in specs]
         self._launcher = launcher
         more = ("--joins", msgspec.json.encode(list(specs)).decode(), *command.workers_for(launcher, len(specs)))
-        self._command = command.AgentCommand(process.default_python(None), file, more=more)
+        python = process.default_python(agents.python)
+        self._command = command.AgentCommand(python, file, agents.prelude, more=more)
 
     def run(self) -> int:
         token = secrets.token_hex(6)

@@ -18,6 +18,28 @@ from pilotfish.api.errors import RequestRefusedError
 Wait = Callable[..., None]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--file-path", "requests.json"], ["--file"], ["--resume", "."], ["--governor"]],
+    ids=lambda words: words[0],
+)
+def test_what_needs_a_manager_is_refused_where_nodes_only_join(wd: Path, words: list[str]) -> None:
+    """... at once, and naming both options: the requests of the file would never have been run."""
+    command = [sys.executable, "-m", "pilotfish", "service", "--parent", "there", *words]
+    done = subprocess.run(command, cwd=wd, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"Error: {words[0]}: cannot be used with --parent, which starts no manager of its own; "
+    )
+
+
+def test_options_without_effect_are_named_where_nodes_only_join(wd: Path) -> None:
+    command = [sys.executable, "-m", "pilotfish", "service", "--parent", "there", "--id", "m", "--net", "--nodes", "2"]
+    done = subprocess.run(command, cwd=wd, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.stderr.splitlines()[0] == "Warning: no effect together with --parent: --net, --id"
+    assert done.returncode == 3, "there is no such pilot"
+
+
 class Guests:
     """Processes that bring nodes; all are ended with the test."""
 
