@@ -10,10 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import errors
     from .api.jobinfo import JobInfo
     from .api.jobs import Jobs
     from .api.local import LocalManager
     from .api.manager import Manager
+    from .api.timestamp import TimeStamp
     from .launcher import fyrd
     from .launcher.clusterjob.async_result import AsyncResult
     from .launcher.clusterjob.jobscript import JobScript
@@ -35,6 +37,8 @@ __all__ = [
     "Resources",
     "Submission",
     "Task",
+    "TimeStamp",
+    "errors",
     "fyrd",
 ]
 
@@ -51,6 +55,8 @@ _HOMES = {
     "Resources": ".launcher.dpdispatcher.described",
     "Submission": ".launcher.dpdispatcher.submission",
     "Task": ".launcher.dpdispatcher.described",
+    "TimeStamp": ".api.timestamp",
+    "errors": ".errors",
     "fyrd": ".launcher.fyrd",
 }
 
@@ -59,7 +65,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = import_module(_HOMES[name], __name__)
-    return home if name == "fyrd" else getattr(home, name)
+    return home if name in ("errors", "fyrd") else getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ import zmq
 from ..pilot.wire.connection import ConnectionFile, best_address
 from ..pilot.wire.names import why_unknown
 from ..pilot.wire.security import unlock_client
-from .errors import ConnectionError, InternalError
+from .errors import ConnectionError
 from .forking import renew_in_children
 
 _LINGER_MS = 500
@@ -71,13 +71,12 @@ class Channel:
         """How long a request waits for its reply when nothing else is said."""
         return self._timeout_s
 
-    def request(self, message: dict[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
-        """Send one request and return the whole reply object. The time limit is for all of it, other threads' turns included.
+    def request(self, message: Mapping[str, Any], timeout_s: float | None = None) -> bytes:
+        """Send one request and return the reply. The time limit is for all of it, other threads' turns included.
 
         Raises:
             NoAnswerError: no reply in time (the request may have been carried out all the same).
             ConnectionError: the pilot has ended, or the channel is closed.
-            InternalError: the reply is not an object with a `code`.
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + limit_s
@@ -95,14 +94,13 @@ class Channel:
                 socket.send_multipart([b"", msgspec.json.encode(message)])
                 if not self._answered(socket, deadline):
                     raise no_answer
-                reply = socket.recv_multipart()[-1]
+                return socket.recv_multipart()[-1]
             except BaseException:
                 # A late reply must not be taken for the answer to the next request.
                 self._drop()
                 raise
         finally:
             lock.release()
-        return _decoded(reply)
 
     def _answered(self, socket: zmq.Socket[bytes], deadline: float) -> bool:
         while not socket.poll(int(1000 * min(_LOOK_S, max(0.0, deadline - time.monotonic())))):
@@ -173,13 +171,3 @@ def _end(context: zmq.Context[zmq.Socket[bytes]], sockets: list[zmq.Socket[bytes
     for socket in sockets:
         socket.close()
     context.term()
-
-
-def _decoded(reply: bytes) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(reply)
-    except msgspec.DecodeError as error:
-        raise InternalError(f"Invalid reply from the service: {error}") from error
-    if not isinstance(value, dict) or "code" not in value:
-        raise InternalError("Invalid reply from the service")
-    return value

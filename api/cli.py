@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+import msgspec
 
 from ..pilot.console import echo, show
+from ..pilot.wire.connection import CONNECTION_VARIABLE
+from ..pilot.wire.replies import Canceled, Removed
 from . import follow, jobfile
 from .manager import Manager
 
@@ -24,7 +27,7 @@ def _client(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--connect",
         "-c",
-        envvar="PILOTFISH_CONNECTION",
+        envvar=CONNECTION_VARIABLE,
         help="The pilot: its connection file, its auxiliary folder, a folder with some, or a ZeroMQ address.",
     )(command)
 
@@ -35,11 +38,11 @@ def _pilot(connect: str | None) -> Iterator[Manager]:
     try:
         yield pilot
     finally:
-        pilot.cleanup()
+        pilot.close()
 
 
-def _print_json(value: Any, write: Callable[[str], None] = show) -> None:
-    write(json.dumps(value, indent=2))
+def _print_json(value: object, write: Callable[[str], None] = show) -> None:
+    write(json.dumps(msgspec.to_builtins(value), indent=2))
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
@@ -64,11 +67,11 @@ def submit(file: str, form: str | None, connect: str | None, as_json: bool) -> N
     """
     jobs = jobfile.load(file, form).jobs
     with _pilot(connect) as pilot:
-        reply = pilot.send_request({"request": "submit", "jobs": jobs})
+        names = pilot.client.submit(jobs)
     if as_json:
-        _print_json(reply["data"], echo)
+        _print_json({"submitted": len(names), "jobs": names}, echo)
     else:
-        echo(reply["message"])
+        echo(f"{len(names)} jobs submitted")
 
 
 @click.command()
@@ -76,12 +79,11 @@ def submit(file: str, form: str | None, connect: str | None, as_json: bool) -> N
 def jobs(connect: str | None, as_json: bool) -> None:
     """List all jobs of a running pilot."""
     with _pilot(connect) as pilot:
-        found = pilot.list()
+        listed = pilot.client.jobs()
     if as_json:
-        _print_json(found)
+        _print_json(listed)
     else:
-        rows = [(name, entry["status"], entry.get("messages", "")) for name, entry in found.items()]
-        _table(("JOB", "STATE", "MESSAGE"), rows)
+        _table(("JOB", "STATE", "MESSAGE"), [(name, job.status, job.messages or "") for name, job in listed.items()])
 
 
 @click.command()
@@ -94,23 +96,23 @@ def status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_j
     """Show what a running pilot is doing, or the states of the named jobs (JOB or JOB:ITERATION)."""
     with _pilot(connect) as pilot:
         if all_finished:
-            reply = pilot.send_request({"request": "status", "options": {"allJobsFinished": True}})
-            sys.exit(int(not reply["data"]["AllJobsFinished"]))
+            counts = pilot.client.status().jobs
+            sys.exit(int(counts.in_schedule + counts.executing > 0))
         if names:
-            entries = pilot.status(names)["jobs"]
+            entries = pilot.client.job_states(names)
             if as_json:
                 _print_json(entries)
             else:
                 rows = [
-                    (name, entry.get("data", {}).get("status") or entry["message"]) for name, entry in entries.items()
+                    (name, entry.data.status if entry.data else entry.message or "") for name, entry in entries.items()
                 ]
                 _table(("JOB", "STATE"), rows)
             return
-        found = pilot.system_status()
+        sections = pilot.system_status()
     if as_json:
-        _print_json(found)
+        _print_json(sections)
         return
-    for section, members in found.items():
+    for section, members in sections.items():
         show(section, bold=True)
         for name, value in members.items():
             show(f"  {name}: {', '.join(value) if isinstance(value, list) else value}")
@@ -125,13 +127,16 @@ def info(names: tuple[str, ...], childs: bool, explain: bool, connect: str | Non
     """Show all that is known of the named jobs (JOB or JOB:ITERATION)."""
     params = {name: True for name, wanted in (("withChilds", childs), ("explain", explain)) if wanted}
     with _pilot(connect) as pilot:
-        entries = pilot.info(names, **params)["jobs"]
+        entries = pilot.client.job_entries(names, params)
     if as_json:
         _print_json(entries)
         return
     for name, entry in entries.items():
         show(name, bold=True)
-        for member, value in entry.get("data", {"message": entry.get("message")}).items():
+        members: dict[str, Any] = {"message": entry.message}
+        if entry.data is not None:
+            members = msgspec.to_builtins(entry.data)
+        for member, value in members.items():
             if isinstance(value, str):
                 show(f"  {member}: " + value.replace("\n", "\n    "))
             elif member == "explain":
@@ -140,17 +145,15 @@ def info(names: tuple[str, ...], childs: bool, explain: bool, connect: str | Non
                 show(f"  {member}: {json.dumps(value)}")
 
 
-def _each(what: str, counted: str, names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
-    """Cancel or remove; problems with single jobs go to stderr and make the exit code 1."""
-    with _pilot(connect) as pilot:
-        data = pilot.send_request({"request": what, "jobNames": list(names)})["data"]
+def _show_count(done: Canceled | Removed, word: str, as_json: bool) -> None:
+    """Problems with single jobs go to stderr and make the exit code 1."""
     if as_json:
-        _print_json(data, echo)
+        _print_json(done, echo)
     else:
-        echo(f"{data[counted]} {counted}")
-        for name, text in data.get("errors", {}).items():
+        echo(f"{done.count} {word}")
+        for name, text in (done.errors or {}).items():
             echo(f"Error: {name}: {text}", err=True)
-    sys.exit(int("errors" in data))
+    sys.exit(int(done.errors is not None))
 
 
 @click.command()
@@ -158,7 +161,9 @@ def _each(what: str, counted: str, names: tuple[str, ...], connect: str | None, 
 @_client
 def cancel(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
     """Cancel jobs or single iterations (JOB:ITERATION), running ones too."""
-    _each("cancelJob", "canceled", names, connect, as_json)
+    with _pilot(connect) as pilot:
+        done = pilot.client.cancel(names)
+    _show_count(done, "canceled", as_json)
 
 
 @click.command()
@@ -166,7 +171,9 @@ def cancel(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
 @_client
 def remove(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
     """Forget ended jobs, so that their names can be used again."""
-    _each("removeJob", "removed", names, connect, as_json)
+    with _pilot(connect) as pilot:
+        done = pilot.client.remove(names)
+    _show_count(done, "removed", as_json)
 
 
 @click.command()
@@ -177,11 +184,11 @@ def resources(connect: str | None, as_json: bool) -> None:
     With --here: what a pilot would find if it were started here (`pilotfish resources --here --help`).
     """
     with _pilot(connect) as pilot:
-        found = pilot.resources()
+        members = pilot.resources()
     if as_json:
-        _print_json(found)
+        _print_json(members)
     else:
-        for name, value in found.items():
+        for name, value in members.items():
             show(f"{name.replace('_', ' ')}: {value}")
 
 
@@ -197,7 +204,7 @@ def watch(connect: str | None, as_json: bool) -> None:
             follow.stream_events(pilot, echo)
             return
         counts = follow.until_idle(pilot)
-        echo(f"{counts['TotalIterations']} tasks, {counts['FailedIterations']} failed")
+        echo(f"{counts.total} tasks, {counts.failed} failed")
         for line in follow.failures(pilot):
             echo(line)
 
@@ -208,8 +215,8 @@ def watch(connect: str | None, as_json: bool) -> None:
 def finish(kill: bool, connect: str | None, as_json: bool) -> None:
     """End a running pilot: when all its work is done, or now with --kill."""
     with _pilot(connect) as pilot:
-        data = pilot.send_request({"request": "finish", "options": {"kill": kill, "delay": 0}})["data"]
+        time = pilot.client.finish(kill=kill)
     if as_json:
-        _print_json(data, echo)
+        _print_json(time, echo)
     else:
         echo("the pilot ends" + ("" if kill else " when its work is done"))

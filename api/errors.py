@@ -66,5 +66,7 @@ class ServiceError(QCGPJMAError):
     """The manager process could not be started, ended unexpectedly, or cannot do what is asked."""
 
 
-class TimeoutElapsed(TimeoutError):
-    """What was waited for did not happen in the given time."""
+class TimeoutElapsed(PilotfishError, TimeoutError):
+    """What was waited for did not happen in the given time. Not below QCGPJMAError, as in the old API: nothing is wrong."""
+
+    code = "timeout"

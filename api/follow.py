@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
+import msgspec
+
+from ..pilot.wire.replies import FINAL, JobInfo, TaskCounts
 from .manager import Manager
 from .outcome import MOST_FAILURES
 from .progress import Progress
@@ -27,11 +30,11 @@ class Row(NamedTuple):
     total: int
 
 
-def until_idle(pilot: Manager) -> Mapping[str, int]:
+def until_idle(pilot: Manager) -> TaskCounts:
     """Show how it goes until nothing is queued or running; returns the counts of the tasks."""
     with Progress() as progress:
         while True:
-            counts: Mapping[str, int] = pilot.system_status()["IterationStats"]
+            counts = pilot.client.task_counts()
             progress.update(counts)
             if progress.live:
                 progress.show_jobs(rows(pilot))
@@ -39,37 +42,34 @@ def until_idle(pilot: Manager) -> Mapping[str, int]:
                 pilot.wait4all(_LOOK_S)
             except TimeoutError:
                 continue
-            counts = pilot.system_status()["IterationStats"]
+            counts = pilot.client.task_counts()
             progress.update(counts)
             return counts
 
 
 def rows(pilot: Manager) -> list[Row]:
     """The jobs to look at: those that are not done, in order of submission, then the latest failures."""
-    if pilot.system_status()["JobStats"]["TotalJobs"] > _MOST_LISTED:
+    if pilot.client.status().jobs.total > _MOST_LISTED:
         return []
-    states = {name: entry["status"] for name, entry in pilot.list().items()}
-    open_ones = [name for name, state in states.items() if not pilot.is_status_finished(state)]
+    states = {name: job.status for name, job in pilot.client.jobs().items()}
+    open_ones = [name for name, state in states.items() if state not in FINAL]
     bad = [name for name, state in reversed(states.items()) if state in _BAD]
     names = (open_ones + bad)[:_MOST_ROWS]
-    if not names:
-        return []
-    return [_row(name, entry["data"]) for name, entry in pilot.info(names)["jobs"].items() if "data" in entry]
+    return [_row(name, info) for name, info in pilot.client.job_infos(names).items()] if names else []
 
 
-def _row(name: str, data: Mapping[str, Any]) -> Row:
-    state = data["status"]
-    iterations = data.get("iterations")
+def _row(name: str, info: JobInfo) -> Row:
+    state, iterations = info.status, info.iterations
     if iterations is not None:
-        return Row(name, state, iterations["finished"], iterations["failed"], iterations["total"])
-    return Row(name, state, int(Manager.is_status_finished(state)), int(state in _BAD), 1)
+        return Row(name, state, iterations.finished, iterations.failed, iterations.total)
+    return Row(name, state, int(state in FINAL), int(state in _BAD), 1)
 
 
 def failures(pilot: Manager) -> Iterator[str]:
     """A line for each job that ended badly, up to MOST_FAILURES."""
-    bad = [(name, entry) for name, entry in pilot.list().items() if entry["status"] in _BAD]
-    for name, entry in bad[:MOST_FAILURES]:
-        yield f"  {name}: {entry['status']} {entry.get('messages', '')}".rstrip()
+    bad = [(name, job) for name, job in pilot.client.jobs().items() if job.status in _BAD]
+    for name, job in bad[:MOST_FAILURES]:
+        yield f"  {name}: {job.status} {job.messages or ''}".rstrip()
     if len(bad) > MOST_FAILURES:
         yield f"  ... and {len(bad) - MOST_FAILURES} more"
 
@@ -78,15 +78,15 @@ def stream_events(pilot: Manager, write: Callable[[str], None]) -> None:
     """All events the pilot still has, then those that follow, until it is idle: one JSON object each."""
     after = 0
     while True:
-        data = pilot.send_request({"request": "events", "after": after})["data"]
-        for event in data["events"]:
-            write(json.dumps(event))
-            after = event["seq"]
-        if after < data["last"]:
+        page = pilot.client.events(after)
+        for event in page.events:
+            write(json.dumps(msgspec.to_builtins(event)))
+            after = event.seq
+        if after < page.last:
             continue
         try:
             pilot.wait4all(_LOOK_S)
         except TimeoutError:
             continue
-        if pilot.send_request({"request": "events", "after": after})["data"]["last"] == after:
+        if pilot.client.events(after).last == after:
             return

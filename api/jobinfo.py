@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from ..pilot.wire import replies
 
 _ALLOCATION = re.compile(r"([^,\[]+)\[([^\]]*)\]")
 _RTIME = re.compile(r"(?:(\d+) days?, )?(\d+):(\d+):(\d+(?:\.\d+)?)")
@@ -17,9 +23,9 @@ class JobInfo:
     """A job or one of its iterations.
 
     Attributes:
-        nodes: core ids by node, as text.
+        nodes: core ids by node, as text; empty before the start, and for a whole job with iterations.
         time: how long it ran; None when it did not end.
-        iterations: `start`, `stop`, `total`, `finished`, `failed` of an iteration job.
+        iterations: `start`, `stop`, `total`, `finished`, `failed` of a job with iterations; else empty.
         childs: its iterations, when they were asked for.
         history: (time, state), oldest first.
         exit_code: None when it has none; `cpu_s` in seconds, `max_rss_kib` in KiB, `attempts` counts starts.
@@ -27,12 +33,12 @@ class JobInfo:
 
     name: str | None = None
     status: str | None = None
-    nodes: dict[str, list[str]] | None = None
+    nodes: dict[str, list[str]] = field(default_factory=dict)
     total_cores: int = 0
     wdir: str | None = None
     time: timedelta | None = None
     iteration: int | None = None
-    iterations: dict[str, int] | None = None
+    iterations: dict[str, int] = field(default_factory=dict)
     childs: list[JobInfo] = field(default_factory=list)
     history: list[tuple[datetime, str]] = field(default_factory=list)
     messages: str | None = None
@@ -45,38 +51,46 @@ class JobInfo:
     @classmethod
     def from_job(cls, job_data: Mapping[str, Any]) -> JobInfo:
         """From the `data` of one entry of a jobInfo reply."""
-        info = cls(job_data["jobName"], job_data["status"], messages=job_data.get("messages"))
-        info.iterations = job_data.get("iterations")
-        info._take_runtime(job_data.get("runtime") or {})
-        info.history = _history(job_data.get("history") or "")
-        info.childs = [cls.from_child(job_data["jobName"], child) for child in job_data.get("childs") or ()]
-        return info
+        return cls.from_reply(msgspec.convert(job_data, replies.JobInfo))
 
     @classmethod
     def from_child(cls, job_name: str, child_data: Mapping[str, Any]) -> JobInfo:
         """From one element of `childs`."""
-        iteration = child_data["iteration"]
-        info = cls(
-            f"{job_name}:{iteration}", child_data["state"], iteration=iteration, messages=child_data.get("messages")
-        )
-        info._take_runtime(child_data.get("runtime") or {})
+        return cls._from_iteration(job_name, msgspec.convert(child_data, replies.IterationInfo))
+
+    @classmethod
+    def from_reply(cls, data: replies.JobInfo) -> JobInfo:
+        """The same from a decoded entry."""
+        info = cls(data.job_name, data.status, messages=data.messages)
+        if data.iterations is not None:
+            info.iterations = structs.asdict(data.iterations)
+        info._take_runtime(data.runtime)
+        info.history = _history(data.history or "")
+        info.childs = [cls._from_iteration(data.job_name, child) for child in data.childs or ()]
         return info
 
-    def _take_runtime(self, runtime: Mapping[str, str]) -> None:
-        if "allocation" in runtime:
-            self.nodes = {node: cores.split(":") for node, cores in _ALLOCATION.findall(runtime["allocation"])}
-            self.total_cores = sum(len(cores) for cores in self.nodes.values())
-        self.wdir = runtime.get("wd")
-        self.time = _duration(runtime.get("rtime", ""))
-        self.node = runtime.get("node")
-        if "exit_code" in runtime:
-            self.exit_code = int(runtime["exit_code"])
-        if "cpu_s" in runtime:
-            self.cpu_s = float(runtime["cpu_s"])
-        if "max_rss_kib" in runtime:
-            self.max_rss_kib = int(runtime["max_rss_kib"])
-        if "attempts" in runtime:
-            self.attempts = int(runtime["attempts"])
+    @classmethod
+    def _from_iteration(cls, job_name: str, data: replies.IterationInfo) -> JobInfo:
+        info = cls(f"{job_name}:{data.iteration}", data.state, iteration=data.iteration, messages=data.messages)
+        info._take_runtime(data.runtime)
+        return info
+
+    def _take_runtime(self, runtime: replies.Runtime | None) -> None:
+        if runtime is None:
+            return
+        self.nodes = {node: cores.split(":") for node, cores in _ALLOCATION.findall(runtime.allocation or "")}
+        self.total_cores = sum(len(cores) for cores in self.nodes.values())
+        self.wdir = runtime.wd
+        self.time = _duration(runtime.rtime or "")
+        self.node = runtime.node
+        self.exit_code = None if runtime.exit_code is None else int(runtime.exit_code)
+        self.cpu_s = None if runtime.cpu_s is None else float(runtime.cpu_s)
+        self.max_rss_kib = None if runtime.max_rss_kib is None else int(runtime.max_rss_kib)
+        self.attempts = None if runtime.attempts is None else int(runtime.attempts)
+
+    def __str__(self) -> str:
+        """As JSON; times as text."""
+        return json.dumps(asdict(self), default=str)
 
 
 def _duration(text: str) -> timedelta | None:

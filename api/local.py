@@ -169,7 +169,7 @@ class LocalManager(Manager):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._keep or not self.is_ours:
-            self.cleanup()
+            self.close()
             return
         try:
             if self._process.poll() is None and kind is None:
@@ -202,7 +202,7 @@ class LocalManager(Manager):
 
     def _ask_to_finish(self) -> None:
         try:
-            self._request({"request": "finish", "options": {"delay": 0}})
+            self.client.finish()
         except RequestRefusedError as error:
             if error.code != EndingError.code:  # else its time is over, or somebody else has asked
                 raise
@@ -238,7 +238,10 @@ class LocalManager(Manager):
     @staticmethod
     def is_notebook() -> bool:
         """Whether this runs in a Jupyter notebook; nothing here depends on it any more."""
-        return "ipykernel" in sys.modules
+        # Only a running IPython has a shell, and it has been imported then; that ipykernel was imported says nothing.
+        ipython = sys.modules.get("IPython")
+        shell = None if ipython is None else ipython.get_ipython()
+        return any(base.__name__ == "ZMQInteractiveShell" for base in type(shell).__mro__)
 
     def _end(self, wait_s: float) -> None:
         """Wait for the process, then stop it ever more firmly."""
@@ -250,8 +253,8 @@ class LocalManager(Manager):
                 process.kill()
                 process.wait()
         self._let_go()
-        if hasattr(self, "_channel"):
-            self.cleanup()
+        if hasattr(self, "client"):
+            self.close()
 
     def _let_go(self) -> None:
         self._said.close()

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..pilot.wire import connection
-from ..pilot.wire.ownership import ForeignError, check_folder
-from .channel import Channel, NoAnswerError
+from msgspec import UNSET
+
+from ..pilot.wire import connection, replies
+from .channel import Channel
+from .client import Client
+from .clientlog import ClientLog
 from .endings import Endings
-from .errors import (
-    ConnectionError,
-    InternalError,
-    PilotfishError,
-    RequestRefusedError,
-    ServiceError,
-    TimeoutElapsed,
-)
+from .errors import ConnectionError, PilotfishError, ServiceError, TimeoutElapsed
 from .jobinfo import JobInfo
 from .jobs import Jobs
 from .subscription import Subscription
@@ -29,15 +25,10 @@ from .timestamp import TimeStamp
 
 __all__ = ["Manager", "TimeStamp"]
 
-log = logging.getLogger("pilotfish.api")
-
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 DEFAULT_PORT = "5555"
 
 _WHERE_TO_LOOK = "there is no pilot in this folder; name the one you mean: --connect FOLDER, or Manager(FOLDER)"
-_FINAL = frozenset({"SUCCEED", "FAILED", "CANCELED", "OMITTED"})
-_LEAST_ANSWER_S = 1.0
-"""What a waiting call gives an answer at least, so that with a limit of 0 it can still tell what has ended."""
 _FIRST_LOOK_S = 0.02
 _LOOK_PER_NAME_S = 5e-5
 """A subscription takes a moment to reach the manager. Until it has, the state is looked at again after growing pauses."""
@@ -59,87 +50,97 @@ class Manager:
         ConnectionError: nobody answers.
     """
 
+    DEFAULT_ADDRESS_ENV = connection.ADDRESS_VARIABLE
+    DEFAULT_ADDRESS = DEFAULT_ADDRESS
+    DEFAULT_PROTO = "tcp"
+    DEFAULT_PORT = DEFAULT_PORT
+    DEFAULT_POLL_DELAY = 2
+    DEFAULT_PUB_TIMEOUT = 300
+
     def __init__(self, address: str | os.PathLike[str] | None = None, cfg: Mapping[str, Any] | None = None) -> None:
-        self._cfg = dict(cfg or {})
+        config = dict(cfg or {})
         address = None if address is None else os.fspath(address)
-        self._channel = Channel(_target(address), float(self._cfg.get("request_timeout", 60)))
-        self._handler: logging.Handler | None = None
-        self._handler = _open_log(self._cfg)
-        self._poll_delay_s = float(self._cfg.get("poll_delay", self._cfg.get("default_poll_delay", 2)))
+        self._channel = Channel(_target(address), float(config.get("request_timeout", 60)))
+        self._log = ClientLog(config)
+        self.client = Client(self._channel, self._log)
+        """Typed requests, for the commands."""
+        self._poll_delay_s = float(config.get("poll_delay", config.get("default_poll_delay", self.DEFAULT_POLL_DELAY)))
         self.default_poll_delay = self._poll_delay_s
-        self.default_pub_timeout = float(self._cfg.get("pub_timeout", 300))
+        self.default_pub_timeout = float(config.get("pub_timeout", self.DEFAULT_PUB_TIMEOUT))
         try:
-            timeout = self._cfg.get("connect_timeout")
-            status = self._data({"request": "status"}, None if timeout is None else float(timeout))
+            timeout = config.get("connect_timeout")
+            system = self.client.status(timeout_s=None if timeout is None else float(timeout)).system
         except PilotfishError as error:
-            self._release()
+            self.close()
             found_none = address is None and self._channel.address == DEFAULT_ADDRESS
             remedy = _WHERE_TO_LOOK if found_none else error.remedy
             raise ConnectionError(
                 f"Failed to connect to {self._channel.address} - {error.what}", remedy=remedy
             ) from error
-        system = status.get("System", {})
-        self._events = system.get("StatusPublisher")
-        self._endings = Endings(system["EventSeq"]) if "EventSeq" in system else None
+        self._events = system.status_publisher
+        self._endings = None if system.event_seq is UNSET else Endings(system.event_seq)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._channel.address}>"
 
-    # --- requests -------------------------------------------------------------------------------------------------------
+    # --- requests: dictionaries as they were sent, because the old API promises them ------------------------------------
 
     def send_request(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Send any request; returns the whole reply object. Raises ConnectionError when it is refused."""
-        return self._request(dict(request))
+        return self.client.send(request)
 
     def resources(self) -> dict[str, Any]:
         """`total_nodes`, `total_cores`, `used_cores`, `free_cores`."""
-        return self._data({"request": "resourcesInfo"})
+        return self.client.ask(dict, "resourcesInfo")
 
     def submit(self, jobs: Jobs) -> list[str]:
         """Submit all jobs of the list, or none; returns their names."""
-        names: list[str] = self._data({"request": "submit", "jobs": jobs.ordered_jobs()})["jobs"]
-        return names
+        if self._endings is not None:
+            self._endings.before_submit(jobs.job_names(), self.client.events)
+        return self.client.submit(jobs.ordered_jobs())
 
     def list(self) -> dict[str, Any]:
-        """All jobs: name -> `{status, messages?, inQueue?}`."""
-        jobs: dict[str, Any] = self._data({"request": "listJobs"})["jobs"]
+        """Names and states of all jobs: `{name: {status, messages?, inQueue?}}`."""
+        jobs: dict[str, Any] = self.client.ask(dict, "listJobs")["jobs"]
         return jobs
 
     def status(self, names: str | Iterable[str]) -> dict[str, Any]:
-        """`{jobs: {name: {status, data}}}` of the named jobs or iterations (`JOB:ITERATION`)."""
-        return self._data({"request": "jobStatus", "jobNames": _names(names)})
+        """States of jobs (`JOB`) and iterations (`JOB:ITERATION`), as `{"jobs": {name: {status, data}}}`."""
+        return self.client.ask(dict, "jobStatus", {"jobNames": _names(names)})
 
     def info(self, names: str | Iterable[str], **params: Any) -> dict[str, Any]:
-        """Like `status` with everything that is known; `withChilds=True` adds the iterations."""
-        request: dict[str, Any] = {"request": "jobInfo", "jobNames": _names(names)}
-        if params:
-            request["params"] = params
-        return self._data(request)
+        """All that is known of the named jobs, as `status`; `withChilds=True` adds the iterations."""
+        return self.client.ask(dict, "jobInfo", {"jobNames": _names(names), **({"params": params} if params else {})})
 
     def info_parsed(self, names: str | Iterable[str], **params: Any) -> dict[str, JobInfo]:
         """`info` as JobInfo objects, by name; names without data are left out."""
-        jobs = self.info(names, **params)["jobs"]
-        return {name: JobInfo.from_job(entry["data"]) for name, entry in jobs.items() if "data" in entry}
+        infos = self.client.job_infos(_names(names), params)
+        return {name: JobInfo.from_reply(info) for name, info in infos.items()}
 
     def remove(self, names: str | Iterable[str]) -> None:
         """Forget ended jobs, so that their names can be used again. Problems with single jobs are in the log."""
-        self._log_errors(self._data({"request": "removeJob", "jobNames": _names(names)}))
+        self._log_errors(self.client.remove(_names(names)).errors)
 
     def cancel(self, names: str | Iterable[str]) -> None:
         """Cancel jobs or iterations, running ones too. Problems with single jobs are in the log."""
-        self._log_errors(self._data({"request": "cancelJob", "jobNames": _names(names)}))
+        self._log_errors(self.client.cancel(_names(names)).errors)
 
     def system_status(self) -> dict[str, Any]:
-        return self._data({"request": "status"})
+        return self.client.ask(dict, "status")
 
     def finish(self) -> None:
-        """Ask the manager to end when its work is done, and let go of it."""
-        self._data({"request": "finish"})
-        self.cleanup()
+        """Ask the manager to end when its work is done, and close the connection."""
+        self.client.ask(replies.FinishTime, "finish")
+        self.close()
 
     def cleanup(self) -> None:
-        """Let go of the connection and of the log file; the pilot goes on."""
-        self._release()
+        """Close the log file. The connection stays, until `finish` or `close`."""
+        self._log.close()
+
+    def close(self) -> None:
+        """Close the connection and the log file; the pilot goes on. May be called again."""
+        self._channel.close()
+        self._log.close()
 
     # --- waiting --------------------------------------------------------------------------------------------------------
 
@@ -167,22 +168,34 @@ class Manager:
             for name in ended:
                 del pending[name]
             if not pending:
+                if self._endings is not None:
+                    self._endings.returned(wanted)
                 return {name: states[name] for name in wanted}
         raise TimeoutElapsed(f"{len(pending)} of {len(states) + len(pending)} jobs have not ended in {timeout:g} s")
 
     def wait4all(self, timeout_secs: float | None = None) -> None:
         """Wait until nothing is queued or running. Raises TimeoutElapsed, ConnectionError."""
-        request = {"request": "status", "options": {"allJobsFinished": True}}
         deadline = _deadline(timeout_secs)
         for _ in self._looks(("NOJ",), timeout_secs):
-            if self._data_by(deadline, request).get("AllJobsFinished"):
+            if self._all_finished(deadline):
                 return
         raise TimeoutElapsed(f"not all jobs have ended in {timeout_secs:g} s")
+
+    def _all_finished(self, deadline: float | None) -> bool:
+        if self._endings is None:
+            options = {"options": {"allJobsFinished": True}}
+            return self.client.ask(replies.AllFinished, "status", options, deadline=deadline).all_finished
+        status = self.client.status(deadline=deadline)
+        finished = status.jobs.in_schedule + status.jobs.executing == 0
+        if finished and status.system.event_seq is not UNSET:
+            self._endings.all_returned(status.system.event_seq)
+        return finished
 
     def wait4_any_job_finish(self, timeout_secs: float | None = None) -> tuple[str, str]:
         """The next ending of a job or iteration since this Manager was made; returns (`JOB` or `JOB:ITERATION`, state).
 
-        Each is told once, also when it happened between two calls. With an original service: any from now on.
+        Each is returned once, also when it happened between two calls, and not at all when `wait4` or `wait4all` has returned
+        because of it. With an original service: any from now on.
 
         Raises:
             ServiceError: this service publishes no events.
@@ -192,8 +205,8 @@ class Manager:
             raise ServiceError("Service not support publishing status events")
         deadline = _deadline(timeout_secs)
 
-        def ask(request: dict[str, Any]) -> dict[str, Any]:
-            return self._data_by(deadline, request)
+        def ask(after: int) -> replies.EventList:
+            return self.client.events(after, deadline)
 
         for events in self._looks(("JFI", "IFI"), timeout_secs):
             ending = next(iter(events or ()), None) if self._endings is None else self._endings.next(ask)
@@ -204,7 +217,7 @@ class Manager:
     @staticmethod
     def is_status_finished(status: str) -> bool:
         """Whether nothing can follow this state."""
-        return status in _FINAL
+        return status in replies.FINAL
 
     def _looks(
         self, topics: tuple[str, ...], timeout_s: float | None, first_s: float = _FIRST_LOOK_S
@@ -230,59 +243,25 @@ class Manager:
                 wait_s = (look_at if deadline is None else min(look_at, deadline)) - now
                 if subscription is None:
                     time.sleep(wait_s)
-                elif found := list(subscription.events(wait_s)):
-                    yield [(_event_name(payload), str(payload.get("state"))) for _, payload in found]
+                elif found := [(event.name, event.state) for event in subscription.events(wait_s)]:
+                    self._log.events(found)
+                    yield found
 
     def _ended(self, names: Iterable[str], deadline: float | None) -> dict[str, str]:
         """States of those of `names` that have ended. Raises ConnectionError for names that cannot be asked about."""
         ended = {}
-        request = {"request": "jobStatus", "jobNames": _names(names)}
-        for name, entry in self._data_by(deadline, request)["jobs"].items():
-            if "data" not in entry:
-                raise ConnectionError(f"Request failed - {entry.get('message')}", where=name)
-            state = entry["data"]["status"]
-            if state in _FINAL:
-                ended[name] = state
+        for name, entry in self.client.job_states(names, deadline).items():
+            if entry.data is None:
+                raise ConnectionError(f"Request failed - {entry.message}", where=name)
+            if entry.data.status in replies.FINAL:
+                ended[name] = entry.data.status
         return ended
 
     # --- inside ---------------------------------------------------------------------------------------------------------
 
-    def _request(self, message: dict[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
-        log.debug("request %s", message.get("request"))
-        reply = self._channel.request(message, timeout_s)
-        if reply["code"] != 0:
-            detail = reply.get("error") or {}
-            raise RequestRefusedError(str(reply.get("message")), **detail)
-        return reply
-
-    def _data(self, message: dict[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
-        data = self._request(message, timeout_s).get("data")
-        if not isinstance(data, dict):
-            raise InternalError("Invalid reply from the service", where=str(message.get("request")))
-        return data
-
-    def _data_by(self, deadline: float | None, message: dict[str, Any]) -> dict[str, Any]:
-        """For calls with a time limit of their own: that holds also when the pilot is silent. Raises TimeoutElapsed."""
-        if deadline is None:
-            return self._data(message)
-        limit_s = min(self._channel.timeout_s, max(_LEAST_ANSWER_S, deadline - time.monotonic()))
-        try:
-            return self._data(message, limit_s)
-        except NoAnswerError as error:
-            if time.monotonic() < deadline:
-                raise
-            raise TimeoutElapsed(f"{error.what}; {error.remedy}") from error
-
-    def _log_errors(self, data: Mapping[str, Any]) -> None:
-        for name, text in data.get("errors", {}).items():
-            log.warning("%s: %s", name, text)
-
-    def _release(self) -> None:
-        self._channel.close()
-        if self._handler is not None:
-            log.removeHandler(self._handler)
-            self._handler.close()
-            self._handler = None
+    def _log_errors(self, errors: Mapping[str, str] | None) -> None:
+        for name, text in (errors or {}).items():
+            self._log.problem(name, text)
 
 
 def _target(address: str | None) -> connection.ConnectionFile | str:
@@ -311,34 +290,8 @@ def _names(names: str | Iterable[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _event_name(payload: Mapping[str, Any]) -> str:
-    job, it = str(payload.get("job")), payload.get("it")
-    return job if it is None else f"{job}:{it}"
-
-
-def _own_log_folder(folder: Path) -> bool:
-    """Make it; False when somebody else has: a log in it could be a link to any file of ours."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        check_folder(folder)
-    except PilotfishError as error:
-        return not isinstance(error, ForeignError)  # what is ours may be open to others: the log is no secret
-    return True
-
-
-def _open_log(cfg: Mapping[str, Any]) -> logging.Handler | None:
-    """The client's log, `<wdir>/.qcgpjm-client/api.log`; a folder that cannot be written is no reason to fail."""
-    path = Path(cfg.get("wdir", ".")) / ".qcgpjm-client" / "api.log"
-    try:
-        if cfg.get("log_file"):
-            path = Path(cfg["log_file"])
-            path.parent.mkdir(parents=True, exist_ok=True)
-        elif not _own_log_folder(path.parent):
-            return None
-        handler = logging.FileHandler(path, mode="w", encoding="utf-8", delay=True)
-    except OSError:
-        return None
-    handler.setFormatter(logging.Formatter("%(asctime)s: %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG if cfg.get("log_level") == "debug" else logging.INFO)
-    return handler
+def __getattr__(name: str) -> Any:
+    """LocalManager is found here too, as in the old API. Its module builds on this one, so it is imported when asked for."""
+    if name != "LocalManager":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(".local", __package__).LocalManager

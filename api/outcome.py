@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from ..pilot.console import echo
+from ..pilot.model.states import State
+from ..pilot.wire.replies import Status, TaskCounts
+from ..pilot.wire.report import ReadEntry, decode_json
 from .ledger import Ledger
 
 MOST_FAILURES = 10
@@ -95,32 +99,32 @@ class _Ended:
     ledger: Ledger
     tasks: int = 0
     failed: int = 0
-    bad: list[dict[str, Any]] = field(default_factory=list)
-    executions: dict[str, Any] = field(default_factory=dict)
+    bad: list[ReadEntry] = field(default_factory=list)
+    executions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _iterations: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
 
-    def add(self, entry: dict[str, Any]) -> None:
+    def add(self, entry: ReadEntry) -> None:
         """Entries of iterations come before that of their job."""
-        if not self.ledger.counts(entry["name"]):
+        if not self.ledger.counts(entry.name):
             return
-        if "execution" in entry:
-            self.executions[entry["name"]] = entry["execution"]
-        job, _, index = entry["name"].partition(":")
+        if entry.execution is not None:
+            self.executions[entry.name] = entry.execution
+        job, _, index = entry.name.partition(":")
         count = 1
         if index:
             self._iterations[job] += 1
-        elif "iterations" in entry:  # those that never started have no entry of their own
+        elif entry.iterations is not None:  # those that never started have no entry of their own
             known = self.ledger.get(job)
-            all_of_them = entry["iterations"] if known is None else known.wanted_count
+            all_of_them = entry.iterations if known is None else known.wanted_count
             count = max(0, all_of_them - self._iterations.pop(job, 0))
         self.tasks += count
-        if entry["state"] != "SUCCEED" and count:
+        if entry.state != State.SUCCEED.name and count:
             self.failed += count
             if len(self.bad) < MOST_FAILURES:
                 self.bad.append(entry)
 
 
-def read_outcome(aux: Path, seconds: float, ledger: Ledger, seen: Mapping[str, int]) -> Outcome:
+def read_outcome(aux: Path, seconds: float, ledger: Ledger, seen: TaskCounts | None) -> Outcome:
     """What the report in an auxiliary folder tells of the tasks that count; those it does not tell of have not ended.
 
     What cannot be read is passed over, and said in `problem`; then `seen` helps, the last counts that the pilot told.
@@ -133,9 +137,9 @@ def read_outcome(aux: Path, seconds: float, ledger: Ledger, seen: Mapping[str, i
         else:
             ended.add(entry)
     failures = [_failure(entry, ended.executions) for entry in ended.bad]
-    if problem and seen:
-        ended.failed = max(ended.failed, seen["FailedIterations"])
-        ended.tasks = max(ended.tasks, ended.failed + seen["FinishedIterations"])
+    if problem and seen is not None:
+        ended.failed = max(ended.failed, seen.failed)
+        ended.tasks = max(ended.tasks, ended.failed + seen.finished)
     of_others = max(0, final.total - ledger.task_count)
     tasks = max(ledger.wanted_count + of_others, ended.tasks)
     left = tasks - ended.tasks
@@ -146,18 +150,18 @@ def read_outcome(aux: Path, seconds: float, ledger: Ledger, seen: Mapping[str, i
 
 def final_states(aux: Path) -> dict[str, str]:
     """The final states of all tasks (`JOB` or `JOB:INDEX`) that have ended, and of all whole jobs."""
-    return {entry["name"]: entry["state"] for entry in report_entries(aux / "jobs.report") if isinstance(entry, dict)}
+    entries = report_entries(aux / "jobs.report")
+    return {entry.name: entry.state for entry in entries if isinstance(entry, ReadEntry)}
 
 
-def report_entries(report: Path) -> Iterator[dict[str, Any] | str]:
+def report_entries(report: Path) -> Iterator[ReadEntry | str]:
     """The entries of a report; a text where one cannot be read: a full disk tears the last line."""
     try:
         with open(report, "rb") as file:
             for line in file:
                 try:
-                    entry = json.loads(line)
-                    entry["name"].partition(":"), entry["state"], entry["runtime"].get
-                except (ValueError, TypeError, KeyError, AttributeError):
+                    entry = decode_json(line)
+                except ValueError:
                     yield "a line is torn"
                 else:
                     yield entry
@@ -174,19 +178,17 @@ class _Final(NamedTuple):
 
 def _final_status(path: Path) -> _Final:
     try:
-        told = json.loads(path.read_bytes())
-        return _Final(int(told["IterationStats"]["TotalIterations"]), int(told["System"].get("Interrupted", 0)))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        status = msgspec.json.decode(path.read_bytes(), type=Status)
+        return _Final(status.tasks.total, status.system.interrupted or 0)
+    except (OSError, msgspec.DecodeError):
         return _Final()
 
 
-def _failure(entry: Mapping[str, Any], executions: Mapping[str, Any]) -> Failure:
-    runtime = entry["runtime"]
-    job, _, it = entry["name"].partition(":")
-    execution = executions.get(job, {})
-    stderr = execution.get("stderr")
-    text = _tail(Path(runtime["wd"]) / stderr.replace("${it}", it)) if stderr and "wd" in runtime else ""
-    return Failure(entry["name"], entry["state"], runtime.get("exit_code"), entry.get("messages", ""), text)
+def _failure(entry: ReadEntry, executions: Mapping[str, Mapping[str, Any]]) -> Failure:
+    job, _, it = entry.name.partition(":")
+    stderr, wd = executions.get(job, {}).get("stderr"), entry.runtime.wd
+    text = _tail(Path(wd) / stderr.replace("${it}", it)) if stderr and wd is not None else ""
+    return Failure(entry.name, entry.state, entry.runtime.exit_code, entry.messages, text)
 
 
 def _tail(path: Path) -> str:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from ..pilot.console import echo
+from ..pilot.wire.replies import TaskCounts
 
 _LINE_EVERY_S = 10.0
 
 
 class Progress:
-    """Fed with the IterationStats of a pilot, and with rows of jobs if there are some to show; writes to stderr."""
+    """Fed with the counts of a pilot's tasks, and with rows of jobs if there are some to show; writes to stderr."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -50,10 +51,8 @@ class Progress:
 
             self._screen.update(Group(_table(rows), self._bar) if rows else self._bar)
 
-    def update(self, counts: Mapping[str, int]) -> None:
-        total, failed = counts["TotalIterations"], counts["FailedIterations"]
-        done = counts["FinishedIterations"] + failed
-        running = counts["ExecutingIterations"]
+    def update(self, counts: TaskCounts) -> None:
+        total, failed, done, running = counts.total, counts.failed, counts.ended, counts.executing
         if self._bar is not None:
             self._bar.update(self._task, total=total, completed=done, failed=failed, running=running)
         elif not self._quiet and time.monotonic() >= self._next_line_s:

@@ -18,6 +18,7 @@ from ..pilot.console import echo
 from ..pilot.model.errors import EndingError, LostError
 from ..pilot.wire.connection import AUX_PREFIX
 from ..pilot.wire.ownership import own_folders
+from ..pilot.wire.replies import TaskCounts
 from . import jobfile, runjobs, session
 from .errors import RequestRefusedError
 from .local import LocalManager
@@ -115,7 +116,7 @@ def run(
     pilot = _pilot(options, resume)
     found, why, lost = session.Session(), "", None
     begun = False
-    seen: dict[str, int] = {}
+    seen: list[TaskCounts] = []
     try:
         with pilot, _passing_signals_on(pilot):
             found = session.begin(pilot, work, options, resumed=resume is not None)
@@ -129,7 +130,9 @@ def run(
         if isinstance(error, RequestRefusedError) and error.code != EndingError.code:
             raise
         lost = None if pilot.exit_code in (0, *_ENDED_IN_ORDER) else error
-    outcome = read_outcome(pilot.connection_file.parent, time.monotonic() - started_s, found.ledger, seen)
+    outcome = read_outcome(
+        pilot.connection_file.parent, time.monotonic() - started_s, found.ledger, seen[-1] if seen else None
+    )
     if not begun and work is not None:  # stopped before the pilot had accepted it
         outcome = outcome.with_not_run(max(0, session.task_count(work) - outcome.tasks))
     if as_json:
@@ -202,24 +205,25 @@ def _pilot(options: dict[str, Any], resume: str | None) -> LocalManager:
 
 
 def _follow(
-    pilot: LocalManager, progress: Progress, found: session.Session, seen: dict[str, int], max_fails: int | None
+    pilot: LocalManager, progress: Progress, found: session.Session, seen: list[TaskCounts], max_fails: int | None
 ) -> None:
-    """Show how it goes until nothing is left that can be done here; `seen` gets the counts. Raises _TooManyFailed."""
+    """Show how it goes until nothing is left that can be done here; `seen` gets the last counts. Raises _TooManyFailed."""
     with progress:
         while True:
-            status = pilot.system_status()
-            counts = found.counted(status["IterationStats"])
-            seen.update(counts)
+            status = pilot.client.status()
+            counts = found.counted(status.tasks)
+            seen[:] = [counts]
             progress.update(counts)
-            if status["System"].get("Stalled"):  # to wait for the end would only waste the allocation
+            if status.system.stalled:  # to wait for the end would only waste the allocation
                 return
-            failed = counts["FailedIterations"] - found.failed_before
+            failed = counts.failed - found.failed_before
             if max_fails is not None and failed >= max_fails:
                 raise _TooManyFailed(failed)
             try:
                 pilot.wait4all(_LOOK_S)
             except TimeoutError:
                 continue
-            seen.update(found.counted(pilot.system_status()["IterationStats"]))
-            progress.update(seen)
+            counts = found.counted(pilot.client.task_counts())
+            seen[:] = [counts]
+            progress.update(counts)
             return

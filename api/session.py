@@ -8,8 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from ..pilot.console import echo
 from ..pilot.model.errors import PilotfishError, UsageError
+from ..pilot.wire.replies import TaskCounts
 from .identity import Wanted, identify
 from .ledger import Ledger, read
 from .local import LocalManager
@@ -30,15 +33,15 @@ class Session(NamedTuple):
     dropped: int = 0
     dropped_failed: int = 0
 
-    def counted(self, counts: Mapping[str, int]) -> dict[str, int]:
+    def counted(self, counts: TaskCounts) -> TaskCounts:
         """The pilot's counts of tasks without those that are not part of the run any more."""
         ended = self.dropped - self.dropped_failed
-        return {
-            **counts,
-            "TotalIterations": counts["TotalIterations"] - self.dropped,
-            "FailedIterations": counts["FailedIterations"] - self.dropped_failed,
-            "FinishedIterations": max(0, counts["FinishedIterations"] - ended),
-        }
+        return structs.replace(
+            counts,
+            total=counts.total - self.dropped,
+            failed=counts.failed - self.dropped_failed,
+            finished=max(0, counts.finished - ended),
+        )
 
 
 def begin(pilot: LocalManager, work: Work | None, options: Mapping[str, Any], *, resumed: bool) -> Session:
@@ -52,7 +55,7 @@ def begin(pilot: LocalManager, work: Work | None, options: Mapping[str, Any], *,
     def states() -> Mapping[str, str]:
         return final_states(aux) if resumed else {}
 
-    in_pilot = pilot.list() if resumed else {}
+    in_pilot = pilot.client.jobs() if resumed else {}
     if work is None and not in_pilot:
         remedy = "give the FILE or -- COMMAND again"
         raise UsageError("the earlier run was stopped before it had accepted any task", where=str(aux), remedy=remedy)
@@ -62,7 +65,7 @@ def begin(pilot: LocalManager, work: Work | None, options: Mapping[str, Any], *,
         output = Output(work, options, aux.parent)
         wanted = _identified(work, output, resumed)
         if wanted is None:
-            pilot.send_request({"request": "submit", "jobs": work.jobs})
+            pilot.client.submit(work.jobs)
             return Session()
         _check_comparable(ledger, wanted, in_pilot)
         source = _source(work, aux.parent)
@@ -73,7 +76,7 @@ def begin(pilot: LocalManager, work: Work | None, options: Mapping[str, Any], *,
         _submit(pilot, plan, ledger, aux)
         ledger, cancel = plan.ledger, plan.cancel
     if cancel:
-        pilot.send_request({"request": "cancelJob", "jobNames": cancel})
+        pilot.client.cancel(cancel)
     found = _session(ledger, states, pilot) if resumed else Session(ledger)
     pilot.release()
     return found
@@ -99,7 +102,7 @@ def _identified(work: Work, output: Output, resumed: bool) -> list[Wanted] | Non
     return None
 
 
-def _check_comparable(ledger: Ledger, wanted: list[Wanted], in_pilot: Mapping[str, Any]) -> None:
+def _check_comparable(ledger: Ledger, wanted: list[Wanted], in_pilot: Mapping[str, object]) -> None:
     same = next((job.label for job in wanted if job.label in in_pilot), None)
     if same is not None and not len(ledger):
         remedy = "go on without FILE, or start anew without --continue and --resume"
@@ -118,7 +121,7 @@ def _submit(pilot: LocalManager, plan: Plan, before: Ledger, aux: Path) -> None:
     if not plan.submit:
         return
     try:
-        pilot.send_request({"request": "submit", "jobs": plan.submit})
+        pilot.client.submit(plan.submit)
     except PilotfishError:
         before.write(aux)  # nothing has been accepted
         raise
@@ -128,7 +131,7 @@ def _session(ledger: Ledger, states: Any, pilot: LocalManager) -> Session:
     dropped = ledger.task_count - ledger.wanted_count
     off = [entry.task(index) for entry in ledger for first, end in entry.dropped for index in range(first, end)]
     dropped_failed = sum(states().get(name) in _FAILED for name in off)
-    failed = pilot.system_status()["IterationStats"]["FailedIterations"]
+    failed = pilot.client.task_counts().failed
     return Session(ledger, failed - dropped_failed, dropped, dropped_failed)
 
 

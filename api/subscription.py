@@ -7,14 +7,13 @@ waiter looks again at the state every `poll_delay` seconds.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
 
 import zmq
 
+from ..pilot.wire.events import OldEvent, decode_old_event
 from .channel import Channel
 
 _LONGEST_SLICE_S = 0.5
@@ -43,16 +42,15 @@ class Subscription:
             self._socket.close()
             self._socket = None
 
-    def events(self, wait_s: float) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The (topic, payload) pairs that have come, waiting up to `wait_s` seconds for the first."""
+    def events(self, wait_s: float) -> Iterator[OldEvent]:
+        """The events that have come, waiting up to `wait_s` seconds for the first."""
         assert self._socket is not None
         deadline = time.monotonic() + wait_s
         while not self._socket.poll(_slice_ms(deadline)):
             if time.monotonic() >= deadline:
                 return
         while self._socket.poll(0):
-            topic, _, payload = self._socket.recv().partition(b" ")
-            yield topic.decode(), json.loads(payload)
+            yield decode_old_event(self._socket.recv())
 
 
 def _slice_ms(deadline: float) -> int:

@@ -60,7 +60,7 @@ def remote_manager(submission: Submission, connect_timeout_s: float = 20.0) -> I
         try:
             yield manager
         finally:
-            manager.cleanup()
+            manager.close()
 
 
 def _found(context: Context, root: str) -> ConnectionFile:

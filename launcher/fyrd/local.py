@@ -66,7 +66,7 @@ class JobQueue:
             if self._manager.is_ours:
                 self._manager.stop()
             else:
-                self._manager.cleanup()
+                self._manager.close()
             self._manager = None
         if self._removal is not None:
             self._removal()

@@ -25,6 +25,9 @@ from .legacy import wire_message
 
 T = TypeVar("T")
 
+FINAL = frozenset(state.name for state in State if state.final)
+"""The states of the wire that nothing can follow."""
+
 
 class ErrorDetail(Struct):
     """What an error reply says for programs (ours); see `PilotfishError`."""
@@ -287,6 +290,24 @@ def ok(message: str | None = None, data: Struct | None = None) -> bytes:
 def error_reply(error: PilotfishError) -> bytes:
     """Code 1 with the message; beside it, for programs, `error {code, where, remedy}`."""
     return _encode(Envelope[Any](1, wire_message(error), None, ErrorDetail(error.code, error.where, error.remedy)))
+
+
+class Received(Struct):
+    """A reply as a client gets it. The data is left as it is until it is known that there is some."""
+
+    code: int
+    message: Any = None
+    error: ErrorDetail | None = None
+    data: msgspec.Raw = msgspec.Raw()
+
+
+receive = msgspec.json.Decoder(Received).decode
+"""The reply in these bytes. Raises msgspec.DecodeError."""
+
+
+def data_of(reply: Received, kind: type[T]) -> T:
+    """The data as this type. Raises msgspec.DecodeError when there is none, or something else."""
+    return msgspec.json.decode(reply.data, type=kind)
 
 
 def with_id(reply: bytes, request: bytes) -> bytes:

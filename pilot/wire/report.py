@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..model.states import State
+from .replies import Runtime
 from .runtime import Ran, encode_ended, texts
 
 Format = Literal["json", "text"]
@@ -36,6 +37,22 @@ class ReportEntry(msgspec.Struct, frozen=True):
     dependencies: Mapping[str, Any] | None = None
     messages: str = ""
     iterations: int | None = None
+
+
+class ReadEntry(msgspec.Struct):
+    """One line of a json report as its readers see it: `state` and `history` in words, times in ISO format."""
+
+    name: str
+    state: str
+    runtime: Runtime
+    execution: dict[str, Any] | None = None
+    iterations: int | None = None
+    messages: str = ""
+
+
+def decode_json(line: bytes) -> ReadEntry:
+    """Raises ValueError for a torn line. Not by msgspec alone: a name may have bytes that are not UTF-8."""
+    return msgspec.convert(json.loads(line), ReadEntry)
 
 
 def encode_json(entry: ReportEntry) -> bytes:

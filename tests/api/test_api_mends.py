@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pilotfish.api.jobs import Jobs
 from pilotfish.api.local import LocalManager
 from pilotfish.api.manager import Manager
 from pilotfish.pilot.wire import connection
+from pilotfish.pilot.wire.events import OldEvent
 
 QUIET = {"log_file": os.devnull, "connect_timeout": 0.05}
 
@@ -23,11 +25,15 @@ def start(wd: Path) -> LocalManager:
     return LocalManager(["--wd", str(wd), "--nodes", "2"], {"log_file": os.devnull})
 
 
-def test_every_ending_is_told_once_also_those_between_two_waits(wd: Path) -> None:
+def all_ended(pilot: LocalManager) -> bool:
+    return all(Manager.is_status_finished(entry["status"]) for entry in pilot.list().values())
+
+
+def test_every_ending_is_told_once_also_those_between_two_waits(wd: Path, wait_until: Callable[..., None]) -> None:
     """The old API's loop over wait4_any_job_finish: its subscription lasted as long as the Manager."""
     with start(wd) as pilot:
         names = pilot.submit(Jobs().add(name="a", exec="true").add(name="b", exec="true").add(name="c", exec="true"))
-        pilot.wait4all(PATIENCE_S)
+        wait_until(lambda: all_ended(pilot), "all have ended")
         endings = {pilot.wait4_any_job_finish(PATIENCE_S) for _ in names}
     assert endings == {("a", "SUCCEED"), ("b", "SUCCEED"), ("c", "SUCCEED")}
 
@@ -36,7 +42,7 @@ def test_a_stream_of_other_endings_does_not_keep_a_waiter_from_looking(
     wd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An ending that no event told of is found by looking, however many other events come."""
-    other = ("JFI", {"job": "other", "state": "FAILED"})
+    other = OldEvent("m", "other", "FAILED")
     monkeypatch.setattr("pilotfish.api.subscription.Subscription.events", lambda *_: iter([other]))
     with start(wd) as pilot, closing(pilot._looks(("JFI",), 1.0)) as looks:
         found = list(looks)
@@ -110,7 +116,7 @@ def test_waiting_for_nothing_is_over_at_once(wd: Path) -> None:
 def test_a_closed_manager_says_so(wd: Path) -> None:
     with start(wd) as pilot:
         other = Manager(str(pilot.connection_file), {"log_file": os.devnull})
-        other.cleanup()
-        other.cleanup()
+        other.close()
+        other.close()
         with pytest.raises(ConnectionError):
             other.list()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +15,8 @@ import zmq
 from patience import PATIENCE_MS, PATIENCE_S
 
 from pilotfish.api.channel import Channel
+from pilotfish.api.client import Client
+from pilotfish.api.clientlog import ClientLog
 from pilotfish.api.errors import ConnectionError, InternalError
 from pilotfish.pilot.model.errors import LostError
 
@@ -69,7 +72,7 @@ def channel(door: Door) -> Iterator[Channel]:
 
 def test_the_whole_reply_comes_back(door: Door, channel: Channel) -> None:
     door.serve(1, lambda request: json.dumps({"code": 0, "data": request}).encode())
-    assert channel.request({"request": "x"}) == {"code": 0, "data": {"request": "x"}}
+    assert json.loads(channel.request({"request": "x"})) == {"code": 0, "data": {"request": "x"}}
 
 
 def test_silence_names_the_request_and_the_address(door: Door, channel: Channel) -> None:
@@ -85,14 +88,14 @@ def test_a_late_reply_is_not_taken_for_the_next_one(door: Door, channel: Channel
     peer, _ = door.receive()
     door.reply(peer, b'{"code": 0, "data": "late"}')
     door.serve(1, lambda request: json.dumps({"code": 0, "data": request["request"]}).encode())
-    assert channel.request({"request": "second"})["data"] == "second"
+    assert json.loads(channel.request({"request": "second"}))["data"] == "second"
 
 
 @pytest.mark.parametrize("nonsense", [b"not json", b"[]", b"{}", b""])
 def test_nonsense_is_an_invalid_reply(door: Door, channel: Channel, nonsense: bytes) -> None:
     door.serve(1, lambda _: nonsense)
     with pytest.raises(InternalError, match="Invalid reply from the service"):
-        channel.request({"request": "x"})
+        Client(channel, ClientLog({"log_file": os.devnull})).send({"request": "x"})
 
 
 def test_threads_share_a_channel_and_each_gets_its_own_reply(door: Door, channel: Channel) -> None:
@@ -101,7 +104,7 @@ def test_threads_share_a_channel_and_each_gets_its_own_reply(door: Door, channel
 
     def ask(n: int) -> None:
         for k in range(10):
-            if channel.request({"request": "x", "n": n * 10 + k})["data"] != n * 10 + k:
+            if json.loads(channel.request({"request": "x", "n": n * 10 + k}))["data"] != n * 10 + k:
                 wrong.append(n)
 
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(4)]

@@ -61,7 +61,7 @@ CALLS: dict[str, tuple[Callable[[Manager], object], str]] = {
     "list": (lambda pilot: list(pilot.list()), "['before']"),
     "submit and wait4": (lambda pilot: _run(pilot, "child"), "{'child': 'SUCCEED'}"),
     "wait4all": (lambda pilot: pilot.wait4all(PATIENCE_S), "None"),
-    "wait4_any_job_finish": (lambda pilot: pilot.wait4_any_job_finish(PATIENCE_S), "('before', 'SUCCEED')"),
+    "wait4_any_job_finish": (lambda pilot: pilot.wait4_any_job_finish(PATIENCE_S), "('child', 'SUCCEED')"),
     "resources": (lambda pilot: pilot.resources()["total_cores"], "2"),
     "info": (lambda pilot: pilot.info_parsed("before")["before"].status, "'SUCCEED'"),
 }
@@ -250,10 +250,13 @@ def test_the_limit_of_a_request_holds_while_another_thread_waits_for_its_answer(
 
 
 def test_a_limit_of_nothing_still_tells_what_has_ended(pilot: LocalManager) -> None:
-    assert _run(pilot, "a") == {"a": "SUCCEED"}
+    _run(pilot, "a")
+    other = Manager(pilot.connection_file, QUIET)
     assert pilot.wait4("a", 0) == {"a": "SUCCEED"}
     pilot.wait4all(0)
-    assert pilot.wait4_any_job_finish(0) == ("a", "SUCCEED")
+    pilot.submit(Jobs().add(name="b", exec="true"))
+    other.wait4all(PATIENCE_S)
+    assert pilot.wait4_any_job_finish(0) == ("b", "SUCCEED")
 
 
 def test_a_pilot_that_has_ended_is_an_error_in_the_child(wd: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pilotfish import Jobs, LocalManager
 from pilotfish.api.ledger import Ledger
 from pilotfish.api.outcome import read_outcome
+from pilotfish.pilot.wire.replies import TaskCounts
 
 ENDS = {
     "full": ">/dev/full 2>/dev/full",
@@ -87,7 +88,7 @@ def entry(name: str, state: str = "SUCCEED", **more: object) -> str:
 
 def test_a_torn_report_costs_no_counts_that_are_known_otherwise(wd: Path) -> None:
     (wd / "jobs.report").write_text(entry("a") + entry("b", "FAILED") + entry("c")[:20])
-    counts = {"TotalIterations": 3, "FinishedIterations": 2, "FailedIterations": 1}
+    counts = TaskCounts(total=3, in_schedule=0, failed=1, finished=2, executing=0)
     outcome = read_outcome(wd, 1.0, Ledger(), counts)
     assert (outcome.tasks, outcome.succeeded, outcome.failed) == (3, 2, 1)
     assert outcome.problem.startswith("jobs.report is not complete (a line is torn;")
@@ -101,7 +102,7 @@ def test_a_job_is_not_counted_beside_its_iterations_however_it_ended(wd: Path) -
         + entry("b", "OMITTED", execution={}, iterations=3)
     )
     (wd / "jobs.report").write_text(lines)
-    outcome = read_outcome(wd, 1.0, Ledger(), {})
+    outcome = read_outcome(wd, 1.0, Ledger(), None)
     assert (outcome.tasks, outcome.succeeded, outcome.failed) == (8, 1, 7)
     assert [failure.name for failure in outcome.failures] == ["a", "b"]
 
