@@ -32,7 +32,7 @@ def test_arguments_of_the_service_may_be_paths_and_numbers(wd: Path) -> None:
         assert pilot.connection_file.is_relative_to(wd)
         other = Manager(pilot.connection_file, QUIET)
         assert other.resources()["total_cores"] == 2
-        other.cleanup()
+        other.close()
 
 
 @pytest.mark.parametrize("wrong", [True, None, ["--nodes"], {"--nodes": 2}, object(), "a\0b"])

@@ -78,7 +78,7 @@ def test_a_plain_manager_is_used_in_the_child(pilot: LocalManager) -> None:
     manager = Manager(str(pilot.connection_file), QUIET)
     assert in_child(lambda: _run(manager, "child")) == "{'child': 'SUCCEED'}"
     assert _run(manager, "parent") == {"parent": "SUCCEED"}
-    manager.cleanup()
+    manager.close()
 
 
 def test_a_fork_while_other_threads_wait_is_used_in_the_child(pilot: LocalManager) -> None:
@@ -203,7 +203,7 @@ def _is_gone(pid: int) -> bool:
 
 def test_a_pilot_that_was_closed_stays_closed_in_the_child(pilot: LocalManager) -> None:
     manager = Manager(str(pilot.connection_file), QUIET)
-    manager.cleanup()
+    manager.close()
     assert in_child(lambda: manager.list()).startswith("ConnectionError: ")
 
 

@@ -143,10 +143,10 @@ def test_a_pilot_that_stops_takes_no_more_jobs_and_says_so(wd: Path, wait_until:
 
 def test_a_kept_pilot_lives_on_and_can_be_found(wd: Path) -> None:
     kept = LocalManager(["--wd", str(wd)], QUIET, keep=True)
-    kept.cleanup()
+    kept.close()
     other = Manager(str(wd), QUIET)
     other.send_request({"request": "finish", "options": {"kill": True, "delay": 0}})
-    other.cleanup()
+    other.close()
     assert kept._process.wait(PATIENCE_S) == 0
 
 
