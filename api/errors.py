@@ -41,7 +41,7 @@ class ConnectionError(QCGPJMAError, LostError):
 
 
 class RequestRefusedError(ConnectionError):
-    """The service answered that it does not do what was asked. Its text has place and remedy in it already.
+    """The service answered that it does not do what was asked. Its text has the place in it already, and mostly the remedy.
 
     `code` is the service's word for the kind of error (docs/reference: error codes); the original service has none.
     """
@@ -51,7 +51,8 @@ class RequestRefusedError(ConnectionError):
         self.code = code
 
     def __str__(self) -> str:
-        return self.what
+        """Some texts of the old system stand alone, without the remedy."""
+        return self.what if self.remedy in self.what else f"{self.what}; {self.remedy}"
 
 
 class WrongArgumentsError(QCGPJMAError, UsageError):

@@ -60,6 +60,10 @@ class UnknownJobError(UsageError):
     code = "unknown-job"
 
 
+class NoIterationsError(UnknownJobError, ValueError):
+    """An iteration of a job that has none was asked for. Of several names only this one has no answer."""
+
+
 class RefusedError(PilotfishError):
     """The request is well formed but cannot be met in the present state."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from heapq import heappop, heappush
 
-from .errors import UnknownJobError
+from .errors import NoIterationsError, UnknownJobError
 from .ids import JobNo, NodeNo, PoolId, TaskKey
 from .job_spec import JobSpec, Need
 from .leases import STALE_S, Pace
@@ -269,7 +269,7 @@ class Job:
         """Position of an iteration index. Raises UnknownJobError when the job has no such iteration."""
         iteration = self.spec.iteration
         if iteration is None:
-            raise UnknownJobError(f"Job {self.spec.name} has no iterations", where=f"{self.spec.name}:{index}")
+            raise NoIterationsError(f"Job {self.spec.name} has no iterations", where=f"{self.spec.name}:{index}")
         if not iteration.start <= index < iteration.stop:
             raise UnknownJobError(f"Unknown iteration {index} for job {self.spec.name}")
         return index - iteration.start

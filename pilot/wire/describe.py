@@ -90,8 +90,9 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: O
     if variables is not None:
         name = substitute(name, variables)
         job = substitute_all(job, {**variables, "jname": name})
-    if _BAD_NAME.search(name):
-        raise InvalidNameError(legacy.BAD_NAME.format(name), where=f"{where}.name")
+    if unfit := _BAD_NAME.search(name):
+        remedy = f"leave out {shown(unfit[0])}"
+        raise InvalidNameError(legacy.BAD_NAME.format(name), where=f"{where}.name", remedy=remedy)
     if ":" in name:
         raise InvalidJobError(f"Invalid job name {name}", where=f"{where}.name", remedy="leave the colon out")
     if not job.keys() <= _JOB_MEMBERS:

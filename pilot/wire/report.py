@@ -75,7 +75,7 @@ def encode_json(entry: ReportEntry) -> bytes:
 
 def encode_text(entry: ReportEntry) -> bytes:
     lines = [f"{entry.name} ({entry.state.name}) {entry.messages}"]
-    lines += [f"\t{_iso(time_s)}: {state.name}" for state, time_s in entry.history]
+    lines += [f"\t{_iso(time_s).replace('T', ' ')}: {state.name}" for state, time_s in entry.history]
     lines += [f"\t{name}: {value}" for name, value in texts(entry.ran).items()] if entry.ran else []
     return ("\n".join(lines) + "\n").encode(errors="surrogateescape")
 

@@ -165,17 +165,18 @@ def _names(value: Mapping[str, Any], missing: str) -> list[object]:
     return names
 
 
-def _params(value: Mapping[str, Any], member: str) -> Mapping[str, Any]:
-    params = value.get(member)
-    if not params:
+def _object(value: Mapping[str, Any], member: str) -> Mapping[str, Any]:
+    """A member that may be left out, or null."""
+    content = value.get(member)
+    if content is None:
         return {}
-    if not isinstance(params, dict):
-        raise MemberError(f"{shown(params)} is not an object", where=member)
-    return params
+    if not isinstance(content, dict):
+        raise MemberError(f"{shown(content)} is not an object", where=member)
+    return content
 
 
 def _job_info(value: Mapping[str, Any]) -> JobInfo:
-    params = _params(value, "params")
+    params = _object(value, "params") if value.get("params") else {}  # old clients may send false, 0 or []
     return JobInfo(_names(value, legacy.NO_INFO_NAMES), bool(params.get("withChilds")), bool(params.get("explain")))
 
 
@@ -191,7 +192,7 @@ def _control(value: Mapping[str, Any]) -> Control:
 
 
 def _finish(value: Mapping[str, Any]) -> Finish:
-    options = _params(value, "options")
+    options = _object(value, "options")
     delay_s = options.get("delay", FINISH_DELAY_S)
     if isinstance(delay_s, bool) or not isinstance(delay_s, (int, float)) or not 0 <= delay_s <= LONGEST_FINISH_DELAY_S:
         raise MemberError(
@@ -265,7 +266,7 @@ KINDS: dict[str, Kind] = {
         "Nodes and cores: total, used, free (what no task uses, on nodes that are not lost).",
     ),
     "status": Kind(
-        lambda value: Status(bool(_params(value, "options").get("allJobsFinished"))),
+        lambda value: Status(bool(_object(value, "options").get("allJobsFinished"))),
         "`options: {allJobsFinished}`",
         "The pilot, its resources (ours: `ReadyNodes`, with an agent) and counts; with the option only whether all is done.",
     ),

@@ -184,3 +184,23 @@ def test_a_notebook_is_told_by_its_shell(monkeypatch: pytest.MonkeyPatch) -> Non
         assert LocalManager.is_notebook() is expected
     ipython.get_ipython = lambda: None  # type: ignore[attr-defined]
     assert not LocalManager.is_notebook()
+
+
+def test_what_is_refused_with_an_old_text_still_says_what_to_do(pilot: LocalManager) -> None:
+    with pytest.raises(ConnectionError) as caught:
+        pilot.submit(Jobs().add(name="A_(b)", exec="true"))
+    assert str(caught.value) == (
+        "Request failed - Job identifier '(A_(b))' contains invalid characters or unknown variables; leave out \"(\""
+    )
+
+
+def test_an_iteration_of_a_plain_job_costs_only_its_own_answer(pilot: LocalManager) -> None:
+    pilot.submit(Jobs().add(name="p", exec="true"))
+    pilot.wait4("p", PATIENCE_S)
+    for answer in (pilot.status, pilot.info):
+        entries = answer(["p", "p:0"])["jobs"]
+        assert entries["p"]["data"]["status"] == "SUCCEED"
+        assert entries["p:0"] == {"status": 1, "message": "p:0: Job p has no iterations"}
+    assert list(pilot.info_parsed(["p", "p:0"])) == ["p"]
+    with pytest.raises(ConnectionError, match="Job p has no iterations"):
+        pilot.wait4(["p:0"], PATIENCE_S)

@@ -220,6 +220,13 @@ def test_the_name_is_filled_on_its_own() -> None:
     assert wire_message(caught.value) == "Job identifier '($jname)' contains invalid characters or unknown variables"
 
 
+@pytest.mark.parametrize(("name", "unfit"), [("nf-X_(y)", '"("'), ("a\tb", r'"\t"'), ("a'b", '"\'"')])
+def test_a_refused_name_says_which_character(name: str, unfit: str) -> None:
+    with pytest.raises(InvalidJobError) as caught:
+        describe_jobs([{"name": name, "execution": {"exec": "x"}}], None)
+    assert (caught.value.where, caught.value.remedy) == ("jobs[0].name", f"leave out {unfit}")
+
+
 def test_a_quote_in_a_value_is_just_a_quote() -> None:
     spec = described({**VARIABLES, "uniq": '"\\'}, execution={"exec": "x", "args": ["$uniq"]})
     assert spec.execution.args == ('"\\',)

@@ -48,7 +48,7 @@ def test_json_of_an_iteration_has_no_description() -> None:
 def test_text() -> None:
     entry = ReportEntry("j", State.SUCCEED, HISTORY, RAN, messages="why")
     assert encode_text(entry).decode() == (
-        "j (SUCCEED) why\n\t2026-01-02T12:00:00: QUEUED\n\t2026-01-02T12:00:01.250000: SUCCEED\n"
+        "j (SUCCEED) why\n\t2026-01-02 12:00:00: QUEUED\n\t2026-01-02 12:00:01.250000: SUCCEED\n"
         "\tallocation: n[0]\n\twd: /ä\n\trtime: 0:00:01.250000\n\texit_code: -15\n\tpid: 7\n\tpname: e\n\tnode: n\n"
         "\tsignal: 15\n\tcpu_s: 0.500000\n\tmax_rss_kib: 9\n\tattempts: 1\n"
     )

@@ -52,6 +52,8 @@ def message_of(body: bytes) -> str:
         ("control", {"command": "finishAfterAllTasksDone"}, requests.Control("finishAfterAllTasksDone")),
         ("finish", {}, requests.Finish(False, 2.0)),
         ("finish", {"options": {"kill": True, "delay": 0}}, requests.Finish(True, 0.0)),
+        ("finish", {"options": None}, requests.Finish(False, 2.0)),
+        ("jobInfo", {"jobNames": ["a"], "params": []}, requests.JobInfo(["a"], False)),
         ("events", {}, requests.Events(0)),
         ("events", {"after": 17}, requests.Events(17)),
         (
@@ -133,6 +135,8 @@ def test_what_is_no_request(body: bytes) -> None:
         ({"request": "cancelJob"}, "Wrong cancel job request - missing job names"),
         ({"request": "removeJob"}, "Wrong remove job request - missing job names"),
         ({"request": "status", "options": [1]}, "options: [1] is not an object"),
+        ({"request": "status", "options": []}, "options: [] is not an object"),
+        ({"request": "finish", "options": False}, "options: false is not an object"),
         ({"request": "control"}, "Wrong control request - missing command"),
         ({"request": "control", "command": 5}, "Wrong control request - missing command"),
         ({"request": "control", "command": "X"}, 'Wrong control request - unknown command "X"'),
