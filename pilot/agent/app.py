@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -207,9 +208,20 @@ class Agent:
             self._beat()
             if self._draining:
                 self._send([frames.Draining()])
-        elif isinstance(message, frames.Stop):
+        elif isinstance(message, frames.Rename | frames.Stop):
+            self._hear_of_us(message)
+
+    def _hear_of_us(self, message: frames.Rename | frames.Stop) -> None:
+        """We are not wanted, any more or under our name: then another part of this host serves the pilot already. Nothing may
+        have been given to us by the old name.
+        """
+        if isinstance(message, frames.Stop):
             self._refused = message.reason
             self._stop("told to stop", message.at_once)
+        elif self._joins is not None and self._settings is None:
+            self._node = message.node
+            self._joins = replace(self._joins, name=message.node)
+            self._say_hello()
 
     def _take_work(self, work: frames.Work) -> None:
         # With our Bye the manager takes it back; before its Welcome it counts as lost on the way.

@@ -26,6 +26,7 @@ from ..inherited import Inherited
 from ..loop import Loop
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..model.job_spec import Execution
+from ..model.resources import host_of
 from ..model.variables import substitute_execution
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, TaskStart
 from . import bind, launch, places
@@ -381,7 +382,7 @@ def _start_values(start: TaskStart, held: HeldGrant, root_wd: str) -> dict[str, 
         "root_wd": root_wd,
         "ncores": str(sum(len(node.core_ids) for node in nodes)),
         "nnodes": str(len(nodes)),
-        "nlist": ",".join(node.name for node in nodes),
+        "nlist": ",".join(host_of(node.name) for node in nodes),
     }
     if start.it is not None:
         values["it"], values["itval"] = str(start.it), str(start.itval)

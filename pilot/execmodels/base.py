@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..model.resources import host_of
 from ..systems.base import BatchSystem
 from ..systems.registry import system_of
 from ..wire.frames import NodeShare
@@ -67,7 +68,7 @@ class Place:
         """(host, ranks) of each machine, by the names under which launchers find it."""
         if self.is_local:
             return [("localhost", len(self.cores))]
-        return [(node.name, len(node.core_ids)) for node in self.nodes]
+        return [(host_of(node.name), len(node.core_ids)) for node in self.nodes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Sequence
 
 from ..model.job_spec import Execution
+from ..model.resources import host_of
 from .base import Place, Wrapped
 
 _MODULE_FUNCTION = """\
@@ -65,4 +66,4 @@ def wrap(words: Sequence[str], place: Place) -> Wrapped:
 
 def hostfile(place: Place) -> str:
     """One line with the node's name for each core."""
-    return "".join(f"{node.name}\n" * len(node.core_ids) for node in place.nodes)
+    return "".join(f"{host_of(node.name)}\n" * len(node.core_ids) for node in place.nodes)

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
+from ..model.resources import host_of
 from ..systems import registry
 from ..systems.base import BatchSystem
 from ..wire.frames import NewGrant
@@ -83,7 +84,7 @@ def without_other_gpus(env: Env, of_job: Env, of_grant: Env) -> Env:
 
 def grant_environment(grant: NewGrant, schemas: Sequence[str], gpus: bytes) -> Env:
     """The variables that tell a task what it was given; `gpus` is the name of the one for GPUs."""
-    nodes = ",".join(node.name for node in grant.nodes)
+    nodes = ",".join(host_of(node.name) for node in grant.nodes)
     counts = [len(node.core_ids) for node in grant.nodes]
     total = str(sum(counts))
     variables = {
@@ -97,7 +98,7 @@ def grant_environment(grant: NewGrant, schemas: Sequence[str], gpus: bytes) -> E
     for system in _told_of(schemas):
         assert system.task_variables is not None
         masks = [mask_of(core) for node in grant.nodes for core in node.core_ids] if grant.bind else None
-        variables |= system.task_variables([(node.name, len(node.core_ids)) for node in grant.nodes], masks)
+        variables |= system.task_variables([(host_of(node.name), len(node.core_ids)) for node in grant.nodes], masks)
     if grant.nodes[0].gpu_ids or grant.hide_gpus:
         variables[os.fsdecode(gpus)] = ",".join(grant.nodes[0].gpu_ids)
     return encode(variables)

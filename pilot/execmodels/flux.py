@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..model.resources import host_of
 from .base import LaunchError, Place, Wrapped, by_rank
 
 
@@ -27,7 +28,7 @@ def wrap(words: Sequence[str], place: Place) -> Wrapped:
         "run",
         f"--nodes={len(place.nodes)}",
         f"--ntasks={len(place.cores)}",
-        f"--requires=hosts:{','.join(node.name for node in place.nodes)}",
+        f"--requires=hosts:{','.join(host_of(node.name) for node in place.nodes)}",
         "--setopt=cpu-affinity=off",
         "--setopt=gpu-affinity=off",
         *place.options.get("flux_args", []),

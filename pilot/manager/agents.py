@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 
 import msgspec
 import zmq
@@ -18,7 +19,7 @@ from ..clock import Patience
 from ..model.attempts import End
 from ..model.decisions import Orders
 from ..model.ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
-from ..model.resources import Grant, NodeSpec, Share, bits
+from ..model.resources import SAME_HOST, Grant, NodeSpec, Share, bits, host_of
 from ..model.scheduler import Scheduler
 from ..model.topology import groups_of
 from ..systems import registry
@@ -190,6 +191,10 @@ class Agents:
 
     def _welcome(self, socket: zmq.Socket[bytes], identity: bytes, hello: frames.Hello) -> Link | None:
         node = self._numbers.get(hello.node)
+        other_name = self._other_name(node, hello)
+        if other_name is not None:
+            self._send_on(socket, identity, [frames.Rename(other_name)])
+            return None
         refusal = self._why_not(node, hello)
         if refusal:
             log.error("agent.refused: %s", refusal, extra={"node": hello.node, "host": hello.host})
@@ -248,6 +253,18 @@ class Agents:
         if not self._scheduler.nodes.specs[node].guest or (other is not None and other.agent_id != hello.agent_id):
             return f"the pilot has a node {hello.node} already; give another name with --nodes NAME:CORES"
         return ""
+
+    def _other_name(self, node: NodeNo | None, hello: frames.Hello) -> str | None:
+        """The name for a node that is about to join, when its own is taken: two allocations may share a host, and then each
+        brings its part. None when there is nothing to rename: what is held already is told by the old name.
+        """
+        if node is None or hello.joins is None or hello.grants or hello.version != frames.VERSION or self._stopping:
+            return None
+        other = self.links.get(node)
+        if self._scheduler.nodes.specs[node].guest and (other is None or other.agent_id == hello.agent_id):
+            return None
+        names = (f"{host_of(hello.node)}{SAME_HOST}{number}" for number in count(2))
+        return next(name for name in names if name not in self._numbers)
 
     def _why_not_expected(self, node: NodeNo | None, hello: frames.Hello) -> str:
         if node is None:

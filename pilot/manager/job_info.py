@@ -10,7 +10,7 @@ from pathlib import Path
 from ..model.attempts import Attempt
 from ..model.decisions import Change
 from ..model.jobs import Job
-from ..model.resources import NodeSpec, bits
+from ..model.resources import NodeSpec, bits, host_of
 from ..model.results import PlacedShare
 from ..model.scheduler import Scheduler
 from ..model.states import State
@@ -160,7 +160,7 @@ def _place(specs: Sequence[NodeSpec], shares: tuple[PlacedShare, ...]) -> Place:
     for share in shares:
         cores = [specs[share.node].core_ids[bit] for bit in bits(int(share.cores, 16))]
         total += len(cores)
-        parts.append((specs[share.node].name, cores))
+        parts.append((host_of(specs[share.node].name), cores))
     return Place(replies.allocation(parts), [name for name, _ in parts], total)
 
 

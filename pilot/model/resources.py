@@ -40,6 +40,7 @@ class NodeSpec:
     `"0&40"`. `gpu_ids` are what CUDA_VISIBLE_DEVICES takes. `mem_bytes` 0: memory is not counted on this node.
     `bind`: the core ids are real cores of the machine, so tasks are bound to them; False for virtual nodes.
     `tags`: words by which jobs can ask for it. `guest`: its agent came by itself, and the node leaves with it.
+    `name` is the host's, or `HOST#2` for the second node of a host (see `host_of`).
     """
 
     name: str
@@ -49,6 +50,15 @@ class NodeSpec:
     bind: bool = False
     tags: tuple[str, ...] = ()
     guest: bool = False
+
+
+SAME_HOST = "#"
+"""Between a host's name and a number: two nodes of a pilot may be parts of one host, which two allocations share."""
+
+
+def host_of(node: str) -> str:
+    """The name of the host of a node: what launchers, tasks and reports call it."""
+    return node.partition(SAME_HOST)[0]
 
 
 def is_tag(word: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ..agent_launchers.process import FORK
 from ..model.errors import SettingsError, UsageError
-from ..model.resources import NodeSpec
+from ..model.resources import SAME_HOST, NodeSpec
 from ..model.units import parse_bytes
 from .base import Allocation, BatchSystem, HostEnvironment, Source, check_nodes, gpu_source, visible_gpus
 
@@ -55,7 +55,7 @@ def _node(number: int, entry: str) -> NodeSpec:
         ) from None
     if cores < 1:
         raise SettingsError(f'"{entry}": number of cores for a node must not be less than 1', where=where)
-    if not name or "/" in name or any(character.isspace() for character in name):
+    if not name or set(name) & set(f"/{SAME_HOST}") or any(character.isspace() for character in name):
         raise SettingsError(f'"{name}" is not a node name', where=where)
     gpus = mem_bytes = 0
     for part in parts[1:]:

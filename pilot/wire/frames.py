@@ -169,6 +169,12 @@ class Stop(msgspec.Struct, array_like=True, tag=True, frozen=True):
     at_once: bool = False
 
 
+class Rename(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """To an agent that brings a node: there is one of that name already. Say Hello again, as the node of this name."""
+
+    node: Name
+
+
 class MayStart(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """Of an agent to its worker processes: they may start tasks until then, by the monotonic clock of their machine.
 
@@ -179,7 +185,7 @@ class MayStart(msgspec.Struct, array_like=True, tag=True, frozen=True):
     until_s: float
 
 
-ToAgent = MayStart | Welcome | WhoAreYou | Work | Kill | Revoke | Forget | Sweep | Ack | Stop
+ToAgent = MayStart | Welcome | WhoAreYou | Work | Kill | Revoke | Forget | Sweep | Ack | Stop | Rename
 
 
 # --- agent -> manager ---------------------------------------------------------------------------------------------------

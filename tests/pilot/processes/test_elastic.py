@@ -174,26 +174,46 @@ def test_what_is_no_tag_is_refused_with_its_place(pilot: LocalManager, tags: Any
         pilot.submit(work("w", 1, tags=tags))
 
 
-def test_a_name_that_is_taken_is_refused_and_says_what_to_do(pilot: LocalManager, guests: Guests) -> None:
-    guest = guests.join("own:1")
-    assert guest.wait(PATIENCE_S) == 1
-    assert guest.stdout is not None
-    assert "the pilot has a node own already" in guest.stdout.read()
+def test_allocations_that_share_a_host_bring_each_its_part(
+    pilot: LocalManager, guests: Guests, wait_until: Wait, wd: Path
+) -> None:
+    """The host is the pilot's own already, and two others join with parts of it: all cores count, and all run tasks. What
+    tasks and reports are told is the host; the names of nodes differ, or nobody could tell which is meant.
+    """
+    first, second = guests.join("own:1", "--tags", "part"), guests.join("own:2", "--tags", "part")
+    wait_until(lambda: cores(pilot) == 4, "both have joined")
+    job = {
+        "name": "wide",
+        "execution": {"script": 'echo "$QCG_PM_NODELIST" >where; touch runs; while [ ! -e go ]; do sleep 0.05; done'},
+        "resources": {"numNodes": 2, "numCores": 1, "tags": ["part"]},
+    }
+    pilot.submit(Jobs().add_std(job))
+    wait_until((wd / "runs").exists, "a task runs on both parts")
+    (wd / "go").touch()
+    pilot.wait4all()
+    assert (wd / "where").read_text() == "own,own\n"
+    assert set(pilot.info_parsed("wide")["wide"].nodes) == {"own"}
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(PATIENCE_S) == 0
+    wait_until(lambda: cores(pilot) == 2, "the second part has left, and no other")
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(PATIENCE_S) == 0
 
 
 def test_no_pilot_there_is_exit_code_3(guests: Guests) -> None:
     assert guests.join("n:1").wait(PATIENCE_S) == 3
 
 
-def test_guests_are_known_to_a_resumed_manager(wd: Path, guests: Guests, wait_until: Wait) -> None:
-    """The manager is killed; what runs on the guest goes on, and counts."""
+@pytest.mark.parametrize("name", ["n2", "own"])
+def test_guests_are_known_to_a_resumed_manager(wd: Path, guests: Guests, wait_until: Wait, name: str) -> None:
+    """The manager is killed; what runs on the guest goes on, and counts. Also on one that is a part of the pilot's host."""
     first = guests.start("service", "--wd", ".", "--nodes", "own:1")
     wait_until(lambda: list(wd.glob(".qcg*/connection.json")), "the pilot")
     client = Manager(str(wd), {"log_file": "/dev/null"})
-    guests.join("n2:2")
+    guests.join(f"{name}:2")
     wait_until(lambda: cores(client) == 3, "the node to join")
     client.submit(work("w", 6, 0.6))
-    wait_until(lambda: (wd / "where").exists() and ("w", "n2") in where(wd), "tasks there")
+    wait_until(lambda: (wd / "where").exists() and where(wd).count(("w", name)) >= 2, "tasks there")
     client.cleanup()
     first.kill()
     first.wait()

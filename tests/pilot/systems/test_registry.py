@@ -19,6 +19,10 @@ PILOT = Path(__file__).parents[3] / "pilot"
 PROMISED = {
     "manager/config.py": (r"slurm[-_](limit_nodes|limit-nodes|resources|partition)|.slurm., .ssh.", "QCG's options"),
     "manager/app.py": (r"slurm_(limit_nodes_range|resources_file)", "the values of QCG's options"),
+    "cli.py": (
+        r"slurm[-_](limit_nodes_range|limit-nodes-range|resources_file|resources-file)",
+        "the same for `--parent`",
+    ),
     "show_resources.py": (r"--slurm-(limit-nodes-range|resources-file)", "the same options as the service"),
     "execmodels/srunmpi.py": (r"", "QCG's execution model `srunmpi` is a command of this one system"),
 }
