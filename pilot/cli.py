@@ -160,6 +160,8 @@ def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:
 @click.option("--node", hidden=True, help="The name of the node to serve.")
 @click.option("--agent-id", hidden=True, help="The name of this agent.")
 @click.option("--replaces", hidden=True, help="The dead agent whose tasks are to be cleared away.")
+@click.option("--watched", is_flag=True, hidden=True, help="A watcher tells the manager when this agent is killed.")
+@click.option("--gone", hidden=True, help="Tell the manager that this agent was killed.")
 @click.option("--joins", hidden=True, help="The nodes that join, as JSON.")
 @click.option(
     "--workers",
@@ -178,6 +180,8 @@ def agent(
     node: str | None,
     agent_id: str | None,
     replaces: str | None,
+    watched: bool,
+    gone: str | None,
     joins: str | None,
     workers: int | None,
 ) -> None:
@@ -193,6 +197,11 @@ def agent(
 
     Exit code: 0 the pilot has ended or the nodes have left, 1 the pilot did not want them, 3 there is no such pilot.
     """
+    from .agent.watcher import start as start_watcher
+    from .agent.watcher import tell
+
+    if gone is not None:
+        sys.exit(tell(Path(connect), gone))
     if node is None or agent_id is None:
         from .joining import Agents, Nodes, join
 
@@ -201,4 +210,10 @@ def agent(
     from .agent.app import run
     from .joining import spec_of
 
-    sys.exit(run(Path(connect), node, agent_id, replaces, spec_of(joins, node), workers))
+    spec = spec_of(joins, node)
+    if not watched:
+        sys.exit(run(Path(connect), node, agent_id, replaces, spec, workers))
+    watcher = start_watcher(Path(connect), agent_id)
+    code = run(Path(connect), node, agent_id, replaces, spec, workers)
+    watcher.dismiss()
+    sys.exit(code)

@@ -62,10 +62,14 @@ def join(pilot: str, tags: Sequence[str], bring: Nodes, agents: Agents) -> int:
     specs = [replace(spec, tags=tuple(tags), guest=True) for spec in allocation.nodes]
     launcher = _launcher(allocation, agents.launcher)
     if launcher.is_agent and len(specs) == 1:
+        from .agent import watcher
         from .agent.app import run
 
-        name = specs[0].name
-        return run(file, name, f"{name}-{secrets.token_hex(6)}", None, specs[0])
+        agent_id = f"{specs[0].name}-{secrets.token_hex(6)}"
+        watched = watcher.start(file, agent_id)
+        code = run(file, specs[0].name, agent_id, None, specs[0])
+        watched.dismiss()
+        return code
     return _Joined(file, specs, launcher, agents).run()
 
 
@@ -90,6 +94,7 @@ class _Joined:
         self._names = [spec.name for spec in specs]
         self._launcher = launcher
         more = ("--joins", msgspec.json.encode(list(specs)).decode(), *command.workers_for(launcher, len(specs)))
+        more += ("--watched",) if launcher.is_agent else ()  # the manager may be on another host
         python = process.default_python(agents.python)
         self._command = command.AgentCommand(python, file, agents.prelude, more=more)
 

@@ -33,7 +33,7 @@ class AgentCommand:
 
     def for_node(self, launcher: AgentLauncher, node: str, agent_id: str, replaces: str | None) -> list[str]:
         """The words for `launcher` that start one agent; `replaces` is the agent whose left-overs it has to clear away."""
-        words = [*self._words(), "--node", node, "--agent-id", agent_id]
+        words = [*self._words(launcher), "--node", node, "--agent-id", agent_id]
         words += [] if replaces is None else ["--replaces", replaces]
         before = self._before(launcher)
         if before:
@@ -46,11 +46,13 @@ class AgentCommand:
         log = self.connection.parent / "agent-"
         # Where the folder is shared each has a log of its own; elsewhere it writes to the launcher's.
         log_line = f'[ ! -d {shlex.quote(str(log.parent))} ] || exec >>{shlex.quote(str(log))}"$node".log 2>&1\n'
-        become = f'exec {shlex.join(self._words())} --node "$node" --agent-id "$node-{token}"'
+        become = f'exec {shlex.join(self._words(launcher))} --node "$node" --agent-id "$node-{token}"'
         return ["/bin/sh", "-c", f"node={name}\n{log_line}{self._before(launcher)}{become}"]
 
-    def _words(self) -> list[str]:
-        return [self.python, "-m", "pilotfish", "agent", "--connect", str(self.connection), *self.more]
+    def _words(self, launcher: AgentLauncher) -> list[str]:
+        # Where the manager cannot see the agent's process somebody else has to (agent/watcher.py).
+        watched = [] if launcher.is_agent else ["--watched"]
+        return [self.python, "-m", "pilotfish", "agent", "--connect", str(self.connection), *watched, *self.more]
 
     def _before(self, launcher: AgentLauncher) -> str:
         read = ""

@@ -80,7 +80,7 @@ class Agents:
         self.expected: dict[NodeNo, set[str]] = {}
         """Of each of our own nodes the agents that may serve it: those that were started and are not known to be gone."""
         self.to_replace: list[tuple[NodeNo, str]] = []
-        """Agents that were told to end because they do not speak as agents."""
+        """Agents that are gone, or were told to end because they do not speak as agents."""
         self.came: set[NodeNo] = set()
         """Nodes whose agent has reported, in this life of the manager or an earlier one, whether it is still there or not."""
         self.settings = settings
@@ -139,6 +139,10 @@ class Agents:
                     return
                 grants = {grant.grant_id for grant in message.grants}
                 continue
+            if isinstance(message, frames.Gone):
+                self._take_gone(message)
+                self._send_on(socket, identity, [frames.Stop(kill=False)])
+                return
             entry = self._by_identity.get(identity)
             if entry is None:
                 self._send_on(socket, identity, [frames.WhoAreYou(self._epoch)])
@@ -148,6 +152,14 @@ class Agents:
             # The reports it had kept came in the same frame; what is still in doubt now, the agent never got.
             self._scheduler.recovery.drop_doubtful(said_hello.node, self._clock())
             self._scheduler.recovery.drop_grants(said_hello.node, grants)
+
+    def _take_gone(self, message: frames.Gone) -> None:
+        """An agent's watcher says that it was killed. One that serves no node now was given up before."""
+        link = next((link for link in self.links.values() if link.agent_id == message.agent_id), None)
+        if link is not None:
+            self.lost(link.node, "it was killed")
+            self.gone(link.node, link.agent_id)
+            self.to_replace.append((link.node, link.agent_id))
 
     def _take(self, link: Link, message: frames.ToManager) -> None:
         link.heard_s = self._patience.seconds

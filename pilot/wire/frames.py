@@ -279,7 +279,13 @@ class Draining(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """This agent finishes what runs and takes nothing new; Bye follows."""
 
 
-ToManager = Hello | Report | Beat | Draining | Bye
+class Gone(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """From an agent's watcher on its host: the agent was killed, and nothing of it runs there any more. Stop answers it."""
+
+    agent_id: Name
+
+
+ToManager = Hello | Report | Beat | Draining | Bye | Gone
 
 _encoder = msgspec.msgpack.Encoder()
 _to_agent = msgspec.msgpack.Decoder(list[ToAgent])

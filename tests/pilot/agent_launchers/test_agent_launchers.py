@@ -63,7 +63,7 @@ def test_a_launcher_that_does_not_exist_is_refused_with_those_that_do() -> None:
 def test_one_agent_needs_no_shell() -> None:
     words = COMMAND.for_node(LAUNCHERS["srun"], "n1", "n1-abc", "n1-old")
     assert words[:6] == ["/opt/python", "-m", "pilotfish", "agent", "--connect", "/wd/connection.json"]
-    assert words[6:] == ["--node", "n1", "--agent-id", "n1-abc", "--replaces", "n1-old"]
+    assert words[6:] == ["--watched", "--node", "n1", "--agent-id", "n1-abc", "--replaces", "n1-old"]
 
 
 def test_what_another_shell_takes_apart_is_quoted_for_it(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_what_another_shell_takes_apart_is_quoted_for_it(tmp_path: Path) -> None
     assert told[0] == "3"
     assert told[1:] == [
         "export A='1 2'",
-        "exec '/opt/my python' -m pilotfish agent --connect '/w d/it'\"'\"'s.json' --node n1 --agent-id n1-abc",
+        "exec '/opt/my python' -m pilotfish agent --connect '/w d/it'\"'\"'s.json' --watched --node n1 --agent-id n1-abc",
     ]
 
 
@@ -91,7 +91,8 @@ def test_an_agent_started_on_all_nodes_finds_out_which_it_is(tmp_path: Path, env
     name = environ.get("SLURMD_NODENAME") or os.uname().nodename
     said = (tmp_path / f"agent-{name}.log").read_text().strip()
     assert (
-        said == f"-m pilotfish agent --connect {tmp_path}/connection.json --node {name} --agent-id {name}-abc prelude"
+        said
+        == f"-m pilotfish agent --connect {tmp_path}/connection.json --watched --node {name} --agent-id {name}-abc prelude"
     )
 
 
