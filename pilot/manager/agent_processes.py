@@ -25,7 +25,7 @@ from ..clock import Patience
 from ..loop import Loop
 from ..model.errors import TransientError
 from ..model.ids import NodeNo
-from ..model.resources import NodeSpec
+from ..model.nodes import Nodes
 from .agents import Link
 from .auxdir import AuxDir
 
@@ -65,7 +65,7 @@ class Recipe:
 
 
 class AgentProcesses:
-    """One agent for each node of `specs` that is started.
+    """One agent for each of the nodes that is started.
 
     Args:
         linked: the nodes whose agents are connected.
@@ -76,7 +76,7 @@ class AgentProcesses:
 
     def __init__(
         self,
-        specs: Sequence[NodeSpec],
+        nodes: Nodes,
         aux: AuxDir,
         recipe: Recipe,
         loop: Loop,
@@ -88,7 +88,8 @@ class AgentProcesses:
     ) -> None:
         self.given_up: dict[NodeNo, str] = {}
         """Nodes without an agent, and why."""
-        self._specs = specs
+        self._specs = nodes.specs
+        self._trouble = nodes.trouble
         self._aux = aux
         self._recipe = recipe
         self._loop = loop
@@ -214,6 +215,7 @@ class AgentProcesses:
             self._starting.pop(node, None)
             self._failures.pop(node, None)
             self.given_up.pop(node, None)
+            self._trouble.pop(node, None)
             self._end_rivals(node, self._linked[node].agent_id)
         now = self._patience.seconds
         for node in [node for node, due in self._starting.items() if due <= now]:
@@ -315,6 +317,7 @@ class AgentProcesses:
         """The node has no agent: start another one, unless that has failed too often."""
         if self._stopping or node in self._linked:
             return
+        self._trouble[node] = reason
         name = self._specs[node].name
         count = self._failures[node] = self._failures.get(node, 0) + 1
         most = _MOST_STARTS if node in self._last else _MOST_FIRST_STARTS

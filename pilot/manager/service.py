@@ -119,7 +119,7 @@ class Service:
         )
         self.agents = Agents(endpoints.agents, scheduler, agent_settings, epoch, self._facts.append, now, self.patience)
         self.processes = AgentProcesses(
-            scheduler.nodes.specs,
+            scheduler.nodes,
             aux,
             recipe,
             self.loop,

@@ -64,7 +64,7 @@ def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str
     if never is not None:
         return [f"it can never start on this pilot: {never}"]
     if not nodes.usable:
-        return ["no agent is ready yet"]
+        return ["no agent is ready yet", *_trouble(scheduler)]
     if not dispatch.in_time(pending.shape, now):
         assert dispatch.ends_s is not None
         left_s = dispatch.ends_s - dispatch.margin_s - now
@@ -82,6 +82,14 @@ def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str
     if head is not None and head.key < pending.key:
         reasons.append(f"{head.job.spec.name} needs the same and comes first")
     return reasons
+
+
+def _trouble(scheduler: Scheduler) -> list[str]:
+    """Why agents could not be started, where that is known: each reason once, with the first node that it is told of."""
+    first: dict[str, str] = {}
+    for node, reason in scheduler.nodes.trouble.items():
+        first.setdefault(reason, scheduler.nodes.specs[node].name)
+    return [f"node {name} has no agent: {reason}" for reason, name in first.items()]
 
 
 def _held(scheduler: Scheduler) -> str:

@@ -39,6 +39,8 @@ class Nodes:
         """The set of nodes that have left for good."""
         self.free_count = 0
         """Free cores on usable nodes."""
+        self.trouble: dict[NodeNo, str] = {}
+        """Why the last agent that was started for a node did not report, or ended; until one reports."""
         self._groups: dict[NodeNo, Sequence[Group]] = {}
         self._tagged: dict[tuple[str, ...], int] = {}
         self._size: list[int] = []

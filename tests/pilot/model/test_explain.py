@@ -5,6 +5,7 @@ from __future__ import annotations
 from world import World, job, node
 
 from pilotfish.pilot.model.explain import why_not_running
+from pilotfish.pilot.model.ids import NodeNo
 
 
 def why(world: World, name: str, pos: int | None = None) -> list[str]:
@@ -65,6 +66,16 @@ def test_without_agents_nothing_can_start() -> None:
     world.lose(0)
     world.submit(job("a"))
     assert why(world, "a") == ["no agent is ready yet"]
+
+
+def test_a_reason_why_no_agent_could_be_started_is_told_once() -> None:
+    world = World(node("n", 1), node("m", 1))
+    for number in range(2):
+        world.lose(number)
+        world.scheduler.nodes.trouble[NodeNo(number)] = "it said: No module named pilotfish"
+    world.submit(job("a"))
+    said = "node n has no agent: it said: No module named pilotfish"
+    assert why(world, "a") == ["no agent is ready yet", said]
 
 
 def test_a_task_lent_ahead_says_where_it_waits() -> None:

@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from patience import PATIENCE_S
+from real_pilot import Pilot
+
+from pilotfish import Jobs
 
 SERVICE = [sys.executable, "-m", "pilotfish", "service"]
 
@@ -75,3 +79,27 @@ def test_a_share_of_nodes_is_between_0_and_1(wd: Path) -> None:
     )
     assert done.returncode == 2
     assert "--nl-ready-threshold: 2.0 is not a share; write 0 to 1" in done.stderr
+
+
+def test_a_job_that_waits_for_an_agent_is_told_why_there_is_none(wd: Path, wait_until: Callable[..., None]) -> None:
+    """The agents' Python goes away while a pilot runs, and then its agent is killed."""
+    python = wd / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    pilot = Pilot(wd, "--nodes", "n1:1", "--agent-python", str(python))
+    client = pilot.client()
+    (agent,) = pilot.agents()
+    python.rename(wd / "moved")
+    agent.kill()
+    client.submit(Jobs().add_std({"name": "a", "execution": {"exec": "true"}}))
+    reason = f"node n1 has no agent: {python}: No such file or directory"
+
+    def told() -> bool:
+        reply = client.send_request({"request": "jobInfo", "jobNames": ["a"], "params": {"explain": True}})
+        return reason in json.dumps(reply)
+
+    wait_until(told, "the reason")
+    (wd / "moved").rename(python)
+    assert client.wait4("a") == {"a": "SUCCEED"}
+    client.cleanup()
+    assert pilot.finish() == 0
