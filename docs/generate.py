@@ -21,7 +21,13 @@ from pilotfish.pilot.wire.requests import KINDS
 
 PAGE = Path(__file__).with_name("reference.md")
 KEYS = Path(__file__).with_name("launcher-keys.md")
-_FROM = {"old": "spec 14", "accepted": "spec 14", "cluster": "spec 14", "ours": "ours", "command": "ours"}
+_FROM = {
+    "old": "QCG-PilotJob",
+    "accepted": "QCG-PilotJob",
+    "cluster": "QCG-PilotJob",
+    "ours": "ours",
+    "command": "ours",
+}
 
 
 def main() -> int:

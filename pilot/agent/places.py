@@ -38,7 +38,7 @@ def place_of(
 ) -> Place | None:
     """Where a task is to run, for its execution model; None when the program is simply started.
 
-    That is so for every task of one core (spec 13.4), and for one process on one node, where nothing needs a host file.
+    That is so for every task of one core, and for one process on one node, where nothing needs a host file.
     `gpus` is the name of the variable for GPUs.
     """
     nodes, system = held.grant.nodes, system_of(settings.batch)

@@ -1,4 +1,4 @@
-"""The environment a task sees: what the agent has, then the job's own, then ours (spec 11.3).
+"""The environment a task sees: what the agent has, then the job's own, then ours (docs/task-environment.md).
 
 Everything is bytes, because posix_spawn takes bytes: encoding sixty variables again for each of a million tasks would cost
 more than all the rest of starting one.
@@ -23,6 +23,7 @@ _OURS = (b"PILOTFISH_LIFELINE_FD", b"PILOTFISH_AGENT_ID", b"PILOTFISH_TASK", b"P
 _CUDA, _ROCR = b"CUDA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES"
 _GPUS = frozenset({_CUDA, _ROCR, b"HIP_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL"})
 """Some batch systems set several of these, whatever the GPUs are."""
+_NO_GPU = (b"", b"-1", b"NoDevFiles")
 _AMD_DEVICE, _NVIDIA_DRIVER = "/dev/kfd", "/proc/driver/nvidia/version"
 
 
@@ -52,7 +53,9 @@ def base_environment(
     allocation's own list is taken out. That agents are started like the ranks of a parallel program is never seen.
     """
     systems = _told_of(schemas)
-    hidden = {*_OURS, *_GPUS} if systems else _OURS
+    # A word that there is no GPU stays: without it a task would see all that the machine has.
+    told_of_gpus = [name for name in _GPUS if environ.get(name) not in _NO_GPU] if systems else []
+    hidden = {*_OURS, *told_of_gpus}
     patterns = [_RANK, registry.rank_variables(), *(registry.step_variables(system.name) for system in systems)]
     base = {
         name: value

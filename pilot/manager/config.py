@@ -73,7 +73,7 @@ class Option(NamedTuple):
 
     `kind`: flag, int, float, text, time (1h30m), path, list, or a tuple of the words allowed.
 
-    `group`: `old` for those of the old service (spec 14), `ours`, `command` for those that say what to do and are no
+    `group`: `old` for those of the old service, `ours`, `command` for those that say what to do and are no
     settings, `hidden`, `accepted` for those that have no effect on one machine, `cluster` for those this version cannot serve.
     """
 
@@ -117,19 +117,21 @@ OPTIONS = (
     ),
     Option("file", "flag", "Read requests from a file; implied by --file-path."),
     Option("file-path", "text", "The file with a JSON array of requests."),
-    Option("wd", "path", "Root of working folders and of the auxiliary folder; created."),
+    Option("wd", "path", "Root of working folders and of the auxiliary folder; created if missing."),
     Option("envschema", "list", f"Environment of tasks: {', '.join(registry.schemas())} (comma list)."),
     Option("report-format", ("json", "text", "none"), "Format of jobs.report."),
     Option("report-file", "text", "Name of the report, relative to the auxiliary folder."),
-    Option("nodes", "text", "Virtual nodes, [NAME:]CORES[:Ngpu][:MEM] comma list, e.g. 4,2 or n1:4:2gpu:16G."),
+    Option("nodes", "text", "Virtual nodes: a comma list of [NAME:]CORES[:Ngpu][:MEM], e.g. 4,2 or n1:4:2gpu:16G."),
     Option("resources", "text", f"Which batch system's variables list the nodes: {', '.join(registry.names())}."),
     Option("slurm-limit-nodes-range-begin", "int", "First node of the allocation to use, by position from 0."),
     Option("slurm-limit-nodes-range-end", "int", "The node after the last one to use."),
     Option("slurm-resources-file", "path", "Take the nodes from this resources document."),
     Option("log", ("critical", "error", "warning", "info", "debug", "notset"), "Level of service.log."),
-    Option("cpu-bind", ("auto", "none"), "Bind tasks to their cores where these are known, or never.", "ours"),
+    Option(
+        "cpu-bind", ("auto", "none"), "Bind tasks to their cores where these are known (auto), or never (none).", "ours"
+    ),
     Option("system-core", "flag", "Keep core 0 of the first node free for the manager."),
-    Option("show-progress", "flag", "A line on stdout for each state change."),
+    Option("show-progress", "flag", "Print a line on stdout for each state change."),
     Option("id", "text", "Name of this manager and of its auxiliary folder."),
     Option("tags", "list", "Tags of the nodes of this pilot, which jobs can require (resources.tags; comma list)."),
     Option("resume", "path", "Continue the run of this auxiliary folder (or the latest one in this folder)."),
@@ -154,7 +156,9 @@ OPTIONS = (
     ),
     Option("max-message-mib", "int", "Largest message a client may send, in MiB.", "ours"),
     Option("agent-python", "text", "Python interpreter of the agents; default: the manager's own.", "ours"),
-    Option("agent-prelude", "text", "Shell commands before the agents' Python, e.g. 'module load python'.", "ours"),
+    Option(
+        "agent-prelude", "text", "Shell commands to run before the agents' Python, e.g. 'module load python'.", "ours"
+    ),
     Option(
         "agent-connect",
         ("file", "variable"),
@@ -195,7 +199,7 @@ OPTIONS = (
         "accepted",
     ),
     Option("wrapper-rt-stats", "text", "Accepted for compatibility; has no effect.", "accepted"),
-    Option("governor", "flag", "Have no nodes of its own: wait for agents that join (`pilotfish agent`, or --parent)."),
+    Option("governor", "flag", "Bring no nodes: wait for agents that join (`pilotfish agent`, or --parent)."),
     Option(
         "parent", "text", "Start no manager: let the nodes of this allocation join the pilot of this connection file."
     ),

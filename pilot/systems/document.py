@@ -1,4 +1,4 @@
-"""The resources document of `--slurm-resources-file` (spec 13.3), by which a governor tells its partitions what they have."""
+"""The resources document of `--slurm-resources-file`, by which a governor tells its partitions what they have."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def find(host_env: HostEnvironment) -> Allocation:
 def parse_nodes(text: str) -> list[NodeSpec]:
     """`--nodes`: a comma list of `[NAME:]CORES[:Ngpu][:MEMORY]`, e.g. `4,2,2` or `n1:4,n2:4:2gpu:16G`.
 
-    Nodes without a name are called n0, n1 ... by position (spec 10.5). Core ids are 0..CORES-1 of each node and are only
+    Nodes without a name are called n0, n1 ... by position. Core ids are 0..CORES-1 of each node and are only
     counted: nothing is bound to them. Raises SettingsError naming the entry.
     """
     return check_nodes([_node(number, entry.strip()) for number, entry in enumerate(text.split(","))], "--nodes")

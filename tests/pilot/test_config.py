@@ -42,7 +42,7 @@ def test_the_tcp_door_opens_when_any_option_asks_for_it(words: list[str]) -> Non
 
 
 def test_a_port_of_events_alone_opens_nothing() -> None:
-    """As in the old service (spec 14)."""
+    """As in the old service."""
     assert not build(options_of("--net-pub-port", "5000")).net
 
 

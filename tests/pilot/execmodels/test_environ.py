@@ -42,6 +42,14 @@ def test_without_gpus_in_the_pilot_the_allocation_s_word_stays() -> None:
     assert SLURM_SETS.items() <= env.items()
 
 
+@pytest.mark.parametrize(("value", "seen"), [(b"0,1", False), (b"", True), (b"NoDevFiles", True), (b"-1", True)])
+def test_the_allocation_s_list_of_gpus_is_taken_out_and_its_word_that_there_are_none_stays(
+    value: bytes, seen: bool
+) -> None:
+    """... or a task on a node without a grant of GPUs would see all that the machine has."""
+    assert (CUDA in base_environment({CUDA: value}, "a", {}, ["slurm"])) is seen
+
+
 def test_a_job_may_say_otherwise() -> None:
     grant = NewGrant(GrantId(1), PoolId(1), [NodeShare("n", ["0"], [])], False, 0, hide_gpus=True)
     execution = Execution(exec="x", env={"ROCR_VISIBLE_DEVICES": "7"})
