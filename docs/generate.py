@@ -24,7 +24,6 @@ KEYS = Path(__file__).with_name("launcher-keys.md")
 _FROM = {
     "old": "QCG-PilotJob",
     "accepted": "QCG-PilotJob",
-    "cluster": "QCG-PilotJob",
     "ours": "ours",
     "command": "ours",
 }

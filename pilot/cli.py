@@ -62,7 +62,7 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    hidden = option.group in ("hidden", "accepted", "cluster")
+    hidden = option.group in ("hidden", "accepted")
     if option.kind == "flag":
         return click.option(f"--{option.name}", is_flag=True, help=option.help, hidden=hidden)
     kind = click.Choice(option.kind) if isinstance(option.kind, tuple) else _TYPES[option.kind]

@@ -73,8 +73,8 @@ class Option(NamedTuple):
 
     `kind`: flag, int, float, text, time (1h30m), path, list, or a tuple of the words allowed.
 
-    `group`: `old` for those of the old service, `ours`, `command` for those that say what to do and are no
-    settings, `hidden`, `accepted` for those that have no effect on one machine, `cluster` for those this version cannot serve.
+    `group`: `old` for those of the old service, `ours`, `command` for those that say what to do and are not settings,
+    `hidden`, `accepted` for those of the old service that have no effect here.
     """
 
     name: str
@@ -232,8 +232,6 @@ def build(given: Mapping[str, Any], places: Mapping[str, str] | None = None) -> 
         value = given.get(option.name)
         if value is None or value is False:
             continue
-        if option.group == "cluster":
-            raise SettingsError("not supported in this version", where=f"--{option.name}", remedy="leave it out")
         if option.group not in ("accepted", "command"):
             values[option.setting] = _converted(option, value, (places or {}).get(option.name, f"--{option.name}"))
     values["net"] = any(given.get(name) for name in ("net", "net-plain", "net-port", "net-port-min", "net-port-max"))

@@ -27,7 +27,7 @@ def test_without_options_everything_has_its_default() -> None:
 
 def test_each_option_that_has_an_effect_is_a_field() -> None:
     names = {field.name for field in fields(Settings)}
-    effective = [option for option in OPTIONS if option.group not in ("accepted", "cluster", "command")]
+    effective = [option for option in OPTIONS if option.group not in ("accepted", "command")]
     assert {option.setting for option in effective} == names
 
 
@@ -54,13 +54,6 @@ def test_a_path_of_requests_implies_the_file_interface() -> None:
 def test_options_without_effect_here_change_nothing(option: Any) -> None:
     value = {"flag": True, "float": 1.0, "text": "auto"}.get(option.kind, option.kind[0])
     assert build({option.name: value}) == Settings()
-
-
-@pytest.mark.parametrize("option", [option for option in OPTIONS if option.group == "cluster"], ids=lambda o: o.name)
-def test_options_that_need_a_cluster_are_refused_by_name(option: Any) -> None:
-    with pytest.raises(SettingsError) as caught:
-        build({option.name: True})
-    assert str(caught.value) == f"--{option.name}: not supported in this version; leave it out"
 
 
 @pytest.mark.parametrize(
