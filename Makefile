@@ -33,6 +33,8 @@ check: $(READY)
 	mkdir -p $(VENV)/types && ln -sfn $(CURDIR) $(VENV)/types/pilotfish
 	cd $(VENV)/types && MYPYPATH=. ../bin/mypy --config-file $(CURDIR)/pyproject.toml -p pilotfish.pilot -p pilotfish.api -p pilotfish.launcher
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_packaging.py
+	$(BIN)/python -m coverage run -m pytest -q tests/pilot/model tests/pilot/wire tests/pilot/manager
+	$(BIN)/python -m coverage report
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
 
