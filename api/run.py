@@ -16,6 +16,7 @@ import click
 
 from ..pilot.console import echo
 from ..pilot.model.errors import EndingError, LostError
+from ..pilot.options import RUN_OPTIONS, as_words, with_options
 from ..pilot.wire.connection import AUX_PREFIX
 from ..pilot.wire.ownership import own_folders
 from ..pilot.wire.replies import TaskCounts
@@ -43,6 +44,15 @@ class _Run(click.Command):
         ctx.meta[_BEHIND_DASHES] = tuple(args[args.index("--") + 1 :]) if "--" in args else None
         ctx.meta[_ALL_WORDS] = list(args)
         return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Those of the pilot, which few need, behind those of the run."""
+        params = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        of_pilot = {option.field for option in RUN_OPTIONS}
+        for title, wanted in (("Options", False), ("Options of the pilot (see `pilotfish service`)", True)):
+            records = [param.get_help_record(ctx) for param in params if (param.name in of_pilot) is wanted]
+            with formatter.section(title):
+                formatter.write_dl([record for record in records if record is not None])
 
 
 _BEHIND_DASHES = f"{__name__}.behind_dashes"
@@ -81,6 +91,7 @@ _ALL_WORDS = f"{__name__}.all_words"
 @click.option("--max-fails", type=click.IntRange(1), help="Stop when this many tasks have failed in this run.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@with_options(RUN_OPTIONS)
 def run(
     words: tuple[str, ...],
     form: str | None,
@@ -201,6 +212,7 @@ def _pilot(options: dict[str, Any], resume: str | None) -> LocalManager:
         args += ["--nodes", options["nodes"]]
     if options["walltime"]:
         args += ["--walltime", options["walltime"]]
+    args += as_words(options)
     return LocalManager(args, {"wdir": options["wd"], "log_file": "/dev/null"}, hold=resume is not None)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .console import echo, show
-from .manager.config import OPTIONS, Option, Settings, build, default_of
+from .manager.config import OPTIONS, Settings, build
 from .manager.sources import Given, gather
 from .model.errors import SettingsError
+from .options import with_options
 
 
 class AbbreviatingCommand(click.Command):
@@ -45,38 +46,8 @@ def _completed(arg: str, names: list[str], ctx: click.Context) -> str:
     return f"{found[0]}{equals}{value}" if found else arg
 
 
-_TYPES: dict[str, Any] = {
-    "int": int,
-    "float": float,
-    "text": str,
-    "time": str,
-    "list": str,
-    "path": click.Path(path_type=Path),
-}
-
-
-def _with_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(OPTIONS):
-        command = _click_option(option)(command)
-    return command
-
-
-def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    hidden = option.group in ("hidden", "accepted")
-    if option.kind == "flag":
-        return click.option(f"--{option.name}", is_flag=True, help=option.help, hidden=hidden)
-    kind = click.Choice(option.kind) if isinstance(option.kind, tuple) else _TYPES[option.kind]
-    default = default_of(option)
-    text = option.help if default in (None, ()) else f"{option.help}  [default: {_as_text(default)}]"
-    return click.option(f"--{option.name}", type=kind, default=None, help=text, hidden=hidden)
-
-
-def _as_text(default: object) -> str:
-    return ",".join(default) if isinstance(default, tuple) else str(default)
-
-
 @click.command(cls=AbbreviatingCommand)
-@_with_options
+@with_options(OPTIONS)
 def service(**given: Any) -> None:
     """Start a manager with one agent per node, and serve clients until told to finish.
 

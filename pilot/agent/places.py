@@ -38,11 +38,14 @@ def place_of(
 ) -> Place | None:
     """Where a task is to run, for its execution model; None when the program is simply started.
 
-    That is so for every task of one core, and for one process on one node, where nothing needs a host file.
+    That is so for every task of one core, for one process on one node, where nothing needs a host file, and
+    everywhere when models are ignored.
     `gpus` is the name of the variable for GPUs.
     """
     nodes, system = held.grant.nodes, system_of(settings.batch)
-    if held.is_one_core or (len(nodes) == 1 and execution.model in _ALONE and not system.hostfile_variable):
+    if not settings.models or held.is_one_core:
+        return None
+    if len(nodes) == 1 and execution.model in _ALONE and not system.hostfile_variable:
         return None
     spread = {frames.SPREAD_VARIABLE: frames.spread_mark(settings, key)} if len(nodes) > 1 else {}
     of_grant = [name for name in map(os.fsdecode, held.env) if not _is_of_system(name, system)]

@@ -40,6 +40,7 @@ class Settings:
     log: str = "info"
     system_core: bool = False
     cpu_bind: Literal["auto", "none"] = "auto"
+    local_models: Literal["use", "ignore"] | None = None
     show_progress: bool = False
     id: str | None = None
     tags: tuple[str, ...] = ()
@@ -129,6 +130,13 @@ OPTIONS = (
     Option("log", ("critical", "error", "warning", "info", "debug", "notset"), "Level of service.log."),
     Option(
         "cpu-bind", ("auto", "none"), "Bind tasks to their cores where these are known (auto), or never (none).", "ours"
+    ),
+    Option(
+        "local-models",
+        ("use", "ignore"),
+        "Outside of a batch system's allocation: whether mpirun and its kin start a process for each core of a task whose job "
+        "has such a model, or the program is started once, as by QCG-PilotJob; default: use, with --net-plain ignore.",
+        "ours",
     ),
     Option("system-core", "flag", "Keep core 0 of the first node free for the manager."),
     Option("show-progress", "flag", "Print a line on stdout for each state change."),

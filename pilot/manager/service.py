@@ -115,6 +115,7 @@ class Service:
             batch=allocation.kind,
             here=recipe.starter.is_agent,
             bind=settings.cpu_bind != "none",
+            models=_models(settings, allocation.kind),
             window_s=settings.node_lost_s * _WINDOW,
         )
         self.agents = Agents(endpoints.agents, scheduler, agent_settings, epoch, self._facts.append, now, self.patience)
@@ -428,6 +429,12 @@ class Service:
         self._doors.close()
         self.store.close()
         self.loop.close()
+
+
+def _models(settings: Settings, kind: str) -> bool:
+    """Plain TCP is for unmodified clients, some of which always name a model and count on its being ignored on one machine."""
+    asked = settings.local_models or ("ignore" if settings.net_plain else "use")
+    return asked == "use" or kind not in registry.VIRTUAL
 
 
 def _schemas(asked: Sequence[str], kind: str) -> list[str]:

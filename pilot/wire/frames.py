@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, array_like=True, frozen=True):
     """How long after it has last heard of its manager an agent goes on starting tasks. Later, the manager may take it for
     lost and give them to others; so it starts nothing until the manager has answered its Hello.
     """
+    models: bool = True
+    """Whether execution models start ranks; else each task is one process."""
 
 
 class JobDef(msgspec.Struct, array_like=True, frozen=True):
