@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from .pilot.console import echo, fill_closed_descriptors, give_up
+from .pilot.exit_codes import ExitCode
 from .pilot.inherited import begin_command
 from .pilot.model.errors import LostError, PilotfishError, UsageError
 
@@ -117,15 +118,15 @@ def run_command(begins: Callable[[], None]) -> int:
     try:
         code = cli.main(standalone_mode=False, obj=begins)
     except click.exceptions.Abort:
-        code = 130
+        code = ExitCode.INTERRUPTED
     except click.ClickException as error:
         with suppress(OSError):
             error.show()
         code = error.exit_code
     except BrokenPipeError:
-        code = 1
+        code = ExitCode.FAILED
     except KeyboardInterrupt:
-        code = 130
+        code = ExitCode.INTERRUPTED
     except SystemExit as error:
         code = error.code
     except PilotfishError as error:
@@ -137,8 +138,8 @@ def run_command(begins: Callable[[], None]) -> int:
 
 def _code_of(error: PilotfishError) -> int:
     if error.code in {kind.code for kind in (UsageError, *UsageError.__subclasses__())}:  # a pilot may have said it
-        return 2
-    return 3 if error.code == LostError.code else 1
+        return ExitCode.BAD_INPUT
+    return ExitCode.UNREACHABLE if error.code == LostError.code else ExitCode.FAILED
 
 
 def _give_up_unwritable() -> None:

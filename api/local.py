@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import EndingError, SettingsError
 from .errors import ConnectionError, RequestRefusedError, ServiceError, WrongArgumentsError
 from .forking import renew_in_children
@@ -28,8 +29,6 @@ from .plain import as_word
 _FINISH_WAIT_S = 10.0
 _TERM_WAIT_S = 15.0
 _KILL_WAIT_S = 5.0
-_BAD_ARGUMENTS = 2
-"""How the service ends when an option, variable or setting cannot be used."""
 
 
 class LocalManager(Manager):
@@ -147,7 +146,7 @@ class LocalManager(Manager):
             os.close(ready)
         if not line or line.startswith("error: "):
             error = ServiceError(self._why_not(process, line, timeout_s))
-            if process.returncode == _BAD_ARGUMENTS:
+            if process.returncode == ExitCode.BAD_INPUT:
                 error.code = SettingsError.code
             raise error
         return process, Path(line)

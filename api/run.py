@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from ..pilot.console import echo
+from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import EndingError, LostError
 from ..pilot.options import RUN_OPTIONS, as_words, with_options
 from ..pilot.wire.connection import AUX_PREFIX
@@ -29,10 +30,7 @@ from .progress import Progress
 _LOOK_S = 0.25
 
 
-_WORK_LEFT = 75
-_TOLD_TO_STOP = 128 + signal.SIGTERM
-_INTERRUPTED = 128 + signal.SIGINT
-_ENDED_IN_ORDER = (_WORK_LEFT, _TOLD_TO_STOP, _INTERRUPTED)
+_ENDED_IN_ORDER = (ExitCode.WORK_LEFT, ExitCode.TOLD_TO_STOP, ExitCode.INTERRUPTED)
 """Exit codes of a manager that was stopped before its work was done, and kept what is left."""
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM, signal.SIGHUP)
 
@@ -122,15 +120,16 @@ def run(
     context = click.get_current_context()
     if go_on and resume is None and own_folders(Path(options["wd"]), AUX_PREFIX):
         resume = options["wd"]
-    is_command = context.meta[_BEHIND_DASHES] == words or options["iterations"] is not None
-    work = None if resume and not words else runjobs.read(words, is_command, form, options)
+    of_tasks = runjobs.TaskOptions.of(options)
+    is_command = context.meta[_BEHIND_DASHES] == words or of_tasks.iterations is not None
+    work = None if resume and not words else runjobs.read(words, is_command, form, of_tasks)
     pilot = _pilot(options, resume)
     found, why, lost = session.Session(), "", None
     begun = False
     seen: list[TaskCounts] = []
     try:
         with pilot, _passing_signals_on(pilot):
-            found = session.begin(pilot, work, options, resumed=resume is not None)
+            found = session.begin(pilot, work, of_tasks, resumed=resume is not None)
             begun = True
             _follow(pilot, Progress(quiet=quiet), found, seen, options["max_fails"])
     except _TooManyFailed as error:
@@ -154,11 +153,11 @@ def run(
         raise lost
     code = _exit_code(why, pilot.exit_code, outcome, begun)
     left = outcome.left or not begun
-    if code == _INTERRUPTED or why:
+    if code == ExitCode.INTERRUPTED or why:
         how = f"; go on with: {_go_on_with(context.meta[_ALL_WORDS])}" if left else ""
         echo((why or "interrupted") + how, err=True)
     elif code in _ENDED_IN_ORDER:
-        told = "told to stop" if code == _TOLD_TO_STOP else "the time is over"
+        told = "told to stop" if code == ExitCode.TOLD_TO_STOP else "the time is over"
         how = f" and work is left; go on with{_remedy(begun, options, context)}" if left else ""
         echo(told + how, err=True)
     sys.exit(code)
@@ -166,10 +165,10 @@ def run(
 
 def _exit_code(why: str, pilots: int | None, outcome: Outcome, begun: bool) -> int:
     if why == "interrupted":
-        return _INTERRUPTED
+        return ExitCode.INTERRUPTED
     if not why and pilots in _ENDED_IN_ORDER:
         return pilots
-    return int(outcome.failed > 0) if begun else _WORK_LEFT
+    return int(outcome.failed > 0) if begun else ExitCode.WORK_LEFT
 
 
 def _remedy(begun: bool, options: dict[str, Any], context: click.Context) -> str:

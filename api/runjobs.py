@@ -25,7 +25,26 @@ class Work(NamedTuple):
     without_files: bool
 
 
-def read(words: Sequence[str], is_command: bool, form: str | None, options: Mapping[str, Any]) -> Work:
+class TaskOptions(NamedTuple):
+    """What the command line says for tasks; see `pilotfish run --help`."""
+
+    iterations: int | None = None
+    name: str = "task"
+    cores: int | None = None
+    gpus: int | None = None
+    mem: str | None = None
+    wt: str | None = None
+    retries: int | None = None
+    output: str | None = None
+    no_output: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> TaskOptions:
+        """From all options of the command."""
+        return cls(*(options[field] for field in cls._fields))
+
+
+def read(words: Sequence[str], is_command: bool, form: str | None, options: TaskOptions) -> Work:
     """The jobs of this run, with the defaults of the options filled in. Raises UsageError."""
     if not words:
         raise UsageError("nothing to run", remedy="give a FILE, - or -- COMMAND; see pilotfish run --help")
@@ -40,29 +59,29 @@ def read(words: Sequence[str], is_command: bool, form: str | None, options: Mapp
     return Work(source, jobs, form in ("command", "lines"))
 
 
-def _command_job(words: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    job: dict[str, Any] = {"name": options["name"], "execution": {"exec": words[0], "args": list(words[1:])}}
-    if options["iterations"] is not None:
-        job["iteration"] = {"stop": options["iterations"]}
+def _command_job(words: Sequence[str], options: TaskOptions) -> dict[str, Any]:
+    job: dict[str, Any] = {"name": options.name, "execution": {"exec": words[0], "args": list(words[1:])}}
+    if options.iterations is not None:
+        job["iteration"] = {"stop": options.iterations}
     return job
 
 
-def _fill_in(job: dict[str, Any], options: Mapping[str, Any]) -> None:
-    """What the options say for tasks that do not say it themselves. Odd descriptions are left for the pilot to refuse."""
+def _fill_in(job: dict[str, Any], options: TaskOptions) -> None:
+    """What the options say for tasks that do not say it themselves. Malformed descriptions are rejected by the pilot."""
     resources, execution = job.setdefault("resources", {}), job.get("execution")
     if not isinstance(resources, dict) or not isinstance(execution, dict):
         return
-    if options["cores"] and not {"numCores", "numNodes"} & resources.keys():
-        resources["numCores"] = options["cores"]
-    if options["gpus"]:
-        resources.setdefault("nodeCrs", {"gpu": options["gpus"]})
-    for member in ("mem", "wt"):
-        if options[member]:
-            resources.setdefault(member, options[member])
+    if options.cores and not {"numCores", "numNodes"} & resources.keys():
+        resources["numCores"] = options.cores
+    if options.gpus:
+        resources.setdefault("nodeCrs", {"gpu": options.gpus})
+    for member, limit in (("mem", options.mem), ("wt", options.wt)):
+        if limit:
+            resources.setdefault(member, limit)
     if not resources:
         del job["resources"]
-    if options["retries"] is not None:
-        job.setdefault("retries", options["retries"])
+    if options.retries is not None:
+        job.setdefault("retries", options.retries)
 
 
 class Output:
@@ -71,11 +90,11 @@ class Output:
     `text` tells where that is, for comparing; the same when the working folder has been moved.
     """
 
-    def __init__(self, work: Work, options: Mapping[str, Any], wd: Path) -> None:
+    def __init__(self, work: Work, options: TaskOptions, wd: Path) -> None:
         self._folder: Path | None = None
-        asked = options["output"]
-        tasks = options["iterations"] or len(work.jobs)
-        if not options["no_output"]:
+        asked = options.output
+        tasks = options.iterations or len(work.jobs)
+        if not options.no_output:
             if asked:
                 self._folder = Path(asked).absolute()
             elif work.without_files and tasks <= MOST_FILES:

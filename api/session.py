@@ -18,7 +18,7 @@ from .ledger import Ledger, read
 from .local import LocalManager
 from .outcome import final_states
 from .plan import Plan, Planner, unended
-from .runjobs import COMMAND, Output, Work
+from .runjobs import COMMAND, Output, TaskOptions, Work
 
 _FAILED = ("FAILED", "OMITTED")
 
@@ -44,7 +44,7 @@ class Session(NamedTuple):
         )
 
 
-def begin(pilot: LocalManager, work: Work | None, options: Mapping[str, Any], *, resumed: bool) -> Session:
+def begin(pilot: LocalManager, work: Work | None, options: TaskOptions, *, resumed: bool) -> Session:
     """Submit what `work` has and the pilot has not, cancel what it has not any more, and let the pilot start.
 
     Without `work` all that is left goes on. Raises UsageError for jobs nobody can tell apart, and what the pilot refuses.

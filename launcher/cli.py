@@ -13,7 +13,9 @@ from typing import Any
 import click
 
 from ..pilot.console import echo, show
+from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import UsageError
+from ..pilot.wire.connection import CONNECTION_VARIABLE
 from . import loading, results
 from .contexts.base import ContextLostError
 from .description import parse_submission
@@ -22,7 +24,6 @@ from .screen import Screen
 from .submission import ASKED_FOR, Submission
 
 _KEYS = {"work_base", "machine", "task_list"}
-LEFT = 75
 """Exit code: all jobs are handed over, or the machine cannot be reached now; the same command goes on."""
 
 
@@ -60,7 +61,7 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.argument("file")
 @click.option("--format", "form", help="Of a file of jobs: json, yaml, toml or lines; default: by its suffix.")
-@click.option("--connect", "-c", envvar="PILOTFISH_CONNECTION", help="Of a file of jobs: the running pilot.")
+@click.option("--connect", "-c", envvar=CONNECTION_VARIABLE, help="Of a file of jobs: the running pilot.")
 @_run_options
 @click.pass_context
 def submit(ctx: click.Context, /, file: str, form: str | None, connect: str | None, **options: Any) -> None:
@@ -135,7 +136,7 @@ def run(make: Callable[..., Submission], what: Any, **options: Any) -> None:
                     echo(json.dumps(_home_results(submission), indent=1))
     if not outcome.over:
         echo(f"{submission.hash}: come back with `pilotfish submissions watch {submission.hash[:8]}`", err=True)
-        sys.exit(LEFT)
+        sys.exit(ExitCode.WORK_LEFT)
     jobs = submission.last.jobs.values() if submission.last is not None else ()
     cancelled = sum(job.phase is Phase.CANCELLED and job.detail == ASKED_FOR for job in jobs)
     if not quiet or cancelled:

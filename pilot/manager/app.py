@@ -22,6 +22,7 @@ from pathlib import Path
 
 from .. import clock, leftover_processes
 from ..console import echo
+from ..exit_codes import ExitCode
 from ..inherited import VARIABLE, Inherited
 from ..model.decisions import Change
 from ..model.dispatch import MOST_LIVES
@@ -62,14 +63,14 @@ def run(settings: Settings) -> int:
     except PilotfishError as error:
         _tell_starter(settings, f"error: {error}")
         echo(f"Error: {error}", err=True)
-        return 2 if isinstance(error, UsageError) else 1
+        return ExitCode.BAD_INPUT if isinstance(error, UsageError) else ExitCode.FAILED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         text = f"{error.filename or 'the auxiliary folder'}: cannot be written: {error.strerror}; make room, then start again"
         _tell_starter(settings, f"error: {text}")
         echo(f"Error: {text}", err=True)
-        return 1
+        return ExitCode.FAILED
     _tell_starter(settings, str(service.aux.connection))
     if feed is not None:
         service.loop.call_after(0, feed.serve)
@@ -303,7 +304,7 @@ def _install_signals(service: Service) -> None:
             service.hurry()
             return
         echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')} signal interrupt - stopping service")
-        service.stop(128 + signal.SIGINT)
+        service.stop(ExitCode.INTERRUPTED)
 
     service.loop.on_signal([signal.SIGINT], interrupted)
     stops = [signal.SIGTERM, signal.SIGHUP]
@@ -325,14 +326,14 @@ def _told_to_stop(service: Service) -> None:
     if service.allocation.job_id is not None:
         service.ending.stop()
     else:
-        service.stop(128 + signal.SIGTERM)
+        service.stop(ExitCode.TOLD_TO_STOP)
 
 
 def _lifeline_cut(service: Service, lifeline: int) -> None:
     """The process that started us is gone: nobody would ever ask for the results of what still runs."""
     service.loop.forget(lifeline)
     log.warning("lifeline.cut")
-    service.stop(128 + signal.SIGTERM)
+    service.stop(ExitCode.TOLD_TO_STOP)
 
 
 def _released(service: Service, hold: int) -> None:

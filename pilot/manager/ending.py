@@ -12,6 +12,7 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
+from ..exit_codes import ExitCode
 from .end_margin import margin_for
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WORK_LEFT = 75
-"""Exit code when tasks remain: EX_TEMPFAIL of sysexits.h, 'try again later'."""
 LAST_WRITES_S = 5.0
 """What is kept besides the kill grace time for the agents' last reports and the journal."""
 _LOOK_S = 0.5
@@ -55,7 +54,7 @@ class Ending:
 
     def stop(self) -> None:
         """Stop now; tasks that run go back to the queue."""
-        self._service.stop(WORK_LEFT if self._service.scheduler.jobs.unfinished else 0)
+        self._service.stop(ExitCode.WORK_LEFT if self._service.scheduler.jobs.unfinished else ExitCode.DONE)
 
     def _stop_when_quiet(self) -> None:
         if self._service.scheduler.stalled(self._service.now()):
