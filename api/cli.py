@@ -11,8 +11,8 @@ from typing import Any
 import click
 import msgspec
 
+from ..pilot import variable_names
 from ..pilot.console import echo, show
-from ..pilot.wire.connection import CONNECTION_VARIABLE
 from ..pilot.wire.replies import Canceled, Removed
 from . import follow, jobfile
 from .manager import Manager
@@ -27,7 +27,7 @@ def _client(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--connect",
         "-c",
-        envvar=CONNECTION_VARIABLE,
+        envvar=variable_names.CONNECTION,
         help="The pilot: its connection file, its auxiliary folder, a folder with some, or a ZeroMQ address.",
     )(command)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from ..pilot import variable_names
 from ..pilot.wire import connection, replies
 from .channel import Channel
 from .client import Client
@@ -50,7 +51,7 @@ class Manager:
         ConnectionError: nobody answers.
     """
 
-    DEFAULT_ADDRESS_ENV = connection.ADDRESS_VARIABLE
+    DEFAULT_ADDRESS_ENV = variable_names.ADDRESS
     DEFAULT_ADDRESS = DEFAULT_ADDRESS
     DEFAULT_PROTO = "tcp"
     DEFAULT_PORT = DEFAULT_PORT
@@ -266,15 +267,15 @@ class Manager:
 
 def _target(address: str | None) -> connection.ConnectionFile | str:
     """See `Manager`. Only when nothing is said and nothing found does the old default address apply."""
-    if address is None and not os.environ.get(connection.CONNECTION_VARIABLE):
-        address = os.environ.get(connection.ADDRESS_VARIABLE) or None
+    if address is None and not os.environ.get(variable_names.CONNECTION):
+        address = os.environ.get(variable_names.ADDRESS) or None
     if address is not None and "/" not in address and not os.path.exists(address):
         host, _, port = address.partition(":")
         return f"tcp://{host}:{port or DEFAULT_PORT}"
     try:
         found = connection.discover(address, os.environ, Path.cwd())
     except PilotfishError:
-        if address is not None or os.environ.get(connection.CONNECTION_VARIABLE):
+        if address is not None or os.environ.get(variable_names.CONNECTION):
             raise
         return DEFAULT_ADDRESS
     if isinstance(found, str) and found.startswith("tcp://") and ":" not in found.removeprefix("tcp://"):

@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
+from ..pilot import variable_names
 from ..pilot.console import echo, show
 from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import UsageError
-from ..pilot.wire.connection import CONNECTION_VARIABLE
 from . import loading, results
 from .contexts.base import ContextLostError
 from .description import parse_submission
@@ -61,7 +61,7 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.argument("file")
 @click.option("--format", "form", help="Of a file of jobs: json, yaml, toml or lines; default: by its suffix.")
-@click.option("--connect", "-c", envvar=CONNECTION_VARIABLE, help="Of a file of jobs: the running pilot.")
+@click.option("--connect", "-c", envvar=variable_names.CONNECTION, help="Of a file of jobs: the running pilot.")
 @_run_options
 @click.pass_context
 def submit(ctx: click.Context, /, file: str, form: str | None, connect: str | None, **options: Any) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import click
 
+from ..pilot import variable_names
 from ..pilot.console import echo
 from ..pilot.model.errors import UsageError
-from ..pilot.wire.connection import CONNECTION_VARIABLE
 from . import record
 from .cli import ended_by_signals
 from .submission import Submission
@@ -55,7 +55,9 @@ def tunnel(beginning: str, words: tuple[str, ...], as_json: bool) -> None:
 
 def _run(words: Sequence[str], connection: Path) -> int:
     try:
-        code = subprocess.run(words, env={**os.environ, CONNECTION_VARIABLE: str(connection)}, check=False).returncode
+        code = subprocess.run(
+            words, env={**os.environ, variable_names.CONNECTION: str(connection)}, check=False
+        ).returncode
     except OSError as error:
         raise UsageError(f"cannot be started: {error.strerror}", where=words[0]) from error
     return 128 - code if code < 0 else code

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
-from . import cgroups
+from . import cgroups, variable_names
 
 _PR_SET_CHILD_SUBREAPER = 36
 _QUIET_SCANS = 2
@@ -99,7 +99,7 @@ def clear_after(agent_id: str) -> int:
     Between vfork and exec a task still looks like its agent, so processes with the agent's command line count too. That
     includes the agent itself, should it live: it has been replaced.
     """
-    mark = b"PILOTFISH_AGENT_ID=" + os.fsencode(agent_id)
+    mark = os.fsencode(f"{variable_names.AGENT_ID}={agent_id}")
     killed = _kill_all(lambda pid: mark in _strings(pid, "environ") or _is_command_of(pid, agent_id))
     cgroups.clear_after(agent_id)
     return killed

@@ -13,13 +13,14 @@ from patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 
-SITE_FACTS = {"pilot.wire", "pilot.model"}
+SITE_FACTS = {"pilot.wire", "pilot.model", "pilot.variable_names"}
 LAUNCHER_FACTS = {"launcher.description", "launcher.resources", "launcher.schema", "launcher.states", "launcher.task"}
 LAUNCHER_FACTS |= {"pilot.model.errors", "pilot.model.walltime"}
 
 ALLOWED: dict[str, set[str]] = {
     "pilot.model": set(),
-    "pilot.wire": {"pilot.model", "pilot.files"},
+    "pilot.wire": {"pilot.model", "pilot.files", "pilot.variable_names"},
+    "pilot.variable_names": set(),
     "pilot.console": {"pilot.model.errors"},
     "pilot.exit_codes": set(),
     "pilot.loop": set(),
@@ -28,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.inherited": set(),
     "pilot.clock": {"pilot.loop"},
     "pilot.cgroups": set(),
-    "pilot.leftover_processes": {"pilot.cgroups"},
+    "pilot.leftover_processes": {"pilot.cgroups", "pilot.variable_names"},
     "pilot.cpus": set(),
     "pilot.systems": SITE_FACTS | {"pilot.cgroups", "pilot.cpus", "pilot.agent_launchers"},
     "pilot.agent_launchers": SITE_FACTS,
@@ -61,13 +62,22 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.options": {"pilot.manager"},
     "pilot.cli": {"pilot.options", "pilot.manager", "pilot.agent", "pilot.joining", "pilot.model", "pilot.console"},
     "pilot.show_resources": {"pilot.systems", "pilot.console"},
-    "api": {"pilot.wire", "pilot.model", "pilot.console", "pilot.files", "pilot.options", "pilot.exit_codes"},
+    "api": {
+        "pilot.wire",
+        "pilot.model",
+        "pilot.console",
+        "pilot.files",
+        "pilot.options",
+        "pilot.exit_codes",
+        "pilot.variable_names",
+    },
     "launcher": {
         "api",
         "pilot.console",
         "pilot.locks",
         "pilot.wire.connection",
         "pilot.exit_codes",
+        "pilot.variable_names",
         "pilot.model.errors",
         "pilot.model.walltime",
     },

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from .. import cpus, leftover_processes
+from .. import cpus, leftover_processes, variable_names
 from ..clock import Patience
 from ..inherited import VARIABLE, Inherited
 from ..loop import Loop, Timer
@@ -59,12 +59,12 @@ def run(
         return 0
     if replaces is not None:
         log.warning("agent.cleared of=%s killed=%d", replaces, leftover_processes.clear_after(replaces))
-    lifeline = os.environ.pop("PILOTFISH_LIFELINE_FD", None)
+    lifeline = os.environ.pop(variable_names.LIFELINE_FD, None)
     if lifeline is not None:
         os.set_inheritable(int(lifeline), False)  # before there are workers: their tasks would inherit it
     inherited = Inherited.told_by(os.environ.pop(VARIABLE, None))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    variable = os.environ.pop(connection.CONNECT_VARIABLE, None)  # no task is to see the keys
+    variable = os.environ.pop(variable_names.CONNECT, None)  # no task is to see the keys
     gc.collect()
     gc.freeze()
     enough = worker_pool.count_for(len(bind.cpus_here()))
@@ -144,7 +144,7 @@ class Agent:
         self._beat_timer = loop.call_after(DEFAULT_BEAT_S, self._beat)
         loop.run(self._end_of_turn)
         self._workers.close()
-        leftover_processes.kill_marked([b"PILOTFISH_AGENT_ID=" + os.fsencode(self._agent_id)])
+        leftover_processes.kill_marked([os.fsencode(f"{variable_names.AGENT_ID}={self._agent_id}")])
         self._send([frames.Bye(self._stopping)])
         self._link.close()
         if self._refused:

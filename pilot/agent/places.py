@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+from .. import variable_names
 from ..execmodels.base import LaunchError, Place
 from ..model.ids import TaskKey
 from ..model.job_spec import Execution
@@ -18,7 +19,7 @@ from .tasks import HeldGrant
 
 _ALONE = (None, "default", "threads")
 _MOST_OF_NAME = 150
-_OF_RUN = ("QCG_PM_STEP_ID", "PILOTFISH_TASK", "PILOTFISH_RUN")
+_OF_RUN = ("QCG_PM_STEP_ID", variable_names.TASK, variable_names.RUN)
 
 
 def stem(settings: Settings, agent_id: str, name: str, start: TaskStart) -> str:

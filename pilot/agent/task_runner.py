@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 
-from .. import clock, leftover_processes
+from .. import clock, leftover_processes, variable_names
 from ..execmodels.base import Place
 from ..execmodels.environ import Env, base_environment, gpu_variable, grant_environment
 from ..inherited import Inherited
@@ -36,6 +36,7 @@ from .memory_groups import MemoryGroups
 from .report_buffer import ReportBuffer, unstarted
 from .tasks import HeldGrant, KnownJob, Pool, Task, key_of, task_name
 
+_TASK, _RUN = os.fsencode(variable_names.TASK), os.fsencode(variable_names.RUN)
 log = logging.getLogger(__name__)
 
 ANNOUNCE_S = 0.05
@@ -210,8 +211,8 @@ class TaskRunner:
         step_id = b"%s%016x" % (self._step_prefix, next(self._steps))
         env = prepared.env
         env[b"QCG_PM_STEP_ID"] = step_id
-        env[b"PILOTFISH_TASK"] = os.fsencode(task_name(job, start))
-        env[b"PILOTFISH_RUN"] = b"%d" % start.run
+        env[_TASK] = os.fsencode(task_name(job, start))
+        env[_RUN] = b"%d" % start.run
         launch.enter_folder(prepared.wd)
         if held.cpus:
             bind.bind_self(held.cpus)

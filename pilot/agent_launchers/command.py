@@ -7,10 +7,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import variable_names
 from ..model.errors import SettingsError
 from .base import AgentLauncher
-
-CONNECT_VARIABLE = "PILOTFISH_CONNECT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class AgentCommand:
     def _before(self, launcher: AgentLauncher) -> str:
         read = ""
         if self.by_variable and launcher.connect == "stdin":
-            read = f"IFS= read -r {CONNECT_VARIABLE}\nexport {CONNECT_VARIABLE}\n"
+            read = f"IFS= read -r {variable_names.CONNECT}\nexport {variable_names.CONNECT}\n"
         return read + (f"{self.prelude}\n" if self.prelude else "")
 
 

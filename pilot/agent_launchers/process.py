@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .. import variable_names
 from .base import AgentLauncher
 
 
@@ -33,7 +34,7 @@ def start(
 
     environ = dict(environ)
     if lifeline is not None:
-        environ["PILOTFISH_LIFELINE_FD"] = str(lifeline)
+        environ[variable_names.LIFELINE_FD] = str(lifeline)
     with open(log, "ab") as output, open(_input(stdin_text), "rb") as stdin:
         process = subprocess.Popen(
             argv,

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
+from .. import variable_names
 from ..model.resources import host_of
 from ..systems import registry
 from ..systems.base import BatchSystem
@@ -18,7 +19,8 @@ from .base import mask_of
 
 Env = dict[bytes, bytes]
 
-_OURS = (b"PILOTFISH_LIFELINE_FD", b"PILOTFISH_AGENT_ID", b"PILOTFISH_TASK", b"PILOTFISH_RUN", b"_")
+_AGENT_ID = os.fsencode(variable_names.AGENT_ID)
+_OURS = (*(os.fsencode(name) for name in variable_names.OURS if name != variable_names.CONNECTION), b"_")
 """And `_`, in which a shell has told what it has started: us, and not the task."""
 _CUDA, _ROCR = b"CUDA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES"
 _GPUS = frozenset({_CUDA, _ROCR, b"HIP_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL"})
@@ -62,7 +64,7 @@ def base_environment(
         for name, value in environ.items()
         if name not in hidden and not any(pattern.fullmatch(name) for pattern in patterns)
     }
-    return base | encode(of_pilot) | {b"PILOTFISH_AGENT_ID": os.fsencode(agent_id)}
+    return base | encode(of_pilot) | {_AGENT_ID: os.fsencode(agent_id)}
 
 
 def gpu_variable(environ: Mapping[bytes, bytes], amd: bool | None = None) -> bytes:

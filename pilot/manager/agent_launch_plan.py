@@ -6,6 +6,7 @@ import os
 import socket
 from dataclasses import replace
 
+from .. import variable_names
 from ..agent_launchers import command, process
 from ..agent_launchers.base import AgentLauncher
 from ..agent_launchers.ssh import SSH
@@ -59,7 +60,7 @@ def with_endpoints(recipe: Recipe, info: connection.ConnectionFile) -> Recipe:
     text = connection.as_variable(info)
     if recipe.starter.connect == "stdin":
         return replace(recipe, stdin_text=f"{text}\n")
-    return replace(recipe, environ={**recipe.environ, connection.CONNECT_VARIABLE: text})
+    return replace(recipe, environ={**recipe.environ, variable_names.CONNECT: text})
 
 
 def _is_here(node: str) -> bool:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from .. import clock
+from .. import clock, variable_names
 from ..clock import Patience
 from ..console import echo
 from ..loop import Loop
@@ -110,7 +110,7 @@ class Service:
             kill_grace_s=settings.kill_grace_s,
             heartbeat_s=self._heartbeat_s,
             manager_wait_s=settings.manager_wait_s,
-            env={"QCG_PM_ZMQ_ADDRESS": endpoints.address, "PILOTFISH_CONNECTION": str(aux.connection)},
+            env={variable_names.ADDRESS: endpoints.address, variable_names.CONNECTION: str(aux.connection)},
             env_schemas=_schemas(settings.envschema, allocation.kind),
             batch=allocation.kind,
             here=recipe.starter.is_agent,

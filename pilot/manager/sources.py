@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..model.errors import SettingsError
+from ..variable_names import OURS
 from .config import OPTIONS, Option
 
 CONFIG_VARIABLE = "PILOTFISH_CONFIG"
 _PREFIX = "PILOTFISH_"
-_OWN = frozenset({"CONFIG", "CONNECTION", "CONNECT", "TASK", "RUN", "AGENT_ID", "LIFELINE_FD"})
+_OWN = frozenset(name.removeprefix(_PREFIX) for name in (CONFIG_VARIABLE, *OURS))
 """Variables with our prefix that are no settings of the service."""
 _TABLE = "service"
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})

@@ -16,16 +16,13 @@ from pathlib import Path
 
 import msgspec
 
+from .. import variable_names
 from ..model.errors import LostError, PilotfishError, RefusedError, UsageError
 from . import ownership
 
 VERSION = 1
 AUX_PREFIX = ".qcgpjm-service-"
 FILE_NAME = "connection.json"
-CONNECTION_VARIABLE = "PILOTFISH_CONNECTION"
-CONNECT_VARIABLE = "PILOTFISH_CONNECT"
-"""For agents that cannot read the connection file: all that is in it, as one word."""
-ADDRESS_VARIABLE = "QCG_PM_ZMQ_ADDRESS"
 
 # Best first: ipc is the fastest and needs no key, plain is there for clients that cannot do better.
 TRANSPORTS = ("ipc", "curve", "plain")
@@ -162,7 +159,7 @@ def for_agent(path: Path, variable: str | None) -> ConnectionFile:
     try:
         return msgspec.json.decode(base64.b64decode(variable, validate=True), type=ConnectionFile)
     except ValueError as error:  # binascii.Error and msgspec.DecodeError are such
-        raise UsageError("this is not what the manager gave", where=CONNECT_VARIABLE) from error
+        raise UsageError("this is not what the manager gave", where=variable_names.CONNECT) from error
 
 
 def agent_ways(info: ConnectionFile) -> list[tuple[str, str]]:
@@ -214,10 +211,10 @@ def discover(hint: str | None, environ: Mapping[str, str], cwd: Path) -> Connect
         LostError: nothing there, or only pilots that have ended; the text says where it looked.
         RefusedError, UsageError: as `read`.
     """
-    for place in (hint, environ.get(CONNECTION_VARIABLE), environ.get(ADDRESS_VARIABLE)):
+    for place in (hint, environ.get(variable_names.CONNECTION), environ.get(variable_names.ADDRESS)):
         if place:
             return place if "://" in place else _pilot_at(cwd / place)
-    return _newest_in(cwd, f"{CONNECTION_VARIABLE} and {ADDRESS_VARIABLE} are not set, and ")
+    return _newest_in(cwd, f"{variable_names.CONNECTION} and {variable_names.ADDRESS} are not set, and ")
 
 
 def _pilot_at(path: Path) -> ConnectionFile:

@@ -18,6 +18,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from .. import variable_names
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..model.job_spec import Execution
 from ..model.resources import NodeSpec
@@ -99,7 +100,7 @@ class TaskStart(NamedTuple):
 
 def spread_mark(settings: Settings, key: TaskKey) -> str:
     """The value of SPREAD_VARIABLE for an attempt; its pilot is told by the connection file."""
-    return f"{settings.env.get('PILOTFISH_CONNECTION', '')}:{key.job_no}-{key.pos}-{key.run}"
+    return f"{settings.env.get(variable_names.CONNECTION, '')}:{key.job_no}-{key.pos}-{key.run}"
 
 
 # --- manager -> agent ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,24 @@
+"""Names of the variables by which processes of a pilot, its tasks and its clients tell each other something.
+
+Each stands only here: what one process sets and another reads must not drift apart.
+"""
+
+from __future__ import annotations
+
+CONNECTION = "PILOTFISH_CONNECTION"
+"""For tasks and clients: where the connection file of the pilot is."""
+ADDRESS = "QCG_PM_ZMQ_ADDRESS"
+"""The same of the old system: the address of its request endpoint."""
+CONNECT = "PILOTFISH_CONNECT"
+"""For agents without a shared folder: the content of the connection file."""
+LIFELINE_FD = "PILOTFISH_LIFELINE_FD"
+"""For agents: the pipe whose end means that the program that started the pilot is gone."""
+AGENT_ID = "PILOTFISH_AGENT_ID"
+"""In all that an agent has started, so that what outlives it can be found."""
+TASK = "PILOTFISH_TASK"
+"""For tasks: `JOB` or `JOB:ITERATION`."""
+RUN = "PILOTFISH_RUN"
+"""For tasks: which attempt it is, from 1."""
+
+OURS = (CONNECTION, CONNECT, LIFELINE_FD, AGENT_ID, TASK, RUN)
+"""Those that begin with our prefix, as settings of the service do."""
