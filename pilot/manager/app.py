@@ -32,6 +32,7 @@ from ..model.resources import NodeSpec
 from ..model.scheduler import Scheduler
 from ..systems.detect import detect
 from ..systems.host_env import this_host
+from ..version import VERSION
 from ..wire import connection, records
 from . import agent_launch_plan, auxdir
 from .auxdir import AuxDir
@@ -53,7 +54,6 @@ _LAST_LIFE_ENDS_S = 5.0
 """How long a resumed pilot waits for the manager that has its journal: whoever started that one may just have been killed."""
 
 Agent = records.AgentExpected | records.AgentUp
-VERSION = "0.1.0"
 
 
 def run(settings: Settings) -> int:
