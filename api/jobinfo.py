@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -13,9 +12,6 @@ import msgspec
 from msgspec import structs
 
 from ..pilot.wire import replies
-
-_ALLOCATION = re.compile(r"([^,\[]+)\[([^\]]*)\]")
-_RTIME = re.compile(r"(?:(\d+) days?, )?(\d+):(\d+):(\d+(?:\.\d+)?)")
 
 
 @dataclass
@@ -65,7 +61,7 @@ class JobInfo:
         if data.iterations is not None:
             info.iterations = structs.asdict(data.iterations)
         info._take_runtime(data.runtime)
-        info.history = _history(data.history or "")
+        info.history = replies.parse_history(data.history or "")
         info.childs = [cls._from_iteration(data.job_name, child) for child in data.childs or ()]
         return info
 
@@ -78,10 +74,10 @@ class JobInfo:
     def _take_runtime(self, runtime: replies.Runtime | None) -> None:
         if runtime is None:
             return
-        self.nodes = {node: cores.split(":") for node, cores in _ALLOCATION.findall(runtime.allocation or "")}
+        self.nodes = dict(replies.parse_allocation(runtime.allocation or ""))
         self.total_cores = sum(len(cores) for cores in self.nodes.values())
         self.wdir = runtime.wd
-        self.time = _duration(runtime.rtime or "")
+        self.time = replies.parse_rtime(runtime.rtime or "")
         self.node = runtime.node
         self.exit_code = None if runtime.exit_code is None else int(runtime.exit_code)
         self.cpu_s = None if runtime.cpu_s is None else float(runtime.cpu_s)
@@ -91,20 +87,3 @@ class JobInfo:
     def __str__(self) -> str:
         """As JSON; times as text."""
         return json.dumps(asdict(self), default=str)
-
-
-def _duration(text: str) -> timedelta | None:
-    """Python's duration text, with or without days and fraction."""
-    match = _RTIME.fullmatch(text.strip())
-    if match is None:
-        return timedelta() if text.strip() == "0" else None
-    days, hours, minutes, seconds = match.groups()
-    return timedelta(days=int(days or 0), hours=int(hours), minutes=int(minutes), seconds=float(seconds))
-
-
-def _history(text: str) -> list[tuple[datetime, str]]:
-    entries = []
-    for line in filter(None, text.splitlines()):
-        moment, _, state = line.rpartition(": ")
-        entries.append((datetime.fromisoformat(moment), state))
-    return entries

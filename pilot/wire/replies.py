@@ -11,8 +11,9 @@ in one was found by nobody.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -321,6 +322,12 @@ def with_id(reply: bytes, request: bytes) -> bytes:
     return reply[:-1] + b',"id":' + number + b"}" if number else reply
 
 
+# --- texts inside them, and back ----------------------------------------------------------------------------------------
+
+_RTIME = re.compile(r"(?:(\d+) days?, )?(\d+):(\d+):(\d+(?:\.\d+)?)")
+_ALLOCATION = re.compile(r"([^,\[]+)\[([^\]]*)\]")
+
+
 def moment(time_s: float) -> str:
     """`YYYY-MM-DD HH:MM:SS.ffffff`, local time; without the fraction when it is 0."""
     return str(datetime.fromtimestamp(time_s))
@@ -339,11 +346,30 @@ def rtime(seconds: float) -> str:
     return f"{days} day{'s' if days > 1 else ''}, {text}" if days else text
 
 
+def parse_rtime(text: str) -> timedelta | None:
+    """Also without the fraction, and `0`, as an original service writes it; None for anything else."""
+    match = _RTIME.fullmatch(text.strip())
+    if match is None:
+        return timedelta() if text.strip() == "0" else None
+    days, hours, minutes, seconds = match.groups()
+    return timedelta(days=int(days or 0), hours=int(hours), minutes=int(minutes), seconds=float(seconds))
+
+
 def history(entries: Sequence[tuple[State, float]]) -> str:
     """Each entry on a line of its own, with the line break in front (spec 4.5)."""
     return "".join([f"\n{moment(time_s)}: {state.name}" for state, time_s in entries])
 
 
+def parse_history(text: str) -> list[tuple[datetime, str]]:
+    """(local time, state), oldest first."""
+    entries = (line.rpartition(": ") for line in text.splitlines() if line)
+    return [(datetime.fromisoformat(time), state) for time, _, state in entries]
+
+
 def allocation(parts: Sequence[tuple[str, Sequence[str]]]) -> str:
     """`NODE[c0:c1],NODE2[c0]` (spec 9.4)."""
     return ",".join([f"{node}[{':'.join(cores)}]" for node, cores in parts])
+
+
+def parse_allocation(text: str) -> list[tuple[str, list[str]]]:
+    return [(node, cores.split(":")) for node, cores in _ALLOCATION.findall(text)]

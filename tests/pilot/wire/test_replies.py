@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -40,6 +41,9 @@ from pilotfish.pilot.wire.replies import (
     history,
     moment,
     ok,
+    parse_allocation,
+    parse_history,
+    parse_rtime,
     rtime,
 )
 
@@ -93,6 +97,7 @@ def test_other_errors_stand_for_themselves() -> None:
 )
 def test_rtime_always_has_the_fraction(seconds: float, text: str) -> None:
     assert rtime(seconds) == text
+    assert parse_rtime(text) == timedelta(seconds=max(0.0, round(seconds, 6)))
 
 
 def test_a_moment_has_the_fraction_unless_it_is_0() -> None:
@@ -103,11 +108,17 @@ def test_a_moment_has_the_fraction_unless_it_is_0() -> None:
 def test_history_has_a_line_break_before_each_entry() -> None:
     entries = [(State.QUEUED, 1.5), (State.SUCCEED, 2.5)]
     assert history(entries) == f"\n{moment(1.5)}: QUEUED\n{moment(2.5)}: SUCCEED"
+    assert [(time.timestamp(), state) for time, state in parse_history(history(entries))] == [
+        (1.5, "QUEUED"),
+        (2.5, "SUCCEED"),
+    ]
     assert history([]) == ""
 
 
 def test_allocation_names_nodes_and_cores() -> None:
-    assert allocation([("n1", ["0", "1"]), ("n2", ["0&40"])]) == "n1[0:1],n2[0&40]"
+    parts = [("n1", ["0", "1"]), ("n2", ["0&40"])]
+    assert allocation(parts) == "n1[0:1],n2[0&40]"
+    assert parse_allocation(allocation(parts)) == parts
 
 
 _RAN = '{"allocation":"n0[0]","wd":"/w","rtime":"0:00:01.000000","exit_code":"0","pid":"7","pname":"sh","node":"n0"'
