@@ -88,6 +88,10 @@ class NotEnoughResourcesError(RefusedError):
     code = "not-enough-resources"
 
 
+class SplitToZeroError(NotEnoughResourcesError):
+    """A share of what there is would be nothing; `remedy` has the numbers."""
+
+
 class TransientError(PilotfishError):
     """Trying again later is sensible (a full disk, a busy peer)."""
 

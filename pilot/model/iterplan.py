@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
 
-from .errors import NotEnoughResourcesError
+from .errors import NotEnoughResourcesError, SplitToZeroError
 from .job_spec import IterationScheduler
 
 
@@ -25,8 +25,8 @@ def cores_plan(scheduler: IterationScheduler, minimum: int, count: int, availabl
         parts = scheduler.parts or count
         share = available // parts
         if share == 0:
-            raise NotEnoughResourcesError(
-                "Wrong submit request - split-into resolved to zero", remedy=f"there are {available} for {parts} parts"
+            raise SplitToZeroError(
+                "split-into leaves nothing for a part", remedy=f"there are {available} for {parts} parts"
             )
         _check(share, minimum, f"split-into {parts} parts")
         return iter([(share, count)])

@@ -94,7 +94,7 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: O
         remedy = f"leave out {shown(unfit[0])}"
         raise InvalidNameError(legacy.BAD_NAME.format(name), where=f"{where}.name", remedy=remedy)
     if ":" in name:
-        raise InvalidJobError(f"Invalid job name {name}", where=f"{where}.name", remedy="leave the colon out")
+        raise InvalidJobError(legacy.COLON_IN_NAME.format(name), where=f"{where}.name", remedy="leave the colon out")
     if not job.keys() <= _JOB_MEMBERS:
         check_members(job, _JOB_MEMBERS, where)
     return JobSpec(
@@ -120,21 +120,21 @@ class InvalidNameError(FormError, InvalidJobError):
 
 def _execution(raw: Any, where: str, once: Once) -> Execution:
     if not isinstance(raw, dict):
-        raise InvalidJobError("Job execution not defined or wrong type", where=where)
+        raise InvalidJobError(legacy.EXECUTION_TYPE, where=where)
     if not raw.keys() <= _EXECUTION_MEMBERS:
         check_members(raw, _EXECUTION_MEMBERS, where)
     texts = {member: _text(raw.get(member), where, member) for member in _TEXTS}
     program, script, model = texts["exec"], texts["script"], texts["model"]
     if program is None and script is None:
-        raise InvalidJobError("Job execution (exec or script) not defined", where=where)
+        raise InvalidJobError(legacy.NO_PROGRAM, where=where)
     args, env = raw.get("args"), raw.get("env")
     args, env = [] if args is None else args, NO_MAPPING if env is None else env
     if not isinstance(args, list):
-        raise InvalidJobError("Execution arguments must be an array", where=f"{where}.args")
+        raise InvalidJobError(legacy.ARGS_TYPE, where=f"{where}.args")
     if not isinstance(env, Mapping):
-        raise InvalidJobError("Execution environment must be an dictionary", where=f"{where}.env")
+        raise InvalidJobError(legacy.ENV_TYPE, where=f"{where}.env")
     if script is not None and (program is not None or args or env):
-        raise InvalidJobError("Job script and exec or args or env defined", where=where)
+        raise InvalidJobError(legacy.SCRIPT_AND_EXEC, where=where)
     _check_no_nul(raw, where)
     return Execution(
         exec=None if program is None else intern(program),
@@ -203,7 +203,7 @@ def _model(raw: str, where: str) -> str:
 def _model_options(raw: Any, model: str, where: str) -> Mapping[str, Any] | None:
     if raw is None:
         return None
-    need_object(raw, where, "Execution model options must be an dictionary")
+    need_object(raw, where, legacy.MODEL_OPTS_TYPE)
     for member in raw:
         knowing = [name for name, options in MODEL_OPTIONS.items() if member in options]
         if model.lower() not in knowing and not (knowing and "$" in model):
@@ -226,7 +226,7 @@ def _iteration(raw: Any, where: str) -> Iteration:
     values = raw.get("values")
     if values is not None:
         if raw.get("stop") is not None:
-            raise InvalidJobError("Stop and values iteration are excluding", where=where)
+            raise InvalidJobError(legacy.STOP_AND_VALUES, where=where)
         if not isinstance(values, (list, str)):
             raise InvalidJobError(f"{shown(values)} is not an array", where=f"{where}.values")
         if not values:
@@ -240,7 +240,7 @@ def _iteration(raw: Any, where: str) -> Iteration:
     stop = _whole(raw.get("stop"), f"{where}.stop", lowest=None)
     if start >= stop:
         raise InvalidJobError(
-            f"Job iteration stop greater or equal than start: {start}..{stop} has no iteration",
+            f"{legacy.NO_ITERATIONS}: {start}..{stop} has no iteration",
             where=where,
             remedy="stop is the index after the last",
         )
@@ -252,13 +252,13 @@ def _iteration(raw: Any, where: str) -> Iteration:
 
 
 def _after(raw: Any, where: str, name: str) -> tuple[Dependency, ...]:
-    need_object(raw, where, "Job dependencies wrong type")
+    need_object(raw, where, legacy.DEPENDENCIES_TYPE)
     check_members(raw, frozenset({"after"}), where)
     after = raw.get("after")
     if after is None:
         return ()
     if not isinstance(after, list):
-        raise InvalidJobError("Dependency task's list must be an array of job names", where=f"{where}.after")
+        raise InvalidJobError(legacy.AFTER_TYPE, where=f"{where}.after")
     return tuple([_dependency(text, f"{where}.after[{place}]", name) for place, text in enumerate(after)])
 
 
@@ -278,7 +278,7 @@ def _dependency(raw: Any, where: str, name: str) -> Dependency:
 
 def _attributes(raw: Any, where: str) -> Mapping[str, Any] | None:
     if raw is not None:
-        need_object(raw, where, "Job attributes must be dictionary")
+        need_object(raw, where, legacy.ATTRIBUTES_TYPE)
     attributes: Mapping[str, Any] | None = raw
     return attributes
 

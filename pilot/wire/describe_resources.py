@@ -9,6 +9,7 @@ from ..model.job_spec import IterationScheduler, Need, Resources, Size
 from ..model.resources import is_tag
 from ..model.units import parse_bytes
 from ..model.walltime import parse
+from . import legacy
 from .check import check_members, is_count, need_object, need_text, shown
 
 DEFAULT_RESOURCES = Resources()
@@ -22,7 +23,7 @@ _ONE = Size.exactly(1)
 
 def describe_resources(raw: Any, where: str) -> Resources:
     """Raises InvalidJobError. Without numCores and numNodes a task gets one core."""
-    need_object(raw, where, "Job resources not defined or wrong type")
+    need_object(raw, where, legacy.RESOURCES_TYPE)
     check_members(raw, _MEMBERS, where)
     cores, of_cores = _size(raw.get("numCores"), f"{where}.numCores", "cores")
     nodes, of_nodes = _size(raw.get("numNodes"), f"{where}.numNodes", "nodes")
@@ -63,7 +64,7 @@ def _size(raw: Any, where: str, what: str) -> tuple[Size | None, IterationSchedu
         return Size.exactly(_count(raw, where)), None
     if not isinstance(raw, dict):
         raise InvalidJobError(
-            f"Wrong definition of number of {what}: {shown(raw)} is not a whole number",
+            f"{legacy.SIZE_TYPE.format(what)}: {shown(raw)} is not a whole number",
             where=where,
             remedy='write 4 or {"min": 2, "max": 4}',
         )
@@ -72,10 +73,10 @@ def _size(raw: Any, where: str, what: str) -> tuple[Size | None, IterationSchedu
     scheduler = _scheduler(given.get("scheduler"), f"{where}.scheduler", what)
     if "exact" in given:
         if len(given) > 1:
-            raise InvalidJobError("Exact number of resources defined with min/max/scheduler", where=where)
+            raise InvalidJobError(legacy.EXACT_AND_RANGE, where=where)
         return Size.exactly(_count(given["exact"], f"{where}.exact")), None
     if not given:
-        raise InvalidJobError("No resources defined", where=where, remedy="give exact, or min and max")
+        raise InvalidJobError(legacy.NO_RESOURCES, where=where, remedy="give exact, or min and max")
     if scheduler is not None and "max" in given:
         raise InvalidJobError(f"{scheduler.name} directive mixed with max directive", where=f"{where}.max")
     lowest = _count(given.get("min", 1), f"{where}.min")
@@ -129,21 +130,21 @@ def _node_resources(raw: Any, where: str) -> tuple[int, int]:
     """(GPUs, bytes of memory) per node; names in any case, memory as a number is in MiB."""
     if raw is None:
         return 0, 0
-    need_object(raw, where, "Wrong definition of Consumable Resources (must be a dictionary)")
+    need_object(raw, where, legacy.CRS_TYPE)
     found: dict[str, int] = {}
     for name, value in raw.items():
         kind, place = name.lower(), f"{where}.{name}"
         if kind not in ("gpu", "mem"):
-            raise InvalidJobError(f"Unknown consumable resource {name}", where=place, remedy="known are gpu and mem")
+            raise InvalidJobError(legacy.CRS_UNKNOWN.format(name), where=place, remedy="known are gpu and mem")
         if kind in found:
-            raise InvalidJobError(f"Consumable resource {name} already defined", where=place)
+            raise InvalidJobError(legacy.CRS_TWICE.format(name), where=place)
         if kind == "mem" and isinstance(value, str):
             found[kind] = _memory(value, place)
             continue
         if not is_count(value):
-            raise InvalidJobError(f"Consumable resource {name} count not a number: {shown(value)}", where=place)
+            raise InvalidJobError(f"{legacy.CRS_NO_NUMBER.format(name)}: {shown(value)}", where=place)
         if value < 1:
-            raise InvalidJobError(f"Number of consumable resource {name} must be greater than 0", where=place)
+            raise InvalidJobError(legacy.CRS_ZERO.format(name), where=place)
         found[kind] = _count(value, place) * (_MIB if kind == "mem" else 1)
     return found.get("gpu", 0), found.get("mem", 0)
 

@@ -81,4 +81,4 @@ def test_a_share_below_the_minimum_is_refused() -> None:
 def test_a_share_of_nothing_is_refused_in_the_old_words() -> None:
     with pytest.raises(NotEnoughResourcesError) as caught:
         cores_plan(IterationScheduler("split-into", parts=9), 1, 2, 8)
-    assert caught.value.what == "Wrong submit request - split-into resolved to zero"
+    assert caught.value.what == "split-into leaves nothing for a part"

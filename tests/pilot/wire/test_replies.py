@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from pilotfish.pilot.model.errors import InvalidJobError, JobExistsError, UnknownJobError
+from pilotfish.pilot.model.errors import InvalidJobError, JobExistsError, SplitToZeroError, UnknownJobError
 from pilotfish.pilot.model.states import State
 from pilotfish.pilot.wire.events import Event
-from pilotfish.pilot.wire.legacy import NO_NAME, FormError
+from pilotfish.pilot.wire.legacy import NO_NAME, FormError, wire_message
 from pilotfish.pilot.wire.replies import (
     AllFinished,
     Canceled,
@@ -72,6 +72,11 @@ def test_an_error_of_a_description_has_the_place_in_its_text() -> None:
         b'{"code":1,"message":"Wrong submit request: jobs[3].resources.numCores.max: 2 is less than min 4",'
         b'"error":{"code":"invalid-job","where":"jobs[3].resources.numCores.max","remedy":""}}'
     )
+
+
+def test_a_share_of_nothing_has_the_old_text_and_the_numbers() -> None:
+    error = SplitToZeroError("split-into leaves nothing for a part", remedy="there are 2 for 3 parts")
+    assert wire_message(error) == "Wrong submit request - split-into resolved to zero: there are 2 for 3 parts"
 
 
 def test_other_errors_stand_for_themselves() -> None:
