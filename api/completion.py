@@ -16,7 +16,7 @@ def completion(shell: str) -> None:
     \b
     pilotfish completion bash >> ~/.bashrc
     """
-    found = get_completion_class(shell)
-    assert found is not None
+    complete = get_completion_class(shell)
+    assert complete is not None
     root = click.get_current_context().find_root().command
-    show(found(root, {}, "pilotfish", "_PILOTFISH_COMPLETE").source())
+    show(complete(root, {}, "pilotfish", "_PILOTFISH_COMPLETE").source())

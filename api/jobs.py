@@ -75,10 +75,10 @@ class Jobs:
 
         Raises InvalidJobDescriptionError.
         """
-        given = {**(dict_attributes or {}), **attributes}
-        given.setdefault("name", str(uuid.uuid4()))
+        described = {**(dict_attributes or {}), **attributes}
+        described.setdefault("name", str(uuid.uuid4()))
         job: dict[str, Any] = {}
-        for name, value in given.items():
+        for name, value in described.items():
             self._put(job, name, value)
         execution = job.get("execution", {})
         if not execution.get("exec") and not execution.get("script"):

@@ -146,10 +146,10 @@ def read(aux: Path, in_pilot: Mapping[str, object]) -> Ledger:
 
 def ranges(indices: Iterable[int]) -> list[tuple[int, int]]:
     """Ascending indices as ranges [from, to)."""
-    found: list[tuple[int, int]] = []
+    stretches: list[tuple[int, int]] = []
     for index in indices:
-        if found and found[-1][1] == index:
-            found[-1] = (found[-1][0], index + 1)
+        if stretches and stretches[-1][1] == index:
+            stretches[-1] = (stretches[-1][0], index + 1)
         else:
-            found.append((index, index + 1))
-    return found
+            stretches.append((index, index + 1))
+    return stretches

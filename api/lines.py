@@ -61,19 +61,19 @@ def refuse_by_name(source: str) -> None:
     ):  # a pipe, as from <(...); one that does not exist is told later
         return
     if suffix in _TABLES:
-        what = "is a table, and tables of parameters are not read in this version"
+        reason = "is a table, and tables of parameters are not read in this version"
         remedy = (
             "write a job with iteration.values, or make command lines of the rows and give them to `pilotfish run -`"
         )
     elif suffix in _SCRIPTS or suffix in _INTERPRETERS or os.access(source, os.X_OK):
-        what, remedy = (
+        reason, remedy = (
             "is a script, not a file of tasks",
             f"to run it as a task: {_as_a_task(source)}; {_ASK_FOR_LINES}",
         )
     else:
-        what = f"is of no kind known here ({suffix or 'no suffix'})"
+        reason = f"is of no kind known here ({suffix or 'no suffix'})"
         remedy = f"job descriptions are .json, .yaml or .toml, command lines {', '.join(SUFFIXES)}; {_ASK_FOR_LINES}"
-    raise UsageError(what, where=source, remedy=remedy)
+    raise UsageError(reason, where=source, remedy=remedy)
 
 
 def jobs_of(text: str, source: str) -> list[dict[str, Any]]:
@@ -111,17 +111,17 @@ def _refuse_by_content(text: str, source: str) -> None:
 
 def _refuse_part_of_script(line: str, raw: str, where: str, source: str) -> None:
     if (len(line) - len(line.rstrip("\\"))) % 2 and raw.rstrip("\r").endswith("\\"):
-        what = "goes on in the next line, but each line is a task of its own"
+        reason = "goes on in the next line, but each line is a task of its own"
     elif line in _PARTS_OF_SHELL or line.split(maxsplit=1)[0].rstrip(";") in _PARTS_OF_SHELL - {"{"}:
-        what = f'"{line[:40]}" is a part of a script, but each line is a task of its own'
+        reason = f'"{line[:40]}" is a part of a script, but each line is a task of its own'
     elif _ONLY_FOR_LATER_LINES.fullmatch(line):
-        what = f'"{line[:40]}" does nothing for the lines that follow, because each line is a task of its own'
+        reason = f'"{line[:40]}" does nothing for the lines that follow, because each line is a task of its own'
     else:
         return
     remedy = (
         f"write what belongs together on one line, with && or ;, or run the whole as a script: {_as_a_task(source)}"
     )
-    raise UsageError(what, where=where, remedy=remedy)
+    raise UsageError(reason, where=where, remedy=remedy)
 
 
 def _as_a_task(source: str) -> str:

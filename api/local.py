@@ -243,7 +243,7 @@ class LocalManager(Manager):
         return any(base.__name__ == "ZMQInteractiveShell" for base in type(shell).__mro__)
 
     def _end(self, wait_s: float) -> None:
-        """Wait for the process, then stop it ever more firmly."""
+        """Wait for the process, then escalate: SIGTERM, then SIGKILL."""
         self._need_ours()
         process = self._process
         if not _ended(process, wait_s):

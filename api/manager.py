@@ -244,9 +244,9 @@ class Manager:
                 wait_s = (look_at if deadline is None else min(look_at, deadline)) - now
                 if subscription is None:
                     time.sleep(wait_s)
-                elif found := [(event.name, event.state) for event in subscription.events(wait_s)]:
-                    self._log.events(found)
-                    yield found
+                elif endings := [(event.name, event.state) for event in subscription.events(wait_s)]:
+                    self._log.events(endings)
+                    yield endings
 
     def _ended(self, names: Iterable[str], deadline: float | None) -> dict[str, str]:
         """States of those of `names` that have ended. Raises ConnectionError for names that cannot be asked about."""
@@ -266,21 +266,21 @@ class Manager:
 
 
 def _target(address: str | None) -> connection.ConnectionFile | str:
-    """See `Manager`. Only when nothing is said and nothing found does the old default address apply."""
+    """See `Manager`. Only when nothing is said and nothing target does the old default address apply."""
     if address is None and not os.environ.get(variable_names.CONNECTION):
         address = os.environ.get(variable_names.ADDRESS) or None
     if address is not None and "/" not in address and not os.path.exists(address):
         host, _, port = address.partition(":")
         return f"tcp://{host}:{port or DEFAULT_PORT}"
     try:
-        found = connection.discover(address, os.environ, Path.cwd())
+        target = connection.discover(address, os.environ, Path.cwd())
     except PilotfishError:
         if address is not None or os.environ.get(variable_names.CONNECTION):
             raise
         return DEFAULT_ADDRESS
-    if isinstance(found, str) and found.startswith("tcp://") and ":" not in found.removeprefix("tcp://"):
-        return f"{found}:{DEFAULT_PORT}"
-    return found
+    if isinstance(target, str) and target.startswith("tcp://") and ":" not in target.removeprefix("tcp://"):
+        return f"{target}:{DEFAULT_PORT}"
+    return target
 
 
 def _deadline(timeout_s: float | None) -> float | None:
@@ -292,7 +292,7 @@ def _names(names: str | Iterable[str]) -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """LocalManager is found here too, as in the old API. Its module builds on this one, so it is imported when asked for."""
+    """LocalManager is target here too, as in the old API. Its module builds on this one, so it is imported when asked for."""
     if name != "LocalManager":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(".local", __package__).LocalManager

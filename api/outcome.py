@@ -114,8 +114,8 @@ class _Ended:
         if index:
             self._iterations[job] += 1
         elif entry.iterations is not None:  # those that never started have no entry of their own
-            known = self.ledger.get(job)
-            all_of_them = entry.iterations if known is None else known.wanted_count
+            entry_of_job = self.ledger.get(job)
+            all_of_them = entry.iterations if entry_of_job is None else entry_of_job.wanted_count
             count = max(0, all_of_them - self._iterations.pop(job, 0))
         self.tasks += count
         if entry.state != State.SUCCEED.name and count:

@@ -2,7 +2,7 @@
 
 A task that has succeeded counts, whatever its limits were. One that failed counts as long as the limits are the same; one that
 has not ended also has to wait for the same jobs and print to the same place. Everything else of the file is new, under
-names that are free. Tasks of the file that are no longer in it are cancelled if they have not ended, and count no more.
+names that are free. Tasks of the file that are no longer in it are canceled if they have not ended, and count no more.
 """
 
 from __future__ import annotations
@@ -104,10 +104,10 @@ class _Known:
                     for index in entry.indices:
                         by_key.setdefault(entry.key(index), []).append(Place(entry, index))
         numbered = [entry for entry in self.of_work.get(work, ()) if entry.count is not None and entry.keys is None]
-        found = [
+        of_index = [
             Place(entry, int(key)) for entry in numbered if key.lstrip("-").isdigit() and int(key) in entry.indices
         ]
-        return [*self._by_key[work].get(key, ()), *found] if found else list(self._by_key[work].get(key, ()))
+        return [*self._by_key[work].get(key, ()), *of_index] if of_index else list(self._by_key[work].get(key, ()))
 
 
 class Planner:
@@ -172,11 +172,11 @@ class Planner:
             self._plan.known += job.count
             self._is_now(same[0], job)
             return
-        found: list[Place | None] = [None] * job.count
+        matches: list[Place | None] = [None] * job.count
         if same:
-            found = [self._known_as(job, pos) for pos in range(job.count)]
-        self._plan.known += sum(place is not None for place in found)
-        self._add(job, found)
+            matches = [self._known_as(job, pos) for pos in range(job.count)]
+        self._plan.known += sum(place is not None for place in matches)
+        self._add(job, matches)
 
     def _known_as(self, job: Wanted, pos: int) -> Place | None:
         after = self._after(job, pos)
@@ -247,18 +247,18 @@ class Planner:
 
     # --- adding ---------------------------------------------------------------------------------------------------------
 
-    def _add(self, job: Wanted, found: list[Place | None]) -> None:
+    def _add(self, job: Wanted, matches: list[Place | None]) -> None:
         """New jobs for the tasks that were not found: one for each stretch of them that waits for the same."""
-        missing = [pos for pos, place in enumerate(found) if place is None]
+        missing = [pos for pos, place in enumerate(matches) if place is None]
         self._new += [(job.label, job.start + pos) for pos in missing]
         common = self._after_all(job)
         for first, end in ranges(missing):
             if common is not None:
-                self._submit(job, first, end, common, found)
+                self._submit(job, first, end, common, matches)
                 continue
             for pos in range(first, end):
-                self._submit(job, pos, pos + 1, self._after(job, pos), found)
-        places = [place for place in found if place is not None]
+                self._submit(job, pos, pos + 1, self._after(job, pos), matches)
+        places = [place for place in matches if place is not None]
         entry = places[0].entry
         if len(places) == len(entry.indices) and all(
             place == (entry, job.start + pos if job.keys is not None else 0) for pos, place in enumerate(places)
@@ -267,7 +267,7 @@ class Planner:
         else:
             self._places[job.label] = places
 
-    def _submit(self, job: Wanted, first: int, end: int, after: list[str], found: list[Place | None]) -> None:
+    def _submit(self, job: Wanted, first: int, end: int, after: list[str], matches: list[Place | None]) -> None:
         name = self._free(job.label)
         entry = Entry(name, self._source, job.label, name, job.work, job.limits, self._output, after)
         description = {**job.job, "name": name}
@@ -287,7 +287,7 @@ class Planner:
         self._plan.submit.append(description)
         self._known.used[name].update(entry.indices)
         for pos in range(first, end):
-            found[pos] = Place(entry, job.start + pos if job.keys is not None else 0)
+            matches[pos] = Place(entry, job.start + pos if job.keys is not None else 0)
 
     @staticmethod
     def _stretch(job: Wanted, first: int, end: int) -> dict[str, Any]:

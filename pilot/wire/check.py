@@ -20,7 +20,7 @@ def shown(value: object) -> str:
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """A whole number; `true` is none, whatever Python thinks."""
+    """A whole number; a bool is not accepted, although it is an int in Python."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -43,4 +43,4 @@ def check_members(value: Mapping[str, Any], known: Iterable[str], where: str) ->
         if member not in names:
             near = get_close_matches(member, names, 1)
             remedy = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(names)}"
-            raise InvalidJobError("there is no such member", where=f"{where}.{member}", remedy=remedy)
+            raise InvalidJobError("unknown key", where=f"{where}.{member}", remedy=remedy)

@@ -37,8 +37,8 @@ def check_storable(value: object) -> None:
     try:
         msgspec.msgpack.encode(value)
     except OverflowError:
-        raise FormError("there is a number of more than 64 bits in it") from None
+        raise FormError("it contains a number of more than 64 bits") from None
     except UnicodeEncodeError:
-        raise FormError("there is half of a surrogate pair in it") from None
+        raise FormError("it contains a lone surrogate") from None
     except RecursionError:
         raise FormError("it is nested too deeply") from None

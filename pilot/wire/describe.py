@@ -48,10 +48,10 @@ class Once:
 
     def resources(self, raw: Any, where: str) -> Resources:
         key = repr(raw)
-        found = self._resources.get(key)
-        if found is None:
-            found = self._resources[key] = describe_resources(raw, where)
-        return found
+        resources = self._resources.get(key)
+        if resources is None:
+            resources = self._resources[key] = describe_resources(raw, where)
+        return resources
 
     def environment(self, raw: Mapping[str, str]) -> Mapping[str, str]:
         return self._environments.setdefault(tuple(raw.items()), raw)

@@ -69,18 +69,18 @@ def _size(raw: Any, where: str, what: str) -> tuple[Size | None, IterationSchedu
             remedy='write 4 or {"min": 2, "max": 4}',
         )
     check_members(raw, _SIZE_MEMBERS, where)
-    given = {name: value for name, value in raw.items() if value is not None}
-    scheduler = _scheduler(given.get("scheduler"), f"{where}.scheduler", what)
-    if "exact" in given:
-        if len(given) > 1:
+    bounds = {name: value for name, value in raw.items() if value is not None}
+    scheduler = _scheduler(bounds.get("scheduler"), f"{where}.scheduler", what)
+    if "exact" in bounds:
+        if len(bounds) > 1:
             raise InvalidJobError(legacy.EXACT_AND_RANGE, where=where)
-        return Size.exactly(_count(given["exact"], f"{where}.exact")), None
-    if not given:
+        return Size.exactly(_count(bounds["exact"], f"{where}.exact")), None
+    if not bounds:
         raise InvalidJobError(legacy.NO_RESOURCES, where=where, remedy="give exact, or min and max")
-    if scheduler is not None and "max" in given:
+    if scheduler is not None and "max" in bounds:
         raise InvalidJobError(f"{scheduler.name} directive mixed with max directive", where=f"{where}.max")
-    lowest = _count(given.get("min", 1), f"{where}.min")
-    highest = _count(given["max"], f"{where}.max") if "max" in given else None
+    lowest = _count(bounds.get("min", 1), f"{where}.min")
+    highest = _count(bounds["max"], f"{where}.max") if "max" in bounds else None
     if highest is not None and highest < lowest:
         raise InvalidJobError(f"{highest} is less than min {lowest}", where=f"{where}.max")
     return Size(lowest, highest), scheduler
@@ -131,22 +131,22 @@ def _node_resources(raw: Any, where: str) -> tuple[int, int]:
     if raw is None:
         return 0, 0
     need_object(raw, where, legacy.CRS_TYPE)
-    found: dict[str, int] = {}
+    amounts: dict[str, int] = {}
     for name, value in raw.items():
         kind, place = name.lower(), f"{where}.{name}"
         if kind not in ("gpu", "mem"):
             raise InvalidJobError(legacy.CRS_UNKNOWN.format(name), where=place, remedy="known are gpu and mem")
-        if kind in found:
+        if kind in amounts:
             raise InvalidJobError(legacy.CRS_TWICE.format(name), where=place)
         if kind == "mem" and isinstance(value, str):
-            found[kind] = _memory(value, place)
+            amounts[kind] = _memory(value, place)
             continue
         if not is_count(value):
             raise InvalidJobError(f"{legacy.CRS_NO_NUMBER.format(name)}: {shown(value)}", where=place)
         if value < 1:
             raise InvalidJobError(legacy.CRS_ZERO.format(name), where=place)
-        found[kind] = _count(value, place) * (_MIB if kind == "mem" else 1)
-    return found.get("gpu", 0), found.get("mem", 0)
+        amounts[kind] = _count(value, place) * (_MIB if kind == "mem" else 1)
+    return amounts.get("gpu", 0), amounts.get("mem", 0)
 
 
 def _memory(raw: Any, where: str) -> int:

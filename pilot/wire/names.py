@@ -12,18 +12,18 @@ _PATIENCE_S = 5.0
 
 def why_unknown(name: str) -> str:
     """Why a host name (or number) cannot be looked up here; `""` when it can. A name server that is silent counts as a no."""
-    found: queue.SimpleQueue[str] = queue.SimpleQueue()
+    answer: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
             socket.getaddrinfo(name, None, socket.AF_INET)
         except (OSError, UnicodeError) as error:
-            found.put(getattr(error, "strerror", None) or str(error))
+            answer.put(getattr(error, "strerror", None) or str(error))
         else:
-            found.put("")
+            answer.put("")
 
     threading.Thread(target=look_up, name=f"look up {name}", daemon=True).start()
     try:
-        return found.get(timeout=_PATIENCE_S)
+        return answer.get(timeout=_PATIENCE_S)
     except queue.Empty:
         return f"no name server answers within {_PATIENCE_S:g} s"

@@ -95,7 +95,7 @@ def test_a_torn_report_costs_no_counts_that_are_known_otherwise(wd: Path) -> Non
 
 
 def test_a_job_is_not_counted_beside_its_iterations_however_it_ended(wd: Path) -> None:
-    """One iteration ran before the rest was cancelled; nothing of another job was ever started."""
+    """One iteration ran before the rest was canceled; nothing of another job was ever started."""
     lines = (
         entry("a:0")
         + entry("a", "CANCELED", execution={}, iterations=5)

@@ -292,7 +292,7 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"execution": {"exec": "x", "args": {}}}, "execution.args: Execution arguments must be an array"),
     ({"execution": {"exec": "x", "env": {"A": 1}}}, 'execution.env.A: 1 is not text; write "1"'),
     ({"execution": {"exec": "x", "env": {"A=B": "1"}}}, 'execution.env: "A=B" cannot be a variable'),
-    ({"execution": {"exec": "x", "stdot": "o"}}, 'execution.stdot: there is no such member; did you mean "stdout"?'),
+    ({"execution": {"exec": "x", "stdot": "o"}}, 'execution.stdot: unknown key; did you mean "stdout"?'),
     (
         {"execution": {"exec": "x", "model_opts": 1}},
         "execution.model_opts: Execution model options must be an dictionary",
@@ -375,7 +375,7 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"priority": "high"}, 'priority: "high" is not a whole number'),
     ({"priority": 1 << 62}, "priority: 4611686018427387904 is too large"),
     ({"retries": -1}, "retries: -1 is less than 0"),
-    ({"resorces": {}}, 'resorces: there is no such member; did you mean "resources"?'),
+    ({"resorces": {}}, 'resorces: unknown key; did you mean "resources"?'),
 ]
 
 
