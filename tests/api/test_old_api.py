@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -204,3 +205,57 @@ def test_an_iteration_of_a_plain_job_costs_only_its_own_answer(pilot: LocalManag
     assert list(pilot.info_parsed(["p", "p:0"])) == ["p"]
     with pytest.raises(ConnectionError, match="Job p has no iterations"):
         pilot.wait4(["p:0"], PATIENCE_S)
+
+
+SIGNATURES = {
+    Manager: "address, cfg",
+    Manager.cancel: "self, names",
+    Manager.cleanup: "self",
+    Manager.finish: "self",
+    Manager.info: "self, names, **params",
+    Manager.info_parsed: "self, names, **params",
+    Manager.is_status_finished: "status",
+    Manager.list: "self",
+    Manager.remove: "self, names",
+    Manager.resources: "self",
+    Manager.send_request: "self, request",
+    Manager.status: "self, names",
+    Manager.submit: "self, jobs",
+    Manager.system_status: "self",
+    Manager.wait4: "self, names, timeout",
+    Manager.wait4_any_job_finish: "self, timeout_secs",
+    Manager.wait4all: "self, timeout_secs",
+    LocalManager: "server_args, cfg, keep, hold",
+    LocalManager.finish: "self",
+    LocalManager.is_notebook: "",
+    LocalManager.kill_manager_process: "self",
+    JobInfo.from_child: "job_name, child_data",
+    JobInfo.from_job: "job_data",
+    Jobs: "",
+    Jobs.add: "self, dict_attributes, **attributes",
+    Jobs.add_std: "self, dict_attributes, **attributes",
+    Jobs.clear: "self",
+    Jobs.job_names: "self",
+    Jobs.jobs: "self",
+    Jobs.load_from_file: "self, file_path",
+    Jobs.ordered_job_names: "self",
+    Jobs.ordered_jobs: "self",
+    Jobs.remove: "self, name",
+    Jobs.save_to_file: "self, file_path",
+    pilotfish.TimeStamp: "manager, timeout_secs",
+}
+
+
+@pytest.mark.parametrize(
+    ("documented", "parameters"), SIGNATURES.items(), ids=lambda value: getattr(value, "__qualname__", "")
+)
+def test_methods_take_the_documented_arguments(documented: Callable[..., object], parameters: str) -> None:
+    signature = inspect.signature(documented).parameters.values()
+    shown = [("**" if each.kind is each.VAR_KEYWORD else "") + each.name for each in signature]
+    assert ", ".join(shown) == parameters
+
+
+def test_an_empty_jobinfo_has_the_old_empty_values() -> None:
+    info = JobInfo()
+    assert [info.name, info.status, info.wdir, info.time, info.iteration, info.messages] == [None] * 6
+    assert (info.nodes, info.total_cores, info.iterations, info.childs, info.history) == ({}, 0, {}, [], [])
