@@ -20,7 +20,7 @@ from pathlib import Path
 
 import zmq
 
-from .. import leftover_processes
+from .. import leftover_processes, variable_names
 from ..model.errors import PilotfishError
 from ..wire import connection, frames
 from ..wire.security import unlock_client
@@ -73,7 +73,7 @@ def tell(connect: Path, agent_id: str) -> int:
     leftover_processes.clear_after(agent_id)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
-        info = connection.for_agent(connect, os.environ.get(connection.CONNECT_VARIABLE))
+        info = connection.for_agent(connect, os.environ.get(variable_names.CONNECT))
         return 0 if any(_is_told(context, info, way, agent_id) for way in connection.agent_ways(info)) else 1
     except PilotfishError:
         return 1
