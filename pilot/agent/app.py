@@ -212,13 +212,13 @@ class Agent:
             self._hear_of_us(message)
 
     def _hear_of_us(self, message: frames.Rename | frames.Stop) -> None:
-        """We are not wanted, any more or under our name: then another part of this host serves the pilot already. Nothing may
-        have been given to us by the old name.
+        """We are not wanted, any more or under our name: then another part of this host serves the pilot, perhaps since we were
+        silent. What we still hold was given to us by the old name.
         """
         if isinstance(message, frames.Stop):
             self._refused = message.reason
             self._stop("told to stop", message.at_once)
-        elif self._joins is not None and self._settings is None:
+        elif self._joins is not None and not self._workers.held.grants:
             self._node = message.node
             self._joins = replace(self._joins, name=message.node)
             self._say_hello()

@@ -204,6 +204,22 @@ def test_no_pilot_there_is_exit_code_3(guests: Guests) -> None:
     assert guests.join("n:1").wait(PATIENCE_S) == 3
 
 
+@pytest.mark.parametrize("pilot", [["--node-lost", "1"]], indirect=True)
+def test_a_guest_whose_name_was_taken_while_it_was_silent_comes_again_under_another(
+    pilot: LocalManager, guests: Guests, wait_until: Wait
+) -> None:
+    silent = guests.join("n2:2")
+    wait_until(lambda: cores(pilot) == 3, "it has joined")
+    silent.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: cores(pilot) == 1, "it has left")
+        guests.join("n2:4")
+        wait_until(lambda: cores(pilot) == 5, "another has its name")
+    finally:
+        silent.send_signal(signal.SIGCONT)
+    wait_until(lambda: cores(pilot) == 7, "both serve the pilot")
+
+
 @pytest.mark.parametrize("name", ["n2", "own"])
 def test_guests_are_known_to_a_resumed_manager(wd: Path, guests: Guests, wait_until: Wait, name: str) -> None:
     """The manager is killed; what runs on the guest goes on, and counts. Also on one that is a part of the pilot's host."""
