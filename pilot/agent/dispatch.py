@@ -220,7 +220,7 @@ class Dispatcher:
         if finished.returns_grant:
             self.on_returned(finished.grant_id)
             finished = finished._replace(returns_grant=self._is_spare(finished.grant_id))
-        if self.closed and is_of_sigterm(finished):
+        if self.closed and is_of_foreign_signal(finished):
             finished = finished._replace(cause=Cause.CANCELED)
         self._report_buffer.finished(finished)
 
@@ -340,9 +340,13 @@ class Dispatcher:
         return orders
 
 
-def is_of_sigterm(finished: Finished) -> bool:
-    """Whether a SIGTERM that is not ours ended the task. Batch systems send it to all processes: then it has not failed."""
-    return finished.exit_code == -signal.SIGTERM and finished.cause is Cause.EXITED
+def is_of_foreign_signal(finished: Finished) -> bool:
+    """Whether a SIGTERM or SIGKILL that is not ours ended the task.
+
+    Batch systems send them to all processes of a job, or of a node that was taken away, one after the other: then the task
+    has not failed.
+    """
+    return finished.exit_code in (-signal.SIGTERM, -signal.SIGKILL) and finished.cause is Cause.EXITED
 
 
 def _cores_of(grant: NewGrant) -> int:

@@ -16,7 +16,7 @@ from ..wire import frames
 from ..wire.frames import JobDef, NewGrant, TaskStart
 from . import worker_process
 from .channel import Channel
-from .dispatch import Dispatcher, Orders, is_of_sigterm
+from .dispatch import Dispatcher, Orders, is_of_foreign_signal
 from .report_buffer import ReportBuffer
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _ONE_EACH = 16
 _CORES_OF_A_FURTHER_ONE = 4
 _DOUBT_S = 1.0
-"""How long the agent waits for a SIGTERM of its own before it believes that one was meant for a task alone."""
+"""How long the agent waits for a SIGTERM or SIGKILL of its own before it believes that one was meant for a task alone."""
 _WORKER_LOST = 70
 
 
@@ -174,7 +174,7 @@ class WorkerPool:
         for started in report.started:
             dispatcher.on_started(started)
         for finished in report.finished:
-            if is_of_sigterm(finished) and not dispatcher.closed:
+            if is_of_foreign_signal(finished) and not dispatcher.closed:
                 self._loop.call_after(_DOUBT_S, partial(dispatcher.on_finished, finished))
             else:
                 dispatcher.on_finished(finished)

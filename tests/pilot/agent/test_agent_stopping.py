@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 from fake_manager import AGENT, POOL, SUCCESSOR, FakeManager, iterations, processes_with
 from patience import PATIENCE_S, wait_until
 
@@ -156,11 +157,27 @@ def test_a_task_that_gets_the_same_sigterm_as_its_agent_has_not_failed(manager: 
     assert [(end.exit_code, end.cause) for end in manager.heard.finished] == [(-15, Cause.CANCELED)]
 
 
-def test_a_task_that_gets_a_sigterm_alone_has_failed_and_its_place_is_used_again(manager: FakeManager) -> None:
+def test_a_task_that_is_killed_just_before_its_agent_has_not_failed(manager: FakeManager) -> None:
+    """As when a batch system takes a node away: nothing is said of the task, which is started anew elsewhere."""
     key = manager.start(LONG)
-    os.kill(manager.started(key).pid, signal.SIGTERM)
+    task = manager.started(key).pid
+    os.kill(task, signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(task), "the task is dead and reaped")
+    manager.agents[0].kill()
+    assert manager.agents[0].wait(PATIENCE_S) == -signal.SIGKILL
+    while manager.read(0):
+        pass
+    assert manager.heard.finished == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_task_that_gets_a_signal_alone_has_failed_and_its_place_is_used_again(
+    manager: FakeManager, number: signal.Signals
+) -> None:
+    key = manager.start(LONG)
+    os.kill(manager.started(key).pid, number)
     end = manager.finished(key)
-    assert (end.exit_code, end.cause, end.returns_grant) == (-15, Cause.EXITED, True)
+    assert (end.exit_code, end.cause, end.returns_grant) == (-number, Cause.EXITED, True)
 
 
 def test_a_cut_lifeline_ends_everything(tmp_path: Path) -> None:
