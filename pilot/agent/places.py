@@ -43,9 +43,9 @@ def place_of(
     everywhere when models are ignored.
     `gpus` is the name of the variable for GPUs.
     """
-    nodes, system = held.grant.nodes, system_of(settings.batch)
-    if not settings.models or held.is_one_core:
+    if held.is_one_core or not settings.models:  # first: it is so for most tasks of most pilots
         return None
+    nodes, system = held.grant.nodes, system_of(settings.batch)
     if len(nodes) == 1 and execution.model in _ALONE and not system.hostfile_variable:
         return None
     spread = {frames.SPREAD_VARIABLE: frames.spread_mark(settings, key)} if len(nodes) > 1 else {}
