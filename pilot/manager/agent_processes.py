@@ -3,11 +3,15 @@
 What is watched is the starter's process, through a pidfd. On this machine that is the agent itself. Elsewhere it is an `srun`
 or `ssh`, whose end says little: an agent may outlive it, and one `srun` may stand for a thousand agents. There the agents' own
 heartbeats count, and a starter that has ended only means that an agent that is silent will not speak again.
+
+Where a node stands is in the core (`NodeState`), and only there: this file starts an agent where a node is EXPECTED or LOST,
+and tells the core when it has. What it keeps itself are processes, and the order in which nodes wait for their turn.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import signal
@@ -26,7 +30,7 @@ from ..loop import Loop
 from ..model.errors import TransientError
 from ..model.ids import NodeNo
 from ..model.nodes import Nodes
-from .agents import Link
+from ..model.states import NodeEvent, NodeState
 from .auxdir import AuxDir
 
 log = logging.getLogger(__name__)
@@ -40,6 +44,10 @@ _FULL_DISK_PAUSE_S = 1.0
 _MOST_AT_A_TIME = 256
 """Starts under way where the starter works node by node: enough for 1,000 nodes in seconds (docs/performance.md)."""
 
+_TO_BE_STARTED = (NodeState.EXPECTED, NodeState.LOST)
+_TAKEN = (NodeState.READY, NodeState.DRAINING, NodeState.SILENT)
+"""An agent serves the node, and no other one is wanted."""
+
 
 @dataclass(slots=True)
 class _Process:
@@ -49,6 +57,10 @@ class _Process:
     pid: int
     pidfd: int
     log: Path
+    report_by_s: float
+    """When its agents should have reported, in seconds of patience; infinite once that has been said of those that have not."""
+    was_told: bool = False
+    """It was told to end, as another agent serves its node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +77,12 @@ class Recipe:
 
 
 class AgentProcesses:
-    """One agent for each of the nodes that is started.
+    """One agent for each node that is started.
 
     Args:
-        linked: the nodes whose agents are connected.
         expect: told (agent's id by node) before agents are started; raises TransientError when that cannot be recorded.
         on_death: told (node, agent's id, certain) when an agent is known (certain) or has to be assumed to be gone.
-        on_given_up: told (node, reason) when an agent could not be started again and again.
+        on_given_up: told the node when an agent could not be started again and again.
     """
 
     def __init__(
@@ -81,34 +92,21 @@ class AgentProcesses:
         recipe: Recipe,
         loop: Loop,
         patience: Patience,
-        linked: Mapping[NodeNo, Link],
         expect: Callable[[Mapping[NodeNo, str]], None],
         on_death: Callable[[NodeNo, str, bool], None],
-        on_given_up: Callable[[NodeNo, str], None],
+        on_given_up: Callable[[NodeNo], None],
     ) -> None:
-        self.given_up: dict[NodeNo, str] = {}
-        """Nodes without an agent, and why."""
-        self._specs = nodes.specs
-        self._trouble = nodes.trouble
+        self._nodes = nodes
         self._aux = aux
         self._recipe = recipe
         self._loop = loop
         self._patience = patience
-        self._linked = linked
         self._expect = expect
         self._on_death = on_death
         self._on_given_up = on_given_up
         self._processes: dict[int, _Process] = {}
-        self._waiting: deque[NodeNo] = deque()
-        self._starting: dict[NodeNo, float] = {}
-        """Nodes whose agent has been started and has not reported, with the time at which that has to be told, in seconds of
-        patience.
-        """
-        self._failures: dict[NodeNo, int] = {}
-        self._last: dict[NodeNo, str] = {}
-        """The last agent that reported from a node: the one whose tasks may still run there."""
-        self._unclean: dict[NodeNo, str] = {}
-        """Agents that died with tasks perhaps still running, and have no successor yet to clear them away."""
+        self._to_start: deque[NodeNo] = deque()
+        """Nodes in the order in which they get their agents; not all can at a time."""
         self._stopping = False
 
     @property
@@ -123,7 +121,7 @@ class AgentProcesses:
         new = list(nodes)
         if self._recipe.starter.at_once and len(new) > 1:
             token = secrets.token_hex(6)
-            agents = {node: f"{self._specs[node].name}-{token}" for node in new}
+            agents = {node: f"{self._nodes.specs[node].name}-{token}" for node in new}
             self._launch(
                 agents, self._recipe.command.for_all(self._recipe.starter, token), self._aux.path / "agents.log"
             )
@@ -131,29 +129,32 @@ class AgentProcesses:
         for node in new:
             self.start(node)
 
-    def remember(self, node: NodeNo, agent_id: str) -> None:
-        """This agent had reported from the node in an earlier life: whoever comes after it clears its tasks away first."""
-        self._last[node] = agent_id
-
     def start(self, node: NodeNo) -> None:
         """Start the agent of `node`."""
-        self._waiting.append(node)
-        self._start_waiting()
+        self._to_start.append(node)
+        self.start_waiting()
 
-    def _start_waiting(self) -> None:
-        while self._waiting and len(self._starting) < _MOST_AT_A_TIME and not self._stopping:
-            node = self._waiting.popleft()
-            if node in self._linked:
-                continue  # the old one is back
-            self._unclean.pop(node, None)
-            name = self._specs[node].name
+    def start_waiting(self) -> None:
+        """Start as many as there may be on their way at a time; call again when some have reported."""
+        while self._to_start and self._under_way < _MOST_AT_A_TIME and not self._stopping:
+            node = self._to_start.popleft()
+            record = self._nodes[node]
+            if record.state not in _TO_BE_STARTED:
+                continue  # the old one is back, or another one has been started
+            record.left_behind = ""
+            name = self._nodes.specs[node].name
             agent_id = f"{name}-{secrets.token_hex(6)}"
-            words = self._recipe.command.for_node(self._recipe.starter, name, agent_id, self._last.get(node))
+            words = self._recipe.command.for_node(self._recipe.starter, name, agent_id, record.agent or None)
             self._launch({node: agent_id}, words, self._aux.agent_log(name))
+
+    @property
+    def _under_way(self) -> int:
+        """Agents that were started and have not reported."""
+        return self._nodes.in_state[NodeState.STARTING] + self._nodes.in_state[NodeState.RESTARTING]
 
     def _launch(self, agents: dict[NodeNo, str], words: Sequence[str], log_file: Path) -> None:
         recipe = self._recipe
-        argv = recipe.starter.argv([self._specs[node].name for node in agents], words)
+        argv = recipe.starter.argv([self._nodes.specs[node].name for node in agents], words)
         try:
             self._expect(agents)
         except TransientError as error:
@@ -168,12 +169,9 @@ class AgentProcesses:
                 self._gone(node, agent_id, f"{argv[0]}: {error.strerror}")
             return
         for node, agent_id in agents.items():
-            self._await_report(node)
-            log.info("agent.started", extra={"node": self._specs[node].name, "agent": agent_id, "pid": pid})
+            self._nodes.move(node, NodeEvent.START)
+            log.info("agent.started", extra={"node": self._nodes.specs[node].name, "agent": agent_id, "pid": pid})
         self._watch(agents, pid, log_file)
-
-    def _await_report(self, node: NodeNo) -> None:
-        self._starting[node] = self._patience.seconds + self._recipe.patience_s
 
     def adopt(self, node: NodeNo, agent_id: str, pid: int, has_reported: bool, within_s: float) -> bool:
         """Watch an agent of this host that outlived an earlier manager, to which it had reported or not; False: it is gone.
@@ -181,21 +179,21 @@ class AgentProcesses:
         One that does not report within `within_s` seconds is killed.
         """
         try:
-            self._watch({node: agent_id}, pid, self._aux.agent_log(self._specs[node].name))
+            self._watch({node: agent_id}, pid, self._aux.agent_log(self._nodes.specs[node].name))
         except OSError:
             return False
         if not has_reported:
-            self._await_report(node)
-        self._patience.call_after(within_s, lambda: None if node in self._linked else self.kill(node, agent_id))
-        log.info("agent.adopted", extra={"node": self._specs[node].name, "agent": agent_id, "pid": pid})
+            self._nodes.move(node, NodeEvent.START)
+        self._patience.call_after(within_s, lambda: None if self._nodes.is_served(node) else self.kill(node, agent_id))
+        log.info("agent.adopted", extra={"node": self._nodes.specs[node].name, "agent": agent_id, "pid": pid})
         return True
 
     def await_again(self, node: NodeNo, agent_id: str, within_s: float) -> None:
         """Another host's agent may have outlived an earlier manager: give it time to report before another one is tried."""
 
         def look() -> None:
-            if node not in self._linked and not self._stopping:
-                log.warning("agent.not_back", extra={"node": self._specs[node].name, "agent": agent_id})
+            if not self._nodes.is_served(node) and not self._stopping:
+                log.warning("agent.not_back", extra={"node": self._nodes.specs[node].name, "agent": agent_id})
                 self._on_death(node, agent_id, False)
                 self.start(node)
 
@@ -203,35 +201,31 @@ class AgentProcesses:
 
     # --- reporting ------------------------------------------------------------------------------------------------------
 
-    @property
-    def awaits(self) -> bool:
-        """Some agent that was started has not reported."""
-        return bool(self._starting or self.given_up)
-
     def look_around(self) -> None:
-        """Note who has reported and who is late; call about twice a second, and when somebody has just reported."""
-        for node in [node for node in (*self._starting, *self.given_up) if node in self._linked]:
-            self._last[node] = self._linked[node].agent_id
-            self._starting.pop(node, None)
-            self._failures.pop(node, None)
-            self.given_up.pop(node, None)
-            self._trouble.pop(node, None)
-            self._end_rivals(node, self._linked[node].agent_id)
+        """Note who is late, and who has come too late; call about twice a second."""
         now = self._patience.seconds
-        for node in [node for node, due in self._starting.items() if due <= now]:
-            del self._starting[node]
-            self._late(node)
-        self._start_waiting()
+        for watched in list(self._processes.values()):
+            if watched.report_by_s <= now:
+                watched.report_by_s = math.inf
+                for node in watched.agents:
+                    if self._nodes[node].state in (NodeState.STARTING, NodeState.RESTARTING):
+                        self._late(node)
+            self._end_rival(watched)
+        self.start_waiting()
 
-    def _end_rivals(self, node: NodeNo, agent_id: str) -> None:
-        """An agent that had been given up has come back while another was being started for its node."""
-        for rival in self._processes.values():
-            if list(rival.agents) == [node] and rival.agents[node] != agent_id:
-                with suppress(ProcessLookupError):
-                    os.kill(rival.pid, signal.SIGTERM)
+    def _end_rival(self, rival: _Process) -> None:
+        """An agent that had been given up has come back while this one was being started for its node."""
+        if len(rival.agents) != 1 or rival.was_told:
+            return
+        ((node, agent_id),) = rival.agents.items()
+        if self._nodes[node].state in _TAKEN and self._nodes[node].agent != agent_id:
+            rival.was_told = True
+            with suppress(ProcessLookupError):
+                os.kill(rival.pid, signal.SIGTERM)
 
     def _late(self, node: NodeNo) -> None:
-        name, patience_s = self._specs[node].name, self._recipe.patience_s
+        self._nodes.move(node, NodeEvent.LATE)
+        name, patience_s = self._nodes.specs[node].name, self._recipe.patience_s
         said = process.last_lines(self._aux.agent_log(name))
         log.error("agent.late: node %s has not reported within %g s; it said: %s", name, patience_s, said or "nothing")
         if self._recipe.starter.at_once:  # the starter's process stands for others too, and will not tell
@@ -243,16 +237,16 @@ class AgentProcesses:
 
     def lives(self, node: NodeNo, agent_id: str) -> bool:
         """The agent is known to live, heard of or not: it is a process of this host, and has not ended."""
-        return self._process_of(node, agent_id) is not None
+        return self._watchedof(node, agent_id) is not None
 
     def kill(self, node: NodeNo, agent_id: str) -> None:
         """It lives and will not be heard of any more; `on_death` follows."""
-        found = self._process_of(node, agent_id)
+        found = self._watchedof(node, agent_id)
         if found is not None:
-            log.error("agent.killed", extra={"node": self._specs[node].name, "agent": agent_id, "pid": found.pid})
+            log.error("agent.killed", extra={"node": self._nodes.specs[node].name, "agent": agent_id, "pid": found.pid})
             signal.pidfd_send_signal(found.pidfd, signal.SIGKILL)
 
-    def _process_of(self, node: NodeNo, agent_id: str) -> _Process | None:
+    def _watchedof(self, node: NodeNo, agent_id: str) -> _Process | None:
         if not self._recipe.starter.is_agent:
             return None
         return next((each for each in self._processes.values() if each.agents.get(node) == agent_id), None)
@@ -261,7 +255,7 @@ class AgentProcesses:
 
     def stop_restarting(self) -> None:
         self._stopping = True
-        self._waiting.clear()
+        self._to_start.clear()
 
     @property
     def running(self) -> bool:
@@ -273,18 +267,23 @@ class AgentProcesses:
         number = signal.SIGKILL if is_agent else signal.SIGTERM
         for running in self._processes.values():
             if is_agent:
-                self._unclean.update(running.agents)
+                self._note_left_behind(running)
             with suppress(ProcessLookupError):
                 os.kill(running.pid, number)
 
     def clear_left_overs(self) -> None:
         """At the end: stop the tasks of agents that were killed and will have no successor."""
         if self._recipe.starter.is_agent:
-            for agent_id in self._unclean.values():
-                leftover_processes.clear_after(agent_id)
+            for node in self._nodes:
+                if node.left_behind:
+                    leftover_processes.clear_after(node.left_behind)
+
+    def _note_left_behind(self, ended: _Process) -> None:
+        for node, agent_id in ended.agents.items():
+            self._nodes[node].left_behind = agent_id
 
     def _watch(self, agents: dict[NodeNo, str], pid: int, log_file: Path) -> None:
-        watched = _Process(agents, pid, os.pidfd_open(pid), log_file)
+        watched = _Process(agents, pid, os.pidfd_open(pid), log_file, self._patience.seconds + self._recipe.patience_s)
         self._processes[watched.pidfd] = watched
         self._loop.on_readable(watched.pidfd, lambda: self._ended(watched))
 
@@ -296,37 +295,35 @@ class AgentProcesses:
         with suppress(ChildProcessError):  # an adopted one is not our child
             status = os.waitpid(ended.pid, 0)[1]
         if self._recipe.starter.is_agent:
+            if status != 0:
+                self._note_left_behind(ended)
             for node, agent_id in ended.agents.items():
-                if status != 0:
-                    self._unclean[node] = agent_id
                 self._gone(node, agent_id, _reason(status, ended.log))
             return
         if not self._stopping:
             log.warning("starter.ended", extra={"nodes": len(ended.agents), "status": status})
         for node, agent_id in ended.agents.items():
-            if node not in self._linked:
-                own_log = self._aux.agent_log(self._specs[node].name)
+            if not self._nodes.is_served(node):
+                own_log = self._aux.agent_log(self._nodes.specs[node].name)
                 self._gone(node, agent_id, _reason(status, own_log if own_log.exists() else ended.log), certain=False)
 
     def _gone(self, node: NodeNo, agent_id: str, reason: str, certain: bool = True) -> None:
-        self._starting.pop(node, None)
         self._on_death(node, agent_id, certain)
         self._failed(node, reason)
 
     def _failed(self, node: NodeNo, reason: str) -> None:
         """The node has no agent: start another one, unless that has failed too often."""
-        if self._stopping or node in self._linked:
+        if self._stopping or self._nodes.is_served(node):
             return
-        self._trouble[node] = reason
-        name = self._specs[node].name
-        count = self._failures[node] = self._failures.get(node, 0) + 1
-        most = _MOST_STARTS if node in self._last else _MOST_FIRST_STARTS
-        if count >= most or not self._recipe.starter.starts_again:
+        name, record = self._nodes.specs[node].name, self._nodes[node]
+        record.failures += 1
+        record.reason = reason
+        most = _MOST_STARTS if record.agent else _MOST_FIRST_STARTS
+        if record.failures >= most or not self._recipe.starter.starts_again:
             log.error("agent.given_up: node %s: %s", name, reason)
-            self.given_up[node] = reason
-            self._on_given_up(node, reason)
+            self._on_given_up(node)
             return
-        pause = min(_FIRST_PAUSE_S * 2 ** (count - 1), _LONGEST_PAUSE_S)
+        pause = min(_FIRST_PAUSE_S * 2 ** (record.failures - 1), _LONGEST_PAUSE_S)
         log.warning("agent.died: node %s: %s; again in %g s", name, reason, pause)
         self._loop.call_after(pause, lambda: None if self._stopping else self.start(node))
 

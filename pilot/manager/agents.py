@@ -18,9 +18,10 @@ import zmq
 from ..clock import Patience
 from ..model.attempts import End
 from ..model.decisions import Orders
-from ..model.ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
+from ..model.ids import JobNo, NodeNo, PoolId, TaskKey
 from ..model.resources import SAME_HOST, Grant, NodeSpec, Share, bits, host_of
 from ..model.scheduler import Scheduler
+from ..model.states import NodeState
 from ..model.topology import groups_of
 from ..systems import registry
 from ..wire import frames
@@ -48,8 +49,6 @@ class Link:
     written_seq: int = 0
     """Highest report whose results are in the journal file."""
     acked_seq: int = 0
-    silent: bool = False
-    """It has not been heard of for too long, but lives: it gets nothing new, and keeps what it has."""
     jobs: set[JobNo] = field(default_factory=set)
     """Jobs whose definition it has."""
 
@@ -75,17 +74,14 @@ class Agents:
         patience: Patience,
     ) -> None:
         self.links: dict[NodeNo, Link] = {}
-        self.dismissed: set[str] = set()
-        """Agents of nodes that are not what they were. They may have said Hello before they could be told, or killed."""
-        self.expected: dict[NodeNo, set[str]] = {}
-        """Of each of our own nodes the agents that may serve it: those that were started and are not known to be gone."""
+        self.banned: set[str] = set()
+        """Agents that came by themselves and do not speak as agents: they may not join again."""
         self.to_replace: list[tuple[NodeNo, str]] = []
         """Agents that are gone, or were told to end because they do not speak as agents."""
-        self.came: set[NodeNo] = set()
-        """Nodes whose agent has reported, in this life of the manager or an earlier one, whether it is still there or not."""
         self.settings = settings
         self._sockets = sockets
         self._scheduler = scheduler
+        self._nodes = scheduler.nodes
         self._epoch = epoch
         self._stopping = False
         self._record = record
@@ -93,8 +89,6 @@ class Agents:
         self._patience = patience
         self._by_identity: dict[bytes, tuple[zmq.Socket[bytes], Link]] = {}
         self._numbers = {scheduler.nodes.specs[node].name: node for node in scheduler.nodes.here}
-        self._silent: dict[NodeNo, str] = {}
-        """Agents that count as lost because they were silent, of nodes that have had no other since."""
         self._claims = Claims(scheduler, self._numbers)
         self._core_ids: dict[tuple[NodeNo, int], list[str]] = {}
 
@@ -120,24 +114,32 @@ class Agents:
             self._dismiss(socket, identity, "what it says leads to a mistake of the manager; please report this")
 
     def _dismiss(self, socket: zmq.Socket[bytes], identity: bytes, why: str) -> None:
-        """This agent is of no use: what it holds goes to others, and it is not listened to any more."""
+        """This agent is of no use: it gets nothing more, and is not listened to any more.
+
+        What it holds is given to others when it is known to have ended, or has been given its time to; until then it may run.
+        """
         reason = f"it does not speak as an agent: {why}"
         self._send_on(socket, identity, [frames.Stop(kill=True, reason=reason)])
         entry = self._by_identity.get(identity)
         if entry is not None:
-            self.dismissed.add(entry[1].agent_id)
-            self.to_replace.append((entry[1].node, entry[1].agent_id))
-            self.lost(entry[1].node, reason)
+            node, agent_id = entry[1].node, entry[1].agent_id
+            self._nodes[node].expected.discard(agent_id)
+            if self._nodes.specs[node].guest:
+                self.banned.add(agent_id)
+            self._scheduler.on_node_dismissed(node)
+            self.to_replace.append((node, agent_id))
 
     def _take_messages(self, socket: zmq.Socket[bytes], identity: bytes, messages: Iterable[frames.ToManager]) -> None:
+        if self._is_dismissed(identity):
+            self._take_last_words(identity, messages)
+            return
         said_hello: Link | None = None
-        grants: set[GrantId] = set()
+        hello: frames.Hello | None = None
         for message in messages:
             if isinstance(message, frames.Hello):
-                said_hello = self._welcome(socket, identity, message)
+                said_hello, hello = self._welcome(socket, identity, message), message
                 if said_hello is None:
                     return
-                grants = {grant.grant_id for grant in message.grants}
                 continue
             if isinstance(message, frames.Gone):
                 self._take_gone(message)
@@ -148,10 +150,23 @@ class Agents:
                 self._send_on(socket, identity, [frames.WhoAreYou(self._epoch)])
                 return
             self._take(entry[1], message)
-        if said_hello is not None:
-            # The reports it had kept came in the same frame; what is still in doubt now, the agent never got.
-            self._scheduler.recovery.drop_doubtful(said_hello.node, self._clock())
-            self._scheduler.recovery.drop_grants(said_hello.node, grants)
+        if said_hello is not None and hello is not None:
+            # The reports it had kept came in the same frame; what it has not spoken of by now, it never got.
+            self._scheduler.recovery.drop_unnamed(said_hello.node, named_in(hello), self._clock())
+            self._scheduler.recovery.drop_grants(said_hello.node, {grant.grant_id for grant in hello.grants})
+
+    def _is_dismissed(self, identity: bytes) -> bool:
+        entry = self._by_identity.get(identity)
+        return entry is not None and self._nodes[entry[1].node].state is NodeState.DISMISSED
+
+    def _take_last_words(self, identity: bytes, messages: Iterable[frames.ToManager]) -> None:
+        """Of an agent that was dismissed only its goodbye is believed: it costs no more than its silence would."""
+        link = self._by_identity[identity][1]
+        for message in messages:
+            if isinstance(message, frames.Bye):
+                self._take_bye(link, message)
+                self.to_replace.append((link.node, link.agent_id))
+                return
 
     def _take_gone(self, message: frames.Gone) -> None:
         """An agent's watcher says that it was killed. One that serves no node now was given up before."""
@@ -163,8 +178,8 @@ class Agents:
 
     def _take(self, link: Link, message: frames.ToManager) -> None:
         link.heard_s = self._patience.seconds
-        if link.silent:  # its Hello makes the node usable again
-            link.silent = False
+        if self._nodes[link.node].state is NodeState.SILENT:  # its Hello makes the node usable again
+            self._scheduler.on_node_heard(link.node)
             self._send(link, [frames.WhoAreYou(self._epoch)])
         if isinstance(message, frames.Report):
             if message.seq > link.seen_seq:
@@ -174,9 +189,12 @@ class Agents:
             log.info("agent.draining", extra={"node": self._scheduler.nodes.specs[link.node].name})
             self._scheduler.on_node_draining(link.node)
         elif isinstance(message, frames.Bye):
-            log.info("agent.left", extra={"node": link.node, "reason": message.reason})
-            self.lost(link.node, message.reason)
-            self.gone(link.node, link.agent_id)
+            self._take_bye(link, message)
+
+    def _take_bye(self, link: Link, bye: frames.Bye) -> None:
+        log.info("agent.left", extra={"node": link.node, "reason": bye.reason})
+        self.lost(link.node, bye.reason)
+        self.gone(link.node, link.agent_id)
 
     def _take_report(self, report: frames.Report) -> None:
         scheduler, now = self._scheduler, self._clock()
@@ -225,18 +243,15 @@ class Agents:
         if known is not None:
             link.seen_seq = max(link.seen_seq, known.seen_seq)
             self._by_identity.pop(known.identity, None)
-            self._scheduler.recovery.doubt(node, named_in(hello))
         else:
             core_ids = self._learn_cores(node, hello)
             nodes = self._scheduler.nodes
             nodes.set_groups(node, groups_of(nodes.specs[node], hello.sockets, hello.near_gpus))
             self._record(AgentUp(node, hello.node, hello.agent_id, hello.host, hello.pid, core_ids))
-            if self._silent.pop(node, None) == hello.agent_id:
-                self._scheduler.on_node_back(node)
+            self._scheduler.on_agent(node, hello.agent_id)
             if hello.joins is None:
-                self.expected[node] = {hello.agent_id}  # the others have come too late
+                self._nodes[node].expected = {hello.agent_id}  # the others have come too late
         self.links[node] = link
-        self.came.add(node)
         self._by_identity[identity] = (socket, link)
         answer: list[frames.ToAgent] = [frames.Welcome(self._epoch, self.settings, hello.number)]
         if self._stopping:
@@ -255,8 +270,8 @@ class Agents:
         """Why this agent is not wanted; empty when it is."""
         if hello.version != frames.VERSION:
             return f"it speaks version {hello.version} of the protocol, the manager {frames.VERSION}"
-        if hello.agent_id in self.dismissed:
-            return f"node {hello.node} has left the pilot, or come again as another"
+        if hello.agent_id in self.banned:
+            return "it does not speak as an agent"
         if hello.joins is None:
             return self._why_not_expected(node, hello)
         if node is None:
@@ -281,7 +296,7 @@ class Agents:
     def _why_not_expected(self, node: NodeNo | None, hello: frames.Hello) -> str:
         if node is None:
             return f"node {hello.node} is not part of the pilot"
-        if hello.agent_id not in self.expected.get(node, ()):
+        if hello.agent_id not in self._nodes[node].expected:
             return f"the pilot does not expect an agent {hello.agent_id} on node {hello.node}"
         return ""
 
@@ -297,7 +312,7 @@ class Agents:
     def leave(self, node: NodeNo) -> None:
         """A guest's agent is gone for good, and the node with it."""
         spec, now = self._scheduler.nodes.specs[node], self._clock()
-        if self._scheduler.nodes.left >> node & 1:
+        if self._nodes[node].state is NodeState.LEFT:
             return
         self._scheduler.on_node_left(node, now)
         self._record(NodeLeft(node, now))
@@ -423,11 +438,10 @@ class Agents:
 
     def hold(self, link: Link) -> None:
         """This agent lives and is not heard of: nothing new goes there until it is."""
-        if not link.silent:
-            link.silent = True
+        if self._nodes[link.node].state in (NodeState.READY, NodeState.DRAINING):
             name = self._scheduler.nodes.specs[link.node].name
             log.warning("agent.silent", extra={"node": name, "agent": link.agent_id})
-            self._scheduler.on_node_draining(link.node)
+            self._scheduler.on_node_silent(link.node)
 
     def silent_for(self, seconds: float) -> list[Link]:
         """Agents that have been listened for so long and not been heard."""
@@ -441,13 +455,13 @@ class Agents:
 
     def gone(self, node: NodeNo, agent_id: str) -> None:
         """This agent is known to have ended, whether it had reported or not: it will not be heard any more."""
-        self.expected.get(node, set()).discard(agent_id)
-        if self._silent.get(node) == agent_id:
-            del self._silent[node]
+        self._nodes[node].expected.discard(agent_id)
         self._record(AgentDown(node, agent_id))
 
     def lost(self, node: NodeNo, reason: str, silent: bool = False) -> None:
-        """The agent of this node is gone; its tasks go back to the queue. One that is only `silent` may come back."""
+        """The agent of this node is gone; its tasks go back to the queue. One that is only `silent` may come back, unless it
+        was dismissed.
+        """
         link = self.links.pop(node, None)
         if link is None:
             return
@@ -457,9 +471,8 @@ class Agents:
         for attempt in self._scheduler.dispatch.attempts.values():
             if attempt.node == node and attempt.grant is not None:
                 self._sweep(attempt.grant, attempt.key)
-        self._scheduler.on_node_lost(node, self._clock(), silent)
-        if silent:
-            self._silent[node] = link.agent_id
+        was_dismissed = self._nodes[node].state is NodeState.DISMISSED
+        self._scheduler.on_node_lost(node, self._clock(), silent and not was_dismissed)
         if self._scheduler.nodes.specs[node].guest:
             self.gone(node, link.agent_id)  # from this node: it may join again, as another
             self.leave(node)

@@ -30,6 +30,7 @@ from ..model.errors import PilotfishError, UsageError
 from ..model.ids import NodeNo
 from ..model.resources import NodeSpec
 from ..model.scheduler import Scheduler
+from ..model.states import NodeEvent, NodeState
 from ..systems.detect import detect
 from ..systems.host_env import this_host
 from ..version import VERSION
@@ -226,9 +227,6 @@ def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store)
             log.warning("node.left", extra={"node": spec.name})
             scheduler.on_node_left(node, now)
             store.append(records.NodeLeft(node, now))
-    left = scheduler.nodes.left
-    for node in {attempt.node for attempt in scheduler.dispatch.attempts.values() if left >> attempt.node & 1}:
-        scheduler.on_node_left(node, time.time())  # what was sent there in the turn in which it left
     for spec in missing.values():
         scheduler.on_node_joined(spec)
         store.append(records.NodeJoined(spec))
@@ -244,11 +242,13 @@ def _is_same(known: NodeSpec, found: NodeSpec) -> bool:
 def _start_agents(service: Service, replayed: Replayed) -> None:
     """One agent per node: the one that outlived an earlier manager, else a new one that clears away after it."""
     for node, old in replayed.agents.items():
-        if service.scheduler.nodes.left >> node & 1:
-            service.agents.dismissed.update(old)
+        if (
+            service.scheduler.nodes[node].state is NodeState.LEFT
+        ):  # no node expects them; what they left here is cleared away
             for agent in old.values():
                 if _was_here(agent, service):
                     leftover_processes.clear_after(agent.agent_id)
+                service.agents.gone(node, agent.agent_id)
     here = [node for node in service.scheduler.nodes.here if not service.scheduler.nodes.specs[node].guest]
     living = {}
     if service.processes.are_children:
@@ -258,8 +258,6 @@ def _start_agents(service: Service, replayed: Replayed) -> None:
         if node not in here:
             service.await_guest(node)
             continue
-        if node in replayed.reported:
-            service.processes.remember(node, replayed.reported[node])
         known = list(replayed.agents.get(node, {}).values())
         if not (known and _go_on_with_agent(service, node, known, living)):
             new.append(node)
@@ -268,7 +266,7 @@ def _start_agents(service: Service, replayed: Replayed) -> None:
 
 def _go_on_with_agent(service: Service, node: NodeNo, known: Sequence[Agent], living: Mapping[str, int]) -> bool:
     """Go on with one of the agents that earlier lives have started for the node; False: none of them lives."""
-    service.agents.expected[node] = {agent.agent_id for agent in known}
+    service.scheduler.nodes[node].expected = {agent.agent_id for agent in known}
     if not service.processes.are_children or not _was_here(known[0], service):
         service.processes.await_again(node, known[0].agent_id, service.settings.node_lost_s)
         return True
@@ -279,7 +277,7 @@ def _go_on_with_agent(service: Service, node: NodeNo, known: Sequence[Agent], li
             has_reported = isinstance(agent, records.AgentUp)
             adopted = service.processes.adopt(node, agent.agent_id, pid, has_reported, service.settings.manager_wait_s)
             if adopted and has_reported:
-                service.agents.came.add(node)
+                service.scheduler.nodes[node].has_come = True
             if adopted:
                 continue
         if pid is not None:  # it has come second, and has nothing to do yet
@@ -287,7 +285,7 @@ def _go_on_with_agent(service: Service, node: NodeNo, known: Sequence[Agent], li
         service.agents.gone(node, agent.agent_id)
     if not adopted:
         service.scheduler.on_node_lost(node, service.now())
-        service.scheduler.nodes.await_agent(node)
+        service.scheduler.nodes.move(node, NodeEvent.EXPECT)
     return adopted
 
 

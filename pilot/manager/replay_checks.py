@@ -16,7 +16,7 @@ import msgspec
 
 from ..model.ids import JobNo, NodeNo
 from ..model.scheduler import Scheduler
-from ..model.states import State
+from ..model.states import NodeState, State
 from ..wire import ranges, records
 
 _ENDS = (State.QUEUED, State.SUCCEED, State.FAILED, State.CANCELED)
@@ -40,6 +40,7 @@ class RecordChecks:
             records.NodeLeft: self._left,
             records.AgentExpected: lambda record: record if self._is_node(record.node) else None,
             records.AgentUp: self._agent,
+            records.AgentDown: lambda record: record if self._is_node(record.node) else None,
         }
 
     def possible(self, record: records.Record) -> records.Record | None:
@@ -162,7 +163,11 @@ class RecordChecks:
         return record
 
     def _left(self, record: records.NodeLeft) -> records.Record | None:
-        return msgspec.structs.replace(record, time_s=_time(record.time_s)) if self._is_node(record.node) else None
+        if not self._is_node(record.node):
+            return None
+        if self._scheduler.nodes[record.node].state is NodeState.LEFT:
+            return None  # once is enough
+        return msgspec.structs.replace(record, time_s=_time(record.time_s))
 
     def _agent(self, record: records.AgentUp) -> records.Record | None:
         if not self._is_node(record.node):

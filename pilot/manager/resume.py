@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
 
+from .. import clock
 from ..model.decisions import Change
 from ..model.errors import JournalError, RefusedError
 from ..model.ids import JobNo, NodeNo, TaskKey
@@ -33,8 +34,6 @@ class Replayed:
     """
 
     agents: dict[NodeNo, dict[str, records.AgentExpected | records.AgentUp]] = field(default_factory=dict)
-    reported: dict[NodeNo, str] = field(default_factory=dict)
-    """The last agent of each node that has reported, gone or not: what it ran may still be there."""
     records: int = 0
     left_out: int = 0
     """How many things in it were left out, or put right; the log has the first of them."""
@@ -86,6 +85,9 @@ def replay(
         except Exception as error:  # what the checks have missed
             found.leave_out(f"{type(record).__name__}: {error!r}")
             scheduler.take_decisions()
+    # What was sent to a node in the turn in which it left comes after that in the journal; that it waits again is recorded with
+    # the first turn.
+    scheduler.recovery.drop_left(clock.now())
     return found
 
 
@@ -94,25 +96,35 @@ def _apply(record: records.Record, scheduler: Scheduler, found: Replayed, told: 
         scheduler.jobs.next_no = JobNo(max(scheduler.jobs.next_no, record.next_no))
         if record.report_bytes is not None:
             told(record.report_bytes)
-    elif isinstance(record, records.AgentUp):
-        found.agents[record.node] = {record.agent_id: record}
-        found.reported[record.node] = record.agent_id
-        if record.core_ids:
-            scheduler.nodes.name_cores(record.node, record.core_ids)
-    elif isinstance(record, records.AgentExpected):
-        found.agents.setdefault(record.node, {})[record.agent_id] = record
-    elif isinstance(record, records.AgentDown):
-        found.agents.get(record.node, {}).pop(record.agent_id, None)
+    elif isinstance(record, records.AgentUp | records.AgentExpected | records.AgentDown):
+        _apply_to_agents(record, scheduler, found)
     elif isinstance(record, records.Closed):
-        found.reported.clear()  # an orderly end leaves nothing running
+        for node in scheduler.nodes:
+            node.agent = ""  # an orderly end leaves nothing running
     elif isinstance(record, records.NodeJoined):
-        node = scheduler.on_node_joined(record.spec)
+        number = scheduler.on_node_joined(record.spec)
         if record == records.UNKNOWN_NODE:  # it only keeps the numbers of those behind it
-            scheduler.on_node_left(node, 0.0)
+            scheduler.on_node_left(number, 0.0)
     elif isinstance(record, records.NodeLeft):
         scheduler.on_node_left(record.node, record.time_s)
     else:
         _apply_to_jobs(record, scheduler)
+
+
+def _apply_to_agents(
+    record: records.AgentUp | records.AgentExpected | records.AgentDown, scheduler: Scheduler, found: Replayed
+) -> None:
+    if isinstance(record, records.AgentUp):
+        found.agents[record.node] = {record.agent_id: record}
+        scheduler.on_agent(record.node, record.agent_id)
+        if record.core_ids:
+            scheduler.nodes.name_cores(record.node, record.core_ids)
+    elif isinstance(record, records.AgentExpected):
+        found.agents.setdefault(record.node, {})[record.agent_id] = record
+    else:
+        found.agents.get(record.node, {}).pop(record.agent_id, None)
+        if scheduler.nodes[record.node].agent == record.agent_id:
+            scheduler.recovery.replay_agent_gone(record.node)
 
 
 def _apply_to_jobs(record: records.Record, scheduler: Scheduler) -> None:

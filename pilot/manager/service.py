@@ -21,6 +21,7 @@ from ..model.decisions import Change, Decisions
 from ..model.errors import EndingError, LostError, TransientError
 from ..model.ids import NodeNo
 from ..model.scheduler import Scheduler
+from ..model.states import NodeEvent, NodeState
 from ..systems import registry
 from ..systems.base import Allocation
 from ..wire import frames, records
@@ -125,7 +126,6 @@ class Service:
             recipe,
             self.loop,
             self.patience,
-            self.agents.links,
             self._expect,
             self._agent_died,
             self._node_given_up,
@@ -264,8 +264,7 @@ class Service:
         self.agents.read()
         while self.agents.to_replace:
             self._replace(*self.agents.to_replace.pop())
-        if self.processes.awaits:
-            self.processes.look_around()
+        self.processes.start_waiting()  # agents that have reported make room for others to be started
 
     def _expect(self, agents: Mapping[NodeNo, str]) -> None:
         """These are about to be started: on record before that, so that no later life meets agents it does not know of.
@@ -276,33 +275,34 @@ class Service:
             self.store.append(records.AgentExpected(node, agent_id))
         self.store.write()
         for node, agent_id in agents.items():
-            self.agents.expected.setdefault(node, set()).add(agent_id)
+            self.scheduler.nodes[node].expected.add(agent_id)
 
     def _replace(self, node: NodeNo, agent_id: str) -> None:
-        """This agent was told to end; another one is tried."""
+        """This agent was told to end, or has; then another one is tried."""
         if self.scheduler.nodes.specs[node].guest:
             return
         if self.processes.lives(node, agent_id):  # its end is seen, and what follows from it
             patience_s = self.settings.kill_grace_s + STOP_MARGIN_S
             self.patience.call_after(patience_s, lambda: self.processes.kill(node, agent_id))
-        else:
+        elif not self.scheduler.nodes.is_served(node):  # else it is heard of its end, or given up for its silence
             self.processes.silent(node)
 
     def _agent_died(self, node: NodeNo, agent_id: str, certain: bool) -> None:
         self.agents.read()
         link = self.agents.links.get(node)
         if link is None:  # one of an earlier life that has not come back, or that had been silent before
-            self.scheduler.on_node_lost(node, self.now())
+            self.scheduler.on_node_lost(node, self.now(), silent=not certain)
         elif link.agent_id == agent_id:
             self.agents.lost(node, "its process ended")
         if certain:
             self.agents.gone(node, agent_id)
-        if self.stopping:
-            self.scheduler.nodes.await_agent(node)  # it ends because we do: nothing is wrong with the node
+        if self.stopping and not self.scheduler.nodes.is_served(node):
+            self.scheduler.nodes.move(node, NodeEvent.EXPECT)  # it ends because we do: nothing is wrong with the node
 
-    def _node_given_up(self, node: NodeNo, reason: str) -> None:
-        self.scheduler.nodes.set_missing(node)
-        left = self.scheduler.nodes.count - len(self.processes.given_up)
+    def _node_given_up(self, node: NodeNo) -> None:
+        nodes = self.scheduler.nodes
+        self.scheduler.on_node_given_up(node, self.now())
+        left = nodes.count - nodes.in_state[NodeState.GIVEN_UP]
         if left < self._fewest_nodes:
             self._too_few_nodes(left)
 
@@ -318,12 +318,14 @@ class Service:
 
     def _check_start(self) -> None:
         """All agents have had their time to report. One that has, and is gone now, is no failed start."""
-        came = sum(node in self.agents.came for node in self.scheduler.nodes.here)
+        came = sum(self.scheduler.nodes[node].has_come for node in self.scheduler.nodes.here)
         if not self.stopping and came < self._fewest_nodes:
             self._too_few_nodes(came)
 
     def _too_few_nodes(self, count: int) -> None:
-        names = {self.scheduler.nodes.specs[node].name: why for node, why in self.processes.given_up.items()}
+        nodes = self.scheduler.nodes
+        given_up = [each for each in nodes if each.state is NodeState.GIVEN_UP]
+        names = {nodes.specs[each.number].name: each.reason for each in given_up}
         error = LostError(
             f"agents on {count} of {self.scheduler.nodes.count} nodes, {self._fewest_nodes} are needed"
             + "".join(f"; node {name}: {why}" for name, why in list(names.items())[:3]),
@@ -351,8 +353,9 @@ class Service:
         """A guest of an earlier life may still be there: it has as long to report as one that has fallen silent."""
 
         def look() -> None:
-            if node not in self.agents.links and not self.stopping:
-                self.scheduler.on_node_lost(node, self.now())
+            left = self.scheduler.nodes[node].state is NodeState.LEFT
+            if not left and not self.scheduler.nodes.is_served(node) and not self.stopping:
+                self.scheduler.on_node_lost(node, self.now(), silent=True)
                 self.agents.leave(node)
 
         self.patience.call_after(self.settings.node_lost_s, look)

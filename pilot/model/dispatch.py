@@ -24,7 +24,7 @@ from .nodes import Nodes
 from .queue import Queue
 from .registry import Registry
 from .resources import Grant, Share
-from .states import State
+from .states import AttemptEvent, Fate, State
 
 MOST_LIVES, _LIFE_BITS = 2**20, 32
 """Each life of the manager has so many numbers (2 to the power of that) of its own."""
@@ -202,14 +202,14 @@ class Dispatch:
     def drop_node(self, node: NodeNo) -> list[Attempt]:
         """The agent of `node` is gone with all it held; returns the attempts that were there.
 
-        Attempts of other nodes that used part of this one are marked lost and ordered to stop.
+        Attempts of other nodes that used part of this one are BROKEN, and ordered to stop.
         """
         for grant in [grant for grant in self.grants.values() if grant.shares[0].node == node]:
             self.returned(grant)
         elsewhere = {grant.grant_id for grant in self.grants.values() if any(s.node == node for s in grant.shares)}
         for attempt in self.attempts.values():
-            if attempt.grant is not None and attempt.grant.grant_id in elsewhere:
-                attempt.lost = True
+            in_use = attempt.grant is not None and attempt.grant.grant_id in elsewhere
+            if in_use and attempt.after(AttemptEvent.BREAK) is Fate.STOP:
                 self._decisions.orders_for(attempt.node).kills.append(attempt.key)
         for pool in [pool for pool in self.pools.values() if pool.node == node]:
             del self.pools[pool.pool_id], pool.shape.pools[node]
@@ -223,19 +223,23 @@ class Dispatch:
         if self.held >> node & 1:
             self._end_reservation()
 
-    def adopt(self, grant: Grant, shape: Shape) -> None:
+    def adopt(self, grant: Grant, shape: Shape | None) -> None:
         """An agent holds this grant from an earlier life of the manager, or from before it was cut off.
+
+        `shape`: of the tasks that wait for it there. None: there are none, so nothing will be added to its pool, and the grant
+        needs none; it is only noted what it takes of the nodes, until it is given back.
 
         What it has of other nodes may have been given to others meanwhile, and then stays with them.
         """
         first, *others = grant.shares
         node = first.node
         grant = grant._replace(shares=(first, *(share for share in others if self._nodes.is_free(share))))
-        if grant.pool not in self.pools:
+        if grant.pool not in self.pools and shape is not None:
             self.pools[grant.pool] = shape.pools[node] = LeasePool(grant.pool, node, shape)
         self._nodes.take(grant.shares)
         self.grants[grant.grant_id] = grant
-        self.pools[grant.pool].grants += 1
+        if grant.pool in self.pools:
+            self.pools[grant.pool].grants += 1
         for number in (grant.grant_id, grant.pool):
             if number >> _LIFE_BITS == self._next_id >> _LIFE_BITS:
                 self._next_id = max(self._next_id, number)

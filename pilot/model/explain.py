@@ -87,8 +87,9 @@ def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str
 def _trouble(scheduler: Scheduler) -> list[str]:
     """Why agents could not be started, where that is known: each reason once, with the first node that it is told of."""
     first: dict[str, str] = {}
-    for node, reason in scheduler.nodes.trouble.items():
-        first.setdefault(reason, scheduler.nodes.specs[node].name)
+    for node in scheduler.nodes:
+        if node.reason:
+            first.setdefault(node.reason, scheduler.nodes.specs[node.number].name)
     return [f"node {name} has no agent: {reason}" for reason, name in first.items()]
 
 

@@ -8,7 +8,7 @@ from .errors import InternalError
 from .ids import NodeNo
 from .jobs import all_pendings
 from .scheduler import Scheduler
-from .states import State
+from .states import AWAITED, SERVED, AttemptState, NodeState, State
 
 
 def check(scheduler: Scheduler) -> None:
@@ -16,6 +16,7 @@ def check(scheduler: Scheduler) -> None:
     _check_nodes(scheduler)
     _check_attempts(scheduler)
     _check_shapes(scheduler)
+    _check_lost(scheduler)
     _check_counters(scheduler)
 
 
@@ -45,29 +46,41 @@ def _check_nodes(scheduler: Scheduler) -> None:
         assert gpus == (1 << len(spec.gpu_ids)) - 1, f"GPU of {spec.name} lost"
         assert mem == spec.mem_bytes or not spec.mem_bytes, f"memory of {spec.name} lost"
         assert not spec.mem_bytes or nodes.free_mem[number] >= 0, f"memory of {spec.name} given out twice"
-    usable = [n for n in range(len(nodes.specs)) if nodes.usable >> n & 1]
+    usable = [each.number for each in nodes if each.state is NodeState.READY]
+    assert nodes.usable == sum(1 << number for number in usable), "usable nodes are not those that are READY"
+    assert nodes.in_state == [sum(each.state is state for each in nodes) for state in NodeState], "nodes miscounted"
     assert nodes.free_count == sum(nodes.free_cores[n].bit_count() for n in usable), "free cores miscounted"
-    assert not nodes.usable & nodes.missing, "a node is usable and missing"
-    assert not nodes.usable & nodes.left, "a node that has left is in use"
     with_free = sum(1 << n for n in usable if nodes.free_cores[n])
     assert nodes.with_at_least(1) == with_free, "nodes with free cores miscounted"
+
+
+_STATES_OF_TASK = {
+    AttemptState.SENT: {State.SCHEDULED},
+    AttemptState.IN_DOUBT: {State.SCHEDULED},
+    AttemptState.RUNNING: {State.EXECUTING},
+    AttemptState.CANCELING: {State.SCHEDULED, State.EXECUTING},
+    AttemptState.BROKEN: {State.EXECUTING},
+}
+"""What the task of an attempt in flight can be."""
 
 
 def _check_attempts(scheduler: Scheduler) -> None:
     """An attempt in flight belongs to a task that is, and each grant runs at most one."""
     dispatch = scheduler.dispatch
-    used = Counter(
-        attempt.grant.grant_id
-        for attempt in dispatch.attempts.values()
-        if attempt.grant is not None and attempt.started_s
-    )
-    assert all(count == 1 for count in used.values()), "two tasks on one grant"
+    used: Counter[int] = Counter()
     in_flight = 0
     for key, attempt in dispatch.attempts.items():
         assert attempt.job.tasks.run(key.pos) == key.run, f"{attempt} is not the latest attempt"
-        expected = State.EXECUTING if attempt.started_s else State.SCHEDULED
-        assert attempt.job.tasks.state(key.pos) is expected, f"{attempt} is {attempt.job.tasks.state(key.pos).name}"
+        state = attempt.job.tasks.state(key.pos)
+        assert state in _STATES_OF_TASK.get(attempt.state, ()), f"{attempt} is {state.name}"
+        cancels = attempt.job.canceling and attempt.state is not AttemptState.CANCELING
+        assert not cancels, f"{attempt} of a cancelled job is not being stopped"
+        home = scheduler.nodes[attempt.node].state
+        assert home in SERVED or home in AWAITED, f"{attempt}, which is {home.name}"
+        if attempt.grant is not None and state is State.EXECUTING:
+            used[attempt.grant.grant_id] += 1
         in_flight += 1
+    assert all(count == 1 for count in used.values()), "two tasks on one grant"
     tasks_in = scheduler.jobs.tasks_in
     assert in_flight == tasks_in[State.SCHEDULED] + tasks_in[State.EXECUTING], "tasks in flight without an attempt"
     pools = Counter(grant.pool for grant in dispatch.grants.values())
@@ -90,6 +103,19 @@ def _check_shapes(scheduler: Scheduler) -> None:
             assert scheduler.dispatch.pools.get(pool.pool_id) is pool, "a pool that only its shape knows"
             assert pool.node == node, "a pool listed under another node"
     assert all(id(pool.shape) in shapes for pool in scheduler.dispatch.pools.values()), "a pool of a forgotten shape"
+
+
+def _check_lost(scheduler: Scheduler) -> None:
+    """Nothing lost outlives its node, or its task: what cannot be told any more costs nothing."""
+    for attempt in scheduler.lost:
+        assert attempt.state in (AttemptState.LOST, AttemptState.EXCUSED), f"{attempt} is kept as lost"
+        assert scheduler.jobs.by_no(attempt.key.job_no) is attempt.job, f"{attempt} of a job that was removed"
+        assert not attempt.job.tasks.state(attempt.key.pos).final, f"{attempt} of a task that is over"
+        home = scheduler.nodes[attempt.node]
+        over = SERVED | {NodeState.GIVEN_UP}
+        if not scheduler.nodes.specs[home.number].guest:
+            over |= {NodeState.LEFT}
+        assert home.state not in over, f"{attempt}, which is {home.state.name}"
 
 
 def _check_counters(scheduler: Scheduler) -> None:

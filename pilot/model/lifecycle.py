@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 from . import dependencies
-from .attempts import Attempt, End
+from .attempts import Attempt, End, LostAttempts
 from .decisions import Change, Decisions
 from .dependencies import Consequence, Omit
 from .job_spec import Need
@@ -16,20 +16,21 @@ from .jobs import Job, Pending, all_pendings, pending_of
 from .queue import Queue
 from .registry import Registry
 from .results import Result
-from .states import Cause, State
+from .states import AttemptEvent, AttemptState, Cause, Fate, State
 
 _ONLY = ((0, 1),)
 """The range of a job with one task: shared, because there may be very many such jobs."""
 
 
 class Lifecycle:
-    """Moves jobs and tasks between their states, and waiting work into `queue`; notes what was decided in `turn`."""
+    """Moves jobs and tasks between their states, and waiting work into `queue`; notes what was decided in `decisions`."""
 
     def __init__(self, jobs: Registry, queue: Queue, decisions: Decisions, crash_limit: int) -> None:
         self._jobs = jobs
         self._queue = queue
         self._decisions = decisions
         self._crash_limit = crash_limit
+        self.lost = LostAttempts()
         self._consequences: deque[Consequence] = deque()
         self.interrupted: int | None = None
         """Running tasks that went back to the queue because the pilot is being stopped; None while it is not."""
@@ -102,6 +103,7 @@ class Lifecycle:
 
     def end_queued_task(self, job: Job, pos: int, state: State, now: float) -> None:
         self.withdraw(job, pos)
+        self.lost.forget_task(job.no, pos, job.tasks.run(pos))
         self._jobs.move_task(job, pos, state)
         job.tasks.end_unstarted(pos, now)
         self._after_task(job, pos, state, now)
@@ -110,6 +112,7 @@ class Lifecycle:
         """End all queued tasks of a job at once; the job's own ending speaks for them, there is no event for each."""
         for pending in all_pendings(job.pendings):
             pending.clear_range()
+        self.lost.forget_waiting(job)
         for pos in self._jobs.move_queued_tasks(job, state):
             self._consequences.extend(dependencies.after_task(job, pos, state))
         if job.finished == job.spec.task_count:
@@ -120,47 +123,66 @@ class Lifecycle:
     def attempt_ended(self, attempt: Attempt, end: End, now: float) -> None:
         """An agent reported the end of `attempt`; decides what becomes of the task."""
         job, pos = attempt.job, attempt.key.pos
-        if attempt.canceling or job.canceling:
+        fate = attempt.after(AttemptEvent.END)
+        if fate is Fate.CANCELED:
             state = State.CANCELED
         elif end.cause is Cause.EXITED and end.exit_code == 0:
             state = State.SUCCEED
-        elif attempt.lost:
-            self.attempt_lost(attempt, now)
+        elif fate is Fate.BY_SUCCESS:
+            self._crashed(attempt, now)
             return
         elif end.cause is Cause.CANCELED:  # nobody cancelled it: the pilot itself is being stopped
             if self.interrupted is not None and end.pid > 0:
                 self.interrupted += 1
-            self.attempt_taken(attempt, now)
+            self._taken_back(attempt)
             return
         elif _times(job.failures, pos) < job.spec.retries:
             state = State.QUEUED
-            self._count(job, "failures", pos)
+            job.failures = _one_more(job.failures, pos)
         else:
             state = State.FAILED
         self._conclude(attempt, attempt.result(state, end), now)
 
-    def attempt_lost(self, attempt: Attempt, now: float) -> None:
+    def attempt_lost(self, attempt: Attempt, now: float, may_come_back: bool) -> None:
         """The agent went away under `attempt`: again, but not for ever."""
-        if attempt.canceling or attempt.job.canceling:
+        fate = attempt.after(AttemptEvent.LOSE)
+        if fate is Fate.CANCELED:
             self._conclude(attempt, attempt.lost_result(State.CANCELED, now), now)
-        elif not (attempt.started_s or attempt.in_doubt):
-            self.attempt_taken(attempt, now)
+        elif fate is Fate.CRASH:
+            self._crashed(attempt, now)
         else:
-            crashes = _times(attempt.job.crashes, attempt.key.pos) + 1
-            if crashes < self._crash_limit:
-                self._count_crash(attempt)
-                self._conclude(attempt, attempt.lost_result(State.QUEUED, now), now)
-            else:
-                reason = f"its agent was lost {crashes} times while it ran; the limit is {self._crash_limit}"
-                self._conclude(attempt, attempt.lost_result(State.FAILED, now, reason), now)
+            self._taken_back(attempt)
+        self._keep_lost(attempt, may_come_back)
 
     def attempt_taken(self, attempt: Attempt, now: float) -> None:
         """`attempt` came back without having been started."""
-        if attempt.canceling or attempt.job.canceling:
+        if attempt.after(AttemptEvent.RETURN) is Fate.CANCELED:
             self._conclude(attempt, attempt.lost_result(State.CANCELED, now), now)
         else:
-            self._decisions.taken.append(attempt.key)
-            self._back_to_queue(attempt)
+            self._taken_back(attempt)
+
+    def _taken_back(self, attempt: Attempt) -> None:
+        self._decisions.taken.append(attempt.key)
+        self._back_to_queue(attempt)
+
+    def _crashed(self, attempt: Attempt, now: float) -> None:
+        job, pos = attempt.job, attempt.key.pos
+        crashes = _times(job.crashes, pos) + 1
+        if crashes < self._crash_limit:
+            job.crashes = _one_more(job.crashes, pos)
+            self._conclude(attempt, attempt.lost_result(State.QUEUED, now), now)
+        else:
+            reason = f"its agent was lost {crashes} times while it ran; the limit is {self._crash_limit}"
+            self._conclude(attempt, attempt.lost_result(State.FAILED, now, reason), now)
+
+    def _keep_lost(self, attempt: Attempt, may_come_back: bool) -> None:
+        """What may yet be reported is kept, while that would matter."""
+        if attempt.state is AttemptState.ENDED:
+            return
+        if may_come_back and not attempt.job.tasks.state(attempt.key.pos).final:
+            self.lost.add(attempt)
+        else:
+            attempt.after(AttemptEvent.FORGET)
 
     def _conclude(self, attempt: Attempt, result: Result, now: float) -> None:
         self._decisions.results.append(result)
@@ -168,6 +190,8 @@ class Lifecycle:
             self._back_to_queue(attempt)
             return
         job, pos = attempt.job, attempt.key.pos
+        if self.lost.node_of:
+            self.lost.forget_task(job.no, pos, job.tasks.run(pos))
         if result.message:
             job.set_message(pos, result.message)
         self._jobs.move_task(job, pos, result.state)
@@ -177,40 +201,57 @@ class Lifecycle:
 
     def replay_result(self, attempt: Attempt, result: Result) -> None:
         """Apply a result that an earlier life of the manager has recorded."""
+        job, pos = attempt.job, attempt.key.pos
+        was_lost = result.cause is Cause.LOST
+        fate = attempt.after(AttemptEvent.LOSE if was_lost else AttemptEvent.END)
+        if result.state is State.QUEUED and fate is Fate.CANCELED:
+            result = result._replace(state=State.CANCELED)  # no manager writes this; a cancel that was accepted holds
         if result.state is State.QUEUED:
-            if result.cause is Cause.LOST:
-                self._count_crash(attempt)
+            if was_lost:
+                job.crashes = _one_more(job.crashes, pos)
             else:
-                self._count(attempt.job, "failures", attempt.key.pos)
+                job.failures = _one_more(job.failures, pos)
         self._conclude(attempt, result, result.ended_s)
+        self._keep_lost(attempt, may_come_back=True)
+
+    def replay_taken(self, attempt: Attempt) -> None:
+        """It came back unstarted, or it had not been known to have started when its agent fell silent: that is not on record.
+
+        So if that agent lives, it may yet tell of it.
+        """
+        self.attempt_taken(attempt, attempt.scheduled_s)  # the record has no time of its own
+        job, key = attempt.job, attempt.key
+        if not job.tasks.state(key.pos).final:
+            excused = AttemptState.EXCUSED
+            self.lost.add(
+                Attempt(key, job, attempt.pending, attempt.node, attempt.pool_id, attempt.scheduled_s, excused)
+            )
 
     def _back_to_queue(self, attempt: Attempt) -> None:
         self._jobs.move_task(attempt.job, attempt.key.pos, State.QUEUED)
         attempt.pending.put_back(attempt.key.pos)
         attempt.pending.shape.add(attempt.pending)
 
-    def attempt_back(self, attempt: Attempt) -> None:
+    def in_flight_again(self, job: Job, pos: int) -> None:
+        """A task that waits has, or has had all the time, an attempt that goes on."""
+        self.withdraw(job, pos)
+        self._jobs.move_task(job, pos, State.SCHEDULED)
+
+    def attempt_found(self, attempt: Attempt) -> None:
         """An attempt at a queued task that had counted as lost goes on: nothing has crashed."""
-        self.no_crash(attempt)
-        self.withdraw(attempt.job, attempt.key.pos)
-        self._jobs.move_task(attempt.job, attempt.key.pos, State.SCHEDULED)
+        self.lost.remove(attempt)
+        self._uncount(attempt, attempt.after(AttemptEvent.FIND))
+        self.in_flight_again(attempt.job, attempt.key.pos)
 
-    def no_crash(self, attempt: Attempt) -> None:
-        """The loss of this attempt was none of its task's doing."""
-        if attempt.counted and attempt.job.crashes:
-            attempt.job.crashes[attempt.key.pos] -= 1
-        attempt.counted = False
-
-    def _count_crash(self, attempt: Attempt) -> None:
-        attempt.counted = True
-        self._count(attempt.job, "crashes", attempt.key.pos)
+    def excuse(self, attempt: Attempt) -> None:
+        """The agent that had it is heard again: no task has taken that down."""
+        self._uncount(attempt, attempt.after(AttemptEvent.EXCUSE))
 
     @staticmethod
-    def _count(job: Job, what: str, pos: int) -> None:
-        """Count one more failure or crash after which the task is started again."""
-        counts: dict[int, int] = getattr(job, what) or {}
-        setattr(job, what, counts)
-        counts[pos] = counts.get(pos, 0) + 1
+    def _uncount(attempt: Attempt, fate: Fate) -> None:
+        crashes = attempt.job.crashes
+        if fate is Fate.UNCOUNT and crashes and crashes.get(attempt.key.pos):
+            crashes[attempt.key.pos] -= 1
 
     # --- endings --------------------------------------------------------------------------------------------------------
 
@@ -230,6 +271,13 @@ class Lifecycle:
         job.unmet_at = None
         self._decisions.changes.append(Change(job, None, state, ended_s, exit_code, job.message))
         self._consequences.extend(dependencies.after_job(job))
+
+
+def _one_more(counts: dict[int, int] | None, pos: int) -> dict[int, int]:
+    """The counts by position, made when there is something to count."""
+    counts = counts or {}
+    counts[pos] = counts.get(pos, 0) + 1
+    return counts
 
 
 def _times(counts: dict[int, int] | None, pos: int) -> int:

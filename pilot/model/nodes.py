@@ -13,17 +13,46 @@ from .ids import NodeNo
 from .job_spec import Need, Size
 from .resources import NodeSpec, Share, bits, lowest, mask_of
 from .shortage import shortage
+from .states import NODE_TABLE, SERVED, NodeEvent, NodeState, illegal_event
 from .topology import Group, choose
 
 
+class Node:
+    """One node: where it stands, and whose word counts there."""
+
+    __slots__ = ("agent", "expected", "failures", "has_come", "left_behind", "number", "reason", "state")
+
+    def __init__(self, number: NodeNo) -> None:
+        self.number = number
+        self.state = NodeState.EXPECTED
+        self.agent = ""
+        """The agent that has reported last, in this life of the manager or an earlier one, whether it is still there or not."""
+        self.expected: set[str] = set()
+        """The agents that may report: those that were started and are not known to be gone. Any other is sent away."""
+        self.failures = 0
+        """How many agents in a row have been started and have not reported."""
+        self.reason = ""
+        """Why the last of them did not, or ended; until one reports."""
+        self.has_come = False
+        """One has reported in this life of the manager, or is there from an earlier one: the start has succeeded."""
+        self.left_behind = ""
+        """The agent that has ended otherwise than in good order, so that tasks of it may still run; its successor clears up."""
+
+    def __repr__(self) -> str:
+        return f"<Node {self.number} {self.state.name}>"
+
+
 class Nodes:
-    """The nodes of the pilot. A node is usable while its agent is there (`set_usable`).
+    """The nodes of the pilot. Work goes to those that are READY (`usable`).
 
     A node that has left for good keeps its number, because what ran there is told by it, and is never used again.
     `reserve_system_core` keeps core 0 of the first node out of everything (`--system-core`).
     """
 
     def __init__(self, specs: Iterable[NodeSpec] = (), reserve_system_core: bool = False) -> None:
+        self._all: list[Node] = []
+        self.in_state = [0] * len(NodeState)
+        """Nodes by state."""
         self.specs: list[NodeSpec] = []
         """By number, those that have left included."""
         self.all_cores: list[int] = []
@@ -32,15 +61,9 @@ class Nodes:
         self.free_gpus: list[int] = []
         self.free_mem: list[int] = []
         self.usable = 0
-        self.missing = 0
-        """The set of nodes that have lost their agent, or wait for one in vain. The agent of those that are neither usable nor
-        missing is on its way: what is free there is free for those who ask, though nothing can start there yet."""
-        self.left = 0
-        """The set of nodes that have left for good."""
+        """The set of nodes that are READY: an index of their states, kept by `move` alone."""
         self.free_count = 0
         """Free cores on usable nodes."""
-        self.trouble: dict[NodeNo, str] = {}
-        """Why the last agent that was started for a node did not report, or ended; until one reports."""
         self._groups: dict[NodeNo, Sequence[Group]] = {}
         self._tagged: dict[tuple[str, ...], int] = {}
         self._size: list[int] = []
@@ -53,14 +76,50 @@ class Nodes:
         for spec in specs:
             self.add(spec)
 
+    def __getitem__(self, node: NodeNo) -> Node:
+        return self._all[node]
+
+    def __iter__(self) -> Iterator[Node]:
+        """By number, those that have left included."""
+        return iter(self._all)
+
     @property
     def here(self) -> Iterator[NodeNo]:
         """The numbers of the nodes that have not left, usable or not."""
-        return (NodeNo(number) for number in range(len(self.specs)) if not self.left >> number & 1)
+        return (each.number for each in self._all if each.state is not NodeState.LEFT)
 
     @property
     def count(self) -> int:
-        return len(self.specs) - self.left.bit_count()
+        return len(self.specs) - self.in_state[NodeState.LEFT]
+
+    def is_served(self, node: NodeNo) -> bool:
+        """Whether it has an agent that has reported."""
+        return self._all[node].state in SERVED
+
+    def namesakes(self, node: NodeNo, among: Iterable[NodeNo]) -> list[NodeNo]:
+        """Of these nodes those of the same name: itself, and what a guest was before it left and came again."""
+        name = self.specs[node].name
+        return [other for other in among if self.specs[other].name == name]
+
+    def move(self, node: NodeNo, event: NodeEvent) -> None:
+        """Let `event` happen to the node. Raises IllegalTransitionError before anything is changed."""
+        record = self._all[node]
+        before = record.state
+        after = NODE_TABLE[event][before]
+        if after is None:
+            raise illegal_event(before, event, f"node {self.specs[node].name}")
+        self.in_state[before] -= 1
+        self.in_state[after] += 1
+        record.state = after
+        if (before is NodeState.READY) != (after is NodeState.READY):
+            self._set_usable(node, after is NodeState.READY)
+        if event is NodeEvent.REPORT:
+            record.failures, record.reason, record.has_come = 0, "", True
+        elif event is NodeEvent.LEAVE:
+            record.expected.clear()
+            self._tagged.clear()
+            if self._system_core_on == node:
+                self._system_core_on, self.system_cores = None, 0
 
     @property
     def total_cores(self) -> int:
@@ -68,12 +127,14 @@ class Nodes:
         return sum(self._size[node] for node in self.here)
 
     def add(self, spec: NodeSpec) -> NodeNo:
-        """A new node, not usable yet; returns its number."""
+        """A new node, EXPECTED; returns its number."""
         node = NodeNo(len(self.specs))
         cores = mask_of(len(spec.core_ids))
         if self._reserve_system_core and self._system_core_on is None:
             self._system_core_on, self.system_cores = node, 1
             cores &= ~1
+        self._all.append(Node(node))
+        self.in_state[NodeState.EXPECTED] += 1
         self.specs.append(spec)
         self.all_cores.append(cores)
         self.free_cores.append(cores)
@@ -92,20 +153,8 @@ class Nodes:
         """Which of its cores and GPUs lie together; without it all do."""
         self._groups[node] = groups
 
-    def leave(self, node: NodeNo) -> None:
-        """The node has left for good; nothing may be granted on it any more."""
-        self.set_usable(node, False)
-        self.left |= 1 << node
-        self._tagged.clear()
-        if self._system_core_on == node:
-            self._system_core_on, self.system_cores = None, 0
-
-    def set_usable(self, node: NodeNo, usable: bool) -> None:
+    def _set_usable(self, node: NodeNo, usable: bool) -> None:
         bit = 1 << node
-        if usable:
-            self.missing &= ~bit
-        if bool(self.usable & bit) == usable:
-            return
         count = self.free_cores[node].bit_count()
         self.usable ^= bit
         self._level[count] ^= bit
@@ -113,20 +162,6 @@ class Nodes:
             self._any ^= bit
         self.free_count += count if usable else -count
         self._at_least.clear()
-
-    def set_missing(self, node: NodeNo) -> None:
-        """Its agent is gone, or will not come; until `set_usable` or `await_agent`."""
-        self.set_usable(node, False)
-        self.missing |= 1 << node
-
-    def await_agent(self, node: NodeNo) -> None:
-        """The node is not lost, it only has no agent at this moment."""
-        self.missing &= ~(1 << node)
-
-    @property
-    def awaited(self) -> Iterator[NodeNo]:
-        """The nodes whose agent is on its way."""
-        return (node for node in self.here if not (self.usable | self.missing) >> node & 1)
 
     def with_at_least(self, cores: int) -> int:
         """The set of usable nodes with that many free cores."""
@@ -189,7 +224,7 @@ class Nodes:
     def find(self, need: Need, without: int = 0) -> tuple[Share, ...] | None:
         """Where `need` fits now, leaving the node set `without` alone; None when it does not.
 
-        Nodes in order and lowest free ids first (spec 10.3); a need for cores anywhere is kept on one node if one can hold it.
+        Nodes in order and lowest free ids first; a need for cores anywhere is kept on one node if one can hold it.
         """
         if self.free_count == 0:
             return None

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from . import dependencies
-from .attempts import Attempt, End
+from .attempts import Attempt, End, LostAttempts
 from .decisions import Change, Decisions
 from .dispatch import Dispatch
 from .errors import JobExistsError, NotEnoughResourcesError, RefusedError
@@ -27,7 +27,7 @@ from .queue import Queue
 from .recovery import Recovery
 from .registry import Registry
 from .resources import NodeSpec
-from .states import Cause, State
+from .states import AWAITED, AttemptEvent, Cause, Fate, NodeEvent, State
 
 
 class Checked(NamedTuple):
@@ -66,9 +66,7 @@ class Scheduler:
         self.elastic = False
         """Nodes may yet come: what fits on none of those that are here waits for them instead of being refused."""
         self._was_busy = False
-        self.recovery = Recovery(self.jobs, self.queue, self.dispatch, self._life, self._decisions)
-        self._silent: dict[NodeNo, list[Attempt]] = {}
-        """Of nodes that are only silent, what has been counted as a crash."""
+        self.recovery = Recovery(self.nodes, self.jobs, self.dispatch, self._life, self._decisions)
 
     # --- clients --------------------------------------------------------------------------------------------------------
 
@@ -161,8 +159,7 @@ class Scheduler:
 
     def _kill(self, job: Job, pos: int) -> None:
         attempt = self.dispatch.attempts[TaskKey(job.no, pos, job.tasks.run(pos))]
-        if not attempt.canceling:
-            attempt.canceling = True
+        if attempt.after(AttemptEvent.CANCEL) is Fate.STOP:
             self._decisions.orders_for(attempt.node).kills.append(attempt.key)
 
     def remove(self, job: Job) -> None:
@@ -181,7 +178,7 @@ class Scheduler:
 
         While agents of an earlier life have not told which cores their tasks have, those tasks count with what they need.
         """
-        awaited = set(self.nodes.awaited)
+        awaited = {node for node in self.nodes.here if self.nodes[node].state in AWAITED}
         free = sum(self.nodes.free_cores[node].bit_count() for node in awaited)
         if free:
             free -= sum(
@@ -201,79 +198,114 @@ class Scheduler:
 
     def node_of(self, key: TaskKey) -> NodeNo | None:
         """The node that an attempt was sent to, also when it has counted as lost since; None: there is no such attempt."""
-        attempt = self.dispatch.attempts.get(key) or self.recovery.lost.get(key)
+        attempt = self.dispatch.attempts.get(key) or self._life.lost.get(key)
         return None if attempt is None else attempt.node
+
+    @property
+    def lost(self) -> LostAttempts:
+        """What agents had that are not heard of, and may yet tell of."""
+        return self._life.lost
 
     def on_node_joined(self, spec: NodeSpec) -> NodeNo:
         """A node becomes part of the pilot; usable from `on_node_up` on. Its name is that of no other node that is here."""
         return self.nodes.add(spec)
 
     def on_node_left(self, node: NodeNo, now: float) -> None:
-        """The node will not come back: what it held goes back to the queue, and that is nobody's crash."""
-        self.nodes.leave(node)
-        self._decisions.sent.pop(
-            node, None
-        )  # what an agent had brought back in this very turn has not been recorded yet
+        """The node will not come back: what it held goes back to the queue, and that does not count as a crash."""
+        self.nodes.move(node, NodeEvent.LEAVE)
+        # What an agent had brought back in this very turn has not been recorded yet, and now need not be.
+        self._decisions.sent.pop(node, None)
         for attempt in self.dispatch.drop_node(node):
             del self.dispatch.attempts[attempt.key]
             self._life.attempt_taken(attempt, now)
+        if not self.nodes.specs[node].guest:
+            self._life.lost.forget_node(node)
         self._life.settle(now)
 
+    def on_agent(self, node: NodeNo, agent_id: str) -> None:
+        """This agent speaks for the node from now on.
+
+        If it is the one that had what is lost there, it has only been cut off, and no task has taken it down. If it is another
+        one, that one has no say any more.
+        """
+        if agent_id != self.nodes[node].agent and not self.nodes.specs[node].guest:
+            self._life.lost.forget_node(node)
+        self.nodes[node].agent = agent_id
+        for namesake in self.nodes.namesakes(node, self._life.lost.nodes):
+            for attempt in self._life.lost.of_node(namesake):
+                self._life.excuse(attempt)
+
     def on_node_up(self, node: NodeNo) -> None:
-        self.nodes.set_usable(node, True)
+        """Its agent has told what it holds, and takes work."""
+        self.nodes.move(node, NodeEvent.REPORT)
 
     def on_node_draining(self, node: NodeNo) -> None:
         """The node takes nothing new; what runs there comes to its end."""
-        self.nodes.set_missing(node)
+        self.nodes.move(node, NodeEvent.DRAIN)
+        self.dispatch.not_held(node)
+
+    def on_node_silent(self, node: NodeNo) -> None:
+        """The agent of the node lives, and has not been heard of for too long: what it has stays there until it ends."""
+        self.nodes.move(node, NodeEvent.FALL_SILENT)
+        self.dispatch.not_held(node)
+
+    def on_node_heard(self, node: NodeNo) -> None:
+        """The agent that was silent is heard again; `on_node_up` follows when it has told what it holds."""
+        self.nodes.move(node, NodeEvent.HEAR)
+
+    def on_node_dismissed(self, node: NodeNo) -> None:
+        """The agent of the node was told to end; what it has stays there until it has ended."""
+        self.nodes.move(node, NodeEvent.DISMISS)
         self.dispatch.not_held(node)
 
     def on_node_lost(self, node: NodeNo, now: float, silent: bool = False) -> None:
         """The agent of this node is gone and everything it held with it: its tasks go back to the queue.
 
-        `silent`: that is not known, it has only not been heard of for too long (see `on_node_back`).
+        `silent`: that is not known, it has only not been heard of for so long that its node is given up; it may come back.
 
         A task over several nodes whose first node lives is stopped there, and goes back when that has been reported.
         """
-        self.nodes.set_missing(node)
-        self.recovery.lost_grants |= {
-            id_: grant for id_, grant in self.dispatch.grants.items() if grant.shares[0].node == node
-        }
-        lost = []
+        self.nodes.move(node, NodeEvent.LOSE)
+        held = {id_: grant for id_, grant in self.dispatch.grants.items() if grant.shares[0].node == node}
         for attempt in self.dispatch.drop_node(node):
             del self.dispatch.attempts[attempt.key]
-            self._life.attempt_lost(attempt, now)
-            self.recovery.lost[attempt.key] = attempt
-            lost.append(attempt)
-        self._silent[node] = [attempt for attempt in lost if attempt.counted] if silent else []
+            self._life.attempt_lost(attempt, now, silent)
+        if silent:
+            self._life.lost.add_grants(node, held)
+        else:
+            self._life.lost.forget_node(node)
         self._life.settle(now)
 
-    def on_node_back(self, node: NodeNo) -> None:
-        """The agent that was silent is back: no task has taken it down."""
-        for attempt in self._silent.pop(node, ()):
-            self._life.no_crash(attempt)
+    def on_node_given_up(self, node: NodeNo, now: float) -> None:
+        """No agent can be had there: what was lost with the last one will not be told any more."""
+        self.on_node_lost(node, now)
+        self.nodes.move(node, NodeEvent.GIVE_UP)
 
     def on_started(self, key: TaskKey, grant_id: GrantId, pid: int, started_s: float) -> None:
         """An agent has started the attempt `key`. Unknown attempts (of an earlier life) are ignored."""
         attempt = self.dispatch.attempts.get(key)
-        if attempt is not None and not attempt.started_s:
+        if attempt is None or attempt.after(AttemptEvent.START) is not Fate.BEGIN:
+            return
+        if attempt.job.tasks.state(key.pos) is State.SCHEDULED:
             attempt.grant = self.dispatch.grants.get(grant_id, attempt.grant)
             self.dispatch.not_unstarted(attempt)
             self._begin(attempt, pid, started_s)
 
     def _begin(self, attempt: Attempt, pid: int, started_s: float) -> None:
-        attempt.pid, attempt.started_s, attempt.in_doubt = pid, started_s, False
+        attempt.pid, attempt.started_s = pid, started_s
         job, pos = attempt.job, attempt.key.pos
         self.jobs.move_task(job, pos, State.EXECUTING)
         self._decisions.changes.append(Change(job, pos if job.is_iteration else None, State.EXECUTING, started_s))
 
     def on_finished(self, key: TaskKey, grant_id: GrantId, end: End, returns_grant: bool, now: float) -> None:
         """An attempt has ended, and perhaps its grant came back. An end that is known already is ignored."""
-        attempt = self.dispatch.attempts.pop(key, None) or self.recovery.match_late_end(key, end)
         grant = self.dispatch.grants.get(grant_id)
+        attempt = self.dispatch.attempts.pop(key, None) or self.recovery.match_late_end(key, grant_id, end)
         if attempt is not None:
-            attempt.grant = grant or attempt.grant or self.recovery.lost_grants.get(grant_id)
+            attempt.grant = grant or attempt.grant
             pool = self.dispatch.not_unstarted(attempt)
-            if end.pid > 0 and not attempt.started_s:
+            # Of a short task the end is the first that is heard.
+            if end.pid > 0 and attempt.job.tasks.state(key.pos) is State.SCHEDULED:
                 self._begin(attempt, end.pid, end.started_s)
             if pool is not None and end.cause is Cause.EXITED:
                 pool.pace.ran(end.ended_s - end.started_s)

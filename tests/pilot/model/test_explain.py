@@ -72,7 +72,7 @@ def test_a_reason_why_no_agent_could_be_started_is_told_once() -> None:
     world = World(node("n", 1), node("m", 1))
     for number in range(2):
         world.lose(number)
-        world.scheduler.nodes.trouble[NodeNo(number)] = "it said: No module named pilotfish"
+        world.scheduler.nodes[NodeNo(number)].reason = "it said: No module named pilotfish"
     world.submit(job("a"))
     said = "node n has no agent: it said: No module named pilotfish"
     assert why(world, "a") == ["no agent is ready yet", said]

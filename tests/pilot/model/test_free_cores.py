@@ -6,6 +6,7 @@ import pytest
 
 from pilotfish.pilot.model.ids import JobNo, NodeNo, TaskKey
 from pilotfish.pilot.model.scheduler import Scheduler
+from pilotfish.pilot.model.states import NodeEvent
 
 from .world import World, job, node
 
@@ -43,7 +44,7 @@ def test_a_node_that_takes_nothing_new_is_not_free() -> None:
 def test_a_node_that_was_lost_and_is_awaited_again_is_free() -> None:
     world = World(node("n1", 4))
     world.lose(0)
-    world.scheduler.nodes.await_agent(NodeNo(0))
+    world.scheduler.nodes.move(NodeNo(0), NodeEvent.EXPECT)
     assert world.scheduler.free_cores() == 4
 
 

@@ -25,7 +25,7 @@ def test_a_late_result_of_a_task_that_waits_again_counts() -> None:
     """... with the place where it ran, and nothing is started a second time."""
     world = World(node("n1", 1))
     world.submit(job("a"))
-    world.lose(0)
+    world.cut(0)
     assert world.state("a") == "QUEUED"
     _late(world, _first_attempt(world, "a"))
     world.revive(0)
@@ -38,7 +38,7 @@ def test_a_late_result_of_a_task_that_waits_again_counts() -> None:
 def test_a_late_success_stops_the_attempt_that_has_taken_its_place() -> None:
     world = World(node("n1", 1), node("n2", 1))
     world.submit(job("a"))
-    world.lose(0)
+    world.cut(0)
     assert world.running == ["a"]
     _late(world, _first_attempt(world, "a"))
     assert world.state("a") == "SUCCEED"
@@ -50,7 +50,7 @@ def test_a_late_success_stops_the_attempt_that_has_taken_its_place() -> None:
 def test_a_late_failure_leaves_the_second_attempt_its_chance() -> None:
     world = World(node("n1", 1), node("n2", 1))
     world.submit(job("a"))
-    world.lose(0)
+    world.cut(0)
     _late(world, _first_attempt(world, "a"), exit_code=1)
     assert world.running == ["a"]
     world.finish("a")
@@ -60,7 +60,7 @@ def test_a_late_failure_leaves_the_second_attempt_its_chance() -> None:
 def test_a_late_result_of_what_has_ended_or_was_cancelled_is_ignored() -> None:
     world = World(node("n1", 1))
     world.submit(job("a"), job("b"))
-    world.lose(0)
+    world.cut(0)
     world.cancel("a")
     _late(world, _first_attempt(world, "a"))
     assert world.state("a") == "CANCELED"
@@ -75,7 +75,7 @@ def test_a_late_result_is_replayed() -> None:
     """The journal's order: sent, lost, ended."""
     world = World(node("n1", 1))
     world.submit(job("a"))
-    world.lose(0)
+    world.cut(0)
     _late(world, _first_attempt(world, "a"))
     results = [result for turn in world.turns for result in turn.results]
     again = Scheduler([node("n1", 1)])
@@ -95,8 +95,7 @@ def test_orders_that_got_lost_with_a_connection_are_given_again() -> None:
     scheduler.plan(world.now)
     scheduler.take_decisions()  # on its way when the connection broke
     here = next(scheduler.nodes.here)
-    scheduler.recovery.doubt(here, set())
-    scheduler.recovery.drop_doubtful(here, world.now)
+    scheduler.recovery.drop_unnamed(here, set(), world.now)
     scheduler.recovery.drop_grants(here, set())
     world.settle()
     assert world.running == ["a"]
@@ -179,7 +178,7 @@ def test_an_attempt_that_is_brought_back_and_leaves_with_its_node_at_once_is_not
     world = World(node("n1", 1))
     world.submit(job("a"))
     key = _first_attempt(world, "a")
-    world.scheduler.on_node_lost(NodeNo(0), world.now)
+    world.scheduler.on_node_lost(NodeNo(0), world.now, silent=True)
     world.scheduler.take_decisions()
     world.scheduler.dispatch.adopt(
         Grant(GrantId(99), PoolId(100), (Share(NodeNo(0), 1, 0, 0),)), world.scheduler.queue.shape(ONE_CORE)
@@ -245,7 +244,7 @@ def test_a_node_that_was_only_silent_has_not_crashed_under_its_tasks() -> None:
     world.submit(job("a"))
     for _ in range(3):
         number = 0 if world.running_on(0) else 1
-        world.cut(number, silent=True)
+        world.cut(number)
         world.come_back(number)
     assert world.state("a") == "EXECUTING"
     world.finish("a")

@@ -7,6 +7,7 @@ import pytest
 from pilotfish.pilot.model.job_spec import Need, Size
 from pilotfish.pilot.model.nodes import Nodes
 from pilotfish.pilot.model.resources import NodeSpec, Share
+from pilotfish.pilot.model.states import NodeEvent
 from pilotfish.pilot.model.topology import Group, choose, groups_of
 
 TWO = (Group(0b00001111, 0b01), Group(0b11110000, 0b10))
@@ -43,7 +44,7 @@ def test_where_nothing_is_known_or_all_is_one_there_are_no_groups(bind: bool, so
 def test_nodes_give_cores_of_one_socket() -> None:
     nodes = Nodes([NodeSpec("n", tuple(map(str, range(8))), ("0", "1"), bind=True)])
     node = next(nodes.here)
-    nodes.set_usable(node, True)
+    nodes.move(node, NodeEvent.REPORT)
     nodes.set_groups(node, TWO)
     nodes.take([Share(node, 0b111, 0, 0)])
     two = Need(cores=Size.exactly(2))

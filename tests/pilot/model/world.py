@@ -83,8 +83,9 @@ class World:
         self.now = 1000.0
         self.events: list[str] = []
         self.turns: list[Decisions] = []
+        self.agent_ids: dict[NodeNo, str] = {}
         for number in self.agents:
-            self.scheduler.on_node_up(number)
+            self._report_anew(number)
 
     # --- what a test does -----------------------------------------------------------------------------------------------
 
@@ -115,15 +116,16 @@ class World:
         raise AssertionError(f"{name} does not run; running: {self.running}")
 
     def lose(self, number: int, silent: bool = False) -> None:
+        """The agent of the node has ended, or has not been heard of for too long."""
         node_no = NodeNo(number)
         self.agents[node_no] = FakeAgent()
         self.scheduler.on_node_lost(node_no, self.now, silent)
         self.settle()
 
-    def cut(self, number: int, silent: bool = False) -> None:
+    def cut(self, number: int) -> None:
         """Nothing is heard of the node any more; its agent works on."""
         self.away[number] = self.agents[NodeNo(number)]
-        self.lose(number, silent)
+        self.lose(number, silent=True)
 
     def finish_away(self, number: int, exit_code: int = 0) -> None:
         """The first task that runs on the node which was cut off ends; its agent keeps the report."""
@@ -131,17 +133,18 @@ class World:
         key = next(iter(agent.running))
         pool, grant_id = agent.running.pop(key)
         waiting = agent.waiting.get(pool)
+        returns = not waiting
         if waiting:
             agent.running[waiting.popleft()] = (pool, grant_id)
         self.now += 0.001
         end = End(4711, self.now - 1.0, self.now, exit_code, Cause.EXITED)
-        agent.kept.append((key, grant_id, end, not waiting))
+        agent.kept.append((key, grant_id, end, returns))
 
     def come_back(self, number: int) -> None:
         """The agent that was cut off is heard again; see manager/agents.py."""
         node_no, agent = NodeNo(number), self.away.pop(number)
         self.agents[node_no] = agent
-        self.scheduler.on_node_back(node_no)
+        self.scheduler.on_agent(node_no, self.agent_ids[node_no])
         kept_of = {grant_id for _, grant_id, _, returns in agent.kept if returns}
         used = [grant_id for _, grant_id in agent.running.values()]
         held = {*used, *(grant_id for grants in agent.idle.values() for grant_id in grants)}
@@ -158,7 +161,7 @@ class World:
         for key, grant_id, end, returns in agent.kept:
             self.scheduler.on_finished(key, grant_id, end, returns, self.now)
         agent.kept.clear()
-        self.scheduler.recovery.drop_doubtful(node_no, self.now)
+        self.scheduler.recovery.drop_unnamed(node_no, set(chain(agent.running, *waiting.values())), self.now)
         self.scheduler.recovery.drop_grants(node_no, held)
         self._kill(node_no, unknown)
         self._start(node_no)
@@ -190,8 +193,15 @@ class World:
     def revive(self, number: int) -> None:
         """Another agent is there, and has cleared up after the one before."""
         self.away.pop(number, None)
-        self.scheduler.on_node_up(NodeNo(number))
+        self._report_anew(NodeNo(number))
         self.settle()
+
+    def _report_anew(self, node_no: NodeNo) -> None:
+        """An agent that nobody has heard before says Hello; see manager/agents.py."""
+        self.agent_ids[node_no] = f"agent {len(self.turns)} of node {node_no}"
+        self.scheduler.on_agent(node_no, self.agent_ids[node_no])
+        self.scheduler.on_node_up(node_no)
+        self.scheduler.recovery.drop_unnamed(node_no, set(), self.now)
 
     def run_to_end(self, exit_code: int = 0) -> None:
         """End whatever runs until nothing does."""
