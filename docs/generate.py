@@ -1,4 +1,4 @@
-"""Writes docs/reference.md and docs/launcher-keys.md from the tables the code itself works by.
+"""Writes docs/reference.md, docs/launcher-keys.md and parts of docs/developing/states.md from the tables the code works by.
 
 With --check it only says whether they are up to date.
 
@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import state_machines
 
 from pilotfish.launcher import schema
 from pilotfish.pilot.manager.config import OPTIONS, default_of
@@ -21,6 +24,7 @@ from pilotfish.pilot.wire.requests import KINDS
 
 PAGE = Path(__file__).with_name("reference.md")
 KEYS = Path(__file__).with_name("launcher-keys.md")
+STATES = Path(__file__).parent / "developing" / "states.md"
 _FROM = {
     "old": "QCG-PilotJob",
     "accepted": "QCG-PilotJob",
@@ -33,7 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when the page is stale")
     check, stale = parser.parse_args().check, 0
-    for path, text in ((PAGE, page()), (KEYS, keys_page())):
+    for path, text in ((PAGE, page()), (KEYS, keys_page()), (STATES, states_page())):
         if not check:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -55,6 +59,18 @@ def keys_page() -> str:
     for section, entries in rows.items():
         sections += [f"## {section}\n", _table(("key", "type", "default", "meaning"), entries)]
     return "\n".join(sections)
+
+
+def states_page() -> str:
+    """The page as it is, with what stands between its marks made anew."""
+    text = STATES.read_text(encoding="utf-8")
+    for name in ("tasks", "attempts", "nodes"):
+        section = getattr(state_machines, name)()
+        pattern = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
+        text = re.sub(
+            pattern, lambda marks, section=section: f"{marks[1]}\n{section}\n{marks[2]}", text, flags=re.DOTALL
+        )
+    return text
 
 
 def page() -> str:

@@ -37,12 +37,19 @@ class State(IntEnum):
     """State of a job or of one of its tasks. The member names are the spelling on the wire."""
 
     QUEUED = 0
+    """It waits: for what it depends on, for resources, or to be tried again."""
     SCHEDULED = 1
+    """It was sent to an agent, which has not reported its start."""
     EXECUTING = 2
+    """It runs."""
     SUCCEED = 3
+    """It ended with exit code 0."""
     FAILED = 4
+    """It ended otherwise, and is not tried again."""
     CANCELED = 5
+    """A client has cancelled it."""
     OMITTED = 6
+    """It can never start: something it depends on did not succeed."""
 
     final: bool
     """Whether nothing can follow; an attribute, because it is asked a dozen times per task."""
