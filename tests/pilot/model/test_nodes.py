@@ -9,7 +9,7 @@ from pilotfish.pilot.model.ids import NodeNo
 from pilotfish.pilot.model.job_spec import Need, Size
 from pilotfish.pilot.model.nodes import Nodes
 from pilotfish.pilot.model.resources import NodeSpec, Share
-from pilotfish.pilot.model.states import NodeEvent, NodeState
+from pilotfish.pilot.model.states import NodeEvent
 
 ONE = Need(Size.exactly(1), None)
 
