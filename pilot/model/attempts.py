@@ -1,20 +1,20 @@
-"""One attempt at one task, from the moment it goes to an agent until its end is known, and those of agents that are silent.
+"""One attempt at one task, from the moment it goes to an agent until its end is known, and those of agents that are silent."""
 
-An attempt is *in flight* (`Dispatch.attempts`) while an agent has it or may have it, and *lost* (`LostAttempts`) once its agent
-is not heard of any more: its task waits again, but the agent may only have been cut off, and come back with the result. It
-would be a pity to throw that away, and wrong to run what has succeeded a second time; so a lost attempt is kept, but not for
-longer than that can happen:
-
-- until the agent that had it is heard again and has told all it has, which is one frame (`Recovery.drop_unnamed`);
-- until another agent reports for its node, since then the old one is turned away;
-- until its node is given up, or leaves (a guest that comes again is another node, but tells what it did before);
-- until its task is over.
-
-An attempt whose agent is *known* to have ended is not kept at all. So what is lost is bounded by what runs, whatever has been.
-
-Rejected: to keep lost attempts for ever, because a few hundred bytes are nothing. It was so, and each of them kept its job
-alive, and with that all the results of a million iterations.
-"""
+# An attempt is *in flight* (`Dispatch.attempts`) while an agent has it or may have it, and *lost* (`LostAttempts`) once its
+# agent is not heard of any more: its task waits again, but the agent may only have been cut off, and come back with the
+# result. It would be a pity to throw that away, and wrong to run what has succeeded a second time; so a lost attempt is
+# kept, but not for longer than that can happen:
+#
+# - until the agent that had it is heard again and has told all it has, which is one frame (`Recovery.drop_unnamed`);
+# - until another agent reports for its node, since then the old one is turned away;
+# - until its node is given up, or leaves (a guest that comes again is another node, but tells what it did before);
+# - until its task is over.
+#
+# An attempt whose agent is *known* to have ended is not kept at all. So what is lost is bounded by what runs, whatever has
+# been.
+#
+# Rejected: to keep lost attempts for ever, because a few hundred bytes are nothing. It was so, and each of them kept its
+# job alive, and with that all the results of a million iterations.
 
 from __future__ import annotations
 

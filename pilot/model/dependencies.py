@@ -1,4 +1,16 @@
-"""Who waits for whom, and what an ending means for those who wait. O(edges): each is looked at once, when its source ends."""
+"""Who waits for whom, and what an ending means for those who wait."""
+
+# O(edges): each is looked at once, when its source ends. A job counts what it still waits for: `unmet` for whole jobs and
+# single iterations, `unmet_at` by position for "the same index of that job". Nobody looks at dependencies while they are
+# not met; the source of an edge finds its dependents when it ends (`Dependents`), and takes one off their count.
+#
+# A dependency that cannot be met any more makes the dependent OMITTED at once, and that in turn those behind it. So a chain
+# never waits for what cannot come.
+#
+# Rejected: names that are resolved at the time of the end. A name may be free and taken again by then; edges point to jobs.
+#
+# Example. b waits for `a:*` (same index), both with 0..9: one edge, ten counts of 1. a:3 succeeds: `unmet_at[3]` is 0,
+# `Release(b, 3)`. a:4 fails: `Omit(b, 4)`; the other eight go on waiting.
 
 from __future__ import annotations
 
@@ -36,7 +48,7 @@ Consequence = Release | Omit
 def check(specs: Sequence[JobSpec], registry: Registry) -> None:
     """Refuse dependencies that cannot make sense: iterations that do not exist, and cycles (which need forward references).
 
-    A name that is unknown is not refused: the job is OMITTED (spec 9.3). Raises InvalidJobError.
+    A name that is unknown is not refused: the job is OMITTED, as with QCG-PilotJob. Raises InvalidJobError.
     """
     fresh = {spec.name: spec for spec in specs}
     for number, spec in enumerate(specs):

@@ -1,15 +1,42 @@
-"""Who runs where: grants of cores to agents, tasks into pools, reservations, leases.
+"""Who runs where: grants of cores to agents, tasks into pools, reservations, leases."""
 
-The policy, in the order it is applied (docs/scheduling.md):
-
-1. higher `priority` first, then order of submission;
-2. work that does not fit now is passed by later work that does;
-3. work that has been passed for `reserve_after_s` gets a *reservation*: the nodes on which it can start soonest are held for
-   it, and nothing behind it starts there. One reservation at a time, for the earliest waiting work;
-4. short tasks are lent ahead to agents (leases.py), never on held nodes;
-5. nothing starts that may not be over `margin_s` before the end of the allocation: a task with a wall time limit is taken to
-   need all of it, one without to need no time.
-"""
+# The policy, in the order it is applied (docs/scheduling.md):
+#
+# 1. higher `priority` first, then order of submission;
+# 2. work that does not fit now is passed by later work that does;
+# 3. work that has been passed for `reserve_after_s` gets a *reservation*: the nodes on which it can start soonest are held
+#    for it, and nothing behind it starts there. One reservation at a time, for the earliest waiting work;
+# 4. short tasks are lent ahead to agents (leases.py), never on held nodes;
+# 5. nothing starts that may not be over `margin_s` before the end of the allocation: a task with a wall time limit is taken
+#    to need all of it, one without to need no time.
+#
+# The words. A *shape* is all work with equal needs. A *grant* is cores, GPUs and memory given to an agent for tasks of one
+# shape, one task at a time. A *pool* is what one agent has of one shape: its grants, and the tasks sent there that have not
+# started. The agent itself puts a waiting task of the pool on a free grant of the pool. So the manager never says "this
+# task on that core"; that is why a core is busy again microseconds after a task has ended there, and not a round trip
+# later.
+#
+# Invariants (invariants.py checks them):
+#
+# - each core is either free on its node or in exactly one grant; the same for GPUs and memory;
+# - `pool.grants` is how many grants of the pool there are; each key in `pool.unstarted` is in `attempts`;
+# - shapes and pools live only with work that needs them, or with what an agent holds of them;
+# - the cost of `plan` depends on how many shapes have work and how many pools something has happened to, never on how many
+#   tasks wait or have ever been.
+#
+# Why one reservation, for the earliest work only: two can wait for each other's nodes, and a queue of them is a second
+# scheduler. Why only after a time: most work that does not fit now fits in a second, and held cores are idle cores. Why
+# reservations are of whole nodes: what is free on them grows together there, while cores held here and there never make up
+# a node.
+#
+# Rejected: to plan with the expected ends of running tasks, as batch systems do (backfill). Tasks seldom say how long they
+# take, and what they say is a limit. To bind tasks to grants here: see above. To look at all work that waits for the best
+# fit: O(queue).
+#
+# Example. Nodes n1, n2 with 2 cores each; `a` (3 iterations of 1 core), then `b` (2 cores). `plan` gives n1 two grants of
+# the shape "1 core" and sends a:0, a:1; then n2 one grant and a:2. `b` does not fit: it is *blocked*. The next 1-core job
+# passes it on n2's last core, and from then on `blocked_since` counts. After `reserve_after_s` n1 is held for `b`: its
+# pools get no more grants, what was lent there is asked back, and when both its tasks have ended `b` starts there.
 
 from __future__ import annotations
 

@@ -1,5 +1,9 @@
 """What must hold after every event, as code: run by the property tests after each step, and under `--debug-checks`."""
 
+# Each check counts anew, from the facts, what some index or counter claims to know: this file must not believe anything
+# that is kept for speed. It is slow on purpose, O(everything). A rule that cannot be broken by any sequence of events that
+# a test can make is not here; a rule that was once broken by a mistake is.
+
 from __future__ import annotations
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Iteration schedulers: how the cores (or nodes) of the whole pilot are spread over the iterations of a job (spec 10.4)."""
+"""Iteration schedulers: how the cores (or nodes) of the whole pilot are spread over the iterations of a job."""
 
 from __future__ import annotations
 

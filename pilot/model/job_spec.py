@@ -43,7 +43,7 @@ ONE_CORE = Need(cores=Size.exactly(1))
 
 @dataclass(frozen=True, slots=True)
 class IterationScheduler:
-    """Spreads the whole allocation over the iterations (spec 10.4); `name` is `maximum-iters` or `split-into`.
+    """Spreads the whole allocation over the iterations (iterplan.py); `name` is `maximum-iters` or `split-into`.
 
     Applies to `nodes` when `of_nodes`, else to cores; `parts` only for split-into (None: the number of iterations).
     """

@@ -1,8 +1,29 @@
-"""One accepted job and all that hangs on it: its tasks, what of it waits, and the leases of those who wait alike.
+"""One accepted job and all that hangs on it: its tasks, what of it waits, and the leases of those who wait alike."""
 
-`Job` -> `Pending` (its positions with one need) -> `Shape` (all work with that need) -> `LeasePool` (what one agent has of it)
--> back to the tasks. It is one linked structure, so it stands in one file.
-"""
+# `Job` -> `Pending` (its positions with one need) -> `Shape` (all work with that need) -> `LeasePool` (what one agent has
+# of it) -> back to the tasks. It is one linked structure, so it stands in one file.
+#
+# Why it looks like that. A job may have a million iterations, and a pilot a million jobs, so nothing here is made per task
+# before that task is touched, and nothing is looked at per task to find the next one:
+#
+# - A `Pending` is a cursor over a range of positions, and a small heap of those that came back (retries, revoked, lost).
+#   Taking the next one is O(1), whatever the size of the range. It makes no list of the positions.
+# - A `Shape` has a heap of the `Pending`s that have something to take, by priority and then by job number. The scheduler
+#   looks at the heads of the shapes only. A job is in it at most once (`listed`), and is taken out when it is found to be
+#   empty at the top, not when it becomes empty: removal from the middle of a heap would cost a search.
+# - A position that is cancelled while it waits stays under the cursor and is skipped when that gets there; only the count
+#   `live` is put right at once (`withdrawn`). So cancelling costs the same wherever in the queue the task is.
+#
+# Invariants: `live` is how many positions `take` can still give; `users` of a shape is how many `Pending`s of jobs that
+# have not ended point to it; a shape that nobody uses, and whose pools are empty, is forgotten in the same turn
+# (`Queue.forget`): each shape costs every later turn a look at its head.
+#
+# Rejected: one queue for everything, by priority. The first task that does not fit hides all that do, or everything behind
+# it has to be looked at in each turn. A queue for each node: tasks would have to be given to a node before it is known to
+# be the first with room.
+#
+# Example. `a` has iterations 0..9 and is taken up to position 3; 1 failed and is to be tried again, 5 was cancelled. The
+# range is (4, 10), the heap has 1, `live` is 1 + 5 = 6: `take` gives 1, 4, 6, 7, 8, 9.
 
 from __future__ import annotations
 
@@ -275,7 +296,9 @@ class Job:
         return index - iteration.start
 
     def final_state(self) -> State:
-        """State of the job when all its tasks are final (spec 9.1)."""
+        """State of the job when all its tasks are final.
+
+        SUCCEED if all of them have; CANCELED if the job as a whole was cancelled; FAILED if any ended otherwise."""
         if not self.is_iteration:
             return self.tasks.state(0)
         if self.failed == 0:

@@ -1,7 +1,22 @@
-"""What happens to jobs and tasks: released, omitted, cancelled, ended, tried again, and what that means for others.
+"""What happens to jobs and tasks: released, omitted, cancelled, ended, tried again, and what that means for others."""
 
-Consequences for dependents are queued and followed by `settle`, never by recursion: a chain may be a million jobs long.
-"""
+# Dispatch decides who runs where; this file decides what an end means. The rules for one attempt are the table in
+# states.py; here they are carried out: a result is noted, the task gets its next state, it waits again or is over, and
+# those that depend on it are told.
+#
+# Consequences for dependents are queued and followed by `settle`, never by recursion: a chain may be a million jobs long.
+# So after each event of the scheduler there is one `settle`, at its end, and in between `unmet` may be lower than what has
+# been followed.
+#
+# A task is tried again for two reasons, which are counted apart: it *failed* (as often as the user allows, `retries`), or
+# its agent was lost under it, a *crash* (up to `crash_limit`, because a task that takes its node's memory takes down one
+# node after another). What came back without having run counts as neither, and a crash that turns out to have been a
+# silence is taken back.
+#
+# Invariant: a job is final exactly when all its tasks are, and then it is in no queue and nobody is told to wait for it.
+#
+# Example. `b` waits for `a`. `a` ends with exit code 1 and has no retries left: it is FAILED, the job is FAILED, and
+# `Omit(b)` is queued. `settle` makes b OMITTED with the reason "dependency a ended FAILED", which may queue more.
 
 from __future__ import annotations
 

@@ -1,8 +1,21 @@
-"""What is free on the nodes, and whether a need fits: the only place that takes and gives back cores, GPUs and memory.
+"""What is free on the nodes, and whether a need fits: the only place that takes and gives back cores, GPUs and memory."""
 
-Node sets are ints used as bit masks (bit n is node n), like core sets. `_level[c]` is the set of usable nodes with exactly
-c free cores, so "which nodes have at least 4" is an OR over small integers and no walk over a thousand nodes.
-"""
+# Node sets are ints used as bit masks (bit n is node n), like core sets. `_level[c]` is the set of usable nodes with
+# exactly c free cores, so "which nodes have at least 4" is an OR over small integers and no walk over a thousand nodes.
+#
+# Where a node stands is one state (`Node.state`, states.py), and `move` is the only way to change it. `usable`, the set of
+# nodes that are READY, and with it `_level`, `_any` and `free_count`, are indexes of the states and of what is free; they
+# exist for speed, and invariants.py counts them again.
+#
+# Why bit masks and not lists of cores: taking the lowest three free cores of 128 is a handful of integer operations, and a
+# grant is compared with what is free by one `&`. Why the lowest ids first: tasks that run side by side then share caches
+# and sockets, and the choice is the same in each replay.
+#
+# Rejected: a heap of nodes by free cores. Each grant moves a node in it, O(log n) with a comparison in Python for each
+# step; here it is two XORs.
+#
+# Example. Two nodes of 4 cores: `_level[4]` is 0b11. A task of 1 core: node 0, core 0; `_level[4]` is 0b10, `_level[3]`
+# 0b01. A task of 4 cores now looks at `_level[4]` and finds node 1 without having looked at node 0.
 
 from __future__ import annotations
 

@@ -1,7 +1,13 @@
-"""What waits for resources: one queue per *shape* (equal needs), ordered by priority, then by submission.
+"""What waits for resources: one queue per *shape* (equal needs), ordered by priority, then by submission."""
 
-Choosing the next task looks at the heads of the shapes, never through the queue: O(shapes), whatever is queued.
-"""
+# Choosing the next task looks at the heads of the shapes, never through the queue: O(shapes), whatever is queued. So there
+# must not be many: jobs with a wall time limit each would make a shape each, were limits not rounded to classes (`_class`);
+# and a shape without work must go, or the cost of a turn would follow from all that ever ran.
+#
+# When a shape goes: jobs count themselves in (`Pending`) and out (`release`), pools are dropped by Dispatch when the agent
+# holds nothing of them; whoever takes the last thing away asks for a `review`, and at the end of the turn Dispatch looks at
+# those alone. Rejected: to look at all shapes now and then. It is a turn that takes long for no reason that a user could
+# see.
 
 from __future__ import annotations
 

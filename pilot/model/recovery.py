@@ -1,5 +1,32 @@
 """What an earlier life left: the journal's events again, agents that come back, and what is in doubt until they have told."""
 
+# The journal says what the manager had decided; what has come of it since only the agents know. So a resume has two halves.
+#
+# 1. *Replay*. The records go through the same core that wrote them, in the order in which they were written. They need no
+#    agents: what was sent is IN_DOUBT (`replay_sent`), what ended has ended, what was lost is LOST and waits again. Equal
+#    events give equal states, so nothing has to be stored but the events.
+# 2. *Agents report*. Each names all it holds: grants, running tasks, waiting tasks, and, in the same frame, the ends that
+#    nobody had acknowledged. What it runs goes on (`adopt`, then Scheduler.on_started). What it does not name never reached
+#    it, and waits again, at no cost (`drop_unnamed`, `drop_grants`). That is certain, because an agent keeps a result until
+#    it is acknowledged, and it is acknowledged only when it is on disk.
+#
+# The same second half serves an agent that had only been cut off, whose attempts are LOST by then. `still_running` finds
+# them again while their tasks wait; `match_late_end` takes an end that comes too late but is the first, so that work that
+# was done is not done again.
+#
+# Doubt ends in one of three ways, all in states.py: START or END (the agent has it), RETURN (it does not know of it), LOSE
+# (it is gone: the task may have run, and may be what took the agent down, so this counts as a crash).
+#
+# Invariants: after `drop_unnamed` nothing on that node is in doubt, and nothing is lost with it; no attempt is in flight on
+# a node that has left (`drop_left`).
+#
+# Rejected: to start anew what was in flight when the manager was killed. It was simple, and ran every long task twice after
+# each restart. To record each start: the journal would grow by half, and still not say what ended since.
+#
+# Example. The journal has: a sent to n1, b sent to n1, a ended. After the replay `a` is over, `b` is IN_DOUBT. The agent of
+# n1 says Hello and names b as running: b is RUNNING, with its old pid and start. Had it named nothing, b would be QUEUED,
+# and its next attempt would have the number 2, so that a late word about attempt 1 is recognised.
+
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence

@@ -1,5 +1,12 @@
 """The jobs: by name and by number, with the counters that status questions are answered from."""
 
+# All changes of state of jobs and tasks go through here (`move_task`, `move_job`), so that the table is asked and the
+# counters are right whoever makes the change. Rejected: counting when asked. A status request would walk over a million
+# tasks.
+#
+# A number is never given twice, a name is when its job was removed. So what lies in the journal or is under way names
+# numbers.
+
 from __future__ import annotations
 
 from collections.abc import Iterator

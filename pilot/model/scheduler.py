@@ -1,9 +1,22 @@
-"""The core of the manager: events in, decisions out, no I/O, no clock, no randomness.
+"""The core of the manager: events in, decisions out, no I/O, no clock, no randomness."""
 
-`on_*` and the client calls note what happened; `plan` decides what starts, once per turn of the loop; `take_decisions` hands
-over all that has to be recorded, ordered and told. Every `now` is in seconds since the epoch. Equal calls give equal decisions,
-so replaying a journal gives the state back.
-"""
+# `on_*` and the client calls note what happened; `plan` decides what starts, once per turn of the loop; `take_decisions`
+# hands over all that has to be recorded, ordered and told. Every `now` is in seconds since the epoch. Equal calls give
+# equal decisions, so replaying a journal gives the state back.
+#
+# The scheduler itself owns nothing but the order of things: jobs are in the Registry, what waits in the Queue, cores in
+# Nodes, who runs where in Dispatch, what an end means in Lifecycle, and what an earlier life left in Recovery. It is the
+# only one of them that others call for events, so each event has one method here that can be read from top to bottom.
+#
+# Why nothing is decided in `on_*`: five thousand results that come in one turn then cost one plan and not five thousand,
+# and a core that was freed goes to the work that is first by the end of the turn, not to whatever was looked at first.
+#
+# An event about something that is not known (any more) is ignored, not refused: agents speak of what they knew when they
+# spoke. An event that the tables do not have for what *is* known is our mistake, and raises before anything is changed.
+#
+# Example. One turn: `on_finished(a:0)` frees a core and notes the result; `on_finished(a:1)` likewise; `submit(b)` queues
+# b; `plan` gives both cores to the next two tasks; `take_decisions` has two results to be recorded, then two starts to be
+# sent, then the changes to be published.
 
 from __future__ import annotations
 

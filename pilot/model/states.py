@@ -1,28 +1,28 @@
-"""The states of tasks (and jobs), of attempts and of nodes, and the three tables of what may follow what.
+"""The states of tasks (and jobs), of attempts and of nodes, and the three tables of what may follow what."""
 
-How to read this file. Everything else in the core asks these tables; nothing else decides what may follow what.
-
-- A *task* is what users see: it waits, is sent to an agent, executes, and ends. It may go round several times.
-- An *attempt* is one start of a task, from the moment it goes to an agent. A task that goes round has several attempts one
-  after another, and, when an agent that was given up turns up again, two at a time: one in flight, one LOST.
-- A *node* is what its agent makes of it. Attempts are sent only to nodes that are READY.
-
-The tables of attempts and nodes have a row for each event and a column for each state; a cell says which state follows. An
-event that has no cell is refused with IllegalTransitionError, *before* anything is changed: it would be a mistake of ours, and
-believing it would make of one mistake two. The cell of an attempt also says what follows for its task (`Fate`), so that the
-rules of crashes, cancels and late ends stand here as a table and not as conditions in five methods.
-
-What was rejected:
-
-- Flags beside the state (`canceling`, `lost`, `in_doubt`, "started means that the time of the start is not 0"). Five flags
-  are 32 states, of which nobody could say which can occur; a stranger found the ones that nobody had thought of.
-- Methods per state, as in the textbook: eight classes with a method per event, to say what fits on one screen as a table.
-- One state for task and attempt together: a task has attempts that are over while others are not.
-
-Example. A task is started on n1 (attempt 1: SENT, then RUNNING). n1 is not heard of for too long: attempt 1 becomes LOST, which
-counts as a crash, and the task is QUEUED. It is sent to n2 (attempt 2: SENT). n1 comes back and has the result: nothing has
-crashed, so attempt 1 is EXCUSED; it ended with success, so its END decides the task, and attempt 2 is stopped.
-"""
+# How to read this file. Everything else in the core asks these tables; nothing else decides what may follow what.
+#
+# - A *task* is what users see: it waits, is sent to an agent, executes, and ends. It may go round several times.
+# - An *attempt* is one start of a task, from the moment it goes to an agent. A task that goes round has several attempts
+#   one after another, and, when an agent that was given up turns up again, two at a time: one in flight, one LOST.
+# - A *node* is what its agent makes of it. Attempts are sent only to nodes that are READY.
+#
+# The tables of attempts and nodes have a row for each event and a column for each state; a cell says which state follows.
+# An event that has no cell is refused with IllegalTransitionError, *before* anything is changed: it would be a mistake of
+# ours, and believing it would make of one mistake two. The cell of an attempt also says what follows for its task (`Fate`),
+# so that the rules of crashes, cancels and late ends stand here as a table and not as conditions in five methods.
+#
+# What was rejected:
+#
+# - Flags beside the state (`canceling`, `lost`, `in_doubt`, "started means that the time of the start is not 0"). Five
+#   flags are 32 states, of which nobody could say which can occur; a stranger found the ones that nobody had thought of.
+# - Methods per state, as in the textbook: eight classes with a method per event, to say what fits on one screen as a table.
+# - One state for task and attempt together: a task has attempts that are over while others are not.
+#
+# Example. A task is started on n1 (attempt 1: SENT, then RUNNING). n1 is not heard of for too long: attempt 1 becomes LOST,
+# which counts as a crash, and the task is QUEUED. It is sent to n2 (attempt 2: SENT). n1 comes back and has the result:
+# nothing has crashed, so attempt 1 is EXCUSED; it ended with success, so its END decides the task, and attempt 2 is
+# stopped.
 
 from __future__ import annotations
 
@@ -179,8 +179,6 @@ class Fate(IntEnum):
 
 
 _SENT, _DOUBT, _RUNNING, _CANCELING, _BROKEN, _LOST, _EXCUSED, _ENDED = AttemptState
-
-IN_FLIGHT = frozenset({_SENT, _DOUBT, _RUNNING, _CANCELING, _BROKEN})
 
 _ATTEMPT_ROWS: dict[AttemptEvent, dict[AttemptState, tuple[AttemptState, Fate]]] = {
     # A start is told more than once: when a connection is made anew the agent names all it runs.

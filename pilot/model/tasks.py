@@ -1,8 +1,11 @@
-"""The state of a job's tasks, kept small: a million iterations are a few arrays, not a million objects.
+"""The state of a job's tasks, kept small: a million iterations are a few arrays, not a million objects."""
 
-Columns grow as tasks are touched, so a queued iteration beyond the furthest touched one costs nothing; a touched one costs
-about 50 bytes. A job without iterations keeps one record.
-"""
+# Columns grow as tasks are touched, so a queued iteration beyond the furthest touched one costs nothing; a touched one
+# costs about 50 bytes. A job without iterations keeps one record: for a million of those an object each is less than a set
+# of arrays.
+#
+# Where a task ran is a number into `Places`: very many tasks run in few places, and a tuple for each would be most of the
+# memory. Rejected: numpy, for eight columns that are only ever read one value at a time; and one dict per touched task.
 
 from __future__ import annotations
 

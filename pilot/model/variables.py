@@ -1,4 +1,4 @@
-"""`$name` and `${name}` in descriptions (spec 8). Substituted in values, never in serialised text: a quote stays a quote.
+"""`$name` and `${name}` in descriptions. Substituted in values, never in serialised text: a quote stays a quote.
 
 As in the old system each pass turns `$$` into `$` and leaves unknown names alone.
 """

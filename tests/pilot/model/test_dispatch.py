@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from world import World, job, node
 
-from pilotfish.pilot.model.ids import NodeNo
+from pilotfish.pilot.model.ids import NodeNo, TaskKey
 from pilotfish.pilot.model.states import AttemptState, Cause
 
 
@@ -47,15 +47,43 @@ def test_a_reservation_ends_when_its_node_is_lost_or_takes_nothing_new() -> None
     assert (world.scheduler.dispatch.reserved, world.scheduler.dispatch.held) == (None, 0)
 
 
+def _revoked(world: World) -> list[TaskKey]:
+    """What was asked back since the last call; the agent does not hear of it."""
+    return [key for orders in world.scheduler.take_decisions().orders.values() for key in orders.revokes]
+
+
 def test_what_was_lent_and_does_not_start_is_asked_back_once() -> None:
     world = World(node("n", 1))
     world.submit(job("short", count=2000))
     world.finish("short:0", took_s=0.001)
     (pool,) = world.scheduler.dispatch.pools.values()
-    assert len(pool.unstarted) > 1
-    world.pass_time(2.0)
-    revoked = [key for turn in world.turns for orders in turn.orders.values() for key in orders.revokes]
-    assert len(revoked) == len(set(revoked)) > 1
+    lent = list(pool.unstarted)
+    assert len(lent) > 1
+    world.scheduler.on_time(world.now + 2.0)
+    assert (_revoked(world), pool.revoking) == (lent, set(lent))
+    world.scheduler.on_time(world.now + 4.0)
+    assert _revoked(world) == []
+
+
+def test_what_is_lent_on_a_node_that_becomes_held_is_asked_back() -> None:
+    """Else the node would never be free for what has waited too long."""
+    world = World(node("n", 2), reserve_after_s=0.5)
+    world.submit(job("short", count=2000))
+    world.submit(job("wide", 2, priority=1))
+    world.finish("short:0", took_s=0.001)
+    (pool,) = world.scheduler.dispatch.pools.values()
+    lent = list(pool.unstarted)
+    assert len(lent) > 1
+    world.scheduler.plan(world.now + 0.8)
+    assert world.scheduler.dispatch.held == 1
+    assert _revoked(world) == lent
+
+
+def test_a_task_that_has_started_waits_in_its_pool_no_more() -> None:
+    world = World(node("n", 1))
+    world.submit(job("a"))
+    (pool,) = world.scheduler.dispatch.pools.values()
+    assert (list(pool.unstarted), world.running) == ([], ["a"])
 
 
 def test_a_grant_that_comes_back_without_a_result_is_free_again() -> None:

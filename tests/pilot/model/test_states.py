@@ -9,7 +9,6 @@ from pilotfish.pilot.model.errors import IllegalTransitionError
 from pilotfish.pilot.model.ids import NodeNo
 from pilotfish.pilot.model.states import (
     ATTEMPT_TABLE,
-    IN_FLIGHT,
     NODE_TABLE,
     SERVED,
     AttemptEvent,
@@ -43,10 +42,9 @@ def test_nothing_can_happen_to_what_has_ended() -> None:
 
 def test_what_is_lost_is_in_flight_again_only_when_it_is_found() -> None:
     lost = AttemptState.LOST, AttemptState.EXCUSED
-    back = {
-        event for event in AttemptEvent for state in lost if (ATTEMPT_TABLE[event][state] or (None,))[0] in IN_FLIGHT
-    }
-    assert back == {AttemptEvent.FIND}
+    over = {*lost, AttemptState.ENDED}
+    cells = {(event, ATTEMPT_TABLE[event][state]) for event in AttemptEvent for state in lost}
+    assert {event for event, cell in cells if cell is not None and cell[0] not in over} == {AttemptEvent.FIND}
 
 
 def test_a_node_has_an_agent_only_after_one_has_reported_or_was_turned_away() -> None:
