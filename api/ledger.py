@@ -137,7 +137,7 @@ def read(aux: Path, in_pilot: Mapping[str, object]) -> Ledger:
     except OSError as error:
         raise PilotfishError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except msgspec.DecodeError as error:
-        remedy = "go on without FILE, or start anew without --continue"
+        remedy = "continue without FILE, or start anew without --continue"
         raise UsageError(f"is not what a run has written: {error}", where=str(path), remedy=remedy) from error
     if content.version != _VERSION:
         raise UsageError(f"has version {content.version}, this Pilotfish knows {_VERSION}", where=str(path))

@@ -18,7 +18,7 @@ def as_word(value: object, where: str) -> str:
         text = str(value)
     else:
         raise WrongArgumentsError(
-            f"{_shown(value)} is no word of a command line", where=where, remedy="give text, a path or a number"
+            f"{_shown(value)} cannot be a word of a command line", where=where, remedy="give text, a path or a number"
         )
     if "\0" in text:
         raise WrongArgumentsError("there is a NUL character in it", where=where)
@@ -28,7 +28,7 @@ def as_word(value: object, where: str) -> str:
 def as_json(value: Any, where: str, *, in_text: bool = False) -> Any:
     """The value with paths, numbers and text of any class as JSON has them; `in_text`: what will be text anyway is so now.
 
-    Raises InvalidJobDescriptionError naming the place of what is none of them.
+    Raises InvalidJobDescriptionError naming the place of any other value.
     """
     if value is None or isinstance(value, bool) or type(value) is str:
         return value

@@ -80,11 +80,14 @@ _ALL_WORDS = f"{__name__}.all_words"
 @click.option(
     "--resume",
     type=click.Path(exists=True),
-    help="Go on with an earlier run (its folder). Of FILE, if given, that is run which has not run yet: a task is what it "
-    "does, not its line or name.",
+    help="Continue an earlier run (its folder). If FILE is given, those of its tasks are run that have not run yet: a task is "
+    "what it does, not its line or name.",
 )
 @click.option(
-    "--continue", "go_on", is_flag=True, help="As --resume with the latest run of the working folder, if there is one."
+    "--continue",
+    "go_on",
+    is_flag=True,
+    help="Like --resume with the latest run of the working folder, if there is one.",
 )
 @click.option("--max-fails", type=click.IntRange(1), help="Stop when this many tasks have failed in this run.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
@@ -154,11 +157,11 @@ def run(
     code = _exit_code(why, pilot.exit_code, outcome, begun)
     left = outcome.left or not begun
     if code == ExitCode.INTERRUPTED or why:
-        how = f"; go on with: {_go_on_with(context.meta[_ALL_WORDS])}" if left else ""
+        how = f"; continue with: {_go_on_with(context.meta[_ALL_WORDS])}" if left else ""
         echo((why or "interrupted") + how, err=True)
     elif code in _ENDED_IN_ORDER:
         told = "told to stop" if code == ExitCode.TOLD_TO_STOP else "the time is over"
-        how = f" and work is left; go on with{_remedy(begun, options, context)}" if left else ""
+        how = f" and work is left; continue with{_remedy(begun, options, context)}" if left else ""
         echo(told + how, err=True)
     sys.exit(code)
 
@@ -177,7 +180,7 @@ def _remedy(begun: bool, options: dict[str, Any], context: click.Context) -> str
 
 
 def _go_on_with(words: list[str]) -> str:
-    """The command line that goes on with what this one began."""
+    """The command line that continues what this one began."""
     again = [word for word in words if word != "-"]  # what came by a pipe is known to the pilot
     before = again[: again.index("--")] if "--" in again else again
     if not any(word == "--continue" or word.startswith("--resume") for word in before):

@@ -47,7 +47,7 @@ class Session(NamedTuple):
 def begin(pilot: LocalManager, work: Work | None, options: TaskOptions, *, resumed: bool) -> Session:
     """Submit what `work` has and the pilot has not, cancel what it has not any more, and let the pilot start.
 
-    Without `work` all that is left goes on. Raises UsageError for jobs nobody can tell apart, and what the pilot refuses.
+    Without `work` all that is left continues. Raises UsageError for jobs nobody can tell apart, and what the pilot refuses.
     """
     aux = pilot.connection_file.parent
 
@@ -105,7 +105,7 @@ def _identified(work: Work, output: Output, resumed: bool) -> list[Wanted] | Non
 def _check_comparable(ledger: Ledger, wanted: list[Wanted], in_pilot: Mapping[str, object]) -> None:
     same = next((job.label for job in wanted if job.label in in_pilot), None)
     if same is not None and not len(ledger):
-        remedy = "go on without FILE, or start anew without --continue and --resume"
+        remedy = "continue without FILE, or start anew without --continue and --resume"
         raise UsageError("the earlier run has not written down what its tasks were", where=f"job {same}", remedy=remedy)
 
 

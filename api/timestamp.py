@@ -19,7 +19,7 @@ class TimeStamp:
 
     Args:
         manager: whose `default_poll_delay` and `default_pub_timeout` (seconds) bound single waits.
-        timeout_secs: the whole limit; None: there is none.
+        timeout_secs: the whole limit; None for no limit.
     """
 
     def __init__(self, manager: _Delays, timeout_secs: float | None = None) -> None:

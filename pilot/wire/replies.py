@@ -307,7 +307,7 @@ receive = msgspec.json.Decoder(Received).decode
 
 
 def data_of(reply: Received, kind: type[T]) -> T:
-    """The data as this type. Raises msgspec.DecodeError when there is none, or something else."""
+    """The data as this type. Raises msgspec.DecodeError when there are no data, or others."""
     return msgspec.json.decode(reply.data, type=kind)
 
 

@@ -39,7 +39,7 @@ def test_ctrl_c_stops_the_tasks_and_tells_what_was_done(wd: Path, wait_until: Ca
     wait_until((wd / "runs").exists, "the second task runs")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE_S)
-    assert err == "interrupted; go on with: pilotfish run --nodes 1 --json tasks.txt --continue\n"
+    assert err == "interrupted; continue with: pilotfish run --nodes 1 --json tasks.txt --continue\n"
     assert process.returncode == 130
     assert counts(out) == {"tasks": 3, "succeeded": 1, "failed": 0, "stopped": 1, "not_run": 1}
 
@@ -49,7 +49,7 @@ def test_too_many_failures_stop_the_rest_and_are_shown(wd: Path) -> None:
     process = start_run("--max-fails", "1", "tasks.txt", wd=wd)
     out, err = process.communicate(timeout=PATIENCE_S)
     how = "pilotfish run --nodes 1 --json --max-fails 1 tasks.txt --continue"
-    assert err == f"1 tasks have failed: stopped; go on with: {how}\n"
+    assert err == f"1 tasks have failed: stopped; continue with: {how}\n"
     assert process.returncode == 1
     assert [failure["name"] for failure in json.loads(out)["failures"]] == ["line-1"]
     found = counts(out)

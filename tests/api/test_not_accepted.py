@@ -25,7 +25,7 @@ def test_a_time_that_is_over_before_anything_is_accepted_leaves_all_of_it(wd: Pa
     told = json.loads(done.stdout)
     assert (done.returncode, told["tasks"]) == (75, iterations or 1), done.stderr
     assert told["stopped"] + told["not_run"] == told["tasks"]
-    assert "work is left; go on with" in done.stderr
+    assert "work is left; continue with" in done.stderr
 
 
 def test_to_go_on_with_a_run_that_has_accepted_nothing_needs_the_file(wd: Path) -> None:

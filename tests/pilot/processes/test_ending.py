@@ -44,7 +44,7 @@ def test_at_the_end_tasks_go_back_to_the_queue_and_the_next_run_does_the_rest(
         first.send_signal(number)
     out, err = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 75, err
-    assert err.splitlines()[-1] == "the time is over and work is left; go on with --resume ."
+    assert err.splitlines()[-1] == "the time is over and work is left; continue with --resume ."
     counts = json.loads(out)
     assert [counts[word] for word in ("tasks", "succeeded", "failed", "stopped", "not_run")] == [3, 1, 0, 1, 1]
     (wd / "go").touch()
@@ -97,7 +97,7 @@ def test_being_told_to_stop_keeps_what_is_left(wd: Path, wait_until: Callable[..
     process.terminate()
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 143, err
-    assert "go on with --resume ." in err
+    assert "continue with --resume ." in err
 
 
 def test_after_an_end_without_any_warning_the_same_command_line_goes_on(
