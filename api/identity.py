@@ -81,7 +81,10 @@ def named(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identify(jobs: Sequence[dict[str, Any]]) -> list[Wanted]:
-    """The jobs with their identities, each after those it waits for. Raises UsageError for anything that is not a job description."""
+    """The jobs with their identities, each after those it waits for.
+
+    Raises UsageError for anything that is not a job description.
+    """
     for number, job in enumerate(jobs):
         if not isinstance(job.get("name"), str) or "$" in job["name"]:
             remedy = "give it a name, or resume without FILE"
