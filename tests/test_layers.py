@@ -175,7 +175,6 @@ CIRCLES_THAT_ARE_KNOWN: list[set[str]] = [
     {"launcher.fyrd.job", "launcher.fyrd.local", "launcher.fyrd.queue"},
     {"launcher.old_run", "launcher.site", "launcher.work"},
     {"launcher.submission", "launcher.takeover"},
-    {"pilot.manager.ending", "pilot.manager.handlers", "pilot.manager.service"},
 ]
 """What is left of them. A circle more, or one less that still stands here, is an error."""
 

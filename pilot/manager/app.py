@@ -42,6 +42,7 @@ from .config import Settings
 from .endpoints import Endpoints, open_endpoints
 from .job_info import Views
 from .logs import configure_log
+from .parts import Parts
 from .publisher import Publisher
 from .reporter import Reporter
 from .request_file import RequestFile
@@ -72,9 +73,9 @@ def run(settings: Settings) -> int:
         _tell_starter(settings, f"error: {text}")
         echo(f"Error: {text}", err=True)
         return ExitCode.FAILED
-    _tell_starter(settings, str(service.aux.connection))
+    _tell_starter(settings, str(service.parts.aux.connection))
     if feed is not None:
-        service.loop.call_after(0, feed.serve)
+        service.parts.loop.call_after(0, feed.serve)
     # A million jobs are long-lived objects without cycles: scanning them again and again finds nothing.
     gc.collect()
     gc.freeze()
@@ -120,9 +121,10 @@ def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     store.append(records.Opened(aux.instance_id, epoch, clock.now()))
     store.write()
     recipe = agent_launch_plan.with_endpoints(recipe, _publish(aux, endpoints))
-    service = Service(settings, aux, allocation, scheduler, store, endpoints, views, publisher, reporter, epoch, recipe)
+    parts = Parts.build(settings, aux, allocation, scheduler, store, endpoints, views, publisher, reporter)
+    service = Service(parts, recipe, epoch)
     _install_signals(service)
-    feed = RequestFile.read(Path(settings.file_path), service) if settings.file else None
+    feed = service.read_requests(Path(settings.file_path)) if settings.file else None
     _start_agents(service, replayed)
     return service, feed
 
@@ -242,50 +244,51 @@ def _is_same(known: NodeSpec, found: NodeSpec) -> bool:
 def _start_agents(service: Service, replayed: Replayed) -> None:
     """One agent per node: the one that outlived an earlier manager, else a new one that clears away after it."""
     for node, old in replayed.agents.items():
-        if (
-            service.scheduler.nodes[node].state is NodeState.LEFT
-        ):  # no node expects them; what they left here is cleared away
+        # No node expects them any more: what they left here is cleared away.
+        if service.parts.scheduler.nodes[node].state is NodeState.LEFT:
             for agent in old.values():
                 if _was_here(agent, service):
                     leftover_processes.clear_after(agent.agent_id)
-                service.agents.gone(node, agent.agent_id)
-    here = [node for node in service.scheduler.nodes.here if not service.scheduler.nodes.specs[node].guest]
+                service.watch.agents.gone(node, agent.agent_id)
+    here = [node for node in service.parts.scheduler.nodes.here if not service.parts.scheduler.nodes.specs[node].guest]
     living = {}
-    if service.processes.are_children:
+    if service.watch.processes.are_children:
         living = leftover_processes.living({agent_id for node in here for agent_id in replayed.agents.get(node, ())})
     new = []
-    for node in service.scheduler.nodes.here:
+    for node in service.parts.scheduler.nodes.here:
         if node not in here:
-            service.await_guest(node)
+            service.watch.await_guest(node)
             continue
         known = list(replayed.agents.get(node, {}).values())
         if not (known and _go_on_with_agent(service, node, known, living)):
             new.append(node)
-    service.processes.start_all(new)
+    service.watch.processes.start_all(new)
 
 
 def _go_on_with_agent(service: Service, node: NodeNo, known: Sequence[Agent], living: Mapping[str, int]) -> bool:
     """Go on with one of the agents that earlier lives have started for the node; False: none of them lives."""
-    service.scheduler.nodes[node].expected = {agent.agent_id for agent in known}
-    if not service.processes.are_children or not _was_here(known[0], service):
-        service.processes.await_again(node, known[0].agent_id, service.settings.node_lost_s)
+    service.parts.scheduler.nodes[node].expected = {agent.agent_id for agent in known}
+    if not service.watch.processes.are_children or not _was_here(known[0], service):
+        service.watch.processes.await_again(node, known[0].agent_id, service.parts.settings.node_lost_s)
         return True
     adopted = False
     for agent in known:
         pid = living.get(agent.agent_id) if _was_here(agent, service) else None
         if pid is not None and not adopted:
             has_reported = isinstance(agent, records.AgentUp)
-            adopted = service.processes.adopt(node, agent.agent_id, pid, has_reported, service.settings.manager_wait_s)
+            adopted = service.watch.processes.adopt(
+                node, agent.agent_id, pid, has_reported, service.parts.settings.manager_wait_s
+            )
             if adopted and has_reported:
-                service.scheduler.nodes[node].has_come = True
+                service.parts.scheduler.nodes[node].has_come = True
             if adopted:
                 continue
         if pid is not None:  # it has come second, and has nothing to do yet
             leftover_processes.clear_after(agent.agent_id)
-        service.agents.gone(node, agent.agent_id)
+        service.watch.agents.gone(node, agent.agent_id)
     if not adopted:
-        service.scheduler.on_node_lost(node, service.now())
-        service.scheduler.nodes.move(node, NodeEvent.EXPECT)
+        service.parts.scheduler.on_node_lost(node, service.parts.now())
+        service.parts.scheduler.nodes.move(node, NodeEvent.EXPECT)
     return adopted
 
 
@@ -293,50 +296,50 @@ def _was_here(agent: Agent, service: Service) -> bool:
     """Whether this agent, if it lives, is a process of this host."""
     if isinstance(agent, records.AgentUp):
         return agent.host == socket.gethostname()
-    return service.processes.are_children
+    return service.watch.processes.are_children
 
 
 def _install_signals(service: Service) -> None:
     def interrupted() -> None:
-        if service.stopping:
-            service.hurry()
+        if service.shutdown.stopping:
+            service.watch.hurry()
             return
         echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')} signal interrupt - stopping service")
-        service.stop(ExitCode.INTERRUPTED)
+        service.shutdown.stop(ExitCode.INTERRUPTED)
 
-    service.loop.on_signal([signal.SIGINT], interrupted)
+    service.parts.loop.on_signal([signal.SIGINT], interrupted)
     stops = [signal.SIGTERM, signal.SIGHUP]
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: the end of the terminal is not ours
         stops.remove(signal.SIGHUP)
-    service.loop.on_signal(stops, lambda: _told_to_stop(service))
-    service.loop.on_signal([signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU], service.ending.begin)
-    lifeline = service.settings.lifeline_fd
+    service.parts.loop.on_signal(stops, lambda: _told_to_stop(service))
+    service.parts.loop.on_signal([signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU], service.ending.begin)
+    lifeline = service.parts.settings.lifeline_fd
     if lifeline is not None:
-        service.loop.on_readable(lifeline, lambda: _lifeline_cut(service, lifeline))
-    hold = service.settings.hold_fd
+        service.parts.loop.on_readable(lifeline, lambda: _lifeline_cut(service, lifeline))
+    hold = service.parts.settings.hold_fd
     if hold is not None:
         service.held = True
-        service.loop.on_readable(hold, lambda: _released(service, hold))
+        service.parts.loop.on_readable(hold, lambda: _released(service, hold))
 
 
 def _told_to_stop(service: Service) -> None:
     """In an allocation SIGTERM is how the batch system says that it is over."""
-    if service.allocation.job_id is not None:
+    if service.parts.allocation.job_id is not None:
         service.ending.stop()
     else:
-        service.stop(ExitCode.TOLD_TO_STOP)
+        service.shutdown.stop(ExitCode.TOLD_TO_STOP)
 
 
 def _lifeline_cut(service: Service, lifeline: int) -> None:
     """The process that started us is gone: nobody would ever ask for the results of what still runs."""
-    service.loop.forget(lifeline)
+    service.parts.loop.forget(lifeline)
     log.warning("lifeline.cut")
-    service.stop(ExitCode.TOLD_TO_STOP)
+    service.shutdown.stop(ExitCode.TOLD_TO_STOP)
 
 
 def _released(service: Service, hold: int) -> None:
     """Whoever started us has settled what is to be done. One that is gone has settled nothing."""
-    service.loop.forget(hold)
+    service.parts.loop.forget(hold)
     if os.read(hold, 1):
         service.held = False
 

@@ -43,6 +43,6 @@ def compact(store: Store, reporter: Reporter | None, jobs: Registry) -> None:
     try:
         store.replace(chain(rest, [Compacted(survey.next_no, report_bytes)]))
     except TransientError as error:
-        log.warning("journal.not_compacted: %s", error)
+        log.warning("journal.not_compacted", extra={"error": error})
     else:
         log.info("journal.compacted", extra={"bytes_before": before, "bytes": store.size})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 
 from ..model.errors import EndingError, InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
 from ..model.explain import why_not_running
@@ -13,22 +15,24 @@ from ..model.jobs import Job
 from ..model.states import State
 from ..wire import replies, requests
 from ..wire.records import Submitted
+from .ending import Ending
+from .parts import Parts
 from .request_server import Reply
-
-if TYPE_CHECKING:
-    from .service import Service
+from .shutdown import Shutdown
 
 MOST_EVENTS = 10_000
 T = TypeVar("T")
 
 
 class Handlers:
-    """Answers requests for one service. Nothing here sends or waits."""
+    """Answers the requests of clients. Nothing here sends or waits."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._scheduler = service.scheduler
-        self._views = service.views
+    def __init__(self, parts: Parts, shutdown: Shutdown, ending: Ending) -> None:
+        self._parts = parts
+        self._shutdown = shutdown
+        self._ending = ending
+        self._scheduler = parts.scheduler
+        self._views = parts.views
         self._requests_seen = 0
         self._table: dict[type, Callable[[Any], Reply]] = {
             requests.Submit: self._submit,
@@ -59,16 +63,17 @@ class Handlers:
 
     def _variables(self) -> dict[str, str]:
         self._requests_seen += 1
-        return self._service.submit_variables(self._requests_seen)
+        moment = str(datetime.fromtimestamp(self._parts.now()))
+        return requests.submit_variables(self._requests_seen, str(uuid.uuid4()), moment)
 
     # --- jobs -----------------------------------------------------------------------------------------------------------
 
     def _submit(self, request: requests.Submit) -> Reply:
-        service, now = self._service, self._service.now()
-        if service.closing and service.stopping:
+        now = self._parts.now()
+        if self._shutdown.stopping:
             raise EndingError("processing stopped")
         accepted = self._scheduler.check(request.jobs)
-        service.store.write_now(Submitted(self._scheduler.jobs.next_no, now, request.jobs))
+        self._parts.store.write_now(Submitted(self._scheduler.jobs.next_no, now, request.jobs))
         jobs = self._scheduler.accept(accepted, now)
         names = [job.spec.name for job in jobs]
         return Reply(replies.ok(f"{len(names)} jobs submitted", replies.Submitted(len(names), names)), durable=True)
@@ -108,7 +113,7 @@ class Handlers:
         def one(job: Job, pos: int | None, name: str) -> replies.JobInfo:
             info = self._views.info(job, pos, name, request.with_childs)
             if request.explain:
-                info.explain = why_not_running(self._scheduler, job, pos, self._service.now())
+                info.explain = why_not_running(self._scheduler, job, pos, self._parts.now())
             return info
 
         return self._entries(request.names, one)
@@ -124,7 +129,7 @@ class Handlers:
         return Reply(replies.ok(data=replies.JobList(len(jobs), jobs)))
 
     def _cancel_job(self, request: requests.CancelJob) -> Reply:
-        now = self._service.now()
+        now = self._parts.now()
 
         def cancel(job: Job, pos: int | None) -> None:
             if pos is None:
@@ -165,24 +170,29 @@ class Handlers:
     # --- the pilot ------------------------------------------------------------------------------------------------------
 
     def _resources_info(self, request: requests.ResourcesInfo) -> Reply:
-        return Reply(replies.ok(data=self._service.resources()))
+        return Reply(replies.ok(data=self._parts.status.resources()))
 
     def _status(self, request: requests.Status) -> Reply:
         if request.all_jobs_finished:
             return Reply(replies.ok(data=replies.AllFinished(self._scheduler.jobs.unfinished == 0)))
-        return Reply(replies.ok(data=self._service.status.describe()))
+        return Reply(replies.ok(data=self._parts.status.describe()))
 
     def _events(self, request: requests.Events) -> Reply:
-        caught = self._service.publisher.since(request.after)
+        caught = self._parts.publisher.since(request.after)
         events = replies.EventList(caught.events[:MOST_EVENTS], caught.last, caught.missed)
         return Reply(replies.ok(data=events))
 
     def _control(self, request: requests.Control) -> Reply:
-        self._service.finish_when_idle()
+        self._ending.finish_when_idle()
         return Reply(replies.ok(f"{request.command} command accepted"))
 
     def _finish(self, request: requests.Finish) -> Reply:
-        self._service.finish_after(request.delay_s, request.kill)
+        self._shutdown.begin_closing()
+        if request.kill:
+            for job in list(self._scheduler.jobs):
+                if not job.state.final and not job.canceling:
+                    self._scheduler.cancel(job, self._parts.now())
+        self._ending.finish_after(request.delay_s)
         return Reply(replies.ok(data=replies.FinishTime(f"{request.delay_s:g}s")), durable=request.kill)
 
     def _register(self, request: requests.Register) -> Reply:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..model.errors import PilotfishError, SettingsError
-
-if TYPE_CHECKING:
-    from .service import Service
+from .ending import Ending
+from .handlers import Handlers
+from .parts import Parts
+from .shutdown import Shutdown
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +20,17 @@ _PER_TURN = 50
 class RequestFile:
     """The requests of one file; `serve` answers some and comes again, so that a long file does not hold up the loop."""
 
-    def __init__(self, requests: list[object], service: Service) -> None:
+    def __init__(
+        self, requests: list[object], parts: Parts, shutdown: Shutdown, ending: Ending, handlers: Handlers
+    ) -> None:
         self._requests = iter(requests)
-        self._service = service
+        self._parts = parts
+        self._shutdown = shutdown
+        self._ending = ending
+        self._handlers = handlers
 
     @classmethod
-    def read(cls, path: Path, service: Service) -> RequestFile:
+    def read(cls, path: Path, parts: Parts, shutdown: Shutdown, ending: Ending, handlers: Handlers) -> RequestFile:
         """Raises SettingsError when the file is not there or is not an array."""
         try:
             requests = json.loads(path.read_bytes())
@@ -35,19 +40,19 @@ class RequestFile:
             raise SettingsError(f"Wrong job description: {error}", where=str(path)) from error
         if not isinstance(requests, list):
             raise SettingsError("Not an array of requests in json file", where=str(path))
-        return cls(requests, service)
+        return cls(requests, parts, shutdown, ending, handlers)
 
     def serve(self) -> None:
         """Answer the next requests; at the end (or at a null) close the service unless it has the network."""
         for _ in range(_PER_TURN):
             request = next(self._requests, None)
             if request is None:
-                if not self._service.settings.net and not self._service.closing:
-                    self._service.finish_when_idle()
+                if not self._parts.settings.net and not self._shutdown.closing:
+                    self._ending.finish_when_idle()
                 return
             try:
-                reply = self._service.handlers.answer_value(request).body.decode()
+                reply = self._handlers.answer_value(request).body.decode()
             except PilotfishError as error:
                 reply = str(error)
             log.info("FileInterface reply message: %s", reply)
-        self._service.loop.call_after(0, self.serve)
+        self._parts.loop.call_after(0, self.serve)

@@ -92,7 +92,7 @@ class Status:
         try:
             write_final_status(self._aux.final_status, self.describe(ended=True))
         except OSError as error:
-            log.error("final_status.failed: %s", error)
+            log.error("final_status.failed", extra={"error": error})
 
 
 def _by_group(by_state: list[int]) -> tuple[int, int, int, int, int]:

@@ -27,6 +27,8 @@ class Store:
         self.torn: journal.TornTail | None = None
         self.senseless: list[str] = []
         """Records that were left out, because their values cannot be."""
+        self.is_stuck = False
+        """The last write has failed: what is noted waits for room on the disk."""
         self._lock = lock
         self.lock_weakness = lock.weakness
         """Why the file system's own lock could not be had; empty when it could."""
@@ -125,7 +127,9 @@ class Store:
         Raises TransientError when the disk takes no more; everything is kept, and a later call tries again.
         """
         if self._written < len(self._unsynced):
+            self.is_stuck = True
             self._attempt("written", self._write)
+        self.is_stuck = False
 
     def write_now(self, record: Record) -> None:
         """Note one record and put it into the file, or neither: what cannot be written was never accepted.

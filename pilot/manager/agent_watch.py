@@ -1,0 +1,227 @@
+"""Agents from their start to their end: who is heard, who is silent, who is started again, and when too few are left.
+
+`Agents` is the link to them and `AgentProcesses` their processes; what follows from the one for the other is decided here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from .. import variable_names
+from ..console import echo
+from ..model.errors import LostError
+from ..model.ids import NodeNo
+from ..model.states import NodeEvent, NodeState
+from ..systems import registry
+from ..wire import frames, records
+from .agent_processes import AgentProcesses, Recipe
+from .agents import Agents
+from .config import Settings
+from .parts import Parts
+from .shutdown import Shutdown
+
+log = logging.getLogger(__name__)
+
+_STOP_MARGIN_S = 5.0
+_BEATS_BEFORE_LOST = 6
+"""How often at least an agent says that it lives in the time after which it counts as lost."""
+_WINDOW = 0.6
+"""For what part of that time an agent that hears nothing of us goes on starting tasks: over before it counts as lost here,
+which is told from its last words, and they may be older than ours by one beat.
+"""
+_TOO_FEW_NODES = 3
+"""Exit code."""
+
+
+class AgentWatch:
+    """All agents of one pilot. `facts`: what is to be recorded before anything follows from it."""
+
+    def __init__(self, parts: Parts, shutdown: Shutdown, recipe: Recipe, epoch: str) -> None:
+        self.facts: list[records.Record] = []
+        settings, scheduler = parts.settings, parts.scheduler
+        self._parts = parts
+        self._shutdown = shutdown
+        self._scheduler = scheduler
+        self.heartbeat_s = min(settings.heartbeat_s, settings.node_lost_s / _BEATS_BEFORE_LOST)
+        self.agents = Agents(
+            parts.endpoints.agents,
+            scheduler,
+            self._agent_settings(recipe),
+            epoch,
+            self.facts.append,
+            parts.now,
+            parts.patience,
+        )
+        self.processes = AgentProcesses(
+            scheduler.nodes,
+            parts.aux,
+            recipe,
+            parts.loop,
+            parts.patience,
+            self._expect,
+            self._agent_died,
+            self._node_given_up,
+        )
+        shutdown.on_stop(self._stop)
+
+    def _agent_settings(self, recipe: Recipe) -> frames.Settings:
+        parts, settings = self._parts, self._parts.settings
+        return frames.Settings(
+            root_wd=str(settings.wd),
+            aux_dir=str(parts.aux.path),
+            kill_grace_s=settings.kill_grace_s,
+            heartbeat_s=self.heartbeat_s,
+            manager_wait_s=settings.manager_wait_s,
+            env={
+                variable_names.ADDRESS: parts.endpoints.address,
+                variable_names.CONNECTION: str(parts.aux.connection),
+            },
+            env_schemas=_schemas(settings.envschema, parts.allocation.kind),
+            batch=parts.allocation.kind,
+            here=recipe.starter.is_agent,
+            bind=settings.cpu_bind != "none",
+            models=_models(settings, parts.allocation.kind),
+            window_s=settings.node_lost_s * _WINDOW,
+        )
+
+    def start(self) -> None:
+        """Begin to beat and to listen."""
+        self._parts.loop.call_every(self.heartbeat_s, self._heartbeat)
+        self._parts.patience.call_after(self._parts.settings.nl_init_timeout_s, self._check_start)
+
+    @property
+    def all_gone(self) -> bool:
+        """No agent is there any more, and no process of one."""
+        return not (self.processes.running or self.agents.links)
+
+    def read(self) -> None:
+        """Take in what the agents say."""
+        self.agents.read()
+        while self.agents.to_replace:
+            self._replace(*self.agents.to_replace.pop())
+        self.processes.start_waiting()  # agents that have reported make room for others to be started
+
+    def _expect(self, agents: Mapping[NodeNo, str]) -> None:
+        """These are about to be started: on record before that, so that no later life meets agents it does not know of.
+
+        Raises TransientError when they cannot be recorded.
+        """
+        store = self._parts.store
+        for node, agent_id in agents.items():
+            store.append(records.AgentExpected(node, agent_id))
+        store.write()
+        for node, agent_id in agents.items():
+            self._scheduler.nodes[node].expected.add(agent_id)
+
+    def _replace(self, node: NodeNo, agent_id: str) -> None:
+        """This agent was told to end, or has; then another one is tried."""
+        if self._scheduler.nodes.specs[node].guest:
+            return
+        if self.processes.lives(node, agent_id):  # its end is seen, and what follows from it
+            patience_s = self._parts.settings.kill_grace_s + _STOP_MARGIN_S
+            self._parts.patience.call_after(patience_s, lambda: self.processes.kill(node, agent_id))
+        elif not self._scheduler.nodes.is_served(node):  # else it is heard of its end, or given up for its silence
+            self.processes.silent(node)
+
+    def _agent_died(self, node: NodeNo, agent_id: str, certain: bool) -> None:
+        self.agents.read()
+        link = self.agents.links.get(node)
+        if link is None:  # one of an earlier life that has not come back, or that had been silent before
+            self._scheduler.on_node_lost(node, self._parts.now(), silent=not certain)
+        elif link.agent_id == agent_id:
+            self.agents.lost(node, "its process ended")
+        if certain:
+            self.agents.gone(node, agent_id)
+        if self._shutdown.stopping and not self._scheduler.nodes.is_served(node):
+            self._scheduler.nodes.move(node, NodeEvent.EXPECT)  # it ends because we do: nothing is wrong with the node
+
+    def _node_given_up(self, node: NodeNo) -> None:
+        nodes = self._scheduler.nodes
+        self._scheduler.on_node_given_up(node, self._parts.now())
+        left = nodes.count - nodes.in_state[NodeState.GIVEN_UP]
+        if left < self._fewest_nodes:
+            self._too_few_nodes(left)
+
+    @property
+    def _fewest_nodes(self) -> int:
+        """How many agents there must be for the pilot to go on (`--min-nodes`, `--nl-ready-threshold`); at least one, unless
+        all of them come by themselves.
+        """
+        settings = self._parts.settings
+        if settings.governor:
+            return 0
+        share = int(settings.nl_ready_threshold * self._scheduler.nodes.count)
+        return max(1, settings.min_nodes, share)
+
+    def _check_start(self) -> None:
+        """All agents have had their time to report. One that has, and is gone now, is no failed start."""
+        came = sum(self._scheduler.nodes[node].has_come for node in self._scheduler.nodes.here)
+        if not self._shutdown.stopping and came < self._fewest_nodes:
+            self._too_few_nodes(came)
+
+    def _too_few_nodes(self, count: int) -> None:
+        nodes = self._scheduler.nodes
+        given_up = [each for each in nodes if each.state is NodeState.GIVEN_UP]
+        names = {nodes.specs[each.number].name: each.reason for each in given_up}
+        error = LostError(
+            f"agents on {count} of {self._scheduler.nodes.count} nodes, {self._fewest_nodes} are needed"
+            + "".join(f"; node {name}: {why}" for name, why in list(names.items())[:3]),
+            remedy=f"see agent-*.log in {self._parts.aux.path}",
+        )
+        log.error("service.too_few_nodes", extra={"error": error})
+        echo(f"Error: {error}", err=True)
+        self._parts.status.problem = str(error)
+        self._shutdown.stop(_TOO_FEW_NODES)
+
+    def _heartbeat(self) -> None:
+        settings = self._parts.settings
+        self.agents.beat()
+        for link in self.agents.silent_for(settings.node_lost_s):
+            if self.processes.lives(link.node, link.agent_id):
+                self.agents.hold(link)
+                continue
+            guest = self._scheduler.nodes.specs[link.node].guest
+            self.agents.lost(link.node, f"not heard of for {settings.node_lost_s:g} s", silent=True)
+            if not guest:
+                self.processes.silent(link.node)
+        for link in self.agents.silent_for(settings.node_lost_s + settings.manager_wait_s):
+            self.processes.kill(link.node, link.agent_id)
+
+    def await_guest(self, node: NodeNo) -> None:
+        """A guest of an earlier life may still be there: it has as long to report as one that has fallen silent."""
+
+        def look() -> None:
+            left = self._scheduler.nodes[node].state is NodeState.LEFT
+            if not left and not self._scheduler.nodes.is_served(node) and not self._shutdown.stopping:
+                self._scheduler.on_node_lost(node, self._parts.now(), silent=True)
+                self.agents.leave(node)
+
+        self._parts.patience.call_after(self._parts.settings.node_lost_s, look)
+
+    # --- the end --------------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        self.processes.stop_restarting()
+        self.agents.stop(kill=True)
+        self._parts.patience.call_after(self._parts.settings.kill_grace_s + _STOP_MARGIN_S, self._stop_hard)
+
+    def hurry(self) -> None:
+        """The stop has been asked for again: tasks get no time to end by themselves."""
+        self.agents.stop(kill=True, at_once=True)
+
+    def _stop_hard(self) -> None:
+        log.error("service.agents_do_not_end")
+        self.processes.end_all()
+        self._parts.loop.stop()
+
+
+def _models(settings: Settings, kind: str) -> bool:
+    """Plain TCP is for unmodified clients, some of which always name a model and count on its being ignored on one machine."""
+    asked = settings.local_models or ("ignore" if settings.net_plain else "use")
+    return asked == "use" or kind not in registry.VIRTUAL
+
+
+def _schemas(asked: Sequence[str], kind: str) -> list[str]:
+    """`auto` is what the allocation is: a task sees its own part in the variables of the batch system that gave it."""
+    return sorted({registry.schema_of(kind) if word == registry.AUTO else word for word in asked})
