@@ -157,8 +157,9 @@ class Loop:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        # Rounded up: waking just before a timer is due would spin.
-        return max(0, int((self._timers[0][0] - self.clock()) * 1000) + 1)
+        left_s = self._timers[0][0] - self.clock()
+        # Rounded up: waking just before a timer is due would spin. What is due already is work that waits for its next slice.
+        return int(left_s * 1000) + 1 if left_s > 0 else 0
 
     def _read_signals(self) -> None:
         assert self._wakeup is not None

@@ -48,6 +48,8 @@ class Link:
     """Highest report taken in."""
     written_seq: int = 0
     """Highest report whose results are in the journal file."""
+    syncing_seq: int = 0
+    """Highest report whose results were in the file when the last sync began."""
     acked_seq: int = 0
     jobs: set[JobNo] = field(default_factory=set)
     """Jobs whose definition it has."""
@@ -239,7 +241,7 @@ class Agents:
             assert hello.joins is not None
             node = self._join(hello.joins)
         link = Link(identity, node, hello.agent_id, hello.host, hello.pid, self._patience.seconds)
-        link.seen_seq = link.written_seq = link.acked_seq = hello.next_seq - 1
+        link.seen_seq = link.written_seq = link.syncing_seq = link.acked_seq = hello.next_seq - 1
         if known is not None:
             link.seen_seq = max(link.seen_seq, known.seen_seq)
             self._by_identity.pop(known.identity, None)
@@ -421,20 +423,25 @@ class Agents:
         for link in self.links.values():
             link.written_seq = link.seen_seq
 
-    def acknowledge(self) -> None:
-        """Everything marked as written is on disk now."""
+    def mark_syncing(self) -> None:
+        """A sync begins, of everything marked as written."""
         for link in self.links.values():
-            if link.written_seq > link.acked_seq:
-                self._acknowledge(link)
+            link.syncing_seq = link.written_seq
+
+    def acknowledge(self) -> None:
+        """Everything marked as syncing is on disk now."""
+        for link in self.links.values():
+            if link.syncing_seq > link.acked_seq:
+                self._acknowledge(link, link.syncing_seq)
 
     def beat(self) -> None:
         """Tell every agent that we live; call once per heartbeat interval."""
         for link in self.links.values():
             self._acknowledge(link, link.acked_seq)
 
-    def _acknowledge(self, link: Link, seq: int | None = None) -> None:
-        link.acked_seq = link.written_seq if seq is None else seq
-        self._send(link, [frames.Ack(link.acked_seq)])
+    def _acknowledge(self, link: Link, seq: int) -> None:
+        link.acked_seq = seq
+        self._send(link, [frames.Ack(seq)])
 
     def hold(self, link: Link) -> None:
         """This agent lives and is not heard of: nothing new goes there until it is."""

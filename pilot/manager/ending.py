@@ -58,7 +58,7 @@ class Ending:
 
     def stop(self) -> None:
         """Stop now; tasks that run go back to the queue."""
-        self._shutdown.stop(ExitCode.WORK_LEFT if self._scheduler.jobs.unfinished else ExitCode.DONE)
+        self._shutdown.stop(ExitCode.WORK_LEFT if self._scheduler.unfinished else ExitCode.DONE)
 
     def _stop_when_quiet(self) -> None:
         if self._scheduler.stalled(self._parts.now()):
@@ -78,7 +78,7 @@ class Ending:
         self._parts.loop.call_after(delay_s, self._stop_when_idle)
 
     def _stop_when_idle(self) -> None:
-        done = self._scheduler.jobs.unfinished == 0 or self._scheduler.stalled(self._parts.now())
+        done = not self._scheduler.unfinished or self._scheduler.stalled(self._parts.now())
         if done and not self._parts.store.is_stuck:
             self.stop()
         else:

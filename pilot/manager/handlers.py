@@ -1,26 +1,49 @@
-"""One function per client request: look up, call the scheduler, build the reply (spec 4). A table, no if-chain."""
+"""One function for each client request: look up, call the scheduler, build the reply. A table, no if-chain.
+
+All of them work in slices (model/steps.py), because a request may name a million jobs, and other requests, results and the end
+of the pilot may come between two slices. So:
+
+* A submit takes its names when it begins: until its end nobody else can have them, and nobody sees jobs of these names. It may
+  be refused until its last record is in the journal. From then on it is accepted, and nothing refuses it any more: its jobs
+  enter, and they can be seen when all of them have. A pilot that is stopped or killed meanwhile has it whole in the journal, or
+  not at all. What waits for one of its jobs, or wants to remove a job that it waits for, waits until it is in: otherwise a
+  replay of the journal would see another order than we did.
+* `cancelJob` and `removeJob` do one name after the other. What they have done is true when the reply comes, whatever happened
+  between.
+* `jobInfo`, `jobStatus` and `listJobs` tell of each job what is true when its turn comes.
+"""
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import count
 from typing import Any, TypeVar
+
+import msgspec
 
 from ..model.errors import EndingError, InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
 from ..model.explain import why_not_running
-from ..model.ids import split_name
+from ..model.ids import JobNo, split_name
+from ..model.job_spec import JobSpec
 from ..model.jobs import Job
+from ..model.scheduler import Checked
 from ..model.states import State
+from ..model.steps import SLICE, Pause, Steps
 from ..wire import replies, requests
-from ..wire.records import Submitted
+from ..wire.codec import check_storable
+from ..wire.json_steps import PIECE_BYTES
+from ..wire.records import Submitted, SubmittedPart
 from .ending import Ending
 from .parts import Parts
-from .request_server import Reply
+from .request_server import Asked, Reply
 from .shutdown import Shutdown
 
 MOST_EVENTS = 10_000
+_FEW = 50
+"""Items in a slice where each has consequences that are recorded, reported and published at the end of the turn."""
 T = TypeVar("T")
 
 
@@ -32,9 +55,11 @@ class Handlers:
         self._shutdown = shutdown
         self._ending = ending
         self._scheduler = parts.scheduler
+        self._jobs = parts.scheduler.jobs
         self._views = parts.views
         self._requests_seen = 0
-        self._table: dict[type, Callable[[Any], Reply]] = {
+        self._submits = count(1)
+        self._table: dict[type, Callable[[Any], Steps[Reply]]] = {
             requests.Submit: self._submit,
             requests.JobStatus: self._job_status,
             requests.JobInfo: self._job_info,
@@ -50,153 +75,283 @@ class Handlers:
             requests.Notify: self._notify,
         }
 
-    def answer(self, body: bytes) -> Reply:
+    def answer(self, asked: Asked) -> Steps[Reply]:
         """Raises PilotfishError; the caller makes the error reply."""
-        return self._handle(requests.parse(body, self._variables))
+        if len(asked.body) <= PIECE_BYTES:
+            request = requests.parse(asked.body, self._variables)
+        else:
+            request = yield from requests.parse_in_steps(asked.body, self._variables, asked.note_id)
+            asked.body = b""
+        return (yield from self._table[type(request)](request))
 
-    def answer_value(self, value: object) -> Reply:
+    def answer_value(self, value: object) -> Steps[Reply]:
         """The same for a request that comes from a file."""
-        return self._handle(requests.from_value(value, self._variables))
-
-    def _handle(self, request: requests.Request) -> Reply:
-        return self._table[type(request)](request)
+        yield from _check_storable(value)
+        request = yield from requests.parse_value(value, self._variables)
+        return (yield from self._table[type(request)](request))
 
     def _variables(self) -> dict[str, str]:
         self._requests_seen += 1
         moment = str(datetime.fromtimestamp(self._parts.now()))
         return requests.submit_variables(self._requests_seen, str(uuid.uuid4()), moment)
 
-    # --- jobs -----------------------------------------------------------------------------------------------------------
+    # --- submit ---------------------------------------------------------------------------------------------------------
 
-    def _submit(self, request: requests.Submit) -> Reply:
-        now = self._parts.now()
+    def _submit(self, request: requests.Submit) -> Steps[Reply]:
         if self._shutdown.stopping:
             raise EndingError("processing stopped")
-        accepted = self._scheduler.check(request.jobs)
-        self._parts.store.write_now(Submitted(self._scheduler.jobs.next_no, now, request.jobs))
-        jobs = self._scheduler.accept(accepted, now)
-        names = [job.spec.name for job in jobs]
-        return Reply(replies.ok(f"{len(names)} jobs submitted", replies.Submitted(len(names), names)), durable=True)
+        checked = yield from self._scheduler.check(request.jobs)
+        try:
+            now = self._parts.now()
+            first_no = yield from self._record(request.jobs, now)
+            yield from self._scheduler.accept(checked, now, first_no)
+        finally:
+            self._scheduler.give_up(checked)
+        return (yield from _submitted(checked))
+
+    def _record(self, jobs: list[JobSpec], now: float) -> Steps[JobNo]:
+        """Put a submit into the journal, the last part as the one that makes it count; returns the number of its first job.
+
+        Raises TransientError when the disk is full.
+        """
+        store, parts, submit_no = self._parts.store, 0, next(self._submits)
+        for start in range(0, len(jobs) - SLICE, SLICE):
+            store.write_now(SubmittedPart(submit_no, parts, jobs[start : start + SLICE]))
+            parts += 1
+            yield Pause.MORE
+        first_no = self._jobs.next_no
+        store.write_now(Submitted(first_no, now, jobs[parts * SLICE :], None, submit_no if parts else 0, parts))
+        return self._jobs.take_numbers(len(jobs))
+
+    # --- looking --------------------------------------------------------------------------------------------------------
 
     def _find(self, name: str) -> tuple[Job, int | None]:
         """(job, position or None for the whole job). Raises UnknownJobError, or ValueError for a strange iteration."""
         job_name, iteration = split_name(name)
-        job = self._scheduler.jobs.find(job_name)
+        job = self._jobs.find_settled(job_name)
         if job is None:
             raise UnknownJobError(f"Job '{name}' doesn't exist")
         return job, None if iteration is None else job.pos_of(int(iteration))
 
-    def _entries(self, names: list[object], one: Callable[[Job, int | None, str], T]) -> Reply:
+    def _entries(self, names: list[object], one: Callable[[Job, int | None, str], Steps[T]]) -> Steps[Reply]:
         """The answers of jobStatus and jobInfo: odd names are errors of their entry, unknown ones of the request."""
+        stretches: list[bytes] = []
         entries: dict[str, replies.Entry[T]] = {}
-        for name in names:
-            if not isinstance(name, str):
-                text = json.dumps(name)
-                entries[text] = replies.Entry(1, f"a job name is text, not {text}")
-                continue
-            try:
-                job, pos = self._find(name)
-            except ValueError as error:
-                entries[name] = replies.Entry(1, str(error))
-            else:
-                entries[name] = replies.Entry(0, data=one(job, pos, name))
-        return Reply(replies.ok(data=replies.Entries(entries)))
+        answered: set[str] = set()
+        for number, name in enumerate(names, 1):
+            text = name if isinstance(name, str) else json.dumps(name)
+            if text not in answered:
+                answered.add(text)
+                if not isinstance(name, str):
+                    entries[text] = replies.Entry(1, f"a job name is text, not {text}")
+                else:
+                    entries[text] = yield from self._entry(name, one)
+            if not number % SLICE:
+                stretches += _encoded(entries)
+                yield Pause.MORE
+        stretches += _encoded(entries)
+        return Reply(replies.ok(data=replies.filled(replies.Entries[Any]({}), "jobs", stretches)))
 
-    def _job_status(self, request: requests.JobStatus) -> Reply:
-        def one(job: Job, pos: int | None, name: str) -> replies.JobStatus:
+    def _entry(self, name: str, one: Callable[[Job, int | None, str], Steps[T]]) -> Steps[replies.Entry[T]]:
+        try:
+            job, pos = self._find(name)
+        except ValueError as error:
+            return replies.Entry(1, str(error))
+        return replies.Entry(0, data=(yield from one(job, pos, name)))
+
+    def _job_status(self, request: requests.JobStatus) -> Steps[Reply]:
+        def one(job: Job, pos: int | None, name: str) -> Steps[replies.JobStatus]:
+            yield from ()
             state = job.state if pos is None else job.tasks.state(pos)
             return replies.JobStatus(name, state.name)
 
         return self._entries(request.names, one)
 
-    def _job_info(self, request: requests.JobInfo) -> Reply:
-        def one(job: Job, pos: int | None, name: str) -> replies.JobInfo:
-            info = self._views.info(job, pos, name, request.with_childs)
+    def _job_info(self, request: requests.JobInfo) -> Steps[Reply]:
+        def one(job: Job, pos: int | None, name: str) -> Steps[replies.JobInfo | msgspec.Raw]:
+            info = self._views.info(job, pos, name)
             if request.explain:
                 info.explain = why_not_running(self._scheduler, job, pos, self._parts.now())
-            return info
+            if not (request.with_childs and job.is_iteration and pos is None):
+                return info
+            start, stop = _page(job, request.after, request.limit)
+            stretches = yield from self._views.children(job, start, stop)
+            info.childs = []
+            if stop < job.spec.task_count:
+                info.next = job.spec.index_of(stop - 1)
+            return replies.filled(info, "childs", stretches)
 
         return self._entries(request.names, one)
 
-    def _list_jobs(self, request: requests.ListJobs) -> Reply:
+    def _list_jobs(self, request: requests.ListJobs) -> Steps[Reply]:
+        stretches: list[bytes] = []
         jobs: dict[str, replies.ListedJob] = {}
-        queued = 0
-        for job in self._scheduler.jobs:
-            entry = jobs[job.spec.name] = replies.ListedJob(job.state.name, job.message or None)
-            if job.state is State.QUEUED:
-                entry.in_queue = queued
-                queued += 1
-        return Reply(replies.ok(data=replies.JobList(len(jobs), jobs)))
+        length = queued = 0
+        listed = replies.JobList(0, {})
+        last = None
+        for number, no in enumerate(self._jobs.numbers(), 1):
+            job = self._jobs.by_no(no)
+            if job is not None and not self._is_entering(job):
+                if request.after is None or no > request.after:
+                    if length == request.limit and last is not None:
+                        listed.next = last
+                        break
+                    jobs[job.spec.name] = replies.ListedJob(job.state.name, job.message or None)
+                    if job.state is State.QUEUED:
+                        jobs[job.spec.name].in_queue = queued
+                    length, last = length + 1, no
+                queued += job.state is State.QUEUED
+            if not number % SLICE:
+                stretches += _encoded(jobs)
+                yield Pause.MORE
+        stretches += _encoded(jobs)
+        listed.length = length
+        return Reply(replies.ok(data=replies.filled(listed, "jobs", stretches)))
 
-    def _cancel_job(self, request: requests.CancelJob) -> Reply:
-        now = self._parts.now()
+    def _is_entering(self, job: Job) -> bool:
+        return bool(self._jobs.entering) and self._jobs.entering_with(job.spec.name) is not None
 
-        def cancel(job: Job, pos: int | None) -> None:
+    # --- cancel and remove ----------------------------------------------------------------------------------------------
+
+    def _cancel_job(self, request: requests.CancelJob) -> Steps[Reply]:
+        def cancel(job: Job, pos: int | None) -> Steps[None]:
+            yield from ()
             if pos is None:
-                self._scheduler.cancel(job, now)
+                self._scheduler.cancel(job, self._parts.now())
             else:
-                self._scheduler.cancel_task(job, pos, now)
+                self._scheduler.cancel_task(job, pos, self._parts.now())
 
-        count, errors = self._each(request.names, "Job/iteration {} doesn't exist", cancel)
-        return Reply(replies.ok(data=replies.Canceled(count, errors or None)), durable=count > 0)
+        count, errors = yield from self._each(request.names, "Job/iteration {} doesn't exist", cancel)
+        return _counted(replies.Canceled(count), errors)
 
-    def _remove_job(self, request: requests.RemoveJob) -> Reply:
-        def remove(job: Job, pos: int | None) -> None:
+    def _remove_job(self, request: requests.RemoveJob) -> Steps[Reply]:
+        def remove(job: Job, pos: int | None) -> Steps[None]:
+            name = job.spec.name
             if pos is not None:
                 raise UnknownJobError(f"Job '{job.spec.task_name(pos)}' doesn't exist")
+            while not self._scheduler.may_be_removed(name):
+                yield Pause.WAITING
+            if self._jobs.find(name) is not job:
+                raise UnknownJobError(f"Job '{name}' doesn't exist")
             self._scheduler.remove(job)
 
-        count, errors = self._each(request.names, "Job '{}' doesn't exist", remove)
-        return Reply(replies.ok(data=replies.Removed(count, errors or None)), durable=count > 0)
+        count, errors = yield from self._each(request.names, "Job '{}' doesn't exist", remove)
+        return _counted(replies.Removed(count), errors)
 
     def _each(
-        self, names: list[object], unknown: str, act: Callable[[Job, int | None], None]
-    ) -> tuple[int, dict[str, str]]:
+        self, names: list[object], unknown: str, act: Callable[[Job, int | None], Steps[None]]
+    ) -> Steps[tuple[int, dict[str, str]]]:
         """Do something to each named job; returns how often it succeeded, and the errors by name (spec 4.7, 4.8)."""
         count, errors = 0, {}
-        for name in names:
+        for number, name in enumerate(names, 1):
             key = name if isinstance(name, str) else json.dumps(name)
             try:
                 if not isinstance(name, str):
                     raise InvalidRequestError(f"a job name is text, not {key}")
-                if self._scheduler.jobs.find(split_name(name)[0]) is None:
+                if self._jobs.find_settled(split_name(name)[0]) is None:
                     raise UnknownJobError(unknown.format(name))
-                act(*self._find(name))
+                yield from act(*self._find(name))
                 count += 1
             except (PilotfishError, ValueError) as error:
                 errors[key] = str(error)
+            if not number % _FEW:
+                yield Pause.MORE
         return count, errors
 
     # --- the pilot ------------------------------------------------------------------------------------------------------
 
-    def _resources_info(self, request: requests.ResourcesInfo) -> Reply:
+    def _resources_info(self, request: requests.ResourcesInfo) -> Steps[Reply]:
+        yield from ()
         return Reply(replies.ok(data=self._parts.status.resources()))
 
-    def _status(self, request: requests.Status) -> Reply:
+    def _status(self, request: requests.Status) -> Steps[Reply]:
+        yield from ()
         if request.all_jobs_finished:
-            return Reply(replies.ok(data=replies.AllFinished(self._scheduler.jobs.unfinished == 0)))
+            return Reply(replies.ok(data=replies.AllFinished(not self._scheduler.unfinished)))
         return Reply(replies.ok(data=self._parts.status.describe()))
 
-    def _events(self, request: requests.Events) -> Reply:
-        caught = self._parts.publisher.since(request.after)
-        events = replies.EventList(caught.events[:MOST_EVENTS], caught.last, caught.missed)
-        return Reply(replies.ok(data=events))
+    def _events(self, request: requests.Events) -> Steps[Reply]:
+        caught = self._parts.publisher.since(request.after, MOST_EVENTS)
+        stretches = []
+        events: list[object] = []
+        for event in caught.events:
+            events.append(event)
+            if len(events) == SLICE:
+                stretches.append(replies.stretch(events))
+                events.clear()
+                yield Pause.MORE
+        if events:
+            stretches.append(replies.stretch(events))
+        data = replies.filled(replies.EventList([], caught.last, caught.missed), "events", stretches)
+        return Reply(replies.ok(data=data))
 
-    def _control(self, request: requests.Control) -> Reply:
+    def _control(self, request: requests.Control) -> Steps[Reply]:
+        yield from ()
         self._ending.finish_when_idle()
         return Reply(replies.ok(f"{request.command} command accepted"))
 
-    def _finish(self, request: requests.Finish) -> Reply:
+    def _finish(self, request: requests.Finish) -> Steps[Reply]:
         self._shutdown.begin_closing()
         if request.kill:
-            for job in list(self._scheduler.jobs):
-                if not job.state.final and not job.canceling:
+            for number, no in enumerate(self._jobs.numbers(), 1):
+                job = self._jobs.by_no(no)
+                if job is not None and not job.state.final and not job.canceling:
                     self._scheduler.cancel(job, self._parts.now())
+                if not number % _FEW:
+                    yield Pause.MORE
         self._ending.finish_after(request.delay_s)
         return Reply(replies.ok(data=replies.FinishTime(f"{request.delay_s:g}s")), durable=request.kill)
 
-    def _register(self, request: requests.Register) -> Reply:
+    def _register(self, request: requests.Register) -> Steps[Reply]:
+        yield from ()
         raise RefusedError("Register manager request not supported in this kind of manager (direct)")
 
-    def _notify(self, request: requests.Notify) -> Reply:
+    def _notify(self, request: requests.Notify) -> Steps[Reply]:
+        yield from ()
         raise RefusedError("Operation not supported")
+
+
+def _check_storable(value: object) -> Steps[None]:
+    """As `codec.check_storable`, the jobs of a submit by themselves."""
+    members: Mapping[str, object] = value if isinstance(value, dict) else {}
+    jobs = members.get("jobs")
+    if not isinstance(jobs, list):
+        check_storable(value)
+        return
+    check_storable({name: member for name, member in members.items() if name != "jobs"})
+    for start in range(0, len(jobs), SLICE):
+        check_storable(jobs[start : start + SLICE])
+        yield Pause.MORE
+
+
+def _submitted(checked: Checked) -> Steps[Reply]:
+    count = len(checked.specs)
+    stretches = []
+    for start in range(0, count, 10 * SLICE):
+        stretches.append(replies.stretch([spec.name for spec in checked.specs[start : start + 10 * SLICE]]))
+        if start:
+            yield Pause.MORE
+    data = replies.filled(replies.Submitted(count, []), "jobs", stretches)
+    return Reply(replies.ok(f"{count} jobs submitted", data), durable=True)
+
+
+def _page(job: Job, after: int | None, limit: int | None) -> tuple[int, int]:
+    """The positions of one page: `limit` of those behind the iteration `after`."""
+    iteration = job.spec.iteration
+    assert iteration is not None
+    total = job.spec.task_count
+    start = 0 if after is None else min(max(0, after + 1 - iteration.start), total)
+    return start, total if limit is None else min(total, start + limit)
+
+
+def _encoded(entries: dict[str, Any]) -> Iterator[bytes]:
+    """The stretch for these entries, if there are any; they are used up."""
+    if entries:
+        yield replies.stretch(entries)
+        entries.clear()
+
+
+def _counted(data: replies.Canceled | replies.Removed, errors: dict[str, str]) -> Reply:
+    if errors:
+        data.errors = errors
+    return Reply(replies.ok(data=data), durable=data.count > 0)

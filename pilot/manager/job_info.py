@@ -14,12 +14,16 @@ from ..model.resources import NodeSpec, bits, host_of
 from ..model.results import PlacedShare
 from ..model.scheduler import Scheduler
 from ..model.states import State
+from ..model.steps import Pause, Steps
 from ..model.tasks import TaskRecord
 from ..model.variables import substitute
 from ..wire import replies
 from ..wire.describe import undescribe
 from ..wire.report import ReportEntry
 from ..wire.runtime import Ran, runtime
+
+_CHILDREN = 100
+"""Iterations in one slice."""
 
 
 class Views:
@@ -92,20 +96,27 @@ class Views:
 
     # --- entries --------------------------------------------------------------------------------------------------------
 
-    def info(self, job: Job, pos: int | None, name: str, with_childs: bool) -> replies.JobInfo:
-        """The data of one jobInfo entry (spec 4.5)."""
+    def info(self, job: Job, pos: int | None, name: str) -> replies.JobInfo:
+        """The data of one jobInfo entry (spec 4.5), without the iterations."""
         whole_iteration = job.is_iteration and pos is None
         state = job.state if pos is None else job.tasks.state(pos)
         info = replies.JobInfo(name, state.name, messages=job.message_of(pos) or None)
         record = None if whole_iteration else self.record(job, pos or 0)
         if whole_iteration:
             info.iterations = _iterations(job)
-            if with_childs:
-                info.childs = [self._child(job, at) for at in range(job.spec.task_count)]
         if record is not None:
             info.runtime = self._runtime(job, pos or 0, record)
         info.history = replies.history(self.history(job, pos, record)) or None
         return info
+
+    def children(self, job: Job, start: int, stop: int) -> Steps[list[bytes]]:
+        """The iterations at positions start..stop-1, in stretches of `childs`."""
+        stretches = []
+        for first in range(start, stop, _CHILDREN):
+            last = min(first + _CHILDREN, stop)
+            stretches.append(replies.stretch([self._child(job, at) for at in range(first, last)]))
+            yield Pause.MORE
+        return stretches
 
     def _child(self, job: Job, pos: int) -> replies.IterationInfo:
         record = self.record(job, pos)

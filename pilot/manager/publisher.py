@@ -100,12 +100,12 @@ class Publisher:
             self._send(events.NO_JOBS, events.encode_no_jobs(self._manager))
         self._send_event(self.last_seq, self._ring[-1])
 
-    def since(self, after: int) -> CatchUp:
-        """What happened after event number `after`; everything the ring has when that is not known any more."""
+    def since(self, after: int, most: int = RING_EVENTS) -> CatchUp:
+        """What happened after event number `after`, at most so much; all the ring has when that is not known any more."""
         before_ring = self.last_seq - len(self._ring)
         missed = not before_ring <= after <= self.last_seq
         begin = before_ring if missed else after
-        newest = islice(self._ring, begin - before_ring, None)
+        newest = islice(self._ring, begin - before_ring, begin - before_ring + most)
         return CatchUp([self._event(begin + n, entry) for n, entry in enumerate(newest, 1)], self.last_seq, missed)
 
     def _event(self, seq: int, entry: Change | Idle) -> Event:

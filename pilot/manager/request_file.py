@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
+from ..loop import Loop
 from ..model.errors import PilotfishError, SettingsError
-from .ending import Ending
-from .handlers import Handlers
-from .parts import Parts
-from .shutdown import Shutdown
+from ..model.steps import Steps
+from .request_server import Reply
 
 log = logging.getLogger(__name__)
 
-_PER_TURN = 50
+_SLICE_S = 0.005
+_PAUSE_S = 0.001
+"""So that clients get at least as much of the time."""
 
 
 class RequestFile:
-    """The requests of one file; `serve` answers some and comes again, so that a long file does not hold up the loop."""
+    """The requests of one file; `serve` does a slice and comes again, so that a long file does not hold up the loop.
+
+    Args:
+        answer: works on one request; may raise PilotfishError.
+        at_end: called when all have been answered, or at a null.
+    """
 
     def __init__(
-        self, requests: list[object], parts: Parts, shutdown: Shutdown, ending: Ending, handlers: Handlers
+        self, requests: list[object], loop: Loop, answer: Callable[[object], Steps[Reply]], at_end: Callable[[], None]
     ) -> None:
         self._requests = iter(requests)
-        self._parts = parts
-        self._shutdown = shutdown
-        self._ending = ending
-        self._handlers = handlers
+        self._loop = loop
+        self._answer = answer
+        self._at_end = at_end
+        self._work: Steps[Reply] | None = None
 
     @classmethod
-    def read(cls, path: Path, parts: Parts, shutdown: Shutdown, ending: Ending, handlers: Handlers) -> RequestFile:
+    def read(
+        cls, path: Path, loop: Loop, answer: Callable[[object], Steps[Reply]], at_end: Callable[[], None]
+    ) -> RequestFile:
         """Raises SettingsError when the file is not there or is not an array."""
         try:
             requests = json.loads(path.read_bytes())
@@ -40,19 +49,25 @@ class RequestFile:
             raise SettingsError(f"Wrong job description: {error}", where=str(path)) from error
         if not isinstance(requests, list):
             raise SettingsError("Not an array of requests in json file", where=str(path))
-        return cls(requests, parts, shutdown, ending, handlers)
+        return cls(requests, loop, answer, at_end)
 
     def serve(self) -> None:
-        """Answer the next requests; at the end (or at a null) close the service unless it has the network."""
-        for _ in range(_PER_TURN):
-            request = next(self._requests, None)
-            if request is None:
-                if not self._parts.settings.net and not self._shutdown.closing:
-                    self._ending.finish_when_idle()
-                return
+        """Go on with the requests for one slice."""
+        until = self._loop.clock() + _SLICE_S
+        while self._loop.clock() < until:
+            if self._work is None:
+                request = next(self._requests, None)
+                if request is None:
+                    self._at_end()
+                    return
+                self._work = self._answer(request)
             try:
-                reply = self._handlers.answer_value(request).body.decode()
+                next(self._work)
+                continue
+            except StopIteration as end:
+                reply = end.value.body.decode()
             except PilotfishError as error:
                 reply = str(error)
+            self._work = None
             log.info("FileInterface reply message: %s", reply)
-        self._parts.loop.call_after(0, self.serve)
+        self._loop.call_after(_PAUSE_S, self.serve)

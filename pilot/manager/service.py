@@ -1,8 +1,12 @@
 """The running manager: sockets and timers around the core, nothing clever.
 
 Each turn of the loop ends in `_end_of_turn`, which is where the promise *record, act, tell* is kept: what the core has
-decided goes to the journal, then to the agents, then to subscribers and the report; replies that promise durability leave
-last, after the journal is on disk. When the disk is full, the turn waits, whole, and nothing new is decided or accepted.
+decided goes to the journal, then to the agents, then to subscribers and the report. When the disk is full, the turn waits,
+whole, and nothing new is decided or accepted.
+
+What the file has, a killed manager does not lose, so all goes on from there. Only promises to others wait until the journal is
+on disk: replies that tell of something accepted, and acknowledgements to agents, which keep their reports until then. That is
+done beside the loop (store.py), so a slow disk holds up nothing else.
 """
 
 from __future__ import annotations
@@ -32,6 +36,10 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.5
 _SYNC_S = 0.2
 _RETRY_S = 1.0
+_LAST_SYNC_S = 1.0
+"""How long the end waits for the disk: what is written survives us, and nobody is promised anything any more."""
+_CONSEQUENCES = 500
+"""How many jobs a turn releases or omits because others have ended: each is recorded, reported and published."""
 
 
 class Service:
@@ -46,7 +54,13 @@ class Service:
         self.ending = Ending(parts, self.shutdown)
         self.handlers = Handlers(parts, self.shutdown, self.ending)
         self.watch = AgentWatch(parts, self.shutdown, recipe, epoch)
-        self._request_server = RequestServer(parts.endpoints.requests, self.handlers.answer)
+        self._request_server = RequestServer(
+            parts.endpoints.requests,
+            parts.loop,
+            self.handlers.answer,
+            parts.settings.max_message_mib << 20,
+            lambda: parts.store.next_sync,
+        )
         self._scheduler = parts.scheduler
         self._store = parts.store
         self._stuck: list[Decisions] = []
@@ -55,7 +69,11 @@ class Service:
 
     def read_requests(self, path: Path) -> RequestFile:
         """The requests of `--file`. Raises SettingsError."""
-        return RequestFile.read(path, self.parts, self.shutdown, self.ending, self.handlers)
+        return RequestFile.read(path, self.parts.loop, self.handlers.answer_value, self._end_of_file)
+
+    def _end_of_file(self) -> None:
+        if not self.parts.settings.net and not self.shutdown.closing:
+            self.ending.finish_when_idle()
 
     # --- running --------------------------------------------------------------------------------------------------------
 
@@ -64,8 +82,8 @@ class Service:
         loop, endpoints = self.parts.loop, self.parts.endpoints
         for socket in endpoints.agents:  # first, so that a dead agent's last words are read before its death
             loop.on_readable(socket, self.watch.read)
-        for socket in endpoints.requests:
-            loop.on_readable(socket, self._request_server.read)
+        self._request_server.start()
+        loop.on_readable(self._store.sync_ended, self._end_sync)
         for socket in endpoints.events:
             loop.on_readable(socket, self.parts.publisher.read_subscriptions)
         if endpoints.authenticator is not None:
@@ -73,6 +91,7 @@ class Service:
         loop.call_every(_TICK_S, self._tick)
         loop.call_every(_SYNC_S, self._sync_results)
         self.watch.start()
+        self._scheduler.most_per_turn = _CONSEQUENCES
         loop.run(self._end_of_turn)
         self._close()
         return self.shutdown.exit_code
@@ -101,8 +120,11 @@ class Service:
         self._report(done)
         for decisions in done:
             self._tell(decisions)
-        if self._request_server.holds_replies and self._synced():
-            self._request_server.release()
+        if self._request_server.holds_replies:
+            self._request_server.written()
+            self._begin_sync()
+        if not (self._scheduler.settled or self.shutdown.stopping or self.held):
+            self.parts.loop.call_after(0, lambda: None)
 
     def _note(self, decisions: Decisions) -> None:
         """Put the facts of a turn into the journal's buffer, in the order in which a replay needs them."""
@@ -136,24 +158,41 @@ class Service:
             self._retry_at = 0.0
         return True
 
-    def _synced(self) -> bool:
+    def _begin_sync(self) -> None:
+        """Let the disk take what is written, unless it is at it; what that allows us to promise follows in `_end_sync`."""
+        if self._store.begin_sync():
+            self.watch.agents.mark_syncing()
+        elif not (self._store.is_syncing or self._store.needs_sync):
+            self.watch.agents.mark_syncing()
+            self._promise(self._store.next_sync)
+
+    def _end_sync(self) -> None:
         try:
-            self._store.sync()
-        except TransientError as error:
+            done = self._store.end_sync()
+        except TransientError as error:  # tried again with the next results, or the next reply that waits
             log.error("journal.unsynced", extra={"error": error})
-            return False
-        return True
+        else:
+            self._promise(done)
+
+    def _promise(self, sync: int) -> None:
+        """What was in the journal when this sync began is on disk."""
+        self.watch.agents.acknowledge()
+        self._request_server.release(sync)
 
     def _sync_results(self) -> None:
-        if not self._stuck and (not self._store.needs_sync or self._synced()):
-            self.watch.agents.acknowledge()
+        if not self._stuck:
+            self._begin_sync()
 
     def _tick(self) -> None:
         self._scheduler.on_time(self.parts.now())
-        worth_it = self._store.size > WORTH_BYTES and mostly_removed(self._scheduler.jobs)
-        if worth_it and not self._stuck and self._synced():
-            compact(self._store, self.parts.reporter, self._scheduler.jobs)
+        self._compact_if_worth_it()
         self.watch.processes.look_around()
+
+    def _compact_if_worth_it(self) -> None:
+        jobs = self._scheduler.jobs
+        busy = self._store.is_syncing or self._store.needs_sync or self._stuck or jobs.entering
+        if self._store.size > WORTH_BYTES and mostly_removed(jobs) and not busy:
+            compact(self._store, self.parts.reporter, jobs)
 
     # --- telling --------------------------------------------------------------------------------------------------------
 
@@ -187,17 +226,27 @@ class Service:
         log.info("service.stopping", extra={"unfinished": self._scheduler.jobs.unfinished})
 
     def _close(self) -> None:
-        self.watch.facts.append(records.Closed(self.parts.now(), self._scheduler.jobs.unfinished > 0))
+        self.watch.facts.append(records.Closed(self.parts.now(), self._scheduler.unfinished))
         self.watch.processes.clear_left_overs()
         self._retry_at = 0.0
         self._end_of_turn()
-        self._synced()
+        self._last_sync()
+        self._request_server.send()
         if self.parts.reporter is not None:
             self.parts.reporter.close()
         self.parts.status.write_final()
         self.parts.endpoints.close()
         self._store.close()
         self.parts.loop.close()
+
+    def _last_sync(self) -> None:
+        try:
+            if self._store.sync(_LAST_SYNC_S):
+                self._promise(self._store.next_sync)
+            else:
+                log.warning("journal.unsynced", extra={"error": "the disk is too slow"})
+        except TransientError as error:
+            log.error("journal.unsynced", extra={"error": error})
 
 
 def _show(change: Change) -> None:

@@ -4,11 +4,18 @@ Records pile up in memory (`append`), go to the file in one write per loop turn 
 after `sync`. All bytes since the last good `sync` are kept: after a failed write or sync they are written again at the
 same place. After a failed fdatasync that is the only safe way, because the kernel may have dropped the pages and would
 report success the next time.
+
+A disk may take seconds for a sync, so the running manager does that beside its loop: `begin_sync`, then `end_sync` when
+`sync_ended` is readable. Such a sync is a promise for what was written before it began, never for what came while it ran. Syncs
+are numbered, so that whoever waits for one knows which: what is written now is on disk when sync number `next_sync` has ended
+well, or any later one. `sync` does the same and waits; it is for the start and for compaction.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +24,9 @@ from .. import locks
 from ..model.errors import JournalError, PilotfishError, RefusedError, TransientError
 from ..wire import journal, ownership
 from ..wire.records import Record
+from .disk_sync import DiskSync
+
+_LONG_S = 3600.0
 
 
 class Store:
@@ -37,10 +47,16 @@ class Store:
         self._unsynced = bytearray()
         self._written = 0  # how many bytes of `_unsynced` are in the file, from offset `_synced` on
         self._synced = 0
+        self._disk = DiskSync()
+        self._syncing = 0  # how many bytes of `_unsynced` the sync that runs is for
+        self.sync_ended = self._disk.readable
+        """A descriptor to be watched: `end_sync` is due when it can be read."""
+        self.next_sync = 1
+        """The number of the next sync that will begin."""
 
     @classmethod
     def create(cls, path: Path) -> Store:
-        """A new, empty journal, on disk when this returns.
+        """A new, empty journal; its name is on disk with the first sync, before anything is promised.
 
         Raises:
             RefusedError: there is a journal already, or another manager has it.
@@ -51,7 +67,6 @@ class Store:
         store._unsynced += journal.HEADER
         try:
             store.write()
-            store.sync()
         except PilotfishError:
             store.close()
             raise
@@ -145,22 +160,60 @@ class Store:
             del self._unsynced[before:]
             raise
 
-    def sync(self) -> None:
-        """Put everything written onto the disk: a crash of the machine no longer loses it. Errors as `write`."""
-        if self._written or self._folder_due:
-            self._attempt("synced", self._sync)
+    @property
+    def is_syncing(self) -> bool:
+        """A sync has begun, and its end has not been taken yet."""
+        return self._disk.runs
+
+    def begin_sync(self) -> bool:
+        """Begin to put everything written onto the disk, unless that is being done or not needed; whether it was begun."""
+        if self._disk.runs or not (self._written or self._folder_due):
+            return False
+        self.next_sync += 1
+        self._syncing = self._written
+        descriptor, folder = self._descriptor, self.path.parent if self._folder_due else None
+        self._disk.begin(lambda: _sync(descriptor, folder))
+        return True
+
+    def end_sync(self) -> int:
+        """The sync that was begun has ended, as `sync_ended` tells; returns its number. What was written before is safe now.
+
+        Raises TransientError when it has failed; everything is kept, and written and synced again.
+        """
+        error = self._disk.end()
+        if error is not None:
+            self._written = 0  # all of it again, over what is there
+            raise self._error("synced", error) from error
+        self._folder_due = False
+        del self._unsynced[: self._syncing]
+        self._synced += self._syncing
+        self._written -= self._syncing
+        return self.next_sync - 1
+
+    def sync(self, patience_s: float = math.inf) -> bool:
+        """Put everything noted onto the disk and wait for that so long; whether it is there. Errors as `end_sync`."""
+        self.write()
+        until = time.monotonic() + patience_s
+        while self._disk.runs or self.begin_sync():
+            if not self._disk.wait(min(until - time.monotonic(), _LONG_S)) and time.monotonic() >= until:
+                return False
+            if self._disk.wait(0):
+                self.end_sync()
+        return True
 
     def replace(self, records: Iterable[Record]) -> None:
         """Put `records` in the place of all there are; everything must have been synced.
 
         Killed at any moment, the old or the new ones are there, whole. Raises TransientError; the old ones stay.
         """
-        assert not self._unsynced
+        assert not self.needs_sync
+        assert not self.is_syncing
         self._attempt("rewritten", lambda: self._replace(records))
         self.sync()
 
     def close(self) -> None:
         """Give the journal to others. What was not written is lost."""
+        self._disk.close()
         os.close(self._descriptor)
         self._lock.close()
 
@@ -197,36 +250,33 @@ class Store:
         os.close(self._descriptor)
         self._descriptor, self._synced, self._folder_due = descriptor, size, True
 
-    def _sync(self) -> None:
-        if self._folder_due:
-            self._sync_folder()
-        try:
-            os.fdatasync(self._descriptor)
-        except OSError:
-            self._written = 0  # all of it again, over what is there
-            raise
-        del self._unsynced[: self._written]
-        self._synced += self._written
-        self._written = 0
-
     def _attempt(self, done: str, act: Callable[[], None]) -> None:
         try:
             act()
         except OSError as error:
-            raise TransientError(
-                f"the journal cannot be {done}: {error.strerror}",
-                where=str(self.path),
-                remedy="free space or repair the disk; accepted jobs are kept and nothing new is acknowledged until then",
-            ) from error
+            raise self._error(done, error) from error
 
-    def _sync_folder(self) -> None:
-        """A new file survives a crash of the machine only when its folder's entry is on disk too."""
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        self._folder_due = False
+    def _error(self, done: str, error: OSError) -> TransientError:
+        return TransientError(
+            f"the journal cannot be {done}: {error.strerror}",
+            where=str(self.path),
+            remedy="free space or repair the disk; accepted jobs are kept and nothing new is acknowledged until then",
+        )
+
+
+def _sync(descriptor: int, folder: Path | None) -> None:
+    """In the thread. A new file survives a crash of the machine only when its folder's entry is on disk too."""
+    if folder is not None:
+        _sync_folder(folder)
+    os.fdatasync(descriptor)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _draft(path: Path) -> Path:

@@ -14,14 +14,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from operator import add
 from typing import NamedTuple
 
 from .errors import InvalidJobError
 from .job_spec import Dependency, JobSpec
 from .jobs import Dependents, Job
-from .registry import Registry
+from .registry import Entering, Registry
 from .states import State
+from .steps import SLICE, Pause, Steps
 
 
 class Release(NamedTuple):
@@ -41,25 +44,49 @@ class Omit(NamedTuple):
 
 Consequence = Release | Omit
 
+_IS_NOT_FINAL = bytes(byte < len(State) and not State(byte).final for byte in range(256))
+_HAS_FAILED = re.compile(b"[" + bytes(state for state in State if state.final and state is not State.SUCCEED) + b"]")
+
 
 # --- before a submit is accepted ----------------------------------------------------------------------------------------
 
 
-def check(specs: Sequence[JobSpec], registry: Registry) -> None:
+def check(specs: Sequence[JobSpec], registry: Registry, entering: Entering) -> Steps[None]:
     """Refuse dependencies that cannot make sense: iterations that do not exist, and cycles (which need forward references).
 
-    A name that is unknown is not refused: the job is OMITTED, as with QCG-PilotJob. Raises InvalidJobError.
+    A name that is unknown is not refused: the job is OMITTED, as with QCG-PilotJob. One of another submit that is on its way in
+    is waited for, unless that one waits for this (then the name is unknown here, as it will be to whoever reads the journal).
+    Raises InvalidJobError.
     """
-    fresh = {spec.name: spec for spec in specs}
+    fresh: dict[str, JobSpec] = {}
+    for number, spec in enumerate(specs, 1):
+        fresh[spec.name] = spec
+        if not number % SLICE:
+            yield Pause.MORE
+    seen = 0
     for number, spec in enumerate(specs):
         for place, dependency in enumerate(spec.after):
             target = fresh.get(dependency.job)
             if target is None:
-                known = registry.find(dependency.job)
+                if registry.entering_with(dependency.job, entering):
+                    yield from _wait_for(dependency.job, registry, entering)
+                entering.needs.add(dependency.job)
+                known = registry.find_settled(dependency.job)
                 target = known.spec if known is not None else None
             if target is not None:
                 _check_iterations(spec, dependency, target, f"jobs[{number}].dependencies.after[{place}]")
-    _check_cycles(fresh)
+            seen += 1
+            if not seen % SLICE:
+                yield Pause.MORE
+    if seen:
+        yield from _check_cycles(fresh)
+
+
+def _wait_for(name: str, registry: Registry, entering: Entering) -> Steps[None]:
+    while (other := registry.entering_with(name, entering)) is not None and not other.waits_on(entering):
+        entering.waits_for = other
+        yield Pause.WAITING
+    entering.waits_for = None
 
 
 def _check_iterations(spec: JobSpec, dependency: Dependency, target: JobSpec, where: str) -> None:
@@ -86,14 +113,21 @@ def _check_iterations(spec: JobSpec, dependency: Dependency, target: JobSpec, wh
         )
 
 
-def _check_cycles(specs: Mapping[str, JobSpec]) -> None:
+def _check_cycles(specs: Mapping[str, JobSpec]) -> Steps[None]:
     """Depth-first with an own stack; only jobs of one request can point forward, so only they can form a cycle."""
     done: set[str] = set()
+    steps = 0
     for root in specs:
+        steps += 1
+        if not steps % SLICE:
+            yield Pause.MORE
         if root in done or not specs[root].after:
             continue
         path: dict[str, Iterator[Dependency]] = {root: iter(specs[root].after)}
         while path:
+            steps += 1
+            if not steps % SLICE:
+                yield Pause.MORE
             name, rest = next(reversed(path.items()))
             following = next((d.job for d in rest if d.job in specs and d.job not in done), None)
             if following is None:
@@ -110,18 +144,19 @@ def _check_cycles(specs: Mapping[str, JobSpec]) -> None:
 # --- accepted jobs ------------------------------------------------------------------------------------------------------
 
 
-def connect(job: Job, registry: Registry) -> list[Consequence]:
+def connect(job: Job, registry: Registry) -> Steps[list[Consequence | Iterator[Consequence]]]:
     """Count what `job` still waits for and enter it with those it waits for. Call once all jobs of a submit are registered.
 
     Returns Release when there is nothing to wait for, Omit when something it needs can no longer succeed.
     """
-    found: list[Consequence] = []
-    for dependency in job.spec.after:
+    found: list[Consequence | Iterator[Consequence]] = []
+    job.unmet += 1  # so that it is not released while only a part of what it waits for is counted
+    for seen, dependency in enumerate(job.spec.after, 1):
         target = registry.find(dependency.job)
         if target is None:
             return [Omit(job, None, f"dependency {dependency} does not exist")]
         if dependency.same_index:
-            found += _connect_elements(job, target, dependency)
+            found.append(_connect_elements(job, target, dependency))
             continue
         state = target.state if dependency.index is None else target.tasks.state(target.pos_of(dependency.index))
         if state.final and state is not State.SUCCEED:
@@ -129,27 +164,26 @@ def connect(job: Job, registry: Registry) -> list[Consequence]:
         if not state.final:
             job.unmet += 1
             _enter(target, job, dependency)
+        if not seen % SLICE:
+            yield Pause.MORE
+    job.unmet -= 1
     if job.unmet == 0:
         found.insert(0, Release(job, None))
     return found
 
 
-def _connect_elements(job: Job, target: Job, dependency: Dependency) -> list[Consequence]:
-    if job.unmet_at is None:
-        job.unmet_at = [0] * job.spec.task_count
-    offset = _offset(job, target)
-    found: list[Consequence] = []
-    waits = False
-    for pos in range(job.spec.task_count):
-        state = target.tasks.state(pos + offset)
-        if not state.final:
-            job.unmet_at[pos] += 1
-            waits = True
-        elif state is not State.SUCCEED:
-            found.append(Omit(job, pos, _reason(target.spec.task_name(pos + offset), state)))
-    if waits:
+def _connect_elements(job: Job, target: Job, dependency: Dependency) -> Iterator[Consequence]:
+    """Index by index, all at once: between two slices indices might end. Returns what follows from those that have ended."""
+    offset, count = _offset(job, target), job.spec.task_count
+    states = target.tasks.states(offset, offset + count)
+    waiting = states.translate(_IS_NOT_FINAL)
+    job.unmet_at = list(waiting) if job.unmet_at is None else list(map(add, job.unmet_at, waiting))
+    if 1 in waiting:
         _enter(target, job, dependency)
-    return found
+    return (
+        Omit(job, pos, _reason(target.spec.task_name(pos + offset), State(states[pos])))
+        for pos in (match.start() for match in _HAS_FAILED.finditer(states))
+    )
 
 
 def _enter(target: Job, dependent: Job, dependency: Dependency) -> None:
@@ -190,6 +224,12 @@ def after_task(job: Job, pos: int, state: State) -> Iterator[Consequence]:
         dependent.unmet_at[theirs] -= 1
         if dependent.unmet_at[theirs] == 0:
             yield Release(dependent, theirs)
+
+
+def after_tasks(job: Job, positions: Iterator[int], state: State) -> Iterator[Consequence]:
+    """The same for very many, only when it is asked for."""
+    for pos in positions:
+        yield from after_task(job, pos, state)
 
 
 def after_job(job: Job) -> Iterator[Consequence]:

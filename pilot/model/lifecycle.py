@@ -21,6 +21,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 from . import dependencies
 from .attempts import Attempt, End, LostAttempts
@@ -32,6 +33,7 @@ from .queue import Queue
 from .registry import Registry
 from .results import Result
 from .states import AttemptEvent, AttemptState, Cause, Fate, State
+from .steps import Steps
 
 _ONLY = ((0, 1),)
 """The range of a job with one task: shared, because there may be very many such jobs."""
@@ -46,7 +48,7 @@ class Lifecycle:
         self._decisions = decisions
         self._crash_limit = crash_limit
         self.lost = LostAttempts()
-        self._consequences: deque[Consequence] = deque()
+        self._consequences: deque[Consequence | Iterator[Consequence]] = deque()
         self.interrupted: int | None = None
         """Running tasks that went back to the queue because the pilot is being stopped; None while it is not."""
 
@@ -68,13 +70,24 @@ class Lifecycle:
         starts = [(start, of_need[need]) for need, theirs in ranges.items() for start, _ in theirs]
         job.pendings = tuple(sorted(starts, key=lambda entry: entry[0]))
 
-    def connect(self, job: Job) -> None:
-        self._consequences.extend(dependencies.connect(job, self._jobs))
+    def connect(self, job: Job) -> Steps[None]:
+        self._consequences.extend((yield from dependencies.connect(job, self._jobs)))
 
-    def settle(self, now: float) -> None:
-        """Follow all consequences of what has happened."""
-        while self._consequences:
-            consequence = self._consequences.popleft()
+    @property
+    def settled(self) -> bool:
+        return not self._consequences
+
+    def settle(self, now: float, most: int | None = None) -> int:
+        """Follow the consequences of what has happened, or `most` of them; returns how many were followed.
+
+        What is left is followed later: meanwhile a job may be cancelled that would have been omitted, never the reverse.
+        """
+        count = 0
+        while self._consequences and count != most:
+            consequence = self._next_consequence()
+            if consequence is None:
+                continue
+            count += 1
             job, pos = consequence.job, consequence.pos
             if job.state.final:
                 continue
@@ -84,6 +97,14 @@ class Lifecycle:
                 self._open(job)
             elif job.unmet == 0:
                 self._ready(job, pos)
+        return count
+
+    def _next_consequence(self) -> Consequence | None:
+        first = self._consequences[0]
+        consequence = next(first, None) if isinstance(first, Iterator) else first
+        if consequence is None or consequence is first:
+            self._consequences.popleft()
+        return consequence
 
     def _open(self, job: Job) -> None:
         """The whole-job dependencies are met."""
@@ -128,8 +149,9 @@ class Lifecycle:
         for pending in all_pendings(job.pendings):
             pending.clear_range()
         self.lost.forget_waiting(job)
-        for pos in self._jobs.move_queued_tasks(job, state):
-            self._consequences.extend(dependencies.after_task(job, pos, state))
+        positions = self._jobs.move_queued_tasks(job, state)
+        if job.dependents is not None:
+            self._consequences.append(dependencies.after_tasks(job, positions, state))
         if job.finished == job.spec.task_count:
             self._end_job(job, State.OMITTED if state is State.OMITTED else job.final_state(), now)
 

@@ -19,6 +19,29 @@ from .states import ALLOWED, State, illegal_transition
 from .tasks import Places
 
 
+class Entering:
+    """A submit on its way in, which takes many turns. Nobody else sees or uses what it names before it is in."""
+
+    __slots__ = ("names", "needs", "waits_for")
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        """Its jobs: nobody else can submit these."""
+        self.needs: set[str] = set()
+        """Jobs that its jobs wait for: nobody can remove these."""
+        self.waits_for: Entering | None = None
+        """A submit that has to be in first, because this one waits for jobs of it."""
+
+    def waits_on(self, other: Entering) -> bool:
+        """Whether this submit cannot get on before `other` is in."""
+        step: Entering | None = self
+        while step is not None:
+            if step is other:
+                return True
+            step = step.waits_for
+        return False
+
+
 class Registry:
     """All jobs that have been accepted and not removed, in order of submission."""
 
@@ -32,6 +55,7 @@ class Registry:
         self._by_name: dict[str, Job] = {}
         self.next_no = JobNo(1)
         self.removed_tasks = 0
+        self.entering: list[Entering] = []
 
     def __len__(self) -> int:
         return len(self._by_no)
@@ -47,6 +71,26 @@ class Registry:
     def find(self, name: str) -> Job | None:
         return self._by_name.get(name)
 
+    def entering_with(self, name: str, but: Entering | None = None) -> Entering | None:
+        """The submit on its way in that has a job of this name; `but` is not meant."""
+        return next((one for one in self.entering if one is not but and name in one.names), None)
+
+    def find_settled(self, name: str) -> Job | None:
+        """As clients see it: without jobs of a submit that is on its way in."""
+        return None if self.entering and self.entering_with(name) else self._by_name.get(name)
+
+    def take_numbers(self, count: int) -> JobNo:
+        """The first of `count` numbers for new jobs, in the order in which submits are recorded."""
+        first = self.next_no
+        self.next_no = JobNo(first + count)
+        return first
+
+    def numbers(self) -> list[JobNo]:
+        """The numbers of all jobs, ascending."""
+        numbers = list(self._by_no)
+        numbers.sort()  # a large submit may have let smaller ones pass
+        return numbers
+
     def get(self, name: str) -> Job:
         """Raises UnknownJobError."""
         job = self._by_name.get(name)
@@ -58,9 +102,9 @@ class Registry:
         return self._by_no.get(no)
 
     def add(self, spec: JobSpec, submitted_s: float, no: JobNo | None = None) -> Job:
-        """`no` is its number from an earlier life; no job has had a higher one."""
+        """`no` is its number from an earlier life, or one of those that were taken for it."""
         job = Job(no or self.next_no, spec, submitted_s, self.places)
-        self.next_no = JobNo(job.no + 1)
+        self.next_no = JobNo(max(self.next_no, job.no + 1))
         self._by_no[job.no] = job
         self._by_name[spec.name] = job
         self.jobs_in[State.QUEUED] += 1
@@ -73,8 +117,8 @@ class Registry:
             del self._by_name[job.spec.name]
         self.jobs_in[job.state] -= 1
         self.removed_tasks += job.spec.task_count
-        for pos in range(job.spec.task_count):
-            self.tasks_in[job.tasks.state(pos)] -= 1
+        for state, count in job.tasks.counts():
+            self.tasks_in[state] -= count
 
     def move_task(self, job: Job, pos: int, state: State) -> None:
         """Give a task its next state and count it; a job without iterations follows.
@@ -93,13 +137,13 @@ class Registry:
         elif job.spec.iteration is None:
             self.move_job(job, state)
 
-    def move_queued_tasks(self, job: Job, state: State) -> list[int]:
+    def move_queued_tasks(self, job: Job, state: State) -> Iterator[int]:
         """Give all queued tasks of a job a final state at once; returns their positions."""
-        positions = job.tasks.fill_queued(state)
-        self.tasks_in[State.QUEUED] -= len(positions)
-        self.tasks_in[state] += len(positions)
-        job.finished += len(positions)
-        job.failed += len(positions)
+        count, positions = job.tasks.fill_queued(state)
+        self.tasks_in[State.QUEUED] -= count
+        self.tasks_in[state] += count
+        job.finished += count
+        job.failed += count
         return positions
 
     def move_job(self, job: Job, state: State) -> None:

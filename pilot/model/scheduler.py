@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from typing import NamedTuple
 
 from . import dependencies
@@ -38,16 +37,18 @@ from .lifecycle import Lifecycle
 from .nodes import Nodes
 from .queue import Queue
 from .recovery import Recovery
-from .registry import Registry
+from .registry import Entering, Registry
 from .resources import NodeSpec
 from .states import AWAITED, AttemptEvent, Cause, Fate, NodeEvent, State
+from .steps import SLICE, Pause, Steps, finish
 
 
 class Checked(NamedTuple):
-    """Job descriptions that can be accepted, with (need, how many positions) of each in order of position."""
+    """Job descriptions that can be accepted."""
 
     specs: Sequence[JobSpec]
-    plans: list[list[tuple[Need, int]]]
+    entering: Entering | None = None
+    """Their names, which nobody else can take until they are in, or given up."""
 
 
 class Scheduler:
@@ -78,36 +79,64 @@ class Scheduler:
         self._life = Lifecycle(self.jobs, self.queue, self._decisions, crash_limit)
         self.elastic = False
         """Nodes may yet come: what fits on none of those that are here waits for them instead of being refused."""
+        self.most_per_turn: int | None = None
+        """How many consequences of what has happened are followed in one turn; None: all, as in a replay."""
+        self._followed = 0
         self._was_busy = False
         self.recovery = Recovery(self.nodes, self.jobs, self.dispatch, self._life, self._decisions)
 
     # --- clients --------------------------------------------------------------------------------------------------------
 
     def submit(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
-        """Accept all of `specs` or none: `check` and `accept` in one step."""
-        return self.accept(self.check(specs), now)
+        """Accept all of `specs` or none, at once."""
+        checked = finish(self.check(specs))
+        return finish(self.accept(checked, now, self.jobs.take_numbers(len(specs))))
 
-    def check(self, specs: Sequence[JobSpec]) -> Checked:
-        """Whether these jobs can be accepted as they are; changes nothing.
+    def check(self, specs: Sequence[JobSpec]) -> Steps[Checked]:
+        """Whether these jobs can be accepted as they are; nothing but their names is taken, until `accept` or `give_up`.
 
         Raises JobExistsError, NotEnoughResourcesError or InvalidJobError.
         """
-        seen: set[str] = set()
-        for number, spec in enumerate(specs):
-            if spec.name in seen or self.jobs.find(spec.name) is not None:
-                raise JobExistsError(f"Job {spec.name} already exist", where=f"jobs[{number}].name")
-            seen.add(spec.name)
-        plans = [self._plan_of(spec) for spec in specs]
-        for need in {need for plan in plans for need, _ in plan}:
-            self._check_need(need, specs, plans)
-        dependencies.check(specs, self.jobs)
-        return Checked(specs, plans)
+        entering = Entering()
+        self.jobs.entering.append(entering)
+        try:
+            yield from self._take_names(specs, entering)
+            of_need: dict[Need, int] = {}
+            for number, spec in enumerate(specs):
+                for need, _ in self._plan_of(spec):
+                    of_need.setdefault(need, number)
+                if not (number + 1) % SLICE:
+                    yield Pause.MORE
+            for need, number in of_need.items():
+                self._check_need(need, specs[number].name, number)
+            yield from dependencies.check(specs, self.jobs, entering)
+        except BaseException:
+            self.jobs.entering.remove(entering)
+            raise
+        return Checked(specs, entering)
 
-    def _check_need(self, need: Need, specs: Sequence[JobSpec], plans: list[list[tuple[Need, int]]]) -> None:
+    def _take_names(self, specs: Sequence[JobSpec], entering: Entering) -> Steps[None]:
+        for number, spec in enumerate(specs):
+            taken = spec.name in entering.names or self.jobs.find(spec.name) is not None
+            if taken or self.jobs.entering_with(spec.name, entering):
+                raise JobExistsError(f"Job {spec.name} already exist", where=f"jobs[{number}].name")
+            entering.names.add(spec.name)
+            if not (number + 1) % SLICE:
+                yield Pause.MORE
+
+    def give_up(self, checked: Checked) -> None:
+        """These jobs are not going to be accepted: their names are free again. Harmless when they were."""
+        if checked.entering in self.jobs.entering:
+            self.jobs.entering.remove(checked.entering)
+
+    def may_be_removed(self, name: str) -> bool:
+        """Whether no submit on its way in counts on this job being there."""
+        return not any(name in entering.needs for entering in self.jobs.entering)
+
+    def _check_need(self, need: Need, name: str, number: int) -> None:
         reason = self.nodes.why_never(need)
         if reason is not None and not self.elastic:
-            number = next(i for i, plan in enumerate(plans) if any(theirs == need for theirs, _ in plan))
-            text = f"Not enough resources for job {specs[number].name}"
+            text = f"Not enough resources for job {name}"
             raise NotEnoughResourcesError(text, where=f"jobs[{number}].resources", remedy=reason)
 
     def _plan_of(self, spec: JobSpec) -> list[tuple[Need, int]]:
@@ -126,20 +155,47 @@ class Scheduler:
             plan.append((needs[share], count))
         return plan
 
-    def accept(self, checked: Checked, now: float, numbers: Iterable[JobNo] = ()) -> list[Job]:
-        """Take in what `check` let pass; nothing may have happened in between. `numbers`: from an earlier life."""
-        jobs = [self.jobs.add(spec, now, no) for spec, no in zip_longest(checked.specs, numbers)]
-        for job, plan in zip(jobs, checked.plans, strict=True):
-            self._life.enter(job, plan)
-        for job in jobs:
-            self._life.connect(job)
-        self._life.settle(now)
+    def accept(self, checked: Checked, now: float, first_no: JobNo, numbers: Iterable[JobNo] = ()) -> Steps[list[Job]]:
+        """Take in what `check` let pass, as jobs with numbers from `first_no` on, or with `numbers` from an earlier life.
+
+        It cannot fail. Clients see the jobs, and work on them begins, as they come to be connected.
+        """
+        jobs = []
+        given = iter(numbers)
+        for place, spec in enumerate(checked.specs):
+            job = self.jobs.add(spec, now, next(given, JobNo(first_no + place)))
+            self._life.enter(job, self._plan_of(spec))
+            jobs.append(job)
+            if not (place + 1) % SLICE:
+                yield Pause.MORE
         self._was_busy = True
+        for place, job in enumerate(jobs, 1):
+            yield from self._life.connect(job)
+            if not place % SLICE:
+                self._settle(now)
+                yield Pause.MORE
+        self.give_up(checked)
+        self._settle(now)
         return jobs
 
     def replay_submitted(self, specs: Sequence[JobSpec], now: float, numbers: Iterable[JobNo] = ()) -> list[Job]:
         """A submit that was accepted before. Jobs that no longer fit this allocation wait for one that is larger."""
-        return self.accept(Checked(specs, [self._plan_of(spec) for spec in specs]), now, numbers)
+        return finish(self.accept(Checked(specs), now, self.jobs.next_no, numbers))
+
+    def _settle(self, now: float) -> None:
+        """Follow what has happened, as far as there is room in this turn."""
+        most = None if self.most_per_turn is None else max(0, self.most_per_turn - self._followed)
+        self._followed += self._life.settle(now, most)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that has happened has been followed to its end; otherwise `plan` goes on with it."""
+        return self._life.settled
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is work, or work is on its way in."""
+        return self.jobs.unfinished > 0 or bool(self.jobs.entering)
 
     def cancel(self, job: Job, now: float) -> None:
         """Cancel a whole job: queued tasks are CANCELED at once, running ones when they have been stopped.
@@ -156,7 +212,7 @@ class Scheduler:
         self._life.end_queued_tasks(job, State.CANCELED, now)
         for pos in in_flight:
             self._kill(job, pos)
-        self._life.settle(now)
+        self._settle(now)
 
     def cancel_task(self, job: Job, pos: int, now: float) -> None:
         """Cancel one task. Raises RefusedError when it has ended."""
@@ -168,7 +224,7 @@ class Scheduler:
             self._life.end_queued_task(job, pos, State.CANCELED, now)
         else:
             self._kill(job, pos)
-        self._life.settle(now)
+        self._settle(now)
 
     def _kill(self, job: Job, pos: int) -> None:
         attempt = self.dispatch.attempts[TaskKey(job.no, pos, job.tasks.run(pos))]
@@ -233,7 +289,7 @@ class Scheduler:
             self._life.attempt_taken(attempt, now)
         if not self.nodes.specs[node].guest:
             self._life.lost.forget_node(node)
-        self._life.settle(now)
+        self._settle(now)
 
     def on_agent(self, node: NodeNo, agent_id: str) -> None:
         """This agent speaks for the node from now on.
@@ -287,7 +343,7 @@ class Scheduler:
             self._life.lost.add_grants(node, held)
         else:
             self._life.lost.forget_node(node)
-        self._life.settle(now)
+        self._settle(now)
 
     def on_node_given_up(self, node: NodeNo, now: float) -> None:
         """No agent can be had there: what was lost with the last one will not be told any more."""
@@ -325,7 +381,7 @@ class Scheduler:
             self._life.attempt_ended(attempt, end, now)
         if returns_grant and grant is not None:
             self.dispatch.returned(grant)
-        self._life.settle(now)
+        self._settle(now)
 
     def on_returned(self, grant_id: GrantId) -> None:
         """An agent gives back a grant for which it has no task."""
@@ -339,7 +395,7 @@ class Scheduler:
         if attempt is not None:
             self.dispatch.not_unstarted(attempt)
             self._life.attempt_taken(attempt, now)
-            self._life.settle(now)
+            self._settle(now)
 
     def ends_at(self, ends_s: float | None, margin_s: float) -> None:
         """When the allocation ends (seconds since the epoch, None: never), and how long before that tasks must be over."""
@@ -357,12 +413,14 @@ class Scheduler:
 
     def stalled(self, now: float) -> bool:
         """Whether work is left that only another allocation can do."""
-        return not self.elastic and self.jobs.unfinished > 0 and self.dispatch.stalled(now)
+        idle = self.settled and not self.jobs.entering
+        return idle and not self.elastic and self.jobs.unfinished > 0 and self.dispatch.stalled(now)
 
     # --- deciding -------------------------------------------------------------------------------------------------------
 
     def plan(self, now: float) -> None:
         """Start what can be started; call once per turn."""
+        self._settle(now)
         self.dispatch.plan(now)
 
     def on_time(self, now: float) -> None:
@@ -371,6 +429,7 @@ class Scheduler:
 
     def take_decisions(self) -> Decisions:
         """Everything decided since the last call, to be recorded, ordered and told, in this order."""
+        self._followed = 0
         decisions = self._decisions.drain()
         decisions.idle = self._was_busy and self.jobs.unfinished == 0
         if decisions.idle:

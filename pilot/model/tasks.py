@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import re
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .results import PlacedShare, Result
@@ -104,12 +106,20 @@ class OneTask:
         """How many positions in start..stop-1 are QUEUED."""
         return int(self._state is State.QUEUED and start < stop)
 
-    def fill_queued(self, state: State) -> list[int]:
-        """Give every queued task this state; returns their positions."""
+    def states(self, start: int, stop: int) -> bytes:
+        """The states of positions start..stop-1."""
+        return bytes([self._state])
+
+    def counts(self) -> list[tuple[State, int]]:
+        """How many tasks there are in each state."""
+        return [(self._state, 1)]
+
+    def fill_queued(self, state: State) -> tuple[int, Iterator[int]]:
+        """Give every queued task this state; returns how many there were, and their positions."""
         if self._state is not State.QUEUED:
-            return []
+            return 0, iter(())
         self._state = state
-        return [0]
+        return 1, iter((0,))
 
     def in_flight(self) -> list[int]:
         """Positions that an agent has."""
@@ -215,15 +225,31 @@ class ManyTasks:
         touched = self._state[start:stop]
         return stop - start - len(touched) + touched.count(State.QUEUED)
 
-    def fill_queued(self, state: State) -> list[int]:
+    def states(self, start: int, stop: int) -> bytes:
+        """The states of positions start..stop-1."""
+        return bytes(self._state[start:stop]).ljust(stop - start, bytes([State.QUEUED]))
+
+    def counts(self) -> list[tuple[State, int]]:
+        untouched = self._count - len(self._state)
+        return [(state, self._state.count(state) + untouched * (state is State.QUEUED)) for state in _STATES]
+
+    def fill_queued(self, state: State) -> tuple[int, Iterator[int]]:
+        # A million at once: with the functions of bytearray that takes a millisecond, one by one a long turn.
         self._reach(self._count - 1)
-        queued = [pos for pos, old in enumerate(self._state) if old == State.QUEUED]
-        for pos in queued:
-            self._state[pos] = state
-        return queued
+        before = bytes(self._state)
+        self._state = self._state.translate(_replacing(State.QUEUED, state))
+        return before.count(State.QUEUED), (match.start() for match in _QUEUED.finditer(before))
 
     def in_flight(self) -> list[int]:
-        return [pos for pos, state in enumerate(self._state) if state in (State.SCHEDULED, State.EXECUTING)]
+        return [match.start() for match in _IN_FLIGHT.finditer(self._state)]
+
+
+def _replacing(old: State, new: State) -> bytes:
+    return bytes(new if byte == old else byte for byte in range(256))
+
+
+_QUEUED = re.compile(re.escape(bytes([State.QUEUED])), re.DOTALL)
+_IN_FLIGHT = re.compile(b"[" + re.escape(bytes([State.SCHEDULED, State.EXECUTING])) + b"]", re.DOTALL)
 
 
 # Indexing; calling the enum would cost five times as much.

@@ -7,13 +7,14 @@ twice: equal `resources` objects give the same Resources, repeated texts are kep
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from sys import intern
 from typing import Any
 
 from ..model.errors import InvalidJobError
 from ..model.execution_models import MODEL_OPTIONS
 from ..model.job_spec import NO_MAPPING, Dependency, Execution, Iteration, JobSpec, Resources
+from ..model.steps import SLICE, Pause, Steps, finish
 from ..model.units import form_bytes
 from ..model.variables import substitute, substitute_all
 from ..model.walltime import form
@@ -57,15 +58,28 @@ class Once:
         return self._environments.setdefault(tuple(raw.items()), raw)
 
 
-def describe_jobs(raw: Sequence[object], variables: Mapping[str, str] | None) -> list[JobSpec]:
+def describe_jobs(raw: Iterable[object], variables: Mapping[str, str] | None) -> list[JobSpec]:
     """All descriptions of one submit. `variables` None: there is nothing to fill in.
 
     Raises FormError or InvalidJobError for the first that is wrong.
     """
+    return finish(describe_in_steps(list(raw), variables))
+
+
+def describe_in_steps(raw: list[Any], variables: Mapping[str, str] | None) -> Steps[list[JobSpec]]:
+    """The same in slices. `raw` is used up."""
     once = Once()
     for number, job in enumerate(raw):
         _check_form(job, f"jobs[{number}]")
-    return [_describe(job, f"jobs[{number}]", variables, once) for number, job in enumerate(raw)]
+        if not (number + 1) % SLICE:
+            yield Pause.MORE
+    specs = []
+    for number, job in enumerate(raw):
+        specs.append(_describe(job, f"jobs[{number}]", variables, once))
+        raw[number] = None
+        if not (number + 1) % SLICE:
+            yield Pause.MORE
+    return specs
 
 
 def _check_form(job: object, where: str) -> None:

@@ -18,11 +18,11 @@ from zlib import crc32
 import msgspec
 
 from ..model.errors import JournalError
-from .records import UNKNOWN_NODE, Record
+from .records import UNKNOWN_NODE, Record, Submitted, SubmittedPart
 
-VERSION = 4
-_READABLE = frozenset({3, VERSION})
-"""Version 3 has no AgentExpected; agents that had not reported were not known."""
+VERSION = 5
+_READABLE = frozenset({3, 4, VERSION})
+"""Version 3 has no AgentExpected; agents that had not reported were not known. Versions 3 and 4 have no SubmittedPart."""
 HEADER = b"pilotfish journal\n" + struct.pack("<H", VERSION)
 
 _MAGIC_BYTES = len(HEADER) - 2
@@ -50,6 +50,8 @@ def encode(record: Record) -> bytes:
 class Reader:
     """Iterate over it once; afterwards `end` is the offset after the last whole record and `torn` what follows it.
 
+    Submits that were written in parts come as one record; parts of one that was never accepted do not come.
+
     A file shorter than its header (killed while it was created) has no records and is torn from offset 0.
     """
 
@@ -62,6 +64,7 @@ class Reader:
         self._file = file
         self._name = name
         self._size = 0
+        self._parts: dict[int, list[SubmittedPart]] = {}
 
     def __iter__(self) -> Iterator[Record]:
         """Raises JournalError for a file that is no journal, of another version, or damaged before its last record."""
@@ -70,6 +73,8 @@ class Reader:
         if self._read_header():
             while (body := self._next_body()) is not None:
                 record = self._decode(body)
+                if isinstance(record, (Submitted, SubmittedPart)):
+                    record = self._joined(record)
                 if record is not None:
                     yield record
                 self.end += _HEAD.size + len(body)
@@ -78,6 +83,22 @@ class Reader:
         if rest:
             self._check_is_tail(rest)
             self.torn = TornTail(self.end, len(rest))
+
+    def _joined(self, record: Submitted | SubmittedPart) -> Submitted | None:
+        """The whole submit when this completes one. A part is kept until then."""
+        if isinstance(record, SubmittedPart):
+            if record.place == 0:
+                self._parts[record.parts_no] = []
+            self._parts.get(record.parts_no, []).append(record)
+            return None
+        if not record.parts:
+            return record
+        parts = self._parts.pop(record.parts_no, [])
+        if [part.place for part in parts] != list(range(record.parts)):
+            self.senseless.append(f"Submitted at byte {self.end}: some of its {record.parts} parts are not there")
+            return None
+        jobs = [spec for part in parts for spec in part.jobs]
+        return Submitted(record.first_job_no, record.time_s, jobs + record.jobs, record.job_nos)
 
     def _read_header(self) -> bool:
         header = self._file.read(len(HEADER))

@@ -28,18 +28,34 @@ class Submitted(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """One accepted submit request.
 
     Its jobs are numbered from `first_job_no` on, unless a compaction has left gaps: then `job_nos` has their numbers.
+
+    A large submit is written over many turns: its first jobs stand before this, in `parts` records SubmittedPart of number
+    `parts_no`. None of them is accepted before this record is there.
     """
 
     first_job_no: JobNo
     time_s: float
     jobs: list[JobSpec]
     job_nos: list[JobNo] | None = None
+    parts_no: int = 0
+    parts: int = 0
 
     @property
     def numbers(self) -> Sequence[JobNo]:
         if self.job_nos is not None:
             return self.job_nos
         return [JobNo(self.first_job_no + place) for place in range(len(self.jobs))]
+
+
+class SubmittedPart(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """Jobs of a submit that is on its way into the journal: the `place`-th part of number `parts_no`.
+
+    Part 0 begins anew: an earlier life may have been killed over a submit of the same number.
+    """
+
+    parts_no: int
+    place: int
+    jobs: list[JobSpec]
 
 
 class Sent(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -142,6 +158,7 @@ class Closed(msgspec.Struct, array_like=True, tag=True, frozen=True):
 Record = (
     Opened
     | Submitted
+    | SubmittedPart
     | Sent
     | Ended
     | Taken

@@ -12,7 +12,7 @@ in one was found by nobody.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
@@ -118,7 +118,8 @@ class IterationInfo(Struct, omit_defaults=True):
 class JobInfo(Struct, rename={"job_name": "jobName"}, omit_defaults=True):
     """Data of one entry of `jobInfo`: a job or a task.
 
-    `history`: see the function of that name. `explain` (ours): why it is not running.
+    `history`: see the function of that name. `explain` (ours): why it is not running. `next` (ours): what to give as `after`
+    for the next page of `childs`; absent on the last.
     """
 
     job_name: str
@@ -129,6 +130,7 @@ class JobInfo(Struct, rename={"job_name": "jobName"}, omit_defaults=True):
     runtime: Runtime | None = None
     history: str | None = None
     explain: list[str] | None = None
+    next: int | None = None
 
 
 class ListedJob(Struct, rename={"in_queue": "inQueue"}, omit_defaults=True):
@@ -140,10 +142,11 @@ class ListedJob(Struct, rename={"in_queue": "inQueue"}, omit_defaults=True):
 
 
 class JobList(Struct):
-    """Data of `listJobs`."""
+    """Data of `listJobs`. `next` (ours): what to give as `after` for the next page; absent on the last."""
 
     length: int
     jobs: dict[str, ListedJob]
+    next: int | UnsetType = UNSET
 
 
 class Canceled(Struct, omit_defaults=True):
@@ -284,8 +287,22 @@ class _Numbered(msgspec.Struct):
 _decode_id = msgspec.json.Decoder(_Numbered).decode
 
 
-def ok(message: str | None = None, data: Struct | None = None) -> bytes:
+def ok(message: str | None = None, data: Struct | msgspec.Raw | None = None) -> bytes:
     return _encode(Envelope(0, message, data))
+
+
+def stretch(values: Sequence[object] | Mapping[str, object]) -> bytes:
+    """A part of an array or object, without its brackets: large ones are made in slices, see `filled`."""
+    return _encode(values)[1:-1]
+
+
+def filled(value: Struct, member: str, stretches: Sequence[bytes]) -> msgspec.Raw:
+    """The JSON of `value`, whose `member` is empty there and has all the stretches here."""
+    text = _encode(value)
+    at = (
+        text.index(b'"%b":' % member.encode()) + len(member) + 4
+    )  # quotes in texts are escaped: it is the member itself
+    return msgspec.Raw(b"".join([text[:at], b",".join(stretches), text[at:]]))
 
 
 def error_reply(error: PilotfishError) -> bytes:
@@ -319,7 +336,16 @@ def with_id(reply: bytes, request: bytes) -> bytes:
         number = bytes(_decode_id(request).id)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return reply
-    return reply[:-1] + b',"id":' + number + b"}" if number else reply
+    return _with(reply, number) if number else reply
+
+
+def with_id_value(reply: bytes, number: object) -> bytes:
+    """The same with an `id` that has been read already."""
+    return _with(reply, _encode(number))
+
+
+def _with(reply: bytes, number: bytes) -> bytes:
+    return b"".join([reply[:-1], b',"id":', number, b"}"])
 
 
 # --- texts inside them, and back ----------------------------------------------------------------------------------------

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..model.job_spec import JobSpec
+from ..model.steps import Steps, finish
 from . import legacy
 from .check import is_count, shown
 from .codec import check_storable, decode
-from .describe import describe_jobs
+from .describe import describe_in_steps
+from .json_steps import decode_in_steps
 from .legacy import FormError, MemberError
 
 Variables = Callable[[], Mapping[str, str]]
@@ -33,16 +35,21 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:
-    """`explain` is ours: why it is not running."""
+    """Ours: `explain`, why it is not running; `limit` iterations at most, of those behind the iteration `after`."""
 
     names: list[object]
     with_childs: bool
     explain: bool = False
+    limit: int | None = None
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ListJobs:
-    pass
+    """Ours: `limit` jobs at most, of those behind `after`, which is `next` of the page before."""
+
+    limit: int | None = None
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,37 +132,54 @@ def submit_variables(count: int, uniq: str, now_text: str) -> dict[str, str]:
 
 
 def parse(body: bytes, variables: Variables) -> Request:
-    """One request frame. Raises PilotfishError for anything that is not a request."""
-    return from_value(decode(body), variables, may_substitute=b"$" in body or b"\\u0024" in body)
+    """One request frame, at once. Raises PilotfishError for anything that is not a request."""
+    return from_value(decode(body), variables, may_substitute=_may_substitute(body))
 
 
 def from_value(value: object, variables: Variables, *, may_substitute: bool = True) -> Request:
     """The same from a decoded value; `may_substitute` False promises that there is no `$` in it."""
     check_storable(value)
+    return finish(parse_value(value, variables, may_substitute=may_substitute))
+
+
+def parse_in_steps(body: bytes, variables: Variables, note_id: Callable[[object], None]) -> Steps[Request]:
+    """The same in slices. `note_id` is told the request's `id`, if it has one, before anything is wrong with the rest."""
+    value = yield from decode_in_steps(body)
+    if isinstance(value, dict) and "id" in value:
+        note_id(value["id"])
+    return (yield from parse_value(value, variables, may_substitute=_may_substitute(body)))
+
+
+def _may_substitute(body: bytes) -> bool:
+    return b"$" in body or b"\\u0024" in body
+
+
+def parse_value(value: object, variables: Variables, *, may_substitute: bool = True) -> Steps[Request]:
+    """The same from a value that can be stored."""
     try:
-        return _read(value, variables, may_substitute)
+        return (yield from _read(value, variables, may_substitute))
     except RecursionError:  # parts of a description become text, which takes more levels than the value has
         raise FormError("it is nested too deeply") from None
 
 
-def _read(value: object, variables: Variables, may_substitute: bool) -> Request:
+def _read(value: object, variables: Variables, may_substitute: bool) -> Steps[Request]:
     if not isinstance(value, dict) or not value.get("request"):
         raise FormError(legacy.INVALID)
     name = value["request"]
     kind = KINDS.get(name) if isinstance(name, str) else None
     if name == "submit":
-        return _submit(value, variables, may_substitute)
+        return (yield from _submit(value, variables, may_substitute))
     if kind is None:
         raise FormError(legacy.UNKNOWN_NAME.format(name), remedy=f"known are {', '.join(sorted([*KINDS, 'submit']))}")
     return kind.read(value)
 
 
-def _submit(value: Mapping[str, Any], variables: Variables, may_substitute: bool) -> Submit:
-    jobs = value.get("jobs")
+def _submit(value: dict[str, Any], variables: Variables, may_substitute: bool) -> Steps[Submit]:
+    jobs = value.pop("jobs", None)  # so that what is described is let go
     if not isinstance(jobs, list) or not jobs:
         raise FormError(legacy.NO_JOBS, where="jobs")
     values = variables()  # counted also when nothing is to be filled in
-    return Submit(describe_jobs(jobs, values if may_substitute else None))
+    return Submit((yield from describe_in_steps(jobs, values if may_substitute else None)))
 
 
 def _names(value: Mapping[str, Any], missing: str) -> list[object]:
@@ -177,7 +201,24 @@ def _object(value: Mapping[str, Any], member: str) -> Mapping[str, Any]:
 
 def _job_info(value: Mapping[str, Any]) -> JobInfo:
     params = _object(value, "params") if value.get("params") else {}  # old clients may send false, 0 or []
-    return JobInfo(_names(value, legacy.NO_INFO_NAMES), bool(params.get("withChilds")), bool(params.get("explain")))
+    names = _names(value, legacy.NO_INFO_NAMES)
+    return JobInfo(names, bool(params.get("withChilds")), bool(params.get("explain")), *_page(params))
+
+
+def _list_jobs(value: Mapping[str, Any]) -> ListJobs:
+    return ListJobs(*_page(_object(value, "params") if value.get("params") else {}))
+
+
+def _page(params: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """`limit` and `after`, None where they are not given."""
+    limit, after = params.get("limit"), params.get("after")
+    if limit is not None and not (is_count(limit) and limit > 0):
+        raise MemberError(f"{shown(limit)} is not a number of entries", where="params.limit", remedy="write 1000")
+    if after is not None and not is_count(after):
+        raise MemberError(
+            f"{shown(after)} is not a whole number", where="params.after", remedy="write `next` of the last page"
+        )
+    return limit, after
 
 
 def _control(value: Mapping[str, Any]) -> Control:
@@ -246,10 +287,11 @@ KINDS: dict[str, Kind] = {
     ),
     "jobInfo": Kind(
         _job_info,
-        "`jobNames`, `params: {withChilds, explain}`",
-        "All that is known of them; `withChilds` adds the iterations, `explain` (ours) why it is not running.",
+        "`jobNames`, `params: {withChilds, explain, limit, after}`",
+        "All that is known of them; `withChilds` adds the iterations (ours: in pages with `limit` and `after`), `explain` "
+        "(ours) why it is not running.",
     ),
-    "listJobs": Kind(lambda value: ListJobs(), "", "Names and states of all jobs."),
+    "listJobs": Kind(_list_jobs, "`params: {limit, after}`", "Names and states of all jobs (ours: in pages)."),
     "cancelJob": Kind(
         lambda value: CancelJob(_names(value, legacy.NO_CANCEL_NAMES)),
         "`jobNames`",

@@ -247,7 +247,8 @@ assert len(list(store.replay())) == 20
 if {step!r} in ("fsync", "replace"):
     setattr(os, {step!r}, die)
 if {step!r} == "after":
-    store._sync_folder = die
+    from pilotfish.pilot.manager import store as module
+    module._sync_folder = die
 store.replace(records())
 """
     ended = subprocess.run([sys.executable, "-c", program, str(path)], check=False)

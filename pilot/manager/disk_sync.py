@@ -1,0 +1,69 @@
+"""fdatasync beside the loop: one thread that does nothing else.
+
+A busy parallel file system can take seconds for it, and there is no call that syncs without waiting: io_uring is not
+everywhere, and a helper process would have to be given each new descriptor. So this is the one thread of the manager. It shares
+nothing with the loop: it gets a function to call, and says through a pipe that it has returned. Whatever follows from that
+happens in the loop. It never holds up the end of the process either (a daemon): what was written survives that, only a crash of
+the machine at that moment could lose what nobody was promised.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
+
+
+class DiskSync:
+    """Calls one function at a time. `readable` is a descriptor that can be read when a call has returned."""
+
+    def __init__(self) -> None:
+        self.readable, self._tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.runs = False
+        """A call was begun, and its end has not been taken yet."""
+        self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._error: OSError | None = None
+        self._thread: Thread | None = None
+
+    def begin(self, act: Callable[[], None]) -> None:
+        """Call `act`, which may raise OSError; only when nothing runs."""
+        assert not self.runs
+        if self._thread is None:
+            self._thread = Thread(target=self._work, name="disk-sync", daemon=True)
+            self._thread.start()
+        self.runs = True
+        self._orders.put(act)
+
+    def end(self) -> OSError | None:
+        """The call has returned, as `readable` or `wait` has told: its error, if it had one."""
+        os.read(self.readable, 1)
+        self.runs = False
+        error, self._error = self._error, None
+        return error
+
+    def wait(self, patience_s: float) -> bool:
+        """Whether the call has returned, at the latest after this time."""
+        return bool(select.select([self.readable], [], [], max(0.0, patience_s))[0])
+
+    def close(self) -> None:
+        """Let the thread end, when it has done what it does now."""
+        self._orders.put(None)
+        if not self.runs:
+            if self._thread is not None:
+                self._thread.join()
+            os.close(self.readable)
+            os.close(self._tell)
+
+    def _work(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the loop's
+        while (act := self._orders.get()) is not None:
+            try:
+                act()
+            except OSError as error:
+                self._error = error
+            with suppress(OSError):
+                os.write(self._tell, b".")
