@@ -83,7 +83,7 @@ def run(settings: Settings) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 5, 1_000_000)
-    _leave(service.run())
+    return _leave(service.run())
 
 
 def _leave(code: int) -> NoReturn:

@@ -20,9 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from itertools import count
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any
 
 from ..model.errors import EndingError, InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
 from ..model.explain import why_not_running
@@ -44,7 +42,8 @@ from .shutdown import Shutdown
 MOST_EVENTS = 10_000
 _FEW = 50
 """Items in a slice where each has consequences that are recorded, reported and published at the end of the turn."""
-T = TypeVar("T")
+_Answer = tuple[replies.JobInfo | replies.JobStatus, list[bytes] | None]
+"""What is told of one job, and the stretches of its iterations, if these are told too."""
 
 
 class Handlers:
@@ -133,53 +132,59 @@ class Handlers:
             raise UnknownJobError(f"Job '{name}' doesn't exist")
         return job, None if iteration is None else job.pos_of(int(iteration))
 
-    def _entries(self, names: list[object], one: Callable[[Job, int | None, str], Steps[T]]) -> Steps[Reply]:
+    def _entries(self, names: list[object], one: Callable[[Job, int | None, str], Steps[_Answer]]) -> Steps[Reply]:
         """The answers of jobStatus and jobInfo: odd names are errors of their entry, unknown ones of the request."""
         stretches: list[bytes] = []
-        entries: dict[str, replies.Entry[T]] = {}
+        entries: dict[str, replies.Entry[object]] = {}
         answered: set[str] = set()
         for number, name in enumerate(names, 1):
             text = name if isinstance(name, str) else json.dumps(name)
             if text not in answered:
                 answered.add(text)
-                if not isinstance(name, str):
-                    entries[text] = replies.Entry(1, f"a job name is text, not {text}")
-                else:
-                    entries[text] = yield from self._entry(name, one)
+                entries[text], childs = yield from self._entry(name, text, one)
+                if childs is not None:  # by itself: it is large
+                    last = {text: entries.pop(text)}
+                    stretches += [*_encoded(entries), *replies.filled(replies.stretch(last), "childs", childs)]
             if not number % SLICE:
                 stretches += _encoded(entries)
                 yield Pause.MORE
         stretches += _encoded(entries)
-        return Reply(replies.ok(data=replies.filled(replies.Entries[Any]({}), "jobs", stretches)))
+        return Reply(replies.large(None, replies.Entries[object]({}), "jobs", stretches))
 
-    def _entry(self, name: str, one: Callable[[Job, int | None, str], Steps[T]]) -> Steps[replies.Entry[T]]:
+    def _entry(
+        self, name: object, text: str, one: Callable[[Job, int | None, str], Steps[_Answer]]
+    ) -> Steps[tuple[replies.Entry[object], list[bytes] | None]]:
+        """The entry and, when its `childs` are to be filled in, their stretches."""
+        if not isinstance(name, str):
+            return replies.Entry(1, f"a job name is text, not {text}"), None
         try:
             job, pos = self._find(name)
         except ValueError as error:
-            return replies.Entry(1, str(error))
-        return replies.Entry(0, data=(yield from one(job, pos, name)))
+            return replies.Entry(1, str(error)), None
+        data, childs = yield from one(job, pos, name)
+        return replies.Entry(0, data=data), childs
 
     def _job_status(self, request: requests.JobStatus) -> Steps[Reply]:
-        def one(job: Job, pos: int | None, name: str) -> Steps[replies.JobStatus]:
+        def one(job: Job, pos: int | None, name: str) -> Steps[_Answer]:
             yield from ()
             state = job.state if pos is None else job.tasks.state(pos)
-            return replies.JobStatus(name, state.name)
+            return replies.JobStatus(name, state.name), None
 
         return self._entries(request.names, one)
 
     def _job_info(self, request: requests.JobInfo) -> Steps[Reply]:
-        def one(job: Job, pos: int | None, name: str) -> Steps[replies.JobInfo | msgspec.Raw]:
+        def one(job: Job, pos: int | None, name: str) -> Steps[_Answer]:
             info = self._views.info(job, pos, name)
             if request.explain:
                 info.explain = why_not_running(self._scheduler, job, pos, self._parts.now())
             if not (request.with_childs and job.is_iteration and pos is None):
-                return info
+                return info, None
             start, stop = _page(job, request.after, request.limit)
-            stretches = yield from self._views.children(job, start, stop)
+            childs = yield from self._views.children(job, start, stop)
             info.childs = []
             if stop < job.spec.task_count:
                 info.next = job.spec.index_of(stop - 1)
-            return replies.filled(info, "childs", stretches)
+            return info, childs
 
         return self._entries(request.names, one)
 
@@ -206,7 +211,7 @@ class Handlers:
                 yield Pause.MORE
         stretches += _encoded(jobs)
         listed.length = length
-        return Reply(replies.ok(data=replies.filled(listed, "jobs", stretches)))
+        return Reply(replies.large(None, listed, "jobs", stretches))
 
     def _is_entering(self, job: Job) -> bool:
         return bool(self._jobs.entering) and self._jobs.entering_with(job.spec.name) is not None
@@ -282,8 +287,8 @@ class Handlers:
                 yield Pause.MORE
         if events:
             stretches.append(replies.stretch(events))
-        data = replies.filled(replies.EventList([], caught.last, caught.missed), "events", stretches)
-        return Reply(replies.ok(data=data))
+        data = replies.EventList([], caught.last, caught.missed)
+        return Reply(replies.large(None, data, "events", stretches))
 
     def _control(self, request: requests.Control) -> Steps[Reply]:
         yield from ()
@@ -331,8 +336,8 @@ def _submitted(checked: Checked) -> Steps[Reply]:
         stretches.append(replies.stretch([spec.name for spec in checked.specs[start : start + 10 * SLICE]]))
         if start:
             yield Pause.MORE
-    data = replies.filled(replies.Submitted(count, []), "jobs", stretches)
-    return Reply(replies.ok(f"{count} jobs submitted", data), durable=True)
+    body = replies.large(f"{count} jobs submitted", replies.Submitted(count, []), "jobs", stretches)
+    return Reply(body, durable=True)
 
 
 def _page(job: Job, after: int | None, limit: int | None) -> tuple[int, int]:

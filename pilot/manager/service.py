@@ -38,7 +38,7 @@ _SYNC_S = 0.2
 _RETRY_S = 1.0
 _LAST_SYNC_S = 1.0
 """How long the end waits for the disk: what is written survives us, and nobody is promised anything any more."""
-_CONSEQUENCES = 500
+_CONSEQUENCES = 200
 """How many jobs a turn releases or omits because others have ended: each is recorded, reported and published."""
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from operator import add
 from typing import NamedTuple
 
@@ -113,6 +114,14 @@ def _check_iterations(spec: JobSpec, dependency: Dependency, target: JobSpec, wh
         )
 
 
+def _has_iterations(spec: JobSpec, dependency: Dependency, target: JobSpec) -> bool:
+    try:
+        _check_iterations(spec, dependency, target, "")
+    except InvalidJobError:
+        return False
+    return True
+
+
 def _check_cycles(specs: Mapping[str, JobSpec]) -> Steps[None]:
     """Depth-first with an own stack; only jobs of one request can point forward, so only they can form a cycle."""
     done: set[str] = set()
@@ -154,6 +163,8 @@ def connect(job: Job, registry: Registry) -> Steps[list[Consequence | Iterator[C
     for seen, dependency in enumerate(job.spec.after, 1):
         target = registry.find(dependency.job)
         if target is None:
+            return [Omit(job, None, f"dependency {dependency} does not exist")]
+        if not _has_iterations(job.spec, dependency, target.spec):  # it was submitted while this was on its way in
             return [Omit(job, None, f"dependency {dependency} does not exist")]
         if dependency.same_index:
             found.append(_connect_elements(job, target, dependency))
@@ -209,8 +220,21 @@ def _offset(job: Job, target: Job) -> int:
 def after_task(job: Job, pos: int, state: State) -> Iterator[Consequence]:
     """What the end of one task means for those that wait for this very iteration."""
     waiting = job.dependents
-    if waiting is None:
-        return
+    return iter(()) if waiting is None else _after_position(job, waiting, pos, state)
+
+
+def after_tasks(job: Job, positions: Iterator[int], state: State) -> Iterator[Consequence]:
+    """The same for very many, each looked at only when the iterator gets there; `state` is not SUCCEED.
+
+    Those that wait are those of now: the job may end and let go of them before.
+    """
+    waiting = job.dependents
+    if waiting is None or not (waiting.on_pos or waiting.same_index):
+        return iter(())
+    return chain.from_iterable(_after_position(job, waiting, pos, state) for pos in positions)
+
+
+def _after_position(job: Job, waiting: Dependents, pos: int, state: State) -> Iterator[Consequence]:
     for dependent in waiting.on_pos.pop(pos, ()):
         yield from _met_or_not(dependent, job.spec.task_name(pos), state)
     for dependent in waiting.same_index:
@@ -224,12 +248,6 @@ def after_task(job: Job, pos: int, state: State) -> Iterator[Consequence]:
         dependent.unmet_at[theirs] -= 1
         if dependent.unmet_at[theirs] == 0:
             yield Release(dependent, theirs)
-
-
-def after_tasks(job: Job, positions: Iterator[int], state: State) -> Iterator[Consequence]:
-    """The same for very many, only when it is asked for."""
-    for pos in positions:
-        yield from after_task(job, pos, state)
 
 
 def after_job(job: Job) -> Iterator[Consequence]:

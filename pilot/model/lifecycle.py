@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 
 from . import dependencies
 from .attempts import Attempt, End, LostAttempts
@@ -108,14 +109,18 @@ class Lifecycle:
 
     def _open(self, job: Job) -> None:
         """The whole-job dependencies are met."""
+        if job.unmet_at is not None and not any(job.unmet_at):
+            job.unmet_at = None  # nothing is left to wait for
         for pending in all_pendings(job.pendings):
             if job.unmet_at is None:
                 pending.open_range()
             else:
                 pending.clear_range()
             pending.shape.add(pending)
-        for pos, unmet in enumerate(job.unmet_at or ()):
-            if unmet == 0:
+        pos = -1
+        with suppress(ValueError):  # there is none any more; the list may be a million long
+            while job.unmet_at is not None:
+                pos = job.unmet_at.index(0, pos + 1)
                 self._ready(job, pos)
 
     def _ready(self, job: Job, pos: int) -> None:

@@ -28,7 +28,7 @@ class Entering:
         self.names: set[str] = set()
         """Its jobs: nobody else can submit these."""
         self.needs: set[str] = set()
-        """Jobs that its jobs wait for: nobody can remove these."""
+        """Jobs of others that its jobs wait for, known or not: nobody can remove or submit these before it is in."""
         self.waits_for: Entering | None = None
         """A submit that has to be in first, because this one waits for jobs of it."""
 
@@ -74,6 +74,10 @@ class Registry:
     def entering_with(self, name: str, but: Entering | None = None) -> Entering | None:
         """The submit on its way in that has a job of this name; `but` is not meant."""
         return next((one for one in self.entering if one is not but and name in one.names), None)
+
+    def entering_that_needs(self, name: str, but: Entering | None = None) -> Entering | None:
+        """The submit on its way in that has a job which waits for this name."""
+        return next((one for one in self.entering if one is not but and name in one.needs), None)
 
     def find_settled(self, name: str) -> Job | None:
         """As clients see it: without jobs of a submit that is on its way in."""

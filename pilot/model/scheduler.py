@@ -117,6 +117,10 @@ class Scheduler:
 
     def _take_names(self, specs: Sequence[JobSpec], entering: Entering) -> Steps[None]:
         for number, spec in enumerate(specs):
+            while (other := self.jobs.entering_that_needs(spec.name, entering)) and not other.waits_on(entering):
+                entering.waits_for = other  # to which the name is unknown, and in the journal it comes first
+                yield Pause.WAITING
+            entering.waits_for = None
             taken = spec.name in entering.names or self.jobs.find(spec.name) is not None
             if taken or self.jobs.entering_with(spec.name, entering):
                 raise JobExistsError(f"Job {spec.name} already exist", where=f"jobs[{number}].name")
@@ -131,7 +135,7 @@ class Scheduler:
 
     def may_be_removed(self, name: str) -> bool:
         """Whether no submit on its way in counts on this job being there."""
-        return not any(name in entering.needs for entering in self.jobs.entering)
+        return self.jobs.entering_that_needs(name) is None
 
     def _check_need(self, need: Need, name: str, number: int) -> None:
         reason = self.nodes.why_never(need)

@@ -84,8 +84,8 @@ class _Text:
             raise FormError("it is nested too deeply") from None
         except ValueError as error:  # a number of thousands of digits
             raise self.error(str(error)) from None
-        if end == len(self.text) and self._read < len(self._body):
-            return False, None  # a number may go on
+        if self._read < len(self._body) and self.text[end : end + 1] in ("", ".", "e", "E"):
+            return False, None  # it may be the beginning of a number
         self.at = end
         return True, value
 

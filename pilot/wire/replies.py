@@ -287,7 +287,7 @@ class _Numbered(msgspec.Struct):
 _decode_id = msgspec.json.Decoder(_Numbered).decode
 
 
-def ok(message: str | None = None, data: Struct | msgspec.Raw | None = None) -> bytes:
+def ok(message: str | None = None, data: Struct | None = None) -> bytes:
     return _encode(Envelope(0, message, data))
 
 
@@ -296,13 +296,26 @@ def stretch(values: Sequence[object] | Mapping[str, object]) -> bytes:
     return _encode(values)[1:-1]
 
 
-def filled(value: Struct, member: str, stretches: Sequence[bytes]) -> msgspec.Raw:
-    """The JSON of `value`, whose `member` is empty there and has all the stretches here."""
-    text = _encode(value)
-    at = (
-        text.index(b'"%b":' % member.encode()) + len(member) + 4
-    )  # quotes in texts are escaped: it is the member itself
-    return msgspec.Raw(b"".join([text[:at], b",".join(stretches), text[at:]]))
+def filled(text: bytes, member: str, stretches: Sequence[bytes]) -> list[bytes]:
+    """The JSON `text`, in which `member` is empty, with these stretches in it: again as stretches, to be joined by commas.
+
+    So a large array in a large array is put together once, at the very end.
+    """
+    empty = re.search(
+        rb'"%b":[\[{](?=[\]}])' % member.encode(), text
+    )  # quotes in texts are escaped: no text can be that
+    if not stretches or empty is None:
+        return [text]
+    at = empty.end()
+    parts = list(stretches)
+    parts[0] = text[:at] + parts[0]
+    parts[-1] += text[at:]
+    return parts
+
+
+def large(message: str | None, data: Struct, member: str, stretches: Sequence[bytes]) -> bytes:
+    """As `ok`, where `member` of the data is empty and is to have all the stretches."""
+    return b",".join(filled(ok(message, data), member, stretches))
 
 
 def error_reply(error: PilotfishError) -> bytes:
@@ -345,7 +358,7 @@ def with_id_value(reply: bytes, number: object) -> bytes:
 
 
 def _with(reply: bytes, number: bytes) -> bytes:
-    return b"".join([reply[:-1], b',"id":', number, b"}"])
+    return b"".join([memoryview(reply)[:-1], b',"id":', number, b"}"])
 
 
 # --- texts inside them, and back ----------------------------------------------------------------------------------------

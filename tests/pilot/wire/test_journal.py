@@ -42,6 +42,7 @@ from pilotfish.pilot.wire.records import (
     Result,
     Sent,
     Submitted,
+    SubmittedPart,
     Taken,
 )
 
@@ -178,3 +179,44 @@ def test_a_whole_record_of_an_unknown_kind_is_an_error() -> None:
     head = journal._HEAD.pack(journal._MARK, len(strange), crc32(strange, crc32(journal._LENGTH.pack(len(strange)))))
     with pytest.raises(JournalError, match="cannot be read"):
         read(HEADER + head + strange)
+
+
+def part(place: int, *names: str, of: int = 7) -> SubmittedPart:
+    return SubmittedPart(of, place, [JobSpec(name, Execution("true")) for name in names])
+
+
+def whole(parts: int, *names: str, of: int = 7) -> Submitted:
+    return Submitted(JobNo(3), 1.0, [JobSpec(name, Execution("true")) for name in names], None, of, parts)
+
+
+def names_read(*records: Record) -> tuple[list[list[str]], list[str]]:
+    """The jobs of each submit that was read, and what was left out."""
+    reader = Reader(io.BytesIO(written(list(records))), "J")
+    submits = [record for record in reader if isinstance(record, Submitted)]
+    return [[spec.name for spec in submit.jobs] for submit in submits], reader.senseless
+
+
+def test_a_submit_that_was_written_in_parts_is_one_record() -> None:
+    """Other submits, in parts or not, may stand between its parts."""
+    records = (
+        part(0, "a"),
+        part(0, "x", of=8),
+        part(1, "b"),
+        whole(0, "small", of=0),
+        whole(1, "y", of=8),
+        whole(2, "c"),
+    )
+    assert names_read(*records) == ([["small"], ["x", "y"], ["a", "b", "c"]], [])
+
+
+def test_a_submit_whose_last_record_is_missing_was_never_accepted() -> None:
+    """The life that was killed over it leaves parts of a number that the next life uses again."""
+    assert names_read(part(0, "a"), part(1, "b"), part(0, "c"), whole(1, "d")) == ([["c", "d"]], [])
+    assert names_read(part(0, "a"), part(1, "b")) == ([], [])
+
+
+def test_a_submit_of_which_a_part_is_lost_is_left_out_whole() -> None:
+    """Its jobs would have the numbers of others."""
+    submits, left_out = names_read(part(0, "a"), part(2, "c"), whole(3, "d"))
+    assert submits == []
+    assert "some of its 3 parts are not there" in left_out[0]
