@@ -54,7 +54,7 @@ def test_any_value_is_what_it_is_at_once(value: object, indent: int | None, asci
         (b'{"request": "submit", "jobs": ["a text without an end', "expecting a value"),
         (b'{"request": "submit", "jobs": ["' + b"x" * 40 + b"\xff" + b'"]}', "byte 72 is not UTF-8"),
         (b'{"request": "submit", "jobs": ["' + b"x" * 40 + b'\xe4"]}', "byte 72 is not UTF-8"),
-        (b'{"request": "submit", "jobs": ["' + b"x" * 40 + b'\\ud800"]}', "half of a surrogate pair"),
+        (b'{"request": "submit", "jobs": ["' + b"x" * 40 + b'\\ud800"]}', "lone surrogate"),
         (b'{"request": "submit", "jobs": [1, 2, 3, 4, 5, 100000000000000000000]}', "more than 64 bits"),
         (b'{"request": "submit", "jobs": [' + b"1" * 5000 + b"]}", "Exceeds the limit"),
         (b"[" * 100_000, "nested too deeply"),
