@@ -36,6 +36,7 @@ from ..execmodels.environ import Env, encode, without_other_gpus
 from ..execmodels.threads import thread_environment
 from ..inherited import Inherited
 from ..model.job_spec import Execution
+from .launcher_hints import NO_HINTS, Hints
 
 _STREAM_MODE = 0o666
 # A process that leads a session, as tasks do, would be tied to a terminal it opens; a shell's commands are not.
@@ -174,12 +175,15 @@ def close_all(descriptors: Iterable[int]) -> None:
         os.close(descriptor)
 
 
-def environment(execution: Execution, base: Env, of_grant: Env, cores: int) -> Env:
-    """All variables of a task but those that differ from run to run: the agent's, the job's, ours; later ones win."""
+def environment(execution: Execution, base: Env, of_grant: Env, cores: int, hints: Hints = NO_HINTS) -> Env:
+    """All variables of a task but those that differ from run to run: the agent's, the job's, ours; later ones win.
+
+    The job's own win over `hints`.
+    """
     of_job = encode(execution.env)
-    env = without_other_gpus({**base, **of_job, **of_grant}, of_job, of_grant)
+    env = without_other_gpus({**base, **hints.env, **of_job, **of_grant}, of_job, of_grant)
     if execution.model == "threads":
-        env.update(thread_environment(cores, of_job))
+        env.update(thread_environment(cores, of_job, hints.has_places))
     return env
 
 

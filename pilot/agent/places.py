@@ -17,7 +17,8 @@ from ..wire import frames
 from ..wire.frames import Settings, TaskStart
 from .tasks import HeldGrant
 
-_ALONE = (None, "default", "threads")
+ALONE = (None, "default", "threads")
+"""Models that start one process, which may start others itself."""
 _MOST_OF_NAME = 150
 _OF_RUN = ("QCG_PM_STEP_ID", variable_names.TASK, variable_names.RUN)
 
@@ -46,7 +47,7 @@ def place_of(
     if held.is_one_core or not settings.models:  # first: it is so for most tasks of most pilots
         return None
     nodes, system = held.grant.nodes, system_of(settings.batch)
-    if len(nodes) == 1 and execution.model in _ALONE and not system.hostfile_variable:
+    if len(nodes) == 1 and execution.model in ALONE and not system.hostfile_variable:
         return None
     spread = {frames.SPREAD_VARIABLE: frames.spread_mark(settings, key)} if len(nodes) > 1 else {}
     of_grant = [name for name in map(os.fsdecode, held.env) if not _is_of_system(name, system)]

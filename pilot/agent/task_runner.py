@@ -31,6 +31,7 @@ from ..model.variables import substitute_execution
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, TaskStart
 from . import bind, launch, places
 from .launch import Launch, LaunchError
+from .launcher_hints import NO_HINTS, LauncherHints
 from .limits import Limits, settle_memory
 from .memory_groups import MemoryGroups
 from .report_buffer import ReportBuffer, unstarted
@@ -73,7 +74,8 @@ class TaskRunner:
         self._signals = launch.task_signals(inherited)
         self._settings: Settings | None = None
         self._base: Env = {}
-        self._cpus: frozenset[int] = frozenset()
+        self._cpus = bind.cpus_here()
+        self._hints = LauncherHints(os.environb, self._cpus, os.cpu_count() or 1)
         self._gpus = b""
         self._jobs: dict[JobNo, KnownJob] = {}
         self._fresh: deque[Task] = deque()
@@ -89,7 +91,6 @@ class TaskRunner:
         """What the manager said in Welcome."""
         self._settings = settings
         self._base = base_environment(os.environb, self._agent_id, settings.env, settings.env_schemas)
-        self._cpus = bind.cpus_here()
         self._gpus = gpu_variable(os.environb)
 
     # --- orders ---------------------------------------------------------------------------------------------------------
@@ -102,7 +103,8 @@ class TaskRunner:
             self._jobs[job.job_no] = KnownJob(job)
         for grant in grants:
             env = grant_environment(grant, self._settings.env_schemas, self._gpus)
-            held = HeldGrant(grant, env, bind.cpus_of(grant, self._cpus))
+            cpus = bind.cpus_of(grant, self._cpus)
+            held = HeldGrant(grant, env, cpus, self._hints.of(grant, cpus))
             self.grants[grant.grant_id] = held
             self._pool(grant.pool).idle.append(held)
         for pool_id, starts in tasks.items():
@@ -150,6 +152,11 @@ class TaskRunner:
                 pool.waiting.extend(kept)
                 self._touched.add(pool)
         return taken
+
+    def close(self) -> None:
+        """Nothing runs any more."""
+        self.groups.close()
+        self._hints.close()
 
     def forget(self, numbers: Iterable[JobNo]) -> None:
         for number in numbers:
@@ -235,7 +242,8 @@ class TaskRunner:
             execution = substitute_execution(execution, _start_values(start, held, root_wd))
         env = held.envs.get(job.job_no)
         if env is None:
-            env = launch.environment(execution, self._base, held.env, len(nodes[0].core_ids))
+            hints = held.hints if held.is_one_core or execution.model in places.ALONE else NO_HINTS
+            env = launch.environment(execution, self._base, held.env, len(nodes[0].core_ids), hints)
             if job.is_iteration and not known.env_varies:
                 held.envs[job.job_no] = env
         place = None if held.is_one_core else self._place(execution, start, job, held)

@@ -12,16 +12,18 @@ from ..model.ids import JobNo, PoolId, TaskKey
 from ..model.variables import has_variables
 from ..wire.frames import Cause, JobDef, NewGrant, Started, TaskStart
 from .launch import Launch
+from .launcher_hints import NO_HINTS, Hints
 
 
 class HeldGrant:
     """A grant, with what is the same for all tasks that run on it."""
 
-    __slots__ = ("cpus", "env", "envs", "grant", "is_one_core", "launches")
+    __slots__ = ("cpus", "env", "envs", "grant", "hints", "is_one_core", "launches")
 
-    def __init__(self, grant: NewGrant, env: Env, cpus: frozenset[int]) -> None:
+    def __init__(self, grant: NewGrant, env: Env, cpus: frozenset[int], hints: Hints = NO_HINTS) -> None:
         self.grant = grant
         self.env = env
+        self.hints = hints
         self.cpus = cpus
         """Processors to bind to; empty: no binding."""
         self.is_one_core = len(grant.nodes) == 1 and len(grant.nodes[0].core_ids) == 1

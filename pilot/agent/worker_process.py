@@ -58,7 +58,7 @@ class WorkerProcess:
         loop.on_signal({signal.SIGUSR1} - ignored, lambda: None)  # the agent sees to it
         loop.on_children(self._runner.reap)
         loop.run(self._end_of_turn)
-        self._runner.groups.close()
+        self._runner.close()
 
     def _read(self, frame: bytes) -> None:
         for message in frames.decode_to_agent(frame):
