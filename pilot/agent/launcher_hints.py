@@ -47,6 +47,11 @@ class LauncherHints:
         env = {name: value for name, value in encode(told).items() if name not in self._of_user}
         return Hints(env, bool(own))
 
+    @property
+    def variables(self) -> list[str]:
+        """Names of the variables that are ours if a task has them."""
+        return [name for name in own_launchers.NAMES if name.encode() not in self._of_user]
+
     def close(self) -> None:
         """No task runs any more."""
         self._topologies.close()

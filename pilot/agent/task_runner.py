@@ -29,7 +29,7 @@ from ..model.job_spec import Execution
 from ..model.resources import host_of
 from ..model.variables import substitute_execution
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, TaskStart
-from . import bind, launch, places
+from . import bind, launch, places, submit_commands
 from .launch import Launch, LaunchError
 from .launcher_hints import NO_HINTS, LauncherHints
 from .limits import Limits, settle_memory
@@ -91,6 +91,10 @@ class TaskRunner:
         """What the manager said in Welcome."""
         self._settings = settings
         self._base = base_environment(os.environb, self._agent_id, settings.env, settings.env_schemas)
+        path = self._base.get(b"PATH")
+        if path is not None:
+            told = self._hints.variables
+            self._base[b"PATH"] = os.fsencode(submit_commands.lay_ready(settings.aux_dir, os.fsdecode(path), told))
         self._gpus = gpu_variable(os.environb)
 
     # --- orders ---------------------------------------------------------------------------------------------------------

@@ -42,3 +42,7 @@ def on_part() -> dict[str, str]:
     Intel MPI respects the affinity of a task that is bound.
     """
     return UNBOUND | {"I_MPI_PIN": "0"}
+
+
+NAMES = tuple({**on_cores([0], ""), **on_cores([0], "file"), **on_part()})
+"""All variables that these may set."""

@@ -88,6 +88,7 @@ class BatchSystem:
         rank_variables: pattern of what tells the agents that they are ranks of a parallel program. No task ever sees it.
         private_variables: pattern of what describes this job, its steps and the task's share of it. A job that a task
             submits must not inherit it: it would take itself for a part of this one, or be cut like it.
+        submit_commands: commands that send the environment of whoever calls them along with a new job.
     """
 
     name: str
@@ -104,6 +105,7 @@ class BatchSystem:
     step_variables: str = ""
     rank_variables: str = ""
     private_variables: str = ""
+    submit_commands: tuple[str, ...] = ()
 
 
 def one_by_one(*words: str) -> Callable[[Sequence[str], Sequence[str]], list[str]]:

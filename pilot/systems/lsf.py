@@ -96,4 +96,5 @@ SYSTEM = BatchSystem(
     AgentLauncher("blaunch", one_by_one("blaunch", "-no-shell"), connect="environment"),
     openmpi_component="lsf",
     private_variables=_PRIVATE,
+    submit_commands=("bsub",),
 )

@@ -126,4 +126,5 @@ SYSTEM = BatchSystem(
     aliases=("pbspro", "openpbs"),
     openmpi_component="tm",
     private_variables=pbs_family.PRIVATE,
+    submit_commands=("qsub",),
 )

@@ -65,4 +65,5 @@ SYSTEM = BatchSystem(
     AgentLauncher("pjm", _mpiexec, at_once=True, starts_again=False),
     aliases=("fugaku", "fujitsu"),
     private_variables=r"PJM_.* | PLE_.*",
+    submit_commands=("pjsub",),
 )

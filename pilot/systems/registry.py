@@ -106,6 +106,11 @@ def private_variables() -> re.Pattern[bytes]:
     return _pattern(system.private_variables for system in SYSTEMS)
 
 
+def submit_commands() -> list[str]:
+    """The commands of all systems that send their environment along with a new job, each once."""
+    return list(dict.fromkeys(command for system in SYSTEMS for command in system.submit_commands))
+
+
 def step_variables(kind: str) -> re.Pattern[bytes]:
     """Matches the names of variables that tell of the agents' own step in an allocation of that kind."""
     return _pattern([system_of(kind).step_variables])

@@ -126,4 +126,5 @@ SYSTEM = BatchSystem(
     model_variables={"mpich": {"HYDRA_LAUNCHER": "sge"}},  # which Hydra does not always see by itself
     openmpi_component="gridengine",
     private_variables=_PRIVATE,
+    submit_commands=("qsub",),
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 from ..agent_launchers.base import AgentLauncher
@@ -194,8 +197,28 @@ def _task_variables(nodes: Sequence[tuple[str, int]], masks: Sequence[str] | Non
     variables["SLURM_CPUS_ON_NODE"] = str(counts[0])
     if len(set(counts)) == 1:
         variables["SLURM_NTASKS_PER_NODE"] = str(counts[0])
-    variables["SLURM_CPU_BIND"] = "none" if masks is None else f"mask_cpu:{','.join(masks)}"
+    if masks is not None:
+        variables["SLURM_CPU_BIND"] = f"mask_cpu:{','.join(masks)}"
+    elif _may_bind(os.environ.get("SLURM_CONF", "")):
+        # The steps of all tasks would be bound to the first cores of the job.
+        variables["SLURM_CPU_BIND"] = "none"
     return variables
+
+
+@lru_cache
+def _may_bind(configuration: str) -> bool:
+    """Whether this Slurm binds steps to cores. If it cannot, each `srun` that is told how to bind says so on stderr.
+
+    Slurm tells its jobs where its configuration is; what cannot be read may bind.
+    """
+    try:
+        text = Path(configuration).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    plugins = re.findall(r"^\s*TaskPlugin\s*=\s*(\S+)", text, re.IGNORECASE | re.MULTILINE)
+    if not plugins and re.search(r"^\s*Include\s", text, re.IGNORECASE | re.MULTILINE):
+        return True
+    return any(re.search("affinity|cgroup", plugin) for plugin in plugins)
 
 
 _STEP = r"""
@@ -239,4 +262,5 @@ SYSTEM = BatchSystem(
     openmpi_component="slurm",
     step_variables=_STEP,
     private_variables=_PRIVATE,
+    submit_commands=("sbatch", "salloc"),
 )

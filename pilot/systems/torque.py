@@ -62,4 +62,5 @@ SYSTEM = BatchSystem(
     AgentLauncher("pbsdsh", one_by_one("pbsdsh", "-h")),
     openmpi_component="tm",
     private_variables=pbs_family.PRIVATE,
+    submit_commands=("qsub",),
 )

@@ -15,7 +15,7 @@ from patience import PATIENCE_S
 
 DOCS = Path(__file__).parents[2] / "docs" / "task-environment.md"
 
-OTHER_IN_A_TASK = {"session", "process group", "terminal", "processors", "signals 32 and 33", "variables"}
+OTHER_IN_A_TASK = {"session", "process group", "terminal", "processors", "signals 32 and 33", "PATH", "variables"}
 """What a task may see differently. The first table of the page lists the same, with what it is in a task."""
 OWN_VARIABLES = {
     "QCG_PM_NNODES",
@@ -164,7 +164,9 @@ def differences(wd: Path, of_task: str, of_shell: str = "shell") -> tuple[set[st
     task: dict[str, Any] = json.loads((wd / of_task).read_text())
     before, after = shell.pop("variables"), task.pop("variables")
     items = {item for item, value in shell.items() if task[item] != value}
-    items |= {f"variable {name}" for name, value in before.items() if after.get(name) != value}
+    items |= {
+        name if name == "PATH" else f"variable {name}" for name, value in before.items() if after.get(name) != value
+    }
     return items, after.keys() - before.keys()
 
 

@@ -62,3 +62,20 @@ def test_agents_started_by_an_mpi(slurm: Slurm, wd: Path, placement: str, progra
     job = slurm.submit(script, wd, "--nodes=3", "--ntasks-per-node=2")
     assert slurm.wait_for_end(job) == "COMPLETED", (wd / f"{job}.out").read_text()
     assert set((wd / "where").read_text().split()) == {"node1", "node2", "node3"}
+
+
+def test_a_job_that_a_task_submits_is_a_job_of_its_own(slurm: Slurm, wd: Path) -> None:
+    """As one that the batch script submits; `srun` in the task still finds the task's share, and says nothing of binding."""
+    (wd / "inner.sh").write_text("#!/bin/bash\nenv >$1\nsrun hostname >$1.hosts 2>$1.err\n")
+    submit = "sbatch --wait --nodes=2 --ntasks=2 --time=1 --output=/dev/null inner.sh"
+    (wd / "tasks.txt").write_text(f"srun hostname >share 2>share.err; {submit} of-task\n")
+    job = slurm.submit(f"{submit} of-script; pilotfish run tasks.txt", wd, "--nodes=2", "--ntasks-per-node=1")
+    assert slurm.wait_for_end(job) == "COMPLETED", (wd / f"{job}.out").read_text()
+    assert len((wd / "share").read_text().split()) == 1
+    assert (wd / "share.err").read_text() == ""
+    assert len((wd / "of-task.hosts").read_text().split()) == 2
+    assert (wd / "of-task.err").read_text() == ""
+    names = [
+        {line.partition("=")[0] for line in (wd / who).read_text().splitlines()} for who in ("of-task", "of-script")
+    ]
+    assert names[0] - names[1] == set()
