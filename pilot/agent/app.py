@@ -65,6 +65,7 @@ def run(
     inherited = Inherited.told_by(os.environ.pop(VARIABLE, None))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     variable = os.environ.pop(variable_names.CONNECT, None)  # no task is to see the keys
+    leftover_processes.become_subreaper()  # for what a worker leaves that is killed
     gc.collect()
     gc.freeze()
     enough = worker_pool.count_for(len(bind.cpus_here()))
@@ -144,6 +145,7 @@ class Agent:
         self._beat_timer = loop.call_after(DEFAULT_BEAT_S, self._beat)
         loop.run(self._end_of_turn)
         self._workers.close()
+        leftover_processes.kill_all_below()
         leftover_processes.kill_marked([os.fsencode(f"{variable_names.AGENT_ID}={self._agent_id}")])
         self._send([frames.Bye(self._stopping)])
         self._link.close()

@@ -14,6 +14,7 @@ import os
 import resource
 import secrets
 import signal
+import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,6 +24,7 @@ from .. import clock, leftover_processes, variable_names
 from ..execmodels.base import Place
 from ..execmodels.environ import Env, base_environment, gpu_variable, grant_environment
 from ..inherited import Inherited
+from ..leftover_processes import Process
 from ..loop import Loop
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..model.job_spec import Execution
@@ -83,6 +85,8 @@ class TaskRunner:
         self._step_prefix = secrets.token_hex(8).encode()
         self._steps = count(1)
         self._tries = 0
+        self._ended_s = 0.0
+        """When the last task ended."""
         self._paused = False
         self._until_s = math.inf
         """Nothing is started after that, by the loop's clock: the agent is silent, and its tasks may have been given away."""
@@ -158,7 +162,8 @@ class TaskRunner:
         return taken
 
     def close(self) -> None:
-        """Nothing runs any more."""
+        """No task runs any more: what they have left behind ends with us."""
+        leftover_processes.kill_all_below()
         self.groups.close()
         self._hints.close()
 
@@ -315,9 +320,20 @@ class TaskRunner:
             return
         assert self._settings is not None
         task.cause, task.message = cause, message
+        task.below |= self._descendants(task)  # while their parents live, it can be seen whose they are
         _signal_group(task.pid, signal.SIGTERM)
-        grace_s = self._settings.kill_grace_s
-        task.kill_timer = self._loop.call_after(grace_s, lambda: _signal_group(task.pid, signal.SIGKILL))
+        task.kill_timer = self._loop.call_after(self._settings.kill_grace_s, lambda: self._kill(task))
+
+    def _kill(self, task: Task) -> None:
+        task.below |= self._descendants(task)
+        _signal_group(task.pid, signal.SIGKILL)
+
+    def _descendants(self, task: Task) -> set[Process]:
+        """What was started by this task, as far as that can be known: orphans may be of any task that ran at their time."""
+        is_alone = len(self.running) == 1 and self._ended_s < task.started_s
+        ago_s = clock.now() - task.started_s
+        since_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ago_s if is_alone else None
+        return leftover_processes.below(task.pid) | leftover_processes.orphans_of(task.pid, since_s)
 
     def reap(self) -> None:
         """Take in children that have ended, at most MOST_REAPED of them; the rest in the next turn.
@@ -325,6 +341,7 @@ class TaskRunner:
         The next task starts before the books of the ended one are written: its core is idle, and nothing else here is urgent.
         """
         stopped: list[bytes] = []
+        below: set[Process] = set()
         with suppress(ChildProcessError):
             for _ in range(MOST_REAPED):
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -338,9 +355,11 @@ class TaskRunner:
                 if task.kill_timer is not None:
                     task.kill_timer.cancel()
                     stopped.append(b"QCG_PM_STEP_ID=" + task.step_id)
+                    below |= task.below
             else:
                 self._loop.call_after(0, self.reap)  # their signals have been read already
         if stopped:
+            leftover_processes.kill_trees(below)
             leftover_processes.kill_marked(stopped)
 
     def _reap_task(self, task: Task) -> None:
@@ -349,7 +368,7 @@ class TaskRunner:
         """
         _signal_group(task.pid, signal.SIGKILL)
         _, status, usage = os.wait4(task.pid, 0)
-        ended_s = clock.now()
+        ended_s = self._ended_s = clock.now()
         pool, held = task.pool, task.held
         self._paused = False
         returns = len(pool.waiting) <= len(pool.idle)

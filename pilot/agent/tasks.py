@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Collection
 
 from ..execmodels.environ import Env
+from ..leftover_processes import Process
 from ..loop import Timer
 from ..model.ids import JobNo, PoolId, TaskKey
 from ..model.variables import has_variables
@@ -64,6 +65,7 @@ class Task:
     """One running attempt. `deadline` by the loop's clock; `kill_timer` is set once it is being stopped."""
 
     __slots__ = (
+        "below",
         "cause",
         "confined",
         "deadline",
@@ -93,6 +95,8 @@ class Task:
         """Whether the kernel holds its memory limit (see memory_groups.py)."""
         self.files: Collection[str] = ()
         """To be removed when it has ended."""
+        self.below: set[Process] = set()
+        """What was seen to descend from it when it was told to stop."""
         self.cause = Cause.EXITED
         self.message = ""
         self.deadline = math.inf

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
+from .. import leftover_processes
 from ..inherited import Inherited
 from ..loop import Loop
 from ..model.ids import JobNo, PoolId, TaskKey
@@ -188,6 +189,7 @@ class WorkerPool:
     def _lost(self, pid: int) -> None:
         """A worker is gone, and nobody knows what its tasks do. The agent goes too: its successor clears up and starts anew."""
         log.error("worker.lost pid=%d", pid)
+        leftover_processes.kill_all_below()
         os._exit(_WORKER_LOST)
 
     def close(self) -> None:

@@ -100,6 +100,49 @@ def test_strays_of_one_task_are_told_from_those_of_another(manager: FakeManager)
     manager.finished(second)
 
 
+def left_of(file: Path) -> list[int]:
+    """Which of the processes whose numbers are in the file still run."""
+    pids = map(int, when_written(file).split())
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+
+
+UNMARKED = "env -i PATH=$PATH setsid sh -c 'echo $$ >>DIR/pids; exec sleep 66'"
+"""Has nothing of the task: not its session, its group, or its variables."""
+
+
+@pytest.mark.parametrize("start", [f"{UNMARKED} &", f"({UNMARKED} &) ;"], ids=["child", "orphan"])
+def test_a_cancelled_task_leaves_nothing_that_has_shed_its_variables(manager: FakeManager, start: str) -> None:
+    start = start.replace("DIR", str(manager.folder)).replace("$", "$$")
+    key = manager.start(Execution(script=f"{start} sleep 60"))
+    assert len(left_of(manager.folder / "pids")) == 1
+    manager.send(frames.Kill([key]))
+    manager.finished(key)
+    wait_until(lambda: left_of(manager.folder / "pids") == [], "it is gone too")
+
+
+def test_a_daemon_lives_until_its_agent_s_end_when_its_task_has_succeeded(manager: FakeManager) -> None:
+    """A task that is cancelled later on the same cores takes nothing of others with it."""
+    start = f"({UNMARKED} &)".replace("DIR", str(manager.folder)).replace("$", "$$")
+    grant = manager.grant()
+    assert manager.run(Execution(script=f"{start}; until [ -s pids ]; do sleep 0.01; done"), grant=grant).exit_code == 0
+    key = manager.start(Execution(script="echo up; sleep 60", stdout="out"))
+    when_written(manager.folder / "out")
+    manager.send(frames.Kill([key]))
+    manager.finished(key)
+    assert len(left_of(manager.folder / "pids")) == 1
+    manager.send(frames.Stop(kill=True))
+    ended(manager)
+    assert left_of(manager.folder / "pids") == []
+
+
+def test_a_daemon_ends_with_a_worker_process_that_is_killed(manager: FakeManager) -> None:
+    start = f"({UNMARKED} &)".replace("DIR", str(manager.folder)).replace("$", "$$")
+    assert manager.run(Execution(script=f"{start}; until [ -s pids ]; do sleep 0.01; done")).exit_code == 0
+    (pid,) = left_of(manager.folder / "pids")
+    os.kill(psutil.Process(pid).ppid(), signal.SIGKILL)
+    wait_until(lambda: left_of(manager.folder / "pids") == [], "the daemon is gone")
+
+
 def test_a_waiting_task_is_cancelled_without_a_start(manager: FakeManager) -> None:
     job = manager.job("many", LONG, is_iteration=True)
     manager.work([job], [manager.grant()], {POOL: iterations(job, 2)})
