@@ -19,7 +19,6 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import NamedTuple
 
-VARIABLE = "PILOTFISH_INHERITED"
 _UNKNOWN = frozenset({signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD})
 _LOCALE = "LC_CTYPE"
 

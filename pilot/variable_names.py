@@ -13,6 +13,8 @@ CONNECT = "PILOTFISH_CONNECT"
 """For agents without a shared folder: the content of the connection file."""
 LIFELINE_FD = "PILOTFISH_LIFELINE_FD"
 """For agents: the pipe whose end means that the program that started the pilot is gone."""
+INHERITED = "PILOTFISH_INHERITED"
+"""For agents: what the manager has changed for itself, and tasks are to find as it was."""
 AGENT_ID = "PILOTFISH_AGENT_ID"
 """In all that an agent has started, so that what outlives it can be found."""
 TASK = "PILOTFISH_TASK"
@@ -20,5 +22,5 @@ TASK = "PILOTFISH_TASK"
 RUN = "PILOTFISH_RUN"
 """For tasks: which attempt it is, from 1."""
 
-OURS = (CONNECTION, CONNECT, LIFELINE_FD, AGENT_ID, TASK, RUN)
+OURS = (CONNECTION, CONNECT, LIFELINE_FD, INHERITED, AGENT_ID, TASK, RUN)
 """Those that begin with our prefix, as settings of the service do."""

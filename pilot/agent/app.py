@@ -20,7 +20,7 @@ import msgspec
 
 from .. import cpus, leftover_processes, variable_names
 from ..clock import Patience
-from ..inherited import VARIABLE, Inherited
+from ..inherited import Inherited
 from ..loop import Loop, Timer
 from ..model.resources import NodeSpec
 from ..wire import connection, frames
@@ -62,7 +62,7 @@ def run(
     lifeline = os.environ.pop(variable_names.LIFELINE_FD, None)
     if lifeline is not None:
         os.set_inheritable(int(lifeline), False)  # before there are workers: their tasks would inherit it
-    inherited = Inherited.told_by(os.environ.pop(VARIABLE, None))
+    inherited = Inherited.told_by(os.environ.pop(variable_names.INHERITED, None))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     variable = os.environ.pop(variable_names.CONNECT, None)  # no task is to see the keys
     leftover_processes.become_subreaper()  # for what a worker leaves that is killed

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .. import variable_names
 from ..execmodels import own_launchers
 from ..execmodels.environ import Env, encode
 from ..wire.frames import NewGrant
 from .topologies import Topologies
 
-_OF_A_TASK = b"PILOTFISH_TASK"
+_OF_A_TASK = os.fsencode(variable_names.TASK)
 
 
 class Hints(NamedTuple):

@@ -251,7 +251,7 @@ class TaskRunner:
             execution = substitute_execution(execution, _start_values(start, held, root_wd))
         env = held.envs.get(job.job_no)
         if env is None:
-            hints = held.hints if held.is_one_core or execution.model in places.ALONE else NO_HINTS
+            hints = held.hints if places.is_alone(execution, held, self._settings) else NO_HINTS
             env = launch.environment(execution, self._base, held.env, len(nodes[0].core_ids), hints)
             if job.is_iteration and not known.env_varies:
                 held.envs[job.job_no] = env

@@ -22,10 +22,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from .. import clock, leftover_processes
+from .. import clock, leftover_processes, variable_names
 from ..console import echo
 from ..exit_codes import ExitCode
-from ..inherited import VARIABLE, Inherited
+from ..inherited import Inherited
 from ..model.decisions import Change
 from ..model.dispatch import MOST_LIVES
 from ..model.errors import PilotfishError, UsageError
@@ -124,7 +124,7 @@ def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     _settle_nodes(allocation.nodes, scheduler, store)
     starter = agent_launch_plan.launcher_for(settings, allocation)
     recipe = agent_launch_plan.recipe_for(settings, starter, len(allocation.nodes), aux)
-    recipe = replace(recipe, environ={**recipe.environ, VARIABLE: inherited.as_word()})
+    recipe = replace(recipe, environ={**recipe.environ, variable_names.INHERITED: inherited.as_word()})
     endpoints = open_endpoints(
         settings, auxdir.socket_folder(aux), aux.agent_keys, not starter.is_agent or settings.governor or settings.net
     )

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 from fake_manager import FakeManager
 
+from pilotfish.pilot import variable_names
 from pilotfish.pilot.agent import launch as launching
 from pilotfish.pilot.agent.forked import spawn_in_group
 from pilotfish.pilot.agent.launch import environment, prepare
-from pilotfish.pilot.inherited import VARIABLE, Inherited
+from pilotfish.pilot.inherited import Inherited
 from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire import frames
 
@@ -177,7 +178,7 @@ def test_signals_are_ignored_and_blocked_as_where_the_pilot_was_started(tmp_path
     )
     (tmp_path / "more").mkdir()
     with FakeManager(tmp_path / "more") as other:
-        other.start_agent(env={VARIABLE: inherited.as_word()})
+        other.start_agent(env={variable_names.INHERITED: inherited.as_word()})
         other.welcome()
         key = other.start(Execution(script="grep -E 'Sig(Ign|Blk)' /proc/self/status; sleep 600", stdout="out"))
         other.until(lambda heard: any(started.pos == key.pos for started in heard.started))
