@@ -57,6 +57,7 @@ def start(connect: Path, agent_id: str) -> Watcher:
 
 def _watch(pipe: int, connect: Path, agent_id: str) -> None:
     """Never returns. The name of the agent is not in the new program's words as it was in ours: it would look like it."""
+    os.setsid()  # whoever kills the agent with its process group leaves us
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if os.read(pipe, 1):

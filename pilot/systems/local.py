@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import takewhile
 
 from ..agent_launchers.process import FORK
 from ..model.errors import SettingsError, UsageError
 from ..model.resources import SAME_HOST, NodeSpec
 from ..model.units import parse_bytes
 from .base import Allocation, BatchSystem, HostEnvironment, Source, check_nodes, gpu_source, visible_gpus
+from .gpus import Gpus
 
 _GPUS = re.compile(r"(\d+)gpus?", re.IGNORECASE)
 
@@ -22,9 +24,9 @@ def inside(environ: Mapping[str, str]) -> bool:
 def find(host_env: HostEnvironment) -> Allocation:
     """This machine: the cores this process may use (affinity, cgroup quota), the memory, and the GPUs.
 
-    Variables that are set say which GPUs (none, when empty); else it is all that the machine has.
+    The GPUs are all that the machine has, or those of them that a variable names (none, when it is empty).
     """
-    gpus = visible_gpus(host_env.environ) or host_env.find_gpus()
+    gpus = _restricted(visible_gpus(host_env.environ), host_env)
     threads = host_env.cpus.threads
     bind = host_env.quota is None or host_env.quota >= len(threads)
     cpus = threads if bind else threads[: host_env.quota]
@@ -32,6 +34,19 @@ def find(host_env: HostEnvironment) -> Allocation:
     cores = Source("cores", str(len(cpus)), "affinity of this process" if bind else "cpu.max of this cgroup")
     memory = Source("memory", f"{host_env.memory / 2**30:.1f} GiB", "this machine and its cgroup")
     return Allocation("local", (node,), sources=(cores, memory, gpu_source("GPUs", gpus)))
+
+
+def _restricted(visible: Gpus | None, host_env: HostEnvironment) -> Gpus:
+    """What programs would see: CUDA ends its list at the first number that no GPU has. What the machine has is not always
+    found, and a part or a unique id is taken as it is written; then the variable is believed.
+    """
+    if visible is not None and not visible.ids:
+        return visible
+    found = host_env.find_gpus()
+    if visible is None or not found.ids or not all(map(str.isdecimal, found.ids)):
+        return visible or found
+    ids = takewhile(lambda gpu: not gpu.isdecimal() or gpu in found.ids, visible.ids)
+    return Gpus(tuple(ids), visible.where)
 
 
 def parse_nodes(text: str) -> list[NodeSpec]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +30,9 @@ sleep 1000
 def test_what_an_agent_ran_that_was_killed_runs_again_without_waiting_for_its_silence(
     wd: Path, wait_until: Callable[..., None], joined: bool
 ) -> None:
-    """... which would take ten minutes here; and not before the first attempt is dead. A node that had joined is gone."""
+    """... which would take ten minutes here; and not before the first attempt is dead. A node that had joined is gone.
+    Whoever kills an agent may take its whole process group.
+    """
     options, environ = remote_nodes(wd)
     options = ["--governor"] if joined else [*options, "--nodes", "n1:1"]
     pilot = Pilot(wd, "--node-lost", "600", *options, environ=environ)
@@ -38,9 +42,11 @@ def test_what_an_agent_ran_that_was_killed_runs_again_without_waiting_for_its_si
     client.submit(Jobs().add_std({"name": "a", "execution": {"script": SCRIPT}}))
     wait_until((wd / "pid").exists, "the first attempt runs")
     killed = guests[0] if joined else pilot.agents()[0]
-    killed.kill()
     if joined:
+        killed.kill()
         guests.append(psutil.Popen([*PILOTFISH, *bring], cwd=wd))
+    else:
+        os.killpg(os.getpgid(killed.pid), signal.SIGKILL)
     assert client.wait4("a") == {"a": "SUCCEED"}
     assert (wd / "starts").read_text() == "start\n" * 2
     assert (wd / "seen").read_text() == "dead\n"

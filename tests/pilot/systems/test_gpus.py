@@ -186,11 +186,22 @@ def test_a_workstation_s_gpus_are_found_without_a_variable_and_their_origin_is_t
     assert Source("GPUs", "0,1", "nvidia-smi") in found.sources
 
 
-@pytest.mark.parametrize(("visible", "ids"), [("1", ("1",)), ("", ())])
+@pytest.mark.parametrize(
+    ("visible", "ids"),
+    [
+        ("1", ("1",)),
+        ("1,0", ("1", "0")),
+        ("", ()),
+        ("0,7,1", ("0",)),
+        ("7", ()),
+        (f"{GPU_0}", (GPU_0,)),
+        (f"{PART_0},{PART_1}", (PART_0, PART_1)),
+    ],
+)
 def test_a_variable_restricts_what_the_machine_has(visible: str, ids: tuple[str, ...]) -> None:
     found = detect(machine({"CUDA_VISIBLE_DEVICES": visible}))
     assert found.nodes[0].gpu_ids == ids
-    assert Source("GPUs", visible or "none", "CUDA_VISIBLE_DEVICES") in found.sources
+    assert Source("GPUs", ",".join(ids) or "none", "CUDA_VISIBLE_DEVICES") in found.sources
 
 
 @pytest.mark.parametrize("resources", ["auto", "local"])
