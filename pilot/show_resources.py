@@ -31,8 +31,8 @@ def resources_here(
     """Show what a pilot would find if it were started here, and where each fact was read."""
     found = detect(this_host(os.environ), nodes, resources, (begin, end), file)
     if as_json:
-        told = asdict(found) | {"sources": [source._asdict() for source in found.sources]}
-        show(json.dumps(told, indent=2))
+        document = asdict(found) | {"sources": [source._asdict() for source in found.sources]}
+        show(json.dumps(document, indent=2))
         return
     for line in lines(found):
         show(line)

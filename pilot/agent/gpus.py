@@ -1,4 +1,4 @@
-"""Which processors are close to which GPU, as the kernel tells it of the devices on the PCI bus."""
+"""Which processors are close to which GPU, as the kernel describes the devices on the PCI bus."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ..cpus import ranges
 
 _MAKERS = ("0x10de", "0x1002")
-"""NVIDIA, AMD. Others make what is only a display."""
+"""NVIDIA, AMD. Those of other makers only drive displays."""
 _CLASSES = ("0x0300", "0x0302", "0x1200", "0x0380")
 """Display and 3D controllers, accelerators."""
 

@@ -54,7 +54,7 @@ def recipe_for(settings: Settings, launcher: AgentLauncher, nodes: int, aux: Aux
 
 
 def with_endpoints(recipe: Recipe, info: connection.ConnectionFile) -> Recipe:
-    """The recipe with what agents are told of the manager, if they cannot read it from its file."""
+    """The recipe, with the way to the manager for agents that cannot read it from its file."""
     if not recipe.command.by_variable:
         return recipe
     text = connection.as_variable(info)
@@ -64,5 +64,5 @@ def with_endpoints(recipe: Recipe, info: connection.ConnectionFile) -> Recipe:
 
 
 def _is_here(node: str) -> bool:
-    """Batch systems tell some hosts' short names, some hosts tell their long one."""
+    """A batch system may use the short name of a host that calls itself by its long one."""
     return node.partition(".")[0] == socket.gethostname().partition(".")[0]

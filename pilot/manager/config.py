@@ -15,7 +15,7 @@ from ..systems import registry
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one manager was told. Names are those of the options, without dashes."""
+    """The settings of one manager. Names are those of the options, without dashes."""
 
     net: bool = False
     net_port: int | None = None
@@ -226,14 +226,14 @@ _HIGHEST_PORT = 65535
 
 
 def default_of(option: Option) -> Any:
-    """The value without the option; None when there is none."""
+    """The value without the option; None if it has no default."""
     return next((field.default for field in fields(Settings) if field.name == option.setting), None)
 
 
 def build(given: Mapping[str, Any], places: Mapping[str, str] | None = None) -> Settings:
     """Settings from what was said, by option name (not there, None or False: not said).
 
-    `places` tells where each was said, for errors; what is not in it counts as an option. Raises SettingsError.
+    `places`: where each was said, for errors; one that is not in it was an option. Raises SettingsError.
     """
     values: dict[str, Any] = {}
     for option in OPTIONS:

@@ -29,7 +29,7 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """The nodes we were given. `ends_s`: seconds since the epoch, None when there is no end or nobody tells it."""
+    """The nodes we were given. `ends_s`: seconds since the epoch, None when there is no end, or none is known."""
 
     kind: str
     nodes: tuple[NodeSpec, ...]
@@ -155,8 +155,8 @@ def visible_gpus(environ: Mapping[str, str]) -> Gpus | None:
 
     Several may be set, whatever the maker is; the first that names a GPU counts.
     """
-    told = [Gpus(_gpu_ids(environ[name]), name) for name in _GPU_VARIABLES if name in environ]
-    return next((gpus for gpus in told if gpus.ids), told[0] if told else None)
+    lists = [Gpus(_gpu_ids(environ[name]), name) for name in _GPU_VARIABLES if name in environ]
+    return next((gpus for gpus in lists if gpus.ids), lists[0] if lists else None)
 
 
 def _gpu_ids(text: str) -> tuple[str, ...]:
@@ -174,7 +174,7 @@ def gpu_source(what: str, gpus: Gpus) -> Source:
 
 
 def own_gpus(host_env: HostEnvironment, host: str) -> tuple[str, ...] | None:
-    """The ids of `visible_gpus` when `host` is this one; None when nothing is said: variables tell nothing of other hosts."""
+    """The ids of `visible_gpus` on this host; None without a variable, and for other hosts, which no variable describes."""
     visible = visible_gpus(host_env.environ) if is_this_host(host_env, host) else None
     return None if visible is None else visible.ids
 
@@ -193,7 +193,7 @@ def core_ids(host_env: HostEnvironment, host: str, count: int) -> tuple[tuple[st
     """Ids for the `count` cores of `host`, and whether they are real processors to bind tasks to.
 
     They are on this host, when the batch system has confined us to just as many processors, or to as many cores of several
-    hardware threads. Of other hosts nothing is known here: their agents tell when they come (manager/agents.py).
+    hardware threads. Nothing is known here about other hosts: their agents report it when they come (manager/agents.py).
     """
     slots = host_env.cpus.slots(count) if is_this_host(host_env, host) else None
     return (slots, True) if slots is not None else (tuple(map(str, range(count))), False)

@@ -34,33 +34,33 @@ def detect(
         # Also for `--resources local`: the machine's GPUs are not ours when a batch system gives them out.
         host_env = replace(host_env, find_gpus=_no_others)
     if file is not None:
-        found = document.find(host_env, file)
+        allocation = document.find(host_env, file)
     elif nodes is not None:
         source = Source("nodes", nodes, "--nodes")
         return Allocation(registry.GIVEN, tuple(local.parse_nodes(nodes)), sources=(source,))
     elif resources == registry.AUTO:
-        found = next(system for system in registry.SYSTEMS if system.inside(host_env.environ)).find(host_env)
+        allocation = next(system for system in registry.SYSTEMS if system.inside(host_env.environ)).find(host_env)
     else:
-        found = registry.named(resources).find(host_env)
+        allocation = registry.named(resources).find(host_env)
     begin, end = part
-    kept = found.nodes[begin:end]
+    kept = allocation.nodes[begin:end]
     if not kept:
         where = "--slurm-limit-nodes-range-begin, --slurm-limit-nodes-range-end"
-        raise SettingsError(f"none of the {len(found.nodes)} nodes is left", where=where)
-    return replace(found, nodes=kept, sources=(*found.sources, *_of_this_host(host_env, found)))
+        raise SettingsError(f"none of the {len(allocation.nodes)} nodes is left", where=where)
+    return replace(allocation, nodes=kept, sources=(*allocation.sources, *_of_this_host(host_env, allocation)))
 
 
 def _no_others() -> Gpus:
     return Gpus((), "none was granted")
 
 
-def _of_this_host(host_env: HostEnvironment, found: Allocation) -> Iterator[Source]:
+def _of_this_host(host_env: HostEnvironment, allocation: Allocation) -> Iterator[Source]:
     """What every batch system is asked for in the same way: the ids of the node that we are on."""
-    for node in found.nodes:
+    for node in allocation.nodes:
         if not is_this_host(host_env, node.name):
             continue
         if node.bind and node.core_ids == host_env.cpus.slots(len(node.core_ids)):
             yield Source(f"core ids of {node.name}", compressed(node.core_ids), "affinity of this process")
         visible = visible_gpus(host_env.environ)
-        if visible is not None and node.gpu_ids == visible.ids and found.kind != local.SYSTEM.name:
+        if visible is not None and node.gpu_ids == visible.ids and allocation.kind != local.SYSTEM.name:
             yield gpu_source(f"GPUs of {node.name}", visible)

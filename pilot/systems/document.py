@@ -49,26 +49,26 @@ def find(host_env: HostEnvironment, path: str) -> Allocation:
     if text is None:
         raise SettingsError("cannot be read", where=where)
     try:
-        told = msgspec.json.decode(text, type=_Document)
+        document = msgspec.json.decode(text, type=_Document)
         nodes = [
             NodeSpec(
                 node.name,
                 tuple(node.free_cores),
                 node.crs.gpu.ids if node.crs and node.crs.gpu else (),
                 0,
-                told.binding,
+                document.binding,
             )
-            for node in told.nodes
+            for node in document.nodes
             if node.free_cores
         ]
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise SettingsError(f"is not a resources document: {error}", where=where) from error
-    if told.type not in ("SLURM", "LOCAL"):
-        raise SettingsError(f'type "{told.type}" is neither SLURM nor LOCAL', where=where)
+    if document.type not in ("SLURM", "LOCAL"):
+        raise SettingsError(f'type "{document.type}" is neither SLURM nor LOCAL', where=where)
     if not nodes:
         raise SettingsError("has no node with a free core", where=where)
     source = Source("nodes, cores", f"{len(nodes)} nodes", path)
-    if told.type == "LOCAL":
+    if document.type == "LOCAL":
         return Allocation("given", tuple(check_nodes(nodes, where)), sources=(source,))
     job_id, ends_s, end = slurm.job_and_end(host_env)
     return Allocation("slurm", tuple(check_nodes(nodes, where)), job_id, ends_s, (source, *end))

@@ -1,4 +1,4 @@
-"""Flux: `flux resource R` tells everything about the instance we are in (RFC 20, version 1)."""
+"""Flux: `flux resource R` describes the whole instance we are in (RFC 20, version 1)."""
 
 from __future__ import annotations
 

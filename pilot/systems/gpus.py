@@ -5,7 +5,7 @@ NVIDIA's are asked for with `nvidia-smi -L`, AMD's are read from the kernel (`/s
 machines and never ends on sick ones, and a call inside our own process cannot be given up. A machine without GPUs has none of
 these, and is asked nothing.
 
-A GPU that is divided (MIG) is its parts: each is a slot of its own, and the whole is none. Then all ids are UUIDs, because
+A GPU that is divided (MIG) is its parts: each is a slot of its own, and the whole is not one. Then all ids are UUIDs, because
 CUDA's numbers say nothing of parts; else they are numbers, which users and programs expect.
 """
 

@@ -78,7 +78,7 @@ def ids(text: str, where: str) -> list[int]:
 
 
 def compressed(ids: Sequence[str]) -> str:
-    """The opposite of `ids`, for people: `0-3,6`; what is no number stays as it is."""
+    """The opposite of `ids`, for people: `0-3,6`; anything that is not a number stays as it is."""
     parts: list[list[str]] = []
     for text in ids:
         last = parts[-1][-1] if parts else ""

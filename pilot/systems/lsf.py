@@ -73,7 +73,7 @@ def _node(host_env: HostEnvironment, host: str, count: int, bound: tuple[str, ..
 
 
 def _end(host_env: HostEnvironment, job_id: str) -> tuple[float | None, list[Source]]:
-    """`bjobs` tells hours and minutes that are left, `-` without a limit."""
+    """`bjobs` gives the hours and minutes that are left, `-` without a limit."""
     command = ["bjobs", "-noheader", "-o", "time_left", job_id]
     text = (host_env.run(command) or "").strip()
     found = _TIME_LEFT.match(text)

@@ -107,7 +107,7 @@ def _own_count(host_env: HostEnvironment, host: str) -> int:
 
 
 def _bytes(text: str) -> int:
-    """`8gb`, `8388608kb`; 0 for what is no size."""
+    """`8gb`, `8388608kb`; 0 if the text is not a size."""
     number = text.rstrip("bkmgtBKMGT")
     try:
         return parse_bytes(number + _UNITS.get(text[len(number) :].lower(), "")) if number else 0

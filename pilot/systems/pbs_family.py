@@ -37,20 +37,20 @@ def qstat(host_env: HostEnvironment) -> tuple[dict[str, str], str]:
     return _attributes(host_env.run(command) or ""), " ".join(command)
 
 
-def _attributes(told: str) -> dict[str, str]:
+def _attributes(output: str) -> dict[str, str]:
     """`name = value` lines; long values go on in lines that begin with a tab."""
-    return dict(_pairs(told.replace("\n\t", "")))
+    return dict(_pairs(output.replace("\n\t", "")))
 
 
-def _pairs(told: str) -> Iterator[tuple[str, str]]:
-    for line in told.splitlines():
+def _pairs(output: str) -> Iterator[tuple[str, str]]:
+    for line in output.splitlines():
         name, equals, value = line.strip().partition(" = ")
         if equals:
             yield name, value
 
 
 def end(host_env: HostEnvironment, attributes: Mapping[str, str], command: str) -> tuple[float | None, list[Source]]:
-    """Start and limit as `qstat` tells them; without it Torque's PBS_WALLTIME, as if the job had started now."""
+    """Start and limit as `qstat` gives them; without it Torque's PBS_WALLTIME, as if the job had started now."""
     started = next((attributes[name] for name in _STARTED if name in attributes), None)
     limit = attributes.get("Resource_List.walltime")
     if started is not None and limit is not None:

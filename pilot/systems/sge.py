@@ -44,13 +44,13 @@ def find(host_env: HostEnvironment) -> Allocation:
         given = f"{sum(slots.values())} in PE_HOSTFILE" if where == "PE_HOSTFILE" else "not a number"
         raise SettingsError(f'"{total}", but {given}', where="NSLOTS", remedy="say --nodes to go on without it")
     command = ["qstat", "-j", job_id]
-    told = host_env.run(command) or ""
-    per_slot = _memory(told)
+    output = host_env.run(command) or ""
+    per_slot = _memory(output)
     nodes = [_node(host_env, host, count, per_slot) for host, count in slots.items()]
     sources = [Source("nodes, cores", ", ".join(f"{host}: {count}" for host, count in slots.items()), where)]
     if per_slot:
         sources.append(Source("memory", f"h_vmem of {per_slot} bytes for each slot", " ".join(command)))
-    ends_s, end = _end(host_env, job_id, told)
+    ends_s, end = _end(host_env, job_id, output)
     return Allocation("sge", tuple(check_nodes(nodes, where)), job_id, ends_s, (*sources, *end))
 
 
@@ -73,18 +73,18 @@ def _node(host_env: HostEnvironment, host: str, count: int, mem_per_slot: int) -
     return NodeSpec(host, cores, gpus_of(host_env, host, granted), mem_per_slot * count, bind)
 
 
-def _memory(told: str) -> int:
+def _memory(output: str) -> int:
     """Bytes that each slot may have; 0 without a limit. The last limit counts, as for `qsub`."""
-    limits = _MEMORY_LIMIT.findall(told)
+    limits = _MEMORY_LIMIT.findall(output)
     try:
         return parse_bytes(limits[-1]) if limits else 0
     except UsageError:
         return 0
 
 
-def _end(host_env: HostEnvironment, job_id: str, told: str) -> tuple[float | None, list[Source]]:
-    """The limit and the start are told by two commands; without a start the job is taken to have started now."""
-    limit = _TIME_LIMIT.search(told)
+def _end(host_env: HostEnvironment, job_id: str, output: str) -> tuple[float | None, list[Source]]:
+    """Two commands give the limit and the start; without a start the job counts as started now."""
+    limit = _TIME_LIMIT.search(output)
     if limit is None:
         return None, []
     command = ["qstat", "-s", "r", "-xml"]

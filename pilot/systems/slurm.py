@@ -1,4 +1,4 @@
-"""Slurm: the job's variables, and `scontrol show job -d` for what they do not tell (ids, GPUs of other nodes, the end)."""
+"""Slurm: the job's variables, and `scontrol show job -d` for what they lack (ids, GPUs of other nodes, the end)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MIB = 1 << 20
 
 
 class _Detail(NamedTuple):
-    """What scontrol tells of one node. Its processor ids are Slurm's own count, not the kernel's: names, not to bind to."""
+    """One node as scontrol describes it. Its processor ids are Slurm's own count, not the kernel's: names, not to bind to."""
 
     core_ids: tuple[str, ...]
     gpu_ids: tuple[str, ...]
@@ -53,8 +53,8 @@ def find(host_env: HostEnvironment) -> Allocation:
     counts = hostlist.counts(counts_text, counts_where)
     _check(host_env, names, f"{where} ({text})", counts, counts_text, counts_where)
     command = _command(host_env)
-    told = host_env.run(command) or ""
-    details = dict(_details(told))
+    output = host_env.run(command) or ""
+    details = dict(_details(output))
     divisor = _threads_per_slot(host_env, dict(zip(names, counts, strict=True)))
     nodes = [_node(host_env, name, cpus, divisor, details.get(name)) for name, cpus in zip(names, counts, strict=True)]
     cores = Source("cores", counts_text + (f" / {divisor}" if divisor > 1 else ""), counts_where)
@@ -62,20 +62,20 @@ def find(host_env: HostEnvironment) -> Allocation:
     if details:
         sources.append(Source("memory, GPUs", f"{len(details)} nodes", " ".join(command)))
     else:
-        sources += _told_by_variables(host_env)
-    job_id, ends_s, end = job_and_end(host_env, told)
+        sources += _sources_of_variables(host_env)
+    job_id, ends_s, end = job_and_end(host_env, output)
     return Allocation("slurm", tuple(check_nodes(nodes, where)), job_id, ends_s, (*sources, *end))
 
 
-def job_and_end(host_env: HostEnvironment, told: str | None = None) -> tuple[str | None, float | None, list[Source]]:
-    """Number of the job and when it ends. `told`: what scontrol said, None to ask it when there is need."""
+def job_and_end(host_env: HostEnvironment, output: str | None = None) -> tuple[str | None, float | None, list[Source]]:
+    """Number of the job and when it ends. `output`: that of scontrol; None: ask it if need be."""
     job_id = host_env.environ.get("SLURM_JOB_ID") or host_env.environ.get("SLURM_JOBID")
     text = host_env.environ.get("SLURM_JOB_END_TIME", "")
     if text.isdigit():
         return job_id, float(text), [Source("end", text, "SLURM_JOB_END_TIME")]
-    if told is None and job_id is not None:
-        told = host_env.run(_command(host_env))
-    found = _END.search(told or "")
+    if output is None and job_id is not None:
+        output = host_env.run(_command(host_env))
+    found = _END.search(output or "")
     if found is not None:
         try:
             return (
@@ -116,8 +116,8 @@ def _threads_per_slot(host_env: HostEnvironment, counts: Mapping[str, int]) -> i
     return divisor if all(count % divisor == 0 for count in counts.values()) else 1
 
 
-def _details(told: str) -> Iterator[tuple[str, _Detail]]:
-    for names, cpus, mem_mib, gres in _NODES.findall(told):
+def _details(output: str) -> Iterator[tuple[str, _Detail]]:
+    for names, cpus, mem_mib, gres in _NODES.findall(output):
         indexes = _GPU_INDEXES.search(gres)
         gpu_ids = tuple(map(str, hostlist.ids(indexes[1], "scontrol: GRES"))) if indexes else ()
         cores = tuple(map(str, hostlist.ids(cpus, "scontrol: CPU_IDs")))
@@ -128,9 +128,9 @@ def _details(told: str) -> Iterator[tuple[str, _Detail]]:
 def _node(host_env: HostEnvironment, name: str, cpus: int, divisor: int, detail: _Detail | None) -> NodeSpec:
     cores, bind = core_ids(host_env, name, cpus // divisor)
     if detail is None:
-        told = host_env.environ.get("SLURM_JOB_GPUS", "")
-        # The variables tell of this node; the others were asked for in the same way.
-        gpu_ids = gpus_of(host_env, host_env.hostname, list(map(str, hostlist.ids(told, "SLURM_JOB_GPUS"))))
+        granted = host_env.environ.get("SLURM_JOB_GPUS", "")
+        # The variables describe this node; the others were requested in the same way.
+        gpu_ids = gpus_of(host_env, host_env.hostname, list(map(str, hostlist.ids(granted, "SLURM_JOB_GPUS"))))
         return NodeSpec(name, cores, gpu_ids, _memory(host_env.environ, cpus), bind)
     if not bind and len(detail.core_ids) == len(cores):
         cores = detail.core_ids
@@ -146,7 +146,7 @@ def _memory(environ: Mapping[str, str], cpus: int) -> int:
     return int(per_core) * cpus * _MIB if per_core.isdigit() else 0
 
 
-def _told_by_variables(host_env: HostEnvironment) -> Iterator[Source]:
+def _sources_of_variables(host_env: HostEnvironment) -> Iterator[Source]:
     for what, name in (
         ("memory", "SLURM_MEM_PER_NODE"),
         ("memory", "SLURM_MEM_PER_CPU"),
