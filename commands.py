@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,7 +10,7 @@ from importlib import import_module
 
 import click
 
-from .pilot.console import echo, fill_closed_descriptors, give_up
+from .pilot.console import echo, fill_closed_descriptors, give_up, why_not
 from .pilot.exit_codes import ExitCode
 from .pilot.inherited import begin_command
 from .pilot.model.errors import LostError, PilotfishError, UsageError
@@ -132,6 +133,14 @@ def run_command(begins: Callable[[], None]) -> int:
     except PilotfishError as error:
         echo(f"Error: {error}", err=True)
         code = _code_of(error)
+    except Exception as error:
+        reason = why_not(error)
+        if reason is None:
+            raise
+        echo(f"Error: {reason}", err=True)
+        code = 1
+    with suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what was done is done: Ctrl-C while Python ends changes nothing
     _give_up_unwritable()
     return code if isinstance(code, int) else int(code is not None)
 

@@ -13,11 +13,14 @@ import zmq
 
 from ..pilot.wire.connection import ConnectionFile, best_address
 from ..pilot.wire.names import why_unknown
-from ..pilot.wire.security import unlock_client
+from ..pilot.wire.room import check_room_for_sockets
+from ..pilot.wire.security import unlock_client, wants_keys
 from .errors import ConnectionError
 from .forking import renew_in_children
 
 _LINGER_MS = 500
+_DESCRIPTORS = 12
+"""Of a context with two sockets."""
 _LOOK_S = 0.5
 """How often a waiting request asks whether the peer is still there."""
 
@@ -53,6 +56,7 @@ class Channel:
             self.transport, self.address = best_address(target.request_addresses, target.host)
 
     def _begin(self) -> None:
+        check_room_for_sockets(_DESCRIPTORS)
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
@@ -103,9 +107,18 @@ class Channel:
             lock.release()
 
     def _answered(self, socket: zmq.Socket[bytes], deadline: float) -> bool:
+        asked = False
         while not socket.poll(int(1000 * min(_LOOK_S, max(0.0, deadline - time.monotonic())))):
             if self.peer_gone():
                 raise ConnectionError("the pilot has ended", where=self.address)
+            if not asked and isinstance(self._target, str):
+                asked = True
+                if wants_keys(self.address):
+                    raise ConnectionError(
+                        "this endpoint wants keys",
+                        where=self.address,
+                        remedy="name the pilot's connection file, or a folder with it, instead of its address",
+                    )
             if time.monotonic() >= deadline:
                 return False
         return True

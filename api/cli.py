@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,9 +15,11 @@ import msgspec
 
 from ..pilot import variable_names
 from ..pilot.console import echo, show
+from ..pilot.wire.connection import EndedError, discover
 from ..pilot.wire.replies import Canceled, Removed
 from . import follow, jobfile
-from .manager import Manager
+from .manager import Manager, default_is_served
+from .outcome import final_status
 
 _CONNECT_S = 5.0
 _STATE_COLOURS = {"SUCCEED": "green", "FAILED": "red", "CANCELED": "yellow", "OMITTED": "yellow", "EXECUTING": "cyan"}
@@ -34,6 +38,8 @@ def _client(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def _pilot(connect: str | None) -> Iterator[Manager]:
+    if connect is None and not default_is_served():
+        discover(None, os.environ, Path.cwd())  # says where it has looked
     pilot = Manager(connect, {"connect_timeout": _CONNECT_S, "log_file": "/dev/null"})
     try:
         yield pilot
@@ -93,7 +99,33 @@ def jobs(connect: str | None, as_json: bool) -> None:
 )
 @_client
 def status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_json: bool) -> None:
-    """Show what a running pilot is doing, or the states of the named jobs (JOB or JOB:ITERATION)."""
+    """Show what a running pilot is doing, or the states of the named jobs (JOB or JOB:ITERATION).
+
+    Of a pilot that has ended: what it did.
+    """
+    try:
+        found = _status(names, all_finished, connect, as_json)
+    except EndedError as error:
+        last = None if names else final_status(error.folder)
+        if last is None:
+            raise
+        if all_finished:
+            sys.exit(int(last.tasks.in_schedule + last.tasks.executing > 0))
+        echo(f"the pilot has ended; this is what {error.folder} says", err=True)
+        found = msgspec.to_builtins(last)
+    if found is None:
+        return
+    if as_json:
+        _print_json(found)
+        return
+    for section, members in found.items():
+        show(section, bold=True)
+        for name, value in members.items():
+            show(f"  {name}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+def _status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_json: bool) -> dict[str, Any] | None:
+    """The status of a running pilot; None when what was asked for has been printed."""
     with _pilot(connect) as pilot:
         if all_finished:
             counts = pilot.client.status().jobs
@@ -107,15 +139,8 @@ def status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_j
                     (name, entry.data.status if entry.data else entry.message or "") for name, entry in entries.items()
                 ]
                 _table(("JOB", "STATE"), rows)
-            return
-        sections = pilot.system_status()
-    if as_json:
-        _print_json(sections)
-        return
-    for section, members in sections.items():
-        show(section, bold=True)
-        for name, value in members.items():
-            show(f"  {name}: {', '.join(value) if isinstance(value, list) else value}")
+            return None
+        return pilot.system_status()
 
 
 @click.command()

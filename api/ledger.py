@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..pilot.files import write_atomically
 from ..pilot.model.errors import PilotfishError, TransientError, UsageError
 from ..pilot.wire import ownership
 
@@ -112,13 +113,8 @@ class Ledger:
     def write(self, aux: Path) -> None:
         """Put it into a pilot's folder in one step, on disk when this returns. Raises TransientError."""
         path = aux / FILE_NAME
-        draft = path.with_name(f"{path.name}.new")
         try:
-            with open(ownership.open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
-                file.write(msgspec.json.encode(_Content(_VERSION, list(self))))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
+            write_atomically(path, msgspec.json.encode(_Content(_VERSION, list(self))), fsync=True)
         except OSError as error:
             raise TransientError(f"cannot be written: {error.strerror}", where=str(path)) from error
 

@@ -12,13 +12,13 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..pilot.console import fill_closed_descriptors
 from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import EndingError, SettingsError
 from .errors import ConnectionError, RequestRefusedError, ServiceError, WrongArgumentsError
@@ -63,12 +63,13 @@ class LocalManager(Manager):
     ) -> None:
         config = dict(cfg or {})
         words, init_timeout_s = _words(server_args or ()), float(config.get("init_timeout", 300))
+        fill_closed_descriptors()  # the pipes to the service must not be its streams
         self._keep = keep
         self._owner = os.getpid()
         self._lifeline: int | None = None
         self._hold = os.pipe() if hold else None
-        self._said = tempfile.TemporaryFile()
-        """What the service writes to stderr: a file, because nobody reads a pipe while all goes well."""
+        self._said = open(os.memfd_create("said"), "w+b")
+        """What the service writes to stderr: no pipe, which nobody reads while all goes well, and nothing that needs a disk."""
         try:
             self._process, self.connection_file = self._start(words, init_timeout_s)
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket as network
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from importlib import import_module
@@ -28,6 +29,7 @@ __all__ = ["Manager", "TimeStamp"]
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 DEFAULT_PORT = "5555"
+_LOCAL_ANSWER_S = 1.0
 
 _WHERE_TO_LOOK = "there is no pilot in this folder; name the one you mean: --connect FOLDER, or Manager(FOLDER)"
 _FIRST_LOOK_S = 0.02
@@ -281,6 +283,17 @@ def _target(address: str | None) -> connection.ConnectionFile | str:
     if isinstance(target, str) and target.startswith("tcp://") and ":" not in target.removeprefix("tcp://"):
         return f"{target}:{DEFAULT_PORT}"
     return target
+
+
+def default_is_served() -> bool:
+    """Whether there is somebody to talk to when nothing is said: a pilot that is found, or one at the old default address."""
+    if _target(None) != DEFAULT_ADDRESS or os.environ.get(variable_names.ADDRESS):
+        return True
+    try:
+        network.create_connection(("127.0.0.1", int(DEFAULT_PORT)), _LOCAL_ANSWER_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _deadline(timeout_s: float | None) -> float | None:

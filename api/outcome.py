@@ -129,7 +129,7 @@ def read_outcome(aux: Path, seconds: float, ledger: Ledger, seen: TaskCounts | N
 
     What cannot be read is passed over, and said in `problem`; then `seen` helps, the last counts that the pilot told.
     """
-    report, final = aux / "jobs.report", _final_status(aux / "final_status.json")
+    report, final = aux / "jobs.report", _final_status(aux)
     ended, problem = _Ended(ledger), ""
     for entry in report_entries(report):
         if isinstance(entry, str):
@@ -176,12 +176,17 @@ class _Final(NamedTuple):
     interrupted: int = 0
 
 
-def _final_status(path: Path) -> _Final:
+def final_status(aux: Path) -> Status | None:
+    """The status with which the pilot of an auxiliary folder has ended; None when it was killed, or lives."""
     try:
-        status = msgspec.json.decode(path.read_bytes(), type=Status)
-        return _Final(status.tasks.total, status.system.interrupted or 0)
+        return msgspec.json.decode((aux / "final_status.json").read_bytes(), type=Status)
     except (OSError, msgspec.DecodeError):
-        return _Final()
+        return None
+
+
+def _final_status(aux: Path) -> _Final:
+    status = final_status(aux)
+    return _Final() if status is None else _Final(status.tasks.total, status.system.interrupted or 0)
 
 
 def _failure(entry: ReadEntry, executions: Mapping[str, Mapping[str, Any]]) -> Failure:

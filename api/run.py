@@ -18,7 +18,8 @@ from ..pilot.console import echo
 from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import EndingError, LostError
 from ..pilot.options import RUN_OPTIONS, as_words, with_options
-from ..pilot.wire.connection import AUX_PREFIX
+from ..pilot.wire import journal
+from ..pilot.wire.connection import AUX_PREFIX, FILE_NAME
 from ..pilot.wire.ownership import own_folders
 from ..pilot.wire.replies import TaskCounts
 from . import jobfile, runjobs, session
@@ -121,7 +122,7 @@ def run(
     """
     started_s = time.monotonic()
     context = click.get_current_context()
-    if go_on and resume is None and own_folders(Path(options["wd"]), AUX_PREFIX):
+    if go_on and resume is None and _has_run(Path(options["wd"])):
         resume = options["wd"]
     of_tasks = runjobs.TaskOptions.of(options)
     is_command = context.meta[_BEHIND_DASHES] == words or of_tasks.iterations is not None
@@ -134,11 +135,14 @@ def run(
         with pilot, _passing_signals_on(pilot):
             found = session.begin(pilot, work, of_tasks, resumed=resume is not None)
             begun = True
+            for warning in pilot.client.status().system.warnings or ():
+                echo(f"Warning: {warning}", err=True)
             _follow(pilot, Progress(quiet=quiet), found, seen, options["max_fails"])
     except _TooManyFailed as error:
         why = f"{error} tasks have failed: stopped"
     except KeyboardInterrupt:
         why = "interrupted"
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is stopped, and what is left to do is to say so
     except LostError as error:
         if isinstance(error, RequestRefusedError) and error.code != EndingError.code:
             raise
@@ -164,6 +168,13 @@ def run(
         how = f" and work is left; continue with{_remedy(begun, options, context)}" if left else ""
         echo(told + how, err=True)
     sys.exit(code)
+
+
+def _has_run(wd: Path) -> bool:
+    """A pilot that was killed before it had a journal has done nothing that could be gone on with."""
+    return any(
+        (folder / name).exists() for folder in own_folders(wd, AUX_PREFIX) for name in (journal.FILE_NAME, FILE_NAME)
+    )
 
 
 def _exit_code(why: str, pilots: int | None, outcome: Outcome, begun: bool) -> int:

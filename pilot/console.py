@@ -6,6 +6,7 @@ command goes on. For commands whose only work is to print, `show` makes it an er
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -62,6 +63,33 @@ def give_up(err: bool) -> None:
         os.close(void)
     except (OSError, ValueError, AttributeError):  # no descriptor of its own, as in a notebook
         return
+
+
+_REMEDIES = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "this machine has no more open files to give; end some programs",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u)",
+    errno.ENOMEM: "raise the limit of memory (ulimit -v), or end some programs",
+    errno.ENOSPC: "make room, then start again",
+    errno.EDQUOT: "make room, then start again",
+    errno.EROFS: "choose a folder that you can write to",
+    errno.EACCES: "choose a folder that you can write to",
+}
+
+
+def why_not(error: BaseException) -> str | None:
+    """One line on what a machine refuses us (a full disk, a limit, a mode), and what to do; None for any other error."""
+    number = getattr(error, "errno", None)  # OSError, and ZeroMQ's own
+    where = getattr(error, "filename", None) or ""
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and os.strerror(errno.ENOMEM) in str(error)):
+        number = errno.ENOMEM  # the dynamic linker says it in the text alone
+    elif isinstance(error, RuntimeError) and "new thread" in str(error):
+        number = errno.EAGAIN
+    if not isinstance(number, int):
+        return None
+    what = os.strerror(number)
+    return "; ".join(filter(None, [f"{os.fsdecode(where)}: {what}" if where else what, _REMEDIES.get(number, "")]))
 
 
 def fill_closed_descriptors() -> None:

@@ -147,7 +147,7 @@ def _try(descriptor: int, link: Path, note: Path | None) -> Lock:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        reason = error.strerror
+        reason = error.strerror or "refused"
     try:
         other = _remaining(link)
         if other is None and not reason:

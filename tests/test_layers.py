@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.leftover_processes": {"pilot.cgroups", "pilot.variable_names"},
     "pilot.cpus": set(),
     "pilot.systems": SITE_FACTS | {"pilot.cgroups", "pilot.cpus", "pilot.agent_launchers"},
-    "pilot.agent_launchers": SITE_FACTS,
+    "pilot.agent_launchers": SITE_FACTS | {"pilot.files"},
     "pilot.execmodels": SITE_FACTS | {"pilot.systems"},
     "pilot.agent": SITE_FACTS
     | {

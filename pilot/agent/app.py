@@ -24,6 +24,7 @@ from ..inherited import Inherited
 from ..loop import Loop, Timer
 from ..model.resources import NodeSpec
 from ..wire import connection, frames
+from ..wire.room import check_room_for_sockets
 from . import bind, worker_pool
 from .gpus import near_gpus
 from .link import Link
@@ -37,6 +38,8 @@ HELLO_AGAIN_S = 1.0
 DEFAULT_WAIT_S = 600.0
 DEFAULT_BEAT_S = 2.0
 PATIENCE_STEP_S = 0.5
+_DESCRIPTORS = 16
+"""What an agent with one worker opens."""
 
 
 def run(
@@ -52,6 +55,7 @@ def run(
     `joins`: what the node has, when it is not one of the pilot's own but is to become part of it. `most_workers`: how
     many workers it has at most; None: as many as fill the processors it may use.
     """
+    check_room_for_sockets(_DESCRIPTORS)
     _detach_streams()
     if replaces is not None and leftover_processes.is_alive(replaces):
         # It was cut off from the manager, which took it for dead. It will be heard again, and lose nothing.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .. import variable_names
+from ..files import open_private
 from .base import AgentLauncher
 
 
@@ -35,7 +36,7 @@ def start(
     environ = dict(environ)
     if lifeline is not None:
         environ[variable_names.LIFELINE_FD] = str(lifeline)
-    with open(log, "ab") as output, open(_input(stdin_text), "rb") as stdin:
+    with open(log, "ab", opener=open_private) as output, open(_input(stdin_text), "rb") as stdin:
         process = subprocess.Popen(
             argv,
             stdin=stdin,

@@ -12,6 +12,7 @@ import logging
 import os
 import resource
 import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from .. import clock, leftover_processes, variable_names
-from ..console import echo
+from ..console import echo, why_not
 from ..exit_codes import ExitCode
 from ..inherited import Inherited
 from ..model.decisions import Change
@@ -37,7 +38,9 @@ from ..systems.detect import detect
 from ..systems.host_env import this_host
 from ..version import VERSION
 from ..wire import connection, records
+from ..wire.room import check_room_for_sockets
 from . import agent_launch_plan, auxdir
+from .accept_limit import limit_connections
 from .auxdir import AuxDir
 from .compacting import compact, mostly_removed
 from .config import Settings
@@ -48,7 +51,7 @@ from .parts import Parts
 from .publisher import Publisher
 from .reporter import Reporter
 from .request_file import RequestFile
-from .resume import Replayed, check_not_emptied, replay
+from .resume import Replayed, replay
 from .service import Service
 from .store import Store
 
@@ -57,6 +60,10 @@ log = logging.getLogger(__name__)
 _LAST_LIFE_ENDS_S = 5.0
 """How long a resumed pilot waits for the manager that has its journal: whoever started that one may just have been killed."""
 
+_LOOK_FOR_ROOM_S = 1.0
+_DESCRIPTORS = 20
+"""What a manager with one agent opens."""
+
 Agent = records.AgentExpected | records.AgentUp
 
 
@@ -64,17 +71,15 @@ def run(settings: Settings) -> int:
     """Run one manager to its end. Exit code: 0, 128 + signal; 2 for settings it cannot use, 1 when it could not start."""
     try:
         service, feed = _start(settings)
-    except PilotfishError as error:
-        _tell_starter(settings, f"error: {error}")
-        echo(f"Error: {error}", err=True)
-        return ExitCode.BAD_INPUT if isinstance(error, UsageError) else ExitCode.FAILED
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    except Exception as error:
+        reason = str(error) if isinstance(error, PilotfishError) else why_not(error)
+        if reason is None:
             raise
-        text = f"{error.filename or 'the auxiliary folder'}: cannot be written: {error.strerror}; make room, then start again"
-        _tell_starter(settings, f"error: {text}")
-        echo(f"Error: {text}", err=True)
-        return ExitCode.FAILED
+        if logging.root.handlers:  # else the reason would be said twice
+            log.error("service.not_started: %s", reason)
+        _tell_starter(settings, f"error: {reason}")
+        echo(f"Error: {reason}", err=True)
+        return ExitCode.BAD_INPUT if isinstance(error, UsageError) else ExitCode.FAILED
     _tell_starter(settings, str(service.parts.aux.connection))
     if feed is not None:
         service.parts.loop.call_after(0, feed.serve)
@@ -96,14 +101,60 @@ def _leave(code: int) -> NoReturn:
 
 
 def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
+    inherited = _free_of_limits()
+    check_room_for_sockets(_DESCRIPTORS)
     aux, settings = _folder(settings)
+    try:
+        _find_room(settings, aux)
+        is_new = settings.resume is None or not aux.is_begun
+        store = Store.create(aux.journal) if is_new else Store.open(aux.journal, _LAST_LIFE_ENDS_S)
+    except BaseException:
+        if settings.resume is None:
+            with suppress(OSError):
+                aux.path.rmdir()  # only when nothing is in it: somebody else may have begun meanwhile
+        raise
+    try:
+        service, feed, replayed = _put_together(settings, aux, store, inherited)
+    except BaseException:
+        store.close()
+        if settings.resume is None:
+            shutil.rmtree(aux.path, ignore_errors=True)  # the journal is held by us, and nobody has been told of it
+        raise
+    _start_agents(service, replayed)
+    return service, feed
+
+
+def _find_room(settings: Settings, aux: AuxDir) -> None:
+    """A pilot that has accepted work waits for room on the disk; others say at once that there is none.
+
+    So does one whose starter waits for it: that one has a user who is to be told.
+    """
+    waits = settings.resume is not None and settings.ready_fd is None
+    told = False
+    while True:
+        try:
+            return auxdir.check_room(aux.path)
+        except OSError as error:
+            if not waits or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if not told:
+                echo(f"{aux.path}: {error.strerror}: going on when there is room", err=True)
+            told = True
+        time.sleep(_LOOK_FOR_ROOM_S)
+
+
+def _put_together(
+    settings: Settings, aux: AuxDir, store: Store, inherited: Inherited
+) -> tuple[Service, RequestFile | None, Replayed]:
     configure_log(aux.log, settings.log)
     log.info("service %s version %s started %s @ %s (with tags %s)", *_first_line(settings, aux))
-    inherited = _free_of_limits()
-    aux.write_env(os.environ)
-    if settings.resume:
-        check_not_emptied(aux)
-    store = Store.open(aux.journal, _LAST_LIFE_ENDS_S) if settings.resume else Store.create(aux.journal)
+    warnings: list[str] = []
+    if store.lock_weakness:
+        warnings.append(
+            f"{aux.path}: there are no file locks here ({store.lock_weakness}): {aux.journal.name}.lock.held stands for one; "
+            "pilots of this host exclude each other by it, one that is killed on another host leaves it behind"
+        )
+    aux.write_env(os.environ, with_values=settings.log == "debug")
     with suppress(OSError):
         aux.final_status.unlink()  # of an earlier life
     part = (settings.slurm_limit_nodes_range_begin, settings.slurm_limit_nodes_range_end)
@@ -120,11 +171,12 @@ def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     )
     scheduler.elastic = settings.governor
     views = Views(scheduler, settings.wd)
-    reporter, replayed = _replay(settings, aux, store, scheduler, views)
+    reporter, replayed = _replay(settings, aux, store, scheduler, views, warnings)
     _settle_nodes(allocation.nodes, scheduler, store)
     starter = agent_launch_plan.launcher_for(settings, allocation)
     recipe = agent_launch_plan.recipe_for(settings, starter, len(allocation.nodes), aux)
     recipe = replace(recipe, environ={**recipe.environ, variable_names.INHERITED: inherited.as_word()})
+    limit_connections()
     endpoints = open_endpoints(
         settings, auxdir.socket_folder(aux), aux.agent_keys, not starter.is_agent or settings.governor or settings.net
     )
@@ -134,11 +186,14 @@ def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     store.write()
     recipe = agent_launch_plan.with_endpoints(recipe, _publish(aux, endpoints))
     parts = Parts.build(settings, aux, allocation, scheduler, store, endpoints, views, publisher, reporter)
+    for warning in warnings:
+        log.warning("start: %s", warning)
+        echo(f"Warning: {warning}", err=True)
+    parts.status.warnings = warnings
     service = Service(parts, recipe, epoch)
     _install_signals(service)
     feed = service.read_requests(Path(settings.file_path)) if settings.file else None
-    _start_agents(service, replayed)
-    return service, feed
+    return service, feed, replayed
 
 
 def _free_of_limits() -> Inherited:
@@ -160,6 +215,7 @@ def _folder(settings: Settings) -> tuple[AuxDir, Settings]:
     """The auxiliary folder, new or resumed, and the settings with the working directory made absolute."""
     if settings.resume is not None:
         aux = auxdir.resume_folder(settings.resume)
+        aux.check_resumable()
         return aux, replace(settings, wd=aux.path.parent)
     settings = replace(settings, wd=settings.wd.absolute())
     if settings.id is not None:
@@ -168,7 +224,7 @@ def _folder(settings: Settings) -> tuple[AuxDir, Settings]:
 
 
 def _replay(
-    settings: Settings, aux: AuxDir, store: Store, scheduler: Scheduler, views: Views
+    settings: Settings, aux: AuxDir, store: Store, scheduler: Scheduler, views: Views, warnings: list[str]
 ) -> tuple[Reporter | None, Replayed]:
     """Read the journal, if there is one, and write the report of what it tells: each ending is in it exactly once."""
     path = aux.path / settings.report_file
@@ -189,14 +245,14 @@ def _replay(
         return reporter, Replayed()
     replayed = replay(store.replay(), scheduler, report, reported)
     if store.torn is not None:
-        log.warning("journal.torn_tail: %s", store.torn)
+        warnings.append(
+            f"{aux.journal}: its last {store.torn.dropped_bytes} bytes were not whole and are cut off: what a killed manager "
+            "was writing, which nobody was told of; or, if the file system has crashed, work that was accepted"
+        )
     for reason in store.senseless:
         replayed.leave_out(reason)
     if replayed.left_out:
-        echo(
-            f"Warning: {aux.journal}: {replayed.left_out} things cannot be true and do not count; see {aux.log}",
-            err=True,
-        )
+        warnings.append(f"{aux.journal}: {replayed.left_out} things cannot be true and do not count; see {aux.log}")
     log.info("journal.replayed", extra={"records": replayed.records, "jobs": len(scheduler.jobs)})
     if reporter is not None:
         reporter.write()

@@ -12,13 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..model.errors import LostError, RefusedError, SettingsError
-from ..wire import ownership
-from ..wire.connection import AUX_PREFIX, FILE_NAME
+from ..files import open_private, write_atomically
+from ..model.errors import JournalError, LostError, RefusedError, SettingsError, UsageError
+from ..wire import connection, journal, ownership
+from ..wire.connection import AUX_PREFIX
 
 MAX_SOCKET_PATH_BYTES = 100
 """Room in a Unix socket address is 107 bytes; the rest is for temporary names."""
 
+_FILES_OF_A_START, _BYTES_OF_A_START = 14, 32 << 10
 _FEWEST_DIGITS = 4
 _SOCKETS = ("requests.ipc", "events.ipc", "agents.ipc")
 
@@ -35,7 +37,7 @@ class AuxDir:
 
     @property
     def connection(self) -> Path:
-        return self.path / FILE_NAME
+        return self.path / connection.FILE_NAME
 
     @property
     def address(self) -> Path:
@@ -55,7 +57,7 @@ class AuxDir:
 
     @property
     def journal(self) -> Path:
-        return self.path / "journal.pilotfish"
+        return self.path / journal.FILE_NAME
 
     @property
     def agent_keys(self) -> Path:
@@ -71,22 +73,80 @@ class AuxDir:
 
     def write_address(self, address: str) -> None:
         """The request address, without newline, as post-processing scripts read it."""
-        write_private(self.address, address)
+        write_atomically(self.address, address.encode())
 
-    def write_env(self, environ: Mapping[str, str]) -> None:
-        """The environment of the service, for questions afterwards. It may hold secrets: mode 0600."""
-        write_private(self.env_log, "".join(f"{name}={value}\n" for name, value in environ.items()))
+    def write_env(self, environ: Mapping[str, str], *, with_values: bool) -> None:
+        """The environment of the service, for questions afterwards. Values may be secrets, and the file stays for good."""
+        lines = (f"{name}={value}\n" if with_values else f"{name}\n" for name, value in sorted(environ.items()))
+        write_atomically(self.env_log, "".join(lines).encode("utf-8", "surrogateescape"))
+
+    def forget_keys(self) -> None:
+        """After an orderly end nobody needs them; a resumed manager makes new ones."""
+        with suppress(OSError):
+            self.agent_keys.unlink(missing_ok=True)
+        with suppress(OSError):
+            if self.connection.exists():
+                connection.retire(self.connection)
+
+    @property
+    def is_begun(self) -> bool:
+        """Its journal is there. Else its manager was killed before it could accept anything, and it may be begun anew."""
+        return self.journal.exists()
+
+    @property
+    def is_original(self) -> bool:
+        """QCG-PilotJob has made it."""
+        return not self.is_begun and any((self.path / name).exists() for name in ("track.reqs", "track.states"))
+
+    def check_resumable(self) -> None:
+        """Changes nothing. A pilot says where it is only when its journal has begun: without a record it has been emptied.
+
+        Raises JournalError, and UsageError for a folder of QCG-PilotJob.
+        """
+        if self.is_original:
+            raise UsageError(
+                "this is a run of QCG-PilotJob, which Pilotfish cannot resume",
+                where=str(self.path),
+                remedy="resume it with QCG-PilotJob, or submit its jobs to a new pilot (track.reqs has one in each line)",
+            )
+        if not self.connection.exists():
+            return
+        try:
+            status = self.journal.lstat()
+        except FileNotFoundError:
+            what = "the journal is gone"
+        else:
+            if not stat.S_ISREG(status.st_mode) or journal.has_record(self.journal):
+                return  # what else it may be is refused when it is opened
+            what = "the journal is empty"
+        raise JournalError(
+            f"{what}: what was in it is lost",
+            where=str(self.journal),
+            remedy="restore it from a copy, or start a new pilot without --resume",
+        )
 
 
 def create(wd: Path, instance_id: str) -> AuxDir:
-    """A new auxiliary folder of mode 0700 (and `wd`, if need be). Raises RefusedError when it cannot be made."""
+    """A new auxiliary folder of mode 0700 (and `wd`, if need be), or one that a killed manager has not begun.
+
+    Raises RefusedError when it cannot be made, or is in use.
+    """
     path = wd.absolute() / f"{AUX_PREFIX}{instance_id}"
+    aux = AuxDir(path)
     try:
         wd.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
+    except FileExistsError as error:
+        if path.is_dir() and not (aux.is_begun or aux.is_original or aux.connection.exists()):
+            ownership.check_folder(path)
+            return aux
+        remedy = f"go on with it: --resume {path}; or choose another --id" if aux.is_begun else "choose another --id"
+        raise RefusedError(
+            f"the auxiliary folder cannot be made: {error.strerror}", where=str(path), remedy=remedy
+        ) from error
     except OSError as error:
         raise RefusedError(f"the auxiliary folder cannot be made: {error.strerror}", where=str(path)) from error
-    return AuxDir(path)
+    return aux
 
 
 def create_unused(wd: Path, host: str) -> AuxDir:
@@ -109,12 +169,15 @@ def find_all(folder: Path) -> list[AuxDir]:
 
 
 def find_latest(folder: Path) -> AuxDir:
-    """Raises LostError when there is none, RefusedError when others can write to it."""
+    """The newest that has a journal, else the newest. Raises LostError when there is none, RefusedError when others can write
+    to it.
+    """
     found = find_all(folder)
     if not found:
         raise LostError("there is no auxiliary folder of yours", where=str(folder))
-    ownership.check_folder(found[-1].path)
-    return found[-1]
+    latest = [aux for aux in found if aux.is_begun][-1:] or found[-1:]
+    ownership.check_folder(latest[0].path)
+    return latest[0]
 
 
 def find_single(folder: Path) -> AuxDir:
@@ -160,6 +223,29 @@ def socket_folder(aux: AuxDir, temporary: Path | None = None) -> Path:
     return folder
 
 
+def leave_socket_folder(aux: AuxDir, folder: Path) -> None:
+    """The sockets are gone. A folder of their own goes too, unless there is something else in it."""
+    if folder != aux.path:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def check_room(folder: Path) -> None:
+    """Whether there is room for what a start writes. Raises OSError when there is not."""
+    probes = [folder / f".room-{number}" for number in range(_FILES_OF_A_START)]
+    try:
+        for probe in probes:
+            with open(probe, "wb", opener=open_private) as file:
+                file.write(bytes(_BYTES_OF_A_START if probe == probes[0] else 0))
+    except OSError as error:
+        error.filename = str(folder)  # the probes are nobody's business
+        raise
+    finally:
+        for probe in probes:
+            with suppress(OSError):
+                probe.unlink(missing_ok=True)
+
+
 def _check_ours(folder: Path) -> None:
     """Everybody may make names in /tmp, so the folder (or a link of that name) may be somebody else's trap."""
     status = folder.lstat()
@@ -169,11 +255,3 @@ def _check_ours(folder: Path) -> None:
             where=str(folder),
             remedy="set TMPDIR to a folder of your own, or use a shorter working directory",
         )
-
-
-def write_private(path: Path, text: str) -> None:
-    """Mode 0600 from the first byte, also over an older file."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)

@@ -17,10 +17,10 @@ import msgspec
 import psutil
 import zmq
 
+from ..files import write_atomically
 from ..model.errors import SettingsError
 from ..wire.names import why_unknown
 from ..wire.security import Keys, ZapAuthenticator, harden, lock_server, new_keys
-from .auxdir import write_private
 from .config import Settings
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ class Endpoints:
     """The bound sockets and where they can be reached, by endpoint (`ipc`, `curve`, `plain`)."""
 
     context: zmq.Context[zmq.Socket[bytes]]
+    folder: Path
+    """Of the ipc sockets."""
     requests: list[zmq.Socket[bytes]] = field(default_factory=list)
     events: list[zmq.Socket[bytes]] = field(default_factory=list)
     agents: list[zmq.Socket[bytes]] = field(default_factory=list)
@@ -79,7 +81,7 @@ def open_endpoints(settings: Settings, folder: Path, kept_file: Path, agents_els
     `agents_elsewhere`: some agents come from other hosts. Then keys and port are those of `kept_file` if it is there, and
     it is written (mode 0600). Raises SettingsError for an address that is taken.
     """
-    endpoints = Endpoints(zmq.Context())
+    endpoints = Endpoints(zmq.Context(), folder)
     try:
         _open_ipc(endpoints, settings, folder)
         if agents_elsewhere:
@@ -122,7 +124,7 @@ def _open_for_agents(endpoints: Endpoints, settings: Settings, kept_file: Path) 
     port = _bind_port(socket, interface, None, settings, kept.agent_port if kept else None)
     endpoints.agent_endpoints = tuple(f"tcp://{name}:{port}" for name in _names_of(interface))
     _enter(endpoints, "agents", "curve", socket, endpoints.agent_endpoints[0])
-    write_private(kept_file, msgspec.json.encode(Kept(keys, port)).decode())
+    write_atomically(kept_file, msgspec.json.encode(Kept(keys, port)))
 
 
 def _open_tcp(endpoints: Endpoints, settings: Settings) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
+
+from ..files import open_private
 
 _LEVELS = {"notset": logging.NOTSET} | {
     name: getattr(logging, name.upper()) for name in ("critical", "error", "warning", "info", "debug")
@@ -18,9 +21,19 @@ class _Formatter(logging.Formatter):
         return text + "".join(f" {name}={value}" for name, value in keys.items())
 
 
+class _File(logging.FileHandler):
+    """Private; what finds no room is left out. A line about that for each line, as `logging` has it, would help nobody."""
+
+    def _open(self) -> Any:
+        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=open_private)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 def configure_log(path: Path, level: str) -> None:
     """Send everything this process logs to `path`. Only the programs of Pilotfish call this, never the library."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _File(path, encoding="utf-8")
     handler.setFormatter(_Formatter("%(asctime)s: %(message)s"))
     root = logging.getLogger()
     root.setLevel(_LEVELS[level])

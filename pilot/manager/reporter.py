@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..files import write_atomically
 from ..wire.replies import Status
 from ..wire.report import ENCODERS, Format, ReportEntry
 
@@ -120,6 +121,4 @@ class Reporter:
 
 def write_final_status(path: Path, status: Status) -> None:
     """`final_status.json`: the reply data of `status`, in one step. Raises OSError."""
-    draft = path.with_name(path.name + ".new")
-    draft.write_bytes(msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")
-    os.replace(draft, path)
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-import stat
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
 
 from .. import clock
 from ..model.decisions import Change
-from ..model.errors import JournalError, RefusedError
+from ..model.errors import RefusedError
 from ..model.ids import JobNo, NodeNo, TaskKey
 from ..model.jobs import Job
 from ..model.scheduler import Scheduler
 from ..wire import records
-from ..wire.journal import HEADER
-from .auxdir import AuxDir
 from .replay_checks import RecordChecks
 
 log = logging.getLogger(__name__)
@@ -43,21 +39,6 @@ class Replayed:
         self.left_out += 1
         if self.left_out <= _MOST_LOGGED:
             log.warning("journal.record_not_possible: record %d: %s", self.records, reason)
-
-
-def check_not_emptied(aux: AuxDir) -> None:
-    """A pilot tells where it is only when its journal has begun: one without a beginning has been emptied since.
-
-    Raises JournalError.
-    """
-    with suppress(FileNotFoundError):
-        status = aux.journal.lstat()
-        if aux.connection.exists() and stat.S_ISREG(status.st_mode) and status.st_size < len(HEADER):
-            raise JournalError(
-                "the journal is empty: what was in it is lost",
-                where=str(aux.journal),
-                remedy="restore it from a copy, or start a new pilot without --resume",
-            )
 
 
 def replay(

@@ -23,6 +23,7 @@ from ..model.errors import TransientError
 from ..wire import records
 from .agent_processes import Recipe
 from .agent_watch import AgentWatch
+from .auxdir import leave_socket_folder
 from .compacting import WORTH_BYTES, compact, mostly_removed
 from .ending import Ending
 from .handlers import Handlers
@@ -236,6 +237,8 @@ class Service:
             self.parts.reporter.close()
         self.parts.status.write_final()
         self.parts.endpoints.close()
+        leave_socket_folder(self.parts.aux, self.parts.endpoints.folder)
+        self.parts.aux.forget_keys()
         self._store.close()
         self.parts.loop.close()
 

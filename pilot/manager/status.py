@@ -42,6 +42,8 @@ class Status:
         self._publisher = publisher
         self._now = now
         self._started_s = now()
+        self.warnings: list[str] = []
+        """What was not as it should be when this life began."""
         self.problem = ""
         """Why the pilot had to end, if it had to."""
 
@@ -83,6 +85,7 @@ class Status:
             python=sys.executable,
             platform=platform.platform(),
             problem=self.problem or UNSET,
+            warnings=self.warnings or UNSET,
             interrupted=self._scheduler.interrupted or UNSET,
             stalled=self._scheduler.stalled(now) or UNSET,
         )

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .. import locks
+from ..files import sync_folder
 from ..model.errors import JournalError, PilotfishError, RefusedError, TransientError
 from ..wire import journal, ownership
 from ..wire.records import Record
@@ -267,16 +268,8 @@ class Store:
 def _sync(descriptor: int, folder: Path | None) -> None:
     """In the thread. A new file survives a crash of the machine only when its folder's entry is on disk too."""
     if folder is not None:
-        _sync_folder(folder)
+        sync_folder(folder)
     os.fdatasync(descriptor)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _draft(path: Path) -> Path:

@@ -17,12 +17,15 @@ from pathlib import Path
 import msgspec
 
 from .. import variable_names
+from ..files import write_atomically
 from ..model.errors import LostError, PilotfishError, RefusedError, UsageError
 from . import ownership
 
 VERSION = 1
 AUX_PREFIX = ".qcgpjm-service-"
 FILE_NAME = "connection.json"
+
+_REMEDY = "start one with `pilotfish service`, or say which with --connect"
 
 # Best first: ipc is the fastest and needs no key, plain is there for clients that cannot do better.
 TRANSPORTS = ("ipc", "curve", "plain")
@@ -49,6 +52,16 @@ class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
     client_public_key: str = ""
     client_secret_key: str = ""
     agent_endpoints: tuple[str, ...] = ()
+    ended: bool = False
+    """The pilot has ended in good order: nobody is there any more, and there are no keys in it."""
+
+
+class EndedError(LostError):
+    """The pilot that is meant has ended. `folder` is its auxiliary folder."""
+
+    def __init__(self, what: str, *, where: str, remedy: str, folder: Path) -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.folder = folder
 
 
 class _Versioned(msgspec.Struct):
@@ -56,15 +69,19 @@ class _Versioned(msgspec.Struct):
 
 
 def write(path: Path, info: ConnectionFile) -> None:
-    """Put the file in place in one step: a reader sees the old one or the whole new one."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    draft.unlink(missing_ok=True)  # of an earlier process with this pid; O_EXCL below, so that the mode is ours
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
-        file.flush()
-        os.fsync(descriptor)
-    os.replace(draft, path)
+    """Put the file in place in one step. Not synced: after a crash of the machine nobody is there any more. Raises OSError."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
+
+
+def retire(path: Path) -> None:
+    """The pilot ends: its keys are of no use to anybody but a thief. What else the file says stays. Raises OSError."""
+    try:
+        info = msgspec.structs.replace(
+            read(path), server_public_key="", client_public_key="", client_secret_key="", ended=True
+        )
+        write(path, info)
+    except (PilotfishError, OSError):
+        path.unlink(missing_ok=True)  # no room for a shorter one, or it is not ours any more
 
 
 def read(path: Path) -> ConnectionFile:
@@ -167,6 +184,8 @@ def agent_ways(info: ConnectionFile) -> list[tuple[str, str]]:
 
     Raises LostError when there is none.
     """
+    if info.ended:
+        raise LostError(f"pilot {info.instance_id} has ended")
     ipc = info.agent_addresses.get("ipc")
     ways = [] if ipc is None or not _within_reach(ipc, info.host) else [("ipc", ipc)]
     ways += [("curve", address) for address in info.agent_endpoints]
@@ -226,8 +245,11 @@ def _pilot_at(path: Path) -> ConnectionFile:
         with suppress(OSError):  # reading the file fails likewise, and tells of it
             ownership.check_folder(path.parent)
     info = read(path)
+    if info.ended:
+        raise EndedError(f"pilot {info.instance_id} has ended", where=str(path), remedy=_REMEDY, folder=path.parent)
     if not is_alive(info):
-        raise _nothing(f"pilot {info.instance_id} has ended (no process {info.pid} on {info.host})", path)
+        what = f"pilot {info.instance_id} has ended (no process {info.pid} on {info.host})"
+        raise EndedError(what, where=str(path), remedy=_REMEDY, folder=path.parent)
     return info
 
 
@@ -248,11 +270,11 @@ def _newest_in(folder: Path, before: str = "") -> ConnectionFile:
         if unusable
         else f"there is no {AUX_PREFIX}*/{FILE_NAME} in it"
     )
-    raise _nothing(f"no running pilot found: {before}{found}", folder)
-
-
-def _nothing(what: str, where: Path) -> LostError:
-    return LostError(what, where=str(where), remedy="start one with `pilotfish service`, or say which with --connect")
+    what = f"no running pilot found: {before}{found}"
+    newest = next((error for error in unusable if isinstance(error, EndedError)), None)
+    if newest is not None:
+        raise EndedError(what, where=str(folder), remedy=_REMEDY, folder=newest.folder)
+    raise LostError(what, where=str(folder), remedy=_REMEDY)
 
 
 def _mtime(path: Path) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, get_args
 from zlib import crc32
 
@@ -20,6 +21,7 @@ import msgspec
 from ..model.errors import JournalError
 from .records import UNKNOWN_NODE, Record, Submitted, SubmittedPart
 
+FILE_NAME = "journal.pilotfish"
 VERSION = 5
 _READABLE = frozenset({3, 4, VERSION})
 """Version 3 has no AgentExpected; agents that had not reported were not known. Versions 3 and 4 have no SubmittedPart."""
@@ -45,6 +47,12 @@ class TornTail(NamedTuple):
 def encode(record: Record) -> bytes:
     body = _encoder.encode(record)
     return _HEAD.pack(_MARK, len(body), crc32(body, crc32(_LENGTH.pack(len(body))))) + body
+
+
+def has_record(path: Path) -> bool:
+    """Whether there is a whole record in the file. Raises JournalError as reading does, and OSError."""
+    with open(path, "rb") as file:
+        return next(iter(Reader(file, str(path))), None) is not None
 
 
 class Reader:

@@ -202,6 +202,8 @@ class System(Struct, rename="pascal"):
     platform: str = ""
     problem: str | UnsetType = UNSET
     """Why the pilot had to end, if it had to."""
+    warnings: list[str] | UnsetType = UNSET
+    """What was not as it should be when it began."""
     interrupted: int | UnsetType = UNSET
     """How many tasks were stopped because the pilot had to end."""
     stalled: bool | UnsetType = UNSET

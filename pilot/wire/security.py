@@ -6,6 +6,7 @@ CURVE alone encrypts and proves the *server*: libzmq lets any client key in unle
 
 from __future__ import annotations
 
+import socket as network
 from dataclasses import dataclass, field
 
 import zmq
@@ -18,6 +19,8 @@ ZAP_VERSION = b"1.0"
 ZAP_DOMAIN = b"pilotfish"
 
 HANDSHAKE_MS = 10_000
+_GREETING_BYTES, _GREETING_S = 64, 2.0
+_GREETING_BEGINS = b"\xff" + bytes(8) + b"\x7f\x03"
 LINGER_MS = 1_000
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT = 60, 15, 4
 
@@ -55,6 +58,26 @@ def unlock_client(socket: zmq.Socket[bytes], connection: ConnectionFile, endpoin
         socket.curve_serverkey = connection.server_public_key.encode()
         socket.curve_publickey = connection.client_public_key.encode()
         socket.curve_secretkey = connection.client_secret_key.encode()
+
+
+def wants_keys(address: str) -> bool:
+    """Whether a CURVE endpoint listens at this TCP address. A client without keys hears nothing of it from libzmq.
+
+    A ZMTP peer begins with a greeting: ten bytes of signature, two of version, then the name of its mechanism (RFC 23). It
+    tells that one when it has our version, and hangs up when it has ours and that is another one.
+    """
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    if not address.startswith("tcp://") or not port.isdigit():
+        return False
+    try:
+        with network.create_connection((host.strip("[]"), int(port)), _GREETING_S) as peer:
+            peer.sendall(_GREETING_BEGINS)
+            greeting = b""
+            while len(greeting) < _GREETING_BYTES and (part := peer.recv(_GREETING_BYTES - len(greeting))):
+                greeting += part
+    except OSError:
+        return False
+    return greeting[12:32].rstrip(b"\0") == b"CURVE"
 
 
 def harden(socket: zmq.Socket[bytes], max_message_bytes: int, *, queue: int = 1000, handover: bool = False) -> None:

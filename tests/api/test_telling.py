@@ -126,7 +126,8 @@ def test_a_run_whose_report_finds_no_room_tells_its_counts_and_why(small_disk: P
     assert (json.loads(out)["tasks"], json.loads(out)["failed"]) == (1, 0)
     code, _, err = shell(small_disk, "pilotfish run --continue -q")
     assert (code, len(err.splitlines())) == (1, 1), err
-    assert "cannot be written: No space left on device" in err
+    assert err.startswith(f"Error: {small_disk}/.qcgpjm-service-")
+    assert err.endswith(": No space left on device; make room, then start again\n")
 
 
 # --- Ctrl-C -------------------------------------------------------------------------------------------------------------

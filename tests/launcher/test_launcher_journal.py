@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -60,6 +62,19 @@ def test_two_launchers_do_not_work_on_one_submission(path: Path) -> None:
         with pytest.raises(InUseError, match="another launcher works on this submission"):
             Journal(path).open()
     assert read(path) == EVENTS
+
+
+def test_nor_where_the_file_system_knows_no_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with Journal(path) as first:
+        first.open()
+        with pytest.raises(InUseError, match=f"process {os.getpid()}.*if it is gone, remove {path}.held"):
+            Journal(path).open()
+    assert read(path) == EVENTS
+    assert sorted(os.listdir(path.parent)) == [path.name]
 
 
 def test_a_full_disk_is_told_and_loses_nothing(wd: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pilotfish.pilot.manager import auxdir
-from pilotfish.pilot.model.errors import LostError, RefusedError, SettingsError
+from pilotfish.pilot.model.errors import JournalError, LostError, RefusedError, SettingsError, UsageError
+from pilotfish.pilot.wire.journal import HEADER
 
 
 def mode(path: Path) -> int:
@@ -31,9 +32,55 @@ def test_it_is_made_private_also_below_a_folder_that_is_not_there_yet(tmp_path: 
 
 
 def test_an_id_that_is_taken_is_refused(tmp_path: Path) -> None:
-    auxdir.create(tmp_path, "i")
-    with pytest.raises(RefusedError, match="File exists"):
+    aux = auxdir.create(tmp_path, "i")
+    aux.journal.touch()
+    with pytest.raises(RefusedError, match=f"File exists; go on with it: --resume {aux.path}"):
         auxdir.create(tmp_path, "i")
+
+
+@pytest.mark.parametrize("made", ["connection", "track.reqs"])
+def test_neither_is_a_folder_that_has_held_a_pilot(tmp_path: Path, made: str) -> None:
+    """Its journal is lost, or it is one of QCG-PilotJob's."""
+    aux = auxdir.create(tmp_path, "i")
+    (aux.connection if made == "connection" else aux.path / made).touch()
+    with pytest.raises(RefusedError, match="File exists; choose another --id"):
+        auxdir.create(tmp_path, "i")
+
+
+def test_a_folder_whose_manager_was_killed_before_it_had_a_journal_is_taken(tmp_path: Path) -> None:
+    aux = auxdir.create(tmp_path, "i")
+    aux.log.touch()
+    assert auxdir.create(tmp_path, "i") == aux
+
+
+def test_resume_takes_the_latest_that_had_a_journal(tmp_path: Path) -> None:
+    begun, half_made = aged(tmp_path, "a", 1000), aged(tmp_path, "b", 2000)
+    begun.journal.touch()
+    os.utime(begun.path, (1000, 1000))
+    assert auxdir.resume_folder(tmp_path) == begun
+    begun.journal.unlink()
+    os.utime(begun.path, (1000, 1000))
+    assert auxdir.resume_folder(tmp_path) == half_made
+
+
+def test_a_run_of_the_original_is_said_to_be_one_and_left_alone(tmp_path: Path) -> None:
+    aux = auxdir.create(tmp_path, "i")
+    (aux.path / "track.reqs").touch()
+    with pytest.raises(UsageError, match="a run of QCG-PilotJob, which Pilotfish cannot resume"):
+        aux.check_resumable()
+    assert os.listdir(aux.path) == ["track.reqs"]
+
+
+@pytest.mark.parametrize("content", [None, b"", HEADER[:7], HEADER, HEADER + b"\xff\xfeR\xff"])
+def test_a_journal_without_a_record_beside_a_connection_file_is_lost(tmp_path: Path, content: bytes | None) -> None:
+    aux = auxdir.create(tmp_path, "i")
+    if content is not None:
+        aux.journal.write_bytes(content)
+    aux.check_resumable()  # killed before it could accept anything
+    aux.connection.touch()
+    with pytest.raises(JournalError, match="what was in it is lost; restore it from a copy"):
+        aux.check_resumable()
+    assert content is None or aux.journal.read_bytes() == content
 
 
 def test_a_name_that_is_taken_by_chance_is_not_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +125,11 @@ def test_the_environment_is_kept_private_even_over_an_older_file(tmp_path: Path)
     aux = auxdir.create(tmp_path, "i")
     aux.env_log.write_text("old")
     aux.env_log.chmod(0o644)
-    aux.write_env({"A": "1", "B": "x=y \udc80"})
+    aux.write_env({"B": "x=y \udc80", "A": "1"}, with_values=True)
     assert aux.env_log.read_bytes() == b"A=1\nB=x=y \x80\n"
     assert mode(aux.env_log) == 0o600
+    aux.write_env({"B": "secret", "A": "1"}, with_values=False)
+    assert aux.env_log.read_bytes() == b"A\nB\n"
 
 
 def test_the_address_has_no_newline(tmp_path: Path) -> None:

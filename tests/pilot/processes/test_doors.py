@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 import zmq
-from patience import PATIENCE_MS
+from patience import PATIENCE_MS, PATIENCE_S
 
+from pilotfish.api.errors import ConnectionError
 from pilotfish.api.local import LocalManager
 from pilotfish.api.manager import Manager
 from pilotfish.pilot.wire import connection
@@ -76,6 +77,13 @@ def test_a_client_without_the_key_gets_nothing_and_changes_nothing(locked: Local
     keys = info if with_server_key else None
     assert _ask(info.request_addresses["curve"], [b"", request], 1500, keys) == []
     assert locked.list() == {}
+
+
+@pytest.mark.parametrize("scheme", ["", "tcp://"])
+def test_a_client_that_names_only_the_address_is_told_that_keys_are_wanted(locked: LocalManager, scheme: str) -> None:
+    address = _info(locked).request_addresses["curve"].removeprefix("tcp://")
+    with pytest.raises(ConnectionError, match="this endpoint wants keys; name the pilot's connection file"):
+        Manager(scheme + address, {"request_timeout": PATIENCE_S, "log_file": "/dev/null"})
 
 
 def test_a_client_with_the_key_gets_in_over_tcp(locked: LocalManager) -> None:

@@ -1,0 +1,36 @@
+"""Whether there is room for sockets. libzmq does not ask: it aborts the process when it gets no descriptor or no thread."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+
+_THREADS = 2
+"""Of one context: one for input and output, one that reaps sockets."""
+
+
+def check_room_for_sockets(descriptors: int) -> None:
+    """Whether so many more descriptors, and the threads of a context, can be had now. Raises OSError: EMFILE, EAGAIN."""
+    held = []
+    try:
+        for _ in range(descriptors):
+            held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        error.filename = None  # which file it was says nothing
+        raise
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+    enough = threading.Event()
+    threads = [threading.Thread(target=enough.wait, daemon=True) for _ in range(_THREADS)]
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
+    finally:
+        enough.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
