@@ -89,10 +89,10 @@ def kill_trees(roots: Iterable[Process]) -> int:
     return len(frozen)
 
 
-def kill_all_below() -> None:
-    """Kill and reap everything that descends from this process: whatever its parents leave comes to us."""
+def kill_all_below(spared: Collection[Process] = ()) -> None:
+    """Kill and reap everything that descends from this process, but `spared`: whatever its parents leave comes to us."""
     for _ in range(_MOST_SCANS):
-        if kill_trees(below(os.getpid())) == 0:
+        if kill_trees(below(os.getpid()).difference(spared)) == 0:
             return
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,12 +71,14 @@ def run(
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     variable = os.environ.pop(variable_names.CONNECT, None)  # no task is to see the keys
     leftover_processes.become_subreaper()  # for what a worker leaves that is killed
+    spared = leftover_processes.below(os.getpid())  # our watcher
     gc.collect()
     gc.freeze()
     enough = worker_pool.count_for(len(bind.cpus_here()))
     count = min(most_workers or enough, enough)
     started = worker_pool.start(agent_id, count, inherited)
-    return Agent(connect, variable, node, agent_id, started, None if lifeline is None else int(lifeline), joins).run()
+    end = None if lifeline is None else int(lifeline)
+    return Agent(connect, variable, node, agent_id, started, end, joins, spared).run()
 
 
 def _detach_streams() -> None:
@@ -105,7 +108,10 @@ class Agent:
         started: list[tuple[int, socket.socket]],
         lifeline: int | None,
         joins: NodeSpec | None = None,
+        spared: Collection[leftover_processes.Process] = (),
     ) -> None:
+        self._spared = spared
+        """Processes below us that belong to no task."""
         self._connect_file = connect
         self._connect_variable = variable
         self._node = node
@@ -115,7 +121,9 @@ class Agent:
         loop.on_signal([signal.SIGUSR1], self._drain)
         self._report_buffer = ReportBuffer()
         self._flush_policy = FlushPolicy(loop, self._report_buffer, FLUSH_S, lambda report: self._send([report]))
-        self._workers = worker_pool.WorkerPool(started, loop, self._report_buffer, lambda: self._stop("signal"))
+        self._workers = worker_pool.WorkerPool(
+            started, loop, self._report_buffer, lambda: self._stop("signal"), self._kill_left_overs
+        )
         self._lifeline = lifeline
         self._joins = joins
         self._draining = False
@@ -149,13 +157,16 @@ class Agent:
         self._beat_timer = loop.call_after(DEFAULT_BEAT_S, self._beat)
         loop.run(self._end_of_turn)
         self._workers.close()
-        leftover_processes.kill_all_below()
+        self._kill_left_overs()
         leftover_processes.kill_marked([os.fsencode(f"{variable_names.AGENT_ID}={self._agent_id}")])
         self._send([frames.Bye(self._stopping)])
         self._link.close()
         if self._refused:
             log.error("agent.refused: %s", self._refused)
         return 1 if self._refused else 0
+
+    def _kill_left_overs(self) -> None:
+        leftover_processes.kill_all_below(self._spared)
 
     def _find_manager(self) -> connection.ConnectionFile:
         return connection.for_agent(self._connect_file, self._connect_variable)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
-from .. import leftover_processes
 from ..inherited import Inherited
 from ..loop import Loop
 from ..model.ids import JobNo, PoolId, TaskKey
@@ -73,7 +72,9 @@ def _be_worker_process(agent_id: str, number: int, end: socket.socket, parent: i
 
 
 class WorkerPool:
-    """All tasks of the agent, through its workers. `on_signal` is called when one of them was told to end by a signal."""
+    """All tasks of the agent, through its workers. `on_signal` is called when one of them was told to end by a signal,
+    `on_lost` before the agent ends because one is gone.
+    """
 
     def __init__(
         self,
@@ -81,10 +82,12 @@ class WorkerPool:
         loop: Loop,
         report_buffer: ReportBuffer,
         on_signal: Callable[[], None],
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._pids = [pid for pid, _ in started]
         self._loop = loop
         self._on_signal = on_signal
+        self._on_lost = on_lost
         self._dispatcher = Dispatcher(len(started), report_buffer)
         self._jobs: dict[JobNo, JobDef] = {}
         self._knows: list[set[JobNo]] = [set() for _ in started]
@@ -189,7 +192,7 @@ class WorkerPool:
     def _lost(self, pid: int) -> None:
         """A worker is gone, and nobody knows what its tasks do. The agent goes too: its successor clears up and starts anew."""
         log.error("worker.lost pid=%d", pid)
-        leftover_processes.kill_all_below()
+        self._on_lost()
         os._exit(_WORKER_LOST)
 
     def close(self) -> None:

@@ -144,6 +144,7 @@ class FakeManager:
         replaces: str = "",
         lifeline: int | None = None,
         env: Mapping[str, str] | None = None,
+        before: str = "",
     ) -> subprocess.Popen[bytes]:
         env = (
             dict(os.environ) | dict(env or {}) | ({} if lifeline is None else {"PILOTFISH_LIFELINE_FD": str(lifeline)})
@@ -153,7 +154,7 @@ class FakeManager:
                 [
                     sys.executable,
                     "-c",
-                    _AGENT,
+                    f"{before}\n{_AGENT}",
                     str(self.connect_file),
                     "n1",
                     agent_id,

@@ -135,6 +135,19 @@ def test_a_daemon_lives_until_its_agent_s_end_when_its_task_has_succeeded(manage
     assert left_of(manager.folder / "pids") == []
 
 
+def test_processes_that_the_agent_had_before_are_not_a_task_s(tmp_path: Path) -> None:
+    """Such as its watcher, which tells the manager when it is gone."""
+    with FakeManager(tmp_path) as manager:
+        manager.start_agent(before="import subprocess; child = subprocess.Popen(['sleep', '67'])")
+        manager.welcome()
+        (child,) = [each for each in psutil.Process(manager.agents[0].pid).children() if each.name() == "sleep"]
+        manager.send(frames.Stop(kill=True))
+        manager.until(lambda heard: len(heard.byes) == 1)
+        assert child.is_running()
+        child.kill()
+        assert manager.agents[0].wait(PATIENCE_S) == 0
+
+
 def test_a_daemon_ends_with_a_worker_process_that_is_killed(manager: FakeManager) -> None:
     start = f"({UNMARKED} &)".replace("DIR", str(manager.folder)).replace("$", "$$")
     assert manager.run(Execution(script=f"{start}; until [ -s pids ]; do sleep 0.01; done")).exit_code == 0
