@@ -9,21 +9,24 @@ from pathlib import Path
 
 from ..model.attempts import Attempt
 from ..model.decisions import Change
+from ..model.ids import JobNo
 from ..model.jobs import Job
 from ..model.resources import NodeSpec, bits, host_of
 from ..model.results import PlacedShare
 from ..model.scheduler import Scheduler
 from ..model.states import State
 from ..model.steps import Pause, Steps
-from ..model.tasks import TaskRecord
+from ..model.tasks import ManyTasks, TaskRecord
 from ..model.variables import substitute
 from ..wire import replies
 from ..wire.describe import undescribe
-from ..wire.report import ReportEntry
+from ..wire.report import ReportEntry, TaskLines
 from ..wire.runtime import Ran, runtime
 
 _CHILDREN = 100
 """Iterations in one slice."""
+_MOST_LINES = 65_536
+_UNKNOWN = TaskLines("", "", "", "", "")
 
 
 class Views:
@@ -32,6 +35,7 @@ class Views:
     def __init__(self, scheduler: Scheduler, root_wd: Path) -> None:
         self._scheduler = scheduler
         self._root_wd = str(root_wd)
+        self._lines: dict[tuple[JobNo, int], TaskLines | None] = {}
         self._places = lru_cache(maxsize=65_536)(lambda shares: _place(scheduler.nodes.specs, shares))
 
     # --- one task -------------------------------------------------------------------------------------------------------
@@ -128,6 +132,36 @@ class Views:
     def _runtime(self, job: Job, pos: int, record: TaskRecord) -> replies.Runtime | None:
         ran = self.ran(job, pos, record)
         return None if ran is None else runtime(ran)
+
+    def report_line(self, ending: Change) -> str | None:
+        """`report_entry` as JSON, where nothing but its numbers distinguishes the task from its job's others; else None."""
+        job, pos, state, _, _, message = ending
+        tasks = job.tasks
+        if pos is None or message or job.failures or job.crashes or not isinstance(tasks, ManyTasks):
+            return None
+        row = tasks.ended_row(pos)
+        exit_code, pid, place, _, _, scheduled_s, started_s, ended_s, _ = row
+        if exit_code < 0 or pid <= 0 or not place or not (scheduled_s and started_s and ended_s):
+            return None
+        iteration = job.spec.iteration
+        lines = self._lines.get((job.no, place), _UNKNOWN)
+        if lines is _UNKNOWN:
+            lines = self._task_lines(job, place)
+        if lines is None or iteration is None:
+            return None
+        return lines.encode(iteration.start + pos, state, row)
+
+    def _task_lines(self, job: Job, number: int) -> TaskLines | None:
+        """What the entries of tasks of this job in this place have in common; None when folders or programs differ."""
+        execution, lines = job.spec.execution, None
+        if "$" not in f"{execution.wd}{execution.exec}":
+            place = self._places(self._scheduler.jobs.places.shares(number))
+            program, wd = self._program(job, 0, place), self._wd(job, 0, place)
+            lines = TaskLines(job.spec.name, place.text, wd, program, place.nodes[0])
+        if len(self._lines) >= _MOST_LINES:
+            self._lines.clear()
+        self._lines[job.no, number] = lines
+        return lines
 
     def report_entry(self, ending: Change) -> ReportEntry:
         """The `jobs.report` entry of a job or iteration that has just ended (spec 16.1)."""

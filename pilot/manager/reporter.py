@@ -14,8 +14,11 @@ from pathlib import Path
 import msgspec
 
 from ..files import write_atomically
+from ..model.decisions import Change
+from ..model.states import State
 from ..wire.replies import Status
 from ..wire.report import ENCODERS, Format, ReportEntry
+from .job_info import Views
 
 _CHUNK_BYTES = 1 << 20
 
@@ -29,6 +32,7 @@ class Reporter:
         self.path = path
         self._draft: Path | None = path.with_name(path.name + ".new")  # None once it is in place
         self._encode = ENCODERS[report_format]
+        self._is_json = report_format == "json"
         self._waiting = bytearray()
         self._descriptor: int | None = None
         self._failing = False
@@ -51,6 +55,21 @@ class Reporter:
         self._waiting += self._encode(entry)
         if len(self._waiting) > _CHUNK_BYTES and not self._failing:
             self._guarded_flush()
+
+    def add_ended(self, changes: Iterable[Change], views: Views) -> None:
+        """Note an entry for each job or task that has ended with these changes."""
+        lines: list[str] = []
+        for change in changes:
+            if change.state < State.SUCCEED:
+                continue
+            line = views.report_line(change) if self._is_json else None
+            if line is None:
+                self._waiting += "".join(lines).encode()
+                lines.clear()
+                self.add(views.report_entry(change))
+            else:
+                lines.append(line)
+        self._waiting += "".join(lines).encode()
 
     def begin_with(self, size: int) -> None:
         """Begin with the first `size` bytes of the older report instead of what was added so far; before any `write`.

@@ -203,9 +203,7 @@ class Service:
         if reporter is None:
             return
         for decisions in turns:
-            for change in decisions.changes:
-                if change.state.final:
-                    reporter.add(self.parts.views.report_entry(change))
+            reporter.add_ended(decisions.changes, self.parts.views)
         reporter.write()
 
     def _tell(self, decisions: Decisions) -> None:

@@ -13,6 +13,7 @@ import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from struct import Struct
 
 from .results import PlacedShare, Result
 from .states import Cause, State
@@ -33,6 +34,12 @@ class TaskRecord:
     cpu_s: float = 0.0
     max_rss_kib: int = 0
     shares: tuple[PlacedShare, ...] = ()
+
+
+EndedRow = tuple[int, int, int, int, float, float, float, float, int]
+"""Of an attempt that has ended: exit code, pid, number of the place, max_rss_kib, cpu_s, the times when it was scheduled,
+started and ended, cause.
+"""
 
 
 class Places:
@@ -129,36 +136,15 @@ class OneTask:
 class ManyTasks:
     """The tasks of an iteration job, by position."""
 
-    __slots__ = (
-        "_cause",
-        "_count",
-        "_cpu_s",
-        "_ended_s",
-        "_exit_code",
-        "_max_rss_kib",
-        "_pid",
-        "_place",
-        "_places",
-        "_run",
-        "_scheduled_s",
-        "_started_s",
-        "_state",
-    )
+    __slots__ = ("_count", "_places", "_rows", "_run", "_state")
 
     def __init__(self, count: int, places: Places) -> None:
         self._count = count
         self._places = places
         self._state = bytearray()
-        self._cause = bytearray()
         self._run = array("H")
-        self._exit_code = array("h")
-        self._pid = array("i")
-        self._place = array("I")
-        self._max_rss_kib = array("Q")
-        self._cpu_s = array("f")
-        self._scheduled_s = array("d")
-        self._started_s = array("d")
-        self._ended_s = array("d")
+        self._rows = bytearray()
+        """An `EndedRow` for each: packed, because one call for nine fields costs half of nine for a column each."""
 
     def _reach(self, pos: int) -> None:
         """Grow all columns so that `pos` exists, by at least an eighth so that growing stays cheap."""
@@ -167,11 +153,8 @@ class ManyTasks:
             return
         more = min(self._count, max(pos + 1, have + have // 8 + 64)) - have
         self._state.extend(bytes(more))
-        self._cause.extend(bytes(more))
-        for column in (self._run, self._exit_code, self._pid, self._place, self._max_rss_kib, self._cpu_s):
-            column.frombytes(bytes(more * column.itemsize))
-        for times in (self._scheduled_s, self._started_s, self._ended_s):
-            times.frombytes(bytes(more * times.itemsize))
+        self._run.frombytes(bytes(more * self._run.itemsize))
+        self._rows.extend(bytes(more * _ROW.size))
 
     def state(self, pos: int) -> State:
         return _STATES[self._state[pos]] if pos < len(self._state) else State.QUEUED
@@ -191,34 +174,56 @@ class ManyTasks:
 
     def end_unstarted(self, pos: int, ended_s: float) -> None:
         self._reach(pos)
-        self._ended_s[pos] = ended_s
+        _TIME.pack_into(self._rows, pos * _ROW.size + _ENDED_AT, ended_s)
 
     def store(self, pos: int, result: Result) -> None:
-        self._cause[pos] = result.cause
-        self._exit_code[pos] = result.exit_code
-        self._pid[pos] = result.pid
-        self._place[pos] = self._places.number(result.shares)
-        self._max_rss_kib[pos] = result.max_rss_kib
-        self._cpu_s[pos] = result.cpu_s
-        self._scheduled_s[pos] = result.scheduled_s
-        self._started_s[pos] = result.started_s
-        self._ended_s[pos] = result.ended_s
+        times = result.scheduled_s, result.started_s, result.ended_s
+        usage = result.max_rss_kib, result.cpu_s
+        place = self._places.number(result.shares)
+        row = result.exit_code, result.pid, place, *usage, *times, result.cause
+        _ROW.pack_into(self._rows, pos * _ROW.size, *row)
+
+    def fresh(self, start: int, stop: int) -> int:
+        """How many of start..stop-1, from the first on, are QUEUED and were never started."""
+        touched = bytes(self._state[start:stop])
+        states = len(touched) - len(touched.lstrip(_NUL))
+        runs = self._run[start : start + states].tobytes()
+        known = min(states, (len(runs) - len(runs.lstrip(_NUL))) // self._run.itemsize)
+        return known if known < len(touched) else stop - start
+
+    def send_first(self, positions: range) -> None:
+        """These, which are `fresh`, go to an agent."""
+        self._reach(positions[-1])
+        self._state[positions.start : positions.stop] = _ONE_SCHEDULED * len(positions)
+        self._run[positions.start : positions.stop] = array("H", [1]) * len(positions)
+
+    def succeed(self, pos: int, row: EndedRow) -> int:
+        """A task that an agent has ended with exit code 0: `set_state` and `store` in one. Returns the state before."""
+        before = self._state[pos]
+        self._state[pos] = _SUCCEED
+        _ROW.pack_into(self._rows, pos * _ROW.size, *row)
+        return before
+
+    def ended_row(self, pos: int) -> EndedRow:
+        """What `load` has of a task that has ended, without an object: there is a line of the report for each."""
+        return _ROW.unpack_from(self._rows, pos * _ROW.size)
 
     def load(self, pos: int) -> TaskRecord:
         if pos >= len(self._state):
             return TaskRecord()
+        exit_code, pid, place, rss_kib, cpu_s, scheduled_s, started_s, ended_s, cause = self.ended_row(pos)
         return TaskRecord(  # by position, which is what costs least
             _STATES[self._state[pos]],
             self._run[pos],
-            _CAUSES[self._cause[pos]],
-            self._exit_code[pos],
-            self._pid[pos],
-            self._scheduled_s[pos],
-            self._started_s[pos],
-            self._ended_s[pos],
-            self._cpu_s[pos],
-            self._max_rss_kib[pos],
-            self._places.shares(self._place[pos]),
+            _CAUSES[cause],
+            exit_code,
+            pid,
+            scheduled_s,
+            started_s,
+            ended_s,
+            cpu_s,
+            rss_kib,
+            self._places.shares(place),
         )
 
     def queued(self, start: int, stop: int) -> int:
@@ -254,3 +259,7 @@ _IN_FLIGHT = re.compile(b"[" + re.escape(bytes([State.SCHEDULED, State.EXECUTING
 
 # Indexing; calling the enum would cost five times as much.
 _STATES, _CAUSES = tuple(State), tuple(Cause)
+_NUL, _ONE_SCHEDULED = b"\0", bytes([State.SCHEDULED])
+_SUCCEED = int(State.SUCCEED)
+_ROW, _TIME = Struct("<hiIQfdddB"), Struct("<d")
+_ENDED_AT = _ROW.size - 1 - _TIME.size

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import msgspec
 
 from ..model.states import State
-from .replies import Runtime
+from ..model.tasks import EndedRow
+from .replies import Runtime, rtime
 from .runtime import Ran, encode_ended, texts
 
 Format = Literal["json", "text"]
@@ -73,6 +74,44 @@ def encode_json(entry: ReportEntry) -> bytes:
     return (",".join(parts) + "}\n").encode()
 
 
+class TaskLines:
+    """JSON entries of the tasks of one job that ran in the same place; what is the same for all of them is put together once.
+
+    The same bytes as `encode_json` has for an entry each, at a third of the cost. Only for tasks that started, ended with an
+    exit code, at the first attempt, and have no message.
+    """
+
+    __slots__ = ("_begin", "_from_s", "_middle", "_minute", "_program", "_to_s")
+
+    def __init__(self, job_name: str, allocation: str, wd: str, program: str, node: str) -> None:
+        self._begin = f'{{"name": {_quoted(job_name)[:-1]}:'
+        self._middle = f'"}}],"runtime": {{"allocation": {_quoted(allocation)},"wd": {_quoted(wd)},"rtime": "'
+        self._program = f'","pname": {_quoted(program)},"node": {_quoted(node)},"cpu_s": "'
+        self._from_s = self._to_s = 0.0
+        """The minute in which the last task ended; most that follow have run in it too."""
+        self._minute = ""
+
+    def encode(self, index: int, state: State, row: EndedRow) -> str:
+        exit_code, pid, _, max_rss_kib, cpu_s, scheduled_s, started_s, ended_s, _ = row
+        if not self._from_s <= started_s <= ended_s < self._to_s:
+            self._from_s = ended_s // 60.0 * 60.0
+            self._to_s = self._from_s + 59.999999
+            self._minute = _iso_minute(ended_s // 60.0)
+        if self._from_s <= started_s <= ended_s < self._to_s:
+            began = f"{self._minute}{started_s - self._from_s:09.6f}"
+            ended = f"{self._minute}{ended_s - self._from_s:09.6f}"
+            if began.endswith(".000000") or ended.endswith(".000000"):
+                began, ended = _iso(started_s), _iso(ended_s)
+        else:
+            began, ended = _iso(started_s), _iso(ended_s)
+        return (
+            f'{self._begin}{index}","state": "{_NAMES[state]}","history": [{_AT_SCHEDULED}{_iso_remembered(scheduled_s)}"}},'
+            f'{_AT_EXECUTING}{began}"}},{_AT[state]}{ended}{self._middle}{rtime(ended_s - started_s)}",'
+            f'"exit_code": "{exit_code}","pid": "{pid}{self._program}{cpu_s:.6f}","max_rss_kib": "{max_rss_kib}",'
+            f'"attempts": "1"}}}}\n'
+        )
+
+
 def encode_text(entry: ReportEntry) -> bytes:
     lines = [f"{entry.name} ({entry.state.name}) {entry.messages}"]
     lines += [f"\t{_iso(time_s).replace('T', ' ')}: {state.name}" for state, time_s in entry.history]
@@ -84,6 +123,7 @@ ENCODERS: dict[Format, Callable[[ReportEntry], bytes]] = {"json": encode_json, "
 
 _NAMES = tuple(state.name for state in State)
 _AT = tuple(f'{{"state": "{name}","date": "' for name in _NAMES)
+_AT_SCHEDULED, _AT_EXECUTING = _AT[State.SCHEDULED], _AT[State.EXECUTING]
 
 _encoder = json.JSONEncoder(separators=(",", ": "))
 
@@ -94,10 +134,18 @@ def _dump(value: Mapping[str, Any]) -> str:
 
 def _iso(time_s: float) -> str:
     """Local time; without a fraction when it is 0, as `datetime.isoformat`."""
-    second, micro = divmod(round(time_s * 1_000_000), 1_000_000)
-    return f"{_iso_second(second)}.{micro:06d}" if micro else _iso_second(second)
+    minute, second = divmod(time_s, 60.0)
+    text = f"{second:09.6f}"
+    if text == "60.000000":
+        minute, text = minute + 1, "00.000000"
+    return f"{_iso_minute(minute)}{text.removesuffix('.000000')}"
 
 
-@lru_cache(maxsize=4096)
-def _iso_second(second: int) -> str:
-    return datetime.fromtimestamp(second).isoformat()
+# Of times that many tasks have in common, as those that were scheduled together.
+_iso_remembered = lru_cache(maxsize=256)(_iso)
+
+
+@lru_cache(maxsize=256)
+def _iso_minute(minute: float) -> str:
+    """Up to and including the last colon."""
+    return datetime.fromtimestamp(minute * 60.0).isoformat()[:-2]

@@ -7,10 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from pilotfish.pilot.model.states import State
+from pilotfish.pilot.model.states import Cause, State
 from pilotfish.pilot.model.tasks import TaskRecord
-from pilotfish.pilot.wire.report import ReportEntry, encode_json, encode_text
+from pilotfish.pilot.wire.report import ReportEntry, TaskLines, encode_json, encode_text
 from pilotfish.pilot.wire.runtime import Ran, encode_ended, texts
 
 NOON = datetime(2026, 1, 2, 12, 0, 0).timestamp()
@@ -64,3 +66,25 @@ def test_the_runtime_is_the_same_as_text_and_as_json(exit_code: int) -> None:
 def test_a_task_that_runs_has_no_end() -> None:
     ran = RAN._replace(record=replace(RECORD, state=State.EXECUTING))
     assert list(texts(ran)) == ["allocation", "wd", "pid", "pname", "node", "attempts"]
+
+
+MOMENTS = st.floats(1.7e9, 1.7e9 + 300) | st.integers(1_700_000_000, 1_700_000_300).map(float)
+
+
+@given(MOMENTS, MOMENTS, MOMENTS, st.sampled_from([State.SUCCEED, State.FAILED]), st.integers(0, 255))
+@example(1.7e9 + 39.9999999, 1.7e9 + 39.9999999, 1.7e9 + 99.9999999, State.SUCCEED, 0)
+def test_lines_of_tasks_that_differ_only_in_numbers_are_the_same_bytes(
+    scheduled_s: float, started_s: float, ended_s: float, state: State, exit_code: int
+) -> None:
+    record = TaskRecord(state, 1, Cause.EXITED, exit_code, 77, scheduled_s, started_s, ended_s, 0.25, 4096)
+    ran = Ran(record, 'n"1[0]', "/ä", "e", 'n"1', 1)
+    history = [(State.SCHEDULED, scheduled_s), (State.EXECUTING, started_s), (state, ended_s)]
+    lines = TaskLines("jö", 'n"1[0]', "/ä", "e", 'n"1')
+    line = lines.encode(12, state, (exit_code, 77, 1, 4096, 0.25, scheduled_s, started_s, ended_s, 0))
+    assert line.encode() == encode_json(ReportEntry("jö:12", state, history, ran))
+
+
+@given(MOMENTS)
+def test_a_date_is_what_the_library_says(time_s: float) -> None:
+    (date,) = json.loads(encode_json(ReportEntry("j", State.SUCCEED, [(State.SUCCEED, time_s)], None)))["history"]
+    assert date["date"] == datetime.fromtimestamp(time_s).isoformat()
