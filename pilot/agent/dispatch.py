@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ..model.ids import GrantId, PoolId, TaskKey
 from ..model.leases import LENT_WORK_S, moving_mean
-from ..wire.frames import Cause, Finished, NewGrant, Started, TaskStart
+from ..wire.frames import Cause, Finished, NewGrant, Started, TaskStart, each
 from .report_buffer import ReportBuffer, unstarted
 from .tasks import key_of
 
@@ -137,8 +137,8 @@ class Dispatcher:
         for grant in grants:
             self.grants[grant.grant_id] = grant
             self._pool(grant.pool).idle.append(grant)
-        for pool_id, starts in tasks.items():
-            pool = self._pool(pool_id)
+        for pool_id, stretches in tasks.items():
+            pool, starts = self._pool(pool_id), list(each(stretches))
             pool.waiting.extend(starts)
             self._held.update((key_of(start), _Held(start, pool)) for start in starts)
 

@@ -10,7 +10,9 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
+from functools import partial
+from itertools import count, groupby
+from operator import attrgetter
 
 import msgspec
 import zmq
@@ -31,6 +33,7 @@ from .claims import Claims, GarbageError, named_in
 log = logging.getLogger(__name__)
 
 _MOST_OF_REASON = 500
+_job_of = attrgetter("job_no")
 
 
 @dataclass(slots=True)
@@ -186,7 +189,7 @@ class Agents:
         if isinstance(message, frames.Report):
             if message.seq > link.seen_seq:
                 link.seen_seq = message.seq
-                self._take_report(self._claims.of_report(link.node, message))
+                self._take_report(link.node, self._claims.of_report(link.node, message))
         elif isinstance(message, frames.Draining):
             log.info("agent.draining", extra={"node": self._scheduler.nodes.specs[link.node].name})
             self._scheduler.on_node_draining(link.node)
@@ -198,21 +201,29 @@ class Agents:
         self.lost(link.node, bye.reason)
         self.gone(link.node, link.agent_id)
 
-    def _take_report(self, report: frames.Report) -> None:
+    def _take_report(self, node: NodeNo, report: frames.Report) -> None:
         scheduler, now = self._scheduler, self._clock()
-        grants = scheduler.dispatch.grants
         for job_no, pos, run, grant_id, pid, started_s in report.started:
             scheduler.on_started(TaskKey(job_no, pos, run), grant_id, pid, started_s)
-        for f in report.finished:
-            grant = grants.get(f.grant_id)
-            if grant is not None and len(grant.shares) > 1:
-                self._sweep(grant, TaskKey(f.job_no, f.pos, f.run))
-            end = End(f.pid, f.started_s, f.ended_s, f.exit_code, f.cause, f.cpu_s, f.max_rss_kib, f.message)
-            scheduler.on_finished(TaskKey(f.job_no, f.pos, f.run), f.grant_id, end, f.returns_grant, now)
+        scheduler.on_ended(node, report.finished, partial(self._take_end, node))
         for key in report.revoked:
             scheduler.on_revoked(TaskKey(*key), now)
         for grant_id in report.returned:
             scheduler.on_returned(grant_id)
+        self._claims.log_dropped(node)
+
+    def _take_end(self, node: NodeNo, reported: frames.Finished) -> None:
+        """One that means more than that its task has ended well."""
+        end = self._claims.of_end(node, reported)
+        if end is None:
+            return
+        key, grant = TaskKey(end.job_no, end.pos, end.run), self._scheduler.dispatch.grants.get(end.grant_id)
+        if grant is not None and len(grant.shares) > 1:
+            self._sweep(grant, key)
+        how = End(
+            end.pid, end.started_s, end.ended_s, end.exit_code, end.cause, end.cpu_s, end.max_rss_kib, end.message
+        )
+        self._scheduler.on_finished(key, end.grant_id, how, end.returns_grant, self._clock())
 
     def _sweep(self, grant: Grant, ended: TaskKey) -> None:
         """What this task has left on its other nodes is killed before anything else starts there."""
@@ -376,17 +387,23 @@ class Agents:
         starts: dict[PoolId, list[frames.TaskStart]] = {}
         for pool, keys in orders.starts.items():
             tasks = starts[pool] = []
-            for key in keys:
-                job = self._scheduler.jobs.by_no(key.job_no)
+            for job_no, of_job in groupby(keys, key=_job_of):
+                job = self._scheduler.jobs.by_no(job_no)
                 if job is None:
                     continue
                 spec = job.spec
-                if key.job_no not in link.jobs:
-                    link.jobs.add(key.job_no)
+                if job_no not in link.jobs:
+                    link.jobs.add(job_no)
                     wt_s = spec.resources.wt_s
-                    jobs.append(frames.JobDef(key.job_no, spec.name, spec.execution, wt_s, job.is_iteration))
-                it, itval = spec.index_of(key.pos), spec.value_of(key.pos)
-                tasks.append(frames.TaskStart(key.job_no, key.pos, key.run, it, itval))
+                    jobs.append(frames.JobDef(job_no, spec.name, spec.execution, wt_s, job.is_iteration))
+                if spec.iteration is not None and spec.iteration.values is None:
+                    first = spec.iteration.start
+                    tasks += frames.stretches(job_no, first, [(pos, run) for _, pos, run in of_job])
+                else:
+                    tasks += [
+                        frames.TaskStart(job_no, pos, run, spec.index_of(pos), spec.value_of(pos))
+                        for _, pos, run in of_job
+                    ]
         return frames.Work(jobs, [self._new_grant(grant) for grant in orders.grants], starts)
 
     def _new_grant(self, grant: Grant) -> frames.NewGrant:

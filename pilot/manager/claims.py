@@ -54,33 +54,34 @@ class Claims:
     def __init__(self, scheduler: Scheduler, numbers: Mapping[str, NodeNo]) -> None:
         self._scheduler = scheduler
         self._numbers = numbers
+        self._dropped = 0
+        """What has not been logged yet of that."""
 
     # --- reports --------------------------------------------------------------------------------------------------------
 
     def of_report(self, node: NodeNo, report: frames.Report) -> frames.Report:
-        """What of the report of this node's agent counts. Raises GarbageError."""
-        if self._is_plain(node, report):
+        """What of the report of this node's agent counts. Its ends are left as they are: see `of_end`."""
+        if not (report.started or report.revoked or report.returned):
             return report
         started = [self._with_own_grant(node, each) for each in report.started if self._is_own(node, each)]
-        finished = [self._with_own_grant(node, _checked(each)) for each in report.finished if self._is_own(node, each)]
         revoked = [key for key in report.revoked if self._is_own(node, key)]
-        dropped = len(report.started) + len(report.finished) + len(report.revoked)
-        dropped -= len(started) + len(finished) + len(revoked)
-        if dropped:
-            log.warning("agent.not_its_own", extra={"node": self._scheduler.nodes.specs[node].name, "tasks": dropped})
+        self._dropped += len(report.started) + len(report.revoked) - len(started) - len(revoked)
         returned = [grant_id for grant_id in report.returned if self._is_own_grant(node, grant_id)]
-        return frames.Report(report.seq, started, finished, revoked, returned)
+        return frames.Report(report.seq, started, report.finished, revoked, returned)
 
-    def _is_plain(self, node: NodeNo, report: frames.Report) -> bool:
-        """Whether it is only about ends of what runs on this node, as nearly all reports are: there is one per task."""
-        attempts, grants = self._scheduler.dispatch.attempts, self._scheduler.dispatch.grants
-        for each in report.finished:
-            attempt, grant = attempts.get(each[:3]), grants.get(each.grant_id)  # type: ignore[call-overload]
-            if attempt is None or attempt.node != node or grant is None or grant.shares[0].node != node:
-                return False
-            if each.cause is not Cause.EXITED or each.pid <= 0 or len(each.message) > _MOST_MESSAGE:
-                return False
-        return not (report.started or report.revoked or report.returned)
+    def of_end(self, node: NodeNo, end: frames.Finished) -> frames.Finished | None:
+        """What counts of an end that the core has not found to be plain; None: nothing. Raises GarbageError."""
+        if not self._is_own(node, end):
+            self._dropped += 1
+            return None
+        return self._with_own_grant(node, _checked(end))
+
+    def log_dropped(self, node: NodeNo) -> None:
+        """Log how much of this node's report was about others."""
+        if self._dropped:
+            name = self._scheduler.nodes.specs[node].name
+            log.warning("agent.not_its_own", extra={"node": name, "tasks": self._dropped})
+            self._dropped = 0
 
     def _is_own(self, node: NodeNo, attempt: frames.Started | frames.Finished | TaskKey) -> bool:
         """Whether the attempt was sent to this node. Of one that nobody knows (any more) the core takes no notice.

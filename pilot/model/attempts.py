@@ -88,6 +88,11 @@ class Attempt:
         self.state, fate = cell
         return fate
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is only what its agent was told to start: not being stopped, and not in doubt."""
+        return self.state is AttemptState.RUNNING or self.state is AttemptState.SENT
+
     def record(self) -> TaskRecord:
         """What is known while it is in flight."""
         return TaskRecord(

@@ -52,6 +52,7 @@ from .queue import Queue
 from .registry import Registry
 from .resources import Grant, Share
 from .states import AttemptEvent, Fate, State
+from .tasks import ManyTasks
 
 MOST_LIVES, _LIFE_BITS = 2**20, 32
 """Each life of the manager has so many numbers (2 to the power of that) of its own."""
@@ -158,6 +159,26 @@ class Dispatch:
         self._decisions.orders_for(pool.node).starts.setdefault(pool.pool_id, []).append(key)
         self._decisions.changes.append(Change(job, pos if job.is_iteration else None, State.SCHEDULED, now))
 
+    def _send_stretch(self, pending: Pending, pool: LeasePool, most: int, now: float) -> int:
+        """As `_send`, for the next positions of `pending` together, as far as nothing distinguishes them.
+
+        Returns how many there were.
+        """
+        job, positions = pending.job, pending.take_stretch(most)
+        if not positions or not isinstance(job.tasks, ManyTasks):
+            self._send(pending, pool, now)
+            return 1
+        job.tasks.send_first(positions)
+        self._jobs.tasks_in[State.QUEUED] -= len(positions)
+        self._jobs.tasks_in[State.SCHEDULED] += len(positions)
+        keys = [TaskKey(job.no, pos, 1) for pos in positions]
+        self.attempts.update((key, Attempt(key, job, pending, pool.node, pool.pool_id, now)) for key in keys)
+        pool.unstarted.update(dict.fromkeys(keys, now))
+        self._decisions.sent.setdefault(pool.node, []).extend(keys)
+        self._decisions.orders_for(pool.node).starts.setdefault(pool.pool_id, []).extend(keys)
+        self._decisions.changes += [Change(job, pos, State.SCHEDULED, now) for pos in positions]
+        return len(positions)
+
     # --- grants ---------------------------------------------------------------------------------------------------------
 
     def _new_grant(self, shape: Shape, shares: tuple[Share, ...]) -> LeasePool:
@@ -208,6 +229,10 @@ class Dispatch:
         if pool is not None:
             pool.grants -= 1
             self._touched[pool.pool_id] = pool
+
+    def touch(self, pool: LeasePool) -> None:
+        """Something has happened to this pool: it may want more."""
+        self._touched[pool.pool_id] = pool
 
     def not_unstarted(self, attempt: Attempt) -> LeasePool | None:
         """`attempt` has started, ended or come back; returns its pool."""
@@ -281,11 +306,12 @@ class Dispatch:
                 continue
             if not self._nodes.usable >> pool.node & 1:
                 continue
-            for _ in range(pool.room(now)):
+            room = pool.room(now)
+            while room > 0:
                 pending = pool.shape.head()
                 if pending is None:
                     break
-                self._send(pending, pool, now)
+                room -= self._send_stretch(pending, pool, room, now)
                 if latest is None or pending.key > latest.key:
                     latest = pending
         return latest

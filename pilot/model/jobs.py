@@ -102,6 +102,21 @@ class Pending:
                 return pos
             self._ranges = tuple(rest)
 
+    def take_stretch(self, most: int) -> range:
+        """The lowest available positions, at most so many, if they are consecutive and none was ever started; else none.
+
+        The caller changes their state at once.
+        """
+        tasks = self.job.tasks
+        if self._back or not self._ranges or not isinstance(tasks, ManyTasks):
+            return range(0)
+        (start, stop), *rest = self._ranges
+        taken = range(start, start + tasks.fresh(start, min(stop, start + most)))
+        if taken:
+            self.live -= len(taken)
+            self._ranges = ((taken.stop, stop), *rest)
+        return taken
+
 
 Pendings = Pending | tuple[tuple[int, Pending], ...]
 """What a job has waiting: one Pending for all positions, or (first position, Pending) in order."""

@@ -47,7 +47,8 @@ class Pace:
 
     def ran(self, seconds: float) -> None:
         """A task has run for so long."""
-        self._mean_s = moving_mean(self._mean_s, seconds)
+        mean_s = self._mean_s
+        self._mean_s = seconds if mean_s is None else mean_s + _WEIGHT * (seconds - mean_s)
         self._ended += 1
 
     def distrust(self) -> None:

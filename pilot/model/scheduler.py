@@ -20,9 +20,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from . import dependencies
 from .attempts import Attempt, End, LostAttempts
@@ -35,12 +35,15 @@ from .job_spec import JobSpec, Need, Size
 from .jobs import Job
 from .lifecycle import Lifecycle
 from .nodes import Nodes
+from .plain_ends import EndReport, PlainEnds
 from .queue import Queue
 from .recovery import Recovery
 from .registry import Entering, Registry
 from .resources import NodeSpec
 from .states import AWAITED, AttemptEvent, Cause, Fate, NodeEvent, State
 from .steps import SLICE, Pause, Steps, finish
+
+_End = TypeVar("_End", bound=EndReport)
 
 
 class Checked(NamedTuple):
@@ -77,6 +80,7 @@ class Scheduler:
         self._decisions = Decisions()
         self.dispatch = Dispatch(self.nodes, self.jobs, self.queue, self._decisions, reserve_after_s, life)
         self._life = Lifecycle(self.jobs, self.queue, self._decisions, crash_limit)
+        self._plain_ends = PlainEnds(self.dispatch, self.jobs, self._life.lost, self._decisions)
         self.elastic = False
         """Nodes may yet come: what fits on none of those that are here waits for them instead of being refused."""
         self.most_per_turn: int | None = None
@@ -369,6 +373,13 @@ class Scheduler:
         job, pos = attempt.job, attempt.key.pos
         self.jobs.move_task(job, pos, State.EXECUTING)
         self._decisions.changes.append(Change(job, pos if job.is_iteration else None, State.EXECUTING, started_s))
+
+    def on_ended(self, node: NodeNo, ends: Iterable[_End], otherwise: Callable[[_End], None]) -> None:
+        """The agent of `node` reports many ends. As `on_finished` for each, and faster for those that nothing distinguishes.
+
+        The others are left to `otherwise`, in their order: it asks what it has to, and calls `on_finished`.
+        """
+        self._plain_ends.take(node, ends, otherwise)
 
     def on_finished(self, key: TaskKey, grant_id: GrantId, end: End, returns_grant: bool, now: float) -> None:
         """An attempt has ended, and perhaps its grant came back. An end that is known already is ignored."""

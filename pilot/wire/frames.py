@@ -12,7 +12,7 @@ decoder. What an agent may speak of at all is another question (manager/claims.p
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -25,7 +25,7 @@ from ..model.resources import NodeSpec
 from ..model.states import Cause as Cause
 from .ranges import EXIT_CODES, LATEST_S, MOST, MOST_PID
 
-VERSION = 1
+VERSION = 2
 SPREAD_VARIABLE = "PILOTFISH_SPREAD"
 """Marks the processes of a task over several nodes, on all of them."""
 
@@ -89,13 +89,43 @@ class NewGrant(msgspec.Struct, array_like=True, frozen=True):
 
 
 class TaskStart(NamedTuple):
-    """One task to start. `it`, `itval`: iteration index and value, None for a job without iterations."""
+    """One task to start. `it`, `itval`: iteration index and value, None for a job without iterations.
+
+    From the manager it may stand for a stretch: so many tasks at consecutive positions, whose values are their indices.
+    `each` makes single ones of it.
+    """
 
     job_no: JobNo
     pos: int
     run: int
     it: int | None
     itval: str | None
+    length: int = 1
+
+
+def each(starts: Iterable[TaskStart]) -> Iterator[TaskStart]:
+    """The tasks of `starts`, one by one and in order."""
+    for start in starts:
+        job_no, pos, run, it, _, length = start
+        if length == 1 or it is None:
+            yield start
+        else:
+            for place in range(length):
+                yield TaskStart(job_no, pos + place, run, it + place, str(it + place))
+
+
+def stretches(job_no: JobNo, first_it: int, attempts: Iterable[tuple[int, int]]) -> Iterator[TaskStart]:
+    """The fewest starts for these attempts, (position, run) in the order to start in. `first_it`: the index at position 0."""
+    begin = length = last_run = 0
+    for pos, run in attempts:
+        if length and pos == begin + length and run == last_run:
+            length += 1
+            continue
+        if length:
+            yield TaskStart(job_no, begin, last_run, first_it + begin, str(first_it + begin), length)
+        begin, length, last_run = pos, 1, run
+    if length:
+        yield TaskStart(job_no, begin, last_run, first_it + begin, str(first_it + begin), length)
 
 
 def spread_mark(settings: Settings, key: TaskKey) -> str:

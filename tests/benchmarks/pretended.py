@@ -43,7 +43,7 @@ class PretendedTasks:
             for grant in message.grants:
                 self._idle.setdefault(grant.pool, []).append(grant.grant_id)
             for pool, tasks in message.tasks.items():
-                self._waiting.setdefault(pool, deque()).extend(tasks)
+                self._waiting.setdefault(pool, deque()).extend(frames.each(tasks))
         elif isinstance(message, frames.Revoke):
             asked = set(message.tasks)
             for pool, tasks in self._waiting.items():
@@ -75,7 +75,7 @@ class PretendedTasks:
             self._unannounced.append(held)
 
     def _end(self, held: Held) -> None:
-        begun, (job_no, pos, run, _, _), grant_id, pool = held
+        begun, (job_no, pos, run, *_), grant_id, pool = held
         ended = begun + self._task_s
         waiting = self._waiting.get(pool)
         returns = not waiting

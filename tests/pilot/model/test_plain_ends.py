@@ -1,0 +1,152 @@
+"""The paths for many tasks at once lead to what the general ones lead to."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import groupby
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from world import job, node
+
+from pilotfish.pilot.model import invariants
+from pilotfish.pilot.model.attempts import End
+from pilotfish.pilot.model.decisions import Change
+from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
+from pilotfish.pilot.model.jobs import Pending
+from pilotfish.pilot.model.plain_ends import EndReport
+from pilotfish.pilot.model.scheduler import Scheduler
+from pilotfish.pilot.model.states import Cause
+
+JOBS = [
+    job("plain", count=40),
+    job("retried", count=8, retries=1),
+    job("awaited", count=5),
+    job("after", count=5, after=["awaited:*"]),
+    job("single"),
+    job("spread", 2, 2, count=3),
+]
+
+HOWS = st.sampled_from(["ends", "ends", "ends", "ends", "fails", "stopped", "is slow", "is announced", "is canceled"])
+"""What happens to the oldest task that runs; mostly what happens to most."""
+
+
+class Pilot:
+    """A scheduler and agents that report the ends of a turn together: all one by one, or the plain ones at once."""
+
+    def __init__(self, at_once: bool) -> None:
+        self.decisions: list[Any] = []
+        self.taken_singly = 0
+        self._at_once = at_once
+        self._scheduler = Scheduler([node("n1", 3), node("n2", 3)])
+        self._now = 1000.0
+        self._idle: dict[PoolId, list[GrantId]] = {}
+        self._waiting: dict[PoolId, deque[TaskKey]] = {}
+        self._running: deque[tuple[TaskKey, GrantId, PoolId]] = deque()
+        for number in range(2):
+            self._scheduler.on_node_up(NodeNo(number))
+        self._scheduler.submit(JOBS, self._now)
+        self._settle()
+
+    def play(self, turns: list[list[str]]) -> None:
+        for hows in turns:
+            self._now += 0.0625
+            ends = [end for how in hows if self._running and (end := self._happen(how)) is not None]
+            if self._at_once:
+                for number, of_node in groupby(ends, key=self._node_of):
+                    self._scheduler.on_ended(number, of_node, self._take_one)
+            else:
+                for end in ends:
+                    self._take_one(end)
+            self._settle()
+
+    def states(self) -> list[Any]:
+        """Everything that is kept of each task, and how far the jobs are."""
+        jobs = self._scheduler.jobs
+        kept = [[job.tasks.load(pos) for pos in range(job.spec.task_count)] for job in jobs]
+        return [kept, [(job.state, job.finished, job.failed) for job in jobs], jobs.tasks_in, jobs.jobs_in]
+
+    def _node_of(self, end: EndReport) -> NodeNo:
+        number = self._scheduler.node_of(TaskKey(*end[:3]))
+        assert number is not None
+        return number
+
+    def _take_one(self, report: EndReport) -> None:
+        self.taken_singly += 1
+        job_no, pos, run, grant_id, pid, began, ended, code, cause, cpu_s, rss, message, returns = report
+        end = End(pid, began, ended, code, cause, cpu_s, rss, message)
+        self._scheduler.on_finished(TaskKey(job_no, pos, run), grant_id, end, returns, self._now)
+
+    def _happen(self, how: str) -> EndReport | None:
+        key, grant_id, pool = held = self._running.popleft()
+        task = self._scheduler.jobs.by_no(key.job_no)
+        assert task is not None
+        if how == "is slow":
+            self._running.append(held)
+            return None
+        if how == "is announced":
+            self._scheduler.on_started(key, grant_id, 7, self._now - 0.5)
+            self._running.append(held)
+            return None
+        if how == "is canceled" and not task.canceling and not task.tasks.state(key.pos).final:
+            self._scheduler.cancel_task(task, key.pos, self._now)
+        waiting = self._waiting.get(pool)
+        returns = not waiting
+        if waiting:
+            self._running.append((waiting.popleft(), grant_id, pool))
+        code = {"fails": 1, "stopped": -15}.get(how, 0)
+        cause = Cause.CANCELED if how == "stopped" else Cause.EXITED
+        times = self._now - 0.015625, self._now
+        return (*key, grant_id, 7, *times, code, cause, 0.5, 9, "killed" if code < 0 else "", returns)
+
+    def _settle(self) -> None:
+        self._scheduler.plan(self._now)
+        turn = self._scheduler.take_decisions()
+        changes = list(map(_comparable, turn.changes))
+        self.decisions.append((turn.results, changes, turn.taken, turn.sent, turn.orders, turn.canceled))
+        invariants.check(self._scheduler)
+        for orders in turn.orders.values():
+            for grant in orders.grants:
+                self._idle.setdefault(grant.pool, []).append(grant.grant_id)
+            for pool, keys in orders.starts.items():
+                self._waiting.setdefault(pool, deque()).extend(keys)
+            for pool, grants in self._idle.items():
+                waiting = self._waiting.get(pool, deque())
+                while grants and waiting:
+                    self._running.append((waiting.popleft(), grants.pop(0), pool))
+
+
+def _comparable(change: Change) -> Any:
+    return change.job.no, *change[1:]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(HOWS, min_size=1, max_size=12), min_size=1, max_size=12))
+def test_ends_taken_at_once_have_the_same_consequences_as_one_by_one(turns: list[list[str]]) -> None:
+    at_once, one_by_one = Pilot(at_once=True), Pilot(at_once=False)
+    at_once.play(turns)
+    one_by_one.play(turns)
+    assert at_once.states() == one_by_one.states()
+    assert at_once.decisions == one_by_one.decisions
+
+
+def test_only_what_means_something_for_others_is_taken_by_itself() -> None:
+    pilot = Pilot(at_once=True)
+    pilot.play([["ends"] * 6] * 20)
+    last_ones = 3  # of plain, retried and after
+    assert pilot.taken_singly == last_ones + len(["awaited"] * 5 + ["single"] + ["spread"] * 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(turns=st.lists(st.lists(HOWS, min_size=1, max_size=12), min_size=1, max_size=12))
+def test_a_stretch_is_sent_as_its_tasks_one_by_one_would_be(turns: list[list[str]]) -> None:
+    together, singly = Pilot(at_once=True), None
+    together.play(turns)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pending, "take_stretch", lambda self, most: range(0))
+        singly = Pilot(at_once=True)
+        singly.play(turns)
+    assert together.decisions == singly.decisions
+    assert together.states() == singly.states()
