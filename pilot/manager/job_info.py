@@ -20,13 +20,14 @@ from ..model.tasks import ManyTasks, TaskRecord
 from ..model.variables import substitute
 from ..wire import replies
 from ..wire.describe import undescribe
-from ..wire.report import ReportEntry, TaskLines
+from ..wire.report import PlaceTexts, ReportEntry, TaskLines, place_texts
 from ..wire.runtime import Ran, runtime
 
 _CHILDREN = 100
 """Iterations in one slice."""
-_MOST_LINES = 65_536
-_UNKNOWN = TaskLines("", "", "", "", "")
+_MOST_JOBS, _MOST_PLACES = 1024, 65_536
+"""Of so many it is remembered what the report says of them."""
+_UNKNOWN = TaskLines("", "", "")
 
 
 class Views:
@@ -35,7 +36,8 @@ class Views:
     def __init__(self, scheduler: Scheduler, root_wd: Path) -> None:
         self._scheduler = scheduler
         self._root_wd = str(root_wd)
-        self._lines: dict[tuple[JobNo, int], TaskLines | None] = {}
+        self._lines: dict[JobNo, TaskLines | None] = {}
+        self._place_texts: dict[int, PlaceTexts] = {}
         self._places = lru_cache(maxsize=65_536)(lambda shares: _place(scheduler.nodes.specs, shares))
 
     # --- one task -------------------------------------------------------------------------------------------------------
@@ -143,25 +145,30 @@ class Views:
         exit_code, pid, place, _, _, scheduled_s, started_s, ended_s, _ = row
         if exit_code < 0 or pid <= 0 or not place or not (scheduled_s and started_s and ended_s):
             return None
-        iteration = job.spec.iteration
-        lines = self._lines.get((job.no, place), _UNKNOWN)
+        lines = self._lines.get(job.no, _UNKNOWN)
         if lines is _UNKNOWN:
-            lines = self._task_lines(job, place)
-        if lines is None or iteration is None:
+            lines = self._task_lines(job)
+        if lines is None or job.spec.iteration is None:
             return None
-        return lines.encode(iteration.start + pos, state, row)
+        texts = self._place_texts.get(place) or self._texts_of_place(place)
+        return lines.encode(job.spec.iteration.start + pos, state, row, texts)
 
-    def _task_lines(self, job: Job, number: int) -> TaskLines | None:
-        """What the entries of tasks of this job in this place have in common; None when folders or programs differ."""
+    def _task_lines(self, job: Job) -> TaskLines | None:
+        """What the entries of this job's tasks have in common; None when their folders or programs differ."""
         execution, lines = job.spec.execution, None
         if "$" not in f"{execution.wd}{execution.exec}":
-            place = self._places(self._scheduler.jobs.places.shares(number))
-            program, wd = self._program(job, 0, place), self._wd(job, 0, place)
-            lines = TaskLines(job.spec.name, place.text, wd, program, place.nodes[0])
-        if len(self._lines) >= _MOST_LINES:
+            lines = TaskLines(job.spec.name, self._wd(job, 0, _NOWHERE), self._program(job, 0, _NOWHERE))
+        if len(self._lines) >= _MOST_JOBS:
             self._lines.clear()
-        self._lines[job.no, number] = lines
+        self._lines[job.no] = lines
         return lines
+
+    def _texts_of_place(self, number: int) -> PlaceTexts:
+        place = self._places(self._scheduler.jobs.places.shares(number))
+        if len(self._place_texts) >= _MOST_PLACES:
+            self._place_texts.clear()
+        texts = self._place_texts[number] = place_texts(place.text, place.nodes[0])
+        return texts
 
     def report_entry(self, ending: Change) -> ReportEntry:
         """The `jobs.report` entry of a job or iteration that has just ended (spec 16.1)."""
@@ -197,6 +204,9 @@ class Place:
         self.text = text
         self.nodes = nodes
         self.cores = cores
+
+
+_NOWHERE = Place("", [], 0)
 
 
 def _place(specs: Sequence[NodeSpec], shares: tuple[PlacedShare, ...]) -> Place:

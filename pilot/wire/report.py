@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -74,24 +74,36 @@ def encode_json(entry: ReportEntry) -> bytes:
     return (",".join(parts) + "}\n").encode()
 
 
+class PlaceTexts(NamedTuple):
+    """Where a task ran, in JSON."""
+
+    allocation: str
+    node: str
+
+
+def place_texts(allocation: str, node: str) -> PlaceTexts:
+    return PlaceTexts(_quoted(allocation), _quoted(node))
+
+
 class TaskLines:
-    """JSON entries of the tasks of one job that ran in the same place; what is the same for all of them is put together once.
+    """JSON entries of the tasks of one job; what is the same for all of them is put together once.
 
     The same bytes as `encode_json` has for an entry each, at a third of the cost. Only for tasks that started, ended with an
-    exit code, at the first attempt, and have no message.
+    exit code, at the first attempt, and have no message, and for jobs whose tasks all have the same folder and program.
     """
 
-    __slots__ = ("_begin", "_from_s", "_middle", "_minute", "_program", "_to_s")
+    __slots__ = ("_begin", "_from_s", "_minute", "_program", "_to_s", "_wd")
 
-    def __init__(self, job_name: str, allocation: str, wd: str, program: str, node: str) -> None:
+    def __init__(self, job_name: str, wd: str, program: str) -> None:
         self._begin = f'{{"name": {_quoted(job_name)[:-1]}:'
-        self._middle = f'"}}],"runtime": {{"allocation": {_quoted(allocation)},"wd": {_quoted(wd)},"rtime": "'
-        self._program = f'","pname": {_quoted(program)},"node": {_quoted(node)},"cpu_s": "'
+        self._wd = f',"wd": {_quoted(wd)},"rtime": "'
+        self._program = f'","pname": {_quoted(program)},"node": '
         self._from_s = self._to_s = 0.0
         """The minute in which the last task ended; most that follow have run in it too."""
         self._minute = ""
 
-    def encode(self, index: int, state: State, row: EndedRow) -> str:
+    def encode(self, index: int, state: State, row: EndedRow, place: PlaceTexts) -> str:
+        allocation, node = place
         exit_code, pid, _, max_rss_kib, cpu_s, scheduled_s, started_s, ended_s, _ = row
         if not self._from_s <= started_s <= ended_s < self._to_s:
             self._from_s = ended_s // 60.0 * 60.0
@@ -106,9 +118,9 @@ class TaskLines:
             began, ended = _iso(started_s), _iso(ended_s)
         return (
             f'{self._begin}{index}","state": "{_NAMES[state]}","history": [{_AT_SCHEDULED}{_iso_remembered(scheduled_s)}"}},'
-            f'{_AT_EXECUTING}{began}"}},{_AT[state]}{ended}{self._middle}{rtime(ended_s - started_s)}",'
-            f'"exit_code": "{exit_code}","pid": "{pid}{self._program}{cpu_s:.6f}","max_rss_kib": "{max_rss_kib}",'
-            f'"attempts": "1"}}}}\n'
+            f'{_AT_EXECUTING}{began}"}},{_AT[state]}{ended}"}}],"runtime": {{"allocation": {allocation}{self._wd}'
+            f'{rtime(ended_s - started_s)}","exit_code": "{exit_code}","pid": "{pid}{self._program}{node},'
+            f'"cpu_s": "{cpu_s:.6f}","max_rss_kib": "{max_rss_kib}","attempts": "1"}}}}\n'
         )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pilotfish.pilot.model.states import Cause, State
 from pilotfish.pilot.model.tasks import TaskRecord
-from pilotfish.pilot.wire.report import ReportEntry, TaskLines, encode_json, encode_text
+from pilotfish.pilot.wire.report import ReportEntry, TaskLines, encode_json, encode_text, place_texts
 from pilotfish.pilot.wire.runtime import Ran, encode_ended, texts
 
 NOON = datetime(2026, 1, 2, 12, 0, 0).timestamp()
@@ -79,8 +79,10 @@ def test_lines_of_tasks_that_differ_only_in_numbers_are_the_same_bytes(
     record = TaskRecord(state, 1, Cause.EXITED, exit_code, 77, scheduled_s, started_s, ended_s, 0.25, 4096)
     ran = Ran(record, 'n"1[0]', "/ä", "e", 'n"1', 1)
     history = [(State.SCHEDULED, scheduled_s), (State.EXECUTING, started_s), (state, ended_s)]
-    lines = TaskLines("jö", 'n"1[0]', "/ä", "e", 'n"1')
-    line = lines.encode(12, state, (exit_code, 77, 1, 4096, 0.25, scheduled_s, started_s, ended_s, 0))
+    lines = TaskLines("jö", "/ä", "e")
+    line = lines.encode(
+        12, state, (exit_code, 77, 1, 4096, 0.25, scheduled_s, started_s, ended_s, 0), place_texts('n"1[0]', 'n"1')
+    )
     assert line.encode() == encode_json(ReportEntry("jö:12", state, history, ran))
 
 
