@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,35 +58,16 @@ class Measured:
 
 
 class Pilot:
-    """A manager whose starter is a program beside this one, or the shell script `starter`. A context manager."""
+    """A manager with `settings`, as soon as all its agents are ready. A context manager."""
 
-    def __init__(
-        self,
-        nodes: int,
-        task_s: float,
-        placement: str = "srun",
-        starter: str = "",
-        cores: int = CORES,
-        program_name: str = "simulated_agents.py",
-    ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="pf-scale-"))
+    def __init__(self, settings: Sequence[str], nodes: int = 1, folder: Path | None = None, **environ: str) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="pf-scale-"))
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.REQ)
-        program = self.folder / placement
-        program.write_text("#!/bin/sh\n" + (starter or f'exec {sys.executable} {HERE / program_name} "$@"\n'))
-        program.chmod(0o755)
-        environ = {
-            **os.environ,
-            "PATH": f"{self.folder}:{os.environ['PATH']}",
-            "SIMULATED_TASK_S": str(task_s),
-            "PRETENDED_CORES": str(cores),
-        }
-        list_of_cores = ",".join([str(cores)] * nodes)
-        settings = ["--wd", str(self.folder), "--id", "scale", "--nodes", list_of_cores, "--agent-launcher", placement]
         begin = time.perf_counter()
-        command = [sys.executable, "-m", "pilotfish", "service", *settings, "--net-interface", "127.0.0.1"]
+        command = [sys.executable, "-m", "pilotfish", "service", "--wd", str(self.folder), "--id", "scale", *settings]
         with open(self.folder / "service.out", "wb") as output:
-            self.process = subprocess.Popen(command, env=environ, stdout=output, stderr=output)
+            self.process = subprocess.Popen(command, env={**os.environ, **environ}, stdout=output, stderr=output)
         self.manager = psutil.Process(self.process.pid)
         self._connect()
         self.wait(lambda: self._ready_nodes() == nodes, 0.02)
@@ -129,9 +110,9 @@ class Pilot:
     def finished(self) -> bool:
         return bool(self.ask("status", options={"allJobsFinished": True})["AllJobsFinished"])
 
-    def run(self, tasks: int) -> float:
+    def run(self, tasks: int, **execution: object) -> float:
         """Seconds from the submit until all have ended."""
-        job = {"name": "a", "execution": {"exec": "/bin/true"}, "iteration": {"stop": tasks}}
+        job = {"name": "a", "execution": execution or {"exec": "/bin/true"}, "iteration": {"stop": tasks}}
         begin = time.perf_counter()
         self.ask("submit", jobs=[job])
         self.wait(self.finished, 0.05)
@@ -144,15 +125,42 @@ class Pilot:
         return sum(threads.values()), threads[self.manager.pid], sum(times.user + times.system for times in agents)
 
 
+class SimulatedPilot(Pilot):
+    """One whose starter is a program beside this one, or the shell script `starter`."""
+
+    def __init__(
+        self,
+        nodes: int,
+        task_s: float,
+        placement: str = "srun",
+        starter: str = f'exec {sys.executable} {HERE / "simulated_agents.py"} "$@"\n',
+        cores: int = CORES,
+    ) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="pf-scale-"))
+        program = folder / placement
+        program.write_text("#!/bin/sh\n" + starter)
+        program.chmod(0o755)
+        list_of_cores = ",".join([str(cores)] * nodes)
+        super().__init__(
+            ["--nodes", list_of_cores, "--agent-launcher", placement, "--net-interface", "127.0.0.1"],
+            nodes,
+            folder,
+            PATH=f"{folder}:{os.environ['PATH']}",
+            SIMULATED_TASK_S=str(task_s),
+            PRETENDED_CORES=str(cores),
+        )
+
+
 def measure(nodes: int, tasks: int, task_s: float = SHORT_S) -> Measured:
     """Simulated agents on so many nodes."""
-    with Pilot(nodes, task_s) as pilot:
+    with SimulatedPilot(nodes, task_s) as pilot:
         return _measure(pilot, nodes, tasks)
 
 
 def measure_node(cores: int, tasks: int, task_s: float = NO_OP_S) -> Measured:
     """One real agent for so many cores, with workers that only pretend to spawn."""
-    with Pilot(1, task_s, cores=cores, program_name="pretended_workers.py") as pilot:
+    starter = f'exec {sys.executable} {HERE / "pretended_workers.py"} "$@"\n'
+    with SimulatedPilot(1, task_s, starter=starter, cores=cores) as pilot:
         return _measure(pilot, 1, tasks)
 
 

@@ -56,7 +56,7 @@ def main() -> None:
     os.mkfifo(pipe)
     simulator = subprocess.Popen([sys.executable, __file__, "--simulate", str(pipe)])
     try:
-        with scale.Pilot(nodes, 1.0, "ssh", _STARTER.format(seconds=seconds, pipe=pipe)) as pilot:
+        with scale.SimulatedPilot(nodes, 1.0, "ssh", _STARTER.format(seconds=seconds, pipe=pipe)) as pilot:
             cpu_s = pilot.cpu_s()[0]
             print(
                 f"{nodes} nodes, {seconds:g} s each: all ready after {pilot.start_s:.1f} s; manager's CPU {cpu_s:.1f} s"
