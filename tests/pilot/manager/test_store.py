@@ -248,7 +248,7 @@ if {step!r} in ("fsync", "replace"):
     setattr(os, {step!r}, die)
 if {step!r} == "after":
     from pilotfish.pilot.manager import store as module
-    module._sync_folder = die
+    module.sync_folder = die
 store.replace(records())
 """
     ended = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
