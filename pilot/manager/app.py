@@ -6,7 +6,6 @@ the journal has been read, and nobody is told where we are before the endpoints 
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
 import os
@@ -60,7 +59,6 @@ log = logging.getLogger(__name__)
 _LAST_LIFE_ENDS_S = 5.0
 """How long a resumed pilot waits for the manager that has its journal: whoever started that one may just have been killed."""
 
-_LOOK_FOR_ROOM_S = 1.0
 _DESCRIPTORS = 20
 """What a manager with one agent opens."""
 
@@ -105,7 +103,7 @@ def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     check_room_for_sockets(_DESCRIPTORS)
     aux, settings = _folder(settings)
     try:
-        _find_room(settings, aux)
+        auxdir.await_room(aux, settings.resume is not None and settings.ready_fd is None)
         is_new = settings.resume is None or not aux.is_begun
         store = Store.create(aux.journal) if is_new else Store.open(aux.journal, _LAST_LIFE_ENDS_S)
     except BaseException:
@@ -122,25 +120,6 @@ def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
         raise
     _start_agents(service, replayed)
     return service, feed
-
-
-def _find_room(settings: Settings, aux: AuxDir) -> None:
-    """A pilot that has accepted work waits for room on the disk; others say at once that there is none.
-
-    So does one whose starter waits for it: that one has a user who is to be told.
-    """
-    waits = settings.resume is not None and settings.ready_fd is None
-    told = False
-    while True:
-        try:
-            return auxdir.check_room(aux.path)
-        except OSError as error:
-            if not waits or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            if not told:
-                echo(f"{aux.path}: {error.strerror}: going on when there is room", err=True)
-            told = True
-        time.sleep(_LOOK_FOR_ROOM_S)
 
 
 def _put_together(

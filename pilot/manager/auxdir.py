@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..console import echo
 from ..files import open_private, write_atomically
 from ..model.errors import JournalError, LostError, RefusedError, SettingsError, UsageError
 from ..wire import connection, journal, ownership
@@ -21,6 +24,7 @@ MAX_SOCKET_PATH_BYTES = 100
 """Room in a Unix socket address is 107 bytes; the rest is for temporary names."""
 
 _FILES_OF_A_START, _BYTES_OF_A_START = 14, 32 << 10
+_LOOK_FOR_ROOM_S = 1.0
 _FEWEST_DIGITS = 4
 _SOCKETS = ("requests.ipc", "events.ipc", "agents.ipc")
 
@@ -244,6 +248,24 @@ def check_room(folder: Path) -> None:
         for probe in probes:
             with suppress(OSError):
                 probe.unlink(missing_ok=True)
+
+
+def await_room(aux: AuxDir, waits: bool) -> None:
+    """A pilot that has accepted work `waits` for room on the disk; others say at once that there is none: OSError.
+
+    So does one whose starter waits for it: that one has a user who is to be told.
+    """
+    told = False
+    while True:
+        try:
+            return check_room(aux.path)
+        except OSError as error:
+            if not waits or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if not told:
+                echo(f"{aux.path}: {error.strerror}: going on when there is room", err=True)
+            told = True
+        time.sleep(_LOOK_FOR_ROOM_S)
 
 
 def _check_ours(folder: Path) -> None:
