@@ -38,7 +38,7 @@ class Replayed:
         """Something in the present record cannot be."""
         self.left_out += 1
         if self.left_out <= _MOST_LOGGED:
-            log.warning("journal.record_not_possible: record %d: %s", self.records, reason)
+            log.warning("journal.record_not_possible", extra={"record": self.records, "reason": reason})
 
 
 def replay(

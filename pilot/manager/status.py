@@ -57,7 +57,7 @@ class Status:
     def describe(self, ended: bool = False) -> replies.Status:
         """The data of a `status` reply; `ended`: no event address any more."""
         resources = self.resources()
-        ready = self._scheduler.nodes.usable.bit_count()
+        ready = self._scheduler.nodes.usable_count
         nodes = replies.NodeCounts(
             resources.total_nodes, ready, resources.total_cores, resources.used_cores, resources.free_cores
         )

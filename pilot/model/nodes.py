@@ -135,6 +135,11 @@ class Nodes:
                 self._system_core_on, self.system_cores = None, 0
 
     @property
+    def usable_count(self) -> int:
+        """How many can be used now."""
+        return self.usable.bit_count()
+
+    @property
     def total_cores(self) -> int:
         """All cores that tasks can get, on usable nodes or not."""
         return sum(self._size[node] for node in self.here)

@@ -14,6 +14,9 @@
 # An event about something that is not known (any more) is ignored, not refused: agents speak of what they knew when they
 # spoke. An event that the tables do not have for what *is* known is our mistake, and raises before anything is changed.
 #
+# `jobs`, `nodes` and `dispatch` may be looked at by anybody. Who changes something calls a method here, but for what concerns
+# a node alone (its state, the names of its cores).
+#
 # Example. One turn: `on_finished(a:0)` frees a core and notes the result; `on_finished(a:1)` likewise; `submit(b)` queues
 # b; `plan` gives both cores to the next two tasks; `take_decisions` has two results to be recorded, then two starts to be
 # sent, then the changes to be published.
