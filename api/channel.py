@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import weakref
@@ -107,8 +108,10 @@ class Channel:
             lock.release()
 
     def _answered(self, socket: zmq.Socket[bytes], deadline: float) -> bool:
+        """Each look counts by its length: while we are stopped, mostly together with the manager, the limit stands still."""
+        left_s = max(0.0, deadline - time.monotonic())
         asked = False
-        while not socket.poll(int(1000 * min(_LOOK_S, max(0.0, deadline - time.monotonic())))):
+        while not socket.poll(math.ceil(1000 * min(_LOOK_S, left_s))):
             if self.peer_gone():
                 raise ConnectionError("the pilot has ended", where=self.address)
             if not asked and isinstance(self._target, str):
@@ -119,7 +122,8 @@ class Channel:
                         where=self.address,
                         remedy="name the pilot's connection file, or a folder with it, instead of its address",
                     )
-            if time.monotonic() >= deadline:
+            left_s -= _LOOK_S
+            if left_s <= 0.0:
                 return False
         return True
 

@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from .plain import as_word
 _FINISH_WAIT_S = 10.0
 _TERM_WAIT_S = 15.0
 _KILL_WAIT_S = 5.0
+_SLICE_S = 0.5
 
 
 class LocalManager(Manager):
@@ -278,19 +280,28 @@ def _words(server_args: Sequence[object]) -> list[str]:
 
 
 def _ended(process: subprocess.Popen[bytes], wait_s: float) -> bool:
-    try:
-        process.wait(wait_s)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+    """Whether it ends in `wait_s` seconds, or in as many slices: time in which we are stopped, as it is then, does not count."""
+    while True:
+        slice_s = min(_SLICE_S, wait_s)
+        try:
+            process.wait(slice_s)
+        except subprocess.TimeoutExpired:
+            wait_s -= slice_s
+            if wait_s <= 0.0:
+                return False
+        else:
+            return True
 
 
 def _read_line(descriptor: int, timeout_s: float) -> str:
     """What the service says about its start; empty when it ended or took too long."""
-    deadline = time.monotonic() + timeout_s
     text = b""
     while not text.endswith(b"\n"):
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        slice_s = min(_SLICE_S, max(0.0, timeout_s))
+        ready, _, _ = select.select([descriptor], [], [], slice_s)
+        timeout_s -= slice_s
+        if not ready and timeout_s > 0.0:
+            continue
         part = os.read(descriptor, 65536) if ready else b""
         if not part:
             return ""

@@ -32,6 +32,7 @@ DEFAULT_PORT = "5555"
 _LOCAL_ANSWER_S = 1.0
 
 _WHERE_TO_LOOK = "there is no pilot in this folder; name the one you mean: --connect FOLDER, or Manager(FOLDER)"
+_LATE_S = 0.5
 _FIRST_LOOK_S = 0.02
 _LOOK_PER_NAME_S = 5e-5
 """A subscription takes a moment to reach the manager. Until it has, the state is looked at again after growing pauses."""
@@ -237,6 +238,10 @@ class Manager:
             while True:
                 now = time.monotonic()
                 if deadline is not None and now >= deadline:
+                    if (
+                        now > deadline + _LATE_S
+                    ):  # we were stopped; what has ended meanwhile, or before, is known at once
+                        yield None
                     return
                 if now >= look_at:
                     yield None

@@ -7,16 +7,29 @@ nor makes it negative. Processes that are forked later go on with the same calen
 `Patience` is for waiting until others speak. A process that was stopped, or was busy with one turn of its loop, has not
 listened meanwhile, and their silence is its own: of such a gap only one step counts. So whoever lives gets several turns in
 which to be heard before anybody is judged, and timers cannot get ahead of what waits in the sockets.
+
+`Uptime` is for limits of what runs beside us. Batch systems suspend a whole job (preemption, gang scheduling, `scontrol
+suspend`), people close their laptops: then tasks and we stand still together, and that is nobody's time. The monotonic
+clock goes on during SIGSTOP, and nothing tells afterwards how long it was; so as long as somebody waits, the loop looks
+at the clock every STEP_S, and of a longer gap two steps count. A single task that is stopped while we run is another
+matter: it occupies its cores, and may have stopped itself, so its time goes on.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import time
+from collections.abc import Callable
 from itertools import count
 
-from .loop import Handler, Loop
+from .loop import Handler, Loop, Timer
 
+STEP_S = 0.25
+LEAST_PAUSE_S = 2.0
+"""A busy machine or disk is no pause."""
+TINY_S = 1e-6
+"""Sums of times are off by less than this."""
 _BEGAN_S = time.time() - time.monotonic()
 
 
@@ -30,9 +43,12 @@ class Patience:
 
     def __init__(self, loop: Loop, step_s: float) -> None:
         self.seconds = 0.0
+        self.on_pause: Callable[[float], None] = lambda seconds: None
+        """Called with the length of a gap that no work of ours explains."""
         self._loop = loop
         self._step_s = step_s
         self._looked_s = loop.clock()
+        self._used_s = time.process_time()
         self._waiting: list[tuple[float, int, Handler]] = []
         self._order = count()
         loop.call_every(step_s, self._step)
@@ -43,6 +59,56 @@ class Patience:
 
     def _step(self) -> None:
         before, self._looked_s = self._looked_s, self._loop.clock()
-        self.seconds += min(self._looked_s - before, self._step_s)
+        gap_s = self._looked_s - before
+        self.seconds += min(gap_s, self._step_s)
+        used_before, self._used_s = self._used_s, time.process_time()
+        pause_s = gap_s - self._step_s - (self._used_s - used_before)
+        if pause_s > LEAST_PAUSE_S:
+            self.on_pause(pause_s)
         while self._waiting and self._waiting[0][0] <= self.seconds:
             heapq.heappop(self._waiting)[2]()
+
+
+class Uptime:
+    """Timers in seconds in which this process could run. Exact as the loop's are; costs nothing while none is pending."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._counted_s = 0.0
+        self._looked_s = loop.clock()
+        self._waiting: list[tuple[float, int, Timer]] = []
+        self._order = count()
+        self._next: Timer | None = None
+        self._next_s = math.inf
+        """When `_next` is due, by the loop's clock."""
+
+    def now(self) -> float:
+        """Seconds counted so far. Only differences mean something, and only while a timer is pending in between."""
+        looked_s = self._loop.clock()
+        self._counted_s += min(looked_s - self._looked_s, 2 * STEP_S)
+        self._looked_s = looked_s
+        return self._counted_s
+
+    def call_after(self, delay_s: float, handler: Handler) -> Timer:
+        """Call `handler` once, when this process has run for `delay_s` seconds from now on."""
+        timer = Timer(handler)
+        heapq.heappush(self._waiting, (self.now() + delay_s, next(self._order), timer))
+        self._look_in(delay_s)
+        return timer
+
+    def _look_in(self, delay_s: float) -> None:
+        due_s = self._loop.clock() + min(delay_s, STEP_S)
+        if due_s < self._next_s:
+            if self._next is not None:
+                self._next.cancel()
+            self._next, self._next_s = self._loop.call_at(due_s, self._look), due_s
+
+    def _look(self) -> None:
+        self._next, self._next_s = None, math.inf
+        now = self.now()
+        while self._waiting and (self._waiting[0][0] <= now + TINY_S or self._waiting[0][2].handler is None):
+            handler = heapq.heappop(self._waiting)[2].handler
+            if handler is not None:
+                handler()
+        if self._waiting:
+            self._look_in(self._waiting[0][0] - now)

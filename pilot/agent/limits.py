@@ -1,8 +1,10 @@
 """Wall time and memory limits of running tasks.
 
 One timer serves all wall times, set to the earliest: a timer per task would keep a million short tasks that have a limit
-of an hour in the loop's heap for that hour. Memory is read only while a task runs that has a limit which the kernel does not
-hold (memory_groups.py).
+of an hour in a heap for that hour. Memory is read only while a task runs that has a limit which the kernel does not hold
+(memory_groups.py).
+
+Time is that in which this worker process could run (clock.Uptime): the suspension of a whole job is nobody's time.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ import math
 import os
 from collections.abc import Callable, Mapping
 
+from ..clock import TINY_S, Uptime
 from ..loop import Loop, Timer
 from ..wire.frames import Cause
 from .memory_groups import Ending
 from .tasks import Task
 
 MEMORY_INTERVAL_S = 0.5
+_LOOK_AGAIN_S = 60.0
+"""How long at most a timer stays for tasks that have ended."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -25,6 +30,7 @@ class Limits:
 
     def __init__(self, loop: Loop, running: Mapping[int, Task], stop: Callable[[Task, Cause, str], None]) -> None:
         self._loop = loop
+        self.uptime = Uptime(loop)
         self._running = running
         self._stop = stop
         self._timer: Timer | None = None
@@ -34,27 +40,31 @@ class Limits:
     def watch(self, task: Task) -> None:
         """From now on, until it leaves `running`."""
         if task.job.wt_s is not None:
-            task.deadline = self._loop.clock() + task.job.wt_s
-            self._wake_at(task.deadline)
+            now = self.uptime.now()
+            task.deadline = now + task.job.wt_s
+            self._wake_at(task.deadline, now)
         if _is_watched(task) and not self._measuring:
             self._measuring = True
             self._loop.call_after(MEMORY_INTERVAL_S, self._check_memory)
 
-    def _wake_at(self, when: float) -> None:
+    def _wake_at(self, when: float, now: float) -> None:
+        when = min(when, now + _LOOK_AGAIN_S)
         if when < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = when
-            self._timer = self._loop.call_at(when, self._check_time)
+            self._timer = self.uptime.call_after(when - now, self._check_time)
 
     def _check_time(self) -> None:
-        now = self._loop.clock()
+        now = self.uptime.now()
         self._timer, self._timer_at = None, math.inf
         for task in list(self._running.values()):
-            if task.deadline <= now:
+            if task.deadline <= now + TINY_S:
                 task.deadline = math.inf
                 self._stop(task, Cause.WALL_TIME, f"wall time limit of {task.job.wt_s:g} s reached")
-        self._wake_at(min((task.deadline for task in self._running.values()), default=math.inf))
+        earliest = min((task.deadline for task in self._running.values()), default=math.inf)
+        if earliest < math.inf:
+            self._wake_at(earliest, now)
 
     def _check_memory(self) -> None:
         limited = [task for task in self._running.values() if _is_watched(task)]

@@ -322,7 +322,7 @@ class TaskRunner:
         task.cause, task.message = cause, message
         task.below |= self._descendants(task)  # while their parents live, it can be seen whose they are
         _signal_group(task.pid, signal.SIGTERM)
-        task.kill_timer = self._loop.call_after(self._settings.kill_grace_s, lambda: self._kill(task))
+        task.kill_timer = self._limits.uptime.call_after(self._settings.kill_grace_s, lambda: self._kill(task))
 
     def _kill(self, task: Task) -> None:
         task.below |= self._descendants(task)

@@ -62,7 +62,7 @@ class Pool:
 
 
 class Task:
-    """One running attempt. `deadline` by the loop's clock; `kill_timer` is set once it is being stopped."""
+    """One running attempt. `deadline` in seconds of uptime; `kill_timer` is set once it is being stopped."""
 
     __slots__ = (
         "below",

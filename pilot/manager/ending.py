@@ -4,14 +4,19 @@ The end of the allocation is known from the batch system or from `--walltime`; a
 and its kin) brings it forward to `--end-margin` seconds from then: it may announce a preemption, long before the known end.
 Nothing new is started in the last minutes, then tasks are stopped politely, and the exit code tells whether work is left for
 the next allocation. Tasks that are stopped stay queued, and that is nobody's failure.
+
+While the whole job is suspended nobody's time passes: `--walltime` is for the time in which we run, and the limits of some
+batch systems are too. Those ends move by the length of each pause (clock.Patience).
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 
 from ..exit_codes import ExitCode
+from ..loop import Timer
 from .end_margin import margin_for
 from .parts import Parts
 from .shutdown import Shutdown
@@ -31,15 +36,47 @@ class Ending:
         self._parts = parts
         self._shutdown = shutdown
         self._scheduler = parts.scheduler
-        self._ends_s = _ends_s(parts)
-        left_s = None if self._ends_s is None else self._ends_s - parts.now()
+        self._fixed_s, self._moving_s = _ends_s(parts)
+        left_s = None if self._ends_s == math.inf else self._ends_s - parts.now()
         self._margin_s = margin_for(parts.settings.end_margin_s, left_s)
         self._draining = False
-        self._scheduler.ends_at(self._ends_s, self._margin_s)
-        if self._ends_s is not None:
-            starts_for_s = self._ends_s - self._margin_s - parts.now()
-            log.info("end.known", extra={"ends_s": self._ends_s, "starts_for_s": starts_for_s})
-            parts.loop.call_after(max(0.0, starts_for_s), self.begin)
+        self._timer: Timer | None = None
+        self._stops_s = math.inf
+        """When tasks are stopped, once that is settled."""
+        self._wait_to_begin()
+        parts.patience.on_pause = self.paused
+
+    @property
+    def _ends_s(self) -> float:
+        """Infinite when no end is known."""
+        return min(self._fixed_s, self._moving_s)
+
+    def _wait_to_begin(self) -> None:
+        ends_s = self._ends_s
+        self._scheduler.ends_at(None if ends_s == math.inf else ends_s, self._margin_s)
+        if ends_s < math.inf:
+            starts_for_s = ends_s - self._margin_s - self._parts.now()
+            log.info("end.known", extra={"ends_s": ends_s, "starts_for_s": starts_for_s})
+            self._call_after(starts_for_s, self.begin)
+
+    def _call_after(self, wait_s: float, handler: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._parts.loop.call_after(max(0.0, wait_s), handler)
+
+    def paused(self, seconds: float) -> None:
+        """All of us stood still for so long."""
+        log.warning("end.paused", extra={"seconds": seconds})
+        self._moving_s += seconds
+        if not self._draining:
+            self._wait_to_begin()
+        elif self._stops_s < math.inf:
+            self._stops_s = min(self._stops_s + seconds, self._latest_stop_s)
+            self._call_after(self._stops_s - self._parts.now(), self.stop)
+
+    @property
+    def _latest_stop_s(self) -> float:
+        return self._ends_s - self._parts.settings.kill_grace_s - LAST_WRITES_S
 
     # --- the allocation is over -------------------------------------------------------------------------------------------
 
@@ -49,11 +86,12 @@ class Ending:
             return
         self._draining = True
         now = self._parts.now()
-        ends_s = min(now + self._parts.settings.end_margin_s, self._ends_s or math.inf)
         self._scheduler.ends_at(now, self._margin_s)
-        wait_s = ends_s - self._parts.settings.kill_grace_s - LAST_WRITES_S - now
+        of_warning_s = now + self._parts.settings.end_margin_s - self._parts.settings.kill_grace_s - LAST_WRITES_S
+        self._stops_s = min(of_warning_s, self._latest_stop_s)
+        wait_s = self._stops_s - now
         log.warning("end.near", extra={"unfinished": self._scheduler.jobs.unfinished, "stops_in_s": wait_s})
-        self._parts.loop.call_after(max(0.0, wait_s), self.stop)
+        self._call_after(wait_s, self.stop)
         self._stop_when_quiet()
 
     def stop(self) -> None:
@@ -85,9 +123,11 @@ class Ending:
             self._parts.loop.call_after(_IDLE_CHECK_S, self._stop_when_idle)
 
 
-def _ends_s(parts: Parts) -> float | None:
-    """When we have to be gone: the allocation's end, or earlier by `--walltime`."""
-    known = [] if parts.allocation.ends_s is None else [parts.allocation.ends_s]
+def _ends_s(parts: Parts) -> tuple[float, float]:
+    """When we have to be gone: an end that is fixed, and one that moves when the whole job is suspended."""
+    allocation = parts.allocation
+    of_allocation = math.inf if allocation.ends_s is None else allocation.ends_s
+    fixed_s, moving_s = (math.inf, of_allocation) if allocation.end_moves else (of_allocation, math.inf)
     if parts.settings.walltime is not None:
-        known.append(parts.now() + parts.settings.walltime)
-    return min(known, default=None)
+        moving_s = min(moving_s, parts.now() + parts.settings.walltime)
+    return fixed_s, moving_s

@@ -18,6 +18,9 @@ from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
 from .gpus import Gpus
 
+_NOT_COUNTED_WHILE_SUSPENDED = frozenset({"slurm", "pbs", "lsf"})
+"""Their wall time limits are for the time in which a job runs. Of others that is not known, and too early is safe."""
+
 
 class Source(NamedTuple):
     """One fact and where it was read: `cores`, `node1: 4, node2: 4`, `SLURM_JOB_CPUS_PER_NODE`."""
@@ -36,6 +39,11 @@ class Allocation:
     job_id: str | None = None
     ends_s: float | None = None
     sources: tuple[Source, ...] = ()
+
+    @property
+    def end_moves(self) -> bool:
+        """Whether the end comes later by the time for which the batch system suspends the job."""
+        return self.kind in _NOT_COUNTED_WHILE_SUSPENDED
 
 
 def _no_gpus() -> Gpus:

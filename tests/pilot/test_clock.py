@@ -1,10 +1,10 @@
-"""Patience counts the time in which a loop has listened, not the time in which it was stopped or busy."""
+"""Patience counts the time in which a loop has listened, Uptime that in which the process could run at all."""
 
 from __future__ import annotations
 
 import pytest
 
-from pilotfish.pilot.clock import Patience
+from pilotfish.pilot.clock import STEP_S, Patience, Uptime
 from pilotfish.pilot.loop import Loop
 
 
@@ -25,6 +25,7 @@ class World:
         self.watch = Watch()
         self.loop = Loop(self.watch)
         self.patience = Patience(self.loop, 0.5)
+        self.uptime = Uptime(self.loop)
         self.called: list[str] = []
 
     def turn(self, after_s: float) -> None:
@@ -69,3 +70,55 @@ def test_calls_come_in_the_order_of_their_times(world: World) -> None:
     for _ in range(3):
         world.turn(0.5)
     assert world.called == ["first", "second", "third"]
+
+
+# --- uptime -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_limit_is_reached_at_its_time(world: World) -> None:
+    world.uptime.call_after(1.1, lambda: world.called.append("over"))
+    for _ in range(4):
+        world.turn(STEP_S)
+    assert world.called == []
+    world.turn(0.1)
+    assert world.called == ["over"]
+
+
+def test_a_pause_of_the_whole_process_is_nobodys_time(world: World) -> None:
+    """Whatever it is: of the gap between two looks at the clock two steps count."""
+    world.uptime.call_after(10.0, lambda: world.called.append("over"))
+    world.turn(STEP_S)
+    world.turn(3600.0)
+    assert world.called == []
+    for _ in range(36):
+        world.turn(STEP_S)
+    assert world.called == []
+    world.turn(STEP_S)
+    assert world.called == ["over"]
+
+
+def test_time_in_which_nobody_waited_does_not_shorten_a_limit(world: World) -> None:
+    world.turn(3600.0)
+    world.uptime.call_after(0.2, lambda: world.called.append("over"))
+    world.turn(0.1)
+    assert world.called == []
+    world.turn(0.1)
+    assert world.called == ["over"]
+
+
+def test_limits_are_reached_in_order_and_those_that_were_taken_back_are_not(world: World) -> None:
+    world.uptime.call_after(0.3, lambda: world.called.append("second"))
+    world.uptime.call_after(0.1, lambda: world.called.append("first"))
+    world.uptime.call_after(0.2, lambda: world.called.append("never")).cancel()
+    for _ in range(5):
+        world.turn(0.1)
+    assert world.called == ["first", "second"]
+
+
+def test_a_loop_with_no_limit_to_watch_is_not_woken() -> None:
+    loop = Loop(Watch())
+    timer = Uptime(loop).call_after(0.2, lambda: None)
+    timer.cancel()
+    loop.clock.seconds += 1  # type: ignore[attr-defined]
+    loop.turn(lambda: None)
+    assert not loop._timers

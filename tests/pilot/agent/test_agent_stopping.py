@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -52,6 +54,31 @@ def test_wall_times_are_independent_of_each_other(manager: FakeManager) -> None:
     assert [finished[:3] for finished in manager.heard.finished] == [fast, slow]
     manager.send(frames.Kill([free]))
     assert manager.finished(free).cause is Cause.CANCELED
+
+
+def test_a_pause_of_the_whole_job_is_not_the_tasks_time(manager: FakeManager) -> None:
+    """As a batch system suspends it: all processes stand still, for longer than the limit, and go on."""
+    wt_s = 4.0
+    key = manager.start(Execution(script="while [ ! -e go ]; do sleep 0.05; done"), wt_s=wt_s)
+    manager.started(key)
+    agent = psutil.Process(manager.agents[0].pid)
+    tree = [agent, *agent.children(recursive=True)]
+    for process in tree:
+        with suppress(psutil.NoSuchProcess):  # one of the sleeps
+            process.suspend()
+    time.sleep(wt_s + 0.5)  # how long it stands still is what this is about
+    for process in reversed(tree):
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
+    (manager.folder / "go").touch()
+    end = manager.finished(key)
+    assert (end.exit_code, end.cause, end.message) == (0, Cause.EXITED, "")
+    assert end.ended_s - end.started_s > wt_s
+
+
+def test_a_task_that_is_stopped_alone_still_meets_its_limit(manager: FakeManager) -> None:
+    """It may have stopped itself, and it occupies its cores."""
+    assert manager.run(Execution(script="kill -STOP $BASHPID"), wt_s=0.3).cause is Cause.WALL_TIME
 
 
 def test_a_task_that_uses_too_much_memory_is_stopped(manager: FakeManager) -> None:
