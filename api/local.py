@@ -280,7 +280,7 @@ def _words(server_args: Sequence[object]) -> list[str]:
 
 
 def _ended(process: subprocess.Popen[bytes], wait_s: float) -> bool:
-    """Whether it ends in `wait_s` seconds, or in as many slices: time in which we are stopped, as it is then, does not count."""
+    """Whether it ends in `wait_s` seconds, counted in slices: time for which we are stopped, mostly with it, is left out."""
     while True:
         slice_s = min(_SLICE_S, wait_s)
         try:

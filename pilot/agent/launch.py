@@ -31,11 +31,12 @@ from typing import NamedTuple
 from ..execmodels.base import LaunchError as LaunchError
 from ..execmodels.base import Place
 from ..execmodels.choose import wrap_of
-from ..execmodels.default import behind_prelude, command, program_words
+from ..execmodels.default import LongTexts, behind_prelude, command, program_words
 from ..execmodels.environ import Env, encode, without_other_gpus
 from ..execmodels.threads import thread_environment
 from ..inherited import Inherited
 from ..model.job_spec import Execution
+from ..wire.word_limits import MOST_WORD_BYTES
 from .launcher_hints import NO_HINTS, Hints
 
 _STREAM_MODE = 0o666
@@ -187,10 +188,13 @@ def environment(execution: Execution, base: Env, of_grant: Env, cores: int, hint
     return env
 
 
-def prepare(execution: Execution, env: Env, root_wd: str, place: Place | None = None) -> Launch:
+def prepare(
+    execution: Execution, env: Env, root_wd: str, place: Place | None = None, long_texts: LongTexts | None = None
+) -> Launch:
     """Work out how to start a task whose variables have been filled in. Raises LaunchError.
 
-    `place` is for the execution model; None when the program is simply started.
+    `place` is for the execution model; None when the program is simply started. `long_texts` gets what needs a
+    file; None: there is no place for one.
     """
     wd = root_wd if execution.wd is None else os.path.normpath(os.path.join(root_wd, execution.wd))
     streams = _streams(execution, wd)
@@ -198,10 +202,10 @@ def prepare(execution: Execution, env: Env, root_wd: str, place: Place | None = 
         env[b"PWD"] = os.fsencode(wd)
     path = env.get(b"PATH", os.fsencode(os.defpath))
     if place is None:
-        argv = command(execution)
+        argv = command(execution, long_texts)
         return Launch(_find_program(argv[0], wd, path), argv, env, wd, streams, execution)
-    wrapped = wrap_of(execution.model)(program_words(execution), place)
-    argv = behind_prelude(execution, wrapped.argv)
+    wrapped = wrap_of(execution.model)(program_words(execution, long_texts), place)
+    argv = behind_prelude(execution, wrapped.argv, long_texts)
     program = _find_launcher(argv[0], wd, path, execution)
     of_model = {name: value for name, value in wrapped.env.items() if name not in execution.env}
     env = {**env, **encode(of_model), **encode(place.env)}
@@ -340,7 +344,24 @@ def why_not(launch: Launch, error: OSError) -> str:
         problem = _cannot_open(stream, os.O_WRONLY | os.O_CREAT) if stream is not None else ""
         if problem:
             return f"cannot write {name} '{stream}' in {launch.wd}: {problem}"
+    if error.errno == errno.E2BIG:
+        return _too_long(launch)
     return _why_not_program(launch.program, error)
+
+
+def _too_long(launch: Launch) -> str:
+    """Which of the kernel's two limits it was: that for one word, or that for all together (a quarter of the stack's)."""
+    words = [os.fsencode(word) for word in launch.argv]
+    variables = [name + b"=" + value for name, value in launch.env.items()]
+    longest = max(map(len, words + variables))
+    if longest > MOST_WORD_BYTES:
+        where = "an argument" if longest in map(len, words) else "a variable"
+        return f"[Errno 7] Argument list too long: {where} has {longest} bytes, the kernel takes {MOST_WORD_BYTES}"
+    total = sum(len(word) + 1 for word in words + variables)
+    return (
+        f"[Errno 7] Argument list too long: arguments and variables have {total} bytes, the kernel takes about "
+        f"{os.sysconf('SC_ARG_MAX')} here (a quarter of `ulimit -s`); pass some of it in a file"
+    )
 
 
 def _cannot_open(path: str, flags: int) -> str:

@@ -80,7 +80,7 @@ def write_files(files: Mapping[str, str]) -> None:
     for path, text in files.items():
         try:
             number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with open(number, "w", encoding="utf-8") as file:
+            with open(number, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(text)
         except OSError as error:
             remove_files(files)

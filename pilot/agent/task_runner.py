@@ -22,6 +22,7 @@ from itertools import count
 
 from .. import clock, leftover_processes, variable_names
 from ..execmodels.base import Place
+from ..execmodels.default import LongTexts
 from ..execmodels.environ import Env, base_environment, gpu_variable, grant_environment
 from ..inherited import Inherited
 from ..leftover_processes import Process
@@ -66,6 +67,7 @@ class TaskRunner:
         self._agent_id = agent_id
         self._loop = loop
         self._report_buffer = report_buffer
+        self._name = f"{agent_id}-{number}".replace("/", "_")
         self.groups = MemoryGroups(f"{agent_id}-{number}")
         self._limits = Limits(loop, self.running, self._stop)
         inherited = inherited or Inherited.note()
@@ -166,10 +168,14 @@ class TaskRunner:
         leftover_processes.kill_all_below()
         self.groups.close()
         self._hints.close()
+        for known in self._jobs.values():
+            places.remove_files(known.files)
 
     def forget(self, numbers: Iterable[JobNo]) -> None:
         for number in numbers:
-            self._jobs.pop(number, None)
+            known = self._jobs.pop(number, None)
+            if known is not None and known.files:
+                places.remove_files(known.files)
             for held in self.grants.values():
                 held.forget(number)
         used = {held.grant.pool for held in self.grants.values()}
@@ -256,16 +262,32 @@ class TaskRunner:
             if job.is_iteration and not known.env_varies:
                 held.envs[job.job_no] = env
         place = None if held.is_one_core else self._place(execution, start, job, held)
-        prepared = launch.prepare(execution, env, root_wd, place)
+        stays = job.is_iteration and not known.varies and place is None
+        texts = self._texts_of_job(start, known) if stays else LongTexts(lambda: self._stem(start, job))
+        prepared = launch.prepare(execution, env, root_wd, place, texts)
         prepared.open_files, prepared.signals = self._open_files, self._signals
+        if texts.files and not stays:
+            prepared.files = {**prepared.files, **texts.files}
+        elif texts.files and not known.files:
+            places.write_files(texts.files)
+            known.files = texts.files
         if job.is_iteration and not known.varies and not prepared.files:
             held.launches[job.job_no] = prepared
         return prepared
 
     def _place(self, execution: Execution, start: TaskStart, job: JobDef, held: HeldGrant) -> Place | None:
         assert self._settings is not None
-        stem = places.stem(self._settings, self._agent_id, task_name(job, start), start)
-        return places.place_of(execution, held, self._settings, self._gpus, stem, key_of(start))
+        return places.place_of(execution, held, self._settings, self._gpus, self._stem(start, job), key_of(start))
+
+    def _stem(self, start: TaskStart, job: JobDef) -> str:
+        assert self._settings is not None
+        return places.stem(self._settings, self._agent_id, task_name(job, start), start)
+
+    def _texts_of_job(self, start: TaskStart, known: KnownJob) -> LongTexts:
+        """Once for all its tasks here. Other worker processes have files of their own, and remove them in their own time."""
+        if known.long_texts is None:
+            known.long_texts = LongTexts(lambda: f"{self._stem(start, known.definition)}.{self._name}")
+        return known.long_texts
 
     def _spawn(self, prepared: Launch, mem_bytes: int) -> int:
         if not prepared.files:

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Collection
 
+from ..execmodels.default import LongTexts
 from ..execmodels.environ import Env
 from ..leftover_processes import Process
 from ..loop import Timer
@@ -41,13 +42,17 @@ class HeldGrant:
 class KnownJob:
     """A job's definition, and which of its values differ from task to task."""
 
-    __slots__ = ("definition", "env_varies", "varies")
+    __slots__ = ("definition", "env_varies", "files", "long_texts", "varies")
 
     def __init__(self, definition: JobDef) -> None:
         execution = definition.execution
         self.definition = definition
         self.varies = has_variables(execution)
         self.env_varies = self.varies and any("$" in value for value in execution.env.values())
+        self.long_texts: LongTexts | None = None
+        """Shell texts of all its tasks."""
+        self.files: Collection[str] = ()
+        """Those of `long_texts` that have been written; they stay as long as the job is known."""
 
 
 class Pool:

@@ -22,6 +22,7 @@ from . import legacy
 from .check import check_members, is_count, need_object, need_text, shown
 from .describe_resources import DEFAULT_RESOURCES, describe_resources
 from .legacy import FormError
+from .word_limits import MOST_ALL_BYTES, MOST_WORD_BYTES, at_least, byte_count, fits_word
 
 _BAD_NAME = re.compile(r"""[${}()'" \t\n\0]""")
 _INDEX = re.compile(r"[+-]?\d{1,18}", re.ASCII)
@@ -32,6 +33,9 @@ _TEXTS = ("exec", "script", "wd", "stdin", "stdout", "stderr", "venv", "model")
 _EXECUTION_MEMBERS = frozenset({*_TEXTS, "args", "env", "modules", "model_opts"})
 _ALL_OPTIONS = sorted(frozenset().union(*MODEL_OPTIONS.values()))
 _MOST_ITERATIONS = 10_000_000
+_SURE_TO_FIT = MOST_WORD_BYTES // 4
+_MANY = MOST_ALL_BYTES // MOST_WORD_BYTES
+"""Of fewer words none of which is too long not all together can be."""
 _LARGEST = 1 << 62
 """Whole numbers are kept in 64 bits."""
 
@@ -150,9 +154,12 @@ def _execution(raw: Any, where: str, once: Once) -> Execution:
     if script is not None and (program is not None or args or env):
         raise InvalidJobError(legacy.SCRIPT_AND_EXEC, where=where)
     _check_no_nul(raw, where)
+    args = tuple([arg if isinstance(arg, str) else str(arg) for arg in args])
+    if args or env:
+        _check_lengths(args, env, where)
     return Execution(
         exec=None if program is None else intern(program),
-        args=tuple([arg if isinstance(arg, str) else str(arg) for arg in args]),
+        args=args,
         script=script,
         env=once.environment(_environment(env, f"{where}.env")) if env else NO_MAPPING,
         wd=once.text(texts["wd"]),
@@ -185,6 +192,28 @@ def _check_no_nul(raw: Mapping[str, Any], where: str) -> None:
         parts = value if isinstance(value, list) else (value,)
         if any(isinstance(part, str) and "\0" in part for part in parts):
             raise InvalidJobError("there is a NUL character in it", where=f"{where}.{member}")
+
+
+def _check_lengths(args: Sequence[str], env: Mapping[str, Any], where: str) -> None:
+    """What no program can be started with is refused before anything runs. Texts with variables are known only then."""
+    for place, arg in enumerate(args):
+        if len(arg) > _SURE_TO_FIT and not fits_word(arg) and "$" not in arg:
+            _refuse_length(byte_count(arg), MOST_WORD_BYTES, f"{where}.args[{place}]", "an argument")
+    for name, value in env.items():
+        if isinstance(value, str) and len(value) + len(name) >= _SURE_TO_FIT and "$" not in value:
+            count = byte_count(f"{name}={value}")
+            if count > MOST_WORD_BYTES:
+                _refuse_length(count, MOST_WORD_BYTES, f"{where}.env.{name}", "a variable with its name")
+    if len(args) > _MANY or len(env) > _MANY:
+        count = at_least(args) + at_least(map(str, env.values())) + at_least(env)
+        if count > MOST_ALL_BYTES:
+            _refuse_length(count, MOST_ALL_BYTES, where, "all arguments and variables")
+
+
+def _refuse_length(count: int, most: int, where: str, what: str) -> None:
+    raise InvalidJobError(
+        f"{count} bytes are more than the kernel takes for {what}, {most}", where=where, remedy="pass it in a file"
+    )
 
 
 def _environment(raw: Mapping[str, Any], where: str) -> Mapping[str, str]:

@@ -457,3 +457,42 @@ def test_the_normal_form_has_what_reports_need() -> None:
         "execution": {"exec": "/bin/true", "args": [], "env": {}, "script": None, "model_opts": {}},
         "resources": {"numCores": {"exact": 1}},
     }
+
+
+# --- lengths ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("execution", "said"),
+    [
+        (
+            {"exec": "true", "args": ["a", "x" * 131_072]},
+            "131072 bytes are more than the kernel takes for an argument, 131071",
+        ),
+        ({"exec": "true", "args": ["é" * 65_536]}, "131072 bytes are more than the kernel takes for an argument, 131071"),
+        (
+            {"exec": "true", "env": {"V": "x" * 131_070}},
+            "131072 bytes are more than the kernel takes for a variable with its name, 131071",
+        ),
+        (
+            {"exec": "true", "args": ["x" * 100_000] * 70},
+            "7000070 bytes are more than the kernel takes for all arguments and variables, 6291456",
+        ),
+    ],
+)
+def test_what_no_program_can_be_started_with_is_refused(execution: dict[str, Any], said: str) -> None:
+    assert said in error_of(execution=execution)
+
+
+@pytest.mark.parametrize(
+    "execution",
+    [
+        {"exec": "true", "args": ["x" * 131_071]},
+        {"exec": "true", "args": ["${itval}" * 20_000]},
+        {"exec": "true", "args": ["abc"] * 100_000},
+        {"exec": "true", "env": {"V": "x" * 131_069}},
+        {"script": "y" * 1_000_000},
+    ],
+)
+def test_other_lengths_are_taken(execution: dict[str, Any]) -> None:
+    described(execution=execution)
