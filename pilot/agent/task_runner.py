@@ -32,7 +32,7 @@ from ..model.job_spec import Execution
 from ..model.resources import host_of
 from ..model.variables import substitute_execution
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, TaskStart
-from . import bind, launch, places, submit_commands
+from . import bind, earlier_output, launch, places, submit_commands
 from .launch import Launch, LaunchError
 from .launcher_hints import NO_HINTS, LauncherHints
 from .limits import Limits, settle_memory
@@ -89,6 +89,8 @@ class TaskRunner:
         self._tries = 0
         self._ended_s = 0.0
         """When the last task ended."""
+        self._kept_for: TaskStart | None = None
+        """The last attempt for which earlier output was put aside."""
         self._paused = False
         self._until_s = math.inf
         """Nothing is started after that, by the loop's clock: the agent is silent, and its tasks may have been given away."""
@@ -236,6 +238,9 @@ class TaskRunner:
         env[_TASK] = os.fsencode(task_name(job, start))
         env[_RUN] = b"%d" % start.run
         launch.enter_folder(prepared.wd)
+        if start.attempt > 1 and start is not self._kept_for:  # it may be tried again, for want of room
+            earlier_output.keep(prepared.execution, start.attempt - 1)
+            self._kept_for = start
         if held.cpus:
             bind.bind_self(held.cpus)
             try:

@@ -396,13 +396,14 @@ class Agents:
                     link.jobs.add(job_no)
                     wt_s = spec.resources.wt_s
                     jobs.append(frames.JobDef(job_no, spec.name, spec.execution, wt_s, job.is_iteration))
+                # A first run is a first attempt; a later one may follow some that came back without a start.
+                begun = [(pos, run, 1 if run == 1 else job.attempts(pos)) for _, pos, run in of_job]
                 if spec.iteration is not None and spec.iteration.values is None:
-                    first = spec.iteration.start
-                    tasks += frames.stretches(job_no, first, [(pos, run) for _, pos, run in of_job])
+                    tasks += frames.stretches(job_no, spec.iteration.start, begun)
                 else:
                     tasks += [
-                        frames.TaskStart(job_no, pos, run, spec.index_of(pos), spec.value_of(pos))
-                        for _, pos, run in of_job
+                        frames.TaskStart(job_no, pos, run, spec.index_of(pos), spec.value_of(pos), attempt)
+                        for pos, run, attempt in begun
                     ]
         return frames.Work(jobs, [self._new_grant(grant) for grant in orders.grants], starts)
 

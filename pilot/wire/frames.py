@@ -91,6 +91,7 @@ class NewGrant(msgspec.Struct, array_like=True, frozen=True):
 class TaskStart(NamedTuple):
     """One task to start. `it`, `itval`: iteration index and value, None for a job without iterations.
 
+    `attempt`: 2 when it has been started once before; `run` also counts what was sent out and came back unstarted.
     From the manager it may stand for a stretch: so many tasks at consecutive positions, whose values are their indices.
     `each` makes single ones of it.
     """
@@ -100,32 +101,35 @@ class TaskStart(NamedTuple):
     run: int
     it: int | None
     itval: str | None
+    attempt: int = 1
     length: int = 1
 
 
 def each(starts: Iterable[TaskStart]) -> Iterator[TaskStart]:
     """The tasks of `starts`, one by one and in order."""
     for start in starts:
-        job_no, pos, run, it, _, length = start
+        job_no, pos, run, it, _, attempt, length = start
         if length == 1 or it is None:
             yield start
         else:
             for place in range(length):
-                yield TaskStart(job_no, pos + place, run, it + place, str(it + place))
+                yield TaskStart(job_no, pos + place, run, it + place, str(it + place), attempt)
 
 
-def stretches(job_no: JobNo, first_it: int, attempts: Iterable[tuple[int, int]]) -> Iterator[TaskStart]:
-    """The fewest starts for these attempts, (position, run) in the order to start in. `first_it`: the index at position 0."""
-    begin = length = last_run = 0
-    for pos, run in attempts:
-        if length and pos == begin + length and run == last_run:
+def stretches(job_no: JobNo, first_it: int, attempts: Iterable[tuple[int, int, int]]) -> Iterator[TaskStart]:
+    """The fewest starts for these, each (position, run, attempt), in the order to start in; `first_it` is the index of position 0."""
+    begin = length = last_run = last_attempt = 0
+    for pos, run, attempt in attempts:
+        if length and pos == begin + length and run == last_run and attempt == last_attempt:
             length += 1
             continue
         if length:
-            yield TaskStart(job_no, begin, last_run, first_it + begin, str(first_it + begin), length)
-        begin, length, last_run = pos, 1, run
+            it = first_it + begin
+            yield TaskStart(job_no, begin, last_run, it, str(it), last_attempt, length)
+        begin, length, last_run, last_attempt = pos, 1, run, attempt
     if length:
-        yield TaskStart(job_no, begin, last_run, first_it + begin, str(first_it + begin), length)
+        it = first_it + begin
+        yield TaskStart(job_no, begin, last_run, it, str(it), last_attempt, length)
 
 
 def spread_mark(settings: Settings, key: TaskKey) -> str:

@@ -469,7 +469,10 @@ def test_the_normal_form_has_what_reports_need() -> None:
             {"exec": "true", "args": ["a", "x" * 131_072]},
             "131072 bytes are more than the kernel takes for an argument, 131071",
         ),
-        ({"exec": "true", "args": ["é" * 65_536]}, "131072 bytes are more than the kernel takes for an argument, 131071"),
+        (
+            {"exec": "true", "args": ["é" * 65_536]},
+            "131072 bytes are more than the kernel takes for an argument, 131071",
+        ),
         (
             {"exec": "true", "env": {"V": "x" * 131_070}},
             "131072 bytes are more than the kernel takes for a variable with its name, 131071",
