@@ -13,9 +13,18 @@ def main() -> None:
     answers = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if answers:  # else it is ignored, as in the background of a script
         signal.signal(signal.SIGINT, _leave)
+    _take_names_as_utf8()
     from .commands import run_command
 
     sys.exit(run_command(_raise_again if answers else _as_it_is))
+
+
+def _take_names_as_utf8() -> None:
+    """In a Latin-1 locale Python would take file names for Latin-1, and could name no other file. Bytes are bytes here: what
+    is not UTF-8 passes too, and all processes of a pilot agree on what a name means.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

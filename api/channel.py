@@ -9,9 +9,9 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
 import zmq
 
+from ..pilot.wire import codec
 from ..pilot.wire.connection import ConnectionFile, best_address
 from ..pilot.wire.names import why_unknown
 from ..pilot.wire.room import check_room_for_sockets
@@ -96,7 +96,7 @@ class Channel:
         try:
             socket = self._socket or self._connect()
             try:
-                socket.send_multipart([b"", msgspec.json.encode(message)])
+                socket.send_multipart([b"", codec.dump(message)])
                 if not self._answered(socket, deadline):
                     raise no_answer
                 return socket.recv_multipart()[-1]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..pilot.wire import replies
+from ..pilot.wire import codec, replies
 from .channel import Channel, NoAnswerError
 from .clientlog import ClientLog
 from .errors import InternalError, RequestRefusedError, TimeoutElapsed
@@ -38,7 +38,7 @@ class Client:
             NoAnswerError, ConnectionError, InternalError: as `Channel.request`.
         """
         reply, _ = self._exchange(request, None)
-        whole: dict[str, Any] = msgspec.json.decode(reply)
+        whole: dict[str, Any] = codec.load(reply, dict[str, Any])
         return whole
 
     def ask(

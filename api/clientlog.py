@@ -13,9 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ..pilot.model.errors import PilotfishError
+from ..pilot.wire import codec
 from ..pilot.wire.ownership import ForeignError, check_folder
 
 log = logging.getLogger("pilotfish.api")
@@ -44,7 +43,7 @@ class ClientLog:
 
     def request(self, request: Mapping[str, Any]) -> None:
         if self._logger.isEnabledFor(logging.DEBUG):
-            self._logger.debug("request %s", msgspec.json.encode(request).decode())
+            self._logger.debug("request %s", codec.dump(request).decode())
         else:
             self._logger.info("request %s", request.get("request"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from ..pilot.model.errors import UsageError
 from . import lines
 
 FORMATS = ("json", "yaml", "toml", "lines")
+_OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+"""Those of UTF-32 in the usual order of bytes begins with that of UTF-16."""
 _SUFFIXES = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 
 
@@ -37,20 +40,43 @@ def load(source: str, form: str | None = None) -> JobFile:
     form = form or _sniffed(source, text)
     if form == "lines":
         return JobFile(form, lines.jobs_of(text, source))
+    _need_text(text, source)
     return JobFile(form, _jobs_of(_parse(text, form, source), source))
 
 
 def _read(source: str) -> str:
+    """The text with line ends as on Unix. Bytes that are not UTF-8 stay what they are: file names have them."""
     try:
-        if source == "-":
-            text = sys.stdin.read() if sys.stdin is not None else ""
-        else:
-            text = Path(source).read_text(encoding="utf-8")
+        data = _read_stdin() if source == "-" else Path(source).read_bytes()
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=source) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"is not UTF-8 text: byte {error.start}", where=source) from error
-    return text.removeprefix("\ufeff")  # editors of other systems begin a file with this mark
+    if data.startswith(_OTHER_MARKS):
+        raise UsageError("is UTF-16 or UTF-32 text", where=source, remedy="save it as UTF-8: iconv -t UTF-8")
+    text = data.removeprefix(codecs.BOM_UTF8).decode(
+        errors="surrogateescape"
+    )  # some editors begin a file with this mark
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None:
+        return b""
+    binary = getattr(sys.stdin, "buffer", None)
+    data: bytes = sys.stdin.read().encode(errors="surrogateescape") if binary is None else binary.read()
+    return data
+
+
+def _need_text(text: str, source: str) -> None:
+    """JSON, YAML and TOML are UTF-8. Raises UsageError."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        line = text.count("\n", 0, error.start) + 1
+        raise UsageError(
+            f"is not UTF-8 text: byte {ord(text[error.start]) - 0xDC00:#04x} in line {line}",
+            where=source,
+            remedy='write such a byte as "\\udcXX" in JSON, or give command lines',
+        ) from None
 
 
 def _sniffed(source: str, text: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import FileError, InvalidJobDescriptionError, JobNotDefinedError
-from .plain import as_json
+from .plain import as_json, as_text
 
 MAX_ITERATIONS = 65536
 """Most iterations that `add` takes, as in the old API; `add_std` has no such bound."""
@@ -71,7 +71,8 @@ class Jobs:
         model_opts, numCores and numNodes (a number or `{min, max, exact, scheduler}`), wt, mem, gpus, nodeCrs, iteration (a
         number, a list of values, or `{start, stop}` / `{values}`), after, attributes, priority, retries.
 
-        A path may stand where text is wanted; numbers and paths in args, in values of env and of iterations become text.
+        A path or bytes may stand where text is wanted; numbers and paths in args, in values of env and of
+        iterations become text.
 
         Raises InvalidJobDescriptionError.
         """
@@ -91,8 +92,8 @@ class Jobs:
         if name not in _ATTRIBUTES:
             raise InvalidJobDescriptionError(f"Unknown attribute {name}")
         types, path = _ATTRIBUTES[name]
-        if isinstance(value, os.PathLike) and str in types:
-            value = os.fsdecode(value)
+        if isinstance(value, (bytes, os.PathLike)) and str in types:
+            value = as_text(value)
         elif isinstance(value, Integral) and int in types and not isinstance(value, (bool, int)):
             value = int(value)
         if not isinstance(value, types) or isinstance(value, bool):

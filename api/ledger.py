@@ -14,7 +14,7 @@ import msgspec
 
 from ..pilot.files import write_atomically
 from ..pilot.model.errors import PilotfishError, TransientError, UsageError
-from ..pilot.wire import ownership
+from ..pilot.wire import codec, ownership
 
 FILE_NAME = "run-tasks.json"
 _VERSION = 1
@@ -114,7 +114,7 @@ class Ledger:
         """Put it into a pilot's folder in one step, on disk when this returns. Raises TransientError."""
         path = aux / FILE_NAME
         try:
-            write_atomically(path, msgspec.json.encode(_Content(_VERSION, list(self))), fsync=True)
+            write_atomically(path, codec.dump(_Content(_VERSION, list(self))), fsync=True)
         except OSError as error:
             raise TransientError(f"cannot be written: {error.strerror}", where=str(path)) from error
 
@@ -127,7 +127,7 @@ def read(aux: Path, in_pilot: Mapping[str, object]) -> Ledger:
     path = aux / FILE_NAME
     try:
         with open(ownership.open_file(path, os.O_RDONLY), "rb") as file:
-            content = msgspec.json.decode(file.read(), type=_Content)
+            content = codec.load(file.read(), _Content)
     except FileNotFoundError:
         return Ledger()
     except OSError as error:

@@ -12,8 +12,6 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -306,4 +304,4 @@ def _read_line(descriptor: int, timeout_s: float) -> str:
         if not part:
             return ""
         text += part
-    return text.decode().strip()
+    return os.fsdecode(text).strip()

@@ -12,6 +12,7 @@ import msgspec
 
 from ..pilot.console import echo
 from ..pilot.model.states import State
+from ..pilot.wire import codec
 from ..pilot.wire.replies import Status, TaskCounts
 from ..pilot.wire.report import ReadEntry, decode_json
 from .ledger import Ledger
@@ -179,7 +180,7 @@ class _Final(NamedTuple):
 def final_status(aux: Path) -> Status | None:
     """The status with which the pilot of an auxiliary folder has ended; None when it was killed, or lives."""
     try:
-        return msgspec.json.decode((aux / "final_status.json").read_bytes(), type=Status)
+        return codec.load((aux / "final_status.json").read_bytes(), Status)
     except (OSError, msgspec.DecodeError):
         return None
 

@@ -25,8 +25,13 @@ def as_word(value: object, where: str) -> str:
     return text
 
 
+def as_text(path: bytes | os.PathLike[Any]) -> str:
+    """As a pilot takes it, whatever this program's locale is: UTF-8, with surrogates for other bytes."""
+    return os.fsencode(path).decode(errors="surrogateescape")
+
+
 def as_json(value: Any, where: str, *, in_text: bool = False) -> Any:
-    """The value with paths, numbers and text of any class as JSON has them; `in_text`: what will be text anyway is so now.
+    """The value with paths, bytes, numbers and text of any class as JSON has them; `in_text`: what will be text is so now.
 
     Raises InvalidJobDescriptionError naming the place of any other value.
     """
@@ -34,8 +39,8 @@ def as_json(value: Any, where: str, *, in_text: bool = False) -> Any:
         return value
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, os.PathLike):
-        return os.fsdecode(value)
+    if isinstance(value, (bytes, os.PathLike)):
+        return as_text(value)
     if isinstance(value, Number):
         return _number(value, where, in_text)
     if isinstance(value, Mapping):

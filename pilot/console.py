@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -45,13 +46,26 @@ def show(text: object = "", *, nl: bool = True, **style: Any) -> None:
 
 def _printed(text: object, err: bool, nl: bool, style: dict[str, Any]) -> OSError | None:
     try:
-        click.secho(text, err=err, nl=nl, **style)
+        click.secho(_printable(text, err), err=err, nl=nl, **style)
     except OSError as error:
         give_up(err)
         return error
     except ValueError:  # closed by the program that uses us
         return None
     return None
+
+
+def _printable(text: object, err: bool) -> object:
+    """As this terminal can show it: bytes that are not text and characters it has not are told by their numbers."""
+    if isinstance(text, bytes):
+        return text
+    shown = str(text)
+    if shown.isascii():
+        return shown
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    with suppress(UnicodeEncodeError):  # half of a surrogate pair, which stands for no byte
+        shown = shown.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def give_up(err: bool) -> None:

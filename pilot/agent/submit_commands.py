@@ -79,6 +79,6 @@ def lay_ready(aux_dir: str, path: str, told: Collection[str]) -> str:
 def _write(path: Path, text: str, mode: int) -> None:
     """In one step: other workers, and agents on other nodes, write the same."""
     draft = path.with_name(f"{path.name}.{os.uname().nodename}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
+    draft.write_text(text, encoding="utf-8", errors="surrogateescape")
     draft.chmod(mode)
     draft.replace(path)

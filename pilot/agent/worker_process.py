@@ -61,7 +61,7 @@ class WorkerProcess:
         self._runner.close()
 
     def _read(self, frame: bytes) -> None:
-        for message in frames.decode_to_agent(frame):
+        for message in frames.decode_for_start(frame):
             self._obey(message)
 
     def _obey(self, message: frames.ToAgent) -> None:

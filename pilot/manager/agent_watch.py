@@ -14,7 +14,7 @@ from ..model.errors import LostError
 from ..model.ids import NodeNo
 from ..model.states import NodeEvent, NodeState
 from ..systems import registry
-from ..wire import frames, records
+from ..wire import codec, frames, records
 from .agent_processes import AgentProcesses, Recipe
 from .agents import Agents
 from .config import Settings
@@ -68,14 +68,14 @@ class AgentWatch:
     def _agent_settings(self, recipe: Recipe) -> frames.Settings:
         parts, settings = self._parts, self._parts.settings
         return frames.Settings(
-            root_wd=str(settings.wd),
-            aux_dir=str(parts.aux.path),
+            root_wd=codec.to_text(str(settings.wd)),
+            aux_dir=codec.to_text(str(parts.aux.path)),
             kill_grace_s=settings.kill_grace_s,
             heartbeat_s=self.heartbeat_s,
             manager_wait_s=settings.manager_wait_s,
             env={
-                variable_names.ADDRESS: parts.endpoints.address,
-                variable_names.CONNECTION: str(parts.aux.connection),
+                variable_names.ADDRESS: codec.to_text(parts.endpoints.address),
+                variable_names.CONNECTION: codec.to_text(str(parts.aux.connection)),
             },
             env_schemas=_schemas(settings.envschema, parts.allocation.kind),
             batch=parts.allocation.kind,

@@ -394,5 +394,5 @@ def _released(service: Service, hold: int) -> None:
 def _tell_starter(settings: Settings, line: str) -> None:
     if settings.ready_fd is not None:
         with suppress(OSError):
-            os.write(settings.ready_fd, line.encode() + b"\n")
+            os.write(settings.ready_fd, os.fsencode(line) + b"\n")
             os.close(settings.ready_fd)

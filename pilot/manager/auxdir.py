@@ -18,6 +18,7 @@ from ..console import echo
 from ..files import open_private, write_atomically
 from ..model.errors import JournalError, LostError, RefusedError, SettingsError, UsageError
 from ..wire import connection, journal, ownership
+from ..wire.codec import is_text
 from ..wire.connection import AUX_PREFIX
 
 MAX_SOCKET_PATH_BYTES = 100
@@ -211,13 +212,13 @@ def resume_folder(path: Path) -> AuxDir:
 
 
 def socket_folder(aux: AuxDir, temporary: Path | None = None) -> Path:
-    """A folder of mode 0700 for the ipc sockets: the auxiliary one, unless its path is too long for a socket.
+    """A folder of mode 0700 for the ipc sockets: the auxiliary one, unless its path is too long for a socket, or not UTF-8.
 
     The replacement's name follows from the auxiliary folder's, so a resumed manager has the addresses its agents know.
     `temporary` None: the system's folder for temporary files.
     """
     longest = max(len(os.fsencode(aux.path / name)) for name in _SOCKETS)
-    if longest <= MAX_SOCKET_PATH_BYTES:
+    if longest <= MAX_SOCKET_PATH_BYTES and is_text(str(aux.path)):  # ZeroMQ's addresses are text
         return aux.path
     digest = hashlib.sha256(os.fsencode(aux.path)).hexdigest()[:8]
     folder = (temporary or Path(tempfile.gettempdir())) / f"pilotfish-{os.geteuid()}-{digest}"

@@ -18,7 +18,7 @@ from ..model.states import State
 from ..model.steps import Pause, Steps
 from ..model.tasks import ManyTasks, TaskRecord
 from ..model.variables import substitute
-from ..wire import replies
+from ..wire import codec, replies
 from ..wire.describe import undescribe
 from ..wire.report import PlaceTexts, ReportEntry, TaskLines, place_texts
 from ..wire.runtime import Ran, runtime
@@ -35,7 +35,7 @@ class Views:
 
     def __init__(self, scheduler: Scheduler, root_wd: Path) -> None:
         self._scheduler = scheduler
-        self._root_wd = str(root_wd)
+        self._root_wd = codec.to_text(str(root_wd))
         self._lines: dict[JobNo, TaskLines | None] = {}
         self._place_texts: dict[int, PlaceTexts] = {}
         self._places = lru_cache(maxsize=65_536)(lambda shares: _place(scheduler.nodes.specs, shares))

@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
 from ..files import write_atomically
 from ..model.decisions import Change
 from ..model.states import State
+from ..wire import codec
 from ..wire.replies import Status
 from ..wire.report import ENCODERS, Format, ReportEntry
 from .job_info import Views
@@ -140,4 +139,4 @@ class Reporter:
 
 def write_final_status(path: Path, status: Status) -> None:
     """`final_status.json`: the reply data of `status`, in one step. Raises OSError."""
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")
+    write_atomically(path, codec.dump(status, indent=2) + b"\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..loop import Loop
 from ..model.errors import PilotfishError, SettingsError
 from ..model.steps import Steps
+from ..wire import codec
 from .request_server import Reply
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class RequestFile:
                 if request is None:
                     self._at_end()
                     return
-                self._work = self._answer(request)
+                self._work = self._answer(codec.map_texts(request, codec.to_text))
             try:
                 next(self._work)
                 continue

@@ -19,7 +19,7 @@ import msgspec
 from .. import variable_names
 from ..files import write_atomically
 from ..model.errors import LostError, PilotfishError, RefusedError, UsageError
-from . import ownership
+from . import codec, ownership
 
 VERSION = 1
 AUX_PREFIX = ".qcgpjm-service-"
@@ -70,7 +70,7 @@ class _Versioned(msgspec.Struct):
 
 def write(path: Path, info: ConnectionFile) -> None:
     """Put the file in place in one step. Not synced: after a crash of the machine nobody is there any more. Raises OSError."""
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
+    write_atomically(path, codec.dump(info, indent=2) + b"\n")
 
 
 def retire(path: Path) -> None:
@@ -107,14 +107,14 @@ def read(path: Path) -> ConnectionFile:
 def decode(text: bytes, where: str) -> ConnectionFile:
     """What a connection file says. Raises UsageError, as `read`."""
     try:
-        version = msgspec.json.decode(text, type=_Versioned).version
+        version = codec.load(text, _Versioned).version
         if version != VERSION:
             raise UsageError(
                 f"the connection file has version {version}, this Pilotfish knows {VERSION}",
                 where=where,
                 remedy="use the Pilotfish that started the pilot",
             )
-        return msgspec.json.decode(text, type=ConnectionFile)
+        return codec.load(text, ConnectionFile)
     except msgspec.DecodeError as error:  # ValidationError is one of these
         raise UsageError(f"this is not a connection file: {error}", where=where) from error
 
@@ -163,7 +163,7 @@ def through_tunnels(info: ConnectionFile, lead: Callable[[str], str]) -> Connect
 
 def as_variable(info: ConnectionFile) -> str:
     """The value of PILOTFISH_CONNECT: never for a command line, it holds the keys."""
-    return base64.b64encode(msgspec.json.encode(info)).decode()
+    return base64.b64encode(codec.dump(info)).decode()
 
 
 def for_agent(path: Path, variable: str | None) -> ConnectionFile:
@@ -174,7 +174,7 @@ def for_agent(path: Path, variable: str | None) -> ConnectionFile:
     if variable is None or path.exists():
         return read(path)
     try:
-        return msgspec.json.decode(base64.b64decode(variable, validate=True), type=ConnectionFile)
+        return codec.load(base64.b64decode(variable, validate=True), ConnectionFile)
     except ValueError as error:  # binascii.Error and msgspec.DecodeError are such
         raise UsageError("this is not what the manager gave", where=variable_names.CONNECT) from error
 

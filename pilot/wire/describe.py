@@ -7,7 +7,7 @@ twice: equal `resources` objects give the same Resources, repeated texts are kep
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from sys import intern
 from typing import Any
 
@@ -24,7 +24,8 @@ from .describe_resources import DEFAULT_RESOURCES, describe_resources
 from .legacy import FormError
 from .word_limits import MOST_ALL_BYTES, MOST_WORD_BYTES, at_least, byte_count, fits_word
 
-_BAD_NAME = re.compile(r"""[${}()'" \t\n\0]""")
+_BAD_NAME = re.compile("""[${}()'" \t\n\0\U0010ff80-\U0010ffff\ud800-\udfff]""")
+"""The last are bytes that are not text: names stand in topics, reports and on the screen."""
 _INDEX = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _JOB_MEMBERS = frozenset(
     {"name", "execution", "resources", "iteration", "dependencies", "attributes", "priority", "retries"}

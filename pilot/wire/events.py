@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..model.states import State
+from . import codec
 
 JOB_STATE, JOB_FINISHED = b"JST", b"JFI"
 TASK_STATE, TASK_FINISHED = b"IST", b"IFI"
@@ -51,13 +52,8 @@ class OldEvent(msgspec.Struct, omit_defaults=True, frozen=True):
         return self.job if self.it is None else f"{self.job}:{self.it}"
 
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Event).decode
-_decode_old = msgspec.json.Decoder(OldEvent).decode
-
-
 def encode_event(event: Event) -> bytes:
-    return EVENT + b" " + _encode(event)
+    return EVENT + b" " + codec.encode(event)
 
 
 def decode_event(frame: bytes) -> Event:
@@ -65,17 +61,17 @@ def decode_event(frame: bytes) -> Event:
     topic, _, payload = frame.partition(b" ")
     if topic != EVENT:
         raise msgspec.DecodeError(f"not an event: {frame[:20]!r}")
-    return _decode(payload)
+    return codec.load(payload, Event)
 
 
 def decode_old_event(frame: bytes) -> OldEvent:
     """The same for the old system's topics, as an original service sends them too."""
-    return _decode_old(frame.partition(b" ")[2])
+    return codec.load(frame.partition(b" ")[2], OldEvent)
 
 
 def encode_state(topic: bytes, manager: str, job: str, it: int | None, state: State) -> bytes:
-    return topic + b" " + _encode(OldEvent(manager, job, state.name, it))
+    return topic + b" " + codec.encode(OldEvent(manager, job, state.name, it))
 
 
 def encode_no_jobs(manager: str) -> bytes:
-    return NO_JOBS + b" " + _encode(OldEvent(manager))
+    return NO_JOBS + b" " + codec.encode(OldEvent(manager))

@@ -23,6 +23,7 @@ from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..model.job_spec import Execution
 from ..model.resources import NodeSpec
 from ..model.states import Cause as Cause
+from . import codec
 from .ranges import EXIT_CODES, LATEST_S, MOST, MOST_PID
 
 VERSION = 2
@@ -117,7 +118,7 @@ def each(starts: Iterable[TaskStart]) -> Iterator[TaskStart]:
 
 
 def stretches(job_no: JobNo, first_it: int, attempts: Iterable[tuple[int, int, int]]) -> Iterator[TaskStart]:
-    """The fewest starts for these, each (position, run, attempt), in the order to start in; `first_it` is the index of position 0."""
+    """The fewest starts for these, each (position, run, attempt), in the order to start in; position 0 has index `first_it`."""
     begin = length = last_run = last_attempt = 0
     for pos, run, attempt in attempts:
         if length and pos == begin + length and run == last_run and attempt == last_attempt:
@@ -330,12 +331,23 @@ _to_manager = msgspec.msgpack.Decoder(list[ToManager])
 
 
 def encode(messages: Sequence[ToAgent] | Sequence[ToManager]) -> bytes:
-    return _encoder.encode(messages)
+    try:
+        return _encoder.encode(messages)
+    except UnicodeEncodeError:  # odd bytes, as in a path in a message
+        return _encoder.encode(codec.without_surrogates(messages))
 
 
 def decode_to_agent(frame: bytes) -> list[ToAgent]:
     """Raises msgspec.DecodeError for anything that is not such a frame."""
     return _to_agent.decode(frame)
+
+
+def decode_for_start(frame: bytes) -> list[ToAgent]:
+    """The same for those who start tasks: texts are as the operating system takes them."""
+    messages = decode_to_agent(frame)
+    if not codec.has_marks(frame):
+        return messages
+    return msgspec.convert(codec.map_texts(msgspec.to_builtins(messages), codec.to_os), list[ToAgent])
 
 
 def decode_to_manager(frame: bytes) -> list[ToManager]:

@@ -11,6 +11,7 @@ in one was found by nobody.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from ..model.errors import PilotfishError
 from ..model.states import State
+from . import codec
 from .events import Event
 from .legacy import wire_message
 
@@ -277,8 +279,6 @@ class FinishTime(Struct):
 
 # --- as bytes -----------------------------------------------------------------------------------------------------------
 
-_encode = msgspec.json.Encoder().encode
-
 
 class _Numbered(msgspec.Struct):
     """What a request may say about itself; any JSON value, kept as it is written."""
@@ -290,12 +290,12 @@ _decode_id = msgspec.json.Decoder(_Numbered).decode
 
 
 def ok(message: str | None = None, data: Struct | None = None) -> bytes:
-    return _encode(Envelope(0, message, data))
+    return codec.encode(Envelope(0, message, data))
 
 
 def stretch(values: Sequence[object] | Mapping[str, object]) -> bytes:
     """A part of an array or object, without its brackets: large ones are made in slices, see `filled`."""
-    return _encode(values)[1:-1]
+    return codec.encode(values)[1:-1]
 
 
 def filled(text: bytes, member: str, stretches: Sequence[bytes]) -> list[bytes]:
@@ -322,7 +322,7 @@ def large(message: str | None, data: Struct, member: str, stretches: Sequence[by
 
 def error_reply(error: PilotfishError) -> bytes:
     """Code 1 with the message; beside it, for programs, `error {code, where, remedy}`."""
-    return _encode(Envelope[Any](1, wire_message(error), None, ErrorDetail(error.code, error.where, error.remedy)))
+    return codec.encode(Envelope[Any](1, wire_message(error), None, ErrorDetail(error.code, error.where, error.remedy)))
 
 
 class Received(Struct):
@@ -334,13 +334,23 @@ class Received(Struct):
     data: msgspec.Raw = msgspec.Raw()
 
 
-receive = msgspec.json.Decoder(Received).decode
-"""The reply in these bytes. Raises msgspec.DecodeError."""
+_receive = msgspec.json.Decoder(Received).decode
+
+
+def receive(reply: bytes) -> Received:
+    """The reply in these bytes. Raises msgspec.DecodeError."""
+    try:
+        return _receive(reply)
+    except msgspec.DecodeError:  # with odd bytes: then the data is written anew, as those have it that read it
+        whole = codec.load(reply, dict[str, Any])
+        data = msgspec.Raw(json.dumps(whole.pop("data")).encode()) if "data" in whole else msgspec.Raw()
+        received = msgspec.convert(whole, Received)
+        return msgspec.structs.replace(received, data=data)
 
 
 def data_of(reply: Received, kind: type[T]) -> T:
     """The data as this type. Raises msgspec.DecodeError when there are no data, or others."""
-    return msgspec.json.decode(reply.data, type=kind)
+    return codec.load(reply.data, kind)
 
 
 def with_id(reply: bytes, request: bytes) -> bytes:
@@ -350,13 +360,22 @@ def with_id(reply: bytes, request: bytes) -> bytes:
     try:
         number = bytes(_decode_id(request).id)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return reply
+        number = _id_beside_odd_bytes(request)
     return _with(reply, number) if number else reply
+
+
+def _id_beside_odd_bytes(request: bytes) -> bytes:
+    """What the strict decoder refuses, the other one may have taken. Empty when there is no `id`."""
+    try:
+        value = json.loads(request)
+        return json.dumps(value["id"]).encode() if isinstance(value, dict) and "id" in value else b""
+    except (ValueError, RecursionError):
+        return b""
 
 
 def with_id_value(reply: bytes, number: object) -> bytes:
     """The same with an `id` that has been read already."""
-    return _with(reply, _encode(number))
+    return _with(reply, codec.encode(number))
 
 
 def _with(reply: bytes, number: bytes) -> bytes:

@@ -16,6 +16,7 @@ import msgspec
 
 from ..model.states import State
 from ..model.tasks import EndedRow
+from .codec import ascii_for_others, to_os
 from .replies import Runtime, rtime
 from .runtime import Ran, encode_ended, texts
 
@@ -71,7 +72,7 @@ def encode_json(entry: ReportEntry) -> bytes:
         parts.append(f'"iterations": {entry.iterations}')
     if entry.messages:
         parts.append(f'"messages": {_quoted(entry.messages)}')
-    return (",".join(parts) + "}\n").encode()
+    return ascii_for_others(",".join(parts) + "}\n").encode()
 
 
 class PlaceTexts(NamedTuple):
@@ -82,7 +83,7 @@ class PlaceTexts(NamedTuple):
 
 
 def place_texts(allocation: str, node: str) -> PlaceTexts:
-    return PlaceTexts(_quoted(allocation), _quoted(node))
+    return PlaceTexts(ascii_for_others(_quoted(allocation)), ascii_for_others(_quoted(node)))
 
 
 class TaskLines:
@@ -96,8 +97,8 @@ class TaskLines:
 
     def __init__(self, job_name: str, wd: str, program: str) -> None:
         self._begin = f'{{"name": {_quoted(job_name)[:-1]}:'
-        self._wd = f',"wd": {_quoted(wd)},"rtime": "'
-        self._program = f'","pname": {_quoted(program)},"node": '
+        self._wd = ascii_for_others(f',"wd": {_quoted(wd)},"rtime": "')
+        self._program = ascii_for_others(f'","pname": {_quoted(program)},"node": ')
         self._from_s = self._to_s = 0.0
         """The minute in which the last task ended; most that follow have run in it too."""
         self._minute = ""
@@ -128,7 +129,7 @@ def encode_text(entry: ReportEntry) -> bytes:
     lines = [f"{entry.name} ({entry.state.name}) {entry.messages}"]
     lines += [f"\t{_iso(time_s).replace('T', ' ')}: {state.name}" for state, time_s in entry.history]
     lines += [f"\t{name}: {value}" for name, value in texts(entry.ran).items()] if entry.ran else []
-    return ("\n".join(lines) + "\n").encode(errors="surrogateescape")
+    return to_os("\n".join(lines) + "\n").encode(errors="surrogateescape")
 
 
 ENCODERS: dict[Format, Callable[[ReportEntry], bytes]] = {"json": encode_json, "text": encode_text}
