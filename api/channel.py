@@ -7,12 +7,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import zmq
 
 from ..pilot.wire import codec
-from ..pilot.wire.connection import ConnectionFile, best_address
+from ..pilot.wire.connection import FILE_NAME, ConnectionFile, best_address
 from ..pilot.wire.names import why_unknown
 from ..pilot.wire.room import check_room_for_sockets
 from ..pilot.wire.security import unlock_client, wants_keys
@@ -70,6 +71,19 @@ class Channel:
         self._finalizer.detach()
         _left_to_the_parent.extend((self._context, self._sockets))
         self._begin()
+
+    @property
+    def where(self) -> str:
+        """What another process needs in order to connect: the connection file, never the keys; or a bare address.
+
+        Raises ConnectionError when this one has been closed.
+        """
+        if self._closed:
+            raise self._closed_error()
+        return self._target if isinstance(self._target, str) else str(Path(self._target.aux_dir) / FILE_NAME)
+
+    def _closed_error(self) -> ConnectionError:
+        return ConnectionError("this connection was closed", where=self.address, remedy="make a new Manager")
 
     @property
     def timeout_s(self) -> float:
@@ -134,7 +148,9 @@ class Channel:
             self._finalizer()
 
     def subscriber(self, address: str) -> zmq.Socket[bytes]:
-        """A SUB socket to an event address, with this channel's keys."""
+        """A SUB socket to an event address, with this channel's keys. Raises ConnectionError when the channel is closed."""
+        if self._closed:
+            raise self._closed_error()
         socket = self._context.socket(zmq.SUB)
         self._sockets.append(socket)
         transport, target = self.transport, address
@@ -148,7 +164,7 @@ class Channel:
 
     def _connect(self) -> zmq.Socket[bytes]:
         if self._closed:
-            raise ConnectionError("this connection was closed", where=self.address, remedy="make a new Manager")
+            raise self._closed_error()
         _check_host(self.address)
         socket = self._context.socket(zmq.DEALER)
         self._sockets.append(socket)

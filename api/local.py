@@ -23,7 +23,7 @@ from ..pilot.model.errors import EndingError, SettingsError
 from .errors import ConnectionError, RequestRefusedError, ServiceError, WrongArgumentsError
 from .forking import renew_in_children
 from .manager import Manager
-from .plain import as_word
+from .plain import as_seconds, as_word
 
 _FINISH_WAIT_S = 10.0
 _TERM_WAIT_S = 15.0
@@ -39,7 +39,7 @@ class LocalManager(Manager):
     Ctrl-C kills them at once. If this Python process dies, manager and tasks end too.
 
     A forked child may use the pilot, over a connection of its own; that it ends, or leaves the block, changes nothing for the
-    pilot, which only the process that started it can end.
+    pilot, which only the process that started it can end. Pickled it is a Manager of that pilot.
 
     Args:
         server_args: options of `pilotfish service`, e.g. `["--nodes", 4, "--wd", Path("work")]`; paths and numbers become
@@ -62,7 +62,8 @@ class LocalManager(Manager):
         hold: bool = False,
     ) -> None:
         config = dict(cfg or {})
-        words, init_timeout_s = _words(server_args or ()), float(config.get("init_timeout", 300))
+        words = _words(server_args or ())
+        init_timeout_s = as_seconds(config.get("init_timeout", 300), "init_timeout", least=0.0)
         fill_closed_descriptors()  # the pipes to the service must not be its streams
         self._keep = keep
         self._owner = os.getpid()

@@ -22,6 +22,7 @@ from .endings import Endings
 from .errors import ConnectionError, PilotfishError, ServiceError, TimeoutElapsed
 from .jobinfo import JobInfo
 from .jobs import Jobs
+from .plain import as_seconds
 from .subscription import Subscription
 from .timestamp import TimeStamp
 
@@ -41,7 +42,8 @@ _LOOK_PER_NAME_S = 5e-5
 class Manager:
     """A pilot that runs already.
 
-    May be used by any thread, and in a process that is forked, which gets a connection of its own.
+    May be used by any thread, and in a process that is forked, which gets a connection of its own. Pickled, as for a process
+    of multiprocessing's `spawn`, it connects there to the same pilot.
 
     Args:
         address: a connection file, an auxiliary folder, a folder with some, or a ZeroMQ address (`[proto://]host[:port]`,
@@ -64,16 +66,19 @@ class Manager:
     def __init__(self, address: str | os.PathLike[str] | None = None, cfg: Mapping[str, Any] | None = None) -> None:
         config = dict(cfg or {})
         address = None if address is None else os.fspath(address)
-        self._channel = Channel(_target(address), float(config.get("request_timeout", 60)))
+        self._cfg = config
+        request_timeout_s = self._seconds("request_timeout", 60.0)
+        connect_timeout_s = self._seconds("connect_timeout", request_timeout_s)
+        poll_delay_s = self._seconds("poll_delay", self._seconds("default_poll_delay", self.DEFAULT_POLL_DELAY))
+        self._poll_delay_s = max(_FIRST_LOOK_S, poll_delay_s)
+        self.default_poll_delay = self._poll_delay_s
+        self.default_pub_timeout = self._seconds("pub_timeout", self.DEFAULT_PUB_TIMEOUT)
+        self._channel = Channel(_target(address), request_timeout_s)
         self._log = ClientLog(config)
         self.client = Client(self._channel, self._log)
         """Typed requests, for the commands."""
-        self._poll_delay_s = float(config.get("poll_delay", config.get("default_poll_delay", self.DEFAULT_POLL_DELAY)))
-        self.default_poll_delay = self._poll_delay_s
-        self.default_pub_timeout = float(config.get("pub_timeout", self.DEFAULT_PUB_TIMEOUT))
         try:
-            timeout = config.get("connect_timeout")
-            system = self.client.status(timeout_s=None if timeout is None else float(timeout)).system
+            system = self.client.status(timeout_s=connect_timeout_s).system
         except PilotfishError as error:
             self.close()
             found_none = address is None and self._channel.address == DEFAULT_ADDRESS
@@ -86,6 +91,17 @@ class Manager:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._channel.address}>"
+
+    def _seconds(self, name: str, default: float) -> float:
+        value = self._cfg.get(name)
+        if isinstance(value, str):  # of a file of settings
+            with contextlib.suppress(ValueError):
+                value = float(value)
+        return default if value is None else as_seconds(value, name, least=0.0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Other processes (`spawn`, executors) get a Manager of their own, with a connection of its own."""
+        return Manager, (self._channel.where, {**self._cfg, "log_file": os.devnull})
 
     # --- requests: dictionaries as they were sent, because the old API promises them ------------------------------------
 
@@ -238,9 +254,7 @@ class Manager:
             while True:
                 now = time.monotonic()
                 if deadline is not None and now >= deadline:
-                    if (
-                        now > deadline + _LATE_S
-                    ):  # we were stopped; what has ended meanwhile, or before, is known at once
+                    if now > deadline + _LATE_S:  # we were stopped, and have not looked since
                         yield None
                     return
                 if now >= look_at:
@@ -302,7 +316,8 @@ def default_is_served() -> bool:
 
 
 def _deadline(timeout_s: float | None) -> float | None:
-    return None if timeout_s is None else time.monotonic() + timeout_s
+    """Raises WrongArgumentsError for what is no time limit."""
+    return None if timeout_s is None else time.monotonic() + as_seconds(timeout_s, "timeout")
 
 
 def _names(names: str | Iterable[str]) -> list[str]:

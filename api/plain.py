@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from numbers import Integral, Number
 from typing import Any
 
@@ -23,6 +26,17 @@ def as_word(value: object, where: str) -> str:
     if "\0" in text:
         raise WrongArgumentsError("there is a NUL character in it", where=where)
     return text
+
+
+def as_seconds(value: object, name: str, *, least: float = -math.inf) -> float:
+    """A time limit: any number, infinity for none. Raises WrongArgumentsError, before anything waits for ever."""
+    if isinstance(value, Number) and not isinstance(value, bool):
+        with suppress(TypeError, ValueError, OverflowError):
+            seconds = float(value)  # type: ignore[arg-type]
+            if seconds >= least:  # never true of what is not a number
+                return min(seconds, threading.TIMEOUT_MAX)
+    remedy = "give a number, e.g. 2.5" if least < 0 else "give a number above 0, e.g. 2.5"
+    raise WrongArgumentsError(f"{_shown(value)} is not a number of seconds", where=name, remedy=remedy)
 
 
 def as_text(path: bytes | os.PathLike[Any]) -> str:

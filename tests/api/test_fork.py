@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,13 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from patience import PATIENCE_S
 
 from pilotfish import Jobs, LocalManager, Manager
-from pilotfish.api.errors import ConnectionError, TimeoutElapsed
+from pilotfish.api.errors import ConnectionError, TimeoutElapsed, WrongArgumentsError
 from pilotfish.pilot.wire import connection
 
 QUIET = {"log_file": os.devnull}
@@ -207,6 +210,59 @@ def test_a_pilot_that_was_closed_stays_closed_in_the_child(pilot: LocalManager) 
     assert in_child(lambda: manager.list()).startswith("ConnectionError: ")
 
 
+# --- other ways into another process --------------------------------------------------------------------------------------
+
+
+def test_a_process_that_is_not_forked_gets_a_connection_of_its_own(pilot: LocalManager, wd: Path) -> None:
+    """What it is given is pickled. A program of its own, because multiprocessing leaves helpers to the program's end."""
+    program = f"""
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pilotfish import Jobs, Manager
+if __name__ == "__main__":
+    manager = Manager({str(pilot.connection_file)!r}, {QUIET!r})
+    manager.submit(Jobs().add(name="a", exec="true"))
+    for how in ("spawn", "forkserver"):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(how)) as executor:
+            print(executor.submit(Manager.wait4, manager, "a").result())
+    print(manager.list())
+"""
+    (wd / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=wd, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.stdout == "{'a': 'SUCCEED'}\n" * 2 + "{'a': {'status': 'SUCCEED'}}\n", done.stderr
+
+
+def test_a_copy_is_a_manager_that_ends_nothing_and_has_no_keys_in_it(pilot: LocalManager) -> None:
+    data = pickle.dumps(pilot)
+    assert str(pilot.connection_file).encode() in data
+    assert b"secret" not in data
+    for other in (pickle.loads(data), copy.copy(pilot), copy.deepcopy(pilot)):
+        assert type(other) is Manager
+        assert _run(other, "x") == {"x": "SUCCEED"}
+        other.remove("x")
+        other.close()
+    assert pilot.exit_code is None
+
+
+def test_what_is_closed_says_so_whatever_is_asked(pilot: LocalManager) -> None:
+    manager = Manager(str(pilot.connection_file), QUIET)
+    manager.close()
+    manager.close()
+    asked: list[Callable[[], object]] = [
+        manager.list,
+        lambda: manager.wait4("a", 1),
+        lambda: manager.wait4all(1),
+        lambda: manager.wait4_any_job_finish(1),
+        lambda: manager.submit(Jobs().add(exec="true")),
+        lambda: pickle.dumps(manager),
+    ]
+    for ask in asked:
+        with pytest.raises(ConnectionError, match="this connection was closed; make a new Manager"):
+            ask()
+
+
 # --- time limits --------------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +313,43 @@ def test_a_limit_of_nothing_still_tells_what_has_ended(pilot: LocalManager) -> N
     pilot.submit(Jobs().add(name="b", exec="true"))
     other.wait4all(PATIENCE_S)
     assert pilot.wait4_any_job_finish(0) == ("b", "SUCCEED")
+
+
+@pytest.mark.parametrize("limit", [float("nan"), "2", True, [], 1j])
+def test_what_is_no_time_limit_is_refused_before_anything_waits(pilot: LocalManager, limit: Any) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: pilot.wait4("a", limit),
+        lambda: pilot.wait4all(limit),
+        lambda: pilot.wait4_any_job_finish(limit),
+    ]
+    for call in calls:
+        with pytest.raises(WrongArgumentsError, match="is not a number of seconds"):
+            call()
+    for name in ("request_timeout", "connect_timeout", "poll_delay"):
+        if limit != "2":  # as in a file of settings
+            with pytest.raises(WrongArgumentsError, match=f"{name}: .* is not a number of seconds"):
+                Manager(str(pilot.connection_file), {**QUIET, name: limit})
+
+
+@pytest.mark.parametrize("limit", [None, 1e9, 1e300, float("inf"), 2**70])
+def test_a_limit_may_be_as_long_as_one_likes(pilot: LocalManager, limit: Any) -> None:
+    for call in (lambda: pilot.wait4("long", limit), lambda: pilot.wait4_any_job_finish(limit)):
+        pilot.submit(Jobs().add(name="long", exec="true"))
+        assert call() in ({"long": "SUCCEED"}, ("long", "SUCCEED"))
+        pilot.wait4all(limit)
+        pilot.remove("long")
+    manager = Manager(str(pilot.connection_file), {**QUIET, "request_timeout": limit, "connect_timeout": limit})
+    assert manager.list() == {}
+    manager.cleanup()
+
+
+@pytest.mark.parametrize("limit", [-1, -1e300, 0, 1e-9])
+def test_a_limit_that_is_over_is_over_at_once(pilot: LocalManager, limit: float) -> None:
+    pilot.submit(Jobs().add(name="long", exec="sleep", args=[1000]))
+    for wait in (lambda: pilot.wait4("long", limit), lambda: pilot.wait4all(limit)):
+        with pytest.raises(TimeoutElapsed):
+            wait()
+    pilot.cancel("long")
 
 
 def test_a_pilot_that_has_ended_is_an_error_in_the_child(wd: Path) -> None:
