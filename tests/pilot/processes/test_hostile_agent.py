@@ -377,3 +377,25 @@ def test_changed_frames_neither_end_the_manager_nor_reach_others_nor_spoil_the_j
         evil.close()
     check_held(pilot, f"seed {seed}")
     survives(pilot, wd, wait_until)
+
+
+def test_what_a_dismissed_agent_runs_is_given_to_others_only_when_it_has_said_goodbye(
+    pilot: LocalManager, context: zmq.Context[zmq.Socket[bytes]], wait_until: Wait
+) -> None:
+    """It was told to end, and until it has its task may still run."""
+    evil = Hostile(pilot, context, 1)
+    evil.send(evil.hello())
+    key, grant = bait_of(evil)
+    name = f"bait:{key.pos}"
+
+    def state() -> str:
+        return str(pilot.status(name)["jobs"][name]["data"]["status"])
+
+    evil.send(report(started=[frames.Started(*key, GrantId(grant), 77, time.time())]))
+    wait_until(lambda: state() == "EXECUTING", "its start is known", 60)
+    evil.send_raw(b"garbage")
+    evil.until(frames.Stop)
+    assert state() == "EXECUTING"
+    evil.send(frames.Bye("over"))
+    wait_until(lambda: state() == "QUEUED", "it waits for another agent", 60)
+    evil.close()
