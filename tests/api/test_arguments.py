@@ -130,7 +130,7 @@ def test_what_cannot_be_text_is_named(members: dict[str, Any], place: str) -> No
 
 def test_tasks_see_these_texts_and_nothing_of_what_is_empty(wd: Path) -> None:
     """As templates of other programs send it: all members always, most of them empty."""
-    empty = dict.fromkeys(("venv", "modules", "stdin", "stderr", "model"), "")
+    empty: dict[str, Any] = dict.fromkeys(("venv", "modules", "stdin", "stderr", "model"), "")
     with LocalManager(["--wd", wd, "--nodes", 1], QUIET) as pilot:
         words = ["-c", 'echo "$1 $2 $3 $$N"', "-", 1, 2.5, Path("a/b")]
         pilot.submit(Jobs().add(name="a", exec="bash", args=words, env={"N": 7}, stdout=Path("out"), wd="", **empty))

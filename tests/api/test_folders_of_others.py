@@ -17,6 +17,7 @@ from pilotfish.api.manager import Manager
 from pilotfish.pilot.manager import auxdir
 from pilotfish.pilot.manager.store import Store
 from pilotfish.pilot.model.errors import RefusedError
+from pilotfish.pilot.model.ids import JobNo
 from pilotfish.pilot.model.job_spec import Execution, JobSpec
 from pilotfish.pilot.wire import connection, journal, records
 
@@ -35,7 +36,7 @@ def planted(folder: Path, name: str = "zz") -> Path:
     aux = folder / f".qcgpjm-service-{name}"
     aux.mkdir(mode=0o700)
     job = JobSpec("evil", Execution(script=f"touch {folder}/pwned"))
-    log = records.Opened(name, "epoch", time.time()), records.Submitted(records.JobNo(1), time.time(), [job])
+    log = records.Opened(name, "epoch", time.time()), records.Submitted(JobNo(1), time.time(), [job])
     content = journal.HEADER + b"".join(journal.encode(record) for record in log)
     for file, text in (("journal.pilotfish", content), ("journal.pilotfish.lock", b"")):
         (aux / file).touch(mode=0o600)

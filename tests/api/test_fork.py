@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ CALLS: dict[str, tuple[Callable[[Manager], object], str]] = {
 def test_a_pilot_made_before_a_fork_is_used_in_the_child(pilot: LocalManager) -> None:
     assert _run(pilot, "before") == {"before": "SUCCEED"}
     for work, said in CALLS.values():
-        assert in_child(lambda work=work: work(pilot)) == said
+        assert in_child(partial(work, pilot)) == said
     assert _run(pilot, "after") == {"after": "SUCCEED"}
 
 
@@ -100,7 +101,7 @@ def test_a_fork_while_other_threads_wait_is_used_in_the_child(pilot: LocalManage
         thread.start()
     try:
         for number in range(5):
-            assert in_child(lambda number=number: _run(pilot, f"child-{number}")).count("SUCCEED") == 1
+            assert in_child(partial(_run, pilot, f"child-{number}")).count("SUCCEED") == 1
     finally:
         done.set()
         for thread in threads:
@@ -138,7 +139,7 @@ ENDS: dict[str, Callable[[LocalManager], object]] = {
 def test_only_the_process_that_started_a_pilot_ends_it(pilot: LocalManager) -> None:
     refused = f"ServiceError: this pilot is not this process's to end: process {os.getpid()} started it; "
     for end in ENDS.values():
-        assert in_child(lambda end=end: end(pilot)).startswith(refused)
+        assert in_child(partial(end, pilot)).startswith(refused)
     assert _run(pilot, "a") == {"a": "SUCCEED"}
 
 

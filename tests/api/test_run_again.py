@@ -287,7 +287,8 @@ def test_edited_while_it_was_stopped_only_what_is_in_the_file_runs(
     )
     wait_until((runs.wd / "waits").exists, "the second task runs", 60.0)
     children = psutil.Process(process.pid).children(recursive=True) if number == signal.SIGKILL else []
-    for each in [*children, process]:
+    everyone: list[psutil.Process | subprocess.Popen[bytes]] = [*children, process]
+    for each in everyone:
         each.send_signal(number)
     process.wait(60)
     assert runs.ran() == ["a", "wait-b"]

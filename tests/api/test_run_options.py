@@ -17,7 +17,7 @@ from pilotfish.pilot.options import RUN_OPTIONS, as_words
 
 
 def test_what_was_said_becomes_words_for_the_service() -> None:
-    said = {option.field: None for option in RUN_OPTIONS}
+    said: dict[str, object] = {option.field: None for option in RUN_OPTIONS}
     said |= {"kill_grace": 40.0, "end_margin": 0.0, "system_core": True, "net": False, "agent_prelude": "-x y"}
     assert sorted(as_words(said)) == ["--agent-prelude=-x y", "--end-margin=0.0", "--kill-grace=40.0", "--system-core"]
 

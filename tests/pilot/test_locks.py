@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,7 @@ def test_it_is_waited_for_as_long_as_was_asked(tmp_path: Path, site: int) -> Non
 
 @pytest.mark.parametrize("change", [{}, {"boot": "earlier", "pid": os.getpid()}, {"pid": os.getpid(), "began": "1"}])
 def test_what_a_dead_process_has_left_is_taken_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
     """Killed; before the host was started anew; and another process has the number since."""
     without_locks(monkeypatch)
@@ -102,7 +103,7 @@ def test_what_a_dead_process_has_left_is_taken_over(
 
 @pytest.mark.parametrize("change", [{"host": "elsewhere"}, {"pid_space": "pid:[1]"}])
 def test_a_process_that_cannot_be_seen_from_here_counts_as_alive(
-    tmp_path: Path, site: int, change: dict[str, str]
+    tmp_path: Path, site: int, change: dict[str, Any]
 ) -> None:
     """Also where this host has locks: the other one may not."""
     path = tmp_path / "lock"
@@ -148,6 +149,7 @@ def test_one_with_locks_and_one_without_exclude_each_other(tmp_path: Path, monke
 CONTENDER = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from pilotfish.pilot import locks
 path, inside = Path(sys.argv[1]), Path(sys.argv[2])
 file = open(path, "a+")

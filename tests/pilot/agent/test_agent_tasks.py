@@ -44,7 +44,7 @@ def test_a_task_dies_of_a_broken_pipe_as_usual(manager: FakeManager) -> None:
 
 def test_a_task_begins_with_no_signal_blocked(manager: FakeManager, wd: Path) -> None:
     """The agent blocks SIGCHLD."""
-    manager.run(Execution(exec="grep", args=["^SigBlk:", "/proc/self/status"], stdout=str(wd / "mask")))
+    manager.run(Execution(exec="grep", args=("^SigBlk:", "/proc/self/status"), stdout=str(wd / "mask")))
     assert (wd / "mask").read_text().split() == ["SigBlk:", "0" * 16]
 
 

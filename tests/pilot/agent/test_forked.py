@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ from pilotfish.pilot.model.job_spec import Execution
 SCRIPT = 'echo "$GREETING"; cat; read _ _ _ _ _ sid _ </proc/$$/stat; echo $sid >&2; kill -s PIPE $$'
 
 
-def launch_of(wd: Path, *args: str, **members: str) -> Launch:
-    execution = Execution(exec="sh", args=list(args), wd=str(wd), **members)
+def launch_of(wd: Path, *args: str, **members: Any) -> Launch:
+    execution = Execution(exec="sh", args=args, wd=str(wd), **members)
     return prepare(execution, environment(execution, dict(os.environb), {b"GREETING": b"hello"}, 1), str(wd))
 
 

@@ -13,6 +13,7 @@ import sys
 import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_manager import FakeManager
@@ -72,14 +73,14 @@ REDIRECTIONS: dict[str, dict[str, str]] = {
 def test_streams_have_the_flags_that_a_shell_gives_them(
     manager: FakeManager, tmp_path: Path, places: dict[str, str], redirections: str
 ) -> None:
-    streams = {name: places.get(place, place) for name, place in REDIRECTIONS[redirections].items()}
+    streams: dict[str, Any] = {name: places.get(place, place) for name, place in REDIRECTIONS[redirections].items()}
     wanted = {"stdin": "/dev/null", "stdout": "/dev/null", "stderr": "/dev/null", **streams}
     both = streams.get("stdout") is not None and streams.get("stdout") == streams.get("stderr")
     to_stderr = "2>&1" if both else '2>"$3"'
     line = f'("$4" -c "$5" shell <"$1" >"$2" {to_stderr}); exit'  # in a process of its own, which leads no session
     words = ["bash", "-c", line, "bash", wanted["stdin"], wanted["stdout"], wanted["stderr"], sys.executable, PROBE]
     subprocess.run(words, check=True, cwd=tmp_path, start_new_session=True)
-    assert manager.run(Execution(exec=sys.executable, args=["-c", PROBE, "task"], **streams)).exit_code == 0
+    assert manager.run(Execution(exec=sys.executable, args=("-c", PROBE, "task"), **streams)).exit_code == 0
     assert json.loads((tmp_path / "task").read_text()) == json.loads((tmp_path / "shell").read_text())
 
 
@@ -98,7 +99,8 @@ def test_a_slow_reader_of_a_named_pipe_gets_every_line(
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     room = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ)
     number = {"stdout": 1, "stderr": 2}[stream]
-    key = manager.start(Execution(script=f"seq 60000 >&{number}", **{stream: "pipe"}))
+    streams: dict[str, Any] = {stream: "pipe"}
+    key = manager.start(Execution(script=f"seq 60000 >&{number}", **streams))
     wait_until(lambda: in_pipe(reader) > room - 4096, "the pipe is full")
     os.set_blocking(reader, True)
     with open(reader) as file:
@@ -146,7 +148,7 @@ NO_STDOUT = "a task has no stdout but the one that is named for it"
     ],
 )
 def test_a_stream_that_a_task_cannot_have_is_refused(
-    manager: FakeManager, tmp_path: Path, streams: dict[str, str], stream: str, why: str
+    manager: FakeManager, tmp_path: Path, streams: dict[str, Any], stream: str, why: str
 ) -> None:
     (tmp_path / "link").symlink_to("/dev/stdout")
     refused = manager.run(Execution(exec="true", **streams))
@@ -156,7 +158,7 @@ def test_a_stream_that_a_task_cannot_have_is_refused(
 def test_no_task_writes_into_what_its_worker_has_open(manager: FakeManager, tmp_path: Path) -> None:
     """Among these are the pipe that wakes the worker, whose bytes count as signals, and the agent's log."""
     for number in range(3, 20):
-        refused = manager.run(Execution(exec="echo", args=["hi"], stdout=f"/dev/fd/{number}"))
+        refused = manager.run(Execution(exec="echo", args=("hi",), stdout=f"/dev/fd/{number}"))
         assert (
             refused.message
             == f"cannot write stdout '/dev/fd/{number}': a task inherits no descriptor {number}; name a file"
@@ -165,7 +167,7 @@ def test_no_task_writes_into_what_its_worker_has_open(manager: FakeManager, tmp_
 
 
 def test_the_folder_in_pwd_is_the_task_s(manager: FakeManager, tmp_path: Path) -> None:
-    assert manager.run(Execution(exec="printenv", args=["PWD"], wd="below", stdout="out")).exit_code == 0
+    assert manager.run(Execution(exec="printenv", args=("PWD",), wd="below", stdout="out")).exit_code == 0
     assert (tmp_path / "below" / "out").read_text() == f"{tmp_path}/below\n"
 
 

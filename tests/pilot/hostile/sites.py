@@ -169,7 +169,7 @@ def fill(folder: Path, left: int = 0) -> None:
 
 
 def fill_inodes(folder: Path, left: int) -> None:
-    made = []
+    made: list[Path] = []
     try:
         while True:
             made.append(folder / f".filler{len(made)}")

@@ -214,7 +214,7 @@ def client_answers(pilot: Pilot) -> bool:
         return False
     states = client.list()
     client.cleanup()
-    return states["a"]["status"] == "SUCCEED"
+    return bool(states["a"]["status"] == "SUCCEED")
 
 
 @pytest.mark.parametrize("site", sites.LOCKS if THOROUGH else sites.LOCKS[1:2], ids=lambda site: site.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_a_journal_without_a_record_beside_a_connection_file_is_lost(tmp_path: P
 
 def test_a_name_that_is_taken_by_chance_is_not_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = iter([7, 7, 8])
-    monkeypatch.setattr(auxdir.secrets, "randbelow", lambda limit: next(numbers))
+    monkeypatch.setattr(secrets, "randbelow", lambda limit: next(numbers))
     names = [auxdir.create_unused(tmp_path, "host").instance_id for _ in range(2)]
     assert names == ["host.7", "host.8"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ def unknown(name: str) -> None:
 
 
 @pytest.fixture
-def name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[str], object]], None]]:
+def name_server(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], object]], None]:
     """`name_server(answer)`: what happens to those who ask for NAME, which is the name of this host."""
     true_one = socket.getaddrinfo
 

@@ -104,7 +104,7 @@ def states(scheduler: Scheduler, name: str) -> list[str]:
     return [job.tasks.state(pos).name for pos in range(job.spec.task_count)]
 
 
-ODD_NUMBERS = {
+ODD_NUMBERS: dict[str, dict[str, Any]] = {
     "in the year 10^292": {"ended_s": 1e300},
     "at no time": {"started_s": math.nan},
     "never": {"scheduled_s": math.inf},

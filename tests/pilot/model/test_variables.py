@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from string import Template
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -87,7 +88,7 @@ def test_an_execution_is_filled_everywhere() -> None:
 def test_an_optional_text_that_turns_out_empty_is_as_absent() -> None:
     """As one that is empty from the start; arguments and variables stay what they are."""
     empty = {**VALUES, "it": ""}
-    texts = dict.fromkeys(("wd", "stdin", "stdout", "stderr", "venv", "model"), "$it")
+    texts: dict[str, Any] = dict.fromkeys(("wd", "stdin", "stdout", "stderr", "venv", "model"), "$it")
     execution = Execution(exec="x", args=("$it",), env={"A": "$it"}, modules=("$it", "gcc"), **texts)
     assert substitute_execution(execution, empty) == Execution(exec="x", args=("",), env={"A": ""}, modules=("gcc",))
 

@@ -154,7 +154,7 @@ class Work:
         return Counter(line[1] for line in lines if line[0] == kind)
 
 
-def submit(pilot: Pilot, *jobs: dict[str, object]) -> None:
+def submit(pilot: Pilot, *jobs: Mapping[str, object]) -> None:
     client = pilot.client()
     client.send_request({"request": "submit", "jobs": list(jobs)})
     client.cleanup()

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -37,6 +38,7 @@ class Round:
         self.accepted: dict[str, int] = {}
         """Jobs that were acknowledged, with how many tasks each has."""
         self.told: list[str] = []
+        self.clock: Path | None
         self.clock, environ = faked_clock(wd) if can_fake_clock() else (None, None)
         self.pilot = Pilot(wd, *OPTIONS, environ=environ, ready=self.rng.random() < 0.5)
         if not (self.pilot.aux / "connection.json").exists():
@@ -53,7 +55,7 @@ class Round:
             sizes[f"spread{number}"] = (rng.randrange(1, 3), 0.7)
         jobs = []
         for name, (count, seconds) in sizes.items():
-            need = {"numNodes": {"exact": 2}} if name.startswith("spread") else {}
+            need: dict[str, Any] = {"numNodes": {"exact": 2}} if name.startswith("spread") else {}
             job = self.work.job(name, count, seconds=seconds, numCores={"exact": 1}, **need)
             jobs.append(job)
         client = self.pilot.client()

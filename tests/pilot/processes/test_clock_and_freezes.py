@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -41,7 +42,7 @@ def pass_by(seconds: float) -> None:
     time.sleep(seconds)
 
 
-SPREAD = {"numNodes": {"exact": 2}, "numCores": {"exact": 1}}
+SPREAD: dict[str, Any] = {"numNodes": {"exact": 2}, "numCores": {"exact": 1}}
 
 
 def agents_up(pilot: Pilot) -> int:

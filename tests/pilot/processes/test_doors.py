@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import zmq
+from msgspec.structs import replace
 from patience import PATIENCE_MS, PATIENCE_S
 
 from pilotfish.api.errors import ConnectionError
@@ -89,14 +90,10 @@ def test_a_client_that_names_only_the_address_is_told_that_keys_are_wanted(locke
 def test_a_client_with_the_key_gets_in_over_tcp(locked: LocalManager) -> None:
     info = _info(locked)
     copy = locked.connection_file.with_name("elsewhere.json")
-    connection.write(copy, info.__class__(**{**_members(info), "host": "another-host"}))
+    connection.write(copy, replace(info, host="another-host"))
     client = Manager(str(copy), {"log_file": "/dev/null"})
     assert client.resources()["total_cores"] == 1
     client.cleanup()
-
-
-def _members(info: connection.ConnectionFile) -> dict[str, object]:
-    return {name: getattr(info, name) for name in info.__struct_fields__}
 
 
 def test_plain_tcp_is_open_only_when_asked_for_and_only_on_this_host(plain: LocalManager) -> None:

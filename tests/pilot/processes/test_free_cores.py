@@ -13,10 +13,9 @@ from typing import Any
 
 import psutil
 from patience import PATIENCE_S
+from real_pilot import Pilot
 
 from pilotfish import Jobs, LocalManager, Manager
-
-from .test_kill import Pilot
 
 QUIET = {"log_file": "/dev/null"}
 

@@ -364,7 +364,7 @@ def test_changed_frames_neither_end_the_manager_nor_reach_others_nor_spoil_the_j
         started = frames.Started(*key, GrantId(grant), 77, time.time())
         held = evil.hello(grants=[evil.grant(grant)], running=[started], waiting={PoolId(901): [key]}, number=2)
         for _ in range(5):
-            said = chance.choice(
+            said: list[Any] = chance.choice(
                 [
                     [held],
                     [held, report(2, finished=[finished(key, grant)])],

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +18,7 @@ from real_pilot import Pilot
 TASKS, KILLS = (5000, 6) if THOROUGH else (1500, 3)
 
 
-def _submit(pilot: Pilot, jobs: list[dict[str, object]]) -> None:
+def _submit(pilot: Pilot, jobs: list[dict[str, Any]]) -> None:
     client = pilot.client()
     client.send_request({"request": "submit", "jobs": jobs})
     client.cleanup()
@@ -130,9 +131,11 @@ def test_tasks_of_a_killed_agent_run_again_and_its_left_overs_are_gone(
     wait_until(lambda: _text(wd / "pids"), "the task runs")
     (agent,) = pilot.agents()
     task = psutil.Process(int((wd / "pids").read_text()))
+    worker_of_task = task.parent()
+    assert worker_of_task is not None
     processes = agent.children()
     others = [worker for worker in processes if worker.pid != task.ppid()]
-    {"agent": agent, "worker with the task": task.parent(), "worker without": (others or processes)[0]}[victim].kill()
+    {"agent": agent, "worker with the task": worker_of_task, "worker without": (others or processes)[0]}[victim].kill()
     wait_until(lambda: len((wd / "pids").read_text().split()) == 2, "it is started again")
     wait_until(lambda: all(_gone(each.pid) for each in (agent, *processes)), "the whole agent is gone")
     first, second = map(int, (wd / "pids").read_text().split())

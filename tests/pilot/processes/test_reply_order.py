@@ -182,6 +182,11 @@ def test_the_end_is_answered_in_its_turn(dealers: Callable[[], Dispatcher]) -> N
     client.check()
 
 
+def reply_to(client: zmq.Socket[bytes]) -> dict[str, Any]:
+    reply: dict[str, Any] = json.loads(client.recv())
+    return reply
+
+
 def test_the_id_of_a_request_is_in_its_reply(wd: Path) -> None:
     """Any JSON value, also when the request is refused; not one that lies deeper."""
     with LocalManager(["--wd", str(wd), "--nodes", "1"], {"log_file": "/dev/null"}) as pilot:
@@ -193,8 +198,8 @@ def test_the_id_of_a_request_is_in_its_reply(wd: Path) -> None:
         numbers: list[object] = [7, "seven", [1, {"a": None}], 0, None, "ä"]
         for request, number in product(("resourcesInfo", "nonsense"), numbers):
             client.send_json({"request": request, "id": number})
-            assert client.recv_json()["id"] == number
+            assert reply_to(client)["id"] == number
         client.send_json({"request": "resourcesInfo", "attributes": {"id": 1}})
-        assert "id" not in client.recv_json()
+        assert "id" not in reply_to(client)
         client.close()
         context.term()

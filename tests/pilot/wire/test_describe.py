@@ -115,7 +115,8 @@ def test_null_is_as_absent() -> None:
 @pytest.mark.parametrize("what", ["exec", "script"])
 def test_an_optional_member_that_is_empty_is_as_absent(what: str, member: str, empty: object) -> None:
     """Programs that fill in templates send all members always."""
-    assert described(execution={what: "x", member: empty}).execution == Execution(**{what: "x"})
+    program: dict[str, Any] = {what: "x"}
+    assert described(execution={**program, member: empty}).execution == Execution(**program)
 
 
 def test_all_may_be_empty_at_once() -> None:
