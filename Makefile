@@ -1,4 +1,4 @@
-# make demo | test | test-all | check | bench | mutants: each sets up .venv first. PYTHON chooses the interpreter.
+# make demo | test | test-all | check | types | bench | mutants: each sets up .venv first. PYTHON chooses the interpreter.
 PYTHON ?= python3
 # How many tests run at a time: most of them wait for processes, so more than there are cores.
 JOBS ?= 4
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all check bench mutants clean
+.PHONY: demo test test-all check types bench mutants clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,13 +30,22 @@ test-all: test
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	mkdir -p $(VENV)/types && ln -sfn $(CURDIR) $(VENV)/types/pilotfish
-	cd $(VENV)/types && MYPYPATH=. ../bin/mypy --config-file $(CURDIR)/pyproject.toml -p pilotfish.pilot -p pilotfish.api -p pilotfish.launcher
+	$(MAKE) types
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_packaging.py
 	$(BIN)/python -m coverage run -m pytest -q tests/pilot/model tests/pilot/wire tests/pilot/manager
 	$(BIN)/python -m coverage report
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+
+# The repository root is the package `pilotfish`. Tests import their helpers by bare names, because conftest.py files put
+# these folders on the path; links to both show mypy the same names.
+TYPES := $(VENV)/types
+types: $(READY)
+	rm -rf $(TYPES) && mkdir -p $(TYPES)/helpers && ln -s $(CURDIR) $(TYPES)/pilotfish
+	find $(CURDIR)/tests \( -name benchmarks -o -name mutants \) -prune -o -name '*.py' ! -name 'test_*' ! -name conftest.py \
+		-exec ln -s -t $(TYPES)/helpers {} +
+	cd $(TYPES) && MYPYPATH=. ../bin/mypy --config-file $(CURDIR)/pyproject.toml -p pilotfish.pilot -p pilotfish.api -p pilotfish.launcher
+	MYPYPATH=$(TYPES):$(TYPES)/helpers $(BIN)/mypy --explicit-package-bases tests
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/run.py $(BENCH)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from emulated import Slurm
 from patience import PATIENCE_S, wait_until
-from test_launcher_chain import start, write_submission
+
+from .test_launcher_chain import start, write_submission
 
 STEER = """
 from pilotfish import Jobs, Manager

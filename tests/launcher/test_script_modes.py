@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from patience import PATIENCE_S
-from test_job_script import codes, job, prepare, record, run
 
 from pilotfish.launcher.resources import Resources
 from pilotfish.launcher.task import Task
+
+from .test_job_script import codes, job, prepare, record, run
 
 HOSTILE = [
     "set -e",
