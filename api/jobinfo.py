@@ -1,4 +1,4 @@
-"""`JobInfo`: what a pilot knows of a job, as an object (spec 19.4)."""
+"""`JobInfo`: what a pilot knows of a job, as an object."""
 
 from __future__ import annotations
 

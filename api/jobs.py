@@ -1,4 +1,4 @@
-"""`Jobs`: a list of job descriptions, built with keywords or read from a file (spec 19.3, and our own attributes)."""
+"""`Jobs`: a list of job descriptions, built with keywords or read from a file (the old ones, and our own attributes)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Manager`: talk to a running pilot. Methods, arguments and return values are those of the old API (spec 19.1)."""
+"""`Manager`: talk to a running pilot. Methods, arguments and return values are those of the old API."""
 
 from __future__ import annotations
 

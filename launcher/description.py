@@ -269,7 +269,7 @@ def parse_submission(given: Any) -> SubmissionDescription:
 
 
 def safe_path(path: str, where: str, *, globs: bool = True, absolute: bool = False, beside: bool = False) -> None:
-    """Refuse a path that leads out of its folder (spec 2.5), unless it may be `absolute`, or `beside` the folder.
+    """Refuse a path that leads out of its folder, unless it may be `absolute`, or `beside` the folder.
 
     A backslash counts as a slash.
     """

@@ -1,4 +1,4 @@
-"""Hashes that name tasks, jobs and submissions. Those of tasks and jobs are DPDispatcher's, bit for bit (spec 3)."""
+"""Hashes that name tasks, jobs and submissions. Those of tasks and jobs are DPDispatcher's, bit for bit."""
 
 from __future__ import annotations
 

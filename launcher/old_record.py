@@ -1,4 +1,4 @@
-"""DPDispatcher's record `<hash>.json` (spec 12), without secrets."""
+"""DPDispatcher's record `<hash>.json`, without secrets."""
 
 from __future__ import annotations
 

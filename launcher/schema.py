@@ -1,6 +1,6 @@
 """The keys of machine, resources, task and submission files: one table, from which checking, help and `pilotfish init` come.
 
-Names, types and defaults are DPDispatcher's (spec 2); the keys marked `ours` are not in it.
+Names, types and defaults are DPDispatcher's; the keys marked `ours` are not in it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The script of one batch job: header, environment, tasks, and the records that tell what became of them.
 
-Needs bash 4.2 and coreutils on the machine, nothing else. File names and tags are DPDispatcher's (spec 5); what is done
+Needs bash 4.2 and coreutils on the machine, nothing else. File names and tags are DPDispatcher's; what is done
 differently, and why:
 
 * Before anything else the job claims its attempt. A job that was submitted twice finds the claim taken and ends, so a launcher

@@ -1,4 +1,4 @@
-"""Which files go to the machine and which come back: patterns to lists, with digests (spec 7.1)."""
+"""Which files go to the machine and which come back: patterns to lists, with digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resources of a job script as directives of a batch system, as clusterjob writes them (spec A5), without its slips.
+"""Resources of a job script as directives of a batch system, as clusterjob writes them, without its slips.
 
 What differs: `span[ptile=...]` and `h_vmem=` are spelt as the batch systems want them, limits are rounded up and written in a
 form that each reads, other keys of LSF get their dash.

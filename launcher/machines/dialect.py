@@ -123,7 +123,7 @@ def clock(seconds: float) -> str:
 
 
 def job_name(task_name: str | None, job_hash: str, limit: int, prefix: str) -> str:
-    """What the batch system shows for a job of one task (spec 5.6); empty for no name."""
+    """What the batch system shows for a job of one task; empty for no name."""
     if task_name is None or not limit:
         return ""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", task_name).strip("._-") or f"dp-{job_hash[:8]}"

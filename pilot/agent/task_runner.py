@@ -435,7 +435,7 @@ class _NoRoomError(Exception):
 
 
 def _start_values(start: TaskStart, held: HeldGrant, root_wd: str) -> dict[str, str]:
-    """Values of the variables of the start phase (spec 8)."""
+    """Values of the variables of the start phase."""
     nodes = held.grant.nodes
     values = {
         "root_wd": root_wd,

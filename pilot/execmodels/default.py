@@ -1,4 +1,4 @@
-"""What is executed for a description: the program itself, or bash for scripts and for prepared environments (spec 11.2).
+"""What is executed for a description: the program itself, or bash for scripts and for prepared environments.
 
 No login shell, and every argument quoted: a shell sees a description only where the job asks for one. Execution model
 `default` is just that, once; what the program needs to spread itself over the task's nodes is laid ready for it.

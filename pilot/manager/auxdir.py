@@ -1,4 +1,4 @@
-"""The auxiliary folder `<wd>/.qcgpjm-service-<id>`: names of what is in it, making one, finding old ones (spec 16, 17)."""
+"""The auxiliary folder `<wd>/.qcgpjm-service-<id>`: names of what is in it, making one, finding old ones."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def create(wd: Path, instance_id: str) -> AuxDir:
 
 
 def create_unused(wd: Path, host: str) -> AuxDir:
-    """The same under a name that is not taken, `HOST.NUMBER` (spec 16). Raises RefusedError when it cannot be made."""
+    """The same under a name that is not taken, `HOST.NUMBER`. Raises RefusedError when it cannot be made."""
     digits = _FEWEST_DIGITS
     while True:
         aux = AuxDir(wd.absolute() / f"{AUX_PREFIX}{host}.{secrets.randbelow(10**digits)}")

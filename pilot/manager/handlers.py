@@ -246,7 +246,7 @@ class Handlers:
     def _each(
         self, names: list[object], unknown: str, act: Callable[[Job, int | None], Steps[None]]
     ) -> Steps[tuple[int, dict[str, str]]]:
-        """Do something to each named job; returns how often it succeeded, and the errors by name (spec 4.7, 4.8)."""
+        """Do something to each named job; returns how often it succeeded, and the errors by name."""
         count, errors = 0, {}
         for number, name in enumerate(names, 1):
             key = name if isinstance(name, str) else json.dumps(name)

@@ -53,7 +53,7 @@ class Views:
         return None
 
     def history(self, job: Job, pos: int | None, record: TaskRecord | None) -> list[tuple[State, float]]:
-        """States with their times, oldest first. Iterations have no QUEUED, iteration jobs only that and the end (spec 4.5)."""
+        """States with their times, oldest first. Iterations have no QUEUED, iteration jobs only that and the end."""
         entries: list[tuple[State, float]] = []
         if pos is None or not job.is_iteration:
             entries.append((State.QUEUED, job.submitted_s))
@@ -86,7 +86,7 @@ class Views:
         return "bash" if program is None else _basename(self._filled(job, pos, place, program))
 
     def _filled(self, job: Job, pos: int, place: Place, text: str) -> str:
-        """With the variables of the start phase (spec 8), as the agent filled them in."""
+        """With the variables of the start phase, as the agent filled them in."""
         if "$" not in text:
             return text
         values = {
@@ -103,7 +103,7 @@ class Views:
     # --- entries --------------------------------------------------------------------------------------------------------
 
     def info(self, job: Job, pos: int | None, name: str) -> replies.JobInfo:
-        """The data of one jobInfo entry (spec 4.5), without the iterations."""
+        """The data of one jobInfo entry, without the iterations."""
         whole_iteration = job.is_iteration and pos is None
         state = job.state if pos is None else job.tasks.state(pos)
         info = replies.JobInfo(name, state.name, messages=job.message_of(pos) or None)
@@ -171,7 +171,7 @@ class Views:
         return texts
 
     def report_entry(self, ending: Change) -> ReportEntry:
-        """The `jobs.report` entry of a job or iteration that has just ended (spec 16.1)."""
+        """The `jobs.report` entry of a job or iteration that has just ended."""
         job, pos, state, _, _, message = ending
         if pos is not None:
             record = job.tasks.load(pos)

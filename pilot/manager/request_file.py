@@ -1,4 +1,4 @@
-"""Requests from a file (`--file`, spec 15): a JSON array of request objects, served in order, replies to the log."""
+"""Requests from a file (`--file`): a JSON array of request objects, served in order, replies to the log."""
 
 from __future__ import annotations
 

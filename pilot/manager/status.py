@@ -1,4 +1,4 @@
-"""What the manager tells of itself: the `status` and `resourcesInfo` requests and `final_status.json` (spec 4.1, 4.2, 16)."""
+"""What the manager tells of itself: the `status` and `resourcesInfo` requests and `final_status.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job description (JSON value) -> JobSpec, and back. Every error names the place, the value and the remedy (spec 7).
+"""A job description (JSON value) -> JobSpec, and back. Every error names the place, the value and the remedy.
 
 This is the only place where user data is a dict. Twenty thousand jobs in one request are usual, so nothing is worked out
 twice: equal `resources` objects give the same Resources, repeated texts are kept once.
@@ -88,7 +88,7 @@ def describe_in_steps(raw: list[Any], variables: Mapping[str, str] | None) -> St
 
 
 def _check_form(job: object, where: str) -> None:
-    """The first stage (spec 4.3), whose texts clients may know."""
+    """The first stage, whose texts clients may know."""
     if not isinstance(job, dict):
         raise FormError(legacy.NO_JOB_OBJECT, where=where)
     if "name" not in job:
@@ -129,7 +129,7 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: O
 
 
 class InvalidNameError(FormError, InvalidJobError):
-    """A name with forbidden characters; its text has no prefix on the wire (spec 4.3)."""
+    """A name with forbidden characters; its text has no prefix on the wire."""
 
     prefix = ""
 
@@ -341,7 +341,7 @@ def _whole(raw: Any, where: str, lowest: int | None) -> int:
 
 
 def undescribe(spec: JobSpec) -> dict[str, Any]:
-    """The description as JSON values, in normal form; `execution` always has exec, args, env and script (spec 16.1)."""
+    """The description as JSON values, in normal form; `execution` always has exec, args, env and script."""
     e = spec.execution
     execution: dict[str, Any] = {"exec": e.exec, "args": list(e.args), "env": dict(e.env), "script": e.script}
     for member in ("wd", "stdin", "stdout", "stderr", "venv", "model"):

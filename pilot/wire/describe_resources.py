@@ -1,4 +1,4 @@
-"""The `resources` object of a job description (spec 7.2) -> Resources."""
+"""The `resources` object of a job description -> Resources."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _count(raw: Any, where: str) -> int:
 
 
 def _scheduler(raw: Any, where: str, what: str) -> IterationScheduler | None:
-    """An object `{name, params?}`, or just the name (D-25)."""
+    """An object `{name, params?}`, or just its name: the old `Jobs` and the old service disagreed, so both are taken."""
     if raw is None:
         return None
     value = {"name": raw} if isinstance(raw, str) else need_object(raw, where, f"{shown(raw)} is not a scheduler")

@@ -1,4 +1,4 @@
-"""Events as bytes: one frame, `TOPIC {json}`. The old system's topics (spec 6) and our own EVT beside them."""
+"""Events as bytes: one frame, `TOPIC {json}`. The old system's topics and our own EVT beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts of the old system that clients may match, kept to the letter; the § is the section of the protocol description.
+"""Texts of the old system that clients may match, kept to the letter.
 
 Texts about the form of a request and about descriptions stand only here, and their prefixes too. What the core refuses in the
 present state of the pilot (`Job a already exist`, `Job 'a' doesn't exist`, `Not enough resources for job a`) it says in these
@@ -16,12 +16,12 @@ from ..model.errors import (
     SplitToZeroError,
 )
 
-_FORM = "Invalid request: "  # §3.1, §4: the form of the request is wrong
-_DESCRIPTION = "Wrong submit request: "  # §4.3 second stage, §7: a description breaks a rule
+_FORM = "Invalid request: "  # the form of the request is wrong
+_DESCRIPTION = "Wrong submit request: "  # a description breaks a rule (the second stage of a submit)
 
 
 class FormError(InvalidRequestError):
-    """An error of the first stage (§4.3): the text stands alone on the wire, the place goes beside it."""
+    """An error of the first stage of a submit, its form: the text stands alone on the wire, the place goes beside it."""
 
     prefix = _FORM
 

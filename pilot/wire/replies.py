@@ -91,7 +91,7 @@ class Iterations(Struct):
 
 
 class Runtime(Struct, omit_defaults=True):
-    """A task that was placed (spec 9.4), all of it as text. What still runs has neither rtime nor exit code; `signal`: its
+    """A task that was placed, all of it as text. What still runs has neither rtime nor exit code; `signal`: its
     number, for a task that a signal ended. From `node` on the members are ours, but for pid and pname.
     """
 
@@ -394,7 +394,7 @@ def moment(time_s: float) -> str:
 
 
 def rtime(seconds: float) -> str:
-    """`H:MM:SS.ffffff`, always with the fraction: the published client parses nothing else (spec 9.4)."""
+    """`H:MM:SS.ffffff`, always with the fraction: the published client parses nothing else."""
     if 0.0 <= seconds < 59.9999995:  # as most are; more would be rounded to a minute
         return f"0:00:{seconds:09.6f}"
     micros = round(max(0.0, seconds) * 1_000_000)
@@ -416,7 +416,7 @@ def parse_rtime(text: str) -> timedelta | None:
 
 
 def history(entries: Sequence[tuple[State, float]]) -> str:
-    """Each entry on a line of its own, with the line break in front (spec 4.5)."""
+    """Each entry on a line of its own, with the line break in front."""
     return "".join([f"\n{moment(time_s)}: {state.name}" for state, time_s in entries])
 
 
@@ -427,7 +427,7 @@ def parse_history(text: str) -> list[tuple[datetime, str]]:
 
 
 def allocation(parts: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """`NODE[c0:c1],NODE2[c0]` (spec 9.4)."""
+    """`NODE[c0:c1],NODE2[c0]`."""
     return ",".join([f"{node}[{':'.join(cores)}]" for node, cores in parts])
 
 

@@ -1,4 +1,4 @@
-"""One entry of `jobs.report`, as the old system writes it (spec 16.1), in json and in text.
+"""One entry of `jobs.report`, as the old system writes it, in json and in text.
 
 Put together by hand, because there is one per task: a general encoder takes three times as long.
 """

@@ -1,4 +1,4 @@
-"""The client requests as values (spec 4). Whatever comes in, a Request comes out, or a PilotfishError."""
+"""The client requests as values. Whatever comes in, a Request comes out, or a PilotfishError."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ Request = (
 
 
 def submit_variables(count: int, uniq: str, now_text: str) -> dict[str, str]:
-    """Values of the submit phase (spec 8): `date` has the time too and `time` is constant, as clients know them (D-26)."""
+    """Values of the submit phase: `date` has the time too and `time` is constant, as clients know them."""
     return {
         "rcnt": str(count),
         "uniq": uniq,

@@ -1,4 +1,4 @@
-"""What jobInfo and the report tell of a task that was placed (spec 9.4), all of it as text.
+"""What jobInfo and the report tell of a task that was placed, all of it as text.
 
 The JSON is put together by hand, because there is one per task: a general encoder takes three times as long.
 """

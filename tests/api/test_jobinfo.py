@@ -1,4 +1,4 @@
-"""`JobInfo` reads what a jobInfo reply holds (spec 19.4), ours and an original service's."""
+"""`JobInfo` reads what a jobInfo reply holds, ours and an original service's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `Jobs` makes of attributes, and the text of every refusal (spec 19.3)."""
+"""What `Jobs` makes of attributes, and the text of every refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every request of the protocol (spec 4), asked of a real service by a plain client: a REQ socket and JSON, nothing of ours."""
+"""Every request of the protocol, asked of a real service by a plain client: a REQ socket and JSON, nothing of ours."""
 
 from __future__ import annotations
 
