@@ -13,11 +13,9 @@ from .description import (
     MachineDescription,
     SubmissionDescription,
     parse_machine,
-    parse_resources,
     parse_submission,
     parse_task,
 )
-from .resources import Resources
 from .schema import DescriptionError, nearest
 from .task import Task
 
@@ -116,10 +114,6 @@ def _text(path: Path, where: str, what: str) -> str:
 
 def load_machine(path: str | Path, *, allow_ref: bool = False) -> MachineDescription:
     return parse_machine(load(path, allow_ref=allow_ref), str(path))
-
-
-def load_resources(path: str | Path, *, allow_ref: bool = False) -> Resources:
-    return parse_resources(load(path, allow_ref=allow_ref), str(path))
 
 
 def load_task(path: str | Path, *, allow_ref: bool = False) -> Task:

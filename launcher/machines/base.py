@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ...pilot.model.errors import PilotfishError, RefusedError, TransientError
 from ..contexts.base import Context
@@ -92,9 +92,6 @@ class Machine(ABC):
 
     settle_s: ClassVar[float] = SETTLE_S
     """How long after a job's end its files may take to be seen where the launcher looks."""
-
-    kwargs: ClassVar[Mapping[str, Any]] = {}
-    """Backend keys of `resources.kwargs` with their defaults."""
 
     @abstractmethod
     def script(self, job: JobToPlace) -> dict[str, str]:

@@ -18,7 +18,7 @@ from .. import script
 from ..contexts.base import Context, Done
 from ..states import JobState, Listing, Status
 from .base import JobToPlace, Machine, MachineBusyError, MaybeTakenError, QueueFullError, SubmitRefusedError
-from .dialect import Command, Dialect, Words, cluster_of, job_name
+from .dialect import Command, Dialect, Words, cluster_of
 
 _PATIENCE_S = 120.0
 _AT_ONCE = 2000
@@ -67,9 +67,6 @@ class BatchMachine(Machine):
 
     def script(self, job: JobToPlace) -> dict[str, str]:
         return script.render([] if job.template else [line for line in self.dialect.header(job) if line], job)
-
-    def name_of(self, job: JobToPlace) -> str:
-        return job_name(job.name or None, job.hash, self.dialect.name_limit, self.dialect.name_prefix)
 
     # --- submitting -----------------------------------------------------------------------------------------------------
 

@@ -57,8 +57,6 @@ class Dialect:
         refused: texts of a job that can never run; looked at before `full`.
         full: texts of a limit of jobs.
         cancel: the command that ends these jobs.
-        name_limit: longest name of a job; 0 when jobs have none.
-        name_prefix: put before names that do not begin with a letter.
     """
 
     kind: str
@@ -83,8 +81,6 @@ class Dialect:
     busy: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     full: tuple[str, ...] = ()
-    name_limit: int = 0
-    name_prefix: str = ""
 
 
 def quoted(ids: Sequence[str]) -> str:

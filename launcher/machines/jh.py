@@ -55,5 +55,4 @@ class JH_UniScheduler(BatchMachine):
         history=None,
         read_history=None,
         cancel=lambda ids: f"jctrl kill {quoted(ids)}",
-        name_limit=0,
     )

@@ -162,7 +162,6 @@ DIALECT = Dialect(
         "has exceeded its job slot limit",
         "Pending job threshold reached",
     ),
-    name_limit=_LIMIT,
 )
 
 

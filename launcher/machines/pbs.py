@@ -186,8 +186,6 @@ DIALECT = Dialect(
         r"Maximum number of .*(jobs|resource).*already in",
         r"total number of .*jobs exceeds the",
     ),
-    name_limit=LIMIT,
-    name_prefix="j-",
 )
 
 

@@ -201,8 +201,6 @@ DIALECT = Dialect(
     gone=("do not exist", r'job "\d+" does not exist'),
     busy=("unable to contact qmaster", "unable to send message to qmaster", "commlib error", "got select error"),
     full=(r"job rejected: (only \d+ jobs|the job of the user)", "exceeds the limit", "max_u_jobs", "max_jobs"),
-    name_limit=_LIMIT,
-    name_prefix="j-",
 )
 
 

@@ -231,7 +231,6 @@ DIALECT = Dialect(
         "Job count limit",
         "Too many (simultaneous )?jobs",
     ),
-    name_limit=_LIMIT,
 )
 
 

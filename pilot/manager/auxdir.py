@@ -185,17 +185,6 @@ def find_latest(folder: Path) -> AuxDir:
     return latest[0]
 
 
-def find_single(folder: Path) -> AuxDir:
-    """Raises LostError when there is none, RefusedError when there are several or others can write to it."""
-    found = find_all(folder)
-    if len(found) > 1:
-        names = ", ".join(aux.path.name for aux in found)
-        raise RefusedError(
-            f"there are several auxiliary folders: {names}", where=str(folder), remedy="name one of them"
-        )
-    return find_latest(folder)
-
-
 def resume_folder(path: Path) -> AuxDir:
     """What `--resume PATH` means: an auxiliary folder, or the latest one of ours in a folder.
 

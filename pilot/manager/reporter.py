@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """One report file, appended to; made by `start_fresh`."""
+    """One report file, in place of any older one, which stays until the first `write` has made the new one complete.
+
+    On resume the manager adds what the journal holds before that, so that each ending is in the report exactly once.
+    """
 
     def __init__(self, path: Path, report_format: Format) -> None:
         self.path = path
@@ -35,19 +38,6 @@ class Reporter:
         self._waiting = bytearray()
         self._descriptor: int | None = None
         self._failing = False
-
-    @classmethod
-    def start_fresh(cls, path: Path, report_format: Format, entries: Iterable[ReportEntry] = ()) -> Reporter:
-        """A report with just these entries in place of any older one; `add` goes on from there.
-
-        On resume `entries` come from the journal, so each ending is in the report exactly once. The older report stays
-        until the new one is complete.
-        """
-        reporter = cls(path, report_format)
-        for entry in entries:
-            reporter.add(entry)
-        reporter.write()
-        return reporter
 
     def add(self, entry: ReportEntry) -> None:
         """Note an entry for the next `write`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pilotfish.pilot.manager import auxdir
-from pilotfish.pilot.model.errors import JournalError, LostError, RefusedError, SettingsError, UsageError
+from pilotfish.pilot.model.errors import JournalError, RefusedError, SettingsError, UsageError
 from pilotfish.pilot.wire.journal import HEADER
 
 
@@ -96,16 +96,6 @@ def test_all_are_found_newest_last_and_files_are_not_folders(tmp_path: Path) -> 
     (tmp_path / ".qcgpjm-service-file").touch()
     assert auxdir.find_all(tmp_path) == [older, newer]
     assert auxdir.find_latest(tmp_path) == newer
-
-
-def test_single_means_exactly_one(tmp_path: Path) -> None:
-    with pytest.raises(LostError):
-        auxdir.find_single(tmp_path)
-    only = auxdir.create(tmp_path, "a")
-    assert auxdir.find_single(tmp_path) == only
-    auxdir.create(tmp_path, "b")
-    with pytest.raises(RefusedError, match="several"):
-        auxdir.find_single(tmp_path)
 
 
 def test_resume_takes_the_folder_itself_or_the_latest_in_it(tmp_path: Path) -> None:

@@ -21,9 +21,18 @@ def entry(name: str, message: str = "") -> ReportEntry:
     return ReportEntry(name, State.SUCCEED, [(State.QUEUED, 1.0)], None, messages=message)
 
 
+def begun(path: Path, *entries: ReportEntry) -> Reporter:
+    """A report with these entries, as a manager begins with those of its journal."""
+    reporter = Reporter(path, "json")
+    for each in entries:
+        reporter.add(each)
+    reporter.write()
+    return reporter
+
+
 def test_entries_come_in_order_and_with_the_turns_write(tmp_path: Path) -> None:
     path = tmp_path / "jobs.report"
-    reporter = Reporter.start_fresh(path, "json")
+    reporter = begun(path)
     assert path.read_bytes() == b""
     reporter.add(entry("a"))
     reporter.add(entry("b"))
@@ -39,7 +48,7 @@ def test_entries_come_in_order_and_with_the_turns_write(tmp_path: Path) -> None:
 def test_after_a_resume_each_ending_is_there_once(tmp_path: Path) -> None:
     path = tmp_path / "jobs.report"
     path.write_bytes(encode_json(entry("a")) + encode_json(entry("b"))[:10])
-    reporter = Reporter.start_fresh(path, "json", [entry("a"), entry("b")])
+    reporter = begun(path, entry("a"), entry("b"))
     reporter.add(entry("c"))
     reporter.close()
     assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == ["a", "b", "c"]
@@ -48,7 +57,7 @@ def test_after_a_resume_each_ending_is_there_once(tmp_path: Path) -> None:
 def test_a_large_report_is_rebuilt_whole_before_it_replaces_the_old(tmp_path: Path) -> None:
     path = tmp_path / "jobs.report"
     many = [entry(f"j:{number}", "m" * 1000) for number in range(2500)]
-    Reporter.start_fresh(path, "json", many).close()
+    begun(path, *many).close()
     assert path.read_bytes() == b"".join(map(encode_json, many))
 
 
@@ -56,7 +65,7 @@ def test_a_full_disk_is_logged_once_and_nothing_is_missing_after_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "jobs.report"
-    reporter = Reporter.start_fresh(path, "json")
+    reporter = begun(path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with caplog.at_level(logging.WARNING):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
@@ -73,8 +82,10 @@ def test_a_full_disk_is_logged_once_and_nothing_is_missing_after_it(
 
 
 def test_a_folder_that_is_gone_does_not_stop_the_service(tmp_path: Path) -> None:
-    reporter = Reporter.start_fresh(tmp_path / "gone" / "jobs.report", "text", [entry("a")])
-    reporter.write()
+    reporter = Reporter(tmp_path / "gone" / "jobs.report", "text")
+    reporter.add(entry("a"))
+    for _ in range(2):
+        reporter.write()
     (tmp_path / "gone").mkdir()
     reporter.close()
     assert (tmp_path / "gone" / "jobs.report").read_text().startswith("a (SUCCEED) \n\t")
