@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..pilot.console import fill_closed_descriptors
 from ..pilot.exit_codes import ExitCode
@@ -69,10 +69,10 @@ class LocalManager(Manager):
         self._owner = os.getpid()
         self._lifeline: int | None = None
         self._hold = os.pipe() if hold else None
-        self._said = open(os.memfd_create("said"), "w+b")
-        """What the service writes to stderr: no pipe, which nobody reads while all goes well, and nothing that needs a disk."""
         try:
-            self._process, self.connection_file = self._start(words, init_timeout_s)
+            # What the service writes to stderr: no pipe, which nobody reads while all goes well, and nothing that needs a disk.
+            with open(os.memfd_create("said"), "w+b") as said:
+                self._process, self.connection_file = self._start(words, init_timeout_s, said)
         except BaseException:
             self._let_go()
             raise
@@ -109,7 +109,7 @@ class LocalManager(Manager):
                 remedy="let that one do it, or make a Manager(connection_file) here and use its finish()",
             )
 
-    def _start(self, server_args: list[str], timeout_s: float) -> tuple[subprocess.Popen[bytes], Path]:
+    def _start(self, server_args: list[str], timeout_s: float, said: BinaryIO) -> tuple[subprocess.Popen[bytes], Path]:
         ready, ready_there = os.pipe()
         inherited = [ready_there]
         command = [sys.executable, "-m", "pilotfish", "service", *server_args, "--ready-fd", str(ready_there)]
@@ -127,7 +127,7 @@ class LocalManager(Manager):
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=None if "--show-progress" in server_args else subprocess.DEVNULL,
-                stderr=self._said,
+                stderr=said,
                 pass_fds=inherited,
                 start_new_session=True,
             )
@@ -147,21 +147,21 @@ class LocalManager(Manager):
         finally:
             os.close(ready)
         if not line or line.startswith("error: "):
-            error = ServiceError(self._why_not(process, line, timeout_s))
+            error = ServiceError(self._why_not(process, line, timeout_s, said))
             if process.returncode == ExitCode.BAD_INPUT:
                 error.code = SettingsError.code
             raise error
         return process, Path(line)
 
-    def _why_not(self, process: subprocess.Popen[bytes], line: str, timeout_s: float) -> str:
+    def _why_not(self, process: subprocess.Popen[bytes], line: str, timeout_s: float, said: BinaryIO) -> str:
         if not line and not _ended(process, 1.0):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return f"Service not started in {timeout_s:.1f}"
         process.wait()
-        self._said.seek(0)
-        said = self._said.read().decode(errors="replace").strip()
-        return line.removeprefix("error: ") or said or f"Service process killed (exit code {process.returncode})"
+        said.seek(0)
+        text = said.read().decode(errors="replace").strip()
+        return line.removeprefix("error: ") or text or f"Service process killed (exit code {process.returncode})"
 
     def __enter__(self) -> LocalManager:
         return self
@@ -258,7 +258,6 @@ class LocalManager(Manager):
             self.close()
 
     def _let_go(self) -> None:
-        self._said.close()
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
