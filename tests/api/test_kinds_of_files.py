@@ -157,15 +157,16 @@ def test_what_is_no_list_of_commands_is_refused_whatever_it_is_called(wd: Path, 
 @pytest.mark.parametrize("words", [["run", "job.sh"], ["run", "-"], ["submit", "job.sh"], ["submit", "-"]])
 def test_the_commands_run_no_line_of_a_script(wd: Path, words: list[str]) -> None:
     (wd / "job.sh").write_text("#!/bin/bash\ntouch ran\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "pilotfish", *words],
-        cwd=wd,
-        stdin=open(wd / "job.sh"),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    with open(wd / "job.sh") as script:
+        done = subprocess.run(
+            [sys.executable, "-m", "pilotfish", *words],
+            cwd=wd,
+            stdin=script,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
     assert done.returncode == 2, done.stderr
     assert "pilotfish run -- " in done.stderr
     assert [path.name for path in wd.iterdir()] == ["job.sh"]

@@ -31,9 +31,11 @@ class Stage:
         for number, endpoint in enumerate(self.endpoints):
             endpoint.bind(f"inproc://endpoint{number}")
         self.publisher = Publisher(self.endpoints, "m")
+        self.subscribers: list[Socket] = []
 
     def subscriber(self, *topics: bytes, endpoint: int = 0) -> Socket:
         socket = self.context.socket(zmq.SUB)
+        self.subscribers.append(socket)
         socket.connect(f"inproc://endpoint{endpoint}")
         for topic in topics:
             socket.subscribe(topic)
