@@ -17,6 +17,14 @@ from grid_engine import PROGRAMS, GridEngine
 from real import SLURM_PROGRAMS, require
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Clusters last for the session: their processes and sockets are taken along to its end, not closed by the test."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            for category in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
+                item.add_marker(pytest.mark.filterwarnings(f"ignore::{category}"))
+
+
 @pytest.fixture(scope="session")
 def virtual_machine() -> None:
     """small_machine.py can be used."""
