@@ -59,7 +59,7 @@ def join(pilot: str, tags: Sequence[str], bring: Nodes, agents: Agents) -> int:
     file = Path(info.aux_dir) / connection.FILE_NAME
     connection.agent_ways(info)
     allocation = detect(this_host(os.environ), *bring)
-    specs = [replace(spec, tags=tuple(tags), guest=True) for spec in allocation.nodes]
+    specs = [replace(spec, tags=tuple(tags), joined=True) for spec in allocation.nodes]
     launcher = _launcher(allocation, agents.launcher)
     if launcher.is_agent and len(specs) == 1:
         from .agent import watcher

@@ -116,7 +116,7 @@ class AgentWatch:
 
     def _replace(self, node: NodeNo, agent_id: str) -> None:
         """This agent was told to end, or has; then another one is tried."""
-        if self._scheduler.nodes.specs[node].guest:
+        if self._scheduler.nodes.specs[node].joined:
             return
         if self.processes.lives(node, agent_id):  # its end is seen, and what follows from it
             patience_s = self._parts.settings.kill_grace_s + _STOP_MARGIN_S
@@ -181,15 +181,15 @@ class AgentWatch:
             if self.processes.lives(link.node, link.agent_id):
                 self.agents.hold(link)
                 continue
-            guest = self._scheduler.nodes.specs[link.node].guest
+            joined = self._scheduler.nodes.specs[link.node].joined
             self.agents.lost(link.node, f"not heard of for {settings.node_lost_s:g} s", silent=True)
-            if not guest:
+            if not joined:
                 self.processes.silent(link.node)
         for link in self.agents.silent_for(settings.node_lost_s + settings.manager_wait_s):
             self.processes.kill(link.node, link.agent_id)
 
-    def await_guest(self, node: NodeNo) -> None:
-        """A guest of an earlier life may still be there: it has as long to report as one that has fallen silent."""
+    def await_joined(self, node: NodeNo) -> None:
+        """A joined node of an earlier life may still be there: it has as long to report as one that has fallen silent."""
 
         def look() -> None:
             left = self._scheduler.nodes[node].state is NodeState.LEFT

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, groupby
-from operator import attrgetter
 
 import msgspec
 import zmq
@@ -20,20 +18,21 @@ import zmq
 from ..clock import Patience
 from ..model.attempts import End
 from ..model.decisions import Orders
-from ..model.ids import JobNo, NodeNo, PoolId, TaskKey
-from ..model.resources import SAME_HOST, Grant, NodeSpec, Share, bits, host_of
+from ..model.ids import JobNo, NodeNo, TaskKey
+from ..model.resources import Grant, NodeSpec
 from ..model.scheduler import Scheduler
 from ..model.states import NodeState
 from ..model.topology import groups_of
 from ..systems import registry
 from ..wire import frames
 from ..wire.records import AgentDown, AgentUp, NodeJoined, NodeLeft, Record
+from .admission import Newcomer, other_name_for, why_not
 from .claims import Claims, GarbageError, named_in
+from .work_frames import WorkFrames
 
 log = logging.getLogger(__name__)
 
 _MOST_OF_REASON = 500
-_job_of = attrgetter("job_no")
 
 
 @dataclass(slots=True)
@@ -95,7 +94,7 @@ class Agents:
         self._by_identity: dict[bytes, tuple[zmq.Socket[bytes], Link]] = {}
         self._numbers = {scheduler.nodes.specs[node].name: node for node in scheduler.nodes.here}
         self._claims = Claims(scheduler, self._numbers)
-        self._core_ids: dict[tuple[NodeNo, int], list[str]] = {}
+        self._orders = WorkFrames(scheduler, settings.bind)
 
     # --- in -------------------------------------------------------------------------------------------------------------
 
@@ -129,7 +128,7 @@ class Agents:
         if entry is not None:
             node, agent_id = entry[1].node, entry[1].agent_id
             self._nodes[node].expected.discard(agent_id)
-            if self._nodes.specs[node].guest:
+            if self._nodes.specs[node].joined:
                 self.banned.add(agent_id)
             self._scheduler.on_node_dismissed(node)
             self.to_replace.append((node, agent_id))
@@ -234,11 +233,13 @@ class Agents:
 
     def _welcome(self, socket: zmq.Socket[bytes], identity: bytes, hello: frames.Hello) -> Link | None:
         node = self._numbers.get(hello.node)
-        other_name = self._other_name(node, hello)
+        known = None if node is None else self.links.get(node)
+        newcomer = Newcomer(hello, node, None if known is None else known.agent_id, self._stopping)
+        other_name = other_name_for(newcomer, self._nodes, self._numbers)
         if other_name is not None:
             self._send_on(socket, identity, [frames.Rename(other_name)])
             return None
-        refusal = self._why_not(node, hello)
+        refusal = "it does not speak as an agent" if hello.agent_id in self.banned else why_not(newcomer, self._nodes)
         if refusal:
             log.error("agent.refused: %s", refusal, extra={"node": hello.node, "host": hello.host})
             self._send_on(socket, identity, [frames.Stop(kill=True, reason=refusal)])
@@ -246,7 +247,6 @@ class Agents:
         before = self._by_identity.get(identity)
         if before is not None and before[1].node != node:
             raise GarbageError("it was the agent of another node")
-        known = None if node is None else self.links.get(node)
         self._claims.check_hello(node, hello, known is not None and known.agent_id == hello.agent_id)
         if node is None:
             assert hello.joins is not None
@@ -279,40 +279,6 @@ class Agents:
         log.info(event, extra={"node": hello.node, "agent": hello.agent_id, "running": len(hello.running)})
         return link
 
-    def _why_not(self, node: NodeNo | None, hello: frames.Hello) -> str:
-        """Why this agent is not wanted; empty when it is."""
-        if hello.version != frames.VERSION:
-            return f"it speaks version {hello.version} of the protocol, the manager {frames.VERSION}"
-        if hello.agent_id in self.banned:
-            return "it does not speak as an agent"
-        if hello.joins is None:
-            return self._why_not_expected(node, hello)
-        if node is None:
-            return "the pilot is ending" if self._stopping else ""
-        other = self.links.get(node)
-        if not self._scheduler.nodes.specs[node].guest or (other is not None and other.agent_id != hello.agent_id):
-            return f"the pilot has a node {hello.node} already; give another name with --nodes NAME:CORES"
-        return ""
-
-    def _other_name(self, node: NodeNo | None, hello: frames.Hello) -> str | None:
-        """The name for a node that is about to join, when its own is taken: two allocations may share a host, and then each
-        brings its part. None when there is nothing to rename: what is held already is told by the old name.
-        """
-        if node is None or hello.joins is None or hello.grants or hello.version != frames.VERSION or self._stopping:
-            return None
-        other = self.links.get(node)
-        if self._scheduler.nodes.specs[node].guest and (other is None or other.agent_id == hello.agent_id):
-            return None
-        names = (f"{host_of(hello.node)}{SAME_HOST}{number}" for number in count(2))
-        return next(name for name in names if name not in self._numbers)
-
-    def _why_not_expected(self, node: NodeNo | None, hello: frames.Hello) -> str:
-        if node is None:
-            return f"node {hello.node} is not part of the pilot"
-        if hello.agent_id not in self._nodes[node].expected:
-            return f"the pilot does not expect an agent {hello.agent_id} on node {hello.node}"
-        return ""
-
     def _join(self, spec: NodeSpec) -> NodeNo:
         """A node that came by itself; it leaves with its agent."""
         node = self._scheduler.on_node_joined(spec)
@@ -323,14 +289,14 @@ class Agents:
         return node
 
     def leave(self, node: NodeNo) -> None:
-        """A guest's agent is gone for good, and the node with it."""
+        """A joined node's agent is gone for good, and the node with it."""
         spec, now = self._scheduler.nodes.specs[node], self._clock()
         if self._nodes[node].state is NodeState.LEFT:
             return
         self._scheduler.on_node_left(node, now)
         self._record(NodeLeft(node, now))
         self._numbers.pop(spec.name, None)
-        self._core_ids = {key: ids for key, ids in self._core_ids.items() if key[0] != node}
+        self._orders.forget_cores(node)
         log.info("node.left", extra={"node": spec.name})
 
     def _learn_cores(self, node: NodeNo, hello: frames.Hello) -> list[str]:
@@ -346,7 +312,7 @@ class Agents:
             told = next((slots for slots in hello.slots if len(slots) == len(spec.core_ids)), None)
             if told is not None and not (spec.bind and tuple(told) == spec.core_ids):
                 self._scheduler.nodes.name_cores(node, told)
-                self._core_ids = {key: ids for key, ids in self._core_ids.items() if key[0] != node}
+                self._orders.forget_cores(node)
         spec = self._scheduler.nodes.specs[node]
         return list(spec.core_ids) if spec.bind else []
 
@@ -374,58 +340,13 @@ class Agents:
                 continue
             messages: list[frames.ToAgent] = []
             if theirs.grants or theirs.starts:
-                messages.append(self._work(link, theirs))
+                messages.append(self._orders.work(theirs, link.jobs))
             if theirs.kills:
                 messages.append(frames.Kill(theirs.kills))
             if theirs.revokes:
                 messages.append(frames.Revoke(theirs.revokes))
             if messages:
                 self._send(link, messages)
-
-    def _work(self, link: Link, orders: Orders) -> frames.Work:
-        jobs: list[frames.JobDef] = []
-        starts: dict[PoolId, list[frames.TaskStart]] = {}
-        for pool, keys in orders.starts.items():
-            tasks = starts[pool] = []
-            for job_no, of_job in groupby(keys, key=_job_of):
-                job = self._scheduler.jobs.by_no(job_no)
-                if job is None:
-                    continue
-                spec = job.spec
-                if job_no not in link.jobs:
-                    link.jobs.add(job_no)
-                    wt_s = spec.resources.wt_s
-                    jobs.append(frames.JobDef(job_no, spec.name, spec.execution, wt_s, job.is_iteration))
-                # A first run is a first attempt; a later one may follow some that came back without a start.
-                begun = [(pos, run, 1 if run == 1 else job.attempts(pos)) for _, pos, run in of_job]
-                if spec.iteration is not None and spec.iteration.values is None:
-                    tasks += frames.stretches(job_no, spec.iteration.start, begun)
-                else:
-                    tasks += [
-                        frames.TaskStart(job_no, pos, run, spec.index_of(pos), spec.value_of(pos), attempt)
-                        for pos, run, attempt in begun
-                    ]
-        return frames.Work(jobs, [self._new_grant(grant) for grant in orders.grants], starts)
-
-    def _new_grant(self, grant: Grant) -> frames.NewGrant:
-        specs = self._scheduler.nodes.specs
-        first = grant.shares[0]
-        nodes = [
-            frames.NodeShare(
-                specs[share.node].name, self._cores(share), [specs[share.node].gpu_ids[bit] for bit in bits(share.gpus)]
-            )
-            for share in grant.shares
-        ]
-        bind = self.settings.bind and all(specs[share.node].bind for share in grant.shares)
-        hide_gpus = bool(specs[first.node].gpu_ids) and not first.gpus
-        return frames.NewGrant(grant.grant_id, grant.pool, nodes, bind, first.mem_bytes, hide_gpus)
-
-    def _cores(self, share: Share) -> list[str]:
-        ids = self._core_ids.get((share.node, share.cores))
-        if ids is None:
-            all_ids = self._scheduler.nodes.specs[share.node].core_ids
-            ids = self._core_ids[share.node, share.cores] = [all_ids[bit] for bit in bits(share.cores)]
-        return ids
 
     def forget_jobs(self, numbers: Iterable[JobNo]) -> None:
         """These jobs have ended: agents need their definitions no more."""
@@ -498,7 +419,7 @@ class Agents:
                 self._sweep(attempt.grant, attempt.key)
         was_dismissed = self._nodes[node].state is NodeState.DISMISSED
         self._scheduler.on_node_lost(node, self._clock(), silent and not was_dismissed)
-        if self._scheduler.nodes.specs[node].guest:
+        if self._scheduler.nodes.specs[node].joined:
             self.gone(node, link.agent_id)  # from this node: it may join again, as another
             self.leave(node)
 

@@ -267,7 +267,7 @@ def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store)
     missing = {spec.name: spec for spec in found}
     for node in list(scheduler.nodes.here):
         spec = scheduler.nodes.specs[node]
-        if spec.guest:
+        if spec.joined:
             scheduler.elastic = True  # it may come back
         elif spec.name in missing and _is_same(spec, missing[spec.name]):
             del missing[spec.name]
@@ -297,14 +297,14 @@ def _start_agents(service: Service, replayed: Replayed) -> None:
                 if _was_here(agent, service):
                     leftover_processes.clear_after(agent.agent_id)
                 service.watch.agents.gone(node, agent.agent_id)
-    here = [node for node in service.parts.scheduler.nodes.here if not service.parts.scheduler.nodes.specs[node].guest]
+    here = [node for node in service.parts.scheduler.nodes.here if not service.parts.scheduler.nodes.specs[node].joined]
     living = {}
     if service.watch.processes.are_children:
         living = leftover_processes.living({agent_id for node in here for agent_id in replayed.agents.get(node, ())})
     new = []
     for node in service.parts.scheduler.nodes.here:
         if node not in here:
-            service.watch.await_guest(node)
+            service.watch.await_joined(node)
             continue
         known = list(replayed.agents.get(node, {}).values())
         if not (known and _go_on_with_agent(service, node, known, living)):

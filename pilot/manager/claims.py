@@ -86,7 +86,7 @@ class Claims:
     def _is_own(self, node: NodeNo, attempt: frames.Started | frames.Finished | TaskKey) -> bool:
         """Whether the attempt was sent to this node. Of one that nobody knows (any more) the core takes no notice.
 
-        A guest that has come again has another number, and may report what it ended meanwhile.
+        A joined node that has come again has another number, and may report what it ended meanwhile.
         """
         sent_to = self._scheduler.node_of(TaskKey(attempt[0], attempt[1], attempt[2]))
         if sent_to is None or sent_to == node:
@@ -218,7 +218,7 @@ def _union(masks: Iterable[int]) -> int:
 
 def _check_spec(name: str, spec: NodeSpec) -> None:
     """What a node that joins says of itself."""
-    if not spec.guest or spec.name != name or not _is_name(name) or set(name) & set(" ,/"):
+    if not spec.joined or spec.name != name or not _is_name(name) or set(name) & set(" ,/"):
         raise GarbageError("it brings a node that is not one")
     if not spec.core_ids or not _are_distinct(spec.core_ids, _MOST_CORES) or not all(map(_is_name, spec.core_ids)):
         raise GarbageError("it brings a node with cores that cannot be")

@@ -7,7 +7,7 @@
 #
 # - until the agent that had it is heard again and has told all it has, which is one frame (`Recovery.drop_unnamed`);
 # - until another agent reports for its node, since then the old one is turned away;
-# - until its node is given up, or leaves (a guest that comes again is another node, but tells what it did before);
+# - until its node is given up, or leaves (a joined node that comes again is another node, but tells what it did before);
 # - until its task is over.
 #
 # An attempt whose agent is *known* to have ended is not kept at all. So what is lost is bounded by what runs, whatever has

@@ -117,7 +117,7 @@ def _check_lost(scheduler: Scheduler) -> None:
         assert not attempt.job.tasks.state(attempt.key.pos).final, f"{attempt} of a task that is over"
         home = scheduler.nodes[attempt.node]
         over = SERVED | {NodeState.GIVEN_UP}
-        if not scheduler.nodes.specs[home.number].guest:
+        if not scheduler.nodes.specs[home.number].joined:
             over |= {NodeState.LEFT}
         assert home.state not in over, f"{attempt}, which is {home.state.name}"
 

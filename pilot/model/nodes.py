@@ -110,7 +110,7 @@ class Nodes:
         return self._all[node].state in SERVED
 
     def namesakes(self, node: NodeNo, among: Iterable[NodeNo]) -> list[NodeNo]:
-        """Of these nodes those of the same name: itself, and what a guest was before it left and came again."""
+        """Of these nodes those of the same name: itself, and what a joined node was before it left and came again."""
         name = self.specs[node].name
         return [other for other in among if self.specs[other].name == name]
 

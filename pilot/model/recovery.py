@@ -101,7 +101,7 @@ class Recovery:
 
     def replay_agent_gone(self, node: NodeNo) -> None:
         """The agent that had what is lost there is known to have ended: nobody will tell of that any more."""
-        if not self._nodes.specs[node].guest:
+        if not self._nodes.specs[node].joined:
             self._life.lost.forget_node(node)
 
     def drop_left(self, now: float) -> None:

@@ -39,7 +39,7 @@ class NodeSpec:
     `core_ids` are the ids the operating system (or the batch system) uses, by slot; a slot of several hardware threads is
     `"0&40"`. `gpu_ids` are what CUDA_VISIBLE_DEVICES takes. `mem_bytes` 0: memory is not counted on this node.
     `bind`: the core ids are real cores of the machine, so tasks are bound to them; False for virtual nodes.
-    `tags`: words by which jobs can ask for it. `guest`: its agent came by itself, and the node leaves with it.
+    `tags`: words by which jobs can ask for it. `joined`: its agent came by itself, and the node leaves with it.
     `name` is the host's, or `HOST#2` for the second node of a host (see `host_of`).
     """
 
@@ -49,7 +49,7 @@ class NodeSpec:
     mem_bytes: int = 0
     bind: bool = False
     tags: tuple[str, ...] = ()
-    guest: bool = False
+    joined: bool = False
 
 
 SAME_HOST = "#"

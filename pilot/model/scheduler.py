@@ -298,7 +298,7 @@ class Scheduler:
         for attempt in self.dispatch.drop_node(node):
             del self.dispatch.attempts[attempt.key]
             self._life.attempt_taken(attempt, now)
-        if not self.nodes.specs[node].guest:
+        if not self.nodes.specs[node].joined:
             self._life.lost.forget_node(node)
         self._settle(now)
 
@@ -308,7 +308,7 @@ class Scheduler:
         If it is the one that had what is lost there, it has only been cut off, and no task has taken it down. If it is another
         one, that one has no say any more.
         """
-        if agent_id != self.nodes[node].agent and not self.nodes.specs[node].guest:
+        if agent_id != self.nodes[node].agent and not self.nodes.specs[node].joined:
             self._life.lost.forget_node(node)
         self.nodes[node].agent = agent_id
         for namesake in self.nodes.namesakes(node, self._life.lost.nodes):

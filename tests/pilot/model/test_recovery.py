@@ -196,11 +196,11 @@ def test_nothing_is_in_flight_on_a_node_that_had_left_when_it_was_sent_there() -
 
 def test_a_guest_that_was_silent_and_comes_again_as_another_node_still_tells_what_it_ended() -> None:
     world = World(node("n", 1))
-    guest = world.join(node("g", 1, guest=True))
+    joined = world.join(node("g", 1, joined=True))
     world.submit(job("a", count=2))
-    world.cut(guest)
-    world.scheduler.on_node_left(NodeNo(guest), world.now)
-    again = world.join(node("g", 1, guest=True))
-    assert world.scheduler.nodes[NodeNo(guest)].state is NodeState.LEFT
+    world.cut(joined)
+    world.scheduler.on_node_left(NodeNo(joined), world.now)
+    again = world.join(node("g", 1, joined=True))
+    assert world.scheduler.nodes[NodeNo(joined)].state is NodeState.LEFT
     assert world.running_on(again) != []
     assert len(world.scheduler.lost) == 0, "it has told all it has"

@@ -12,8 +12,8 @@ from pilotfish.pilot.model.job_spec import JobSpec
 from pilotfish.pilot.model.resources import NodeSpec
 
 NODES = (node("n", 4, gpus=1, mem=100, tags="a"), node("m", 2, mem=50, tags="ab"), node("k", 3))
-GUESTS = (node("g", 4, mem=100, tags="b", guest=True), node("h", 1, gpus=2, tags="ac", guest=True))
-ALL = tuple(node(name, 8, gpus=2, mem=100, tags="abc", guest=True) for name in ("y", "z"))
+GUESTS = (node("g", 4, mem=100, tags="b", joined=True), node("h", 1, gpus=2, tags="ac", joined=True))
+ALL = tuple(node(name, 8, gpus=2, mem=100, tags="abc", joined=True) for name in ("y", "z"))
 """On these everything fits that `specs` makes."""
 
 

@@ -17,10 +17,10 @@ from pilotfish.pilot.model.states import Cause, State
 
 
 def node(
-    name: str, cores: int, gpus: int = 0, mem: int = 0, *, tags: Sequence[str] = (), guest: bool = False
+    name: str, cores: int, gpus: int = 0, mem: int = 0, *, tags: Sequence[str] = (), joined: bool = False
 ) -> NodeSpec:
     return NodeSpec(
-        name, tuple(map(str, range(cores))), tuple(map(str, range(gpus))), mem, tags=tuple(tags), guest=guest
+        name, tuple(map(str, range(cores))), tuple(map(str, range(gpus))), mem, tags=tuple(tags), joined=joined
     )
 
 
