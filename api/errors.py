@@ -55,8 +55,8 @@ class RequestRefusedError(ConnectionError):
         return self.what if self.remedy in self.what else f"{self.what}; {self.remedy}"
 
 
-class WrongArgumentsError(QCGPJMAError, UsageError):
-    """A method was called with arguments that do not go together."""
+class WrongArgumentsError(QCGPJMAError, UsageError, ValueError):
+    """A method was called with arguments that do not go together, or with one that it cannot take."""
 
 
 class FileError(QCGPJMAError):
