@@ -9,6 +9,7 @@ import pytest
 from fake_manager import POOL, FakeManager
 
 from pilotfish.pilot.agent import earlier_output
+from pilotfish.pilot.model.ids import TaskKey
 from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire import frames
 
@@ -18,7 +19,7 @@ def attempt(manager: FakeManager, number: int, execution: Execution, run: int | 
     job = manager.job("task", execution)
     start = frames.TaskStart(job.job_no, 0, run or number, None, None, number)
     manager.work([job], [manager.grant()], {POOL: [start]})
-    return manager.finished(frames.TaskKey(job.job_no, 0, run or number))
+    return manager.finished(TaskKey(job.job_no, 0, run or number))
 
 
 def texts(folder: Path) -> dict[str, str]:

@@ -69,7 +69,7 @@ def test_each_ending_has_the_entry_that_it_would_have_by_itself(
     spec: JobSpec, report_format: Format, tmp_path: Path
 ) -> None:
     views, changes = ended(spec)
-    reporter = Reporter.start_fresh(tmp_path / "jobs.report", report_format)
+    reporter = Reporter(tmp_path / "jobs.report", report_format)
     reporter.add_ended(changes, views)
     reporter.close()
     entries = [views.report_entry(change) for change in changes if change.state.final]

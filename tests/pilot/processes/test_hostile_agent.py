@@ -39,7 +39,7 @@ class Hostile:
         self._socket.connect(connection.read(pilot.connection_file).agent_addresses["ipc"])
 
     def hello(self, **other: Any) -> frames.Hello:
-        spec = NodeSpec(self.node, ("0", "1"), ("0",), 1 << 30, tags=("evil",), guest=True)
+        spec = NodeSpec(self.node, ("0", "1"), ("0",), 1 << 30, tags=("evil",), joined=True)
         values = {"grants": [], "running": [], "waiting": {}, "next_seq": 1, "number": 1, "joins": spec, **other}
         return frames.Hello(frames.VERSION, f"{self.node}-id", self.node, "elsewhere", 77, **values)
 
@@ -158,12 +158,12 @@ AT_HELLO: dict[str, Attack] = {
         ),
         frames.Bye("over"),
     ],
-    "a node without cores": lambda evil: [evil.hello(joins=NodeSpec(evil.node, (), guest=True))],
-    "a core twice": lambda evil: [evil.hello(joins=NodeSpec(evil.node, ("0", "0"), guest=True))],
-    "a node with another name": lambda evil: [evil.hello(joins=NodeSpec("../own", ("0",), guest=True))],
+    "a node without cores": lambda evil: [evil.hello(joins=NodeSpec(evil.node, (), joined=True))],
+    "a core twice": lambda evil: [evil.hello(joins=NodeSpec(evil.node, ("0", "0"), joined=True))],
+    "a node with another name": lambda evil: [evil.hello(joins=NodeSpec("../own", ("0",), joined=True))],
     "a node for ever": lambda evil: [evil.hello(joins=NodeSpec(evil.node, ("0",)))],
-    "memory below nothing": lambda evil: [evil.hello(joins=NodeSpec(evil.node, ("0",), (), -5, guest=True))],
-    "cores that are no numbers": lambda evil: [evil.hello(joins=NodeSpec(evil.node, ("x",), bind=True, guest=True))],
+    "memory below nothing": lambda evil: [evil.hello(joins=NodeSpec(evil.node, ("0",), (), -5, joined=True))],
+    "cores that are no numbers": lambda evil: [evil.hello(joins=NodeSpec(evil.node, ("x",), bind=True, joined=True))],
     "the next number that cannot be": lambda evil: [evil.hello(next_seq=2**63)],
     "processors that cannot be": lambda evil: [evil.hello(slots=[["x", "y"]], sockets=[[1], [2]])],
 }

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilotfish.pilot.model.ids import JobNo
 from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire import codec, frames, replies
 from pilotfish.pilot.wire.legacy import FormError
@@ -59,7 +60,7 @@ def test_half_of_a_surrogate_pair_is_no_byte(body: bytes) -> None:
 
 
 def test_frames_carry_odd_bytes_and_workers_get_them_as_the_system_takes_them() -> None:
-    job = frames.JobDef(frames.JobNo(1), "a", Execution(exec="cat", args=("caf\U0010ffe9", "\u00e9")), None, False)
+    job = frames.JobDef(JobNo(1), "a", Execution(exec="cat", args=("caf\U0010ffe9", "\u00e9")), None, False)
     frame = frames.encode([frames.Work([job], [], {})])
     assert frames.decode_to_agent(frame) == [frames.Work([job], [], {})]
     (work,) = frames.decode_for_start(frame)
