@@ -301,10 +301,11 @@ class Dispatch:
     def _lend(self, now: float) -> Pending | None:
         """Top up the pools something happened to; returns the latest work that was lent."""
         latest: Pending | None = None
+        deep = self._deep_shape() if any(pool.pace.are_long for pool in self._touched.values()) else None
         for pool in self._touched.values():
             if not pool.grants or self.held >> pool.node & 1 or not self.in_time(pool.shape, now):
                 continue
-            if not self._nodes.usable >> pool.node & 1:
+            if not self._nodes.usable >> pool.node & 1 or (pool.pace.are_long and not self._is_deep(pool, deep)):
                 continue
             room = pool.room(now)
             while room > 0:
@@ -318,10 +319,32 @@ class Dispatch:
 
     def take_back_stale(self, now: float) -> None:
         """Ask for lent tasks that have waited too long: their cores turned out to be busy, others may be free."""
+        alone = len(self._queue.heads()) <= 1
+        free = self._nodes.free_count
         for pool in self.pools.values():
-            if pool.stale(now) and not pool.revoking:
-                pool.pace.distrust()
-                self._revoke(pool)
+            if pool.revoking or not pool.stale(now):
+                continue
+            if alone and pool.pace.are_many(len(self.grants)):  # lent although they are long: they hinder nobody else
+                if free <= 0:
+                    continue
+                free -= len(pool.unstarted)
+            pool.pace.distrust()
+            self._revoke(pool)
+
+    def _deep_shape(self) -> Shape | None:
+        """The one shape that has work waiting, and more than there are grants.
+
+        None where tasks must not start late: with a wall time limit, before the end of the allocation.
+        """
+        heads = self._queue.heads()
+        if len(heads) != 1 or heads[0][2].live <= len(self.grants):
+            return None
+        shape = heads[0][2].shape
+        return None if shape.wt_s and self.ends_s is not None else shape
+
+    def _is_deep(self, pool: LeasePool, deep: Shape | None) -> bool:
+        """Whether long tasks may be lent to this pool; see leases.py."""
+        return pool.shape is deep and pool.pace.are_many(len(self.grants))
 
     def _revoke(self, pool: LeasePool) -> None:
         pool.revoking.update(pool.unstarted)

@@ -5,6 +5,12 @@ round trip to the manager. How many are lent follows from what the node gets thr
 tasks the round trip never shows, and a long task is never stuck behind another while a core is free elsewhere for long.
 What was lent and has not started after STALE_S is taken back (see Scheduler).
 
+Tasks that take longer are not lent, with one exception: a pilot so large that MANY_ENDS of them end a second. There each core
+would wait for the manager, which reads thousands of ends and answers each (1,000 nodes of 64 cores with tasks of 4 s were busy
+for 75 % of the time). So each core may have its next task, as long as no other can go idle for it: nothing else waits, and more
+of them wait than there are grants, so that whatever gets free elsewhere has its next task in the queue. What is lent is taken
+back when something else waits, or a core is free after all.
+
 Two measures bound a lot, and the smaller counts:
 
 * how long tasks of the pool take: `grants * LENT_WORK_S / mean`. It adapts within a few tasks, but knows nothing of what
@@ -25,6 +31,7 @@ LENT_WORK_S = 0.25
 LEAST_LOT = 512
 STALE_S = 1.0
 SHORTEST_S = 0.0005
+MANY_ENDS = 2_000
 _WEIGHT = 0.2
 
 
@@ -52,14 +59,25 @@ class Pace:
         self._ended += 1
 
     def distrust(self) -> None:
-        """The estimate was wrong (lent tasks went stale): lend nothing until short tasks have been seen again."""
+        """The estimate was wrong (lent tasks went stale): they are long, until short ones have been seen again."""
         self._mean_s = max(self._mean_s or 0.0, STALE_S)
 
+    @property
+    def are_long(self) -> bool:
+        """Tasks are known to take so long that they are lent only by way of exception."""
+        return self._mean_s is not None and self._mean_s > LENT_WORK_S
+
     def lot(self, grants: int) -> int:
-        """How many tasks the agent may have waiting with so many grants; 0 while tasks are long, or not known to be short."""
-        if self._mean_s is None or self._mean_s > LENT_WORK_S:
+        """How many tasks the agent may have waiting with so many grants; 0 while it is not known how long they take."""
+        if self._mean_s is None:
             return 0
+        if self.are_long:
+            return grants
         return min(self._most, int(grants * LENT_WORK_S / max(self._mean_s, SHORTEST_S)))
+
+    def are_many(self, cores: int) -> bool:
+        """Whether so many cores would end MANY_ENDS of these tasks a second."""
+        return self._mean_s is not None and cores >= MANY_ENDS * self._mean_s
 
     def next_lot(self, now: float) -> None:
         """The last lot is half used up: learn from how long that took."""

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from world import World, job, node
 
+from pilotfish.pilot.model.attempts import End
+from pilotfish.pilot.model.decisions import Decisions
+from pilotfish.pilot.model.ids import GrantId
+from pilotfish.pilot.model.job_spec import JobSpec
 from pilotfish.pilot.model.leases import LEAST_LOT, LENT_WORK_S, Pace
+from pilotfish.pilot.model.states import Cause
 
 
 def paced(tasks: int, seconds: float, mean_s: float = 0.001) -> Pace:
@@ -47,3 +53,58 @@ def test_a_node_of_many_cores_comes_to_a_quarter_of_a_second_of_its_rate() -> No
         pace.next_lot(now)
         lots.append(pace.lot(128))
     assert lots == [512, 2048, 8192, 16_384]
+
+
+class LargePilot:
+    """64 nodes of 64 cores with tasks that take 2 s: as many as MANY_ENDS a second. Each core has had its first."""
+
+    def __init__(self, *more: JobSpec) -> None:
+        self.world = World(*(node(f"n{number}", 64) for number in range(64)))
+        self.scheduler = self.world.scheduler
+        self.scheduler.submit([job("a", count=20_000), *more], self.world.now)
+        self.turn()
+        for attempt in list(self.scheduler.dispatch.attempts.values()):
+            self.scheduler.on_started(attempt.key, GrantId(0), 4711, self.world.now)
+
+    def turn(self) -> Decisions:
+        self.scheduler.plan(self.world.now)
+        return self.scheduler.take_decisions()
+
+    def end_one_on_each_node(self, took_s: float = 2.0) -> None:
+        """The grants come back with the ends."""
+        now = self.world.now = self.world.now + took_s
+        grants = {grant.shares[0].node: grant for grant in self.scheduler.dispatch.grants.values()}
+        attempts = {attempt.node: attempt for attempt in self.scheduler.dispatch.attempts.values()}
+        for number, grant in grants.items():
+            end = End(4711, now - took_s, now, 0, Cause.EXITED)
+            self.scheduler.on_finished(attempts[number].key, grant.grant_id, end, True, now)
+
+    @property
+    def beyond_grants(self) -> int:
+        return len(self.scheduler.dispatch.attempts) - len(self.scheduler.dispatch.grants)
+
+
+def test_each_core_of_a_large_pilot_has_its_next_long_task() -> None:
+    pilot = LargePilot()
+    pilot.end_one_on_each_node()
+    pilot.turn()
+    assert 64 * 32 <= pilot.beyond_grants <= 64 * 64
+
+
+def test_long_tasks_are_not_lent_where_other_work_waits() -> None:
+    pilot = LargePilot(job("b", 64, 64))
+    pilot.end_one_on_each_node()
+    pilot.turn()
+    assert pilot.beyond_grants == 0
+
+
+def test_lent_long_tasks_stay_until_other_work_comes() -> None:
+    pilot = LargePilot()
+    pilot.end_one_on_each_node()
+    pilot.turn()
+    pilot.world.now += 3.0
+    pilot.scheduler.on_time(pilot.world.now)
+    assert not any(orders.revokes for orders in pilot.turn().orders.values())
+    pilot.scheduler.submit([job("b", 64, 64)], pilot.world.now)
+    pilot.scheduler.on_time(pilot.world.now)
+    assert sum(len(orders.revokes) for orders in pilot.turn().orders.values()) >= 64 * 32
