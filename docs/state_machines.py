@@ -26,6 +26,8 @@ _Arrows = Mapping[tuple[str, str], Sequence[str]]
 """(from, to) -> the events that lead there."""
 
 _WIDTH, _HEIGHT, _COLUMN, _ROW = 112, 30, 190, 112
+_INKS = ('stroke="white" stroke-width="3"', 'fill="#824"')
+"""Words that stand on lines are drawn twice: first their margin, then themselves."""
 _MANY = 4
 """An event that leads to one state from more states than this is written beside that state, not drawn as so many arrows."""
 
@@ -41,11 +43,11 @@ _TASK_PLACES = {
 }
 _ATTEMPT_PLACES = {
     "SENT": (0.0, 0.0),
-    "IN_DOUBT": (0.0, 1.6),
-    "RUNNING": (1.5, 0.8),
+    "IN_DOUBT": (0.5, 1.6),
+    "RUNNING": (1.8, 0.8),
     "CANCELING": (3.0, 0.0),
     "BROKEN": (3.0, 1.6),
-    "LOST": (1.5, 3.0),
+    "LOST": (1.8, 3.0),
     "EXCUSED": (0.0, 3.0),
     "ENDED": (4.2, 3.0),
 }
@@ -55,9 +57,9 @@ _NODE_PLACES = {
     "READY": (2.8, 1.0),
     "DRAINING": (4.2, 0.0),
     "SILENT": (4.2, 2.0),
-    "LOST": (1.4, 2.2),
-    "RESTARTING": (0.0, 1.2),
-    "GIVEN_UP": (0.0, 3.2),
+    "LOST": (1.7, 2.0),
+    "RESTARTING": (0.0, 1.9),
+    "GIVEN_UP": (0.8, 3.2),
     "DISMISSED": (2.8, 3.2),
     "LEFT": (4.2, 3.2),
 }
@@ -157,7 +159,7 @@ def _arrows(
 def _picture(places: Mapping[str, tuple[float, float]], arrows: _Arrows) -> str:
     """An SVG that stands in the page itself, so that it needs no script and no network."""
     columns, rows = (max(each[axis] for each in places.values()) for axis in (0, 1))
-    width, height = int(columns * _COLUMN) + _WIDTH + 40, int(rows * _ROW) + _HEIGHT + 60
+    width, height = int(columns * _COLUMN) + _WIDTH + 100, int(rows * _ROW) + _HEIGHT + 60
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
         'font-family="sans-serif" font-size="10">',
@@ -189,16 +191,17 @@ def _arrow(start: tuple[float, float], end: tuple[float, float], events: Sequenc
     """Bent to the right of its direction, so that the way there and the way back are two."""
     (x0, y0), (x1, y1) = start, end
     length = hypot(x1 - x0, y1 - y0)
-    bend = 0.12 * length
+    bend = max(0.12 * length, 24)
     mx, my = (x0 + x1) / 2 - (y1 - y0) / length * bend, (y0 + y1) / 2 + (x1 - x0) / length * bend
     (ax, ay), (bx, by) = _border(start, (mx, my)), _border(end, (mx, my))
     yield (
         f'<path d="M{ax:.0f},{ay:.0f} Q{mx:.0f},{my:.0f} {bx:.0f},{by:.0f}" fill="none" stroke="#456" '
         'marker-end="url(#head)"/>'
     )
+    anchor = "middle" if abs(x1 - x0) > abs(y1 - y0) else "start" if mx > (x0 + x1) / 2 else "end"
     for number, event in enumerate(events):
         x, y = (x0 + 2 * mx + x1) / 4, (y0 + 2 * my + y1) / 4 + 11 * (number - (len(events) - 1) / 2)
-        yield f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="middle" fill="#824">{event}</text>'
+        yield from (f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" {ink}>{event}</text>' for ink in _INKS)
 
 
 def _border(centre: tuple[float, float], towards: tuple[float, float]) -> tuple[float, float]:
