@@ -3,7 +3,7 @@
 libzmq accepts connections by itself, without a limit, and its listener for ipc addresses aborts the process when `accept`
 says that there is no descriptor left (EMFILE, ipc_listener.cpp of 4.3.5; its TCP listener goes on, and spins). With a limit
 of 1024, as older clusters have, some hundred tasks that are clients of their own pilot are enough. So `accept` is asked
-through us: a connection that gets one of the last `RESERVE` descriptors is closed at once, which its client sees as a
+through us: a connection that gets one of the last descriptors (`reserved`) is closed at once, which its client sees as a
 refusal and tries again, and the manager keeps some for its own files.
 
 libzmq has no hook for that. What is set here is the entry for `accept4` in its table of imported functions, which the dynamic
@@ -29,8 +29,9 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-RESERVE = 16
-"""Descriptors that no connection gets."""
+_MOST_RESERVED = 16
+_RESERVED_PART = 16
+"""One in so many descriptors is kept, so that a low limit still leaves some for connections."""
 
 _PT_LOAD, _PT_DYNAMIC = 1, 2
 _DT_PLTRELSZ, _DT_STRTAB, _DT_SYMTAB, _DT_JMPREL = 2, 5, 6, 23
@@ -53,11 +54,15 @@ def limit_connections() -> bool:
     if entry is None:
         log.warning("connections.unlimited: libzmq is not as expected; too many connections may end this manager")
         return False
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    function = _limited(limit - RESERVE)
+    function = _limited(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - reserved())
     _kept.append(function)
     ctypes.c_void_p.from_address(entry).value = ctypes.cast(function, ctypes.c_void_p).value
     return True
+
+
+def reserved() -> int:
+    """How many descriptors no connection gets, under the limit as it is."""
+    return min(_MOST_RESERVED, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _RESERVED_PART)
 
 
 def _limited(first_reserved: int) -> Any:

@@ -39,7 +39,7 @@ from ..version import VERSION
 from ..wire import connection, records
 from ..wire.room import check_room_for_sockets
 from . import agent_launch_plan, auxdir
-from .accept_limit import limit_connections
+from .accept_limit import limit_connections, reserved
 from .auxdir import AuxDir
 from .compacting import compact, mostly_removed
 from .config import Settings
@@ -59,8 +59,8 @@ log = logging.getLogger(__name__)
 _LAST_LIFE_ENDS_S = 5.0
 """How long a resumed pilot waits for the manager that has its journal: whoever started that one may just have been killed."""
 
-_DESCRIPTORS = 20
-"""What a manager with one agent opens."""
+_DESCRIPTORS = 24
+"""What a manager with one agent and two clients opens."""
 
 Agent = records.AgentExpected | records.AgentUp
 
@@ -100,7 +100,7 @@ def _leave(code: int) -> NoReturn:
 
 def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     inherited = _free_of_limits()
-    check_room_for_sockets(_DESCRIPTORS)
+    check_room_for_sockets(_DESCRIPTORS + reserved())
     aux, settings = _folder(settings)
     try:
         auxdir.await_room(aux, settings.resume is not None and settings.ready_fd is None)
