@@ -71,7 +71,7 @@ def test_all_that_names_files_may_have_them(pilot: LocalManager) -> None:
     jobs.add(name="values", exec="touch", args=["${itval}"], wd=place, iteration=[b"1" + ODD, "2\u00e9"])
     pilot.submit(jobs)
     assert set(pilot.wait4(["streams", "script", "values"], PATIENCE_S).values()) == {"SUCCEED"}
-    written = {name: open(os.path.join(place, name), "rb").read() for name in os.listdir(place)}
+    written = {os.fsencode(path.name): path.read_bytes() for path in Path(os.fsdecode(place)).iterdir()}
     assert written == {
         ODD: b"text of " + ODD,
         ODD + b".out": b"text of " + ODD,

@@ -233,6 +233,7 @@ class Relay:
         for each in (source, sink):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+        source.close()
 
     def close(self) -> None:
         with suppress(OSError):
