@@ -83,7 +83,7 @@ _REMEDIES = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "this machine has no more open files to give; end some programs",
     errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
-    errno.EAGAIN: "raise the limit of processes (ulimit -u)",
+    errno.EAGAIN: "raise the limits of processes (ulimit -u) and of memory (ulimit -v)",
     errno.ENOMEM: "raise the limit of memory (ulimit -v), or end some programs",
     errno.ENOSPC: "make room, then start again",
     errno.EDQUOT: "make room, then start again",

@@ -100,7 +100,7 @@ def _leave(code: int) -> NoReturn:
 
 def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     inherited = _free_of_limits()
-    check_room_for_sockets(_DESCRIPTORS + reserved())
+    check_room_for_sockets(_DESCRIPTORS + reserved(), own_threads=1)  # disk_sync has one
     aux, settings = _folder(settings)
     try:
         auxdir.await_room(aux, settings.resume is not None and settings.ready_fd is None)

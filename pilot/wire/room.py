@@ -10,8 +10,11 @@ _THREADS = 2
 """Of one context: one for input and output, one that reaps sockets."""
 
 
-def check_room_for_sockets(descriptors: int) -> None:
-    """Whether so many more descriptors, and the threads of a context, can be had now. Raises OSError: EMFILE, EAGAIN."""
+def check_room_for_sockets(descriptors: int, own_threads: int = 0) -> None:
+    """Whether so many more descriptors, the threads of a context, and some of our own can be had now.
+
+    Raises OSError: EMFILE, EAGAIN.
+    """
     held = []
     try:
         for _ in range(descriptors):
@@ -23,7 +26,7 @@ def check_room_for_sockets(descriptors: int) -> None:
         for descriptor in held:
             os.close(descriptor)
     enough = threading.Event()
-    threads = [threading.Thread(target=enough.wait, daemon=True) for _ in range(_THREADS)]
+    threads = [threading.Thread(target=enough.wait, daemon=True) for _ in range(_THREADS + own_threads)]
     try:
         for thread in threads:
             thread.start()

@@ -69,7 +69,7 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_was(tmp_path: Path, monkeypa
         ),
         (
             RuntimeError("can't start new thread"),
-            "Resource temporarily unavailable; raise the limit of processes (ulimit -u)",
+            "Resource temporarily unavailable; raise the limits of processes (ulimit -u) and of memory (ulimit -v)",
         ),
         (RuntimeError("ours"), None),
         (ValueError("ours"), None),
