@@ -50,8 +50,8 @@ class Channel:
         self._closed = False
         self._begin()
         renew_in_children(self)
-        self.peer_gone: Callable[[], bool] = lambda: False
-        """Tells that no answer will come any more; for those who can know."""
+        self.why_gone: Callable[[], str] = lambda: ""
+        """Why no answer will come any more, empty while one may; for those who can know."""
         if isinstance(target, str):
             self.transport, self.address = "plain", target
         else:
@@ -126,8 +126,9 @@ class Channel:
         left_s = max(0.0, deadline - time.monotonic())
         asked = False
         while not socket.poll(math.ceil(1000 * min(_LOOK_S, left_s))):
-            if self.peer_gone():
-                raise ConnectionError("the pilot has ended", where=self.address)
+            why = self.why_gone()
+            if why:
+                raise ConnectionError(why, where=self.address)
             if not asked and isinstance(self._target, str):
                 asked = True
                 if wants_keys(self.address):

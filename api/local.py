@@ -23,6 +23,7 @@ from ..pilot.model.errors import EndingError, SettingsError
 from .errors import ConnectionError, RequestRefusedError, ServiceError, WrongArgumentsError
 from .forking import renew_in_children
 from .manager import Manager
+from .outcome import final_status
 from .plain import as_seconds, as_word
 
 _FINISH_WAIT_S = 10.0
@@ -81,7 +82,7 @@ class LocalManager(Manager):
         except BaseException:
             self.kill_manager_process()
             raise
-        self._channel.peer_gone = self._has_ended
+        self._channel.why_gone = self._why_ended
         renew_in_children(self)
 
     def after_fork(self) -> None:
@@ -101,6 +102,14 @@ class LocalManager(Manager):
         except ProcessLookupError:
             return True
         return False
+
+    def _why_ended(self) -> str:
+        """Empty while it runs."""
+        if not self._has_ended():
+            return ""
+        status = final_status(self.connection_file.parent)
+        problem = None if status is None else status.system.problem
+        return f"the pilot has ended: {problem}" if problem else "the pilot has ended"
 
     def _need_ours(self) -> None:
         if not self.is_ours:

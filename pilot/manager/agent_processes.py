@@ -36,9 +36,13 @@ from .auxdir import AuxDir
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 30.0
-"""Pause before an agent that died is started again; doubled for each death in a row before it was ready."""
+"""Pause before an agent that died is started again; doubled for each death in a row before it served."""
 _MOST_FIRST_STARTS, _MOST_STARTS = 5, 12
-"""Starts in a row without an agent that reported, after which its node is given up: where none ever has, and where one has."""
+"""Starts in a row without an agent that served, after which its node is given up: where none ever has, and where one has.
+
+To report is not enough: an agent that dies of the answer, with the disk of its node full for example, would be started again
+for ever.
+"""
 _FULL_DISK_PAUSE_S = 1.0
 """Pause before an agent is started that could not be recorded."""
 _MOST_AT_A_TIME = 256
@@ -318,7 +322,7 @@ class AgentProcesses:
         name, record = self._nodes.specs[node].name, self._nodes[node]
         record.failures += 1
         record.reason = reason
-        most = _MOST_STARTS if record.agent else _MOST_FIRST_STARTS
+        most = _MOST_STARTS if record.has_served else _MOST_FIRST_STARTS
         if record.failures >= most or not self._recipe.starter.starts_again:
             log.error("agent.given_up: node %s: %s", name, reason)
             self._on_given_up(node)

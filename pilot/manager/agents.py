@@ -33,6 +33,8 @@ from .work_frames import WorkFrames
 log = logging.getLogger(__name__)
 
 _MOST_OF_REASON = 500
+_SERVES_AFTER_S = 1.0
+"""An agent that is still heard of so long after its Hello serves its node, even when it has had nothing to report."""
 
 
 @dataclass(slots=True)
@@ -44,8 +46,10 @@ class Link:
     agent_id: str
     host: str
     pid: int
+    hello_s: float
+    """When it said so, in seconds of patience."""
     heard_s: float
-    """When it was last heard of, in seconds of patience."""
+    """When it was last heard of, likewise."""
     seen_seq: int = 0
     """Highest report taken in."""
     written_seq: int = 0
@@ -182,6 +186,8 @@ class Agents:
 
     def _take(self, link: Link, message: frames.ToManager) -> None:
         link.heard_s = self._patience.seconds
+        if isinstance(message, frames.Report) or link.heard_s - link.hello_s > _SERVES_AFTER_S:
+            self._nodes.serves(link.node)
         if self._nodes[link.node].state is NodeState.SILENT:  # its Hello makes the node usable again
             self._scheduler.on_node_heard(link.node)
             self._send(link, [frames.WhoAreYou(self._epoch)])
@@ -251,7 +257,8 @@ class Agents:
         if node is None:
             assert hello.joins is not None
             node = self._join(hello.joins)
-        link = Link(identity, node, hello.agent_id, hello.host, hello.pid, self._patience.seconds)
+        now_s = self._patience.seconds
+        link = Link(identity, node, hello.agent_id, hello.host, hello.pid, now_s, now_s)
         link.seen_seq = link.written_seq = link.syncing_seq = link.acked_seq = hello.next_seq - 1
         if known is not None:
             link.seen_seq = max(link.seen_seq, known.seen_seq)

@@ -33,7 +33,7 @@ from .topology import Group, choose
 class Node:
     """One node: where it stands, and whose word counts there."""
 
-    __slots__ = ("agent", "expected", "failures", "has_come", "left_behind", "number", "reason", "state")
+    __slots__ = ("agent", "expected", "failures", "has_come", "has_served", "left_behind", "number", "reason", "state")
 
     def __init__(self, number: NodeNo) -> None:
         self.number = number
@@ -43,11 +43,13 @@ class Node:
         self.expected: set[str] = set()
         """The agents that may report: those that were started and are not known to be gone. Any other is sent away."""
         self.failures = 0
-        """How many agents in a row have been started and have not reported."""
+        """How many agents in a row have not come, or have ended before they served."""
         self.reason = ""
         """Why the last of them did not, or ended; until one reports."""
         self.has_come = False
         """One has reported in this life of the manager, or is there from an earlier one: the start has succeeded."""
+        self.has_served = False
+        """One has reported something, or has been there for a while: agents can work here."""
         self.left_behind = ""
         """The agent that has ended otherwise than in good order, so that tasks of it may still run; its successor clears up."""
 
@@ -109,6 +111,11 @@ class Nodes:
         """Whether it has an agent that has reported."""
         return self._all[node].state in SERVED
 
+    def serves(self, node: NodeNo) -> None:
+        """Its agent is of use: those that were not are forgotten."""
+        record = self._all[node]
+        record.failures, record.has_served = 0, True
+
     def namesakes(self, node: NodeNo, among: Iterable[NodeNo]) -> list[NodeNo]:
         """Of these nodes those of the same name: itself, and what a joined node was before it left and came again."""
         name = self.specs[node].name
@@ -127,7 +134,7 @@ class Nodes:
         if (before is NodeState.READY) != (after is NodeState.READY):
             self._set_usable(node, after is NodeState.READY)
         if event is NodeEvent.REPORT:
-            record.failures, record.reason, record.has_come = 0, "", True
+            record.reason, record.has_come = "", True
         elif event is NodeEvent.LEAVE:
             record.expected.clear()
             self._tagged.clear()

@@ -124,7 +124,7 @@ from pilotfish.api.errors import ConnectionError
 def forget():
     channel = Channel("tcp://127.0.0.1:1", 0.1)
     channel.events = channel.subscriber("tcp://127.0.0.1:1")
-    channel.peer_gone = lambda: channel is None
+    channel.why_gone = lambda: "gone" if channel is None else ""
     try:
         channel.request({"request": "status"})
     except ConnectionError:

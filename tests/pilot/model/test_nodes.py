@@ -56,11 +56,14 @@ def test_a_node_is_started_given_up_and_welcome_all_the_same() -> None:
     assert seen == ["STARTING", "LOST", "RESTARTING", "LOST", "GIVEN_UP", "READY"]
 
 
-def test_a_report_ends_the_count_of_failures() -> None:
+def test_an_agent_that_serves_ends_the_count_of_failures() -> None:
+    """One that has only reported may die of the answer."""
     nodes = Nodes([node("n", 4)])
     nodes[NodeNo(0)].failures, nodes[NodeNo(0)].reason = 3, "no such program"
     nodes.move(NodeNo(0), NodeEvent.REPORT)
-    assert (nodes[NodeNo(0)].failures, nodes[NodeNo(0)].reason) == (0, "")
+    assert (nodes[NodeNo(0)].failures, nodes[NodeNo(0)].reason) == (3, "")
+    nodes.serves(NodeNo(0))
+    assert (nodes[NodeNo(0)].failures, nodes[NodeNo(0)].has_served) == (0, True)
 
 
 def test_a_node_that_has_left_is_counted_no_more_and_keeps_its_number() -> None:

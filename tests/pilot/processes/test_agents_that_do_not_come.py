@@ -13,7 +13,8 @@ import pytest
 from patience import PATIENCE_S
 from real_pilot import Pilot
 
-from pilotfish import Jobs
+from pilotfish import Jobs, LocalManager
+from pilotfish.api.errors import ConnectionError
 
 SERVICE = [sys.executable, "-m", "pilotfish", "service"]
 
@@ -43,6 +44,52 @@ def test_a_python_that_is_not_there(wd: Path) -> None:
 
 def test_a_starter_that_is_not_there(wd: Path) -> None:
     assert "blaunch: No such file or directory" in _problem(wd, "--nodes", "n1:1", "--agent-launcher", "blaunch")
+
+
+def dying_of_its_welcome(wd: Path) -> Path:
+    """A Python for agents that report and are then ended by what they are told, as one with a full disk may be."""
+    python = wd / "python"
+    python.write_text(f"""#!/bin/sh
+shift 2
+exec {sys.executable} -c '
+import sys
+from pilotfish.pilot.agent import task_runner
+def configure(*_):
+    sys.exit("no room here")
+task_runner.TaskRunner.configure = configure
+sys.argv[0] = "pilotfish"
+from pilotfish.__main__ import main
+main()
+' "$@"
+""")
+    python.chmod(0o755)
+    return python
+
+
+def test_agents_that_die_of_what_they_are_told(wd: Path) -> None:
+    """That they have reported first does not count: they would be started again for ever."""
+    problem = _problem(wd, "--nodes", "n1:1,n2:1", "--agent-python", str(dying_of_its_welcome(wd)))
+    assert problem.startswith(
+        "agents on 0 of 2 nodes, 1 are needed; node n1: its process ended with exit code 70; it said: "
+    )
+    assert "no room here" in problem
+
+
+def test_run_tells_why_its_pilot_has_ended(wd: Path) -> None:
+    python = dying_of_its_welcome(wd)
+    command = [sys.executable, "-m", "pilotfish", "run", "--nodes", "n1:1", "--agent-python", str(python), "--", "true"]
+    done = subprocess.run(command, cwd=wd, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 3, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert "the pilot has ended: agents on 0 of 1 nodes, 1 are needed; node n1: its process ended" in line
+    assert "no room here" in line
+
+
+def test_local_manager_tells_why_its_pilot_has_ended(wd: Path) -> None:
+    with LocalManager(["--wd", wd, "--nodes", "n1:1", "--agent-python", "/no/such/python"]) as pilot:
+        why = "the pilot has ended: agents on 0 of 1 nodes, 1 are needed; node n1: /no/such/python: No such file"
+        with pytest.raises(ConnectionError, match=why):
+            pilot.wait4(pilot.submit(Jobs().add_std({"name": "a", "execution": {"exec": "true"}})))
 
 
 @pytest.mark.parametrize("option", [("--min-nodes", "2"), ("--nl-ready-threshold", "1")])
