@@ -1,4 +1,5 @@
-"""The running tasks of one worker: started on grants, watched, stopped, reaped. Notes everything in the report buffer.
+"""The running tasks of one worker: what starts when and on which grant; watched, stopped, reaped. Notes everything in the
+report buffer. How one is started is in task_starter.py.
 
 No sockets here; the clock for limits is the loop's, times in reports are seconds since the epoch. Orders and endings only
 note what has become possible; `start_waiting`, once at the end of a turn, starts it. Starting at once while reaping would
@@ -7,47 +8,35 @@ never come to an end with short tasks: by the time one is started another has en
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import os
 import resource
-import secrets
 import signal
 import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from itertools import count
 
-from .. import clock, leftover_processes, variable_names
-from ..execmodels.base import Place
-from ..execmodels.default import LongTexts
-from ..execmodels.environ import Env, base_environment, gpu_variable, grant_environment
+from .. import clock, leftover_processes
 from ..inherited import Inherited
 from ..leftover_processes import Process
 from ..loop import Loop
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
-from ..model.job_spec import Execution
-from ..model.resources import host_of
-from ..model.variables import substitute_execution
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, TaskStart
-from . import bind, earlier_output, launch, places, submit_commands
-from .launch import Launch, LaunchError
-from .launcher_hints import NO_HINTS, LauncherHints
+from . import places
+from .launch import LaunchError
 from .limits import Limits, settle_memory
 from .memory_groups import MemoryGroups
 from .report_buffer import ReportBuffer, unstarted
-from .tasks import HeldGrant, KnownJob, Pool, Task, key_of, task_name
+from .task_starter import NoRoomError, TaskStarter
+from .tasks import HeldGrant, Pool, Task, key_of
 
-_TASK, _RUN = os.fsencode(variable_names.TASK), os.fsencode(variable_names.RUN)
 log = logging.getLogger(__name__)
 
 ANNOUNCE_S = 0.05
 """A task that ends within this time is reported once, by its end."""
 _TRY_AGAIN_S = 0.1
-_MOST_TRIES = 100
-_EXHAUSTED = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 MOST_REAPED = 64
 """Children reaped in one turn: as they end as fast as they are started, there may be no last one."""
 
@@ -64,60 +53,38 @@ class TaskRunner:
         self._pools: dict[PoolId, Pool] = {}
         self._touched: set[Pool] = set()
         """Pools in which something may be started, or an idle grant given back."""
-        self._agent_id = agent_id
         self._loop = loop
         self._report_buffer = report_buffer
-        self._name = f"{agent_id}-{number}".replace("/", "_")
         self.groups = MemoryGroups(f"{agent_id}-{number}")
         self._limits = Limits(loop, self.running, self._stop)
         inherited = inherited or Inherited.note()
         for ignored in inherited.ignored:  # a signal that we handle would not be ignored in a child
             signal.signal(ignored, signal.SIG_IGN)
         self.ignored = inherited.ignored
-        self._open_files = launch.task_open_files(inherited.open_files)
-        self._signals = launch.task_signals(inherited)
-        self._settings: Settings | None = None
-        self._base: Env = {}
-        self._cpus = bind.cpus_here()
-        self._hints = LauncherHints(os.environb, self._cpus, os.cpu_count() or 1)
-        self._gpus = b""
-        self._jobs: dict[JobNo, KnownJob] = {}
+        self._starter = TaskStarter(agent_id, number, inherited, self.groups)
+        self._kill_grace_s = 0.0
         self._fresh: deque[Task] = deque()
         """Started and not announced, oldest first; those that have ended meanwhile are dropped when their turn comes."""
-        self._step_prefix = secrets.token_hex(8).encode()
-        self._steps = count(1)
-        self._tries = 0
         self._ended_s = 0.0
         """When the last task ended."""
-        self._kept_for: TaskStart | None = None
-        """The last attempt for which earlier output was put aside."""
         self._paused = False
         self._until_s = math.inf
         """Nothing is started after that, by the loop's clock: the agent is silent, and its tasks may have been given away."""
 
     def configure(self, settings: Settings) -> None:
         """What the manager said in Welcome."""
-        self._settings = settings
-        self._base = base_environment(os.environb, self._agent_id, settings.env, settings.env_schemas)
-        path = self._base.get(b"PATH")
-        if path is not None:
-            told = self._hints.variables
-            self._base[b"PATH"] = os.fsencode(submit_commands.lay_ready(settings.aux_dir, os.fsdecode(path), told))
-        self._gpus = gpu_variable(os.environb)
+        self._kill_grace_s = settings.kill_grace_s
+        self._starter.configure(settings)
 
     # --- orders ---------------------------------------------------------------------------------------------------------
 
     def take_work(
         self, jobs: Iterable[JobDef], grants: Iterable[NewGrant], tasks: dict[PoolId, list[TaskStart]]
     ) -> None:
-        assert self._settings is not None
         for job in jobs:
-            self._jobs[job.job_no] = KnownJob(job)
+            self._starter.learn(job)
         for grant in grants:
-            env = grant_environment(grant, self._settings.env_schemas, self._gpus)
-            cpus = bind.cpus_of(grant, self._cpus)
-            held = HeldGrant(grant, env, cpus, self._hints.of(grant, cpus))
-            self.grants[grant.grant_id] = held
+            held = self.grants[grant.grant_id] = self._starter.hold(grant)
             self._pool(grant.pool).idle.append(held)
         for pool_id, starts in tasks.items():
             self._pool(pool_id).waiting.extend(starts)
@@ -169,15 +136,11 @@ class TaskRunner:
         """No task runs any more: what they have left behind ends with us."""
         leftover_processes.kill_all_below()
         self.groups.close()
-        self._hints.close()
-        for known in self._jobs.values():
-            places.remove_files(known.files)
+        self._starter.close()
 
     def forget(self, numbers: Iterable[JobNo]) -> None:
         for number in numbers:
-            known = self._jobs.pop(number, None)
-            if known is not None and known.files:
-                places.remove_files(known.files)
+            self._starter.forget(number)
             for held in self.grants.values():
                 held.forget(number)
         used = {held.grant.pool for held in self.grants.values()}
@@ -212,117 +175,25 @@ class TaskRunner:
         """Start the first waiting task on an idle grant. A task that cannot be started leaves the grant idle."""
         start, held = pool.waiting.popleft(), pool.idle.pop()
         try:
-            task = self._start(start, held, pool)
+            task = self._starter.start(start, held, pool)
         except (LaunchError, ValueError) as error:  # ValueError: what no system call takes, e.g. a NUL in an argument
             pool.idle.append(held)
             self._report_buffer.finished(unstarted(key_of(start), held.grant.grant_id, Cause.NOT_STARTED, str(error)))
-        except _NoRoomError:
+        except NoRoomError:
             pool.waiting.appendleft(start)
             pool.idle.append(held)
             self._pause()
         else:
-            self._tries = 0
             self.running[task.pid] = task
             if not self._fresh:
                 self._loop.call_after(ANNOUNCE_S, self._announce_old)
             self._fresh.append(task)
             self._limits.watch(task)
 
-    def _start(self, start: TaskStart, held: HeldGrant, pool: Pool) -> Task:
-        known = self._jobs[start.job_no]
-        job = known.definition
-        prepared = held.launches.get(start.job_no) or self._prepare(start, known, held)
-        step_id = b"%s%016x" % (self._step_prefix, next(self._steps))
-        env = prepared.env
-        env[b"QCG_PM_STEP_ID"] = step_id
-        env[_TASK] = os.fsencode(task_name(job, start))
-        env[_RUN] = b"%d" % start.run
-        launch.enter_folder(prepared.wd)
-        if start.attempt > 1 and start is not self._kept_for:  # it may be tried again, for want of room
-            earlier_output.keep(prepared.execution, start.attempt - 1)
-            self._kept_for = start
-        if held.cpus:
-            bind.bind_self(held.cpus)
-            try:
-                pid = self._spawn(prepared, held.grant.mem_bytes)
-            finally:
-                bind.bind_self(self._cpus)
-        else:
-            pid = self._spawn(prepared, held.grant.mem_bytes)
-        task = Task(start, job, held, pool, pid, clock.now(), step_id)
-        task.confined = bool(held.grant.mem_bytes) and pid in self.groups
-        task.files = prepared.files
-        return task
-
-    def _prepare(self, start: TaskStart, known: KnownJob, held: HeldGrant) -> Launch:
-        assert self._settings is not None
-        job, nodes = known.definition, held.grant.nodes
-        execution, root_wd = job.execution, self._settings.root_wd
-        if known.varies:
-            execution = substitute_execution(execution, _start_values(start, held, root_wd))
-        env = held.envs.get(job.job_no)
-        if env is None:
-            hints = held.hints if places.is_alone(execution, held, self._settings) else NO_HINTS
-            env = launch.environment(execution, self._base, held.env, len(nodes[0].core_ids), hints)
-            if job.is_iteration and not known.env_varies:
-                held.envs[job.job_no] = env
-        place = None if held.is_one_core else self._place(execution, start, job, held)
-        stays = job.is_iteration and not known.varies and place is None
-        texts = self._texts_of_job(start, known) if stays else LongTexts(lambda: self._stem(start, job))
-        prepared = launch.prepare(execution, env, root_wd, place, texts)
-        prepared.open_files, prepared.signals = self._open_files, self._signals
-        if texts.files and not stays:
-            prepared.files = {**prepared.files, **texts.files}
-        elif texts.files and not known.files:
-            places.write_files(texts.files)
-            known.files = texts.files
-        if job.is_iteration and not known.varies and not prepared.files:
-            held.launches[job.job_no] = prepared
-        return prepared
-
-    def _place(self, execution: Execution, start: TaskStart, job: JobDef, held: HeldGrant) -> Place | None:
-        assert self._settings is not None
-        return places.place_of(execution, held, self._settings, self._gpus, self._stem(start, job), key_of(start))
-
-    def _stem(self, start: TaskStart, job: JobDef) -> str:
-        assert self._settings is not None
-        return places.stem(self._settings, self._agent_id, task_name(job, start), start)
-
-    def _texts_of_job(self, start: TaskStart, known: KnownJob) -> LongTexts:
-        """Once for all its tasks here. Other worker processes have files of their own, and remove them in their own time."""
-        if known.long_texts is None:
-            known.long_texts = LongTexts(lambda: f"{self._stem(start, known.definition)}.{self._name}")
-        return known.long_texts
-
-    def _spawn(self, prepared: Launch, mem_bytes: int) -> int:
-        if not prepared.files:
-            return self._spawn_now(prepared, mem_bytes)
-        places.write_files(prepared.files)
-        try:
-            return self._spawn_now(prepared, mem_bytes)
-        except BaseException:
-            places.remove_files(prepared.files)
-            raise
-
-    def _spawn_now(self, prepared: Launch, mem_bytes: int) -> int:
-        try:
-            return self.groups.spawn(prepared, mem_bytes) if mem_bytes else prepared.spawn()
-        except OSError as error:
-            if error.errno in _EXHAUSTED and self._tries < _MOST_TRIES:
-                raise _NoRoomError from error
-            self._tries = 0  # this one is given up; the next may try as often
-            if not launch.mend(prepared):
-                raise LaunchError(launch.why_not(prepared, error)) from error
-        try:
-            return self.groups.spawn(prepared, mem_bytes) if mem_bytes else prepared.spawn()
-        except OSError as error:
-            raise LaunchError(launch.why_not(prepared, error)) from error
-
     def _pause(self) -> None:
         """Out of processes, memory or descriptors: start nothing until a task has ended or a moment has passed."""
-        if self._tries == 0:
+        if self._starter.tries == 1:
             log.warning("start.no_room running=%d", len(self.running))
-        self._tries += 1
         self._paused = True
         self._loop.call_after(_TRY_AGAIN_S, self._go_on)
 
@@ -345,11 +216,10 @@ class TaskRunner:
         """SIGTERM to the task's process group, SIGKILL after the grace time."""
         if self.running.get(task.pid) is not task or task.kill_timer is not None or _has_ended(task.pid):
             return
-        assert self._settings is not None
         task.cause, task.message = cause, message
         task.below |= self._descendants(task)  # while their parents live, it can be seen whose they are
         _signal_group(task.pid, signal.SIGTERM)
-        task.kill_timer = self._limits.uptime.call_after(self._settings.kill_grace_s, lambda: self._kill(task))
+        task.kill_timer = self._limits.uptime.call_after(self._kill_grace_s, lambda: self._kill(task))
 
     def _kill(self, task: Task) -> None:
         task.below |= self._descendants(task)
@@ -428,24 +298,6 @@ class TaskRunner:
                 returns,
             )
         )
-
-
-class _NoRoomError(Exception):
-    """The machine cannot take another process just now."""
-
-
-def _start_values(start: TaskStart, held: HeldGrant, root_wd: str) -> dict[str, str]:
-    """Values of the variables of the start phase."""
-    nodes = held.grant.nodes
-    values = {
-        "root_wd": root_wd,
-        "ncores": str(sum(len(node.core_ids) for node in nodes)),
-        "nnodes": str(len(nodes)),
-        "nlist": ",".join(host_of(node.name) for node in nodes),
-    }
-    if start.it is not None:
-        values["it"], values["itval"] = str(start.it), str(start.itval)
-    return values
 
 
 def _has_ended(pid: int) -> bool:

@@ -1,0 +1,201 @@
+"""Starts a worker's tasks: from an attempt and a grant to a process with its folder, environment and processors.
+
+What is the same for all tasks of a job, or of a job on one grant, is made once and kept; of a task like the last one only the
+step id, its name and its run are new.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from itertools import count
+
+from .. import clock, variable_names
+from ..execmodels.base import Place
+from ..execmodels.default import LongTexts
+from ..execmodels.environ import Env, base_environment, gpu_variable, grant_environment
+from ..inherited import Inherited
+from ..model.ids import JobNo
+from ..model.job_spec import Execution
+from ..model.resources import host_of
+from ..model.variables import substitute_execution
+from ..wire.frames import JobDef, NewGrant, Settings, TaskStart
+from . import bind, earlier_output, launch, places, submit_commands
+from .launch import Launch, LaunchError
+from .launcher_hints import NO_HINTS, LauncherHints
+from .memory_groups import MemoryGroups
+from .tasks import HeldGrant, KnownJob, Pool, Task, key_of, task_name
+
+_TASK, _RUN = os.fsencode(variable_names.TASK), os.fsencode(variable_names.RUN)
+_MOST_TRIES = 100
+_EXHAUSTED = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+
+
+class NoRoomError(Exception):
+    """The machine cannot take another process just now."""
+
+
+class TaskStarter:
+    """For worker `number` of the agent. `inherited`: what tasks are to find."""
+
+    def __init__(self, agent_id: str, number: int, inherited: Inherited, groups: MemoryGroups) -> None:
+        self.tries = 0
+        """How often in a row there was no room."""
+        self._agent_id = agent_id
+        self._name = f"{agent_id}-{number}".replace("/", "_")
+        self._groups = groups
+        self._open_files = launch.task_open_files(inherited.open_files)
+        self._signals = launch.task_signals(inherited)
+        self._settings: Settings | None = None
+        self._base: Env = {}
+        self._cpus = bind.cpus_here()
+        self._hints = LauncherHints(os.environb, self._cpus, os.cpu_count() or 1)
+        self._gpus = b""
+        self._jobs: dict[JobNo, KnownJob] = {}
+        self._step_prefix = secrets.token_hex(8).encode()
+        self._steps = count(1)
+        self._kept_for: TaskStart | None = None
+        """The last attempt for which earlier output was put aside."""
+
+    def configure(self, settings: Settings) -> None:
+        """What the manager said in Welcome."""
+        self._settings = settings
+        self._base = base_environment(os.environb, self._agent_id, settings.env, settings.env_schemas)
+        path = self._base.get(b"PATH")
+        if path is not None:
+            told = self._hints.variables
+            self._base[b"PATH"] = os.fsencode(submit_commands.lay_ready(settings.aux_dir, os.fsdecode(path), told))
+        self._gpus = gpu_variable(os.environb)
+
+    def learn(self, job: JobDef) -> None:
+        self._jobs[job.job_no] = KnownJob(job)
+
+    def forget(self, number: JobNo) -> None:
+        known = self._jobs.pop(number, None)
+        if known is not None and known.files:
+            places.remove_files(known.files)
+
+    def hold(self, grant: NewGrant) -> HeldGrant:
+        """The grant with what its tasks have in common."""
+        assert self._settings is not None
+        env = grant_environment(grant, self._settings.env_schemas, self._gpus)
+        cpus = bind.cpus_of(grant, self._cpus)
+        return HeldGrant(grant, env, cpus, self._hints.of(grant, cpus))
+
+    def close(self) -> None:
+        """Nothing runs any more."""
+        self._hints.close()
+        for known in self._jobs.values():
+            places.remove_files(known.files)
+
+    def start(self, start: TaskStart, held: HeldGrant, pool: Pool) -> Task:
+        """Start it as a process on this grant.
+
+        Raises LaunchError or ValueError when it cannot be started (ValueError: what no system call takes, e.g. a NUL in an
+        argument), and NoRoomError when it may be tried again later.
+        """
+        known = self._jobs[start.job_no]
+        job = known.definition
+        prepared = held.launches.get(start.job_no) or self._prepare(start, known, held)
+        step_id = b"%s%016x" % (self._step_prefix, next(self._steps))
+        env = prepared.env
+        env[b"QCG_PM_STEP_ID"] = step_id
+        env[_TASK] = os.fsencode(task_name(job, start))
+        env[_RUN] = b"%d" % start.run
+        launch.enter_folder(prepared.wd)
+        if start.attempt > 1 and start is not self._kept_for:  # it may be tried again, for want of room
+            earlier_output.keep(prepared.execution, start.attempt - 1)
+            self._kept_for = start
+        if held.cpus:
+            bind.bind_self(held.cpus)
+            try:
+                pid = self._spawn(prepared, held.grant.mem_bytes)
+            finally:
+                bind.bind_self(self._cpus)
+        else:
+            pid = self._spawn(prepared, held.grant.mem_bytes)
+        task = Task(start, job, held, pool, pid, clock.now(), step_id)
+        task.confined = bool(held.grant.mem_bytes) and pid in self._groups
+        task.files = prepared.files
+        self.tries = 0
+        return task
+
+    def _prepare(self, start: TaskStart, known: KnownJob, held: HeldGrant) -> Launch:
+        assert self._settings is not None
+        job, nodes = known.definition, held.grant.nodes
+        execution, root_wd = job.execution, self._settings.root_wd
+        if known.varies:
+            execution = substitute_execution(execution, _start_values(start, held, root_wd))
+        env = held.envs.get(job.job_no)
+        if env is None:
+            hints = held.hints if places.is_alone(execution, held, self._settings) else NO_HINTS
+            env = launch.environment(execution, self._base, held.env, len(nodes[0].core_ids), hints)
+            if job.is_iteration and not known.env_varies:
+                held.envs[job.job_no] = env
+        place = None if held.is_one_core else self._place(execution, start, job, held)
+        stays = job.is_iteration and not known.varies and place is None
+        texts = self._texts_of_job(start, known) if stays else LongTexts(lambda: self._stem(start, job))
+        prepared = launch.prepare(execution, env, root_wd, place, texts)
+        prepared.open_files, prepared.signals = self._open_files, self._signals
+        if texts.files and not stays:
+            prepared.files = {**prepared.files, **texts.files}
+        elif texts.files and not known.files:
+            places.write_files(texts.files)
+            known.files = texts.files
+        if job.is_iteration and not known.varies and not prepared.files:
+            held.launches[job.job_no] = prepared
+        return prepared
+
+    def _place(self, execution: Execution, start: TaskStart, job: JobDef, held: HeldGrant) -> Place | None:
+        assert self._settings is not None
+        return places.place_of(execution, held, self._settings, self._gpus, self._stem(start, job), key_of(start))
+
+    def _stem(self, start: TaskStart, job: JobDef) -> str:
+        assert self._settings is not None
+        return places.stem(self._settings, self._agent_id, task_name(job, start), start)
+
+    def _texts_of_job(self, start: TaskStart, known: KnownJob) -> LongTexts:
+        """Once for all its tasks here. Other worker processes have files of their own, and remove them in their own time."""
+        if known.long_texts is None:
+            known.long_texts = LongTexts(lambda: f"{self._stem(start, known.definition)}.{self._name}")
+        return known.long_texts
+
+    def _spawn(self, prepared: Launch, mem_bytes: int) -> int:
+        if not prepared.files:
+            return self._spawn_now(prepared, mem_bytes)
+        places.write_files(prepared.files)
+        try:
+            return self._spawn_now(prepared, mem_bytes)
+        except BaseException:
+            places.remove_files(prepared.files)
+            raise
+
+    def _spawn_now(self, prepared: Launch, mem_bytes: int) -> int:
+        try:
+            return self._groups.spawn(prepared, mem_bytes) if mem_bytes else prepared.spawn()
+        except OSError as error:
+            if error.errno in _EXHAUSTED and self.tries < _MOST_TRIES:
+                self.tries += 1
+                raise NoRoomError from error
+            self.tries = 0  # this one is given up; the next may try as often
+            if not launch.mend(prepared):
+                raise LaunchError(launch.why_not(prepared, error)) from error
+        try:
+            return self._groups.spawn(prepared, mem_bytes) if mem_bytes else prepared.spawn()
+        except OSError as error:
+            raise LaunchError(launch.why_not(prepared, error)) from error
+
+
+def _start_values(start: TaskStart, held: HeldGrant, root_wd: str) -> dict[str, str]:
+    """Values of the variables of the start phase."""
+    nodes = held.grant.nodes
+    values = {
+        "root_wd": root_wd,
+        "ncores": str(sum(len(node.core_ids) for node in nodes)),
+        "nnodes": str(len(nodes)),
+        "nlist": ",".join(host_of(node.name) for node in nodes),
+    }
+    if start.it is not None:
+        values["it"], values["itval"] = str(start.it), str(start.itval)
+    return values
