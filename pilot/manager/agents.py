@@ -291,7 +291,7 @@ class Agents:
         node = self._scheduler.on_node_joined(spec)
         self._record(NodeJoined(spec))
         self._numbers[spec.name] = node
-        self._scheduler.elastic = True
+        self._scheduler.nodes.elastic = True
         log.info("node.joined", extra={"node": spec.name, "cores": len(spec.core_ids), "tags": ",".join(spec.tags)})
         return node
 

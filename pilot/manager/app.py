@@ -148,7 +148,7 @@ def _put_together(
         system_core=settings.system_core,
         life=secrets.randbelow(MOST_LIVES - 1) + 1 if settings.resume else 0,
     )
-    scheduler.elastic = settings.governor
+    scheduler.nodes.elastic = settings.governor
     views = Views(scheduler, settings.wd)
     reporter, replayed = _replay(settings, aux, store, scheduler, views, warnings)
     _settle_nodes(allocation.nodes, scheduler, store)
@@ -268,7 +268,7 @@ def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store)
     for node in list(scheduler.nodes.here):
         spec = scheduler.nodes.specs[node]
         if spec.joined:
-            scheduler.elastic = True  # it may come back
+            scheduler.nodes.elastic = True  # it may come back
         elif spec.name in missing and _is_same(spec, missing[spec.name]):
             del missing[spec.name]
         else:

@@ -22,12 +22,12 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
+from ..model.acceptance import Checked
 from ..model.errors import EndingError, InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
 from ..model.explain import why_not_running
 from ..model.ids import JobNo, split_name
 from ..model.job_spec import JobSpec
 from ..model.jobs import Job
-from ..model.scheduler import Checked
 from ..model.states import State
 from ..model.steps import SLICE, Pause, Steps
 from ..wire import replies, requests

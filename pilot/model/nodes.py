@@ -66,6 +66,8 @@ class Nodes:
 
     def __init__(self, specs: Iterable[NodeSpec] = (), reserve_system_core: bool = False) -> None:
         self._all: list[Node] = []
+        self.elastic = False
+        """Nodes may yet come: what fits on none of those that are here waits for them instead of being refused."""
         self.in_state = [0] * len(NodeState)
         """Nodes by state."""
         self.specs: list[NodeSpec] = []

@@ -5,8 +5,9 @@
 # equal decisions, so replaying a journal gives the state back.
 #
 # The scheduler itself owns nothing but the order of things: jobs are in the Registry, what waits in the Queue, cores in
-# Nodes, who runs where in Dispatch, what an end means in Lifecycle, and what an earlier life left in Recovery. It is the
-# only one of them that others call for events, so each event has one method here that can be read from top to bottom.
+# Nodes, who runs where in Dispatch, what an end means in Lifecycle, and what an earlier life left in Recovery; which jobs
+# can be accepted is in acceptance.py. It is the only one of them that others call for events, so each event has one method
+# here that can be read from top to bottom.
 #
 # Why nothing is decided in `on_*`: five thousand results that come in one turn then cost one plan and not five thousand,
 # and a core that was freed goes to the work that is first by the end of the turn, not to whatever was looked at first.
@@ -24,37 +25,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from . import dependencies
+from . import acceptance
+from .acceptance import Checked, plan_of
 from .attempts import Attempt, End, LostAttempts
 from .decisions import Change, Decisions
 from .dispatch import Dispatch
-from .errors import JobExistsError, NotEnoughResourcesError, RefusedError
+from .errors import RefusedError
 from .ids import GrantId, JobNo, NodeNo, TaskKey
-from .iterplan import cores_plan
-from .job_spec import JobSpec, Need, Size
+from .job_spec import JobSpec
 from .jobs import Job
 from .lifecycle import Lifecycle
 from .nodes import Nodes
 from .plain_ends import EndReport, PlainEnds
 from .queue import Queue
 from .recovery import Recovery
-from .registry import Entering, Registry
+from .registry import Registry
 from .resources import NodeSpec
 from .states import AWAITED, AttemptEvent, Cause, Fate, NodeEvent, State
 from .steps import SLICE, Pause, Steps, finish
 
 _End = TypeVar("_End", bound=EndReport)
-
-
-class Checked(NamedTuple):
-    """Job descriptions that can be accepted."""
-
-    specs: Sequence[JobSpec]
-    entering: Entering | None = None
-    """Their names, which nobody else can take until they are in, or given up."""
 
 
 class Scheduler:
@@ -84,8 +76,6 @@ class Scheduler:
         self.dispatch = Dispatch(self.nodes, self.jobs, self.queue, self._decisions, reserve_after_s, life)
         self._life = Lifecycle(self.jobs, self.queue, self._decisions, crash_limit)
         self._plain_ends = PlainEnds(self.dispatch, self.jobs, self._life.lost, self._decisions)
-        self.elastic = False
-        """Nodes may yet come: what fits on none of those that are here waits for them instead of being refused."""
         self.most_per_turn: int | None = None
         """How many consequences of what has happened are followed in one turn; None: all, as in a replay."""
         self._followed = 0
@@ -104,36 +94,7 @@ class Scheduler:
 
         Raises JobExistsError, NotEnoughResourcesError or InvalidJobError.
         """
-        entering = Entering()
-        self.jobs.entering.append(entering)
-        try:
-            yield from self._take_names(specs, entering)
-            of_need: dict[Need, int] = {}
-            for number, spec in enumerate(specs):
-                for need, _ in self._plan_of(spec):
-                    of_need.setdefault(need, number)
-                if not (number + 1) % SLICE:
-                    yield Pause.MORE
-            for need, number in of_need.items():
-                self._check_need(need, specs[number].name, number)
-            yield from dependencies.check(specs, self.jobs, entering)
-        except BaseException:
-            self.jobs.entering.remove(entering)
-            raise
-        return Checked(specs, entering)
-
-    def _take_names(self, specs: Sequence[JobSpec], entering: Entering) -> Steps[None]:
-        for number, spec in enumerate(specs):
-            while (other := self.jobs.entering_that_needs(spec.name, entering)) and not other.waits_on(entering):
-                entering.waits_for = other  # to which the name is unknown, and in the journal it comes first
-                yield Pause.WAITING
-            entering.waits_for = None
-            taken = spec.name in entering.names or self.jobs.find(spec.name) is not None
-            if taken or self.jobs.entering_with(spec.name, entering):
-                raise JobExistsError(f"Job {spec.name} already exist", where=f"jobs[{number}].name")
-            entering.names.add(spec.name)
-            if not (number + 1) % SLICE:
-                yield Pause.MORE
+        return acceptance.check(specs, self.jobs, self.nodes)
 
     def give_up(self, checked: Checked) -> None:
         """These jobs are not going to be accepted: their names are free again. Harmless when they were."""
@@ -144,28 +105,6 @@ class Scheduler:
         """Whether no submit on its way in counts on this job being there."""
         return self.jobs.entering_that_needs(name) is None
 
-    def _check_need(self, need: Need, name: str, number: int) -> None:
-        reason = self.nodes.why_never(need)
-        if reason is not None and not self.elastic:
-            text = f"Not enough resources for job {name}"
-            raise NotEnoughResourcesError(text, where=f"jobs[{number}].resources", remedy=reason)
-
-    def _plan_of(self, spec: JobSpec) -> list[tuple[Need, int]]:
-        """(need, how many positions) in order of position."""
-        need, spread = spec.resources.need, spec.resources.scheduler
-        size = need.nodes if spread is not None and spread.of_nodes else need.cores
-        if spread is None or spec.iteration is None or size is None:
-            return [(need, spec.task_count)]
-        available = self.nodes.count if spread.of_nodes else self.nodes.total_cores
-        member = "nodes" if spread.of_nodes else "cores"
-        needs: dict[int, Need] = {}  # by share: there are few different ones among very many
-        plan = []
-        for share, count in cores_plan(spread, size.min, spec.task_count, available):
-            if share not in needs:
-                needs[share] = replace(need, **{member: Size.exactly(share)})  # type: ignore[arg-type]
-            plan.append((needs[share], count))
-        return plan
-
     def accept(self, checked: Checked, now: float, first_no: JobNo, numbers: Iterable[JobNo] = ()) -> Steps[list[Job]]:
         """Take in what `check` let pass, as jobs with numbers from `first_no` on, or with `numbers` from an earlier life.
 
@@ -175,7 +114,7 @@ class Scheduler:
         given = iter(numbers)
         for place, spec in enumerate(checked.specs):
             job = self.jobs.add(spec, now, next(given, JobNo(first_no + place)))
-            self._life.enter(job, self._plan_of(spec))
+            self._life.enter(job, plan_of(spec, self.nodes))
             jobs.append(job)
             if not (place + 1) % SLICE:
                 yield Pause.MORE
@@ -432,7 +371,7 @@ class Scheduler:
     def stalled(self, now: float) -> bool:
         """Whether work is left that only another allocation can do."""
         idle = self.settled and not self.jobs.entering
-        return idle and not self.elastic and self.jobs.unfinished > 0 and self.dispatch.stalled(now)
+        return idle and not self.nodes.elastic and self.jobs.unfinished > 0 and self.dispatch.stalled(now)
 
     # --- deciding -------------------------------------------------------------------------------------------------------
 

@@ -118,7 +118,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(spec=st.sampled_from(GUESTS))
     def guest_comes(self, spec: NodeSpec) -> None:
         if spec not in self.guests.values():
-            self.world.scheduler.elastic = True
+            self.world.scheduler.nodes.elastic = True
             self.guests[self.world.join(spec)] = spec
 
     @precondition(lambda self: self.guests)

@@ -8,10 +8,11 @@ import pytest
 from world import job, node
 
 from pilotfish.pilot.model import invariants
+from pilotfish.pilot.model.acceptance import Checked
 from pilotfish.pilot.model.errors import JobExistsError, NotEnoughResourcesError
 from pilotfish.pilot.model.ids import JobNo
 from pilotfish.pilot.model.job_spec import JobSpec
-from pilotfish.pilot.model.scheduler import Checked, Scheduler
+from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import State
 from pilotfish.pilot.model.steps import SLICE, Pause, Steps, finish
 
