@@ -176,8 +176,8 @@ class AgentWatch:
 
     def _heartbeat(self) -> None:
         settings = self._parts.settings
-        self.agents.beat()
-        for link in self.agents.silent_for(settings.node_lost_s):
+        self.agents.links.beat()
+        for link in self.agents.links.silent_for(settings.node_lost_s):
             if self.processes.lives(link.node, link.agent_id):
                 self.agents.hold(link)
                 continue
@@ -185,7 +185,7 @@ class AgentWatch:
             self.agents.lost(link.node, f"not heard of for {settings.node_lost_s:g} s", silent=True)
             if not joined:
                 self.processes.silent(link.node)
-        for link in self.agents.silent_for(settings.node_lost_s + settings.manager_wait_s):
+        for link in self.agents.links.silent_for(settings.node_lost_s + settings.manager_wait_s):
             self.processes.kill(link.node, link.agent_id)
 
     def await_joined(self, node: NodeNo) -> None:

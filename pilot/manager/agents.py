@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
@@ -27,6 +26,7 @@ from ..systems import registry
 from ..wire import frames
 from ..wire.records import AgentDown, AgentUp, NodeJoined, NodeLeft, Record
 from .admission import Newcomer, other_name_for, why_not
+from .agent_links import AgentLinks, Link, send_on
 from .claims import Claims, GarbageError, named_in
 from .work_frames import WorkFrames
 
@@ -35,30 +35,6 @@ log = logging.getLogger(__name__)
 _MOST_OF_REASON = 500
 _SERVES_AFTER_S = 1.0
 """An agent that is still heard of so long after its Hello serves its node, even when it has had nothing to report."""
-
-
-@dataclass(slots=True)
-class Link:
-    """One agent that has said Hello."""
-
-    identity: bytes
-    node: NodeNo
-    agent_id: str
-    host: str
-    pid: int
-    hello_s: float
-    """When it said so, in seconds of patience."""
-    heard_s: float
-    """When it was last heard of, likewise."""
-    seen_seq: int = 0
-    """Highest report taken in."""
-    written_seq: int = 0
-    """Highest report whose results are in the journal file."""
-    syncing_seq: int = 0
-    """Highest report whose results were in the file when the last sync began."""
-    acked_seq: int = 0
-    jobs: set[JobNo] = field(default_factory=set)
-    """Jobs whose definition it has."""
 
 
 class Agents:
@@ -81,7 +57,7 @@ class Agents:
         clock: Callable[[], float],
         patience: Patience,
     ) -> None:
-        self.links: dict[NodeNo, Link] = {}
+        self.links = AgentLinks(patience)
         self.banned: set[str] = set()
         """Agents that came by themselves and do not speak as agents: they may not join again."""
         self.to_replace: list[tuple[NodeNo, str]] = []
@@ -95,7 +71,6 @@ class Agents:
         self._record = record
         self._clock = clock
         self._patience = patience
-        self._by_identity: dict[bytes, tuple[zmq.Socket[bytes], Link]] = {}
         self._numbers = {scheduler.nodes.specs[node].name: node for node in scheduler.nodes.here}
         self._claims = Claims(scheduler, self._numbers)
         self._orders = WorkFrames(scheduler, settings.bind)
@@ -127,10 +102,10 @@ class Agents:
         What it holds is given to others when it is known to have ended, or has been given its time to; until then it may run.
         """
         reason = f"it does not speak as an agent: {why}"
-        self._send_on(socket, identity, [frames.Stop(kill=True, reason=reason)])
-        entry = self._by_identity.get(identity)
-        if entry is not None:
-            node, agent_id = entry[1].node, entry[1].agent_id
+        send_on(socket, identity, [frames.Stop(kill=True, reason=reason)])
+        link = self.links.of(identity)
+        if link is not None:
+            node, agent_id = link.node, link.agent_id
             self._nodes[node].expected.discard(agent_id)
             if self._nodes.specs[node].joined:
                 self.banned.add(agent_id)
@@ -151,25 +126,26 @@ class Agents:
                 continue
             if isinstance(message, frames.Gone):
                 self._take_gone(message)
-                self._send_on(socket, identity, [frames.Stop(kill=False)])
+                send_on(socket, identity, [frames.Stop(kill=False)])
                 return
-            entry = self._by_identity.get(identity)
-            if entry is None:
-                self._send_on(socket, identity, [frames.WhoAreYou(self._epoch)])
+            link = self.links.of(identity)
+            if link is None:
+                send_on(socket, identity, [frames.WhoAreYou(self._epoch)])
                 return
-            self._take(entry[1], message)
+            self._take(link, message)
         if said_hello is not None and hello is not None:
             # The reports it had kept came in the same frame; what it has not spoken of by now, it never got.
             self._scheduler.recovery.drop_unnamed(said_hello.node, named_in(hello), self._clock())
             self._scheduler.recovery.drop_grants(said_hello.node, {grant.grant_id for grant in hello.grants})
 
     def _is_dismissed(self, identity: bytes) -> bool:
-        entry = self._by_identity.get(identity)
-        return entry is not None and self._nodes[entry[1].node].state is NodeState.DISMISSED
+        link = self.links.of(identity)
+        return link is not None and self._nodes[link.node].state is NodeState.DISMISSED
 
     def _take_last_words(self, identity: bytes, messages: Iterable[frames.ToManager]) -> None:
         """Of an agent that was dismissed only its goodbye is believed: it costs no more than its silence would."""
-        link = self._by_identity[identity][1]
+        link = self.links.of(identity)
+        assert link is not None
         for message in messages:
             if isinstance(message, frames.Bye):
                 self._take_bye(link, message)
@@ -178,7 +154,7 @@ class Agents:
 
     def _take_gone(self, message: frames.Gone) -> None:
         """An agent's watcher says that it was killed. One that serves no node now was given up before."""
-        link = next((link for link in self.links.values() if link.agent_id == message.agent_id), None)
+        link = next((link for link in self.links if link.agent_id == message.agent_id), None)
         if link is not None:
             self.lost(link.node, "it was killed")
             self.gone(link.node, link.agent_id)
@@ -190,7 +166,7 @@ class Agents:
             self._nodes.serves(link.node)
         if self._nodes[link.node].state is NodeState.SILENT:  # its Hello makes the node usable again
             self._scheduler.on_node_heard(link.node)
-            self._send(link, [frames.WhoAreYou(self._epoch)])
+            self.links.send(link, [frames.WhoAreYou(self._epoch)])
         if isinstance(message, frames.Report):
             if message.seq > link.seen_seq:
                 link.seen_seq = message.seq
@@ -235,7 +211,7 @@ class Agents:
         for share in grant.shares[1:]:
             link = self.links.get(share.node)
             if link is not None:
-                self._send(link, [frames.Sweep([frames.spread_mark(self.settings, ended)])])
+                self.links.send(link, [frames.Sweep([frames.spread_mark(self.settings, ended)])])
 
     def _welcome(self, socket: zmq.Socket[bytes], identity: bytes, hello: frames.Hello) -> Link | None:
         node = self._numbers.get(hello.node)
@@ -243,26 +219,25 @@ class Agents:
         newcomer = Newcomer(hello, node, None if known is None else known.agent_id, self._stopping)
         other_name = other_name_for(newcomer, self._nodes, self._numbers)
         if other_name is not None:
-            self._send_on(socket, identity, [frames.Rename(other_name)])
+            send_on(socket, identity, [frames.Rename(other_name)])
             return None
         refusal = "it does not speak as an agent" if hello.agent_id in self.banned else why_not(newcomer, self._nodes)
         if refusal:
             log.error("agent.refused: %s", refusal, extra={"node": hello.node, "host": hello.host})
-            self._send_on(socket, identity, [frames.Stop(kill=True, reason=refusal)])
+            send_on(socket, identity, [frames.Stop(kill=True, reason=refusal)])
             return None
-        before = self._by_identity.get(identity)
-        if before is not None and before[1].node != node:
+        before = self.links.of(identity)
+        if before is not None and before.node != node:
             raise GarbageError("it was the agent of another node")
         self._claims.check_hello(node, hello, known is not None and known.agent_id == hello.agent_id)
         if node is None:
             assert hello.joins is not None
             node = self._join(hello.joins)
         now_s = self._patience.seconds
-        link = Link(identity, node, hello.agent_id, hello.host, hello.pid, now_s, now_s)
+        link = Link(socket, identity, node, hello.agent_id, hello.host, hello.pid, now_s, now_s)
         link.seen_seq = link.written_seq = link.syncing_seq = link.acked_seq = hello.next_seq - 1
         if known is not None:
             link.seen_seq = max(link.seen_seq, known.seen_seq)
-            self._by_identity.pop(known.identity, None)
         else:
             core_ids = self._learn_cores(node, hello)
             nodes = self._scheduler.nodes
@@ -271,8 +246,7 @@ class Agents:
             self._scheduler.on_agent(node, hello.agent_id)
             if hello.joins is None:
                 self._nodes[node].expected = {hello.agent_id}  # the others have come too late
-        self.links[node] = link
-        self._by_identity[identity] = (socket, link)
+        self.links.add(link)
         answer: list[frames.ToAgent] = [frames.Welcome(self._epoch, self.settings, hello.number)]
         if self._stopping:
             answer.append(frames.Stop(kill=True))
@@ -281,7 +255,7 @@ class Agents:
         unknown = self._adopt(node, hello)
         if unknown:
             answer.append(frames.Kill(unknown))
-        self._send_on(socket, identity, answer)
+        send_on(socket, identity, answer)
         event = "agent.ready" if known is None else "agent.again"
         log.info(event, extra={"node": hello.node, "agent": hello.agent_id, "running": len(hello.running)})
         return link
@@ -353,41 +327,16 @@ class Agents:
             if theirs.revokes:
                 messages.append(frames.Revoke(theirs.revokes))
             if messages:
-                self._send(link, messages)
+                self.links.send(link, messages)
 
     def forget_jobs(self, numbers: Iterable[JobNo]) -> None:
         """These jobs have ended: agents need their definitions no more."""
         ended = set(numbers)
-        for link in self.links.values():
+        for link in self.links:
             theirs = ended & link.jobs
             if theirs:
                 link.jobs -= theirs
-                self._send(link, [frames.Forget(sorted(theirs))])
-
-    def mark_written(self) -> None:
-        """Everything taken in so far is in the journal file."""
-        for link in self.links.values():
-            link.written_seq = link.seen_seq
-
-    def mark_syncing(self) -> None:
-        """A sync begins, of everything marked as written."""
-        for link in self.links.values():
-            link.syncing_seq = link.written_seq
-
-    def acknowledge(self) -> None:
-        """Everything marked as syncing is on disk now."""
-        for link in self.links.values():
-            if link.syncing_seq > link.acked_seq:
-                self._acknowledge(link, link.syncing_seq)
-
-    def beat(self) -> None:
-        """Tell every agent that we live; call once per heartbeat interval."""
-        for link in self.links.values():
-            self._acknowledge(link, link.acked_seq)
-
-    def _acknowledge(self, link: Link, seq: int) -> None:
-        link.acked_seq = seq
-        self._send(link, [frames.Ack(seq)])
+                self.links.send(link, [frames.Forget(sorted(theirs))])
 
     def hold(self, link: Link) -> None:
         """This agent lives and is not heard of: nothing new goes there until it is."""
@@ -396,15 +345,11 @@ class Agents:
             log.warning("agent.silent", extra={"node": name, "agent": link.agent_id})
             self._scheduler.on_node_silent(link.node)
 
-    def silent_for(self, seconds: float) -> list[Link]:
-        """Agents that have been listened for so long and not been heard."""
-        return [link for link in self.links.values() if self._patience.seconds - link.heard_s > seconds]
-
     def stop(self, kill: bool, at_once: bool = False) -> None:
         """Tell all agents to end, also those that have yet to say Hello."""
         self._stopping = True
-        for link in self.links.values():
-            self._send(link, [frames.Stop(kill, at_once=at_once)])
+        for link in self.links:
+            self.links.send(link, [frames.Stop(kill, at_once=at_once)])
 
     def gone(self, node: NodeNo, agent_id: str) -> None:
         """This agent is known to have ended, whether it had reported or not: it will not be heard any more."""
@@ -415,10 +360,9 @@ class Agents:
         """The agent of this node is gone; its tasks go back to the queue. One that is only `silent` may come back, unless it
         was dismissed.
         """
-        link = self.links.pop(node, None)
+        link = self.links.drop(node)
         if link is None:
             return
-        self._by_identity.pop(link.identity, None)
         name = self._scheduler.nodes.specs[node].name
         log.warning("agent.lost", extra={"node": name, "agent": link.agent_id, "reason": reason})
         for attempt in self._scheduler.dispatch.attempts.values():
@@ -429,14 +373,3 @@ class Agents:
         if self._scheduler.nodes.specs[node].joined:
             self.gone(node, link.agent_id)  # from this node: it may join again, as another
             self.leave(node)
-
-    def _send(self, link: Link, messages: list[frames.ToAgent]) -> None:
-        entry = self._by_identity.get(link.identity)
-        if entry is not None:
-            self._send_on(entry[0], link.identity, messages)
-
-    @staticmethod
-    def _send_on(socket: zmq.Socket[bytes], identity: bytes, messages: list[frames.ToAgent]) -> None:
-        # A peer that went away, or reads nothing, shows by its silence: heartbeats decide, not a failed send.
-        with suppress(zmq.ZMQError):
-            socket.send_multipart([identity, frames.encode(messages)], zmq.NOBLOCK)

@@ -113,7 +113,7 @@ class Service:
         self._note(self._scheduler.take_decisions())
         if not self._written():
             return
-        self.watch.agents.mark_written()
+        self.watch.agents.links.mark_written()
         done, self._stuck = self._stuck, []
         for decisions in done:
             if not self.shutdown.stopping:
@@ -162,9 +162,9 @@ class Service:
     def _begin_sync(self) -> None:
         """Let the disk take what is written, unless it is at it; what that allows us to promise follows in `_end_sync`."""
         if self._store.begin_sync():
-            self.watch.agents.mark_syncing()
+            self.watch.agents.links.mark_syncing()
         elif not (self._store.is_syncing or self._store.needs_sync):
-            self.watch.agents.mark_syncing()
+            self.watch.agents.links.mark_syncing()
             self._promise(self._store.next_sync)
 
     def _end_sync(self) -> None:
@@ -177,7 +177,7 @@ class Service:
 
     def _promise(self, sync: int) -> None:
         """What was in the journal when this sync began is on disk."""
-        self.watch.agents.acknowledge()
+        self.watch.agents.links.acknowledge()
         self._request_server.release(sync)
 
     def _sync_results(self) -> None:

@@ -1,0 +1,112 @@
+"""The agents that have said Hello: what is sent to them, and how far their reports are on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import zmq
+
+from ..clock import Patience
+from ..model.ids import JobNo, NodeNo
+from ..wire import frames
+
+
+@dataclass(slots=True)
+class Link:
+    """One agent that has said Hello."""
+
+    socket: zmq.Socket[bytes]
+    """Where it was heard."""
+    identity: bytes
+    node: NodeNo
+    agent_id: str
+    host: str
+    pid: int
+    hello_s: float
+    """When it said so, in seconds of patience."""
+    heard_s: float
+    """When it was last heard of, likewise."""
+    seen_seq: int = 0
+    """Highest report taken in."""
+    written_seq: int = 0
+    """Highest report whose results are in the journal file."""
+    syncing_seq: int = 0
+    """Highest report whose results were in the file when the last sync began."""
+    acked_seq: int = 0
+    jobs: set[JobNo] = field(default_factory=set)
+    """Jobs whose definition it has."""
+
+
+class AgentLinks:
+    """One for each node at most. `patience`: tells for how long an agent that is silent has been listened for."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._by_node: dict[NodeNo, Link] = {}
+        self._by_identity: dict[bytes, Link] = {}
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(self._by_node.values())
+
+    def __len__(self) -> int:
+        return len(self._by_node)
+
+    def get(self, node: NodeNo) -> Link | None:
+        return self._by_node.get(node)
+
+    def of(self, identity: bytes) -> Link | None:
+        return self._by_identity.get(identity)
+
+    def add(self, link: Link) -> None:
+        """From now on it is this one that serves its node."""
+        self.drop(link.node)
+        self._by_node[link.node] = self._by_identity[link.identity] = link
+
+    def drop(self, node: NodeNo) -> Link | None:
+        """Returns what it was, if there was one."""
+        link = self._by_node.pop(node, None)
+        if link is not None:
+            self._by_identity.pop(link.identity, None)
+        return link
+
+    def send(self, link: Link, messages: list[frames.ToAgent]) -> None:
+        known = self._by_identity.get(link.identity)
+        if known is not None:
+            send_on(known.socket, link.identity, messages)
+
+    def mark_written(self) -> None:
+        """Everything taken in so far is in the journal file."""
+        for link in self._by_node.values():
+            link.written_seq = link.seen_seq
+
+    def mark_syncing(self) -> None:
+        """A sync begins, of everything marked as written."""
+        for link in self._by_node.values():
+            link.syncing_seq = link.written_seq
+
+    def acknowledge(self) -> None:
+        """Everything marked as syncing is on disk now."""
+        for link in self._by_node.values():
+            if link.syncing_seq > link.acked_seq:
+                self._acknowledge(link, link.syncing_seq)
+
+    def beat(self) -> None:
+        """Tell every agent that we live; call once per heartbeat interval."""
+        for link in self._by_node.values():
+            self._acknowledge(link, link.acked_seq)
+
+    def _acknowledge(self, link: Link, seq: int) -> None:
+        link.acked_seq = seq
+        self.send(link, [frames.Ack(seq)])
+
+    def silent_for(self, seconds: float) -> list[Link]:
+        """Agents that have been listened for so long and not been heard."""
+        return [link for link in self._by_node.values() if self._patience.seconds - link.heard_s > seconds]
+
+
+def send_on(socket: zmq.Socket[bytes], identity: bytes, messages: list[frames.ToAgent]) -> None:
+    # A peer that went away, or reads nothing, shows by its silence: heartbeats decide, not a failed send.
+    with suppress(zmq.ZMQError):
+        socket.send_multipart([identity, frames.encode(messages)], zmq.NOBLOCK)
