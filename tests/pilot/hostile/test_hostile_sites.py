@@ -341,6 +341,12 @@ def test_the_folder_of_the_sockets_goes_with_them(wd: Path) -> None:
 # --- descriptors ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_pilot_with_few_descriptors_keeps_some_for_its_agent_and_its_client(wd: Path) -> None:
+    """Were all of them the manager's own, each connection would be refused and tried again."""
+    said = sites.shell(Site(""), wd, dict(os.environ), "ulimit -n 40; pilotfish run -q --nodes 1 --no-output -- true")
+    assert said.code == 0, said.err
+
+
 class FewFiles(Pilot):
     """A manager that may have 64 files open."""
 
