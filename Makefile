@@ -1,4 +1,4 @@
-# make demo | test | test-all | check | types | bench | mutants: each sets up .venv first. PYTHON chooses the interpreter.
+# make demo | test | test-all | check | types | bench | chaos | mutants: each sets up .venv first. PYTHON chooses the interpreter.
 PYTHON ?= python3
 # How many tests run at a time: most of them wait for processes, so more than there are cores.
 JOBS ?= 4
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all check types bench mutants clean
+.PHONY: demo test test-all check types bench chaos mutants clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -49,6 +49,12 @@ types: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/run.py $(BENCH)
+
+# Is anything lost, doubled or failed when anything is killed, stopped, or the clock is set? CHAOS="ROUNDS [SEED [TASKS]] [--jobs N]";
+# a round of 3,000 tasks takes a minute or two. See docs/developing/chaos.md.
+CHAOS ?= 5
+chaos: $(READY)
+	PYTHONPATH=tests $(BIN)/python tests/pilot/processes/chaos.py $(CHAOS)
 
 # Do the tests notice when a line of the core is wrong? Slow: some seconds for each of MUTANTS, drawn with SEED.
 MUTANTS ?= 60

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -115,6 +116,21 @@ def faked_clock(folder: Path) -> tuple[Path, dict[str, str]]:
     return clock, {**os.environ, **fake, **same}
 
 
+@dataclass
+class Execution:
+    """One run of a task, as the task has seen it."""
+
+    worker: int
+    """The process that started it."""
+    has_ended: bool = False
+    is_overlapped: bool = False
+    """It was still running when the task was started again."""
+
+    def __str__(self) -> str:
+        end = "to its end" if self.has_ended else "not to its end"
+        return f"by {self.worker} {end}{', beside the next one' * self.is_overlapped}"
+
+
 class Work:
     """Tasks that write down their starts and ends, and run until `go` is there."""
 
@@ -130,7 +146,8 @@ class Work:
         wait = f"while [ ! -e {self._wd}/go ]; do sleep 0.05; done" if waits else "sleep 0.02"
         if seconds is not None:
             wait = f"sleep {seconds}" if seconds else ":"
-        script = f"echo S $$$$PILOTFISH_TASK >> {self._runs}; {wait}; echo E $$$$PILOTFISH_TASK >> {self._runs}"
+        who = f"$$$$PILOTFISH_TASK $$$$PPID $$$$$$$$ >> {self._runs}"  # a shell looks for its parent once, at its start
+        script = f"echo S {who}; {wait}; echo E {who}"
         return {
             "name": name,
             "execution": {"exec": "/bin/sh", "args": ["-c", script]},
@@ -148,6 +165,20 @@ class Work:
     @property
     def ends(self) -> Counter[str]:
         return self._count("E")
+
+    def executions(self) -> dict[str, list[Execution]]:
+        """Those of each task in the order in which they began."""
+        found: dict[str, dict[str, Execution]] = {}
+        for line in self._runs.read_text().splitlines():
+            kind, name, worker, shell = line.split()
+            runs = found.setdefault(name, {})
+            if kind == "S":
+                runs[f"{worker} {shell}"] = Execution(int(worker))
+            else:
+                run = runs[f"{worker} {shell}"]
+                run.has_ended = True
+                run.is_overlapped = run is not list(runs.values())[-1]
+        return {name: list(runs.values()) for name, runs in found.items()}
 
     def _count(self, kind: str) -> Counter[str]:
         lines = [line.split() for line in self._runs.read_text().splitlines()]
