@@ -12,7 +12,7 @@ from pathlib import Path
 
 import chaos
 import pytest
-from real_pilot import Work
+from real_pilot import Execution, Work
 
 
 def _wanted() -> tuple[Sequence[int], int]:
@@ -44,14 +44,12 @@ def test_nothing_is_lost_doubled_or_failed(wd: Path, total: chaos.Outcome, seed:
 
 KILLED = 7
 LIVE, OTHER = 8, 9
-WHOLE, BROKEN = chaos.Execution(LIVE, has_ended=True), chaos.Execution(LIVE)
-LOST = chaos.Execution(KILLED)
+WHOLE, BROKEN = Execution(LIVE, has_ended=True), Execution(LIVE)
+LOST = Execution(KILLED)
 
 
-@pytest.mark.parametrize(
-    "runs", [[WHOLE], [LOST, WHOLE], [chaos.Execution(KILLED, has_ended=True)], [LOST, LOST, WHOLE]]
-)
-def test_what_was_run_again_because_its_agent_died_breaks_no_promise(runs: list[chaos.Execution]) -> None:
+@pytest.mark.parametrize("runs", [[WHOLE], [LOST, WHOLE], [Execution(KILLED, has_ended=True)], [LOST, LOST, WHOLE]])
+def test_what_was_run_again_because_its_agent_died_breaks_no_promise(runs: list[Execution]) -> None:
     assert chaos.broken_promises({"j": 1}, {"j:0": runs}, Counter(["j", "j:0"]), {KILLED}) == []
 
 
@@ -62,16 +60,16 @@ def test_what_was_run_again_because_its_agent_died_breaks_no_promise(runs: list[
         ([BROKEN], "j:0 was run by 8 not to its end: not to its end"),
         ([LOST], "j:0 was run by 7 not to its end: not to its end"),
         (
-            [WHOLE, chaos.Execution(OTHER, has_ended=True)],
+            [WHOLE, Execution(OTHER, has_ended=True)],
             "j:0 was run by 8 to its end, by 9 to its end: more than once by agents that live",
         ),
         (
-            [chaos.Execution(KILLED, has_ended=True, is_overlapped=True), WHOLE],
+            [Execution(KILLED, has_ended=True, is_overlapped=True), WHOLE],
             "j:0 was run by 7 to its end, beside the next one, by 8 to its end: two at a time",
         ),
     ],
 )
-def test_executions_that_break_a_promise_are_said(runs: list[chaos.Execution], said: str) -> None:
+def test_executions_that_break_a_promise_are_said(runs: list[Execution], said: str) -> None:
     assert chaos.broken_promises({"j": 1}, {"j:0": runs}, Counter(["j", "j:0"]), {KILLED}) == [said]
 
 
@@ -91,6 +89,6 @@ def test_tasks_write_down_who_ran_them_and_whether_they_overlapped(wd: Path) -> 
     work = Work(wd)
     (wd / "runs").write_text("S j:0 7 100\nS j:0 8 101\nE j:0 8 101\nE j:0 7 100\nS j:1 8 102\n")
     assert work.executions() == {
-        "j:0": [chaos.Execution(7, has_ended=True, is_overlapped=True), chaos.Execution(8, has_ended=True)],
-        "j:1": [chaos.Execution(8)],
+        "j:0": [Execution(7, has_ended=True, is_overlapped=True), Execution(8, has_ended=True)],
+        "j:1": [Execution(8)],
     }
