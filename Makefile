@@ -50,7 +50,7 @@ types: $(READY)
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/run.py $(BENCH)
 
-# Is anything lost, doubled or failed when anything is killed, stopped, or the clock is set? CHAOS="ROUNDS [SEED [TASKS]] [--jobs N]";
+# Is anything lost, doubled or failed when anything is killed, stopped, or the clock is set? CHAOS="ROUNDS [SEED [TASKS]] [--jobs N] [--minutes N]";
 # a round of 3,000 tasks takes a minute or two. See docs/developing/chaos.md.
 CHAOS ?= 5
 chaos: $(READY)

@@ -46,11 +46,22 @@ KILLED = 7
 LIVE, OTHER = 8, 9
 WHOLE, BROKEN = Execution(LIVE, has_ended=True), Execution(LIVE)
 LOST = Execution(KILLED)
+GIVEN_UP = 6
+EXCUSES = chaos.Excuses(killed={KILLED}, given_up={GIVEN_UP}, losses=1)
 
 
-@pytest.mark.parametrize("runs", [[WHOLE], [LOST, WHOLE], [Execution(KILLED, has_ended=True)], [LOST, LOST, WHOLE]])
-def test_what_was_run_again_because_its_agent_died_breaks_no_promise(runs: list[Execution]) -> None:
-    assert chaos.broken_promises({"j": 1}, {"j:0": runs}, Counter(["j", "j:0"]), {KILLED}) == []
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [WHOLE],
+        [LOST, WHOLE],
+        [Execution(KILLED, has_ended=True)],
+        [LOST, LOST, WHOLE],
+        [Execution(GIVEN_UP, has_ended=True, is_overlapped=True), WHOLE],
+    ],
+)
+def test_what_was_run_again_because_its_agent_was_lost_breaks_no_promise(runs: list[Execution]) -> None:
+    assert chaos.broken_promises({"j": 1}, {"j:0": runs}, Counter(["j", "j:0"]), EXCUSES) == []
 
 
 @pytest.mark.parametrize(
@@ -70,7 +81,14 @@ def test_what_was_run_again_because_its_agent_died_breaks_no_promise(runs: list[
     ],
 )
 def test_executions_that_break_a_promise_are_said(runs: list[Execution], said: str) -> None:
-    assert chaos.broken_promises({"j": 1}, {"j:0": runs}, Counter(["j", "j:0"]), {KILLED}) == [said]
+    assert chaos.broken_promises({"j": 1}, {"j:0": runs}, Counter(["j", "j:0"]), EXCUSES) == [said]
+
+
+def test_a_task_of_several_nodes_is_run_again_as_often_as_one_of_its_agents_was_lost() -> None:
+    names = Counter(["spread", "spread:0"])
+    once, twice = {"spread:0": [BROKEN, WHOLE]}, {"spread:0": [BROKEN, BROKEN, WHOLE]}
+    assert chaos.broken_promises({"spread": 1}, once, names, EXCUSES) == []
+    assert len(chaos.broken_promises({"spread": 1}, twice, names, EXCUSES)) == 2
 
 
 @pytest.mark.parametrize(
@@ -82,7 +100,7 @@ def test_executions_that_break_a_promise_are_said(runs: list[Execution], said: s
     ],
 )
 def test_endings_that_were_lost_or_doubled_are_said(endings: list[str], said: str) -> None:
-    assert chaos.broken_promises({"j": 1}, {"j:0": [WHOLE]}, Counter(endings), {KILLED}) == [said]
+    assert chaos.broken_promises({"j": 1}, {"j:0": [WHOLE]}, Counter(endings), EXCUSES) == [said]
 
 
 def test_tasks_write_down_who_ran_them_and_whether_they_overlapped(wd: Path) -> None:
