@@ -50,8 +50,8 @@ types: $(READY)
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/run.py $(BENCH)
 
-# Is anything lost, doubled or failed when anything is killed, stopped, or the clock is set? CHAOS="ROUNDS [SEED [TASKS]] [--jobs N] [--minutes N]";
-# a round of 3,000 tasks takes a minute or two. See docs/developing/chaos.md.
+# Is anything lost, doubled or failed when anything is killed, stopped, or the clock is set? See docs/developing/chaos.md.
+# CHAOS="ROUNDS [SEED [TASKS]] [--jobs N] [--minutes N]"; a round of 3,000 tasks takes half a minute to two.
 CHAOS ?= 5
 chaos: $(READY)
 	PYTHONPATH=tests $(BIN)/python tests/pilot/processes/chaos.py $(CHAOS)
