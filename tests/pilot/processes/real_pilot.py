@@ -113,7 +113,21 @@ def faked_clock(folder: Path) -> tuple[Path, dict[str, str]]:
     clock.write_text("+0")
     fake = {"LD_PRELOAD": str(found[0]), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
     same = {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
-    return clock, {**os.environ, **fake, **same}
+    modules = [str(_mended_sleep(folder)), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return clock, {**os.environ, **fake, **same, "PYTHONPATH": os.pathsep.join(modules)}
+
+
+def _mended_sleep(folder: Path) -> Path:
+    """A folder for PYTHONPATH: with some versions of libfaketime each `time.sleep` is EINVAL.
+
+    They refuse what Python calls since 3.11, clock_nanosleep until a time of the monotonic clock.
+    """
+    place = folder / "python"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(
+        "import select, time\ntime.sleep = lambda seconds: select.select([], [], [], seconds) and None\n"
+    )
+    return place
 
 
 @dataclass

@@ -50,6 +50,18 @@ def agents_up(pilot: Pilot) -> int:
     return log.count("agent.ready")
 
 
+def test_nothing_but_the_calendar_is_other_with_a_faked_clock(wd: Path) -> None:
+    """Else what these tests find is not the pilot's: a sleep that is an error ends a worker process."""
+    clock, environ = faked_clock(wd)
+    clock.write_text("+3600")
+    script = "import time; a = time.monotonic(); time.sleep(0.1); print(time.time(), time.monotonic() - a >= 0.1)"
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    calendar, has_slept = done.stdout.split()
+    assert float(calendar) - time.time() == pytest.approx(3600, abs=PATIENCE_S)
+    assert has_slept == "True"
+
+
 @pytest.mark.parametrize("shift_s", [3600, -3600])
 def test_a_clock_that_is_set_while_tasks_run_is_not_noticed(wd: Path, wait_until: Wait, shift_s: int) -> None:
     """No agent counts as silent, nothing is started again, and run times are what they were."""
