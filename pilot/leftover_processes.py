@@ -19,6 +19,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from itertools import pairwise
 from typing import NamedTuple
 
 from . import cgroups, variable_names
@@ -205,22 +206,23 @@ def _parent(pid: int) -> int:
         return 0
 
 
-def clear_after(agent_id: str) -> int:
-    """Kill what a dead agent has left behind; returns how many processes there were.
+def clear_after(*agent_ids: str) -> int:
+    """Kill what dead agents have left behind; returns how many processes there were.
 
     Between vfork and exec a task still looks like its agent, so processes with the agent's command line count too. That
     includes the agent itself, should it live: it has been replaced.
     """
-    mark = os.fsencode(f"{variable_names.AGENT_ID}={agent_id}")
-    killed = _kill_all(lambda pid: mark in _strings(pid, "environ") or _is_command_of(pid, agent_id))
-    cgroups.clear_after(agent_id)
+    marks = {os.fsencode(f"{variable_names.AGENT_ID}={agent_id}") for agent_id in agent_ids}
+    killed = _kill_all(lambda pid: not marks.isdisjoint(_strings(pid, "environ")) or _is_command_of(pid, *agent_ids))
+    for agent_id in agent_ids:
+        cgroups.clear_after(agent_id)
     return killed
 
 
-def _is_command_of(pid: int, agent_id: str) -> bool:
+def _is_command_of(pid: int, *agent_ids: str) -> bool:
     arguments = _strings(pid, "cmdline")
-    option = [b"--agent-id", os.fsencode(agent_id)]
-    return option in [arguments[place : place + 2] for place in range(len(arguments))]
+    named = {after for word, after in pairwise(arguments) if word == b"--agent-id"}
+    return not named.isdisjoint(map(os.fsencode, agent_ids))
 
 
 def _kill_all(wanted: Callable[[int], bool]) -> int:

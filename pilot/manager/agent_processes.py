@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 
 from .. import leftover_processes
 from ..agent_launchers import process
@@ -292,7 +293,40 @@ class AgentProcesses:
         self._loop.on_readable(watched.pidfd, lambda: self._ended(watched))
 
     def _ended(self, ended: _Process) -> None:
+        """Of an agent that has died others get the work when nothing of that runs any more: its tasks outlive it."""
         self._loop.forget(ended.pidfd)
+        if self._recipe.starter.is_agent and not self._stopping and not _has_ended_well(ended.pid):
+            self._clear_beside(ended)
+        else:
+            self._reap(ended)
+
+    def _clear_beside(self, ended: _Process) -> None:
+        """Beside the loop, as it reads all of /proc. Until it is done the process counts as there, and stays a zombie."""
+        done = -1
+
+        def clear() -> None:
+            try:
+                leftover_processes.clear_after(*ended.agents.values())
+            finally:
+                os.eventfd_write(done, 1)
+
+        def reap() -> None:
+            self._loop.forget(done)
+            os.close(done)
+            self._reap(ended)
+
+        try:
+            done = os.eventfd(0)
+            Thread(target=clear, name="clear after an agent", daemon=True).start()
+        except (OSError, RuntimeError):  # no descriptor or no thread is left: then in this turn
+            if done >= 0:
+                os.close(done)
+            leftover_processes.clear_after(*ended.agents.values())
+            self._reap(ended)
+            return
+        self._loop.on_readable(done, reap)
+
+    def _reap(self, ended: _Process) -> None:
         os.close(ended.pidfd)
         del self._processes[ended.pidfd]
         status = -1
@@ -330,6 +364,14 @@ class AgentProcesses:
         pause = min(_FIRST_PAUSE_S * 2 ** (record.failures - 1), _LONGEST_PAUSE_S)
         log.warning("agent.died: node %s: %s; again in %g s", name, reason, pause)
         self._loop.call_after(pause, lambda: None if self._stopping else self.start(node))
+
+
+def _has_ended_well(pid: int) -> bool:
+    """An adopted one is not our child, and does not say."""
+    with suppress(ChildProcessError):
+        told = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return told is not None and told.si_code == os.CLD_EXITED and told.si_status == 0
+    return False
 
 
 def _reason(status: int, log_file: Path) -> str:

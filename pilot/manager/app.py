@@ -300,7 +300,11 @@ def _start_agents(service: Service, replayed: Replayed) -> None:
     here = [node for node in service.parts.scheduler.nodes.here if not service.parts.scheduler.nodes.specs[node].joined]
     living = {}
     if service.watch.processes.are_children:
-        living = leftover_processes.living({agent_id for node in here for agent_id in replayed.agents.get(node, ())})
+        known_here = [a for node in here for a in replayed.agents.get(node, {}).values() if _was_here(a, service)]
+        living = leftover_processes.living({agent.agent_id for agent in known_here})
+        dead = {agent.agent_id for agent in known_here} - living.keys()
+        if dead:  # what they ran is given to any node, and not while it still runs
+            leftover_processes.clear_after(*dead)
     new = []
     for node in service.parts.scheduler.nodes.here:
         if node not in here:

@@ -148,6 +148,36 @@ def test_tasks_of_a_killed_agent_run_again_and_its_left_overs_are_gone(
     assert pilot.finish() == 0
 
 
+@pytest.mark.parametrize("dead", ["an agent", "all"])
+def test_tasks_of_a_killed_agent_do_not_run_beside_their_second_run_on_another_node(
+    wd: Path, wait_until: Callable[..., None], dead: str
+) -> None:
+    """There are nodes whose agents have nothing to clear away, and could begin at once."""
+    pilot = Pilot(wd, "--nodes", "1,1,1,1")
+    log = pilot.aux / "service.log"
+    wait_until(lambda: _text(log).count("agent.ready") == 4, "all nodes can be had")
+    look = f"for p in $$$$(cat {wd}/pids); do grep '^State:.[RSD]' /proc/$$$$p/status >> {wd}/both; done"
+    script = f"touch {wd}/pids; {look}; echo $$$$$$$$ >> {wd}/pids; while [ ! -e {wd}/go ]; do sleep 0.05; done"
+    _submit(pilot, [{"name": "long", "execution": {"script": script}}])
+    wait_until(lambda: _text(wd / "pids"), "the task runs")
+    worker = psutil.Process(int(_text(wd / "pids"))).parent()
+    agents = pilot.agents()
+    if dead == "all":
+        pilot.kill()
+    for agent in agents:
+        if dead == "all" or (worker is not None and worker.ppid() == agent.pid):
+            agent.kill()
+    if dead == "all":
+        pilot.resume()
+    wait_until(lambda: len(_text(wd / "pids").split()) == 2, "it is started again")
+    (wd / "go").touch()
+    client = pilot.client()
+    assert client.wait4("long", PATIENCE_S) == {"long": "SUCCEED"}
+    client.cleanup()
+    assert pilot.finish() == 0
+    assert _text(wd / "both") == ""
+
+
 def test_a_task_that_takes_its_agent_down_each_time_has_failed_with_that_reason(wd: Path) -> None:
     pilot = Pilot(wd, "--nodes", "1", "--crash-limit", "2")
     # The task's parent is the agent; give the notice of the start time to get out first.
