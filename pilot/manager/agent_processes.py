@@ -249,7 +249,8 @@ class AgentProcesses:
         found = self._watchedof(node, agent_id)
         if found is not None:
             log.error("agent.killed", extra={"node": self._nodes.specs[node].name, "agent": agent_id, "pid": found.pid})
-            signal.pidfd_send_signal(found.pidfd, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended, and is being cleared away after
+                signal.pidfd_send_signal(found.pidfd, signal.SIGKILL)
 
     def _watchedof(self, node: NodeNo, agent_id: str) -> _Process | None:
         if not self._recipe.starter.is_agent:
