@@ -45,6 +45,8 @@ class Patience:
         self.seconds = 0.0
         self.on_pause: Callable[[float], None] = lambda seconds: None
         """Called with the length of a gap that no work of ours explains."""
+        self.is_behind: Callable[[], bool] = lambda: False
+        """Whether what others have said waits to be read: meanwhile nobody is listened to, and no time is counted."""
         self._loop = loop
         self._step_s = step_s
         self._looked_s = loop.clock()
@@ -60,12 +62,14 @@ class Patience:
     def _step(self) -> None:
         before, self._looked_s = self._looked_s, self._loop.clock()
         gap_s = self._looked_s - before
-        self.seconds += min(gap_s, self._step_s)
+        is_behind = self.is_behind()
+        if not is_behind:
+            self.seconds += min(gap_s, self._step_s)
         used_before, self._used_s = self._used_s, time.process_time()
         pause_s = gap_s - self._step_s - (self._used_s - used_before)
         if pause_s > LEAST_PAUSE_S:
             self.on_pause(pause_s)
-        while self._waiting and self._waiting[0][0] <= self.seconds:
+        while not is_behind and self._waiting and self._waiting[0][0] <= self.seconds:
             heapq.heappop(self._waiting)[2]()
 
 

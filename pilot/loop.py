@@ -3,7 +3,7 @@
 One turn, always in this order:
 
 1. wait, at most until the earliest timer;
-2. read every ready source (a reader drains its socket: 5,000 results are one turn, not 5,000);
+2. read every ready source (a reader takes all that a turn has time for: 1,000 results are one turn, not 1,000);
 3. run the timers that are due: after the reading, so that a result that has already arrived beats its time limit;
 4. run the end-of-turn hook once: it decides and sends what the turn has made necessary.
 

@@ -88,6 +88,7 @@ class AgentProcesses:
         expect: told (agent's id by node) before agents are started; raises TransientError when that cannot be recorded.
         on_death: told (node, agent's id, certain) when an agent is known (certain) or has to be assumed to be gone.
         on_given_up: told the node when an agent could not be started again and again.
+        all_read: whether all that agents have said was taken in, so also the last words of one whose process has ended.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class AgentProcesses:
         expect: Callable[[Mapping[NodeNo, str]], None],
         on_death: Callable[[NodeNo, str, bool], None],
         on_given_up: Callable[[NodeNo], None],
+        all_read: Callable[[], bool],
     ) -> None:
         self._nodes = nodes
         self._aux = aux
@@ -109,6 +111,7 @@ class AgentProcesses:
         self._expect = expect
         self._on_death = on_death
         self._on_given_up = on_given_up
+        self._all_read = all_read
         self._processes: dict[int, _Process] = {}
         self._to_start: deque[NodeNo] = deque()
         """Nodes in the order in which they get their agents; not all can at a time."""
@@ -295,6 +298,8 @@ class AgentProcesses:
 
     def _ended(self, ended: _Process) -> None:
         """Of an agent that has died others get the work when nothing of that runs any more: its tasks outlive it."""
+        if not self._all_read():
+            return  # its descriptor stays readable, so this comes again in the next turn
         self._loop.forget(ended.pidfd)
         if self._recipe.starter.is_agent and not self._stopping and not _has_ended_well(ended.pid):
             self._clear_beside(ended)

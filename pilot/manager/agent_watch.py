@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
+import zmq
+
 from .. import variable_names
 from ..console import echo
 from ..model.errors import LostError
@@ -62,7 +64,9 @@ class AgentWatch:
             self._expect,
             self._agent_died,
             self._node_given_up,
+            self.agents.inbox.all_read,
         )
+        parts.patience.is_behind = lambda: self.agents.inbox.waits_unread
         shutdown.on_stop(self._stop)
 
     def _agent_settings(self, recipe: Recipe) -> frames.Settings:
@@ -95,9 +99,9 @@ class AgentWatch:
         """No agent is there any more, and no process of one."""
         return not (self.processes.running or self.agents.links)
 
-    def read(self) -> None:
+    def read(self, socket: zmq.Socket[bytes]) -> None:
         """Take in what the agents say."""
-        self.agents.read()
+        self.agents.inbox.read(socket)
         while self.agents.to_replace:
             self._replace(*self.agents.to_replace.pop())
         self.processes.start_waiting()  # agents that have reported make room for others to be started
@@ -125,7 +129,6 @@ class AgentWatch:
             self.processes.silent(node)
 
     def _agent_died(self, node: NodeNo, agent_id: str, certain: bool) -> None:
-        self.agents.read()
         link = self.agents.links.get(node)
         if link is None:  # one of an earlier life that has not come back, or that had been silent before
             self._scheduler.on_node_lost(node, self._parts.now(), silent=not certain)
@@ -177,7 +180,7 @@ class AgentWatch:
     def _heartbeat(self) -> None:
         settings = self._parts.settings
         self.agents.links.beat()
-        for link in self.agents.links.silent_for(settings.node_lost_s):
+        for link in self.agents.silent_for(settings.node_lost_s):
             if self.processes.lives(link.node, link.agent_id):
                 self.agents.hold(link)
                 continue
@@ -185,7 +188,7 @@ class AgentWatch:
             self.agents.lost(link.node, f"not heard of for {settings.node_lost_s:g} s", silent=True)
             if not joined:
                 self.processes.silent(link.node)
-        for link in self.agents.links.silent_for(settings.node_lost_s + settings.manager_wait_s):
+        for link in self.agents.silent_for(settings.node_lost_s + settings.manager_wait_s):
             self.processes.kill(link.node, link.agent_id)
 
     def await_joined(self, node: NodeNo) -> None:

@@ -28,6 +28,7 @@ from ..wire.records import AgentDown, AgentUp, NodeJoined, NodeLeft, Record
 from .admission import Newcomer, other_name_for, why_not
 from .agent_links import AgentLinks, Link, send_on
 from .claims import Claims, GarbageError, named_in
+from .inbox import Inbox, things_told
 from .work_frames import WorkFrames
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,6 @@ class Agents:
         self.to_replace: list[tuple[NodeNo, str]] = []
         """Agents that are gone, or were told to end because they do not speak as agents."""
         self.settings = settings
-        self._sockets = sockets
         self._scheduler = scheduler
         self._nodes = scheduler.nodes
         self._epoch = epoch
@@ -74,20 +74,17 @@ class Agents:
         self._numbers = {scheduler.nodes.specs[node].name: node for node in scheduler.nodes.here}
         self._claims = Claims(scheduler, self._numbers)
         self._orders = WorkFrames(scheduler, settings.bind)
+        self.inbox = Inbox(sockets, self._take_frame, clock)
 
     # --- in -------------------------------------------------------------------------------------------------------------
 
-    def read(self) -> None:
-        """Take in all waiting frames."""
-        for socket in self._sockets:
-            with suppress(zmq.Again):
-                while True:
-                    identity, *parts = socket.recv_multipart(zmq.NOBLOCK)
-                    self._take_frame(socket, identity, parts[-1] if parts else b"")
-
-    def _take_frame(self, socket: zmq.Socket[bytes], identity: bytes, frame: bytes) -> None:
+    def _take_frame(self, socket: zmq.Socket[bytes], identity: bytes, frame: bytes) -> int:
+        """Returns how many things it has told."""
+        told = 1
         try:
-            self._take_messages(socket, identity, frames.decode_to_manager(frame))
+            messages = frames.decode_to_manager(frame)
+            told = things_told(messages)
+            self._take_messages(socket, identity, messages)
         except (msgspec.DecodeError, GarbageError) as error:
             why = str(error)[:_MOST_OF_REASON]  # it may quote what was sent
             log.warning("agent.garbage", extra={"bytes": len(frame), "reason": why})
@@ -95,6 +92,7 @@ class Agents:
         except Exception:  # a mistake of ours that shows with this agent: the others are not to pay for it
             log.exception("agent.trouble")
             self._dismiss(socket, identity, "what it says leads to a mistake of the manager; please report this")
+        return told
 
     def _dismiss(self, socket: zmq.Socket[bytes], identity: bytes, why: str) -> None:
         """This agent is of no use: it gets nothing more, and is not listened to any more.
@@ -344,6 +342,10 @@ class Agents:
             name = self._scheduler.nodes.specs[link.node].name
             log.warning("agent.silent", extra={"node": name, "agent": link.agent_id})
             self._scheduler.on_node_silent(link.node)
+
+    def silent_for(self, seconds: float) -> list[Link]:
+        """Agents that have been listened for so long and not been heard; none while frames wait that may be theirs."""
+        return [] if self.inbox.waits_unread else self.links.silent_for(seconds)
 
     def stop(self, kill: bool, at_once: bool = False) -> None:
         """Tell all agents to end, also those that have yet to say Hello."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from ..console import echo
@@ -82,7 +83,7 @@ class Service:
         """Serve until everything asked for is done, or a signal; returns the exit code."""
         loop, endpoints = self.parts.loop, self.parts.endpoints
         for socket in endpoints.agents:  # first, so that a dead agent's last words are read before its death
-            loop.on_readable(socket, self.watch.read)
+            loop.on_readable(socket, partial(self.watch.read, socket))
         self._request_server.start()
         loop.on_readable(self._store.sync_ended, self._end_sync)
         for socket in endpoints.events:
