@@ -5,17 +5,24 @@ everywhere, and a helper process would have to be given each new descriptor. So 
 nothing with the loop: it gets a function to call, and says through a pipe that it has returned. Whatever follows from that
 happens in the loop. It never holds up the end of the process either (a daemon): what was written survives that, only a crash of
 the machine at that moment could lose what nobody was promised.
+
+Each submit waits for a sync, so the two threads must not wait for each other's interpreter lock: it costs more than the sync.
+The thread takes the lock twice for each call, while the loop waits in its poll: when an order has come, and when the call has
+returned. The second time it keeps the lock until it waits for the next order (`_say`), as by then the loop has woken up.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
 from collections.abc import Callable
-from contextlib import suppress
-from queue import SimpleQueue
 from threading import Thread
+
+_say = ctypes.PyDLL(None).write
+"""As os.write, which would let go of the interpreter's lock and then have to take it from the loop."""
+_ORDER = b"."
 
 
 class DiskSync:
@@ -25,7 +32,8 @@ class DiskSync:
         self.readable, self._tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.runs = False
         """A call was begun, and its end has not been taken yet."""
-        self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._orders, self._order = os.pipe2(os.O_CLOEXEC)
+        self._act: Callable[[], None] = lambda: None
         self._error: OSError | None = None
         self._thread: Thread | None = None
 
@@ -36,7 +44,8 @@ class DiskSync:
             self._thread = Thread(target=self._work, name="disk-sync", daemon=True)
             self._thread.start()
         self.runs = True
-        self._orders.put(act)
+        self._act = act
+        os.write(self._order, _ORDER)
 
     def end(self) -> OSError | None:
         """The call has returned, as `readable` or `wait` has told: its error, if it had one."""
@@ -51,19 +60,18 @@ class DiskSync:
 
     def close(self) -> None:
         """Let the thread end, when it has done what it does now."""
-        self._orders.put(None)
+        os.close(self._order)
         if not self.runs:
             if self._thread is not None:
                 self._thread.join()
-            os.close(self.readable)
-            os.close(self._tell)
+            for descriptor in (self._orders, self.readable, self._tell):
+                os.close(descriptor)
 
     def _work(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the loop's
-        while (act := self._orders.get()) is not None:
+        while os.read(self._orders, 1):
             try:
-                act()
+                self._act()
             except OSError as error:
                 self._error = error
-            with suppress(OSError):
-                os.write(self._tell, b".")
+            _say(self._tell, _ORDER, 1)
