@@ -331,6 +331,9 @@ def _check_storable(value: object) -> Steps[None]:
 
 def _submitted(checked: Checked) -> Steps[Reply]:
     count = len(checked.specs)
+    if count <= SLICE:
+        names = [spec.name for spec in checked.specs]
+        return Reply(replies.ok(f"{count} jobs submitted", replies.Submitted(count, names)), durable=True)
     stretches = []
     for start in range(0, count, 10 * SLICE):
         stretches.append(replies.stretch([spec.name for spec in checked.specs[start : start + 10 * SLICE]]))

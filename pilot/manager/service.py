@@ -164,6 +164,8 @@ class Service:
         """Let the disk take what is written, unless it is at it; what that allows us to promise follows in `_end_sync`."""
         if self._store.begin_sync():
             self.watch.agents.links.mark_syncing()
+            if self._request_server.holds_replies and self._store.ends_at_once():
+                self._end_sync()
         elif not (self._store.is_syncing or self._store.needs_sync):
             self.watch.agents.links.mark_syncing()
             self._promise(self._store.next_sync)

@@ -176,6 +176,10 @@ class Store:
         self._disk.begin(lambda: _sync(descriptor, folder))
         return True
 
+    def ends_at_once(self) -> bool:
+        """Whether the sync that was begun has ended, or does within a moment; a disk that is not so fast is not waited for."""
+        return self._disk.ends_at_once()
+
     def end_sync(self) -> int:
         """The sync that was begun has ended, as `sync_ended` tells; returns its number. What was written before is safe now.
 

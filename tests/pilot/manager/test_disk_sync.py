@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from patience import PATIENCE_S
 
+from pilotfish.pilot.manager.disk_sync import DiskSync
 from pilotfish.pilot.manager.store import Store
 from pilotfish.pilot.model.errors import TransientError
 from pilotfish.pilot.wire.journal import HEADER, encode
@@ -107,3 +108,33 @@ def test_the_end_waits_for_a_slow_disk_only_so_long(store: Store, disk: SlowDisk
     disk.may_return.set()
     assert store.sync(PATIENCE_S)
     assert not store.needs_sync
+
+
+def test_only_a_disk_that_was_fast_the_last_time_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the loop notices nothing of a slow one, and of one that becomes slow no more than a moment."""
+    clock, sync = [0.0], DiskSync()
+    monkeypatch.setattr("pilotfish.pilot.manager.disk_sync.time.monotonic", lambda: clock[0])
+    waits: list[float] = []
+    waits_so_far = []
+    for took_s in (0.0001, 5.0, 0.0001, 0.0001):
+        sync.begin(lambda: None)
+        with monkeypatch.context() as patched:
+            patched.setattr(sync, "wait", waits.append)
+            assert not sync.ends_at_once()
+        waits_so_far.append(len(waits))
+        assert sync.wait(PATIENCE_S)
+        clock[0] += took_s
+        sync.end()
+    sync.close()
+    assert waits_so_far == [0, 1, 1, 2], "after the calls that were fast, the first and the third"
+
+
+def test_a_sync_that_is_over_in_a_moment_needs_no_other_turn() -> None:
+    sync = DiskSync()
+    while not sync.ends_at_once():  # a busy machine is not that fast each time
+        if sync.runs:
+            assert sync.wait(PATIENCE_S)
+            sync.end()
+        sync.begin(lambda: None)
+    assert sync.end() is None
+    sync.close()
