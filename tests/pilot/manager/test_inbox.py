@@ -69,7 +69,8 @@ class World:
         self.agents.inbox.read(self.socket)
 
     def reports_read(self) -> int:
-        return self.agents.links[NodeNo(0)].seen_seq
+        link = self.agents.links.get(NodeNo(0))
+        return 0 if link is None else link.seen_seq
 
     def listen(self, seconds: float) -> None:
         """Turns of the loop, in steps of the patience."""
