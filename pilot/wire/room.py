@@ -6,8 +6,8 @@ import errno
 import os
 import threading
 
-_THREADS = 2
-"""Of one context: one for input and output, one that reaps sockets."""
+_THREADS = 3
+"""Of one context: one for input and output, one that reaps sockets; and room for one more, for what is loaded after this."""
 
 
 def check_room_for_sockets(descriptors: int, own_threads: int = 0) -> None:
