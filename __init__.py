@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from .api.local import LocalManager
     from .api.manager import Manager
     from .api.timestamp import TimeStamp
-    from .launcher import fyrd
-    from .launcher.clusterjob.async_result import AsyncResult
-    from .launcher.clusterjob.jobscript import JobScript
-    from .launcher.dpdispatcher.described import Pilot, Resources, Task
-    from .launcher.dpdispatcher.job import Job
-    from .launcher.dpdispatcher.machine import Machine
-    from .launcher.dpdispatcher.submission import Submission
+    from .launcher.compat import fyrd
+    from .launcher.compat.clusterjob.async_result import AsyncResult
+    from .launcher.compat.clusterjob.jobscript import JobScript
+    from .launcher.compat.dpdispatcher.described import Pilot, Resources, Task
+    from .launcher.compat.dpdispatcher.job import Job
+    from .launcher.compat.dpdispatcher.machine import Machine
+    from .launcher.compat.dpdispatcher.submission import Submission
 
 __all__ = [
     "AsyncResult",
@@ -43,21 +43,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncResult": ".launcher.clusterjob.async_result",
-    "Job": ".launcher.dpdispatcher.job",
+    "AsyncResult": ".launcher.compat.clusterjob.async_result",
+    "Job": ".launcher.compat.dpdispatcher.job",
     "JobInfo": ".api.jobinfo",
-    "JobScript": ".launcher.clusterjob.jobscript",
+    "JobScript": ".launcher.compat.clusterjob.jobscript",
     "Jobs": ".api.jobs",
     "LocalManager": ".api.local",
-    "Machine": ".launcher.dpdispatcher.machine",
+    "Machine": ".launcher.compat.dpdispatcher.machine",
     "Manager": ".api.manager",
-    "Pilot": ".launcher.dpdispatcher.described",
-    "Resources": ".launcher.dpdispatcher.described",
-    "Submission": ".launcher.dpdispatcher.submission",
-    "Task": ".launcher.dpdispatcher.described",
+    "Pilot": ".launcher.compat.dpdispatcher.described",
+    "Resources": ".launcher.compat.dpdispatcher.described",
+    "Submission": ".launcher.compat.dpdispatcher.submission",
+    "Task": ".launcher.compat.dpdispatcher.described",
     "TimeStamp": ".api.timestamp",
     "errors": ".errors",
-    "fyrd": ".launcher.fyrd",
+    "fyrd": ".launcher.compat.fyrd",
 }
 
 

@@ -18,7 +18,7 @@ from .pilot.model.errors import LostError, PilotfishError, UsageError
 COMMANDS = {
     "run": ".api.run",
     "service": ".pilot.cli",
-    "submit": ".launcher.cli",
+    "submit": ".launcher.cli.submit",
     "jobs": ".api.cli",
     "status": ".api.cli",
     "info": ".api.cli",
@@ -27,10 +27,10 @@ COMMANDS = {
     "resources": ".api.cli",
     "watch": ".api.cli",
     "finish": ".api.cli",
-    "submissions": ".launcher.cli_submissions",
-    "script": ".launcher.cli",
-    "doctor": ".launcher.doctor",
-    "init": ".launcher.init",
+    "submissions": ".launcher.cli.submissions",
+    "script": ".launcher.cli.submit",
+    "doctor": ".launcher.cli.doctor",
+    "init": ".launcher.cli.init",
     "completion": ".api.completion",
     "agent": ".pilot.cli",
 }

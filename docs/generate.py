@@ -16,7 +16,7 @@ from pathlib import Path
 
 import state_machines
 
-from pilotfish.launcher import schema
+from pilotfish.launcher.description import schema
 from pilotfish.pilot.manager.config import OPTIONS, default_of
 from pilotfish.pilot.model import errors
 from pilotfish.pilot.model.states import ALLOWED, State

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from patience import PATIENCE_S
 
-from pilotfish.launcher.description import parse_submission
+from pilotfish.launcher.description.parse import parse_submission
 from pilotfish.pilot.wire.describe import describe_jobs
 
 ROOT = Path(__file__).parents[1]

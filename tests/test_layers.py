@@ -14,8 +14,15 @@ from patience import PATIENCE_S
 ROOT = Path(__file__).parents[1]
 
 SITE_FACTS = {"pilot.wire", "pilot.model", "pilot.variable_names"}
-LAUNCHER_FACTS = {"launcher.description", "launcher.resources", "launcher.schema", "launcher.states", "launcher.task"}
-LAUNCHER_FACTS |= {"pilot.model.errors", "pilot.model.walltime"}
+WORDS = {"pilot.model.errors", "pilot.model.walltime"}
+BELOW_MACHINES = WORDS | {"launcher.description", "launcher.contexts", "launcher.job"}
+BELOW_COMMANDS = BELOW_MACHINES | {
+    "launcher.machines",
+    "launcher.submission",
+    "api",
+    "pilot.locks",
+    "pilot.wire.connection",
+}
 
 ALLOWED: dict[str, set[str]] = {
     "pilot.model": set(),
@@ -73,18 +80,14 @@ ALLOWED: dict[str, set[str]] = {
         "pilot.exit_codes",
         "pilot.variable_names",
     },
-    "launcher": {
-        "api",
-        "pilot.console",
-        "pilot.locks",
-        "pilot.wire.connection",
-        "pilot.exit_codes",
-        "pilot.variable_names",
-        "pilot.model.errors",
-        "pilot.model.walltime",
-    },
-    "launcher.machines": LAUNCHER_FACTS | {"launcher.contexts", "launcher.result", "launcher.script"},
-    "launcher.contexts": LAUNCHER_FACTS | {"launcher.secrets", "launcher.staging"},
+    "launcher": set(),
+    "launcher.description": WORDS,
+    "launcher.contexts": WORDS | {"launcher.description"},
+    "launcher.job": WORDS | {"launcher.description", "launcher.contexts", "pilot.locks"},
+    "launcher.machines": BELOW_MACHINES,
+    "launcher.submission": BELOW_COMMANDS,
+    "launcher.cli": BELOW_COMMANDS | {"pilot.console", "pilot.exit_codes", "pilot.variable_names"},
+    "launcher.compat": BELOW_COMMANDS,
 }
 """Package (or module) -> what of ours it may import, besides itself."""
 
@@ -109,9 +112,14 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.cli": {"click"},
     "pilot.show_resources": {"click"},
     "api": {"zmq", "msgspec", "click", "rich", "yaml", "tomli"},
-    "launcher": {"click", "cloudpickle", "rich", "yaml", "tomli", "keyring"},
-    "launcher.machines": set(),
+    "launcher": set(),
+    "launcher.description": {"yaml", "tomli", "keyring"},
     "launcher.contexts": {"paramiko"},
+    "launcher.job": set(),
+    "launcher.machines": set(),
+    "launcher.submission": set(),
+    "launcher.cli": {"click", "rich", "yaml"},
+    "launcher.compat": {"cloudpickle"},
 }
 
 IMPURE = {"asyncio", "io", "logging", "os", "random", "secrets", "signal", "socket", "subprocess", "tempfile"}
@@ -170,11 +178,11 @@ _DPDISPATCHER = ("context", "described", "job", "machine", "submission")
 
 CIRCLES_THAT_ARE_KNOWN: list[set[str]] = [
     {
-        f"launcher.dpdispatcher.{name}" for name in _DPDISPATCHER
+        f"launcher.compat.dpdispatcher.{name}" for name in _DPDISPATCHER
     },  # that interface is one: a job has its machine and so on
-    {"launcher.fyrd.job", "launcher.fyrd.local", "launcher.fyrd.queue"},
-    {"launcher.old_run", "launcher.site", "launcher.work"},
-    {"launcher.submission", "launcher.takeover"},
+    {f"launcher.compat.fyrd.{name}" for name in ("job", "local", "queue")},
+    {f"launcher.submission.{name}" for name in ("adopt", "session", "plain_jobs")},
+    {"launcher.submission.submission", "launcher.submission.takeover"},
 ]
 """What is left of them. A circle more, or one less that still stands here, is an error."""
 

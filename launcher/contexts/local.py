@@ -18,11 +18,11 @@ from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from ...pilot.model.errors import TransientError
-from ..schema import DescriptionError
+from ..description.schema import DescriptionError
 from . import archive
 from .base import NOTHING, Context, Done, LocalFile, RemoteFile, Transfer, TransferError, Watch
-from .marks import VARIABLE
 from .paths import below, walk
+from .shell import VARIABLE
 
 NO_FOLDER = 73
 """Exit code of a command whose folder is missing (EX_CANTCREAT)."""

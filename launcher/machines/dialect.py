@@ -8,10 +8,10 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..resources import Resources
-from ..schema import DescriptionError
-from ..states import JobState, Listing, Reason, Status
-from .base import JobToPlace
+from ..description.resources import Resources
+from ..description.schema import DescriptionError
+from ..job.spec import JobToPlace
+from ..job.states import JobState, Listing, Reason, Status
 
 Header = Callable[[JobToPlace], list[str]]
 Command = Callable[[Sequence[str]], str]

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..resources import Resources
-from ..states import JobState, Listing
+from ..description.resources import Resources
+from ..job.spec import JobToPlace
+from ..job.states import JobState, Listing
 from . import lsf
-from .base import JobToPlace
-from .batch import BatchMachine
+from .commands import BatchMachine
 from .dialect import quoted, status_of
 
 STATES: dict[str, tuple[JobState, str]] = {**lsf.STATES, "PSUSP": (JobState.running, "")}

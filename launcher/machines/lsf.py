@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..resources import Resources
-from ..states import JobState, Listing, Reason, Status
-from .base import JobToPlace
-from .batch import BatchMachine
+from ..description.resources import Resources
+from ..job.spec import JobToPlace
+from ..job.states import JobState, Listing, Reason, Status
+from .commands import BatchMachine
 from .dialect import Dialect, job_name, quoted, refuse, status_of
 
 _LIMIT = 128

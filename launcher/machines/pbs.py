@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 
-from ..resources import Resources
-from ..states import JobState, Listing, Reason, Status
-from .base import JobToPlace
-from .batch import BatchMachine
+from ..description.resources import Resources
+from ..job.spec import JobToPlace
+from ..job.states import JobState, Listing, Reason, Status
+from .commands import BatchMachine
 from .dialect import Dialect, clock, job_name, quoted, refuse
 
 LIMIT = 15

@@ -9,10 +9,10 @@ from dataclasses import replace
 from datetime import datetime
 from xml.etree import ElementTree
 
-from .. import script
-from ..states import JobState, Listing, Reason, Status
-from .base import JobToPlace
-from .batch import BatchMachine
+from ..job import script
+from ..job.spec import JobToPlace
+from ..job.states import JobState, Listing, Reason, Status
+from .commands import BatchMachine
 from .dialect import Dialect, clock, job_name, quoted, refuse
 
 _LIMIT = 128

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...pilot.model.errors import TransientError
-from .. import script
 from ..contexts.base import Context
-from ..states import JobState, Listing, Reason, Status
-from .base import JobToPlace, Machine, MachineBusyError, SubmitRefusedError
+from ..job import script
+from ..job.spec import JobToPlace
+from ..job.states import JobState, Listing, Reason, Status
+from .base import Machine, MachineBusyError, SubmitRefusedError
 from .dialect import refuse
 
 _NOTHING_FOR = ("account", "qos", "memory_mib", "exclusive", "reservation", "dependency")

@@ -6,10 +6,10 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from ..resources import Resources
-from ..states import JobState, Listing, Reason, Status
-from .base import JobToPlace
-from .batch import BatchMachine
+from ..description.resources import Resources
+from ..job.spec import JobToPlace
+from ..job.states import JobState, Listing, Reason, Status
+from .commands import BatchMachine
 from .dialect import Dialect, clock, cluster_of, job_name, quoted, status_of
 
 _LIMIT = 128

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .. import script
-from ..schema import DescriptionError
+from ..description.schema import DescriptionError
+from ..job import script
+from ..job.spec import JobToPlace
 from . import slurm
-from .base import JobToPlace
-from .batch import BatchMachine
+from .commands import BatchMachine
 
 
 def _size(job: JobToPlace) -> int:

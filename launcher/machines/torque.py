@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from ..states import JobState, Listing, Reason
+from ..job.spec import JobToPlace
+from ..job.states import JobState, Listing, Reason
 from . import pbs
-from .base import JobToPlace
-from .batch import BatchMachine
+from .commands import BatchMachine
 
 # qstat(1B) of Torque; C stays for keep_completed seconds.
 STATES: dict[str, tuple[JobState, str]] = {

@@ -126,8 +126,8 @@ def timed(what: str, action: Any) -> float:
 
 
 def connect(machine: dict[str, Any]) -> None:
-    from pilotfish.launcher.contexts.build import build_context
-    from pilotfish.launcher.description import parse_machine
+    from pilotfish.launcher.contexts.registry import build_context
+    from pilotfish.launcher.description.parse import parse_machine
 
     with build_context(parse_machine(machine)) as context:
         timed("first command, with logging in", lambda: context.run("true"))
@@ -135,9 +135,9 @@ def connect(machine: dict[str, Any]) -> None:
 
 
 def upload(wd: Path, machine: dict[str, Any]) -> None:
-    from pilotfish.launcher import staging
-    from pilotfish.launcher.contexts.build import build_context
-    from pilotfish.launcher.description import parse_machine
+    from pilotfish.launcher.contexts import globs as staging
+    from pilotfish.launcher.contexts.registry import build_context
+    from pilotfish.launcher.description.parse import parse_machine
 
     work = wd / "laptop" / "many"
     for number in range(10_000):
@@ -152,8 +152,8 @@ def upload(wd: Path, machine: dict[str, Any]) -> None:
 
 
 def submission(wd: Path, machine: dict[str, Any], name: str, tasks: int, resources: dict[str, Any], **more: Any) -> Any:
-    from pilotfish.launcher.description import parse_submission
-    from pilotfish.launcher.submission import Submission
+    from pilotfish.launcher.description.parse import parse_submission
+    from pilotfish.launcher.submission.submission import Submission
 
     (wd / "laptop" / name).mkdir()
     described = [
@@ -179,7 +179,7 @@ def poll(jobs: Any) -> None:
         ids = [job.id for job in opened.progress.placed()] * 2
         opened.context.run("true")
         asked = 0
-        from pilotfish.launcher.machines.names import build_machine
+        from pilotfish.launcher.machines.registry import build_machine
 
         timed(f"polling {len(ids)} jobs", lambda: build_machine("Slurm").query(opened.context, ids[:200]))
         print(f"  commands for it: {asked}", flush=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from emulated import Slurm
 
-from pilotfish.launcher.contexts.build import build_context
-from pilotfish.launcher.description import parse_machine
-from pilotfish.launcher.doctor import Finding, examine
+from pilotfish.launcher.cli.doctor import Finding, examine
+from pilotfish.launcher.contexts.registry import build_context
+from pilotfish.launcher.description.parse import parse_machine
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,9 @@ from patience import wait_until
 
 from pilotfish.launcher.contexts.base import Context, Done
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.description import parse_submission
-from pilotfish.launcher.runner import SubmissionFailedError
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.submission.runner import SubmissionFailedError
+from pilotfish.launcher.submission.submission import Submission
 
 
 @pytest.fixture

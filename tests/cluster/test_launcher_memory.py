@@ -14,9 +14,9 @@ import pytest
 from emulated import Slurm
 from real import SLURM_PROGRAMS, require
 
-from pilotfish.launcher.description import parse_submission
-from pilotfish.launcher.runner import SubmissionFailedError
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.submission.runner import SubmissionFailedError
+from pilotfish.launcher.submission.submission import Submission
 
 TAKE = f"{sys.executable} -c 'import time; taken = bytearray(b\"x\") * 200_000_000; time.sleep(2)'"
 

@@ -19,10 +19,10 @@ from patience import wait_until
 from real import SLURM_PROGRAMS, require
 
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.description import parse_submission
-from pilotfish.launcher.machines.names import build_machine
-from pilotfish.launcher.runner import SubmissionFailedError
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.machines.registry import build_machine
+from pilotfish.launcher.submission.runner import SubmissionFailedError
+from pilotfish.launcher.submission.submission import Submission
 
 Make = Callable[..., Submission]
 

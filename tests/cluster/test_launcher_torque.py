@@ -18,11 +18,11 @@ from patience import wait_until
 from real import require
 
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.description import parse_submission
-from pilotfish.launcher.machines.names import build_machine
-from pilotfish.launcher.runner import SubmissionFailedError
-from pilotfish.launcher.states import JobState
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.job.states import JobState
+from pilotfish.launcher.machines.registry import build_machine
+from pilotfish.launcher.submission.runner import SubmissionFailedError
+from pilotfish.launcher.submission.submission import Submission
 
 Make = Callable[..., Submission]
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from liar import Liar
 from sshd import SSHD, Sshd
 
-from pilotfish.launcher.description import parse_submission
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.submission.submission import Submission
 
 
 @pytest.fixture(autouse=True)

@@ -13,13 +13,13 @@ import pytest
 from liar import Liar
 from sshd import Sshd
 
-from pilotfish.launcher import staging
-from pilotfish.launcher.contexts import rsync
+from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import Context, TransferError
+from pilotfish.launcher.contexts.globs import MissingFileError
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.contexts.ssh import SSHContext
-from pilotfish.launcher.staging import MissingFileError
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.contexts.ssh import rsync
+from pilotfish.launcher.contexts.ssh.context import SSHContext
+from pilotfish.launcher.submission.submission import Submission
 
 LATIN_1 = os.fsdecode(b"caf\xe9 \xff")
 ODD = [

@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
-from pilotfish.launcher import description, loading
-from pilotfish.launcher.description import machine_to_dict, parse_machine, parse_resources, parse_submission, parse_task
-from pilotfish.launcher.schema import DescriptionError, rows
+from pilotfish.launcher.description import files as loading
+from pilotfish.launcher.description import parse as description
+from pilotfish.launcher.description.parse import (
+    machine_to_dict,
+    parse_machine,
+    parse_resources,
+    parse_submission,
+    parse_task,
+)
+from pilotfish.launcher.description.schema import DescriptionError, rows
 
 SSH = {
     "batch_type": "Slurm",

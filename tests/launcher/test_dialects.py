@@ -9,22 +9,18 @@ from typing import Any
 import pytest
 
 from pilotfish.launcher.contexts.base import Context, Done
-from pilotfish.launcher.description import MACHINES
-from pilotfish.launcher.machines import fugaku, jh, lsf, pbs, sge, slurm, torque
-from pilotfish.launcher.machines.base import (
-    JobToPlace,
-    MachineBusyError,
-    MaybeTakenError,
-    QueueFullError,
-    SubmitRefusedError,
-)
-from pilotfish.launcher.machines.batch import BatchMachine
+from pilotfish.launcher.description.parse import MACHINES
+from pilotfish.launcher.description.resources import Resources
+from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.description.task import Task
+from pilotfish.launcher.job.spec import JobToPlace
+from pilotfish.launcher.job.states import JobState, Reason, Status
+from pilotfish.launcher.machines import jh, lsf, pbs, sge, slurm, torque
+from pilotfish.launcher.machines import pjm as fugaku
+from pilotfish.launcher.machines.base import MachineBusyError, MaybeTakenError, QueueFullError, SubmitRefusedError
+from pilotfish.launcher.machines.commands import BatchMachine
 from pilotfish.launcher.machines.dialect import job_name
-from pilotfish.launcher.machines.names import build_machine
-from pilotfish.launcher.resources import Resources
-from pilotfish.launcher.schema import DescriptionError
-from pilotfish.launcher.states import JobState, Reason, Status
-from pilotfish.launcher.task import Task
+from pilotfish.launcher.machines.registry import build_machine
 
 JOB = JobToPlace("f" * 40, "my task!", (Task("true", "a"),), ("e" * 40,), Resources(2, 4, 1, "q"), "/r")
 ALL = replace(

@@ -13,10 +13,10 @@ from patience import PATIENCE_S
 from sshd import Sshd
 
 from pilotfish import Job, Machine, Resources, Submission, Task
-from pilotfish.launcher.dpdispatcher.context import LocalContext, SSHContext
-from pilotfish.launcher.dpdispatcher.machine import SUBCLASSES
-from pilotfish.launcher.schema import DescriptionError
-from pilotfish.launcher.states import JobState
+from pilotfish.launcher.compat.dpdispatcher.context import LocalContext, SSHContext
+from pilotfish.launcher.compat.dpdispatcher.machine import SUBCLASSES
+from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.job.states import JobState
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pilotfish import Machine, Resources, Submission, Task
-from pilotfish.launcher.dpdispatcher import context
-from pilotfish.launcher.dpdispatcher.job import Job
-from pilotfish.launcher.schema import DescriptionError
+from pilotfish.launcher.compat.dpdispatcher import context
+from pilotfish.launcher.compat.dpdispatcher.job import Job
+from pilotfish.launcher.description.schema import DescriptionError
 
 TASK: dict[str, Any] = {"command": "echo a > out", "task_work_path": "a", "backward_files": ["out"]}
 RESOURCES: dict[str, Any] = {"number_node": 1, "cpu_per_node": 2, "gpu_per_node": 0, "queue_name": "", "group_size": 1}

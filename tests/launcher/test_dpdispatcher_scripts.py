@@ -13,9 +13,9 @@ import pytest
 from patience import PATIENCE_S
 
 from pilotfish import Job, Machine, Pilot, Resources, Submission, Task
-from pilotfish.launcher.dpdispatcher.machine import SUBCLASSES
-from pilotfish.launcher.schema import DescriptionError
-from pilotfish.launcher.states import JobState
+from pilotfish.launcher.compat.dpdispatcher.machine import SUBCLASSES
+from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.job.states import JobState
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "hashes.json").read_text())
 

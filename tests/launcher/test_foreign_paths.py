@@ -15,13 +15,14 @@ import pytest
 from liar import LIE, Liar
 from sshd import Sshd
 
-from pilotfish.launcher import staging
-from pilotfish.launcher.contexts import archive, paths, rsync
+from pilotfish.launcher.contexts import archive, paths
+from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import Context, RemoteFile, TransferError
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.contexts.paths import ForeignPathError
-from pilotfish.launcher.contexts.ssh import SSHContext
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.contexts.ssh import rsync
+from pilotfish.launcher.contexts.ssh.context import SSHContext
+from pilotfish.launcher.submission.submission import Submission
 
 OUTSIDE = [
     "/tmp/pilotfish-outside",

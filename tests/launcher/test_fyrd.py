@@ -13,10 +13,10 @@ import pytest
 from patience import PATIENCE_S
 
 from pilotfish import fyrd
-from pilotfish.launcher.fyrd.functions import FunctionError
-from pilotfish.launcher.fyrd.options import OptionsError
-from pilotfish.launcher.fyrd.profiles import ProfileError
-from pilotfish.launcher.fyrd.queue import QueueJob
+from pilotfish.launcher.compat.fyrd.functions import FunctionError
+from pilotfish.launcher.compat.fyrd.options import OptionsError
+from pilotfish.launcher.compat.fyrd.profiles import ProfileError
+from pilotfish.launcher.compat.fyrd.queue import QueueJob
 
 SHELL = {"batch_type": "Shell", "context_type": "LazyLocal", "local_root": "."}
 
@@ -406,8 +406,8 @@ def test_a_job_that_is_nowhere() -> None:
 
 
 def test_jobs_are_waited_for_by_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pilotfish.launcher.fyrd.queue._run", listed)
-    monkeypatch.setattr("pilotfish.launcher.fyrd.queue.get_cluster_environment", lambda: "slurm")
+    monkeypatch.setattr("pilotfish.launcher.compat.fyrd.queue._run", listed)
+    monkeypatch.setattr("pilotfish.launcher.compat.fyrd.queue.get_cluster_environment", lambda: "slurm")
     assert fyrd.wait("14")
     assert not fyrd.wait([14, "17"])
 

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotfish.launcher.description import (
+from pilotfish.launcher.description.grouping import groups
+from pilotfish.launcher.description.identity import job_hash, submission_hash, task_hash
+from pilotfish.launcher.description.parse import (
     machine_to_dict,
     parse_machine,
     parse_resources,
@@ -21,10 +23,8 @@ from pilotfish.launcher.description import (
     resources_to_dict,
     task_to_dict,
 )
-from pilotfish.launcher.grouping import groups
-from pilotfish.launcher.identity import job_hash, submission_hash, task_hash
-from pilotfish.launcher.schema import DescriptionError
-from pilotfish.launcher.task import Task
+from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.description.task import Task
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "hashes.json").read_text())
 

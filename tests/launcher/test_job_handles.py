@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from pilotfish import AsyncResult, JobScript
-from pilotfish.launcher.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING
-from pilotfish.launcher.clusterjob.headers import ResourcesNotSupportedError
+from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING
+from pilotfish.launcher.compat.clusterjob.headers import ResourcesNotSupportedError
 from pilotfish.pilot import locks
 from pilotfish.pilot.model.errors import TransientError
 

@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 from patience import PATIENCE_S
 
-from pilotfish.launcher import result, script
-from pilotfish.launcher.identity import job_hash, task_hash
-from pilotfish.launcher.machines.base import JobToPlace
-from pilotfish.launcher.machines.names import build_machine
-from pilotfish.launcher.resources import Resources
-from pilotfish.launcher.result import JobResult
-from pilotfish.launcher.schema import DescriptionError
-from pilotfish.launcher.task import Task
+from pilotfish.launcher.description.identity import job_hash, task_hash
+from pilotfish.launcher.description.resources import Resources
+from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.description.task import Task
+from pilotfish.launcher.job import record as result
+from pilotfish.launcher.job import script
+from pilotfish.launcher.job.record import JobResult
+from pilotfish.launcher.job.spec import JobToPlace
+from pilotfish.launcher.machines.registry import build_machine
 
 ODD = "a 'b\" $(c)\n&d"
 

@@ -16,13 +16,13 @@ from patience import PATIENCE_S
 from sshd import Sshd
 
 from pilotfish import AsyncResult, JobScript
-from pilotfish.launcher import one_job
-from pilotfish.launcher.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING
-from pilotfish.launcher.clusterjob.headers import STYLES, ResourcesNotSupportedError, headers, time_to_seconds
-from pilotfish.launcher.clusterjob.surroundings import needed
-from pilotfish.launcher.one_job import OneJob
-from pilotfish.launcher.schema import DescriptionError
-from pilotfish.launcher.states import JobState, Status
+from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING
+from pilotfish.launcher.compat.clusterjob.headers import STYLES, ResourcesNotSupportedError, headers, time_to_seconds
+from pilotfish.launcher.compat.clusterjob.surroundings import needed
+from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.job.states import JobState, Status
+from pilotfish.launcher.submission import single as one_job
+from pilotfish.launcher.submission.single import OneJob
 from pilotfish.pilot.model.errors import JournalError
 
 ALL = {

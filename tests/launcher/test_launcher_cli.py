@@ -13,8 +13,9 @@ import pytest
 import yaml
 from patience import PATIENCE_S
 
-from pilotfish.launcher import init, loading
-from pilotfish.launcher.description import parse_submission
+from pilotfish.launcher.cli import init
+from pilotfish.launcher.description import files as loading
+from pilotfish.launcher.description.parse import parse_submission
 
 SCRIPT = """# /// script
 # requires-python = ">=3.8"

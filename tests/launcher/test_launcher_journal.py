@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pilotfish.launcher.events import Event, Fetched, Intent, Submitted
-from pilotfish.launcher.journal import InUseError, Journal
+from pilotfish.launcher.submission.events import Event, Fetched, Intent, Submitted
+from pilotfish.launcher.submission.journal import InUseError, Journal
 from pilotfish.pilot.model.errors import JournalError
 
 EVENTS: list[Event] = [Intent("j", 0), Submitted("j", 0, "7"), Fetched("j")]

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotfish.launcher.contexts.base import Context, Done
-from pilotfish.launcher.machines.base import JobToPlace, MachineBusyError, QueueFullError, SubmitRefusedError
-from pilotfish.launcher.machines.names import build_machine
-from pilotfish.launcher.resources import Resources
-from pilotfish.launcher.states import JobState, Listing, Reason
-from pilotfish.launcher.task import Task
+from pilotfish.launcher.description.resources import Resources
+from pilotfish.launcher.description.task import Task
+from pilotfish.launcher.job.spec import JobToPlace
+from pilotfish.launcher.job.states import JobState, Listing, Reason
+from pilotfish.launcher.machines.base import MachineBusyError, QueueFullError, SubmitRefusedError
+from pilotfish.launcher.machines.registry import build_machine
 from pilotfish.pilot.model.errors import PilotfishError
 
 JOB = JobToPlace("f" * 40, "", (Task("true", "a"),), ("e" * 40,), Resources(1, 1, 0, "q"), "/r/sub")

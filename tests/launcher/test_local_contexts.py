@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pilotfish.launcher import staging
+from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import Context, TransferError
 from pilotfish.launcher.contexts.lazy_local import LazyLocalContext
 from pilotfish.launcher.contexts.local import NO_FOLDER, LocalContext

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from pilotfish import Machine, Resources, Submission, Task
-from pilotfish.launcher import record
-from pilotfish.launcher import submission as native
-from pilotfish.launcher.staging import MissingFileError
+from pilotfish.launcher.contexts.globs import MissingFileError
+from pilotfish.launcher.submission import store as record
+from pilotfish.launcher.submission import submission as native
 
 TYPO: dict[str, Any] = {"command": "echo 42 >result.dat", "task_work_path": "a", "backward_files": ["reslt.dat"]}
 

@@ -14,13 +14,13 @@ from patience import PATIENCE_S
 from sshd import Sshd
 
 from pilotfish import Machine, Resources, Submission, Task
-from pilotfish.launcher import old_run
-from pilotfish.launcher.events import Ended, Submitted
-from pilotfish.launcher.old_run import OldJob
-from pilotfish.launcher.progress import Job, Phase
-from pilotfish.launcher.record import UnknownSubmissionError
-from pilotfish.launcher.schema import DescriptionError
-from pilotfish.launcher.states import JobState
+from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.job.states import JobState
+from pilotfish.launcher.submission import adopt as old_run
+from pilotfish.launcher.submission.adopt import OldJob
+from pilotfish.launcher.submission.events import Ended, Submitted
+from pilotfish.launcher.submission.state import Job, Phase
+from pilotfish.launcher.submission.store import UnknownSubmissionError
 
 RECORD = (Path(__file__).parent / "golden" / "dpdispatcher_record.json").read_text()
 """As DPDispatcher 1.1.0 wrote it, with @HERE@ for the folder in which it ran."""

@@ -16,12 +16,12 @@ import pytest
 
 from pilotfish.launcher.contexts.base import Done
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.description import parse_machine
-from pilotfish.launcher.one_job import OneJob, Script
-from pilotfish.launcher.progress import Phase
-from pilotfish.launcher.runner import SubmissionFailedError
-from pilotfish.launcher.states import JobState
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.description.parse import parse_machine
+from pilotfish.launcher.job.states import JobState
+from pilotfish.launcher.submission.runner import SubmissionFailedError
+from pilotfish.launcher.submission.single import OneJob, Script
+from pilotfish.launcher.submission.state import Phase
+from pilotfish.launcher.submission.submission import Submission
 
 # Files in $FAKE change how it behaves: `cluster` (jobs are on the cluster east), `rows` (what names of jobs end with in
 # listings, `+0 +1`, `_0`), `says` (printed instead of the id), `waits` (jobs are kept in the queue until it is removed),

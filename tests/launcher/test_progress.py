@@ -9,11 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from pilotfish.launcher import events
-from pilotfish.launcher.events import Cancelled, Fetched, Intent, NotTaken, Renewed, Submitted
-from pilotfish.launcher.progress import GRACE_POLLS, Job, Phase, PilotProgress, Progress
-from pilotfish.launcher.result import TaskResult
-from pilotfish.launcher.states import JobState, Reason, Status
+from pilotfish.launcher.job.record import TaskResult
+from pilotfish.launcher.job.states import JobState, Reason, Status
+from pilotfish.launcher.submission import events
+from pilotfish.launcher.submission.events import Cancelled, Fetched, Intent, NotTaken, Renewed, Submitted
+from pilotfish.launcher.submission.state import GRACE_POLLS, Job, Phase, PilotProgress, Progress
 
 RUNNING = Status(JobState.running)
 

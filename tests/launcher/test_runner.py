@@ -13,12 +13,12 @@ import pytest
 from patience import only_when_thorough
 
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.identity import task_hash
-from pilotfish.launcher.pilots import PilotWork
-from pilotfish.launcher.progress import Job, Phase
-from pilotfish.launcher.runner import SubmissionFailedError
-from pilotfish.launcher.submission import Submission
-from pilotfish.launcher.tunnel import remote_pilot
+from pilotfish.launcher.description.identity import task_hash
+from pilotfish.launcher.submission.pilot_jobs import PilotWork
+from pilotfish.launcher.submission.runner import SubmissionFailedError
+from pilotfish.launcher.submission.state import Job, Phase
+from pilotfish.launcher.submission.submission import Submission
+from pilotfish.launcher.submission.tunnel import remote_pilot
 from pilotfish.pilot.model.errors import TransientError
 from pilotfish.pilot.wire import connection
 

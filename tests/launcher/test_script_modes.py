@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 
-from pilotfish.launcher.resources import Resources
-from pilotfish.launcher.task import Task
+from pilotfish.launcher.description.resources import Resources
+from pilotfish.launcher.description.task import Task
 
 from .test_job_script import codes, job, prepare, record, run
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from patience import PATIENCE_S
 
-from pilotfish.launcher.secrets import SecretError, is_reference, resolve
+from pilotfish.launcher.description.secrets import SecretError, is_reference, resolve
 
 
 def test_a_secret_of_the_environment_of_a_file_or_as_it_is(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from liar import Liar
 
-from pilotfish.launcher import staging
+from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import RemoteFile
-from pilotfish.launcher.identity import task_hash
-from pilotfish.launcher.runner import SubmissionFailedError
-from pilotfish.launcher.submission import Submission
-from pilotfish.launcher.task import Task
+from pilotfish.launcher.description.identity import task_hash
+from pilotfish.launcher.description.task import Task
+from pilotfish.launcher.submission.runner import SubmissionFailedError
+from pilotfish.launcher.submission.submission import Submission
 
 ROOT = ["", ".", "./", "././", "./.", ".//"]
 BELOW = ["a/b", "./a/b", "a//b", "a/./b", "a/b/", "././a/b/.", "a/b//"]
@@ -148,7 +148,7 @@ def test_commands_find_a_task_by_its_folder_and_bring_its_files(
 ) -> None:
     from click.testing import CliRunner
 
-    from pilotfish.launcher.cli_submissions import submissions
+    from pilotfish.launcher.cli.submissions import submissions
 
     task = {"command": "echo hi; echo 1 >out", "task_work_path": folder, "backward_files": ["./out"]}
     submission(task).run(clean=False, check_interval_s=0.5)

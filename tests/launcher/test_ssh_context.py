@@ -15,14 +15,14 @@ import pytest
 from patience import only_when_thorough
 from sshd import TOTP_SECRET, Sshd
 
-from pilotfish.launcher import staging
-from pilotfish.launcher.contexts import rsync
+from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import ContextLostError, TransferError
 from pilotfish.launcher.contexts.local import NO_FOLDER
-from pilotfish.launcher.contexts.one_time_password import one_time_password
-from pilotfish.launcher.contexts.ssh import SSHContext
-from pilotfish.launcher.contexts.ssh_session import HostKeyError, LoginError
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.contexts.ssh import rsync
+from pilotfish.launcher.contexts.ssh.context import SSHContext
+from pilotfish.launcher.contexts.ssh.session import HostKeyError, LoginError
+from pilotfish.launcher.contexts.ssh.totp import one_time_password
+from pilotfish.launcher.submission.submission import Submission
 from pilotfish.pilot.model.errors import TransientError, UsageError
 
 ODD = 'it\'s a "$folder"\n&'

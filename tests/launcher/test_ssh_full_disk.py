@@ -14,8 +14,8 @@ from patience import only_when_thorough
 from sshd import Sshd
 
 from pilotfish.launcher.contexts.base import TransferError
-from pilotfish.launcher.contexts.ssh import SSHContext
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.contexts.ssh.context import SSHContext
+from pilotfish.launcher.submission.submission import Submission
 
 MIB = 1 << 20
 

@@ -16,10 +16,10 @@ import pytest
 from patience import only_when_thorough
 from sshd import Sshd
 
-from pilotfish.launcher import staging
-from pilotfish.launcher.contexts import rsync
+from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import LocalFile, Transfer, TransferError
-from pilotfish.launcher.contexts.ssh import SSHContext
+from pilotfish.launcher.contexts.ssh import rsync
+from pilotfish.launcher.contexts.ssh.context import SSHContext
 
 ODD = 'it\'s a "$folder"\n& \\n'
 NAMES = ["plain", "-f", "#comment", ";semicolon", "with space", f"{ODD}/deep/{ODD}", "a:b", ".hidden", "host:/x"]

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 from sshd import Sshd
 
-from pilotfish.launcher import doctor, staging
-from pilotfish.launcher.bootstrap import BootstrapError, check_login_shell
-from pilotfish.launcher.contexts import rsync
-from pilotfish.launcher.contexts.marks import Answer, Marks, Reader
-from pilotfish.launcher.contexts.ssh import SSHContext
-from pilotfish.launcher.contexts.ssh_commands import StartFilesError
-from pilotfish.launcher.description import parse_machine, parse_submission
-from pilotfish.launcher.schema import DescriptionError
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.cli import doctor
+from pilotfish.launcher.contexts import globs as staging
+from pilotfish.launcher.contexts.shell import Answer, Marks, Reader
+from pilotfish.launcher.contexts.ssh import rsync
+from pilotfish.launcher.contexts.ssh.commands import StartFilesError
+from pilotfish.launcher.contexts.ssh.context import SSHContext
+from pilotfish.launcher.description.parse import parse_machine, parse_submission
+from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.submission.bootstrap import BootstrapError, check_login_shell
+from pilotfish.launcher.submission.submission import Submission
 
 Login = Callable[..., SSHContext]
 ODD = "it's \\ \\\\ a \"b\" $c `d` ! !! ; & ~ * \t ü\nnext\\'\n"

@@ -17,11 +17,11 @@ from patience import PATIENCE_S
 from sshd import Sshd
 
 from pilotfish.api.jobs import Jobs
-from pilotfish.launcher import record
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.contexts.ssh import SSHContext
-from pilotfish.launcher.submission import Submission
-from pilotfish.launcher.tunnel import remote_manager, remote_pilot
+from pilotfish.launcher.contexts.ssh.context import SSHContext
+from pilotfish.launcher.submission import store as record
+from pilotfish.launcher.submission.submission import Submission
+from pilotfish.launcher.submission.tunnel import remote_manager, remote_pilot
 from pilotfish.pilot.model.errors import LostError, RefusedError, UsageError
 from pilotfish.pilot.wire import connection
 

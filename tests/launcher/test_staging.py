@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pilotfish.launcher import staging
+from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import RemoteFile
 from pilotfish.launcher.contexts.local import LocalContext
 

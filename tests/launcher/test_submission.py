@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from pilotfish.launcher import record
-from pilotfish.launcher.progress import Phase
-from pilotfish.launcher.runner import SubmissionFailedError
-from pilotfish.launcher.schema import DescriptionError
-from pilotfish.launcher.staging import MissingFileError
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.contexts.globs import MissingFileError
+from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.submission import store as record
+from pilotfish.launcher.submission.runner import SubmissionFailedError
+from pilotfish.launcher.submission.state import Phase
+from pilotfish.launcher.submission.submission import Submission
 
 Make = Callable[..., Submission]
 

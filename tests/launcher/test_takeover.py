@@ -17,12 +17,12 @@ import pytest
 from click.testing import CliRunner
 from sshd import Sshd
 
-from pilotfish.launcher import record
-from pilotfish.launcher.cli_submissions import submissions
+from pilotfish.launcher.cli.submissions import submissions
+from pilotfish.launcher.contexts.globs import MissingFileError
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.progress import Phase
-from pilotfish.launcher.staging import MissingFileError
-from pilotfish.launcher.submission import Submission
+from pilotfish.launcher.submission import store as record
+from pilotfish.launcher.submission.state import Phase
+from pilotfish.launcher.submission.submission import Submission
 from pilotfish.pilot.model.errors import RefusedError
 
 NAMES = "abcd"

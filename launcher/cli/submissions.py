@@ -1,0 +1,288 @@
+"""`pilotfish submissions`: what has been submitted from here, to any machine."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...pilot.console import echo, show
+from ...pilot.model.errors import UsageError
+from ..description.task import Task
+from ..job.states import JobState
+from ..submission import store as record
+from ..submission import table as results
+from ..submission.state import Job, Phase, Progress
+from ..submission.store import Record
+from ..submission.submission import Submission, raise_missing
+from .display import Screen
+from .submit import run
+from .tunnel import tunnel
+
+
+class _Listing(click.Group):
+    """Without a command it lists."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands:
+            from ..description.schema import nearest
+
+            ctx.fail(f"There is no command {args[0]!r}. {nearest(args[0], self.commands) or 'See --help.'}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Listing, invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def submissions(ctx: click.Context, as_json: bool) -> None:
+    """List what you have submitted from here, to any machine, and work on it.
+
+    ID is the beginning of an id, or `last`.
+
+    \b
+    pilotfish submissions
+    pilotfish submissions status last
+    pilotfish submissions watch 3f2a
+    pilotfish submissions logs 3f2a case7
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    rows = [_summary(each) for each in record.all_records()]
+    if as_json:
+        show(json.dumps(rows, indent=1))
+        return
+    if not rows:
+        echo("nothing submitted yet; see `pilotfish submit --help`", err=True)
+    for row in rows:
+        tasks = row["tasks"]
+        line = f"{row['id'][:10]}  {row['machine']:<22}  {row['state']:<9}  {tasks['done']}/{tasks['tasks']} tasks"
+        show(f"{line}{', ' + str(tasks['failed']) + ' failed' if tasks['failed'] else ''}  {row['folder']}")
+
+
+def _summary(found: Record) -> dict[str, Any]:
+    progress = Submission.of(found).peek()
+    machine = found.description.machine
+    host = machine.profile.get("hostname", "here")
+    return {
+        "id": found.hash,
+        "machine": f"{machine.batch_type}@{host}",
+        "state": _state(progress),
+        "tasks": progress.counts(),
+        "created_s": found.created_s,
+        "folder": str(found.local_work),
+        "root": found.root,
+    }
+
+
+def _state(progress: Progress) -> str:
+    phases = {job.phase for job in progress.jobs.values()}
+    if Phase.FAILED in phases:
+        return "failed"
+    if progress.missing():
+        return "missing"
+    if phases == {Phase.DONE}:
+        return "finished"
+    if Phase.CANCELLED in phases:
+        return "cancelled"
+    return "placed" if Phase.PLACED in phases else "new"
+
+
+def _chosen(command: Callable[..., None]) -> Callable[..., None]:
+    return click.argument("beginning", metavar="ID")(command)
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _say(as_json: bool, found: dict[str, Any], text: str) -> None:
+    """What a command has done: for programs on stdout, for people on stderr."""
+    if as_json:
+        echo(json.dumps(found))
+    else:
+        echo(text, err=True)
+
+
+@submissions.command()
+@_chosen
+@click.option("--offline", is_flag=True, help="Only what is known here; ask nobody.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(beginning: str, offline: bool, as_json: bool) -> None:
+    """Show the jobs of a submission and what became of its tasks."""
+    submission = Submission.of(record.find(beginning))
+    states: dict[str, str] = {}
+    if offline:
+        progress, work = submission.peek(), submission.work(submission.context())
+    else:
+        with submission.opened() as opened:
+            opened.runner.look()
+            opened.runner.take_in()
+            progress, work = opened.progress, opened.work
+            if any(job.state is JobState.running for job in progress.placed()):
+                states = work.states(opened.context)
+    rows = [asdict(row) for row in results.rows(work, progress, states)]
+    missing = [work.explained(each) for each in progress.missing()]
+    if as_json:
+        jobs = [_job_row(job) for job in progress.jobs.values()]
+        found = {"id": submission.hash, "jobs": jobs, "tasks": rows, "missing": missing}
+        show(json.dumps(found, indent=1))
+    else:
+        _show_status(progress, rows)
+    raise_missing(submission.hash, work, progress.missing())
+
+
+def _show_status(progress: Progress, rows: Sequence[Mapping[str, Any]]) -> None:
+    for job in progress.jobs.values():
+        word = job.status.native if job.status is not None and job.phase is Phase.PLACED else ""
+        reason = f"  {job.reason}" if job.reason else ""
+        show(f"job {job.hash[:8]}  {job.id or '-':<14} {job.phase.value:<9} {word}{reason}".rstrip())
+    for row in rows:
+        code = "" if row["exit_code"] is None else f"exit code {row['exit_code']}"
+        missing = f"  {row['reason']}" if row["reason"].startswith("missing: ") else ""
+        show(f"  {row['name'] or row['folder']:<30} {row['state']:<12} {code}{missing}".rstrip())
+
+
+def _job_row(job: Job) -> dict[str, Any]:
+    """What is known of a job; times and nodes are the batch system's."""
+    ended = None if job.ended is None else asdict(job.ended)
+    known = {key: None if ended is None else ended[key] for key in ("exit_code", "start_s", "end_s", "nodes")}
+    return {
+        "job": job.hash,
+        "id": job.id,
+        "phase": job.phase.value,
+        "state": job.state.name,
+        "attempts": job.attempt + (job.phase is not Phase.NEW),
+        "reason": job.reason,
+        "detail": job.detail,
+        **known,
+    }
+
+
+@submissions.command()
+@_chosen
+@click.option("--clean", type=click.Choice(["always", "on_success", "never"]), default="always", show_default=True)
+@click.option(
+    "--check-interval", type=float, default=30.0, show_default=True, help="Seconds between two looks, at most."
+)
+@click.option("--json", "as_json", is_flag=True, help="A row for each task as JSON on stdout.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def watch(beginning: str, **options: Any) -> None:
+    """Go on with a submission until all is done and home."""
+    run(Submission.of, record.find(beginning), only_watch=True, **options)
+
+
+@submissions.command()
+@_chosen
+@click.argument("task")
+@click.option("--lines", "-n", default=20, show_default=True, help="So many of the last lines.")
+@click.option("--stdout", "which", flag_value="out", help="What it printed; default: both.")
+@click.option("--stderr", "which", flag_value="err", help="Its errors; default: both.")
+@_as_json
+def logs(beginning: str, task: str, lines: int, which: str | None, as_json: bool) -> None:
+    """Show the last lines that a task (by name, folder, or the beginning of its hash) has printed, from the machine."""
+    from shlex import quote
+
+    submission = Submission.of(record.find(beginning))
+    with submission.context() as context:
+        work = submission.work(context)
+        chosen = _task_named(task, work.tasks)
+        names = {"out": [chosen.outlog], "err": [chosen.errlog]}.get(which or "", [chosen.outlog, chosen.errlog])
+        paths = [chosen.path(name) for name in names if name is not None]
+        found = {path: context.run(f"tail -n {lines} -- {quote(path)}", cwd=work.root).out for path in paths}
+    if as_json:
+        show(json.dumps(found))
+        return
+    for path, text in found.items():
+        echo(f"==> {path} <==", bold=True, err=True)
+        show(text, nl=False)
+
+
+def _task_named(text: str, tasks: Mapping[str, Task]) -> Task:
+    folder = posixpath.normpath(text)
+    found = [
+        task for name, task in tasks.items() if text == task.task_name or folder == task.folder or name.startswith(text)
+    ]
+    if len(found) != 1:
+        raise UsageError(f"{len(found) or 'no'} tasks are named {text!r}", remedy="`submissions status` names them")
+    return found[0]
+
+
+@submissions.command()
+@_chosen
+@click.option("--task", multiple=True, help="Only this task of a pilot, by its name; may be repeated.")
+@_as_json
+def cancel(beginning: str, task: tuple[str, ...], as_json: bool) -> None:
+    """End all jobs of a submission, with everything that runs in them. What is done stays, and can be downloaded."""
+    submission = Submission.of(record.find(beginning))
+    if task:
+        with submission.opened() as opened:
+            told = opened.work.ask_pilot(opened.context, ["cancel", *task, *_json_flag(as_json)])
+        echo(told, nl=False)
+        return
+    count = submission.cancel()
+    _say(as_json, {"id": submission.hash, "cancelled": count}, f"{count} jobs cancelled")
+
+
+def _json_flag(as_json: bool) -> list[str]:
+    return ["--json"] if as_json else []
+
+
+@submissions.command()
+@_chosen
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_as_json
+def add(beginning: str, file: Path, as_json: bool) -> None:
+    """Send more jobs (a file of job descriptions) to the running pilot of a submission."""
+    submission = Submission.of(record.find(beginning))
+    with submission.opened() as opened:
+        target = f"{opened.work.root}/.added-{file.name}"
+        opened.context.write({target: file.read_bytes()})
+        echo(opened.work.ask_pilot(opened.context, ["submit", target, *_json_flag(as_json)]), nl=False)
+
+
+@submissions.command()
+@_chosen
+@_as_json
+def download(beginning: str, as_json: bool) -> None:
+    """Bring home what is there now, of tasks that run or have failed too (their logs)."""
+    with Screen() as screen:
+        submission = Submission.of(record.find(beginning), tell=screen.tell, watch=screen.watch)
+        with submission.opened() as opened:
+            opened.runner.look()
+            opened.runner.step_without_submitting()
+            moved, _ = opened.runner.fetching.now({job.hash: job.tasks for job in opened.progress.jobs.values()})
+            opened.runner.fetching.common()
+            results.write(submission.local_work, opened.work, opened.progress)
+    table = submission.local_work / results.CSV_NAME
+    found = {"id": submission.hash, "files": moved.moved, "bytes": moved.sent_bytes, "results": str(table)}
+    _say(as_json, found, f"{len(moved.moved)} files, {moved.sent_bytes} bytes; {table}")
+    opened.raise_missing()
+
+
+@submissions.command()
+@_chosen
+@click.option("--force", is_flag=True, help="Also when jobs are not over (they are cancelled) or results are not home.")
+@_as_json
+def clean(beginning: str, force: bool, as_json: bool) -> None:
+    """Remove the submission's folder on the machine and its record here."""
+    submission = Submission.of(record.find(beginning))
+    with submission.opened() as opened:
+        jobs = opened.progress.jobs.values()
+        if not force and not all(job.phase.final and job.fetched for job in jobs):
+            what = "jobs are not over, or their results are not home"
+            raise UsageError(what, where=submission.hash, remedy="watch or download it first, or give --force")
+        if not force:
+            opened.raise_missing()
+        opened.runner.cancel([job for job in jobs if not job.phase.final], "cleaned")
+        opened.runner.clean()
+        submission.forget(opened)
+    _say(as_json, {"id": submission.hash, "removed": opened.work.root}, f"removed {opened.work.root}")
+
+
+submissions.add_command(tunnel)

@@ -1,0 +1,392 @@
+"""`JobScript`: a script with placeholders and resources, submitted to any machine; after clusterjob, whose names it has.
+
+A script stands in its folder on the machine (`rootdir/workdir/filename`) and runs there; nothing else is copied.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import secrets
+import shlex
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, ClassVar, Literal, overload
+
+from ...description import files as loading
+from ...description import parse as description
+from ...description.identity import digest
+from ...description.parse import MachineDescription
+from ...description.resources import Resources
+from ...description.schema import DescriptionError, nearest
+from ...job.locks import held
+from ...machines.base import SubmitRefusedError
+from ...submission.single import OneJob, Script, make_folder
+from ..dpdispatcher.machine import Machine
+from .async_result import CANCELLED, AsyncResult, EndedResult, run_here
+from .headers import STYLES, ResourcesNotSupportedError, Style, headers, time_to_seconds
+from .settings import read_ini
+from .surroundings import OUTPUT_NAME, VARIABLES, needed, with_own
+
+_VARIABLE = re.compile(r"\$\{CLUSTERJOB_[A-Z_]+\}")
+_ORDER = frozenset({"dependency", "depend", "hold_jid"})
+_ONLY_CLASS = frozenset({"cache_folder", "cache_prefix"})
+
+_SHELL = Style("Shell", "#", "sh", {}, lambda key, value: f"{key}={value}", str, None)
+"""No batch system: the script starts at once; of its resources only the time limit counts, the others are comments."""
+BACKENDS = {**STYLES, "shell": _SHELL}
+
+
+class PlaceholderError(DescriptionError, KeyError):
+    """A text has a placeholder that nothing is known for."""
+
+    code = "placeholder"
+
+
+class UnknownBackendError(DescriptionError, ValueError):
+    """No backend has this name."""
+
+    code = "unknown-backend"
+
+
+class JobScript:
+    """A script for a batch system.
+
+    Attributes may be set on the class (for all scripts) or on one script, also new ones, for use as `{placeholders}`.
+
+    Attributes:
+        backend: slurm, pbs (Torque), pbspro, lsf, sge, or shell (no batch system).
+        remote: a host for SSH, as `ssh` takes it; None is this machine.
+        machine: instead of both: a Machine, or the name of a machine file.
+        shell: what runs a body without `#!`.
+        rootdir, workdir: folders on the machine; the script runs in `rootdir/workdir`.
+        filename: of the script; None: its job's name with the backend's suffix.
+        prologue, epilogue: scripts that run here, before it is submitted and when it is first seen to be over.
+        max_sleep_interval: longest pause between two looks while waiting, in seconds.
+        cache_folder, cache_prefix: of the class: where results are kept, so that a script run again goes on with them.
+        resources: of the class: defaults. Common are queue, time, nodes, ppn (processes on a node), threads (of each process),
+            mem (MB on a node), stdout, stderr; others go to the batch system as they are.
+    """
+
+    cache_folder: ClassVar[str | None] = None
+    cache_prefix: ClassVar[str] = "clusterjob"
+    resources: dict[str, Any] = {}
+    backend: str = "slurm"
+    machine: Machine | str | Mapping[str, Any] | None = None
+    shell: str = "/bin/bash"
+    remote: str | None = None
+    rootdir: str = "."
+    workdir: str = "."
+    filename: str | None = None
+    prologue: str = ""
+    epilogue: str = ""
+    max_sleep_interval: float = 900
+    _new_hash: Callable[[], str] = staticmethod(lambda: secrets.token_hex(20))
+    _changed: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, body: str, jobname: str, aux_scripts: Mapping[str, str] | None = None, **given: Any) -> None:
+        self.body = body
+        self.aux_scripts = dict(aux_scripts or {})
+        self.resources = {**type(self).resources, "jobname": jobname}
+        for key in sorted(given):
+            if hasattr(type(self), key):
+                setattr(self, key, given[key])
+            else:
+                self.resources[key] = given[key]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _ONLY_CLASS:
+            raise AttributeError(f"{name!r} can only be set as a class attribute")
+        object.__setattr__(self, name, _clean(name, value))
+
+    # --- files of settings ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def read_defaults(cls, filename: str | os.PathLike[str] | None = None) -> None:
+        """Take defaults for all scripts from an INI file with [Attributes] and [Resources]; without one, forget them."""
+        if filename is None:
+            for name, before in cls._changed.items():
+                delattr(cls, name) if before is _ABSENT else setattr(cls, name, before)
+            cls._changed = {}
+            return
+        attributes, resources = read_ini(filename)
+        for name, value in {**attributes, "resources": {**cls.resources, **resources}}.items():
+            cls._changed.setdefault(name, getattr(cls, name, _ABSENT))
+            setattr(cls, name, _clean(name, value))
+
+    def read_settings(self, filename: str | os.PathLike[str]) -> None:
+        """Take attributes and resources of this script from an INI file."""
+        attributes, resources = read_ini(filename)
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        self.resources.update(resources)
+
+    # --- text -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _style(self) -> Style:
+        if self.machine is not None:
+            batch_type = self._described().batch_type
+            found = next((style for style in BACKENDS.values() if style.batch_type == batch_type), None)
+            if found is None:
+                raise DescriptionError(f"job scripts cannot be written for {batch_type}", where="machine")
+            return found
+        if self.backend not in BACKENDS:
+            remedy = nearest(self.backend, BACKENDS) or f"known are {', '.join(sorted(BACKENDS))}"
+            raise UnknownBackendError(f"Unknown backend {self.backend}", where="backend", remedy=remedy)
+        return BACKENDS[self.backend]
+
+    def render_script(self, scriptbody: str, jobscript: bool = False) -> str:
+        """A text with its placeholders filled in, from resources and attributes, and a first line that names its shell.
+
+        `{{` and `}}` stand for braces. With `jobscript` the directives come after the first line.
+        Raises PlaceholderError for one that is not known.
+        """
+        text = _filled_in(scriptbody, self._values())
+        first, _, rest = text.partition("\n")
+        if not first.startswith("#!"):
+            first, rest = f"#!{self.shell}", text
+        lines = [first, *(headers(self._style, self.resources) if jobscript else ())]
+        return "\n".join([*lines, rest])
+
+    def _values(self) -> dict[str, Any]:
+        of_class = {name: getattr(type(self), name) for name in dir(type(self)) if not name.startswith("_")}
+        return {**of_class, **vars(self), **self.resources}
+
+    def __str__(self) -> str:
+        return self.render_script(self.body, jobscript=True)
+
+    @property
+    def _name(self) -> str:
+        return self.filename or f"{self.resources['jobname']}.{self._style.extension}"
+
+    def write(self, filename: str | os.PathLike[str] | None = None) -> None:
+        """Write the script, ready to run; without a name to its place on the machine."""
+        if filename is not None:
+            path = Path(filename).expanduser()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(str(self))
+            path.chmod(path.stat().st_mode | 0o100)
+            return
+        job = self._placed("0" * 40)
+        self._write_all(job)
+        job.close()
+
+    # --- running ----------------------------------------------------------------------------------------------------------
+
+    @overload
+    def submit(
+        self, block: Literal[True], cache_id: str | None = ..., force: bool = ..., retry: bool = ...
+    ) -> EndedResult: ...
+
+    @overload
+    def submit(
+        self, block: bool = ..., cache_id: str | None = ..., force: bool = ..., retry: bool = ...
+    ) -> AsyncResult: ...
+
+    def submit(
+        self, block: bool = False, cache_id: str | None = None, force: bool = False, retry: bool = True
+    ) -> AsyncResult:
+        """Run the prologue, write the script, hand it over.
+
+        With a `cache_folder` a script that was submitted before (by `cache_id`; default: by all that it is and where it runs)
+        is not submitted again, also not by two programs at the same time: its result is given. Unless `force`, or it was
+        cancelled or failed and `retry`.
+
+        Args:
+            block: wait until it is over.
+
+        Returns:
+            The result; FAILED when the prologue failed or the batch system refused the job. With `block` it is also the number
+            of its status: 0 when all went well.
+        """
+        cache_file = self._cache_file(cache_id)
+        with nullcontext() if cache_file is None else held(f"{os.path.abspath(cache_file)}.lock"):
+            kept = None if cache_file is None or force else self._kept(cache_file, retry)
+            made = kept or self._submit_new(cache_file)
+        if not block:
+            return made
+        made.wait()
+        return EndedResult(made)
+
+    def _cache_file(self, cache_id: str | None) -> str | None:
+        if self.cache_folder is None:
+            return None
+        name = cache_id or digest(self._identity())[:16]
+        return os.path.join(os.path.expanduser(self.cache_folder), f"{self.cache_prefix}.{name}.cache")
+
+    def _identity(self) -> list[Any]:
+        """All that decides what is run, and where."""
+        machine = self._described()
+        folder = os.path.join(machine.remote_root or "" if self.machine is not None else "", self.rootdir, self.workdir)
+        if machine.context_type != "SSHContext":
+            folder = os.path.abspath(os.path.expanduser(folder))
+        aux = {name: self.render_script(self.aux_scripts[name]) for name in sorted(self.aux_scripts)}
+        around = [self._local_script(text) for text in (self.prologue, self.epilogue)]
+        return [str(self), self._name, self.shell, aux, around, folder, description.machine_to_dict(machine)]
+
+    def _kept(self, cache_file: str, retry: bool) -> AsyncResult | None:
+        """The result of an earlier run, when it is still good."""
+        if not os.path.exists(cache_file):
+            return None
+        found = AsyncResult.load(cache_file)
+        if found.job is not None and not found.job.id and not found.job.find():
+            return None
+        found.dump()
+        return None if retry and found.status >= CANCELLED else found
+
+    def _submit_new(self, cache_file: str | None) -> AsyncResult:
+        made = AsyncResult(backend=self.backend)
+        made.remote, made.cache_file, made.epilogue = self.remote, cache_file, self._local_script(self.epilogue)
+        made.max_sleep_interval = self._longest_pause()
+        if self.prologue:
+            try:
+                run_here(self._local_script(self.prologue))
+            except subprocess.CalledProcessError as error:
+                made.mark_failed(f"the prologue ended with {error.returncode}")
+                return made
+        job = self._placed(self._new_hash())
+        self._write_all(job)
+        command = self._write_own(job)
+        made = _with_job(made, job)
+        made.dump()  # before: should we die now, the next run finds the job by its name
+        try:
+            job.submit(self._script(job, command))
+        except SubmitRefusedError as error:
+            made.mark_failed(str(error))
+            if cache_file is not None:
+                os.unlink(cache_file)
+            return made
+        made.dump()
+        return made
+
+    def _local_script(self, text: str) -> str:
+        return self.render_script(text) if text else ""
+
+    def _longest_pause(self) -> float:
+        limit = self.resources.get("time")
+        if limit is None:
+            return self.max_sleep_interval
+        return min(self.max_sleep_interval, max(10, time_to_seconds(limit) // 10))
+
+    def _script(self, job: OneJob, command: str) -> Script:
+        style, resources = self._style, self.resources
+        if "array" in resources:
+            remedy = "submit a script for each index; a submission with many tasks does it by itself"
+            raise ResourcesNotSupportedError("arrays are not followed", where="resources.array", remedy=remedy)
+        plain = style is _SHELL
+        limit = resources.get("time")
+        name, after = str(resources["jobname"]), needed(resources)
+        if plain and (after or any(key.lstrip("-") in _ORDER for key in resources)):
+            what = "without a batch system a script starts at once, whatever it depends on"
+            raise ResourcesNotSupportedError(what, where="resources", remedy="wait() for the other one, then submit")
+        streams = {".out": resources.get("stdout"), ".err": resources.get("stderr")}
+        ends = [end for end, given in streams.items() if plain and not given]
+        before = [VARIABLES.format(name=shlex.quote(name))]
+        if ends:
+            before.append(OUTPUT_NAME.format(name=shlex.quote(name), hash=job.hash))
+            before += [f': >|"$pf_name"{end}' for end in ends]
+        redirections = [f'exec {"2" if end == ".err" else ""}>>"$pf_name"{end}\n' for end in ends]
+        return Script(
+            command="".join([*redirections, command]),
+            header=tuple(headers(style, resources)),
+            resources=Resources(
+                walltime_s=time_to_seconds(limit) if plain and limit is not None else None,
+                dependency=() if plain else tuple(each.id for each in after),
+            ),
+            before=tuple(before),
+            out=streams[".out"] if plain else None,
+            err=streams[".err"] if plain else None,
+            after=() if plain else after,
+        )
+
+    # --- its place ----------------------------------------------------------------------------------------------------------
+
+    def _described(self) -> MachineDescription:
+        if isinstance(self.machine, Machine):
+            return self.machine.values
+        if self.machine is not None:
+            given = loading.machine_by_name(self.machine) if isinstance(self.machine, str) else self.machine
+            return description.parse_machine(given)
+        machine: dict[str, Any] = {"batch_type": self._style.batch_type, "local_root": "."}
+        if self.remote is None:
+            return description.parse_machine({**machine, "context_type": "LazyLocal"})
+        user, _, host = self.remote.rpartition("@")
+        profile = {"hostname": host} | ({"username": user} if user else {})
+        return description.parse_machine(
+            {**machine, "context_type": "SSH", "remote_root": "~", "remote_profile": profile}
+        )
+
+    def _placed(self, name: str) -> OneJob:
+        """The job, not submitted yet, in its folder, which is made."""
+        machine = self._described()
+        job = OneJob(machine, ".", name)
+        folder = posixpath.join(self.rootdir, self.workdir)
+        if self.machine is not None and machine.remote_root:
+            folder = posixpath.join(machine.remote_root, folder)
+        job.folder = make_folder(job.context, os.path.expanduser(folder) if job.context.local else folder)
+        return job
+
+    def _write_all(self, job: OneJob) -> None:
+        """The script and its auxiliary scripts under the names that users know; the job does not run these."""
+        texts = {name: self.render_script(text) for name, text in self.aux_scripts.items()} | {self._name: str(self)}
+        files = {posixpath.join(job.folder, name): text.encode() for name, text in texts.items()}
+        job.context.write(files, mode=0o700)
+
+    def _write_own(self, job: OneJob) -> str:
+        """What the job runs, in files that no other job has: a later submission with the same names changes nothing.
+
+        `./NAME` of an auxiliary script becomes the job's own; by other ways it is found under its name, where the job puts it
+        as it starts. Gives the shell text that does all that.
+        """
+        aux = {posixpath.normpath(name): self.render_script(text) for name, text in self.aux_scripts.items()}
+        own, given = f".{job.hash}.aux", f".{job.hash}.given"
+        name = f".{job.hash}.{self._style.extension}"
+        texts = {f"{own}/{each}": with_own(text, aux, own) for each, text in aux.items()}
+        texts |= {f"{given}/{each}": text for each, text in aux.items()} | {name: with_own(str(self), aux, own)}
+        job.context.write({posixpath.join(job.folder, each): text.encode() for each, text in texts.items()}, mode=0o700)
+        placed = [
+            f"cp -p {shlex.quote(f'{given}/{each}')} {given}.tmp && mv -f {given}.tmp {shlex.quote(each)}"
+            for each in aux
+        ]
+        return "\n".join([*placed, f"exec ./{shlex.quote(name)}"])
+
+
+_ABSENT = object()
+
+
+def _with_job(made: AsyncResult, job: OneJob) -> AsyncResult:
+    placed = AsyncResult(job, made.backend)
+    placed.remote, placed.cache_file, placed.epilogue = made.remote, made.cache_file, made.epilogue
+    placed.max_sleep_interval = made.max_sleep_interval
+    return placed
+
+
+def _clean(name: str, value: Any) -> Any:
+    if name in ("prologue", "epilogue"):
+        if value is None:
+            raise ValueError(f"{name} cannot be None")
+        return dedent(str(value)).strip()
+    if name in ("rootdir", "workdir"):
+        text = str(value).strip()
+        return text if text == "/" else text.removesuffix("/")
+    return value
+
+
+def _filled_in(text: str, values: Mapping[str, Any]) -> str:
+    """`str.format`, but `${CLUSTERJOB_ID}` and the like stay."""
+    guarded = _VARIABLE.sub(lambda match: match[0].replace("{", "{{").replace("}", "}}"), text)
+    try:
+        return guarded.format_map(values)
+    except KeyError as error:
+        name = str(error.args[0])
+        remedy = nearest(name, values) or "give it as a resource or an attribute, or double the braces"
+        raise PlaceholderError(f"placeholder {{{name}}} is not known", where="script", remedy=remedy) from None
+    except (IndexError, ValueError, AttributeError) as error:
+        raise DescriptionError(
+            f"{error}", where="script", remedy="double braces that are none of a placeholder"
+        ) from None

@@ -1,0 +1,255 @@
+"""Options of jobs in fyrd's words, with their synonyms: a table, checked values, and what they are in ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ....pilot.model.errors import PilotfishError, UsageError
+from ...description import parse as description
+from ...description.resources import Resources
+from ...description.schema import nearest
+from ...description.task import Task
+from ...job.spec import JobToPlace
+from ...machines.registry import build_machine
+
+QTYPES = {
+    "slurm": "Slurm",
+    "torque": "Torque",
+    "pbs": "PBS",
+    "lsf": "LSF",
+    "sge": "SGE",
+    "jh": "JH_UniScheduler",
+    "fugaku": "Fugaku",
+}
+"""Kinds of queues that are batch systems -> our machines. `local` is a pilot on this machine."""
+
+
+class ClusterError(PilotfishError):
+    """A job did not come to its end, or cannot be submitted."""
+
+    code = "cluster"
+
+
+class OptionsError(ClusterError, UsageError):
+    """A keyword of a job is not known, or has a value of a wrong kind."""
+
+    code = "options"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword of a job. `only`: kinds of queues that have it; empty for all."""
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    synonyms: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+
+TABLE = (
+    Option("cores", "int", 1, "cores on each node", ("cpus", "threads")),
+    Option("nodes", "int", 1, "nodes"),
+    Option("mem", "mem", None, "memory on each node: MB as a number, or text with b, k, m, g or t", ("memory",)),
+    Option("time", "time", None, "time limit: D-HH:MM:SS, HH:MM:SS, MM:SS or SS", ("walltime",)),
+    Option("partition", "str", None, "queue or partition", ("queue",), tuple(QTYPES)),
+    Option("account", "str", None, "account to be charged", (), tuple(QTYPES)),
+    Option("qos", "str", None, "quality of service", (), ("slurm", "torque", "pbs", "lsf")),
+    Option("features", "list", [], "features that all nodes must have", (), ("slurm",)),
+    Option("begin", "str", None, "not before this time", (), ("slurm",)),
+    Option("export", "str", None, "variables to be taken along", (), ("slurm", "torque", "pbs")),
+    Option("pe", "str", None, "parallel environment; default: smp for more than one core", (), ("sge",)),
+    Option(
+        "depends", "list", [], "jobs (or their ids) that must have ended well", ("depend", "dependency", "dependencies")
+    ),
+    Option("modules", "list", [], "modules to be loaded; text is split at , and ;"),
+    Option("imports", "list", [], "of a function: modules to be imported before it is called"),
+    Option("syspaths", "list", [], "of a function: folders put in front of sys.path", ("paths", "syspath")),
+    Option("python", "str", None, "of a function: the Python that calls it; default: this one"),
+    Option(
+        "trust_pickle",
+        "flag",
+        None,
+        "of a function: load results that are no plain data, so the machine may run code here; default: if it is this one",
+    ),
+    Option("runpath", "str", ".", "folder in which it runs", ("dir", "path")),
+    Option("scriptpath", "str", None, "folder of its scripts; default: runpath", ("filedir", "filepath", "scriptdir")),
+    Option("outpath", "str", None, "folder of its output; default: runpath"),
+    Option("suffix", "str", "cluster", "part of all names of its files"),
+    Option("outfile", "str", None, "file for its output", ("stdout",)),
+    Option("errfile", "str", None, "file for its errors", ("stderr",)),
+    Option("clean_files", "flag", True, "`get` removes its scripts", ("delete_files", "cleanfiles", "delfiles")),
+    Option(
+        "clean_outputs",
+        "flag",
+        False,
+        "`get` removes its output files",
+        ("delete_outputs", "cleanouts", "delouts", "deloutputs", "cleanoutputs"),
+    ),
+)
+OPTIONS = {option.name: option for option in TABLE}
+SYNONYMS = {synonym: option.name for option in TABLE for synonym in option.synonyms}
+
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)b?", re.IGNORECASE)
+_MB = {"b": 1 / 2**20, "k": 1 / 2**10, "": 1.0, "m": 1.0, "g": 2.0**10, "t": 2.0**20}
+
+
+def split_keywords(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(options by their own names, what is none)."""
+    known = {SYNONYMS.get(name, name): value for name, value in given.items() if SYNONYMS.get(name, name) in OPTIONS}
+    return known, {name: value for name, value in given.items() if SYNONYMS.get(name, name) not in OPTIONS}
+
+
+def check_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options by their own names, with values of their kinds (`mem` in MB, `time` as HH:MM:SS). Raises OptionsError."""
+    known, others = split_keywords(given)
+    for name in others:
+        remedy = nearest(name, [*OPTIONS, *SYNONYMS]) or "`option_help()` lists all"
+        raise OptionsError(f"Unrecognized argument {name}", remedy=remedy)
+    return {name: _KINDS[OPTIONS[name].kind](name, value) for name, value in known.items() if value is not None}
+
+
+def _int(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit())):
+        raise OptionsError(f"{value!r} is not a whole number", where=name)
+    if int(value) < 1:
+        raise OptionsError(f"{value} is less than 1", where=name)
+    return int(value)
+
+
+def _str(name: str, value: Any) -> str:
+    return str(value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise OptionsError(f"{value!r} is not True or False", where=name)
+    return value
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    if isinstance(value, str):
+        parts = re.split(r"[,;]", value) if name == "modules" else [value]
+        return [part.strip() for part in parts if part.strip()]
+    return list(value) if isinstance(value, list | tuple | set) else [value]
+
+
+def _mem(name: str, value: Any) -> int:
+    match = _MEMORY.fullmatch(str(value).strip())
+    if match is None or isinstance(value, bool):
+        raise OptionsError(f"{value!r} is not an amount of memory", where=name, remedy="write MB, or 4GB, 500m")
+    return max(1, round(float(match[1]) * _MB[match[2].lower()]))
+
+
+def _time(name: str, value: Any) -> str:
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+(?::\d+){0,2})", str(value).strip()) if isinstance(value, str) else None
+    if match is None:
+        raise OptionsError(f"{value!r} is not a time", where=name, remedy="write text as HH:MM:SS or D-HH:MM:SS")
+    fields = [int(field) for field in match[2].split(":")]
+    empty = [0] * (3 - len(fields))
+    hours, minutes, seconds = [*fields, *empty] if match[1] else [*empty, *fields]
+    whole = ((int(match[1] or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+_KINDS: dict[str, Callable[[str, Any], Any]] = {
+    "int": _int,
+    "str": _str,
+    "flag": _flag,
+    "list": _list,
+    "mem": _mem,
+    "time": _time,
+}
+
+
+def seconds(time: str) -> int:
+    """Of a checked time."""
+    hours, minutes, rest = (int(field) for field in time.split(":"))
+    return (hours * 60 + minutes) * 60 + rest
+
+
+def to_resources(options: Mapping[str, Any], qtype: str, dependencies: tuple[str, ...] = ()) -> Resources:
+    """What checked options are for one of our machines. Raises OptionsError for those that this kind of queue lacks."""
+    for name in options:
+        only = OPTIONS[name].only
+        if only and qtype not in only and options[name] not in (None, []):
+            raise OptionsError(f"queues of the kind {qtype} have nothing for it", where=name, remedy="leave it out")
+    prefix = {"slurm": "#SBATCH ", "torque": "#PBS ", "pbs": "#PBS "}.get(qtype, "")
+    flags = [f"{prefix}--constraint={'&'.join(options['features'])}"] if options.get("features") else []
+    flags += [f"{prefix}--begin={options['begin']}"] if options.get("begin") else []
+    if options.get("export"):
+        flags.append(f"{prefix}--export={options['export']}" if qtype == "slurm" else f"{prefix}-v {options['export']}")
+    if any("\n" in flag for flag in flags):
+        raise OptionsError("features, begin and export are one line each")
+    given = {
+        "group_size": 1,
+        "number_node": options.get("nodes", 1),
+        "cpu_per_node": options.get("cores", 1),
+        "queue_name": options.get("partition", ""),
+        "memory": options.get("mem"),
+        "walltime": f"{seconds(options['time'])}s" if options.get("time") else None,
+        "account": options.get("account"),
+        "qos": options.get("qos"),
+        "module_list": options.get("modules", []),
+        "custom_flags": flags,
+        "dependency": list(dependencies),
+        "kwargs": _of_one_system(options, qtype),
+        "envs": {"SRUN_CPUS_PER_TASK": options["cores"]} if qtype == "slurm" and options.get("cores", 1) > 1 else {},
+    }
+    return description.parse_resources({name: value for name, value in given.items() if value is not None})
+
+
+def _of_one_system(options: Mapping[str, Any], qtype: str) -> dict[str, Any]:
+    """fyrd's cores are those of one program, which is started once on each node."""
+    cores, nodes = options.get("cores", 1), options.get("nodes", 1)
+    if qtype == "slurm":
+        return {"tasks_per_node": 1}
+    if qtype == "sge":
+        if nodes > 1:
+            what = "Grid Engine has parallel environments instead of nodes"
+            raise OptionsError(what, where="nodes", remedy="give all cores, and `pe` for how they lie on nodes")
+        return {"pe_name": options.get("pe") or ("smp" if cores > 1 else "")}
+    return {}
+
+
+def options_to_string(options: Mapping[str, Any], qtype: str = "slurm") -> str:
+    """The directives that a job with these options gets. Raises OptionsError, DescriptionError."""
+    checked = check_arguments(options)
+    ids = tuple(str(each) for each in checked.get("depends", ()))
+    resources = to_resources(checked, qtype, ids)
+    name = "0" * 40
+    job = JobToPlace(name, "", (Task("true", "."),), (name,), resources, "/")
+    lines = build_machine(QTYPES[qtype]).script(job)[job.script_name].partition("\n\n")[0].splitlines()
+    return "\n".join(line for line in lines if not line.startswith("#!"))
+
+
+def option_to_string(option: str, value: Any, qtype: str = "slurm") -> str:
+    """The directives in which this option shows; empty when there are none."""
+    without = options_to_string({}, qtype).splitlines()
+    return "\n".join(line for line in options_to_string({option: value}, qtype).splitlines() if line not in without)
+
+
+def option_help(mode: str = "string", qtype: str | None = None) -> Any:
+    """All options, or those of one kind of queue: `string`, `print`, `list` (of names), or `table` (a list of rows)."""
+    rows = [each for each in TABLE if qtype is None or not each.only or qtype in each.only]
+    if mode == "list":
+        return [each.name for each in rows]
+    if mode == "table":
+        return [(each.name, each.kind, each.default, ", ".join(each.synonyms), each.help) for each in rows]
+    if mode not in ("string", "print"):
+        raise OptionsError(f"unknown mode {mode!r}", remedy="string, print, list or table")
+    text = "\n".join(_paragraph(each) for each in rows)
+    if mode == "string":
+        return text
+    print(text)
+    return None
+
+
+def _paragraph(option: Option) -> str:
+    also = f"; also {', '.join(option.synonyms)}" if option.synonyms else ""
+    only = f"; only {', '.join(option.only)}" if option.only else ""
+    return f"{option.name} ({option.kind}, default {option.default}{also}{only})\n    {option.help}"

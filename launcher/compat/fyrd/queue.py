@@ -1,0 +1,327 @@
+"""`Queue`: what is in the queue of a batch system, of me or of all, after fyrd."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from xml.etree import ElementTree
+
+from ...machines.dialect import cluster_of, plain
+from .job import Job, wait_for
+from .local import JobQueue, default_queue
+from .options import ClusterError
+from .words import ACTIVE, BAD, GOOD, get_cluster_environment
+
+_FIELDS = "%i|%j|%u|%P|%T|%N|%D|%C"
+_ACCOUNTED = "jobid,jobname,user,partition,state,nodelist,reqnodes,ncpus,exitcode"
+_TORQUE = {
+    "C": "completed",
+    "E": "completing",
+    "H": "held",
+    "Q": "pending",
+    "R": "running",
+    "S": "suspended",
+    "T": "pending",
+    "W": "pending",
+}
+_UPDATE_EVERY_S = 2.0
+_MISSING = 12
+"""So many looks a job may be missing before it counts as vanished."""
+
+Run = Callable[[Sequence[str]], str]
+
+
+class QueueError(ClusterError):
+    """The queue cannot be read, or has no such job."""
+
+    code = "queue"
+
+
+@dataclass(frozen=True)
+class QueueJob:
+    """One job as the batch system lists it; `threads` are its cores on all nodes, `state` is a word in small letters."""
+
+    id: str
+    name: str
+    owner: str
+    queue: str
+    state: str
+    nodes: str
+    threads: int
+    exitcode: int | None = None
+
+    @property
+    def user(self) -> str:
+        return self.owner
+
+
+def parse_squeue(text: str) -> Iterator[QueueJob]:
+    """Of `squeue -h -o %i|%j|%u|%P|%T|%N|%D|%C`."""
+    for line in text.splitlines():
+        fields = line.split("|")
+        if len(fields) < 8:
+            continue
+        # A name may have a bar in it.
+        job, (user, partition, state, nodes, _, cpus) = fields[0], fields[-6:]
+        yield QueueJob(job, "|".join(fields[1:-6]), user, partition, state.lower(), nodes, _whole(cpus))
+
+
+def parse_sacct(text: str) -> Iterator[QueueJob]:
+    """Of `sacct -nP -o jobid,jobname,user,partition,state,nodelist,reqnodes,ncpus,exitcode`; steps are left out."""
+    for line in text.splitlines():
+        fields = line.split("|")
+        if len(fields) < 9 or "." in fields[0]:
+            continue
+        user, partition, state, nodes, _, cpus, code = fields[-7:]
+        status, _, signal = code.partition(":")
+        exitcode = 128 + _whole(signal) if _whole(signal) else _whole(status)
+        word = state.split()[0].rstrip("+").lower() if state.split() else ""
+        name = "|".join(fields[1:-7])
+        over = word not in ACTIVE
+        yield QueueJob(fields[0], name, user, partition, word, nodes, _whole(cpus), exitcode if over else None)
+
+
+def parse_qstat(text: str) -> Iterator[QueueJob]:
+    """Of Torque's `qstat -x`."""
+    if not text.strip():
+        return
+    for job in ElementTree.fromstring(re.sub(r"<Variable_List>.*?</Variable_List>", "", text, flags=re.DOTALL)):
+        told = {each.tag: (each.text or "").strip() for each in job.iter()}
+        hosts = told.get("exec_host", "")
+        cores = [_cores(each) for each in hosts.split("+") if each]
+        code = told.get("exit_status")
+        yield QueueJob(
+            told.get("Job_Id", "").partition(".")[0],
+            told.get("Job_Name", ""),
+            told.get("Job_Owner", "").partition("@")[0],
+            told.get("queue", ""),
+            _state(told.get("job_state", ""), code),
+            ",".join(dict.fromkeys(each.partition("/")[0] for each in hosts.split("+") if each)),
+            sum(cores),
+            None if code is None else int(code),
+        )
+
+
+def _cores(host: str) -> int:
+    """Of `node/0-3` or `node/5`."""
+    first, dash, last = host.partition("/")[2].partition("-")
+    return _whole(last) - _whole(first) + 1 if dash else 1
+
+
+def _state(letter: str, code: str | None) -> str:
+    word = _TORQUE.get(letter, letter.lower())
+    return "failed" if word == "completed" and code not in (None, "0") else word
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.strip().isdigit() else 0
+
+
+class Queue:
+    """The jobs of a batch system.
+
+    Args:
+        user: a login name, a number, or `self`; None or `ALL`: everybody.
+        partition: only this one.
+        qtype: slurm, torque or local; default: what there is.
+        run: runs a command and gives what it prints.
+    """
+
+    def __init__(
+        self,
+        user: str | int | None = None,
+        partition: str | None = None,
+        qtype: str | None = None,
+        *,
+        run: Run | None = None,
+        queue: JobQueue | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.user, self.partition = _login(user), partition
+        self.qtype = qtype or get_cluster_environment()
+        if self.qtype not in _READERS:
+            remedy = "slurm, torque and local have one; `pilotfish submissions` shows your jobs on any machine"
+            raise QueueError(f"no view of queues of the kind {self.qtype!r}", where="qtype", remedy=remedy)
+        self._jobs: dict[str, QueueJob] = {}
+        self._clusters: set[str] = set()
+        self._run, self._clock, self._sleep = run or _run, clock, sleep
+        self._queue = queue
+        self._looked_at_s: float | None = None
+
+    def update(self) -> Queue:
+        """Look, unless that was done less than 2 s ago."""
+        now_s = self._clock()
+        if self._looked_at_s is None or now_s - self._looked_at_s >= _UPDATE_EVERY_S:
+            self._jobs = {job.id: job for job in _READERS[self.qtype](self) if self._wanted(job)}
+            self._looked_at_s = now_s
+        return self
+
+    def _wanted(self, job: QueueJob) -> bool:
+        return self.user in (None, job.owner) and self.partition in (None, job.queue)
+
+    def slurm(self) -> Iterable[QueueJob]:
+        """Of the cluster that is asked without more, and of each whose job was asked for: numbers are used on all of them."""
+        for cluster in ("", *sorted(self._clusters)):
+            on = ["-M", cluster] if cluster else []
+            ended = parse_sacct(
+                self._run(["sacct", *on, "-nP", "-o", _ACCOUNTED, *(["-a"] if self.user is None else [])])
+            )
+            listed = parse_squeue(self._run(["squeue", *on, "-h", "-t", "all", "-o", _FIELDS]))
+            for job in {job.id: job for job in (*listed, *ended)}.values():
+                yield replace(job, id=f"{job.id};{cluster}") if cluster else job
+
+    def torque(self) -> Iterable[QueueJob]:
+        return parse_qstat(self._run(["qstat", "-x"]))
+
+    def local(self) -> Iterable[QueueJob]:
+        queue = default_queue() if self._queue is None else self._queue
+        queue.update()
+        me = getpass.getuser()
+        for name, job in queue:
+            yield QueueJob(name, job.name, me, "local", job.state, "", job.options.get("cores", 1), job.exitcode)
+
+    # --- views ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def jobs(self) -> dict[str, QueueJob]:
+        """All, by their ids."""
+        return self.update()._jobs
+
+    def in_state(self, *states: str) -> dict[str, QueueJob]:
+        return {name: job for name, job in self.jobs.items() if job.state in states}
+
+    @property
+    def running(self) -> dict[str, QueueJob]:
+        return self.in_state("running")
+
+    @property
+    def queued(self) -> dict[str, QueueJob]:
+        return self.in_state("pending")
+
+    @property
+    def completed(self) -> dict[str, QueueJob]:
+        """Those that ended well."""
+        return self.in_state(*GOOD)
+
+    @property
+    def bad(self) -> dict[str, QueueJob]:
+        return self.in_state(*BAD)
+
+    @property
+    def finished(self) -> dict[str, QueueJob]:
+        """Those that are over, well or not."""
+        return self.in_state(*GOOD, *BAD)
+
+    @property
+    def active_job_count(self) -> int:
+        return len(self.in_state(*ACTIVE))
+
+    @property
+    def users(self) -> set[str]:
+        return {job.owner for job in self.jobs.values()}
+
+    @property
+    def job_states(self) -> set[str]:
+        return {job.state for job in self.jobs.values()}
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __iter__(self) -> Iterator[QueueJob]:
+        return iter(self.jobs.values())
+
+    def __getitem__(self, job: str | int) -> QueueJob:
+        name = self._listed_as(job)
+        found = self.jobs.get(name)
+        if found is None:
+            raise QueueError(f"no job {job} in the queue")
+        return found
+
+    def _listed_as(self, job: str | int) -> str:
+        """An id as the list has it: `7` of Torque's `7.server`, `7;east` as it is, whose cluster is looked at from now on."""
+        cluster = cluster_of(str(job))
+        if self.qtype == "local":
+            return str(job)
+        if self.qtype != "slurm" or not cluster:
+            return plain(str(job))
+        if cluster not in self._clusters:
+            self._clusters.add(cluster)
+            self._looked_at_s = None
+        return f"{plain(str(job))};{cluster}"
+
+    # --- waiting ----------------------------------------------------------------------------------------------------------
+
+    def wait(self, jobs: Job | QueueJob | str | int | Iterable[Job | QueueJob | str | int]) -> bool:
+        """Until these (or those with these ids) are over; whether all ended well.
+
+        Raises QueueError for one that is never listed.
+        """
+        wanted = [jobs] if isinstance(jobs, Job | QueueJob | str | int) else list(jobs)
+        ended = [self._wait_for_one(each) for each in wanted]
+        return all(ended)
+
+    def _wait_for_one(self, job: Job | QueueJob | str | int) -> bool:
+        if isinstance(job, Job):
+            return job.wait(self._sleep)
+        return self._wait_for(job.id if isinstance(job, QueueJob) else self._listed_as(job))
+
+    def _wait_for(self, name: str) -> bool:
+        missing = 0
+        while True:
+            found = self.jobs.get(name)
+            if found is not None and found.state in (*GOOD, *BAD):
+                return found.state in GOOD
+            missing = missing + 1 if found is None else 0
+            if missing >= _MISSING:
+                raise QueueError(f"no job {name} in the queue, and no word of its end")
+            self._sleep(_UPDATE_EVERY_S)
+
+    def get(self, jobs: Iterable[Job]) -> list[Any]:
+        """What each of these returns, in their order. Raises what the first bad one raises."""
+        listed = list(jobs)
+        wait_for(listed, self._sleep)
+        return [job.get() for job in listed]
+
+    def can_submit(self, max_jobs: int) -> bool:
+        """Whether fewer jobs than that are waiting or running."""
+        return self.update().active_job_count < max_jobs
+
+    def wait_to_submit(self, max_jobs: int) -> None:
+        while not self.can_submit(max_jobs):
+            self._sleep(_UPDATE_EVERY_S)
+
+
+_READERS: dict[str, Callable[[Queue], Iterable[QueueJob]]] = {
+    "slurm": Queue.slurm,
+    "torque": Queue.torque,
+    "local": Queue.local,
+}
+
+
+def _login(user: str | int | None) -> str | None:
+    if user is None or user == "ALL":
+        return None
+    if user in ("self", "current"):
+        return getpass.getuser()
+    return pwd.getpwuid(int(user)).pw_name if str(user).isdigit() else str(user)
+
+
+def _run(command: Sequence[str]) -> str:
+    """What it prints. Without accounting `sacct` fails, and tells nothing."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "LC_ALL": "C"}
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise QueueError(f"cannot be asked: {error}", where=command[0]) from error
+    if done.returncode and command[0] != "sacct":
+        raise QueueError(done.stderr.strip() or f"ended with {done.returncode}", where=" ".join(command))
+    return done.stdout

@@ -1,0 +1,65 @@
+"""Words that fyrd has for states and kinds of queues, and ours."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ....pilot.model.errors import UsageError
+from ...description import files as loading
+from ...description import parse as description
+from ...description.parse import MachineDescription
+from ...description.schema import nearest
+from ...job.states import JobState, Reason, Status
+from ..dpdispatcher.machine import Machine
+from .options import QTYPES
+
+GOOD = ("completed",)
+ACTIVE = ("submitted", "pending", "running", "completing", "suspended")
+BAD = ("failed", "cancelled", "vanished", "timeout", "out_of_memory", "node_fail", "boot_fail", "deadline", "preempted")
+
+
+def get_cluster_environment() -> str:
+    """The kind of queue here: slurm, torque or local, by the commands there are."""
+    found = (kind for command, kind in (("sbatch", "slurm"), ("qsub", "torque")) if shutil.which(command))
+    return next(found, "local")
+
+
+def described(machine: Machine | str | Mapping[str, Any]) -> MachineDescription:
+    if isinstance(machine, Machine):
+        return machine.values
+    return description.parse_machine(loading.machine_by_name(machine) if isinstance(machine, str) else machine)
+
+
+def kind_of_queue(qtype: str | None, machine: MachineDescription | None) -> str:
+    if machine is not None:
+        return next((kind for kind, name in QTYPES.items() if name == machine.batch_type), "local")
+    wanted = qtype or get_cluster_environment()
+    if wanted != "local" and wanted not in QTYPES:
+        remedy = nearest(wanted, [*QTYPES, "local"]) or f"known are local, {', '.join(QTYPES)}"
+        raise UsageError(f"no kind of queue is called {wanted!r}", where="qtype", remedy=remedy)
+    return wanted
+
+
+def short_name(command: str | Callable[..., Any]) -> str:
+    if callable(command):
+        return getattr(command, "__name__", "function").strip("<>")
+    words = command.split()
+    return posixpath.basename(words[0]) if words else "job"
+
+
+def file_name(name: str) -> str:
+    """A name as part of the name of a file, and of a job in a queue of ours."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".-")[:100] or "job"
+
+
+def state_word(found: Status) -> str:
+    if found.state is JobState.finished:
+        return "completed"
+    if found.state.ended:
+        return {Reason.CANCELLED: "cancelled", Reason.VANISHED: "vanished"}.get(found.reason, "failed")
+    words = {JobState.running: "running", JobState.completing: "completing", JobState.unknown: "running"}
+    return words.get(found.state, "pending")

@@ -1,0 +1,20 @@
+"""Contexts by the names that machine files have; each is loaded when it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from ..description.parse import MachineDescription
+from .base import Context
+
+_HOMES = {"LocalContext": "local", "LazyLocalContext": "lazy_local", "SSHContext": "ssh.context"}
+
+
+def build_context(machine: MachineDescription) -> Context:
+    """The way to that machine; nothing is connected yet."""
+    module = import_module(f".{_HOMES[machine.context_type]}", __package__)
+    kind = getattr(module, machine.context_type)
+    context: Context = kind(Path(machine.local_root).expanduser().absolute(), machine.remote_root, machine.profile)
+    context.removes_in_background = machine.clean_asynchronously
+    return context

@@ -1,0 +1,357 @@
+"""The keys of machine, resources, task and submission files: one table, from which checking, help and `pilotfish init` come.
+
+Names, types and defaults are DPDispatcher's; the keys marked `ours` are not in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from ...pilot.model.errors import UsageError
+from .secrets import is_reference
+
+log = logging.getLogger(__name__)
+
+
+class DescriptionError(UsageError):
+    """A machine, resources, task or submission description breaks a rule; `where` is the path of the key."""
+
+    code = "description"
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED = _Required()
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key.
+
+    Attributes:
+        kind: `str`, `int`, `float`, `bool`, `dict`, `list[str]`, `list[dict]`; with `|null` where null is allowed.
+        aliases: other names; a warning tells the right one.
+        ours: not a key of DPDispatcher; left out of what is written when it has its default.
+        secret: its value is in no message, and a warning tells that it is better not in the file.
+        least, most: of a number.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    meaning: str
+    aliases: tuple[str, ...] = ()
+    ours: bool = False
+    secret: bool = False
+    least: float | None = None
+    most: float | None = None
+
+
+MACHINE = (
+    Key("batch_type", "str", REQUIRED, "the batch system: Slurm, PBS, Torque, LSF, SGE, Shell ...", ("machine_type",)),
+    Key("context_type", "str", REQUIRED, "how to reach it: Local, LazyLocal or SSH"),
+    Key("local_root", "str", REQUIRED, "the project's folder here; `work_base` is below it"),
+    Key(
+        "remote_root",
+        "str|null",
+        None,
+        "the folder on the machine below which each submission has its own; `~` and `$VARIABLES` mean what they mean there, "
+        "and over SSH a relative one is below the home folder",
+    ),
+    Key("clean_asynchronously", "bool", False, "do not wait until the submission's folder is removed"),
+    Key("create_remote_root", "bool", False, "taken for DPDispatcher's files: missing folders are always made"),
+    Key("remote_profile", "dict", {}, "how to log in"),
+    Key("retry_count", "int", 3, "how often a job that failed is placed again", least=0),
+)
+
+LOCAL_PROFILE = (Key("symlink", "bool", True, "link inputs into the submission's folder instead of copying them"),)
+
+SSH_PROFILE = (
+    Key("hostname", "str", REQUIRED, "the host, or an alias of ~/.ssh/config"),
+    Key("username", "str|null", None, "the user there; default: of ~/.ssh/config, else yours"),
+    Key("password", "str|null", None, "better `env:NAME`, `file:PATH`, `keyring:SERVICE/USER` or `ask:`", secret=True),
+    Key("port", "int|null", None, "default: of ~/.ssh/config, else 22", least=1, most=65535),
+    Key("key_filename", "str|null", None, "the private key"),
+    Key("passphrase", "str|null", None, "of the private key; may be a reference like `password`", secret=True),
+    Key("timeout", "float", 10, "seconds to wait for a connection", least=1),
+    Key("totp_secret", "str|null", None, "base32 secret of the second factor; may be a reference", secret=True),
+    Key("tar_compress", "bool", True, "compress what is transferred"),
+    Key("look_for_keys", "bool", True, "try the keys of the agent and in ~/.ssh"),
+    Key("execute_command", "str|null", None, "run after each connect"),
+    Key("proxy_command", "str|null", None, "a command whose input and output are the connection"),
+    Key("archive_chunk_size", "int", 0, "bytes of one part of a download; 0: in one piece", least=0),
+    Key("rsync", "bool", True, "use rsync where both ends have it; else one archive", ours=True),
+    Key("jump", "str|null", None, "hosts to go through: USER@HOST:PORT, comma between them", ours=True),
+    Key("accept_new", "bool", False, "accept and remember the key of a host never seen before", ours=True),
+    Key("known_hosts", "str|null", None, "file of known host keys besides ~/.ssh/known_hosts", ours=True),
+    Key("ssh_config", "str|null", None, "configuration file; default ~/.ssh/config", ours=True),
+    Key("keepalive", "float", 30, "seconds between signs of life; 0: none", ours=True, least=0),
+    Key("reconnect_for", "float", 600, "seconds to go on trying when the connection is lost", ours=True, least=0),
+)
+
+STRATEGY = (
+    Key("if_cuda_multi_devices", "bool", False, "give each running task a GPU of its own"),
+    Key("ratio_unfinished", "float", 0.0, "cancel the rest when at most this share of the tasks is left; 0 <= r < 1"),
+    Key("customized_script_header_template_file", "str|null", None, "a file that replaces the header of the script"),
+)
+
+RESOURCES = (
+    Key("number_node", "int", 1, "nodes of one job", least=1),
+    Key("cpu_per_node", "int", 1, "cores on each of them", least=1),
+    Key("gpu_per_node", "int", 0, "GPUs on each of them", least=0),
+    Key("queue_name", "str", "", "queue or partition; empty: the default one"),
+    Key("group_size", "int", REQUIRED, "tasks of one job; 0: all in one", least=0),
+    Key("custom_flags", "list[str]", [], "lines that go below the header as they are"),
+    Key("strategy", "dict", {}, "how the tasks of a job are run"),
+    Key("para_deg", "int", 1, "tasks of a job that run at the same time", least=1),
+    Key("module_purge", "bool", False, "`module purge` first"),
+    Key("module_unload_list", "list[str]", [], "modules to unload"),
+    Key("module_list", "list[str]", [], "modules to load"),
+    Key("source_list", "list[str]", [], "scripts to source, with their arguments"),
+    Key("envs", "dict", {}, "environment variables; of a list each value in turn"),
+    Key("prepend_script", "list[str]", [], "shell lines before the tasks"),
+    Key("append_script", "list[str]", [], "shell lines after the tasks"),
+    Key("wait_time", "float", 0, "seconds to wait after each submit", least=0),
+    Key("kwargs", "dict", {}, "keys of one batch system"),
+    Key("walltime", "str|float|null", None, "time limit of a job: 1h30m, HH:MM:SS, or seconds", ours=True),
+    Key("account", "str|null", None, "account or project to be charged", ours=True),
+    Key("qos", "str|null", None, "quality of service", ours=True),
+    Key("memory", "str|int|null", None, "memory on each node: 4G, 500M, or MiB", ours=True),
+    Key("exclusive", "bool", False, "nodes for this job alone", ours=True),
+    Key("reservation", "str|null", None, "a reservation to run in", ours=True),
+    Key("dependency", "list[str]", [], "ids of batch jobs that must have ended well", ours=True),
+    Key("max_jobs", "int|null", None, "jobs of the submission in the queue at the same time", ours=True, least=1),
+)
+
+SYSTEM = Key(
+    "batch_type", "str|null", None, "the batch system whose keys are in `kwargs`: they are checked, and get defaults"
+)
+"""May stand beside the keys of RESOURCES; not written."""
+
+_GPU_LINE = Key("custom_gpu_line", "str|null", None, "the line of the header that asks for GPUs")
+
+_TASKS = Key(
+    "tasks_per_node", "int", None, "what `srun` starts on a node, each with its share of the cores", ours=True, least=1
+)
+KWARGS: dict[str, tuple[Key, ...]] = {
+    "Slurm": (_GPU_LINE, _TASKS),
+    "SlurmJobArray": (_GPU_LINE, _TASKS, Key("slurm_job_size", "int", 1, "tasks of one element of the array", least=1)),
+    "LSF": (
+        Key("gpu_usage", "bool", False, "ask for GPUs"),
+        Key("gpu_new_syntax", "bool", False, "by `-gpu`, of LSF 10.1.0.3 and later"),
+        Key("gpu_exclusive", "bool", True, "with `gpu_new_syntax`: a process has its GPU alone"),
+        _GPU_LINE,
+    ),
+    "SGE": (
+        Key("pe_name", "str", "mpi", "the parallel environment", ("sge_pe_name",)),
+        Key("job_name", "str", None, "what the batch system shows"),
+    ),
+    "JH_UniScheduler": (_GPU_LINE,),
+}
+"""Keys of `resources.kwargs` by batch system; there other keys are taken as they are, for header templates."""
+
+TASK = (
+    Key("command", "str", REQUIRED, "shell text"),
+    Key("task_work_path", "str", REQUIRED, "the task's folder below `work_base`"),
+    Key("forward_files", "list[str]", [], "patterns of files that go to the machine"),
+    Key("backward_files", "list[str]", [], "patterns of files that come back"),
+    Key("outlog", "str|null", "log", "file for standard output"),
+    Key("errlog", "str|null", "err", "file for standard error"),
+    Key("task_name", "str|null", None, "name shown by the batch system when the job has this task only"),
+    Key("resources", "dict|null", None, "of a pilot's task: cores, nodes, gpus, memory, wt", ours=True),
+    Key("dependencies", "list[str]", [], "of a pilot's task: names of tasks that come first", ours=True),
+    Key("iteration", "dict|null", None, "of a pilot's task: {start, stop} or {values}", ours=True),
+    Key("retries", "int", 0, "of a pilot's task: starts after a failed one", ours=True, least=0),
+)
+
+TASK_RESOURCES = (
+    Key("cores", "int", 1, "cores, on each node when `nodes` is given", ours=True, least=1),
+    Key("nodes", "int|null", None, "nodes", ours=True, least=1),
+    Key("gpus", "int", 0, "GPUs on each node", ours=True, least=0),
+    Key("memory", "str|int|null", None, "memory on each node: 4G, 500M, or MiB", ours=True),
+    Key("wt", "str|float|null", None, "time limit: 1h30m, HH:MM:SS, or seconds", ours=True),
+)
+
+PILOT = (
+    Key("pilots", "int", 1, "allocations at the same time, whose nodes share one queue", ours=True, least=1),
+    Key(
+        "max_allocations",
+        "int",
+        10,
+        "allocations in all, one after the other, until the work is done",
+        ours=True,
+        least=1,
+    ),
+    Key("bootstrap", "str", "auto", "install pilotfish on the machine: auto, never or always", ours=True),
+    Key("python", "str|null", None, "a Python on the machine that has, or may get, pilotfish", ours=True),
+    Key("wheelhouse", "str|null", None, "folder of wheels here, for machines without a package index", ours=True),
+    Key("options", "list[str]", [], "more options for `pilotfish run`", ours=True),
+)
+
+SUBMISSION = (
+    Key("work_base", "str", REQUIRED, "the folder of the tasks, below `local_root`"),
+    Key("machine", "dict|str", REQUIRED, "a machine, or the name of one of your machine files"),
+    Key("resources", "dict", REQUIRED, "what a job asks for"),
+    Key("task_list", "list[dict]", REQUIRED, "the tasks"),
+    Key("forward_common_files", "list[str]", [], "patterns of files below `work_base` that all tasks need"),
+    Key("backward_common_files", "list[str]", [], "patterns of files below `work_base` that come back"),
+    Key("previous_submission_hash", "str|null", None, "take over what tasks of this earlier submission have done"),
+    Key(
+        "continue_on_failure", "bool", False, "taken for DPDispatcher's files: all jobs are always watched to their end"
+    ),
+    Key("pilot", "dict|null", None, "run the tasks in a pilot", ours=True),
+)
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "dict": (dict,),
+    "null": (type(None),),
+}
+
+
+def check(table: Sequence[Key], given: Any, where: str, elsewhere: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The values of all keys of a table, defaults filled in. Keys that begin with `_` are comments.
+
+    `elsewhere` has remedies for names that belong into another table. Raises DescriptionError with the place, what is
+    wrong and what to write.
+    """
+    found, others = _sorted_out(table, given, where)
+    for name in others:
+        known = [each for key in table for each in (key.name, *key.aliases)]
+        remedy = (elsewhere or {}).get(name) or nearest(name, known) or f"known are {', '.join(known)}"
+        raise DescriptionError(f"unknown key {name!r}", where=where, remedy=remedy)
+    for key in table:
+        if key.default is REQUIRED and key.name not in found:
+            raise DescriptionError(f"key {key.name!r} is required", where=where, remedy=f"it is: {key.meaning}")
+    return {key.name: found.get(key.name, key.default) for key in table}
+
+
+def check_kwargs(batch_type: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`kwargs` of one batch system: what is given, other keys too, in the order given, then defaults as in DPDispatcher."""
+    table = KWARGS.get(batch_type, ())
+    found, _ = _sorted_out(table, given, where)
+    names = {alias: key.name for key in table for alias in key.aliases}
+    written = {names.get(name, name): value for name, value in given.items() if not str(name).startswith("_")}
+    defaults = {key.name: key.default for key in table if key.default is not None or "null" in key.kind}
+    return written | {name: value for name, value in defaults.items() if name not in found}
+
+
+def _sorted_out(table: Sequence[Key], given: Any, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is given of a table's keys, checked, and the rest, without comments."""
+    if not isinstance(given, Mapping):
+        raise DescriptionError(f"must be a mapping, not {_said(given)}", where=where)
+    names = {name: key for key in table for name in (key.name, *key.aliases)}
+    found: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for name, value in given.items():
+        if str(name).startswith("_"):
+            continue
+        if name not in names:
+            others[str(name)] = value
+            continue
+        key, place = names[name], _at(where, name)
+        if key.name in found:
+            raise DescriptionError(f"is the same as {key.name!r}, which is given too", where=place)
+        found[key.name] = _value(key, value, place)
+        if name != key.name:
+            log.warning("%s: the name of this key is %s now", place, key.name)
+    return found, others
+
+
+def _value(key: Key, given: Any, where: str) -> Any:
+    """The value of a key when it is one. That of a secret is in no message."""
+    try:
+        value = _checked(key.kind, given, where)
+    except DescriptionError:
+        if not key.secret:
+            raise
+        raise DescriptionError(f"is not {_spoken(key.kind)}", where=where, remedy="write quotes around it") from None
+    if key.secret and value and not is_reference(value):
+        log.warning(
+            "%s: is in the file for all who can read it; write env:NAME, file:PATH or keyring:SERVICE/USER", where
+        )
+    if key.least is not None and value is not None and value < key.least:
+        raise DescriptionError(f"{value} is less than {key.least}", where=where)
+    if key.most is not None and value is not None and value > key.most:
+        raise DescriptionError(f"{value} is more than {key.most}", where=where)
+    return value
+
+
+def _checked(kind: str, value: Any, where: str) -> Any:
+    """The value when it is of that kind."""
+    for choice in kind.split("|"):
+        if choice.startswith("list["):
+            if isinstance(value, list | tuple):
+                item = choice[5:-1]
+                return [_checked(item, each, f"{where}[{number}]") for number, each in enumerate(value)]
+        elif isinstance(value, _TYPES[choice]) and _sound(value):
+            return value
+    raise DescriptionError(f"{_said(value)} is not {_spoken(kind)}", where=where)
+
+
+def _sound(value: Any) -> bool:
+    """No program takes a text with a NUL; nobody can wait for infinity or NaN."""
+    if isinstance(value, str):
+        return "\0" not in value
+    return not isinstance(value, float) or abs(value) <= sys.float_info.max
+
+
+def _spoken(kind: str) -> str:
+    words = {
+        "str": "a text",
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "dict": "a mapping",
+        "null": "null",
+        "list[str]": "a list of texts",
+        "list[dict]": "a list of mappings",
+    }
+    return " or ".join(words[choice] for choice in kind.split("|"))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What the writer may have meant, as a remedy; empty when nothing is near."""
+    near = get_close_matches(word, list(known), 1)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+def _said(value: Any) -> str:
+    """What was given instead. Not what is in a list or mapping: there may be secrets in it."""
+    if isinstance(value, Mapping | list | tuple):
+        return "a mapping" if isinstance(value, Mapping) else "a list"
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _at(where: str, name: Any) -> str:
+    return f"{where}.{name}" if where else str(name)
+
+
+def rows() -> Iterator[tuple[str, Key]]:
+    """(section, key) of all tables, in the order of a page."""
+    for section, table in (
+        ("submission", SUBMISSION),
+        ("machine", MACHINE),
+        ("remote_profile (SSH)", SSH_PROFILE),
+        ("remote_profile (Local)", LOCAL_PROFILE),
+        ("resources", (*RESOURCES, SYSTEM)),
+        ("resources.strategy", STRATEGY),
+        *((f"resources.kwargs ({name})", table) for name, table in KWARGS.items()),
+        ("task", TASK),
+        ("task.resources", TASK_RESOURCES),
+        ("pilot", PILOT),
+    ):
+        for key in table:
+            yield section, key

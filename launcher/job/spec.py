@@ -1,0 +1,54 @@
+"""One batch job as data: what it runs, where, and which attempt it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..description.resources import Resources
+from ..description.task import Task
+
+
+@dataclass(frozen=True)
+class JobToPlace:
+    """One batch job, complete: rendering it twice gives the same text.
+
+    Attributes:
+        hash: the job's hash, 40 hex digits.
+        name: what the batch system shall show, e.g. `dp-0123abcd`; already fit for every system.
+        tasks: the tasks in the order in which they shall start.
+        hashes: the tasks' hashes, in the same order.
+        root: the submission's folder on the machine.
+        attempt: 0 for the first time, counts up when the job is placed again.
+        pending: for arrays: positions of tasks without a good result yet; None for all.
+        template: text of the header template file, when the resources name one.
+        body: shell lines that run the work, instead of one block for each task (a pilot).
+    """
+
+    hash: str
+    name: str
+    tasks: tuple[Task, ...]
+    hashes: tuple[str, ...]
+    resources: Resources
+    root: str
+    attempt: int = 0
+    pending: tuple[int, ...] | None = None
+    template: str | None = None
+    body: str | None = None
+
+    @property
+    def script_name(self) -> str:
+        return f".{self.hash}.sub"
+
+    @property
+    def run_name(self) -> str:
+        return f".{self.hash}.sub.run"
+
+    @property
+    def id_file(self) -> str:
+        """Where the id of this attempt is kept on the machine; `<hash>_job_id` has the last one, for DPDispatcher."""
+        return f".{self.hash}.{self.attempt}.id"
+
+    @property
+    def claim_file(self) -> str:
+        """Which batch job runs this attempt: written by the job itself as it starts."""
+        return f".{self.hash}.{self.attempt}.claim"

@@ -1,0 +1,111 @@
+"""The journal of one submission: a line for each event, on disk before anything is done because of it.
+
+A line is the CRC-32 of its text in hex, a blank, and JSON. A torn last line (the launcher or the machine died) is cut off when
+the journal is opened again; a broken line before others is an error, because what followed from it is not known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from ...pilot import locks
+from ...pilot.model.errors import JournalError, RefusedError
+from . import events
+from .events import Event
+
+
+class InUseError(RefusedError):
+    """Another launcher works on this submission."""
+
+    code = "in-use"
+
+
+class Journal:
+    """Use as a context manager. Holds the submission: a second one is refused until this is closed."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        self._file: IO[bytes] | None = None
+        self._lock: locks.Lock | None = None
+
+    def open(self) -> list[Event]:
+        """Take hold and give what was written so far. Raises InUseError, JournalError."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Unbuffered: what could not be written must not be tried again behind our back.
+        self._file = open(self.path, "a+b", buffering=0, opener=lambda path, flags: os.open(path, flags, 0o600))
+        try:
+            self._lock = locks.take(self._file.fileno(), self.path)
+        except locks.HeldError as error:
+            self.close()
+            what = "another launcher works on this submission"
+            remedy = "wait for it, or end it (Ctrl-C there)"
+            if error.owner is not None and error.link is not None:
+                what += f", {error.holder}"
+                remedy += f"; if it is gone, remove {error.link}"
+            raise InUseError(what, where=str(self.path), remedy=remedy) from None
+        except OSError as error:
+            self.close()
+            raise JournalError(f"cannot be locked: {error.strerror}", where=str(self.path)) from error
+        self._file.seek(0)
+        found, whole = read(self._file.read(), str(self.path))
+        self._file.truncate(whole)
+        return found
+
+    def write(self, *happened: Event) -> None:
+        """On disk when this returns. Raises JournalError (a full disk); nothing may then be done."""
+        assert self._file is not None
+        lines = b"".join(_line({"time_s": self._clock(), **events.to_dict(event)}) for event in happened)
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            while lines:
+                lines = lines[self._file.write(lines) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(start)
+            raise JournalError(f"cannot be written: {error.strerror}", where=str(self.path)) from error
+
+    def close(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.close()
+
+
+def _line(found: dict[str, object]) -> bytes:
+    text = json.dumps(found).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def read(content: bytes, where: str) -> tuple[list[Event], int]:
+    """(events, length of the whole lines). Raises JournalError for a broken line that is not the last."""
+    found: list[Event] = []
+    position = 0
+    for line in content.splitlines(keepends=True):
+        text = line[9:-1]
+        try:
+            if not line.endswith(b"\n") or int(line[:8], 16) != zlib.crc32(text):
+                raise ValueError
+            found.append(events.from_dict(json.loads(text)))
+        except (ValueError, KeyError, TypeError):
+            if position + len(line) < len(content):
+                what = f"line {len(found) + 1} is broken"
+                remedy = "move the file away to begin anew; results that are home already stay"
+                raise JournalError(what, where=f"{where}, byte {position}", remedy=remedy) from None
+            break
+        position += len(line)
+    return found, position

@@ -1,0 +1,273 @@
+"""The pilot as a submission: one batch job is a pilot over all its nodes, and each task becomes a job of the pilot.
+
+With `pilots: N` N - 1 further batch jobs have no pilot of their own: their nodes join it (`pilotfish agent`) and leave with it,
+so all share one queue.
+
+The pilot's working folder is the submission's folder on the machine, so its journal is there: an allocation that ends with work
+left is followed by another one, which goes on from it (`pilotfish run --continue`). What became of a task is read from the
+pilot's own `jobs.report`; nothing is written per task but what the tasks write.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from ..contexts.base import CommandFailedError, Context
+from ..contexts.shell import in_login_shell
+from ..description.identity import digest, job_hash, task_hash
+from ..description.parse import SubmissionDescription, pilot_to_dict
+from ..description.schema import DescriptionError
+from ..description.task import Task
+from ..job import record as result
+from ..job.record import TaskResult
+from ..job.spec import JobToPlace
+from . import bootstrap
+from . import state as progress
+from .plain_jobs import Collected, Work, template
+
+IS_OURS = """is_ours() {
+  [ -n "$(find "$1" -prune -type "$2" -user "$(id -u)" ! -perm -020 ! -perm -002 2>/dev/null)" ]
+}"""
+"""Shell function: whether a file ("f") or folder ("d") is ours and nobody else's to change, as pilot/wire/ownership.py has it.
+Others may have put auxiliary folders beside ours, and what is in ours is believed."""
+
+_MOST_TRIES = 1800
+_ANSWER_S = 30
+"""A pilot that is just ending may not answer."""
+_COUNT_S = 3
+_WORDS = {"EXECUTING": "running", "QUEUED": "waiting", "SCHEDULED": "waiting", "SUCCEED": "finished"}
+_UNKNOWN_EXIT = 255
+"""Exit code of a task that the pilot could not start, cancelled or left out."""
+
+
+class PilotWork(Work):
+    """All tasks in one job, which is a pilot; further jobs bring it nodes."""
+
+    count_every_s = 15.0  # a program has to be started there, for people to read
+
+    def __init__(self, description: SubmissionDescription, root: str) -> None:
+        super().__init__(description, root)
+        assert description.pilot is not None
+        self._pilot = description.pilot
+        self._template = template(description)
+        own = job_hash(description.tasks, description.resources)
+        self._hash = digest({"job": own, "pilot": pilot_to_dict(description.pilot)})
+        self._names = _names(description.tasks)
+        lazy = description.machine.context_type == "LazyLocalContext"
+        self._machine_root = (description.machine.remote_root or root) if lazy else posixpath.dirname(root)
+        self._read_bytes = 0
+        self._told: dict[str, TaskResult] = {}
+
+    def jobs(self) -> list[tuple[str, tuple[str, ...]]]:
+        guests = [digest({"of": self._hash, "guest": number}) for number in range(1, self._pilot.pilots)]
+        return [(self._hash, tuple(self.tasks)), *((name, ()) for name in guests)]
+
+    # --- the job --------------------------------------------------------------------------------------------------------
+
+    def to_place(self, job: progress.Job) -> JobToPlace:
+        return JobToPlace(
+            hash=job.hash,
+            name=f"{'pilot' if job.tasks else 'agents'}-{job.hash[:8]}",
+            tasks=self.description.tasks if job.tasks else (),
+            hashes=job.tasks,
+            resources=self.description.resources,
+            root=self.root,
+            attempt=job.attempt,
+            template=self._template,
+            body=self._body(job) if job.tasks else self._guest_body(job),
+        )
+
+    def _guest_body(self, job: progress.Job) -> str:
+        """Until there is a pilot nothing can be joined; when there will be none any more, the launcher cancels this job."""
+        return f"""
+{self._found_or_failed(job)}
+for pf_try in $(seq {_MOST_TRIES}); do
+  $pilotfish agent --connect "$REMOTE_ROOT"
+  [ $? -eq 3 ] || break
+  sleep 2
+done
+"""
+
+    def _found_or_failed(self, job: progress.Job) -> str:
+        return f"""{bootstrap.finder(self._pilot, self._machine_root)}
+if [ -z "$pilotfish" ]; then
+  echo "pilotfish is not here: $(uname -n), PATH=$PATH" | tee {job.hash}_last_err_file >&2
+  exit 1
+fi"""
+
+    def _body(self, job: progress.Job) -> str:
+        """`--net` lets whoever can read the connection file (you) talk to the pilot from the login node, with its keys."""
+        options = " ".join(shlex.quote(option) for option in self._pilot.options)
+        return f"""
+{self._found_or_failed(job)}
+export PILOTFISH_NET=true
+$pilotfish run {_file(job)} --wd "$REMOTE_ROOT" --continue --no-output --quiet {options}
+pf_code=$?
+[ $pf_code -eq 0 ] || echo 1 >{job.hash}_flag_if_job_task_fail
+"""
+
+    def files(self, job: progress.Job) -> dict[str, bytes]:
+        """The tasks without a result; a pilot that goes on knows which of them it has already."""
+        if not job.tasks:
+            return {}
+        left = {name: task for name, task in self.tasks.items() if name not in job.results}
+        names = {self._names[name] for name in left}
+        return {
+            _file(job): json.dumps([self._job(name, task, names) for name, task in left.items()], indent=1).encode()
+        }
+
+    def _job(self, name: str, task: Task, left: Collection[str]) -> dict[str, Any]:
+        """One task as a job description of the pilot. What it depends on and has succeeded is not in the pilot any more."""
+        execution: dict[str, Any] = {"script": task.command, "wd": task.folder}
+        if task.outlog is not None:
+            execution["stdout"] = task.outlog
+        if task.errlog is not None:
+            execution["stderr"] = task.errlog
+        found: dict[str, Any] = {"name": self._names[name], "execution": execution}
+        found["resources"] = _resources(task.resources or {})
+        after = [other for other in task.dependencies if other in left]
+        if after:
+            found["dependencies"] = {"after": after}
+        if task.iteration is not None:
+            found["iteration"] = task.iteration
+        if task.retries:
+            found["retries"] = task.retries
+        return found
+
+    def prepare(self, context: Context, tell: Callable[[str], None]) -> None:
+        environment = "\n".join(self.description.resources.prepend_script)
+        bootstrap.ensure(context, self._pilot, self._machine_root, environment, tell)
+
+    def forget(self, context: Context, job: progress.Job, tasks: Sequence[str]) -> None:
+        """The pilot's folder is put aside: what it knows of the other tasks is known here."""
+        self._read_bytes = 0
+        self._told.clear()
+        aside = '! is_ours "$folder" d || mv "$folder" ".before-$(date +%s)$folder"'
+        context.check(f"{IS_OURS}\nfor folder in .qcgpjm-service-*; do {aside}; done", cwd=self.root)
+
+    # --- its results ----------------------------------------------------------------------------------------------------
+
+    def collect(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, Collected]:
+        found = {}
+        for job in jobs:
+            placed = self.to_place(job)
+            names = [f"{self.root}/{job.hash}_result.json", f"{self.root}/{placed.claim_file}"]
+            read = context.read([*names, f"{self.root}/{job.hash}_last_err_file", f"{self.root}/{job.hash}.out"])
+            record = result.parse(read.get(names[0], b""))
+            words = read.get(f"{self.root}/{job.hash}_last_err_file", b"")
+            found[job.hash] = Collected(
+                recorded=record is not None and record.attempt == job.attempt,
+                results=self._results(context, job),
+                detail=words.decode(errors="replace").strip(),
+                claimed_by=read.get(names[1], b"").decode(errors="replace").strip(),
+            )
+        return found
+
+    def ask_pilot(self, context: Context, words: Sequence[str], within_s: int = _ANSWER_S) -> str:
+        """On the machine, where the pilot's connection file and its keys are."""
+        lines = [*self.description.resources.prepend_script, bootstrap.finder(self._pilot, self._machine_root)]
+        lines.append(f"timeout {within_s} $pilotfish {' '.join(shlex.quote(word) for word in words)} -c .")
+        return context.check(in_login_shell("\n".join(lines)), cwd=self.root)
+
+    def running(self, context: Context, jobs: Sequence[progress.Job]) -> int:
+        try:
+            told = json.loads(self.ask_pilot(context, ["status", "--json"], _COUNT_S)) if jobs else {}
+            return int(told.get("IterationStats", {}).get("ExecutingIterations", 0))
+        except (CommandFailedError, ValueError):  # it has not begun to listen, or has just ended
+            return 0
+
+    def states(self, context: Context) -> dict[str, str]:
+        try:
+            jobs = json.loads(self.ask_pilot(context, ["jobs", "--json"]))
+        except (CommandFailedError, ValueError):  # it has not begun to listen, or has just ended
+            return {}
+        found = {name: _WORDS.get(job["status"], job["status"].lower()) for name, job in jobs.items()}
+        return {name: found[called] for name, called in self._names.items() if called in found}
+
+    def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
+        return {job.hash: self._results(context, job) for job in jobs}
+
+    def _results(self, context: Context, job: progress.Job) -> dict[str, TaskResult]:
+        """What the pilot has reported, old and new; only what was added since the last look is read."""
+        if not job.tasks:
+            return {}
+        read = f'! is_ours "$folder" d || tail -c +{self._read_bytes + 1} "$folder/jobs.report" 2>/dev/null'
+        command = f"{IS_OURS}\nfor folder in .qcgpjm-service-*; do {read}; done; true"
+        text = context.run(command, cwd=self.root, timeout_s=600).out
+        whole = text[: text.rfind("\n") + 1]
+        self._read_bytes += len(whole.encode())
+        tasks = {name: found for found, name in self._names.items()}
+        for line in whole.splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            name = tasks.get(entry.get("name"))
+            if name is not None and name not in self._told:
+                self._told[name] = job.results.get(name) or _task_result(name, entry, job.attempt)
+        return {**job.results, **self._told}
+
+
+def _file(job: progress.Job) -> str:
+    return f".{job.hash}.pilot.json"
+
+
+def _names(tasks: Sequence[Task]) -> dict[str, str]:
+    """What the pilot calls each task, by its hash: `task_name`, or `task-N`."""
+    found: dict[str, str] = {}
+    for number, task in enumerate(tasks):
+        name = task.task_name or f"task-{number}"
+        if name in found.values():
+            raise DescriptionError(f"the name {name!r} is there twice", where=f"task_list[{number}].task_name")
+        if task_hash(task) in found:
+            remedy = "give one of them another task_name"
+            raise DescriptionError("the same task is there twice", where=f"task_list[{number}]", remedy=remedy)
+        found[task_hash(task)] = name
+    for number, task in enumerate(tasks):
+        for other in task.dependencies:
+            if other not in found.values():
+                raise DescriptionError(f"no task is named {other!r}", where=f"task_list[{number}].dependencies")
+    return found
+
+
+def _resources(given: Mapping[str, Any]) -> dict[str, Any]:
+    """`cores`, `nodes`, `gpus`, `memory` (MiB), `wt` (seconds) in the pilot's words."""
+    found: dict[str, Any] = {"numCores": given.get("cores", 1)}
+    if "nodes" in given:
+        found["numNodes"] = given["nodes"]
+    if given.get("gpus"):
+        found["nodeCrs"] = {"gpu": given["gpus"]}
+        found.setdefault("numNodes", 1)
+    if "memory" in given:
+        found["mem"] = f"{given['memory']}M"
+    if "wt" in given:
+        found["wt"] = f"{given['wt']:g}s"
+    return found
+
+
+def _task_result(name: str, entry: Mapping[str, Any], attempt: int) -> TaskResult:
+    """One line of `jobs.report`: of a job with iterations it is the whole job's, without times of its own."""
+    ran = entry.get("runtime", {})
+    times = {each["state"]: _seconds(each["date"]) for each in entry.get("history", [])}
+    code = ran.get("exit_code", "0" if entry["state"] == "SUCCEED" else str(_UNKNOWN_EXIT))
+    peak = ran.get("max_rss_kib")
+    return TaskResult(
+        hash=name,
+        exit_code=int(code) if entry["state"] == "SUCCEED" or int(code) else _UNKNOWN_EXIT,
+        start_s=times.get("EXECUTING") or times.get("QUEUED"),
+        end_s=times.get(entry["state"]),
+        node=ran.get("node", ""),
+        attempt=attempt,
+        peak_bytes=None if peak is None else int(peak) * 1024,
+        starts=int(ran.get("attempts", 1)),
+        message=entry.get("messages", ""),
+    )
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

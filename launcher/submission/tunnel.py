@@ -1,0 +1,84 @@
+"""From here to the running pilot of a submission: its own connection file, with addresses that lead through the context.
+
+The pilot's endpoints stay locked: its keys come over the context, and are in a file of mode 0600 in a private folder as long
+as the tunnel is there.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ...api.manager import Manager
+from ...pilot.model.errors import LostError, UsageError
+from ...pilot.wire import connection
+from ...pilot.wire.connection import ConnectionFile
+from ..contexts.base import Context
+from .pilot_jobs import IS_OURS
+from .submission import Submission
+
+_NEWEST = f"""{IS_OURS}
+ls -t {connection.AUX_PREFIX}*/{connection.FILE_NAME} 2>/dev/null | while IFS= read -r file; do
+  is_ours "${{file%/*}}" d && is_ours "$file" f && exec cat -- "$file"
+done"""
+
+
+@contextmanager
+def remote_pilot(submission: Submission) -> Iterator[Path]:
+    """A connection file here for the pilot of the submission's running job; gone at the end, and with it the tunnel.
+
+    All that takes a connection file takes this one: `Manager(str(path))`, `pilotfish status -c PATH`. A pilot that follows in
+    another allocation needs a tunnel of its own.
+
+    Raises:
+        UsageError: the submission has no pilot.
+        LostError: no pilot has been started yet, or the machine cannot be reached.
+        RefusedError: the machine does not connect to it: the pilot has ended, or sshd does not allow forwarding.
+    """
+    if submission.description.pilot is None:
+        raise UsageError("this submission has no pilot", where=submission.hash, remedy='add "pilot": {} to it')
+    with ExitStack() as stack:
+        context = stack.enter_context(submission.context())
+        found = _found(context, submission.work(context).root)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pilotfish-tunnel-"))
+        path = Path(folder, connection.FILE_NAME)
+        connection.write(path, found if context.local else _led_through(found, context, stack))
+        yield path
+
+
+@contextmanager
+def remote_manager(submission: Submission, connect_timeout_s: float = 20.0) -> Iterator[Manager]:
+    """The pilot of the submission's running job as a `Manager`, wherever it is.
+
+    Raises as `remote_pilot`, and ConnectionError when the pilot does not answer in `connect_timeout_s` seconds.
+    """
+    with remote_pilot(submission) as path:
+        manager = Manager(str(path), {"connect_timeout": connect_timeout_s, "log_file": os.devnull})
+        try:
+            yield manager
+        finally:
+            manager.close()
+
+
+def _found(context: Context, root: str) -> ConnectionFile:
+    done = context.run(_NEWEST, cwd=root)
+    if done.code or not done.out:
+        remedy = "its job may still wait: see `pilotfish submissions status`"
+        raise LostError("no pilot has been started there yet", where=root, remedy=remedy)
+    return connection.decode(done.out.encode(), f"{root}/{connection.AUX_PREFIX}*")
+
+
+def _led_through(found: ConnectionFile, context: Context, stack: ExitStack) -> ConnectionFile:
+    """The same pilot, at this end of tunnels."""
+
+    def lead(address: str) -> str:
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        return f"tcp://{stack.enter_context(context.tunnel(host.strip('[]'), int(port))).address}"
+
+    made = connection.through_tunnels(found, lead)
+    if not made.request_addresses:
+        raise LostError(f"the pilot on {found.host} has no endpoint to the network", remedy="start it with --net")
+    return made
