@@ -198,7 +198,7 @@ def test_tasks_of_a_pilot(wd: Path, submission: Callable[..., native.Submission]
 
 KILLED = """
 import os, signal, sys
-from pilotfish.launcher import cli, runner, results
+from pilotfish.launcher.submission import runner, table
 {where} = lambda *ignored, **more: os.kill(os.getpid(), signal.SIGKILL)
 sys.argv = ["pilotfish", "submit", "s.json"]
 from pilotfish.__main__ import main
@@ -206,7 +206,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("where", ["runner.Fetching.common", "results.write"])
+@pytest.mark.parametrize("where", ["runner.Fetching.common", "table.write"])
 def test_a_launcher_that_is_killed_before_it_cleans(wd: Path, write: Callable[..., str], where: str) -> None:
     """What was fetched is fetched, and what was missing is missing."""
     good = {"command": "echo x >>out", "task_work_path": "b", "backward_files": ["out"]}
