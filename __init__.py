@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from .launcher.compat import fyrd
     from .launcher.compat.clusterjob.async_result import AsyncResult
     from .launcher.compat.clusterjob.jobscript import JobScript
-    from .launcher.compat.dpdispatcher.described import Pilot, Resources, Task
-    from .launcher.compat.dpdispatcher.job import Job
-    from .launcher.compat.dpdispatcher.machine import Machine
-    from .launcher.compat.dpdispatcher.submission import Submission
+    from .launcher.description.pilot import Pilot
+    from .launcher.description.resources import Resources
+    from .launcher.description.task import Task
+    from .launcher.submission.job import Job
+    from .launcher.submission.machine import Machine
+    from .launcher.submission.submission import Submission
 
 __all__ = [
     "AsyncResult",
@@ -44,17 +46,17 @@ __all__ = [
 
 _HOMES = {
     "AsyncResult": ".launcher.compat.clusterjob.async_result",
-    "Job": ".launcher.compat.dpdispatcher.job",
+    "Job": ".launcher.submission.job",
     "JobInfo": ".api.jobinfo",
     "JobScript": ".launcher.compat.clusterjob.jobscript",
     "Jobs": ".api.jobs",
     "LocalManager": ".api.local",
-    "Machine": ".launcher.compat.dpdispatcher.machine",
+    "Machine": ".launcher.submission.machine",
     "Manager": ".api.manager",
-    "Pilot": ".launcher.compat.dpdispatcher.described",
-    "Resources": ".launcher.compat.dpdispatcher.described",
-    "Submission": ".launcher.compat.dpdispatcher.submission",
-    "Task": ".launcher.compat.dpdispatcher.described",
+    "Pilot": ".launcher.description.pilot",
+    "Resources": ".launcher.description.resources",
+    "Submission": ".launcher.submission.submission",
+    "Task": ".launcher.description.task",
     "TimeStamp": ".api.timestamp",
     "errors": ".errors",
     "fyrd": ".launcher.compat.fyrd",

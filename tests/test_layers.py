@@ -14,7 +14,7 @@ from patience import PATIENCE_S
 ROOT = Path(__file__).parents[1]
 
 SITE_FACTS = {"pilot.wire", "pilot.model", "pilot.variable_names"}
-WORDS = {"pilot.model.errors", "pilot.model.walltime"}
+WORDS = {"pilot.model.errors", "pilot.model.walltime", "pilot.model.units"}
 BELOW_MACHINES = WORDS | {"launcher.description", "launcher.contexts", "launcher.job"}
 BELOW_COMMANDS = BELOW_MACHINES | {
     "launcher.machines",
@@ -113,7 +113,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.show_resources": {"click"},
     "api": {"zmq", "msgspec", "click", "rich", "yaml", "tomli"},
     "launcher": set(),
-    "launcher.description": {"yaml", "tomli", "keyring"},
+    "launcher.description": {"yaml", "tomli", "keyring", "dargs"},
     "launcher.contexts": {"paramiko"},
     "launcher.job": set(),
     "launcher.machines": set(),
@@ -174,15 +174,8 @@ def test_a_module_imports_only_what_its_layer_may(module: str, path: Path) -> No
             assert top not in IMPURE, f"{path}:{line}: the core does not use {top}"
 
 
-_DPDISPATCHER = ("context", "described", "job", "machine", "submission")
-
 CIRCLES_THAT_ARE_KNOWN: list[set[str]] = [
-    {
-        f"launcher.compat.dpdispatcher.{name}" for name in _DPDISPATCHER
-    },  # that interface is one: a job has its machine and so on
     {f"launcher.compat.fyrd.{name}" for name in ("job", "local", "queue")},
-    {f"launcher.submission.{name}" for name in ("adopt", "session", "plain_jobs")},
-    {"launcher.submission.submission", "launcher.submission.takeover"},
 ]
 """What is left of them. A circle more, or one less that still stands here, is an error."""
 

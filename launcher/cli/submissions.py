@@ -17,9 +17,9 @@ from ..description.task import Task
 from ..job.states import JobState
 from ..submission import store as record
 from ..submission import table as results
-from ..submission.state import Job, Phase, Progress
+from ..submission.placement import Placement, raise_missing
+from ..submission.state import BatchJob, Phase, Progress
 from ..submission.store import Record
-from ..submission.submission import Submission, raise_missing
 from .display import Screen
 from .submit import run
 from .tunnel import tunnel
@@ -67,7 +67,7 @@ def submissions(ctx: click.Context, as_json: bool) -> None:
 
 
 def _summary(found: Record) -> dict[str, Any]:
-    progress = Submission.of(found).peek()
+    progress = Placement.of(found).peek()
     machine = found.description.machine
     host = machine.profile.get("hostname", "here")
     return {
@@ -115,7 +115,7 @@ def _say(as_json: bool, found: dict[str, Any], text: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(beginning: str, offline: bool, as_json: bool) -> None:
     """Show the jobs of a submission and what became of its tasks."""
-    submission = Submission.of(record.find(beginning))
+    submission = Placement.of(record.find(beginning))
     states: dict[str, str] = {}
     if offline:
         progress, work = submission.peek(), submission.work(submission.context())
@@ -148,7 +148,7 @@ def _show_status(progress: Progress, rows: Sequence[Mapping[str, Any]]) -> None:
         show(f"  {row['name'] or row['folder']:<30} {row['state']:<12} {code}{missing}".rstrip())
 
 
-def _job_row(job: Job) -> dict[str, Any]:
+def _job_row(job: BatchJob) -> dict[str, Any]:
     """What is known of a job; times and nodes are the batch system's."""
     ended = None if job.ended is None else asdict(job.ended)
     known = {key: None if ended is None else ended[key] for key in ("exit_code", "start_s", "end_s", "nodes")}
@@ -174,7 +174,7 @@ def _job_row(job: Job) -> dict[str, Any]:
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def watch(beginning: str, **options: Any) -> None:
     """Go on with a submission until all is done and home."""
-    run(Submission.of, record.find(beginning), only_watch=True, **options)
+    run(Placement.of, record.find(beginning), only_watch=True, **options)
 
 
 @submissions.command()
@@ -188,7 +188,7 @@ def logs(beginning: str, task: str, lines: int, which: str | None, as_json: bool
     """Show the last lines that a task (by name, folder, or the beginning of its hash) has printed, from the machine."""
     from shlex import quote
 
-    submission = Submission.of(record.find(beginning))
+    submission = Placement.of(record.find(beginning))
     with submission.context() as context:
         work = submission.work(context)
         chosen = _task_named(task, work.tasks)
@@ -219,7 +219,7 @@ def _task_named(text: str, tasks: Mapping[str, Task]) -> Task:
 @_as_json
 def cancel(beginning: str, task: tuple[str, ...], as_json: bool) -> None:
     """End all jobs of a submission, with everything that runs in them. What is done stays, and can be downloaded."""
-    submission = Submission.of(record.find(beginning))
+    submission = Placement.of(record.find(beginning))
     if task:
         with submission.opened() as opened:
             told = opened.work.ask_pilot(opened.context, ["cancel", *task, *_json_flag(as_json)])
@@ -239,7 +239,7 @@ def _json_flag(as_json: bool) -> list[str]:
 @_as_json
 def add(beginning: str, file: Path, as_json: bool) -> None:
     """Send more jobs (a file of job descriptions) to the running pilot of a submission."""
-    submission = Submission.of(record.find(beginning))
+    submission = Placement.of(record.find(beginning))
     with submission.opened() as opened:
         target = f"{opened.work.root}/.added-{file.name}"
         opened.context.write({target: file.read_bytes()})
@@ -252,7 +252,7 @@ def add(beginning: str, file: Path, as_json: bool) -> None:
 def download(beginning: str, as_json: bool) -> None:
     """Bring home what is there now, of tasks that run or have failed too (their logs)."""
     with Screen() as screen:
-        submission = Submission.of(record.find(beginning), tell=screen.tell, watch=screen.watch)
+        submission = Placement.of(record.find(beginning), tell=screen.tell, watch=screen.watch)
         with submission.opened() as opened:
             opened.runner.look()
             opened.runner.step_without_submitting()
@@ -271,7 +271,7 @@ def download(beginning: str, as_json: bool) -> None:
 @_as_json
 def clean(beginning: str, force: bool, as_json: bool) -> None:
     """Remove the submission's folder on the machine and its record here."""
-    submission = Submission.of(record.find(beginning))
+    submission = Placement.of(record.find(beginning))
     with submission.opened() as opened:
         jobs = opened.progress.jobs.values()
         if not force and not all(job.phase.final and job.fetched for job in jobs):
@@ -281,7 +281,7 @@ def clean(beginning: str, force: bool, as_json: bool) -> None:
             opened.raise_missing()
         opened.runner.cancel([job for job in jobs if not job.phase.final], "cleaned")
         opened.runner.clean()
-        submission.forget(opened)
+        opened.forget()
     _say(as_json, {"id": submission.hash, "removed": opened.work.root}, f"removed {opened.work.root}")
 
 

@@ -18,10 +18,10 @@ from ...pilot.exit_codes import ExitCode
 from ...pilot.model.errors import UsageError
 from ..contexts.base import ContextLostError
 from ..description import files as loading
-from ..description.parse import parse_submission
+from ..description.submission import load_submission, parse_submission
 from ..submission import table as results
-from ..submission.state import Phase
-from ..submission.submission import ASKED_FOR, Submission
+from ..submission.placement import Placement
+from ..submission.state import ASKED_FOR, Phase
 from .display import Screen
 
 _KEYS = {"work_base", "machine", "task_list"}
@@ -85,8 +85,8 @@ def submit(ctx: click.Context, /, file: str, form: str | None, connect: str | No
     if not _is_submission(file):
         _send_jobs(ctx, file, form, connect, options)
         return
-    description = loading.load_submission(file, allow_ref=options.pop("allow_ref"))
-    run(Submission, description, **options)
+    description = load_submission(file, allow_ref=options.pop("allow_ref"))
+    run(Placement, description, **options)
 
 
 def _is_submission(file: str) -> bool:
@@ -109,7 +109,7 @@ def _send_jobs(ctx: click.Context, file: str, form: str | None, connect: str | N
     ctx.invoke(send, file=file, form=form, connect=connect, as_json=options["as_json"])
 
 
-def run(make: Callable[..., Submission], what: Any, **options: Any) -> None:
+def run(make: Callable[..., Placement], what: Any, **options: Any) -> None:
     """Run a submission and leave with the exit code it deserves."""
     dry, output = options.pop("dry_run", False), options.pop("output", None)
     as_json, quiet = options.pop("as_json"), options.pop("quiet")
@@ -147,12 +147,12 @@ def run(make: Callable[..., Submission], what: Any, **options: Any) -> None:
         sys.exit(1)
 
 
-def _home_results(submission: Submission) -> Any:
+def _home_results(submission: Placement) -> Any:
     file = submission.local_work / results.JSON_NAME
     return json.loads(file.read_text()) if file.exists() else []
 
 
-def _warn_of_inputs(submission: Submission) -> None:
+def _warn_of_inputs(submission: Placement) -> None:
     """What would keep this submission from being sent is no error of a dry run: it may not be there yet."""
     try:
         submission.gather()
@@ -160,7 +160,7 @@ def _warn_of_inputs(submission: Submission) -> None:
         echo(f"would be refused now: {error}", err=True)
 
 
-def _show_scripts(submission: Submission, output: Path | None, as_json: bool) -> None:
+def _show_scripts(submission: Placement, output: Path | None, as_json: bool) -> None:
     texts = submission.scripts()
     if as_json:
         show(json.dumps(texts, indent=1))
@@ -202,4 +202,4 @@ def script(file: Path, **options: Any) -> None:
     """
     from ..description.pep723 import read_script
 
-    run(Submission, parse_submission(read_script(file, allow_ref=options.pop("allow_ref"))), **options)
+    run(Placement, parse_submission(read_script(file, allow_ref=options.pop("allow_ref"))), **options)

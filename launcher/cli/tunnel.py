@@ -17,7 +17,7 @@ from ...pilot import variable_names
 from ...pilot.console import echo
 from ...pilot.model.errors import UsageError
 from ..submission import store as record
-from ..submission.submission import Submission
+from ..submission.placement import Placement
 from .submit import ended_by_signals
 
 
@@ -39,7 +39,7 @@ def tunnel(beginning: str, words: tuple[str, ...], as_json: bool) -> None:
     """
     from ..submission.tunnel import remote_pilot
 
-    submission = Submission.of(record.find(beginning))
+    submission = Placement.of(record.find(beginning))
     with ended_by_signals(), remote_pilot(submission) as path:
         if words:
             sys.exit(_run(words, path))

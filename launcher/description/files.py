@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .parse import MachineDescription, SubmissionDescription, parse_machine, parse_submission, parse_task
 from .schema import DescriptionError, nearest
-from .task import Task
 
 SUFFIXES = (".json", ".yaml", ".yml", ".toml")
 
@@ -104,22 +102,6 @@ def _text(path: Path, where: str, what: str) -> str:
         raise DescriptionError(f"{what}: {error.strerror}", where=where) from error
     except UnicodeDecodeError:
         raise DescriptionError(f"{what}: is not UTF-8 text", where=where) from None
-
-
-def load_machine(path: str | Path, *, allow_ref: bool = False) -> MachineDescription:
-    return parse_machine(load(path, allow_ref=allow_ref), str(path))
-
-
-def load_task(path: str | Path, *, allow_ref: bool = False) -> Task:
-    return parse_task(load(path, allow_ref=allow_ref), str(path))
-
-
-def load_submission(path: str | Path, *, allow_ref: bool = False) -> SubmissionDescription:
-    """A whole submission; `machine` may be the name of one of your machine files."""
-    given = load(path, allow_ref=allow_ref)
-    if isinstance(given, Mapping) and isinstance(given.get("machine"), str):
-        given = {**given, "machine": machine_by_name(given["machine"], Path(path).parent)}
-    return parse_submission(given)
 
 
 def machines_folder(environ: Mapping[str, str] = os.environ) -> Path:

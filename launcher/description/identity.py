@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from . import schema
-from .parse import SubmissionDescription, machine_to_dict, pilot_to_dict, resources_to_dict, task_to_dict
+from .digests import digest
+from .machine import machine_to_dict
 from .resources import Resources
+from .submission import SubmissionDescription
 from .task import Task
-
-
-def digest(value: Any) -> str:
-    """sha1 of the value's JSON as Python writes it, keys in their order."""
-    return hashlib.sha1(json.dumps(value).encode(), usedforsecurity=False).hexdigest()
-
-
-def task_hash(task: Task) -> str:
-    return digest(task_to_dict(task))
 
 
 def job_hash(tasks: Sequence[Task], resources: Resources) -> str:
     """Of the tasks in the job's order and what the job asks for; independent of machine and submission."""
-    return digest({"job_task_list": [task_to_dict(task) for task in tasks], "resources": resources_to_dict(resources)})
+    return digest({"job_task_list": [task.serialize() for task in tasks], "resources": resources.serialize()})
 
 
 def submission_hash(submission: SubmissionDescription, local_work: str) -> str:
@@ -41,13 +32,13 @@ def submission_hash(submission: SubmissionDescription, local_work: str) -> str:
     written = {
         "local_work": local_work,
         "machine": machine | where,
-        "resources": _sorted(resources_to_dict(submission.resources)),
+        "resources": _sorted(submission.resources.serialize()),
         "forward_common_files": sorted(submission.forward_common_files),
         "backward_common_files": sorted(submission.backward_common_files),
-        "tasks": [task_to_dict(task) for task in submission.tasks],
+        "tasks": [task.serialize() for task in submission.tasks],
     }
     if submission.pilot is not None:
-        written["pilot"] = {name: value for name, value in pilot_to_dict(submission.pilot).items() if name in _PILOT}
+        written["pilot"] = {name: value for name, value in submission.pilot.serialize().items() if name in _PILOT}
     return digest(written)
 
 

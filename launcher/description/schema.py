@@ -18,10 +18,23 @@ from .secrets import is_reference
 log = logging.getLogger(__name__)
 
 
-class DescriptionError(UsageError):
+class DescriptionError(UsageError, ValueError):
     """A machine, resources, task or submission description breaks a rule; `where` is the path of the key."""
 
     code = "description"
+
+    def below(self, name: str, where: str) -> DescriptionError:
+        """The same in another place: `where` instead of `name` at the beginning."""
+        self.where = where + self.where.removeprefix(name)
+        return self
+
+
+class UnknownNameError(DescriptionError, KeyError):
+    """No batch system or context has this name."""
+
+
+class InconsistentError(DescriptionError, RuntimeError):
+    """Values that are allowed, each for itself, do not go together, or something is missing that the work needs."""
 
 
 class _Required:
@@ -226,15 +239,44 @@ def check(table: Sequence[Key], given: Any, where: str, elsewhere: Mapping[str, 
     `elsewhere` has remedies for names that belong into another table. Raises DescriptionError with the place, what is
     wrong and what to write.
     """
-    found, others = _sorted_out(table, given, where)
-    for name in others:
-        known = [each for key in table for each in (key.name, *key.aliases)]
-        remedy = (elsewhere or {}).get(name) or nearest(name, known) or f"known are {', '.join(known)}"
-        raise DescriptionError(f"unknown key {name!r}", where=where, remedy=remedy)
+    known, others = _sorted_out(table, given, where)
+    _refuse(table, others, where, elsewhere or {})
+    _require(table, known, where)
+    return {key.name: known.get(key.name, key.default) for key in table}
+
+
+def arguments(
+    table: Sequence[Key], given: Any, where: str, elsewhere: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What is given of a table's keys, under their names, for a constructor that checks the values itself.
+
+    Raises DescriptionError for unknown and missing keys.
+    """
+    known, others = _sorted_out(table, given, where, values=False)
+    _refuse(table, others, where, elsewhere or {})
+    _require(table, known, where)
+    return known
+
+
+def check_values(table: Sequence[Key], values: Mapping[str, Any], where: str) -> None:
+    """Raises DescriptionError for the first of a table's keys that has no allowed value in `values`."""
     for key in table:
-        if key.default is REQUIRED and key.name not in found:
+        value = values[key.name]
+        if value is not key.default:
+            _value(key, value, _at(where, key.name))
+
+
+def _refuse(table: Sequence[Key], others: Iterable[str], where: str, elsewhere: Mapping[str, str]) -> None:
+    for name in others:
+        names = [each for key in table for each in (key.name, *key.aliases)]
+        remedy = elsewhere.get(name) or nearest(name, names) or f"known are {', '.join(names)}"
+        raise DescriptionError(f"unknown key {name!r}", where=where, remedy=remedy)
+
+
+def _require(table: Sequence[Key], known: Mapping[str, Any], where: str) -> None:
+    for key in table:
+        if key.default is REQUIRED and key.name not in known:
             raise DescriptionError(f"key {key.name!r} is required", where=where, remedy=f"it is: {key.meaning}")
-    return {key.name: found.get(key.name, key.default) for key in table}
 
 
 def check_kwargs(batch_type: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -247,12 +289,14 @@ def check_kwargs(batch_type: str, given: Mapping[str, Any], where: str) -> dict[
     return written | {name: value for name, value in defaults.items() if name not in found}
 
 
-def _sorted_out(table: Sequence[Key], given: Any, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is given of a table's keys, checked, and the rest, without comments."""
+def _sorted_out(
+    table: Sequence[Key], given: Any, where: str, *, values: bool = True
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is given of a table's keys, with `values` checked, and the rest, without comments."""
     if not isinstance(given, Mapping):
         raise DescriptionError(f"must be a mapping, not {_said(given)}", where=where)
-    names = {name: key for key in table for name in (key.name, *key.aliases)}
-    found: dict[str, Any] = {}
+    names = _names(table)
+    known: dict[str, Any] = {}
     others: dict[str, Any] = {}
     for name, value in given.items():
         if str(name).startswith("_"):
@@ -261,12 +305,16 @@ def _sorted_out(table: Sequence[Key], given: Any, where: str) -> tuple[dict[str,
             others[str(name)] = value
             continue
         key, place = names[name], _at(where, name)
-        if key.name in found:
+        if key.name in known:
             raise DescriptionError(f"is the same as {key.name!r}, which is given too", where=place)
-        found[key.name] = _value(key, value, place)
+        known[key.name] = _value(key, value, place) if values else value
         if name != key.name:
             log.warning("%s: the name of this key is %s now", place, key.name)
-    return found, others
+    return known, others
+
+
+def _names(table: Sequence[Key]) -> dict[str, Key]:
+    return {name: key for key in table for name in (key.name, *key.aliases)}
 
 
 def _value(key: Key, given: Any, where: str) -> Any:
@@ -292,7 +340,7 @@ def _checked(kind: str, value: Any, where: str) -> Any:
     """The value when it is of that kind."""
     for choice in kind.split("|"):
         if choice.startswith("list["):
-            if isinstance(value, list | tuple):
+            if isinstance(value, (list, tuple)):
                 item = choice[5:-1]
                 return [_checked(item, each, f"{where}[{number}]") for number, each in enumerate(value)]
         elif isinstance(value, _TYPES[choice]) and _sound(value):

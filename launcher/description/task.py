@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+from . import arguments, schema
+from .digests import digest
+from .job_state import JobState
+from .schema import DescriptionError
+from .units import mebibytes, seconds
+from .written import Written, listed
+
+TASK_TAG = "_task_tag_finished"
+"""End of the name of the file that a task leaves in its folder when it has ended well."""
+
+_DRIVE = re.compile(r"[A-Za-z]:")
 
 
-@dataclass(frozen=True)
-class Task:
+class Folder(Protocol):
+    """A submission's folder on its machine."""
+
+    def check_file_exists(self, fname: str) -> bool: ...
+
+
+@dataclass(eq=False, repr=False)
+class Task(Written):
     """One command to run in one folder.
+
+    Its hash is DPDispatcher's, bit for bit: of its keys as they were written, in its order, ours only when they are set.
 
     Attributes:
         command: shell text, taken as it is.
@@ -22,19 +45,100 @@ class Task:
         dependencies: for a task of a pilot: names of tasks that must have succeeded before.
         iteration: for a task of a pilot: `{"start", "stop"}` or `{"values"}`.
         retries: for a task of a pilot: how often it is started again when it failed.
+        task_state: where it is, as far as its submission has found out; no part of the description.
     """
 
     command: str
     task_work_path: str
-    forward_files: tuple[str, ...] = ()
-    backward_files: tuple[str, ...] = ()
+    forward_files: list[str] = field(default_factory=list)
+    backward_files: list[str] = field(default_factory=list)
     outlog: str | None = "log"
     errlog: str | None = "err"
     task_name: str | None = None
-    resources: dict[str, Any] | None = field(default=None, hash=False)
-    dependencies: tuple[str, ...] = ()
-    iteration: dict[str, Any] | None = field(default=None, hash=False)
+    resources: dict[str, Any] | None = None
+    dependencies: list[str] = field(default_factory=list)
+    iteration: dict[str, Any] | None = None
     retries: int = 0
+
+    def __post_init__(self) -> None:
+        self.task_state = JobState.unsubmitted
+        for name in ("task_work_path", "outlog", "errlog"):
+            if isinstance(path := getattr(self, name), os.PathLike):
+                setattr(self, name, os.fspath(path))
+        self.forward_files = listed(self.forward_files)
+        self.backward_files = listed(self.backward_files)
+        self.dependencies = listed(self.dependencies)
+        self.check()
+
+    def check(self, where: str = "task") -> None:
+        """Raises DescriptionError for a key that has no allowed value; `where` is the place of the task."""
+        schema.check_values(schema.TASK, vars(self), where)
+        for key, patterns in (("forward_files", self.forward_files), ("backward_files", self.backward_files)):
+            for number, pattern in enumerate(patterns):
+                check_path(pattern, where, f"{key}[{number}]")
+        for key, name in (("outlog", self.outlog), ("errlog", self.errlog)):
+            if name is not None:
+                check_path(name, where, key, globs=False)
+        if self.resources is not None:
+            self.resources = _pilot_resources(self.resources, f"{where}.resources")
+
+    @classmethod
+    def load_from_dict(cls, task_dict: Mapping[str, Any], allow_ref: bool = False) -> Task:
+        """`allow_ref`: `$ref` may name other files. Raises DescriptionError."""
+        return cls._load(task_dict, allow_ref)
+
+    @classmethod
+    def deserialize(cls, task_dict: Mapping[str, Any]) -> Task:
+        """From `serialize`. Raises DescriptionError."""
+        return cls._parse(task_dict)
+
+    @classmethod
+    def _parse(cls, mapping: Any) -> Task:
+        return cls.at("task", mapping)
+
+    @classmethod
+    def at(cls, where: str, mapping: Any) -> Task:
+        """The task that a mapping at the place `where` describes. Raises DescriptionError."""
+        try:
+            return cls(**schema.arguments(schema.TASK, mapping, "task"))
+        except DescriptionError as error:
+            raise error.below("task", where) from None
+
+    def serialize(self) -> dict[str, Any]:
+        """DPDispatcher's keys in its order; `task_name` and ours when set."""
+        written: dict[str, Any] = {
+            "command": self.command,
+            "task_work_path": self.task_work_path,
+            "forward_files": list(self.forward_files),
+            "backward_files": list(self.backward_files),
+            "outlog": self.outlog,
+            "errlog": self.errlog,
+        }
+        if self.task_name is not None:
+            written["task_name"] = self.task_name
+        if self.resources is not None:
+            written["resources"] = self.resources
+        if self.dependencies:
+            written["dependencies"] = list(self.dependencies)
+        if self.iteration is not None:
+            written["iteration"] = self.iteration
+        if self.retries:
+            written["retries"] = self.retries
+        return written
+
+    @staticmethod
+    def arginfo() -> Any:
+        """The keys of a task: as text, to check a mapping, or as a part of a `dargs` tree."""
+        return arguments.tree(arguments.TASK, lambda mapping: Task.load_from_dict(mapping).serialize())
+
+    # --- what it is known by ------------------------------------------------------------------------------------------
+
+    @property
+    def task_hash(self) -> str:
+        return digest(self.serialize())
+
+    def get_hash(self) -> str:
+        return self.task_hash
 
     @property
     def folder(self) -> str:
@@ -47,3 +151,47 @@ class Task:
     def path(self, name: str) -> str:
         """A file of this task, below the root."""
         return posixpath.normpath(posixpath.join(self.folder, name))
+
+    # --- how far it is ------------------------------------------------------------------------------------------------
+
+    def has_finished_tag(self, context: Folder) -> bool:
+        """Whether the task's tag is in its folder on the machine."""
+        return context.check_file_exists(self.path(self.task_hash + TASK_TAG))
+
+    def get_task_state(self, context: Folder) -> None:
+        """Make `task_state` finished when the tag is there."""
+        if self.has_finished_tag(context):
+            self.task_state = JobState.finished
+
+
+def _pilot_resources(given: dict[str, Any], where: str) -> dict[str, Any]:
+    """Only what was given; times in seconds, memory in MiB."""
+    known = schema.check(schema.TASK_RESOURCES, given, where)
+    known = {name: value for name, value in known.items() if name in given and value is not None}
+    if "memory" in known:
+        known["memory"] = mebibytes(known["memory"], f"{where}.memory")
+    if "wt" in known:
+        known["wt"] = seconds(known["wt"], f"{where}.wt")
+    return known
+
+
+def check_path(
+    path: str, where: str, key: str, *, globs: bool = True, absolute: bool = False, beside: bool = False
+) -> None:
+    """Refuse a path that leads out of its folder, unless it may be `absolute`, or `beside` the folder.
+
+    A backslash counts as a slash. `where` and `key` are the place that the error names.
+    """
+    plain = path.replace("\\", "/")
+    wrong = ""
+    if "\0" in plain:
+        wrong = "a NUL is not allowed"
+    elif not absolute and (plain.startswith("/") or _DRIVE.match(plain)):
+        wrong = "absolute paths are not allowed in staging entries"
+    elif not beside and not (absolute and plain.startswith("/")) and ".." in plain.split("/"):
+        wrong = "parent-directory traversal is not allowed"
+    elif not globs and any(sign in plain for sign in "*?["):
+        wrong = "glob patterns are not allowed here"
+    if wrong:
+        place = f"{where}.{key}" if where else key
+        raise DescriptionError(f"{wrong}: {path}", where=place, remedy="write a path below the folder it belongs to")

@@ -23,16 +23,15 @@ from string import Formatter
 from typing import Any
 
 from ..contexts.shell import shell_path
-from ..description.parse import resources_to_dict
 from ..description.resources import Resources
 from ..description.schema import DescriptionError
+from ..description.task import TASK_TAG as TASK_TAG
 from ..description.task import Task
 from .spec import JobToPlace
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ACTIVE = re.compile(r"[$`;&|<>()*?\[\]{}~#\n]")
 FINISHED_TAG = "_job_tag_finished"
-TASK_TAG = "_task_tag_finished"
 RAN_PART = "PILOTFISH_RAN"
 
 
@@ -340,6 +339,6 @@ class _Keys(Formatter):
 def from_template(template: str, resources: Resources) -> str:
     """The header of a template file; `{queue_name}`, `{kwargs[x]}` ... are filled in, literal braces are doubled."""
     try:
-        return _Keys().vformat(template, (), resources_to_dict(resources))
+        return _Keys().vformat(template, (), resources.serialize())
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise DescriptionError(f"cannot be filled in: {error!r}", where="header template") from error

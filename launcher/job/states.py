@@ -4,28 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+
+from ..description.job_state import JobState as JobState
 
 SETTLE_S = 60.0
 """So long files of another host may take to be seen here (NFS: `acdirmax`)."""
-
-
-class JobState(IntEnum):
-    """Where a job is. `unknown` means: still there, ask again."""
-
-    unsubmitted = 1
-    waiting = 2
-    running = 3
-    terminated = 4
-    finished = 5
-    completing = 6
-    failed = 7
-    unknown = 100
-
-    @property
-    def ended(self) -> bool:
-        """The batch system is done with the job, well or not."""
-        return self in (JobState.terminated, JobState.finished, JobState.failed)
 
 
 class Reason:

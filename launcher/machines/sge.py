@@ -217,6 +217,6 @@ class SGE(BatchMachine):
                 failed=Reason.DEPENDENCY,
                 reason=shlex.quote(f"{job.root}/{script.reason_file(job.hash)}"),
             )
-            before = (*job.resources.prepend_script, check)
+            before = [*job.resources.prepend_script, check]
             job = replace(job, resources=replace(job.resources, prepend_script=before))
         return super().script(job)

@@ -78,7 +78,7 @@ class Shell(Machine):
         if seconds:
             file = shlex.quote(f"{job.root}/{script.reason_file(job.hash)}")
             limit = _LIMIT.format(hundredths=int(seconds * 100), reason=Reason.TIME, file=file)
-            before = (limit, *job.resources.prepend_script)
+            before = [limit, *job.resources.prepend_script]
             job = replace(job, resources=replace(job.resources, prepend_script=before))
         return script.render([], job)
 

@@ -14,21 +14,16 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...pilot.model.errors import RefusedError
 from ..contexts.base import Context
 from ..description.schema import DescriptionError
-from ..description.task import Task
-from ..job.record import TaskResult
-from ..job.script import TASK_TAG
 from ..job.states import JobState, Reason
 from . import store as record
 from .events import Ended, Event, Submitted
-from .state import Job, Phase
-
-if TYPE_CHECKING:
-    from .session import Site
+from .session import Site
+from .state import BatchJob, Phase
 
 _LIVING = frozenset({JobState.waiting, JobState.running, JobState.completing, JobState.unknown})
 
@@ -96,7 +91,7 @@ def _job(entry: Mapping[str, Any]) -> OldJob:
 
 
 def to_events(
-    old: Mapping[str, OldJob], jobs: Iterable[Job], attempts: Mapping[str, int], retry_count: int
+    old: Mapping[str, OldJob], jobs: Iterable[BatchJob], attempts: Mapping[str, int], retry_count: int
 ) -> list[Event]:
     """What is to be written down about jobs of which nothing is known here, or only a part: we died while writing.
 
@@ -255,20 +250,3 @@ def _rename(context: Context, command: str, old: str, new: str) -> None:
     if context.run(command.format(old=names[0], new=names[1]), cwd=posixpath.dirname(new)).code:
         what = f"cannot go on in {old}: it cannot be renamed to {new}"
         raise RefusedError(what, where=old, remedy="remove or rename one of these folders")
-
-
-def from_tags(
-    context: Context,
-    root: str,
-    jobs: Sequence[Job],
-    tasks: Mapping[str, Task],
-    known: Mapping[str, TaskResult],
-) -> dict[str, TaskResult]:
-    """Results of tasks of ended jobs that have only a tag: their job's script was not ours."""
-    missing = {name: job for job in jobs for name in job.tasks if name not in known and name not in job.results}
-    if not missing:
-        return {}
-    paths = {tasks[name].path(name + TASK_TAG): name for name in missing}
-    listing = context.list_files(root, {tasks[name].folder for name in missing})
-    found = {paths[file.path]: file.mtime_s for file in listing if file.path in paths}
-    return {name: TaskResult(name, 0, end_s=at_s, attempt=missing[name].attempt) for name, at_s in found.items()}

@@ -14,7 +14,7 @@ from pathlib import Path
 from ...pilot.model.errors import RefusedError
 from ..contexts.base import Context
 from ..contexts.shell import in_login_shell, shell_path
-from ..description.parse import PilotDescription
+from ..description.pilot import Pilot
 
 _PACKAGE = Path(__file__).parents[2]
 _PARTS = ("api", "launcher", "pilot")
@@ -65,7 +65,7 @@ def folder(remote_root: str) -> str:
     return f"{remote_root}/{_FOLDER}/{version()}-{hashlib.sha256(content).hexdigest()[:12]}"
 
 
-def finder(pilot: PilotDescription, remote_root: str) -> str:
+def finder(pilot: Pilot, remote_root: str) -> str:
     """Shell text that sets `pilotfish` to the command to use in the environment it runs in; empty when there is none."""
     lines = ["set +eu", "pilotfish="]
     if pilot.python is not None:
@@ -91,9 +91,7 @@ def check_login_shell(context: Context) -> None:
         )
 
 
-def ensure(
-    context: Context, pilot: PilotDescription, remote_root: str, environment: str, tell: Callable[[str], None]
-) -> None:
+def ensure(context: Context, pilot: Pilot, remote_root: str, environment: str, tell: Callable[[str], None]) -> None:
     """See to it that `finder` finds something. `environment`: shell text that sets up what jobs have (modules ...).
 
     Raises BootstrapError with what was tried and what to do.
@@ -111,9 +109,7 @@ def ensure(
     _install(context, pilot, remote_root, environment, tell)
 
 
-def _install(
-    context: Context, pilot: PilotDescription, remote_root: str, environment: str, tell: Callable[[str], None]
-) -> None:
+def _install(context: Context, pilot: Pilot, remote_root: str, environment: str, tell: Callable[[str], None]) -> None:
     name, content = wheel()
     target = folder(remote_root)
     tell(f"installing {name} into {target} on the machine")

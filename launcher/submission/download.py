@@ -13,7 +13,7 @@ from ..contexts.base import RemoteFile, Transfer
 from ..description.task import Task
 from .events import CommonFetched, Fetched, Missing
 from .session import Site
-from .state import Job
+from .state import BatchJob
 
 _TOLD = 5
 """So many results that do not come are told one by one."""
@@ -41,7 +41,7 @@ class Fetching:
         self._home = site.record.local_work
         self._may_miss = site.context.kind == "LazyLocalContext"
 
-    def ended(self, jobs: Sequence[Job]) -> None:
+    def ended(self, jobs: Sequence[BatchJob]) -> None:
         """Bring home what the tasks of these jobs have made; of tasks that failed their logs, and what there is.
 
         What tasks that succeeded have not made, or what does not come, is written down. One job whose results do not come keeps
@@ -61,7 +61,7 @@ class Fetching:
             if last is not None:
                 raise last from None
 
-    def _bring_ended(self, jobs: Sequence[Job]) -> None:
+    def _bring_ended(self, jobs: Sequence[BatchJob]) -> None:
         if not jobs:
             return
         wanted = {job.hash: job.tasks for job in jobs}
@@ -194,7 +194,7 @@ class Fetching:
             self._site.tools.tell(f"not fetched: {len(lost) - _TOLD} more")
 
     @staticmethod
-    def _ended_well(job: Job, name: str) -> bool:
+    def _ended_well(job: BatchJob, name: str) -> bool:
         return name in job.results and job.results[name].exit_code == 0
 
 

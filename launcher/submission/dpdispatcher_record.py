@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from ..description.parse import machine_to_dict, resources_to_dict, task_to_dict
+from ..description.machine import machine_to_dict
 from ..job.states import JobState
-from .plain_jobs import Work
-from .state import Job, Progress
+from .state import BatchJob, Progress
 from .store import Record
+from .work import Work
+
+
+def text(record: Record, work: Work, progress: Progress) -> bytes:
+    """The file."""
+    return json.dumps(build(record, work, progress), indent=4).encode()
 
 
 def build(record: Record, work: Work, progress: Progress) -> dict[str, Any]:
+    """What stands in it."""
     description = record.description
-    resources = resources_to_dict(description.resources)
+    resources = description.resources.serialize()
     return {
         "work_base": description.work_base,
         "_abs_work_base": str(record.local_work),
@@ -25,7 +32,7 @@ def build(record: Record, work: Work, progress: Progress) -> dict[str, Any]:
         "belonging_jobs": [
             {
                 job.hash: {
-                    "job_task_list": [task_to_dict(work.tasks[name]) for name in job.tasks],
+                    "job_task_list": [work.tasks[name].serialize() for name in job.tasks],
                     "resources": resources,
                     "job_state": int(job.state),
                     "job_id": job.id,
@@ -40,7 +47,7 @@ def build(record: Record, work: Work, progress: Progress) -> dict[str, Any]:
     }
 
 
-def task_state(job: Job, name: str) -> JobState:
+def task_state(job: BatchJob, name: str) -> JobState:
     """A task's state: its own end when it is known, else its job's."""
     result = job.results.get(name)
     if result is None:

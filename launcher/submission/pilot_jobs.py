@@ -19,16 +19,17 @@ from typing import Any
 
 from ..contexts.base import CommandFailedError, Context
 from ..contexts.shell import in_login_shell
-from ..description.identity import digest, job_hash, task_hash
-from ..description.parse import SubmissionDescription, pilot_to_dict
+from ..description.digests import digest
+from ..description.identity import job_hash
 from ..description.schema import DescriptionError
+from ..description.submission import SubmissionDescription
 from ..description.task import Task
 from ..job import record as result
 from ..job.record import TaskResult
 from ..job.spec import JobToPlace
 from . import bootstrap
-from . import state as progress
-from .plain_jobs import Collected, Work, template
+from .state import BatchJob
+from .work import Collected, Work, template
 
 IS_OURS = """is_ours() {
   [ -n "$(find "$1" -prune -type "$2" -user "$(id -u)" ! -perm -020 ! -perm -002 2>/dev/null)" ]
@@ -54,9 +55,9 @@ class PilotWork(Work):
         super().__init__(description, root)
         assert description.pilot is not None
         self._pilot = description.pilot
-        self._template = template(description)
+        self._template = template(description.resources)
         own = job_hash(description.tasks, description.resources)
-        self._hash = digest({"job": own, "pilot": pilot_to_dict(description.pilot)})
+        self._hash = digest({"job": own, "pilot": description.pilot.serialize()})
         self._names = _names(description.tasks)
         lazy = description.machine.context_type == "LazyLocalContext"
         self._machine_root = (description.machine.remote_root or root) if lazy else posixpath.dirname(root)
@@ -69,7 +70,7 @@ class PilotWork(Work):
 
     # --- the job --------------------------------------------------------------------------------------------------------
 
-    def to_place(self, job: progress.Job) -> JobToPlace:
+    def to_place(self, job: BatchJob) -> JobToPlace:
         return JobToPlace(
             hash=job.hash,
             name=f"{'pilot' if job.tasks else 'agents'}-{job.hash[:8]}",
@@ -82,7 +83,7 @@ class PilotWork(Work):
             body=self._body(job) if job.tasks else self._guest_body(job),
         )
 
-    def _guest_body(self, job: progress.Job) -> str:
+    def _guest_body(self, job: BatchJob) -> str:
         """Until there is a pilot nothing can be joined; when there will be none any more, the launcher cancels this job."""
         return f"""
 {self._found_or_failed(job)}
@@ -93,14 +94,14 @@ for pf_try in $(seq {_MOST_TRIES}); do
 done
 """
 
-    def _found_or_failed(self, job: progress.Job) -> str:
+    def _found_or_failed(self, job: BatchJob) -> str:
         return f"""{bootstrap.finder(self._pilot, self._machine_root)}
 if [ -z "$pilotfish" ]; then
   echo "pilotfish is not here: $(uname -n), PATH=$PATH" | tee {job.hash}_last_err_file >&2
   exit 1
 fi"""
 
-    def _body(self, job: progress.Job) -> str:
+    def _body(self, job: BatchJob) -> str:
         """`--net` lets whoever can read the connection file (you) talk to the pilot from the login node, with its keys."""
         options = " ".join(shlex.quote(option) for option in self._pilot.options)
         return f"""
@@ -111,7 +112,7 @@ pf_code=$?
 [ $pf_code -eq 0 ] || echo 1 >{job.hash}_flag_if_job_task_fail
 """
 
-    def files(self, job: progress.Job) -> dict[str, bytes]:
+    def files(self, job: BatchJob) -> dict[str, bytes]:
         """The tasks without a result; a pilot that goes on knows which of them it has already."""
         if not job.tasks:
             return {}
@@ -143,7 +144,7 @@ pf_code=$?
         environment = "\n".join(self.description.resources.prepend_script)
         bootstrap.ensure(context, self._pilot, self._machine_root, environment, tell)
 
-    def forget(self, context: Context, job: progress.Job, tasks: Sequence[str]) -> None:
+    def forget(self, context: Context, job: BatchJob, tasks: Sequence[str]) -> None:
         """The pilot's folder is put aside: what it knows of the other tasks is known here."""
         self._read_bytes = 0
         self._told.clear()
@@ -152,7 +153,7 @@ pf_code=$?
 
     # --- its results ----------------------------------------------------------------------------------------------------
 
-    def collect(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, Collected]:
+    def collect(self, context: Context, jobs: Sequence[BatchJob]) -> dict[str, Collected]:
         found = {}
         for job in jobs:
             placed = self.to_place(job)
@@ -174,7 +175,7 @@ pf_code=$?
         lines.append(f"timeout {within_s} $pilotfish {' '.join(shlex.quote(word) for word in words)} -c .")
         return context.check(in_login_shell("\n".join(lines)), cwd=self.root)
 
-    def running(self, context: Context, jobs: Sequence[progress.Job]) -> int:
+    def running(self, context: Context, jobs: Sequence[BatchJob]) -> int:
         try:
             told = json.loads(self.ask_pilot(context, ["status", "--json"], _COUNT_S)) if jobs else {}
             return int(told.get("IterationStats", {}).get("ExecutingIterations", 0))
@@ -189,10 +190,10 @@ pf_code=$?
         found = {name: _WORDS.get(job["status"], job["status"].lower()) for name, job in jobs.items()}
         return {name: found[called] for name, called in self._names.items() if called in found}
 
-    def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
+    def partial(self, context: Context, jobs: Sequence[BatchJob]) -> dict[str, dict[str, TaskResult]]:
         return {job.hash: self._results(context, job) for job in jobs}
 
-    def _results(self, context: Context, job: progress.Job) -> dict[str, TaskResult]:
+    def _results(self, context: Context, job: BatchJob) -> dict[str, TaskResult]:
         """What the pilot has reported, old and new; only what was added since the last look is read."""
         if not job.tasks:
             return {}
@@ -213,7 +214,7 @@ pf_code=$?
         return {**job.results, **self._told}
 
 
-def _file(job: progress.Job) -> str:
+def _file(job: BatchJob) -> str:
     return f".{job.hash}.pilot.json"
 
 
@@ -224,10 +225,10 @@ def _names(tasks: Sequence[Task]) -> dict[str, str]:
         name = task.task_name or f"task-{number}"
         if name in found.values():
             raise DescriptionError(f"the name {name!r} is there twice", where=f"task_list[{number}].task_name")
-        if task_hash(task) in found:
+        if task.task_hash in found:
             remedy = "give one of them another task_name"
             raise DescriptionError("the same task is there twice", where=f"task_list[{number}]", remedy=remedy)
-        found[task_hash(task)] = name
+        found[task.task_hash] = name
     for number, task in enumerate(tasks):
         for other in task.dependencies:
             if other not in found.values():

@@ -1,29 +1,21 @@
-"""The work of a submission as batch jobs: which there are, how each is rendered, how its results are read."""
+"""The tasks of a submission in jobs that run them from a shell script, as DPDispatcher does: `group_size` of them in each."""
 
 from __future__ import annotations
 
-import posixpath
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from secrets import token_hex
-from typing import ClassVar
 
 from ..contexts.base import Context
-from ..contexts.paths import printable
 from ..description.grouping import groups
-from ..description.identity import job_hash, task_hash
-from ..description.parse import SubmissionDescription
-from ..description.schema import DescriptionError
+from ..description.identity import job_hash
+from ..description.submission import SubmissionDescription
 from ..description.task import Task
 from ..job import record as result
 from ..job import script
 from ..job.record import TaskResult
 from ..job.spec import JobToPlace
-from . import adopt as old_run
-from . import state as progress
-from .events import Missing
+from .state import BatchJob
+from .work import Collected, Work, template
 
 _READ_S = 600.0
 # What has ended is told by names and inodes, not by times: a file is written before it gets its name, and clocks tick coarsely.
@@ -41,91 +33,12 @@ listed | sort >$seen.now; comm -13 $seen $seen.now | told; mv -f $seen.now $seen
 """Those that are not on the list in the file `$seen`, which is renewed."""
 
 
-@dataclass(frozen=True)
-class Collected:
-    """What a job has written about itself so far.
-
-    Attributes:
-        recorded: the shell of this attempt has come to its end.
-        results: of its tasks, by hash.
-        detail: the last words of what failed.
-        claimed_by: the batch job that runs this attempt, when it is another than the one we know.
-        reason: why it has ended badly, where that was not for one of its tasks.
-    """
-
-    recorded: bool
-    results: Mapping[str, TaskResult]
-    detail: str = ""
-    claimed_by: str = ""
-    reason: str = ""
-
-
-class Work(ABC):
-    """The batch jobs of one submission."""
-
-    count_every_s: ClassVar[float] = 0.0
-    """Shortest time between two calls of `running`, and before the first."""
-
-    def __init__(self, description: SubmissionDescription, root: str) -> None:
-        self.description = description
-        self.root = root
-        self.tasks = {task_hash(task): task for task in description.tasks}
-
-    @abstractmethod
-    def jobs(self) -> list[tuple[str, tuple[str, ...]]]:
-        """(hash, hashes of tasks) of all jobs."""
-
-    @abstractmethod
-    def to_place(self, job: progress.Job) -> JobToPlace:
-        """The job as the machine renders it; the same for the same attempt."""
-
-    @abstractmethod
-    def collect(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, Collected]:
-        """What these jobs have written, by job hash, in a round trip or two for all of them."""
-
-    def explained(self, missing: Missing) -> str:
-        """A result that is not home, in words."""
-        folder = self.tasks[missing.task].folder if missing.task in self.tasks else "."
-        path = posixpath.normpath(posixpath.join(self.root, folder, missing.pattern))
-        return printable(f"{path} {missing.why}" if missing.why else f"cannot find download file {path}")
-
-    def files(self, job: progress.Job) -> dict[str, bytes]:
-        """More files that the job needs, by name below the root."""
-        return {}
-
-    def prepare(self, context: Context, tell: Callable[[str], None]) -> None:  # noqa: B027 - most need nothing
-        """See to it that the machine has what the jobs need besides their files; called before the first is submitted."""
-
-    @abstractmethod
-    def forget(self, context: Context, job: progress.Job, tasks: Sequence[str]) -> None:
-        """See to it that these tasks of the job count as never run."""
-
-    def ask_pilot(self, context: Context, words: Sequence[str]) -> str:
-        """Run one of pilotfish's client commands for the pilot of this submission; what it prints.
-
-        Raises DescriptionError when the submission has no pilot.
-        """
-        raise DescriptionError("this submission has no pilot", where=self.root, remedy='add "pilot": {} to it')
-
-    @abstractmethod
-    def running(self, context: Context, jobs: Sequence[progress.Job]) -> int:
-        """How many tasks of these jobs, which the batch system runs, are running now."""
-
-    def states(self, context: Context) -> dict[str, str]:
-        """What tasks without a result are doing now, by hash, where more is known than of their job."""
-        return {}
-
-    def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
-        """Results of tasks of jobs that still run, by job hash; nothing when they are only told at the end."""
-        return {}
-
-
 class PlainWork(Work):
     """Jobs that run their tasks from a shell script."""
 
     def __init__(self, description: SubmissionDescription, root: str) -> None:
         super().__init__(description, root)
-        self._template = template(description)
+        self._template = template(description.resources)
         self._jobs: dict[str, tuple[Task, ...]] = {}
         self._looked = False
         self._seen = token_hex(4)
@@ -135,9 +48,9 @@ class PlainWork(Work):
             self._jobs[job_hash(tasks, description.resources)] = tasks
 
     def jobs(self) -> list[tuple[str, tuple[str, ...]]]:
-        return [(name, tuple(task_hash(task) for task in tasks)) for name, tasks in self._jobs.items()]
+        return [(name, tuple(task.task_hash for task in tasks)) for name, tasks in self._jobs.items()]
 
-    def to_place(self, job: progress.Job) -> JobToPlace:
+    def to_place(self, job: BatchJob) -> JobToPlace:
         tasks = self._jobs[job.hash]
         left = tuple(
             position
@@ -156,15 +69,15 @@ class PlainWork(Work):
             template=self._template,
         )
 
-    def forget(self, context: Context, job: progress.Job, tasks: Sequence[str]) -> None:
+    def forget(self, context: Context, job: BatchJob, tasks: Sequence[str]) -> None:
         paths = [f"{script.tasks_folder(job.hash)}/{name}" for name in tasks]
         paths += [self.tasks[name].path(name + script.TASK_TAG) for name in tasks]
         context.delete(self.root, [*paths, job.hash + script.FINISHED_TAG])
 
-    def collect(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, Collected]:
+    def collect(self, context: Context, jobs: Sequence[BatchJob]) -> dict[str, Collected]:
         placed = {job.hash: self.to_place(job) for job in jobs}
         results = self._read_results(context, _ALL, placed)
-        results |= old_run.from_tags(context, self.root, jobs, self.tasks, results)
+        results |= _from_tags(context, self.root, jobs, self.tasks, results)
         names = [f"{self.root}/{job.claim_file}" for job in placed.values()]
         names += [f"{self.root}/{name}{end}" for name in placed for end in ("_result.json", "_last_err_file")]
         names += [f"{self.root}/{script.reason_file(name)}" for name in placed]
@@ -182,7 +95,7 @@ class PlainWork(Work):
             )
         return found
 
-    def partial(self, context: Context, jobs: Sequence[progress.Job]) -> dict[str, dict[str, TaskResult]]:
+    def partial(self, context: Context, jobs: Sequence[BatchJob]) -> dict[str, dict[str, TaskResult]]:
         """What is new since the last look; in the first two looks of a launcher, all: one look writes nothing there."""
         new = f"seen=.{next(iter(self._jobs))}.seen-{self._seen}\n{_NEW}"
         command, self._looked = new if self._looked else _ALL, False  # an answer that gets lost is asked for again
@@ -190,7 +103,7 @@ class PlainWork(Work):
         self._looked = True
         return {job.hash: {name: found[name] for name in job.tasks if name in found} for job in jobs}
 
-    def running(self, context: Context, jobs: Sequence[progress.Job]) -> int:
+    def running(self, context: Context, jobs: Sequence[BatchJob]) -> int:
         """As many as there are places in the jobs' pools, while tasks are left."""
         resources = self.description.resources
         places = resources.para_deg * (resources.gpu_per_node if resources.device_per_task else 1)
@@ -203,12 +116,18 @@ class PlainWork(Work):
         return result.parse_lines(context.run(command, cwd=self.root, stdin=names, timeout_s=_READ_S).out)
 
 
-def template(description: SubmissionDescription) -> str | None:
-    path = description.resources.header_template
-    if path is None:
-        return None
-    try:
-        return Path(path).read_text()
-    except OSError as error:
-        where = "resources.strategy.customized_script_header_template_file"
-        raise DescriptionError(f"{path!r} cannot be read: {error.strerror}", where=where) from error
+def _from_tags(
+    context: Context,
+    root: str,
+    jobs: Sequence[BatchJob],
+    tasks: Mapping[str, Task],
+    known: Mapping[str, TaskResult],
+) -> dict[str, TaskResult]:
+    """Results of tasks of ended jobs that have only a tag: their job's script was not ours."""
+    missing = {name: job for job in jobs for name in job.tasks if name not in known and name not in job.results}
+    if not missing:
+        return {}
+    paths = {tasks[name].path(name + script.TASK_TAG): name for name in missing}
+    listing = context.list_files(root, {tasks[name].folder for name in missing})
+    ended_s = {paths[file.path]: file.mtime_s for file in listing if file.path in paths}
+    return {name: TaskResult(name, 0, end_s=at_s, attempt=missing[name].attempt) for name, at_s in ended_s.items()}

@@ -7,10 +7,8 @@ download that breaks) is tried again with the next look, while everything else g
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ...pilot.model.errors import PilotfishError, RefusedError, TransientError
 from ..job.script import TASK_TAG
@@ -18,14 +16,12 @@ from ..job.spec import JobToPlace
 from ..job.states import JobState, Listing, Reason
 from ..machines.base import MachineBusyError, MaybeTakenError, QueueFullError
 from ..machines.dialect import cluster_of, plain
-from . import adopt as old_run
-from . import bootstrap
-from . import dpdispatcher_record as old_record
+from . import adopt, bootstrap, dpdispatcher_record
 from .download import Fetching
 from .events import Cancelled, Ended, Intent, NotTaken, Submitted
-from .plain_jobs import Collected
 from .session import Site
-from .state import Job, Phase
+from .state import BatchJob, Phase
+from .work import Collected
 
 SHORTEST_POLL_S = 0.5
 _SLOWER = 1.5
@@ -202,7 +198,7 @@ class Runner:
             self._running = self._work.running(self._context, jobs)
         return self._running
 
-    def _write_scripts(self, jobs: Iterable[Job]) -> None:
+    def _write_scripts(self, jobs: Iterable[BatchJob]) -> None:
         """The files of all these jobs, in one round trip."""
         texts: dict[str, bytes] = {}
         for job in jobs:
@@ -210,7 +206,7 @@ class Runner:
             texts |= {name: text.encode() for name, text in script.items()} | self._work.files(job)
         self._context.write({f"{self._work.root}/{name}": text for name, text in texts.items()})
 
-    def _without_living(self, jobs: Sequence[Job]) -> list[Job]:
+    def _without_living(self, jobs: Sequence[BatchJob]) -> list[BatchJob]:
         """Those of which no earlier attempt, which was cancelled, may still run: two of one job would share its folder."""
         left = [job.left_id for job in jobs if job.left_id]
         listing = self._machine.query(self._context, left) if left else Listing()
@@ -219,7 +215,7 @@ class Runner:
             self._say_once(f"jobs that were cancelled have not ended yet: {', '.join(sorted(living)[:5])}")
         return [job for job in jobs if job.left_id not in living]
 
-    def _submit(self, jobs: Sequence[Job]) -> None:
+    def _submit(self, jobs: Sequence[BatchJob]) -> None:
         """Hand jobs over, until the batch system takes no more."""
         wait_s = self.record.description.resources.wait_time
         together = 1 if wait_s else _TOGETHER
@@ -242,7 +238,7 @@ class Runner:
                 self._tools.sleep(wait_s)
         self.progress.full = False
 
-    def _take_answer(self, job: Job, answer: str | PilotfishError) -> bool:
+    def _take_answer(self, job: BatchJob, answer: str | PilotfishError) -> bool:
         """Write down what the batch system has said to a job; False when it takes no more now."""
         if isinstance(answer, str):
             self._note(Submitted(job.hash, job.attempt, answer))
@@ -261,7 +257,7 @@ class Runner:
             self._tools.tell(f"job {job.hash[:8]} was refused: {answer.what}")
         return True
 
-    def _find(self, jobs: Iterable[Job]) -> None:
+    def _find(self, jobs: Iterable[BatchJob]) -> None:
         """Jobs we may have submitted without getting to know their ids: found on the machine, or submitted once more.
 
         The latter is safe: of two jobs with the same attempt the first to start claims it, the other does nothing. Where the
@@ -295,7 +291,7 @@ class Runner:
         found = {paths[path]: text.decode(errors="replace").strip() for path, text in read.items()}
         return {name: text for name, text in found.items() if text}
 
-    def _collect(self, jobs: Iterable[Job]) -> None:
+    def _collect(self, jobs: Iterable[BatchJob]) -> None:
         collected = self._work.collect(self._context, list(jobs))
         unseen: dict[str, Ended] = {}
         for job in jobs:
@@ -316,7 +312,7 @@ class Runner:
         if unseen:
             self._end_unseen([job for job in jobs if job.hash in unseen], unseen)
 
-    def _end_unseen(self, jobs: Sequence[Job], ends: Mapping[str, Ended]) -> None:
+    def _end_unseen(self, jobs: Sequence[BatchJob], ends: Mapping[str, Ended]) -> None:
         """Jobs whose end nobody has seen may live on, and two of one job would share its folder.
 
         They are over when it is seen that they are not there after they were told to end. One that the batch system knows under
@@ -345,7 +341,7 @@ class Runner:
                 )
             job.given_up = True
 
-    def _is_double(self, job: Job, found: Collected) -> bool:
+    def _is_double(self, job: BatchJob, found: Collected) -> bool:
         """Our job ended at once because an earlier submit of the same attempt runs: watch that one."""
         other = found.claimed_by
         if found.recorded or not other or plain(other) == plain(job.id):
@@ -355,7 +351,7 @@ class Runner:
         self._note(Submitted(job.hash, job.attempt, other))
         return True
 
-    def _tell_end(self, job: Job, ended: Ended) -> None:
+    def _tell_end(self, job: BatchJob, ended: Ended) -> None:
         if not ended.reason:
             self._tools.tell(f"job {job.hash[:8]} ({job.id}) finished")
             return
@@ -363,7 +359,7 @@ class Runner:
         what = "is placed again" if job.phase is Phase.NEW else "failed for good"
         self._tools.tell(f"job {job.hash[:8]} ({job.id}) ended: {ended.reason}{code}; it {what}")
 
-    def cancel(self, jobs: Iterable[Job], why: str) -> None:
+    def cancel(self, jobs: Iterable[BatchJob], why: str) -> None:
         """End jobs on the machine and stop waiting for them; what their tasks have done so far counts."""
         jobs = list(jobs)
         self._find([job for job in jobs if job.phase is Phase.INTENDED])
@@ -379,7 +375,7 @@ class Runner:
     def clean(self) -> None:
         """Remove what the submission has on the machine; of a project's own folder only what the launcher has put there."""
         if self._context.kind != "LazyLocalContext":
-            old_run.remove_folder(self._context, self._work.root)
+            adopt.remove_folder(self._context, self._work.root)
             return
         names = "".join(f"{name}\n" for name in self.progress.jobs).encode()
         command = f'while read -r name; do rm -rf -- ".$name".* "$name"[._]*; done; rm -f -- {self.record.hash}.json'
@@ -389,6 +385,5 @@ class Runner:
 
     def _write_old_record(self) -> None:
         """DPDispatcher's record beside the jobs, for people and programs that read it."""
-        found: dict[str, Any] = old_record.build(self.record, self._work, self.progress)
-        text = json.dumps(found, indent=4).encode()
+        text = dpdispatcher_record.text(self.record, self._work, self.progress)
         self._context.write({f"{self._work.root}/{self.record.hash}.json": text})

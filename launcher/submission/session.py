@@ -9,9 +9,9 @@ from ..contexts.base import Context, Watch
 from ..machines.base import Machine
 from .events import Event
 from .journal import Journal
-from .plain_jobs import Work
 from .state import Progress
 from .store import Record
+from .work import Work
 
 
 @dataclass(frozen=True)

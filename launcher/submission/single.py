@@ -157,12 +157,12 @@ class OneJob:
 
     def _job(self, given: Script) -> JobToPlace:
         fresh = [f": >{shlex.quote(name)}" for name in (given.out, given.err) if name is not None]
-        before = (
+        before = [
             *given.before,
             *needs.check(given.after, self.folder, self.hash),
             *given.resources.prepend_script,
             *fresh,
-        )
+        ]
         resources = replace(given.resources, prepend_script=before)
         template = None
         if given.header is not None:

@@ -36,6 +36,8 @@ DOUBTED_POLLS, DOUBTED_S = 10, 300.0
 """The same for a job that is only left out of an answer that says nothing of it: that may be another trouble."""
 MOST_INNOCENT = 5
 """Attempts lost to nodes, preemption or oblivion that do not count against the retries."""
+ASKED_FOR = "asked for"
+"""Why a job was cancelled, or is placed again: somebody has said so."""
 _INNOCENT = frozenset({Reason.NODE, Reason.PREEMPTED, Reason.VANISHED, Reason.LAUNCH})
 _KILLED = frozenset({Reason.NODE, Reason.PREEMPTED, Reason.CANCELLED, Reason.MEMORY, Reason.TIME})
 """Ends that keep a job from writing its record."""
@@ -56,7 +58,7 @@ class Phase(Enum):
 
 
 @dataclass
-class Job:
+class BatchJob:
     """One batch job of the submission; `tasks` are the hashes of its tasks, in its order."""
 
     hash: str
@@ -113,11 +115,11 @@ class Plan:
         over: nothing is left to wait for.
     """
 
-    find: tuple[Job, ...]
-    submit: tuple[Job, ...]
-    collect: tuple[Job, ...]
-    fetch: tuple[Job, ...]
-    cancel: tuple[Job, ...]
+    find: tuple[BatchJob, ...]
+    submit: tuple[BatchJob, ...]
+    collect: tuple[BatchJob, ...]
+    fetch: tuple[BatchJob, ...]
+    cancel: tuple[BatchJob, ...]
     over: bool
 
 
@@ -138,7 +140,7 @@ class Progress:
         ratio_unfinished: float = 0.0,
         settle_s: float = SETTLE_S,
     ) -> None:
-        self.jobs = {name: Job(name, tuple(tasks)) for name, tasks in jobs}
+        self.jobs = {name: BatchJob(name, tuple(tasks)) for name, tasks in jobs}
         self._retry_count = retry_count
         self._max_jobs = max_jobs
         self._ratio = ratio_unfinished
@@ -161,7 +163,7 @@ class Progress:
         elif job is not None:
             self._on_event(job, event)
 
-    def _on_event(self, job: Job, event: Event) -> None:
+    def _on_event(self, job: BatchJob, event: Event) -> None:
         if isinstance(event, Intent):
             job.phase, job.attempt, job.id = Phase.INTENDED, event.attempt, ""
             job.state, job.missed, job.over = JobState.unsubmitted, 0, False
@@ -190,7 +192,7 @@ class Progress:
         elif isinstance(event, Renewed):
             self._on_renewed(job, event)
 
-    def _on_renewed(self, job: Job, event: Renewed) -> None:
+    def _on_renewed(self, job: BatchJob, event: Renewed) -> None:
         for name in event.tasks:
             job.results.pop(name, None)
         if job.phase.final:
@@ -199,7 +201,7 @@ class Progress:
         job.reason = job.detail = ""
         self._to_fetch(job)
 
-    def _to_fetch(self, job: Job) -> None:
+    def _to_fetch(self, job: BatchJob) -> None:
         job.fetched, job.missing = False, ()
         self.common_home, self.common_missing = False, ()
 
@@ -217,11 +219,11 @@ class Progress:
         """What another submission has of these jobs is all there is to know of them."""
         for name in event.jobs:
             if name in self.jobs:
-                self.jobs[name] = Job(name, self.jobs[name].tasks)
+                self.jobs[name] = BatchJob(name, self.jobs[name].tasks)
         for each in event.events:
             self.apply(each)
 
-    def _on_ended(self, job: Job, event: Ended) -> None:
+    def _on_ended(self, job: BatchJob, event: Ended) -> None:
         job.results |= {result.hash: result for result in event.tasks}
         job.reason, job.detail, job.over, job.ended = event.reason, event.detail, False, event
         if not event.reason:
@@ -233,13 +235,14 @@ class Progress:
         job.state = JobState.terminated if event.again else JobState.failed
         job.attempt += event.again
 
-    def _on_cancelled(self, job: Job, event: Cancelled) -> None:
+    def _on_cancelled(self, job: BatchJob, event: Cancelled) -> None:
         job.results |= {result.hash: result for result in event.tasks}
         job.left_id = job.id if job.phase is Phase.PLACED else job.left_id
         if job.tasks and job.succeeded:
             job.phase, job.state = Phase.DONE, JobState.finished
         else:
-            job.phase, job.reason, job.detail = Phase.CANCELLED, Reason.CANCELLED, event.why
+            job.phase, job.state = Phase.CANCELLED, JobState.terminated
+            job.reason, job.detail = Reason.CANCELLED, event.why
 
     def on_listing(
         self,
@@ -270,7 +273,7 @@ class Progress:
 
     def judge(
         self,
-        job: Job,
+        job: BatchJob,
         recorded: bool,
         results: Mapping[str, TaskResult],
         detail: str,
@@ -312,18 +315,18 @@ class Progress:
             known_end.nodes,
         )
 
-    def _may_still_come(self, job: Job, told: Status | None, now_s: float) -> bool:
+    def _may_still_come(self, job: BatchJob, told: Status | None, now_s: float) -> bool:
         """Files of a job that has ended may come to light late, and so may the end itself."""
         killed = told is not None and told.reason in _KILLED
         polls, settle_s = (DOUBTED_POLLS, DOUBTED_S) if job.doubted else (GRACE_POLLS, self._settle_s)
         return job.missed < polls or (not killed and now_s - job.missed_since_s < settle_s)
 
-    def _verdict(self, job: Job, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:
+    def _verdict(self, job: BatchJob, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:
         """(the attempt counts against the retries, the job is placed again)."""
         counts = bool(reason) and (reason not in _INNOCENT or job.innocent >= MOST_INNOCENT)
         return counts, bool(reason) and not _for_good(reason) and job.failures + counts <= self._retry_count
 
-    def on_partial(self, job: Job, results: Mapping[str, TaskResult]) -> list[str]:
+    def on_partial(self, job: BatchJob, results: Mapping[str, TaskResult]) -> list[str]:
         """Results of tasks of a job that still runs; those that are new."""
         new = [name for name in job.tasks if name in results and job.results.get(name) != results[name]]
         job.results |= {name: results[name] for name in new}
@@ -331,7 +334,7 @@ class Progress:
 
     # --- what to do -----------------------------------------------------------------------------------------------------
 
-    def placed(self) -> list[Job]:
+    def placed(self) -> list[BatchJob]:
         return [job for job in self.jobs.values() if job.phase is Phase.PLACED]
 
     def plan(self) -> Plan:
@@ -383,7 +386,7 @@ class PilotProgress(Progress):
         super().__init__(jobs, ratio_unfinished=ratio_unfinished, settle_s=settle_s)
         self._max_allocations = max_allocations
 
-    def _verdict(self, job: Job, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:
+    def _verdict(self, job: BatchJob, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:
         """An attempt counts when nothing ended in it; with the next that does, the count begins anew."""
         ended_before = sum(result.attempt < job.attempt for result in results.values())
         idle = bool(reason) and ended_before == len(results)

@@ -12,17 +12,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...pilot.model.errors import JournalError, UsageError
-from ..description.parse import (
-    SubmissionDescription,
-    machine_to_dict,
-    parse_submission,
-    pilot_to_dict,
-    resources_to_dict,
-    task_to_dict,
-)
+from ..description.submission import SubmissionDescription, parse_submission, submission_to_dict
 
 
 class UnknownSubmissionError(UsageError):
@@ -58,22 +50,6 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("PILOTFISH_HOME") or Path.home() / ".pilotfish") / "submissions"
 
 
-def to_dict(description: SubmissionDescription) -> dict[str, Any]:
-    """The submission as a file of DPDispatcher's form, without secrets."""
-    written: dict[str, Any] = {
-        "work_base": description.work_base,
-        "machine": machine_to_dict(description.machine),
-        "resources": resources_to_dict(description.resources),
-        "forward_common_files": list(description.forward_common_files),
-        "backward_common_files": list(description.backward_common_files),
-        "continue_on_failure": description.continue_on_failure,
-        "task_list": [task_to_dict(task) for task in description.tasks],
-    }
-    if description.pilot is not None:
-        written["pilot"] = pilot_to_dict(description.pilot)
-    return written
-
-
 def save(record: Record) -> None:
     """Write the record, whole or not at all."""
     record.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -83,7 +59,7 @@ def save(record: Record) -> None:
         "local_work": str(record.local_work),
         "root": record.root,
         "created_s": record.created_s,
-        "submission": to_dict(record.description),
+        "submission": submission_to_dict(record.description),
     }
     target = record.folder / "submission.json"
     temporary = record.folder / f".submission.json.{os.getpid()}"

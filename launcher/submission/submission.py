@@ -1,424 +1,407 @@
-"""One submission from its description to its results: what `pilotfish submit` and the Python classes stand on."""
+"""`Submission`: tasks on a machine, with the constructor and methods of DPDispatcher's, so that its scripts go on working.
+
+It is a plain object that is built up: tasks are registered, a machine is bound, keys are assigned to. Whatever is done with it
+takes what it says at that moment, checked, as a SubmissionDescription, and works on that (placement.py). So everything that
+has happened is in the record, not here, and another program, or the command line, can go on.
+
+Different from DPDispatcher, and meant: a failing job never ends the watch over the others; the caller's random generator is not
+touched; records hold no secrets. The rest is in docs/old-scripts.md.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial, partialmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ...pilot.model.errors import RefusedError
-from ..contexts.base import Context, Watch
-from ..contexts.globs import MissingFileError
-from ..contexts.paths import printable
-from ..contexts.registry import build_context
-from ..description.identity import submission_hash, task_hash
-from ..description.parse import MachineDescription, SubmissionDescription
-from ..description.schema import DescriptionError
-from ..machines.registry import build_machine
-from . import adopt as old_run
-from . import events, takeover
-from . import store as record
-from . import table as results
-from .journal import Journal
-from .pilot_jobs import PilotWork
-from .plain_jobs import PlainWork, Work
-from .runner import Outcome, Runner, SubmissionFailedError
-from .session import Site, Tools
-from .state import Job, Phase, PilotProgress, Progress
-from .store import Record
-from .upload import Gathered, Inputs, gather
+from ...pilot.model.errors import PilotfishError
+from ..description.digests import digest
+from ..description.grouping import groups
+from ..description.job_state import JobState
+from ..description.pilot import Pilot
+from ..description.resources import Resources
+from ..description.schema import InconsistentError
+from ..description.submission import SubmissionDescription, check_names
+from ..description.task import Task
+from ..description.written import listed
+from .job import Job
+from .machine import Machine
+from .owner import Owner
+from .placement import Opened, Placement, raise_missing
+from .runner import SubmissionFailedError
+from .state import Phase, Progress
 
-CLEAN = {True: "always", "always": "always", False: "never", "never": "never", "on_success": "on_success"}
+if TYPE_CHECKING:
+    from ...api.manager import Manager
 
-
-ASKED_FOR = "asked for"
-
-
-def _silent(text: str) -> None:
-    pass
+log = logging.getLogger(__name__)
 
 
-def _uncounted(counts: dict[str, int]) -> None:
-    pass
-
-
-def _nothing(what: str) -> Watch | None:
-    return None
-
-
-@dataclass
-class Placement:
-    """A submission with everything opened that is needed to work on it."""
-
-    record: Record
-    inputs: Inputs
-    runner: Runner
-    progress: Progress
-    work: Work
-    context: Context
-    digests: Mapping[str, str] | None
-    known: Mapping[str, str] | None
-    """As `digests`, with those of inputs that submissions which were taken over have sent."""
-    took_over: bool
-    """Another submission was taken over since the last upload."""
-    folder_gone: bool
-    """Inputs have to be sent again."""
-
-    def upload(self, gathered: Gathered) -> None:
-        """Bring over what is not there yet."""
-        noted = self.digests is not None and not self.folder_gone
-        self.inputs.upload(self.known, gathered, noted=noted)
-
-    def raise_missing(self) -> None:
-        """Raises MissingFileError while a result of a task that has ended well is not home."""
-        raise_missing(self.record.hash, self.work, self.progress.missing())
-
-
-def raise_missing(name: str, work: Work, missing: Sequence[events.Missing]) -> None:
-    """Raises MissingFileError when a result of a task that has ended well is missing; `name` is the submission's."""
-    if not missing:
-        return
-    what = work.explained(missing[0]) + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
-    why = "" if missing[0].why else "the tasks succeeded without making it; "
-    remedy = f"{why}nothing was removed. When it is there `pilotfish submissions watch {name[:10]}` fetches it;"
-    remedy += f" `pilotfish submissions clean --force {name[:10]}` gives it up"
-    raise MissingFileError(what, where=printable(missing[0].pattern), remedy=remedy)
-
-
-class Submission:
-    """Tasks, a machine and resources.
+class Submission(Owner):
+    """Tasks on a machine.
 
     Args:
-        description: what is to be run.
+        work_base: folder of the tasks, below the machine's `local_root`.
+        machine, resources: where, and with what; may be given later.
+        forward_common_files: patterns of files below `work_base` that all tasks need.
+        backward_common_files: patterns of files below `work_base` that come back.
+        task_list: tasks; more may be registered until `generate_jobs`.
+        previous_submission_hash: what tasks of this earlier submission have done counts.
+        continue_on_failure: taken for DPDispatcher's scripts; all jobs are always watched to their end.
+        pilot: run the tasks in a pilot: a Pilot, or a mapping with its keys, which may be empty.
         tell: called with one line of news at a time.
-        count: called with the numbers of tasks that are done, running, failed and in all, from time to time.
-        watch: called with `upload` or `download`; what it returns is called with bytes done and bytes in all.
+
+    Raises DescriptionError (a ValueError).
     """
 
     def __init__(
         self,
-        description: SubmissionDescription,
+        work_base: str | os.PathLike[str],
+        machine: Machine | None = None,
+        resources: Resources | None = None,
+        forward_common_files: Iterable[str] | None = None,
+        backward_common_files: Iterable[str] | None = None,
         *,
-        tell: Callable[[str], None] = _silent,
-        watch: Callable[[str], Watch | None] = _nothing,
-        count: Callable[[dict[str, int]], None] = _uncounted,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
+        task_list: Iterable[Task] | None = None,
+        previous_submission_hash: str | None = None,
+        continue_on_failure: bool = False,
+        pilot: Pilot | Mapping[str, Any] | None = None,
+        tell: Callable[[str], None] = log.info,
     ) -> None:
-        machine = description.machine
-        local_root = Path(machine.local_root).expanduser().absolute()
-        self.description = replace(description, machine=replace(machine, local_root=str(local_root)))
-        self.local_work = local_root / description.work_base
-        self.hash = submission_hash(self.description, str(self.local_work))
-        self.last: Progress | None = None
-        """The jobs as the last run left them; their record may be gone by now."""
-        self._tools = Tools(clock, sleep, tell, watch, count)
+        self.work_base = os.fspath(work_base)
+        self.resources = resources
+        self.forward_common_files = listed(forward_common_files)
+        self.backward_common_files = listed(backward_common_files)
+        self.belonging_tasks = list(task_list or ())
+        self.belonging_jobs: list[Job] = []
+        self.previous_submission_hash = previous_submission_hash
+        self.continue_on_failure = continue_on_failure
+        self.pilot = pilot if pilot is None or isinstance(pilot, Pilot) else Pilot.load_from_dict(pilot)
+        self._tell = tell
+        self._all_tasks: list[Task] = []
+        """What it was begun with, once tasks have been dropped: they are part of what it is known by."""
+        check_names(self.work_base, self.forward_common_files, self.backward_common_files, previous_submission_hash)
+        self.bind_machine(machine)
 
-    @classmethod
-    def of(cls, found: Record, **options: object) -> Submission:
-        """The submission of a record; its id is the record's."""
-        made = cls(found.description, **options)  # type: ignore[arg-type]
-        made.hash, made.local_work = found.hash, found.local_work
-        return made
+    # --- building -------------------------------------------------------------------------------------------------------
+
+    def register_task(self, task: Task) -> None:
+        self.register_task_list([task])
+
+    def register_task_list(self, task_list: Iterable[Task]) -> None:
+        """RuntimeError when jobs have been made."""
+        if self.belonging_jobs:
+            what = "Not allowed to register tasks after generating jobs."
+            raise RuntimeError(f"{what} submission hash error {self.submission_hash}")
+        self.belonging_tasks.extend(task_list)
+
+    def bind_machine(self, machine: Machine | None, *, bind_context: bool = True) -> Submission:
+        self.machine = machine
+        for job in self.belonging_jobs:
+            job.machine = machine
+        if machine is not None and bind_context:
+            machine.context.bind_submission(self)
+        return self
+
+    def generate_jobs(self) -> None:
+        """Group the tasks into jobs, in DPDispatcher's order; equal jobs are one. RuntimeError when it was done before."""
+        if self.belonging_jobs:
+            raise RuntimeError("Can not generate jobs when submission.belonging_jobs is not empty.")
+        resources, tasks = self._checked_resources(), self._checked_tasks()
+        if self.pilot is not None:  # what its jobs are depends on the machine too
+            by_hash = {task.task_hash: task for task in tasks}
+            jobs = self.placement().jobs()
+            members = [[by_hash[name] for name in names] for _, names in jobs]
+        else:
+            members = [[tasks[position] for position in group] for group in groups(len(tasks), resources.group_size)]
+        made = [Job(group, resources=resources, machine=self.machine, submission=self) for group in members]
+        self.belonging_jobs = list({job.job_hash: job for job in reversed(made)}.values())[::-1]
+        if len(self.belonging_jobs) < len(made):
+            what = f"{len(made) - len(self.belonging_jobs)} of {len(made)} jobs are the same as others and run once"
+            log.warning("%s: give tasks that shall run more than once other folders", what)
+
+    def has_job(self, job_hash: str) -> bool:
+        return any(job.job_hash == job_hash for job in self.belonging_jobs)
+
+    def _checked_resources(self) -> Resources:
+        if self.resources is None:
+            raise InconsistentError("needs resources", where="Submission", remedy="give resources=Resources(...)")
+        self.resources.check()
+        return self.resources
+
+    def _checked_tasks(self) -> list[Task]:
+        tasks = self._all_tasks or self.belonging_tasks
+        for number, task in enumerate(tasks):
+            task.check(f"task_list[{number}]")
+        return tasks
+
+    def described(self) -> SubmissionDescription:
+        """All that it says now, checked. Raises DescriptionError."""
+        if self.machine is None:
+            raise InconsistentError("needs a machine", where="Submission", remedy="bind one: bind_machine(machine)")
+        resources, tasks = self._checked_resources(), self._checked_tasks()
+        return SubmissionDescription(
+            work_base=self.work_base,
+            machine=self.machine.description,
+            resources=resources,
+            tasks=tuple(tasks),
+            forward_common_files=tuple(self.forward_common_files),
+            backward_common_files=tuple(self.backward_common_files),
+            previous_submission_hash=self.previous_submission_hash,
+            continue_on_failure=self.continue_on_failure,
+            pilot=self.pilot,
+        )
+
+    def placement(self) -> Placement:
+        """The submission as it is now, to be run. Raises DescriptionError."""
+        return Placement(self.described(), tell=self._tell)
+
+    def opened(self) -> AbstractContextManager[Opened]:
+        return self.placement().opened()
+
+    def peek(self) -> Progress:
+        return self.placement().peek()
+
+    @property
+    def submission_hash(self) -> str:
+        """Its id; with a machine another than without."""
+        if self.machine is None or self.resources is None:
+            return digest(self.serialize(if_static=True))
+        return self.placement().hash
+
+    def get_hash(self) -> str:
+        return self.submission_hash
+
+    @property
+    def local_root(self) -> str:
+        """Absolute folder of the tasks here."""
+        return str(self.placement().local_work)
+
+    @property
+    def remote_root(self) -> str:
+        """Its folder on the machine."""
+        return self.placement().root
 
     # --- running --------------------------------------------------------------------------------------------------------
 
-    def run(
+    def run_submission(
         self,
         *,
-        detach: bool = False,
+        dry_run: bool = False,
+        exit_on_submit: bool = False,
         clean: bool | str = True,
-        check_interval_s: float = 30.0,
+        check_interval: float = 30,
+        continue_on_failure: bool | None = None,
         retry_failed: bool = False,
-        only_watch: bool = False,
-    ) -> Outcome:
-        """Place the jobs, wait for them, bring home what they make; go on where an earlier run has stopped.
+    ) -> dict[str, Any]:
+        """Place the jobs, wait, bring results home; the submission as a mapping.
 
-        Args:
-            detach: return when all jobs are handed over; a later run (or `pilotfish submissions watch`) goes on.
-            clean: remove the folder on the machine: "always" (True) or "on_success", which are the same here because a
-                submission that failed is always kept, or "never" (False).
-            check_interval_s: longest time between two looks at the batch system.
-            retry_failed: place jobs again that have failed for good, and tasks again whose results are missing.
-            only_watch: bring to its end what was begun: cancelled jobs stay cancelled, inputs are not looked at again.
-
-        Raises:
-            SubmissionFailedError: jobs failed for good.
-            MissingFileError: an input, or a result of a task that succeeded, is not there.
-            ContextLostError: the machine could not be reached again.
+        With `dry_run` only the scripts are made: they stand under `scripts` in what is returned. Jobs that fail for good raise
+        SubmissionFailedError (a RuntimeError) after all others have ended, whatever `continue_on_failure` says.
         """
-        strategy = _strategy(clean)
-        gathered = None if only_watch else self.gather()
-        with self.opened(take_back=not only_watch) as opened:
-            if gathered is None and (opened.digests is None or opened.folder_gone):
-                gathered = self.gather()
-            previous = self.description.previous_submission_hash if opened.digests is None else None
-            if previous:
-                self._inherit(opened, previous)
-            if gathered is not None:
-                self._take_over(opened, gathered, retry_failed)
-            if retry_failed:
-                self._renew(opened, Phase.FAILED)
-            if not only_watch:
-                self._renew(opened, Phase.CANCELLED)
-            if gathered is not None:
-                self._upload(opened, gathered)
-            if previous:  # not before: a run that dies in between inherits once more
-                _forget_other(previous, self.hash)
-            outcome = opened.runner.run(check_interval_s=check_interval_s, only_submit=detach)
-            if not outcome.over:
-                return outcome
-            results.write(self.local_work, opened.work, opened.progress)
-            self._raise_failures(opened)
-            if strategy != "never":
-                opened.runner.clean()
-                self.forget(opened)
-        return outcome
-
-    def forget(self, opened: Placement) -> None:
-        """Nothing of the submission is left on the machine: remove its record."""
-        takeover.release(opened.record, opened.progress, type(self))
-        record.forget(opened.record)
-
-    def _take_over(self, opened: Placement, gathered: Gathered, retry_failed: bool) -> None:
-        """Go on with what other submissions from here, or DPDispatcher, have begun of our jobs."""
-        if self.description.pilot is not None:
-            return
-        site = opened.runner.site
-        before = opened.took_over or opened.digests is not None
-        inputs = gathered.by_task()
-        for event in takeover.take_over(site, type(self), inputs, before=before, retry_failed=retry_failed):
-            opened.known = {**(opened.known or {}), **(event.digests or {})}
-        if opened.digests is None:
-            old_run.take_over(site)
-
-    def _inherit(self, opened: Placement, previous: str) -> None:
-        """Take over what tasks of an earlier submission (with other resources, say) have done: their results and its folder.
-
-        Raises UnknownSubmissionError without its record, DescriptionError when it is elsewhere or still has living jobs.
-        """
-        if previous not in record.names() and old_run.inherit(opened.runner.site, previous):
-            return
-        before = Submission.of(record.find(previous))
-        theirs = before.peek()
-        if not before.is_beside(opened.record):
-            what = "the previous submission was on another machine, or of other folders"
-            raise DescriptionError(what, where="previous_submission_hash")
-        if theirs.placed():
-            remedy = f"`pilotfish submissions cancel {previous[:10]}` first, or watch it"
-            raise DescriptionError(
-                "the previous submission has living jobs", where="previous_submission_hash", remedy=remedy
+        if continue_on_failure is not None:
+            self.continue_on_failure = continue_on_failure
+        placement = self.placement()
+        if not self.belonging_jobs:
+            self.generate_jobs()
+        if dry_run:
+            return {**self.serialize(), "scripts": placement.scripts()}
+        try:
+            placement.run(
+                detach=exit_on_submit, clean=clean, check_interval_s=check_interval, retry_failed=retry_failed
             )
-        done = {name: r for job in theirs.jobs.values() for name, r in job.results.items() if r.exit_code == 0}
-        opened.inputs.inherit(before.work(opened.context, connected=True).root, done)
+        finally:
+            self._follow(placement.last or placement.peek())
+        return self.serialize()
 
-    def gather(self) -> Gathered:
-        """All inputs as they are here; asks no machine. Raises MissingFileError for what is not there, the folder included."""
-        self.work(self.context())  # says what is wrong with the tasks themselves
-        return gather(self.description, self.local_work)
+    async def async_run_submission(self, **options: Any) -> dict[str, Any]:
+        """`run_submission` without blocking the event loop; keeps the folder on the machine unless told otherwise."""
+        options.setdefault("clean", False)
+        return await asyncio.get_running_loop().run_in_executor(None, partial(self.run_submission, **options))
 
-    def _upload(self, opened: Placement, gathered: Gathered) -> None:
-        opened.upload(gathered)
-        if opened.known is not None and all(job.phase is Phase.DONE for job in opened.progress.jobs.values()):
-            done = opened.progress.counts()["done"]
-            self._tools.tell(f"all {done} tasks have ended before and their inputs are the same: nothing to run")
+    def _follow(self, progress: Progress) -> None:
+        """Let jobs and tasks say where they are."""
+        for job in self.belonging_jobs:
+            if job.job_hash not in progress.jobs:
+                continue
+            placed = progress.jobs[job.job_hash]
+            job.follow(placed)
+            for task in job.job_task_list:
+                result = placed.results.get(task.task_hash)
+                if result is None:
+                    task.task_state = placed.state
+                else:
+                    task.task_state = JobState.failed if result.exit_code else JobState.finished
 
-    def _renew(self, opened: Placement, phase: Phase) -> None:
-        """Place jobs again that failed for good or whose results are missing, or that somebody cancelled.
+    def try_recover_from_json(self) -> None:
+        """Take over what the record of an earlier run says of the jobs."""
+        self._follow(self.peek())
 
-        Not those that were not needed any more.
+    def update_submission_state(self) -> None:
+        with self.opened() as opened:
+            opened.runner.look()
+            opened.runner.step_without_submitting()
+            self._follow(opened.progress)
+
+    def handle_unexpected_submission_state(self, *, continue_on_failure: bool = False) -> None:
+        """Submit the jobs that are to be placed, for the first time or again.
+
+        Raises SubmissionFailedError when one has failed for good, unless `continue_on_failure`.
         """
-        for job in opened.progress.jobs.values():
-            missing = {each.task for each in job.missing} if phase is Phase.FAILED else set()
-            if missing or (job.phase is phase and (phase is Phase.FAILED or job.detail == ASKED_FOR)):
-                bad = (n for n in job.tasks if n in missing or n not in job.results or job.results[n].exit_code != 0)
-                opened.inputs.renew(job, tuple(bad), ASKED_FOR)
+        with self.opened() as opened:
+            opened.runner.step()
+            self._follow(opened.progress)
+        if not continue_on_failure:
+            self.raise_for_failed_jobs()
 
-    def _raise_failures(self, opened: Placement) -> None:
-        failed = [job for job in opened.progress.jobs.values() if job.phase is Phase.FAILED]
+    # As they were called in 2021.
+    get_submission_state = update_submission_state
+    submit_submission = partialmethod(handle_unexpected_submission_state, continue_on_failure=True)
+
+    def failed_jobs(self) -> list[Job]:
+        return [job for job in self.belonging_jobs if job.job_state is JobState.failed]
+
+    def raise_for_failed_jobs(self, *, continue_on_failure: bool = True) -> None:
+        """Raises SubmissionFailedError when jobs have failed for good."""
+        failed = self.failed_jobs()
         if failed:
-            lines = [f"{len(failed)} of {len(opened.progress.jobs)} jobs failed for good"]
-            lines += [_explained(job, opened.work) for job in failed[:5]]
-            lines += [opened.work.explained(each) for each in opened.progress.missing()[:5]]
-            remedy = f"their files are kept in {opened.work.root}; `pilotfish submit --retry-failed` places them again"
-            raise SubmissionFailedError("\n".join(lines), where=self.hash, remedy=remedy)
-        opened.raise_missing()
+            lines = [f"{len(failed)} job(s) failed after retries were exhausted"]
+            lines += [f"job {job.job_hash} {job.job_id}: {job.failure_reason}" for job in failed]
+            raise SubmissionFailedError("\n".join(lines), where=self.submission_hash)
 
-    # --- parts ----------------------------------------------------------------------------------------------------------
+    def check_all_finished(self) -> bool:
+        return bool(self.belonging_jobs) and all(job.job_state is JobState.finished for job in self.belonging_jobs)
 
-    def scripts(self) -> dict[str, str]:
-        """What would be handed to the batch system, by name: nothing is connected, written or submitted."""
-        context = self.context()
-        machine, work = build_machine(self.description.machine.batch_type), self.work(context)
-        found: dict[str, str] = {}
-        for job in self.new_progress(work).jobs.values():
-            found |= machine.script(work.to_place(job))
-            found |= {name: text.decode() for name, text in work.files(job).items()}
-        return found
+    def check_ratio_unfinished(self, ratio_unfinished: float) -> bool:
+        """Whether at least 1 - `ratio_unfinished` of the tasks have succeeded."""
+        counts = self.peek().counts()
+        return counts["done"] >= (1 - ratio_unfinished) * counts["tasks"]
 
-    def context(self) -> Context:
-        return build_context(self.description.machine)
-
-    def work(self, context: Context, *, connected: bool = False) -> Work:
-        """The batch jobs. Where the folder on the machine really is only the machine knows, should it be given as `~/...`."""
-        # Once begun it stays where it is: a relative root or a variable may mean another place by now.
-        root = record.root_of(self.hash) or context.root_for(self.hash, self.description.work_base)
-        root = context.absolute(root) if connected else root
-        if self.description.pilot is not None:
-            return PilotWork(self.description, root)
-        return PlainWork(self.description, root)
-
-    def new_progress(self, work: Work) -> Progress:
-        resources, settle_s = self.description.resources, build_machine(self.description.machine.batch_type).settle_s
-        if self.description.pilot is not None:
-            return PilotProgress(
-                work.jobs(),
-                max_allocations=self.description.pilot.max_allocations,
-                ratio_unfinished=resources.ratio_unfinished,
-                settle_s=settle_s,
-            )
-        return Progress(
-            work.jobs(),
-            retry_count=self.description.machine.retry_count,
-            max_jobs=resources.max_jobs,
-            ratio_unfinished=resources.ratio_unfinished,
-            settle_s=settle_s,
-        )
-
-    @contextmanager
-    def opened(self, *, take_back: bool = False) -> Iterator[Placement]:
-        """The submission with its journal held and read, ready to be worked on.
-
-        Raises RefusedError when it has become part of another one, unless `take_back`.
-        """
-        successor = record.successor(self.hash)
-        if successor is not None and not take_back:
-            what = f"it has become part of submission {successor[:10]}"
-            raise RefusedError(what, where=self.hash, remedy="work on that one")
-        with self.context() as context:
-            context.tell = self._tools.tell
-            work = self.work(context, connected=True)
-            found = self._record(work.root)
-            progress = self.new_progress(work)
-            with Journal(found.journal, self._tools.clock) as journal:
-                happened = journal.open()
-                digests, known, took_over, folder_gone = _replayed(happened, progress)
-                machine = build_machine(self.description.machine.batch_type)
-                self.last = progress
-                runner = Runner(Site(found, work, machine, context, journal, progress, self._tools))
-                inputs = Inputs(runner.site, runner.cancel)
-                try:
-                    yield Placement(
-                        found, inputs, runner, progress, work, context, digests, known, took_over, folder_gone
-                    )
-                finally:
-                    if not happened and found.journal.exists() and not found.journal.stat().st_size:
-                        record.forget(found)  # nothing has been begun
-
-    def _record(self, root: str) -> Record:
-        folder = record.home() / self.hash
-        known = folder / "submission.json"
-        if known.exists():
-            return replace(record.load(self.hash), description=self.description)
-        made = Record(self.hash, folder, self.description, self.local_work, root, self._tools.clock())
-        record.save(made)
-        return made
+    def remove_unfinished_tasks(self) -> None:
+        """End the jobs that are not over, and keep only the tasks that are."""
+        self.cancel()
+        self._follow(self.peek())
+        self._all_tasks = self._all_tasks or self.belonging_tasks
+        over = (JobState.finished, JobState.failed)
+        for job in self.belonging_jobs:
+            job.job_task_list = [task for task in job.job_task_list if task.task_state in over]
+        self.belonging_tasks = [task for job in self.belonging_jobs for task in job.job_task_list]
 
     def cancel(self) -> int:
         """End all jobs that are not over; how many there were."""
+        return self.placement().cancel()
+
+    def manager(self) -> AbstractContextManager[Manager]:
+        """The running pilot, wherever it is: `with submission.manager() as pilot`. Errors as remote_manager."""
+        from .tunnel import remote_manager
+
+        return remote_manager(self.placement())
+
+    def upload_jobs(self) -> None:
+        gathered = self.placement().gather()  # before the machine is asked anything
         with self.opened() as opened:
-            living = [job for job in opened.progress.jobs.values() if not job.phase.final]
-            opened.runner.cancel(living, ASKED_FOR)
-            return len(living)
+            opened.upload(gathered)
 
-    def peek(self) -> Progress:
-        """What is known without asking the machine: reads the journal, holds nothing."""
-        progress = self.new_progress(self.work(self.context()))
-        journal = record.home() / self.hash / "journal"
-        if journal.exists():
-            from .journal import read
+    def download_jobs(
+        self, include_failed: bool = False, mark_failure: bool = False, check_exists: bool = False
+    ) -> None:
+        """Bring home what there is.
 
-            _replayed(read(journal.read_bytes(), str(journal))[0], progress)
-        return progress
+        Args:
+            include_failed: of jobs that have failed for good, too: their logs.
+            check_exists: results that are missing are no error.
+            mark_failure: nor with this, which leaves an empty file for each pattern that finds nothing.
 
-    # --- for those who look at it beside another one --------------------------------------------------------------------
+        Raises MissingFileError (a FileNotFoundError) when a task that ended well has not made a result.
+        """
+        with self.opened() as opened:
+            jobs = opened.progress.jobs.values()
+            wanted = {job.hash: job.tasks for job in jobs if include_failed or job.phase is not Phase.FAILED}
+            _, missing = opened.runner.fetching.now(wanted, marks=mark_failure)
+            if not (mark_failure or check_exists):
+                raise_missing(opened.record.hash, opened.work, missing)
 
-    @property
-    def record_folder(self) -> Path:
-        return record.home() / self.hash
+    def try_download_result(self) -> bool:
+        """`download_jobs`; whether everything came."""
+        try:
+            self.download_jobs()
+        except PilotfishError as error:
+            self._tell(f"results did not come: {error}")
+            return False
+        return True
 
-    def as_record(self) -> Record:
-        return record.load(self.hash)
+    def try_download_error_info(self) -> None:
+        """Bring home the logs of tasks that failed, too."""
+        self.download_jobs(include_failed=True)
 
-    def tasks(self) -> set[str]:
-        """The hashes of its tasks."""
-        return {task_hash(task) for task in self.description.tasks}
+    def clean_jobs(self) -> None:
+        with self.opened() as opened:
+            opened.runner.clean()
+            opened.forget()
 
-    def is_beside(self, other: Record) -> bool:
-        """Whether it has the same folder here, and its own beside that one's on the same machine."""
-        same_machine = _is_same_machine(self.description.machine, other.description.machine)
-        folders = [PurePosixPath(root).parent for root in (self.as_record().root, other.root)]
-        return self.local_work == other.local_work and same_machine and folders[0] == folders[1]
+    # --- writing --------------------------------------------------------------------------------------------------------
 
-    def replayed(self, happened: Iterable[events.Event]) -> tuple[Progress, Mapping[str, str] | None]:
-        """(its jobs, the digests of its inputs) after these events."""
-        progress = self.new_progress(self.work(self.context()))
-        return progress, _replayed(happened, progress)[1]
+    def serialize(self, if_static: bool = False) -> dict[str, Any]:
+        """As a mapping, without secrets; `if_static`: without how far it has come."""
+        written: dict[str, Any] = {
+            "work_base": self.work_base,
+            "_abs_work_base": str(Path(self.work_base).absolute()),
+            "machine": None if self.machine is None else self.machine.serialize(),
+            "resources": None if self.resources is None else self.resources.serialize(),
+            "forward_common_files": sorted(self.forward_common_files),
+            "backward_common_files": sorted(self.backward_common_files),
+        }
+        if not self.belonging_jobs:
+            written["belonging_tasks"] = [task.serialize() for task in self.belonging_tasks]
+        else:
+            written["belonging_jobs"] = [job.serialize(if_static) for job in self.belonging_jobs]
+        if not if_static:
+            written["continue_on_failure"] = self.continue_on_failure
+            written["previous_submission_hash"] = self.previous_submission_hash
+        return written
 
+    @classmethod
+    def deserialize(cls, submission_dict: Mapping[str, Any], machine: Machine | None = None) -> Submission:
+        """From `serialize`, or a record of DPDispatcher or ours; what has no machine gets `machine`, or one is bound later."""
+        tasks = list(submission_dict.get("belonging_tasks", []))
+        for entries in submission_dict.get("belonging_jobs", []):
+            tasks += [task for entry in entries.values() for task in entry["job_task_list"]]
+        if machine is None and submission_dict.get("machine") is not None:
+            machine = Machine.load_from_dict(submission_dict["machine"])
+        resources = submission_dict.get("resources")
+        return cls(
+            submission_dict["work_base"],
+            machine,
+            None if resources is None else Resources.load_from_dict(resources),
+            submission_dict.get("forward_common_files"),
+            submission_dict.get("backward_common_files"),
+            task_list=[Task.load_from_dict(task) for task in tasks],
+            previous_submission_hash=submission_dict.get("previous_submission_hash"),
+            continue_on_failure=submission_dict.get("continue_on_failure", False),
+        )
 
-def _is_same_machine(one: MachineDescription, other: MachineDescription) -> bool:
-    """Who logs in without a name does so with the name that the other has; one host may be many, by their ports."""
-    names = [machine.profile.get("username") for machine in (one, other)]
-    places = [
-        (machine.context_type, machine.profile.get("hostname"), machine.profile.get("port") or 22)
-        for machine in (one, other)
-    ]
-    return places[0] == places[1] and (None in names or names[0] == names[1])
+    @classmethod
+    def submission_from_json(cls, json_file_name: str | Path = "submission.json") -> Submission:
+        return cls.deserialize(json.loads(Path(json_file_name).read_text()))
 
+    def submission_to_json(self) -> None:
+        """Write DPDispatcher's record `<hash>.json` into the submission's folder on the machine."""
+        self.placement().write_old_record()
 
-def _forget_other(beginning: str, own: str) -> None:
-    if beginning not in record.names():  # one of DPDispatcher
-        return
-    found = record.find(beginning)
-    if found.hash != own:
-        record.forget(found)
+    def __getitem__(self, key: str) -> Any:
+        return self.serialize()[key]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Submission) and self.serialize(if_static=True) == other.serialize(if_static=True)
 
-def _replayed(
-    happened: Iterable[events.Event], progress: Progress
-) -> tuple[Mapping[str, str] | None, Mapping[str, str] | None, bool, bool]:
-    """Bring progress up to date; the last four members of a Placement."""
-    digests: Mapping[str, str] | None = None
-    known: Mapping[str, str] | None = None
-    took_over = folder_gone = False
-    for event in happened:
-        if isinstance(event, events.Uploaded):
-            digests, known, took_over, folder_gone = event.digests, event.digests, False, False
-        elif isinstance(event, events.TookOver):
-            digests, known, took_over = None, {**(known or {}), **(event.digests or {})}, True
-        elif isinstance(event, events.FolderGone):
-            folder_gone = True
-        progress.apply(event)
-    progress.full = False
-    return digests, known, took_over, folder_gone
+    def __hash__(self) -> int:
+        return hash(self.submission_hash)
 
-
-def _strategy(clean: bool | str) -> str:
-    if clean not in CLEAN:
-        options = "True, 'always', False, 'never', 'on_success'"
-        raise DescriptionError(f"Unknown clean strategy {clean!r}. Valid options: {options}", where="clean")
-    return CLEAN[clean]
-
-
-def _explained(job: Job, work: Work) -> str:
-    """Why a job failed, in a line or a few."""
-    lines = [f"job {job.hash} ({job.id or 'never submitted'}) failed {job.failures + job.innocent} times: {job.reason}"]
-    bad = [name for name in job.tasks if name in job.results and job.results[name].exit_code != 0]
-    lines += [
-        f"  task in {work.tasks[name].task_work_path}: exit code {job.results[name].exit_code}" for name in bad[:5]
-    ]
-    if job.detail:
-        lines += [f"  {line}" for line in job.detail.splitlines()[-10:]]
-    return "\n".join(lines)
+    def __repr__(self) -> str:
+        return json.dumps(self.serialize(), indent=4)

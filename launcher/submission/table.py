@@ -14,8 +14,8 @@ from types import MappingProxyType
 from ...pilot.model.errors import TransientError
 from ..contexts.paths import printable
 from ..description.task import Task
-from .plain_jobs import Work
-from .state import Job, Progress
+from .state import BatchJob, Progress
+from .work import Work
 
 JSON_NAME, CSV_NAME = "results.json", "results.csv"
 
@@ -49,7 +49,7 @@ def rows(work: Work, progress: Progress, states: Mapping[str, str] = MappingProx
             yield _row(name, task, jobs[name], states.get(name))
 
 
-def _row(name: str, task: Task, job: Job, doing: str | None) -> Row:
+def _row(name: str, task: Task, job: BatchJob, doing: str | None) -> Row:
     result = job.results.get(name)
     done = result is not None and result.exit_code == 0
     state = "finished" if done else "failed" if result is not None else doing or job.state.name
@@ -73,7 +73,7 @@ def _row(name: str, task: Task, job: Job, doing: str | None) -> Row:
     )
 
 
-def _missing(job: Job, name: str) -> str:
+def _missing(job: BatchJob, name: str) -> str:
     patterns = [printable(each.pattern) for each in job.missing if each.task == name]
     return f"missing: {', '.join(patterns)}" if patterns else ""
 

@@ -25,7 +25,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import TYPE_CHECKING
 
 from ...pilot.model.errors import JournalError, RefusedError
 from ..contexts.base import Context, LocalFile
@@ -33,12 +32,10 @@ from . import store as record
 from .adopt import remove_folder
 from .events import Cancelled, Event, Fetched, FolderGone, Inherited, TookOver
 from .journal import InUseError, Journal
+from .replay import is_beside, replay_record
 from .session import Site
-from .state import Job, Phase, Progress
+from .state import BatchJob, Phase, Progress
 from .store import Record
-
-if TYPE_CHECKING:
-    from .submission import Submission
 
 _UNDER_WAY = (Phase.INTENDED, Phase.PLACED)
 
@@ -73,13 +70,12 @@ class _Earlier:
     digests: Mapping[str, str] | None
 
     @property
-    def jobs(self) -> Mapping[str, Job]:
+    def jobs(self) -> Mapping[str, BatchJob]:
         return self.progress.jobs
 
 
 def take_over(
     site: Site,
-    make: type[Submission],
     files: Mapping[str, Sequence[LocalFile]],
     *,
     before: bool,
@@ -97,36 +93,36 @@ def take_over(
     took: list[TookOver] = []
     successor = record.successor(site.record.hash)
     if successor is not None:
-        took = _take_from(site, make, [successor], files, lambda job: True, again=True)
+        took = _take_from(site, [successor], files, lambda job: True, again=True)
         record.set_successor(site.record, None)
         before = True
 
-    def is_wanted(job: Job) -> bool:
+    def is_wanted(job: BatchJob) -> bool:
         return _is_fresh(job) or job.phase is Phase.CANCELLED or (retry_failed and job.phase is Phase.FAILED)
 
     if not before and site.context.kind != "LazyLocalContext":
         _run_on(site.context, _UNLINK, site.work.root, site.work.root)  # we may have died after we had made it
     others = [name for name in record.names() if name != site.record.hash]
-    return took + _take_from(site, make, others, files, is_wanted)
+    return took + _take_from(site, others, files, is_wanted)
 
 
-def release(own: Record, progress: Progress, make: type[Submission]) -> None:
+def release(own: Record, progress: Progress) -> None:
     """Our record is going to be forgotten, and our folder has been removed: tell the submissions that we had taken over."""
     for name in record.taken_over_by(own.hash):
         try:
-            theirs = make.of(record.load(name))
+            theirs = record.load(name)
         except JournalError:
             continue
-        with Journal(theirs.record_folder / "journal") as journal:
-            known, _ = theirs.replayed(journal.open())
+        with Journal(theirs.journal) as journal:
+            known, _ = replay_record(theirs, journal.open())
             _tell(journal, known, progress)
         if all(job.phase.final for job in known.jobs.values()) and any(
             job.phase is Phase.CANCELLED for job in known.jobs.values()
         ):
-            release(theirs.as_record(), known, make)
-            record.forget(theirs.as_record())
+            release(theirs, known)
+            record.forget(theirs)
         else:
-            record.set_successor(theirs.as_record(), record.NOBODY)
+            record.set_successor(theirs, record.NOBODY)
 
 
 def _tell(journal: Journal, known: Progress, progress: Progress) -> None:
@@ -151,10 +147,9 @@ def _tell(journal: Journal, known: Progress, progress: Progress) -> None:
 
 def _take_from(
     site: Site,
-    make: type[Submission],
     names: Iterable[str],
     files: Mapping[str, Sequence[LocalFile]],
-    is_wanted: Callable[[Job], bool],
+    is_wanted: Callable[[BatchJob], bool],
     again: bool = False,
 ) -> list[TookOver]:
     """From all of these or from none.
@@ -162,7 +157,7 @@ def _take_from(
     `again`: our own record says that it was taken over by that one, so what it knows counts more than what we do.
     """
     with ExitStack() as stack:
-        found = [_held(site, make, name, is_wanted, stack) for name in names]
+        found = [_held(site, name, is_wanted, stack) for name in names]
         transfers = [_Transfer(site, earlier, files, is_wanted, again) for earlier in found if earlier is not None]
         needed = [transfer for transfer in transfers if transfer.is_needed()]
         if needed and not again and site.context.kind != "LazyLocalContext":
@@ -173,28 +168,26 @@ def _take_from(
         return [event for transfer in (*needed, *others) for event in transfer.carry_out()]
 
 
-def _held(
-    site: Site, make: type[Submission], name: str, is_wanted: Callable[[Job], bool], stack: ExitStack
-) -> _Earlier | None:
+def _held(site: Site, name: str, is_wanted: Callable[[BatchJob], bool], stack: ExitStack) -> _Earlier | None:
     """That submission, held until the stack is left; None when it has nothing to do with the jobs that are wanted."""
     try:
-        theirs = make.of(record.load(name))
+        theirs = record.load(name)
     except JournalError:
         return None
-    if theirs.description.pilot is not None or not theirs.is_beside(site.record):
+    if theirs.description.pilot is not None or not is_beside(theirs, site.record):
         return None
     tasks = {task for job in site.progress.jobs.values() if is_wanted(job) for task in job.tasks}
-    if tasks.isdisjoint(theirs.tasks()):
+    if tasks.isdisjoint(task.task_hash for task in theirs.description.tasks):
         return None
-    journal = stack.enter_context(Journal(theirs.record_folder / "journal"))
+    journal = stack.enter_context(Journal(theirs.journal))
     try:
         events = journal.open()
     except InUseError as error:
         what = "another launcher works on a submission with the same tasks"
         remedy = f"wait for it, or `pilotfish submissions cancel {name[:10]}`"
         raise RefusedError(what, where=name, remedy=remedy) from error
-    progress, digests = theirs.replayed(events)
-    return _Earlier(theirs.as_record(), journal, events, progress, digests)
+    progress, sent = replay_record(theirs, events)
+    return _Earlier(theirs, journal, events, progress, sent.digests)
 
 
 class _Transfer:
@@ -205,7 +198,7 @@ class _Transfer:
         site: Site,
         earlier: _Earlier,
         files: Mapping[str, Sequence[LocalFile]],
-        is_wanted: Callable[[Job], bool],
+        is_wanted: Callable[[BatchJob], bool],
         again: bool,
     ) -> None:
         self._site = site
@@ -235,7 +228,7 @@ class _Transfer:
     def refusal(self, why: str) -> RefusedError:
         return self._refusal([job for job in self._shared if _needs_folder(job)], why)
 
-    def _refusal(self, jobs: Sequence[Job], why: str) -> RefusedError:
+    def _refusal(self, jobs: Sequence[BatchJob], why: str) -> RefusedError:
         name = self._earlier.record.hash[:10]
         return RefusedError(
             f"job {jobs[0].hash[:8]} is under way as part of submission {name}, {why}",
@@ -256,10 +249,10 @@ class _Transfer:
             return [self._take_all()]
         return []
 
-    def _is_home(self, job: Job) -> bool:
+    def _is_home(self, job: BatchJob) -> bool:
         return job.phase is Phase.DONE and job.is_home and self._has_same_inputs(job)
 
-    def _has_same_inputs(self, job: Job) -> bool:
+    def _has_same_inputs(self, job: BatchJob) -> bool:
         known = self._earlier.digests
         if known is None:
             return False
@@ -306,7 +299,7 @@ class _Transfer:
         self._tell_of(f"it is continued here: {len(names)} jobs, of which {living} may still run{rest}")
         return event
 
-    def _clear(self, jobs: Sequence[Job]) -> None:
+    def _clear(self, jobs: Sequence[BatchJob]) -> None:
         """An older form of ours may have had these jobs in that folder, and cancelled them; for us they are new."""
         context, root = self._site.context, self._site.work.root
         if not jobs or context.run("true", cwd=root).code:
@@ -324,11 +317,11 @@ class _Transfer:
         self._site.tools.tell(f"submission {self._earlier.record.hash[:10]} has the same tasks: {what}")
 
 
-def _is_fresh(job: Job) -> bool:
+def _is_fresh(job: BatchJob) -> bool:
     return job.phase is Phase.NEW and not (job.attempt or job.failures or job.results)
 
 
-def _needs_folder(job: Job) -> bool:
+def _needs_folder(job: BatchJob) -> bool:
     """Whether something of it is in the submission's folder and nowhere else: it runs there, or its results are there."""
     if job.phase in _UNDER_WAY:
         return True

@@ -18,7 +18,7 @@ from ...pilot.wire import connection
 from ...pilot.wire.connection import ConnectionFile
 from ..contexts.base import Context
 from .pilot_jobs import IS_OURS
-from .submission import Submission
+from .placement import Placement
 
 _NEWEST = f"""{IS_OURS}
 ls -t {connection.AUX_PREFIX}*/{connection.FILE_NAME} 2>/dev/null | while IFS= read -r file; do
@@ -27,7 +27,7 @@ done"""
 
 
 @contextmanager
-def remote_pilot(submission: Submission) -> Iterator[Path]:
+def remote_pilot(submission: Placement) -> Iterator[Path]:
     """A connection file here for the pilot of the submission's running job; gone at the end, and with it the tunnel.
 
     All that takes a connection file takes this one: `Manager(str(path))`, `pilotfish status -c PATH`. A pilot that follows in
@@ -50,7 +50,7 @@ def remote_pilot(submission: Submission) -> Iterator[Path]:
 
 
 @contextmanager
-def remote_manager(submission: Submission, connect_timeout_s: float = 20.0) -> Iterator[Manager]:
+def remote_manager(submission: Placement, connect_timeout_s: float = 20.0) -> Iterator[Manager]:
     """The pilot of the submission's running job as a `Manager`, wherever it is.
 
     Raises as `remote_pilot`, and ConnectionError when the pilot does not answer in `connect_timeout_s` seconds.

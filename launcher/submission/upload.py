@@ -10,13 +10,12 @@ from pathlib import Path, PurePosixPath
 
 from ..contexts import globs as staging
 from ..contexts.base import LocalFile
-from ..description.identity import task_hash
-from ..description.parse import SubmissionDescription
+from ..description.submission import SubmissionDescription
 from ..job.record import TaskResult
 from ..job.script import TASK_TAG
 from .events import Inherited, Renewed, Uploaded
 from .session import Site
-from .state import Job, Phase
+from .state import BatchJob, Phase
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def gather(description: SubmissionDescription, work: Path) -> Gathered:
     folders |= set(staging.forward_folders(description.forward_common_files, work, ""))
     own = {}
     for task in description.tasks:
-        own[task_hash(task)] = staging.forward(task.forward_files, work, task.folder)
+        own[task.task_hash] = staging.forward(task.forward_files, work, task.folder)
         folders.update(staging.forward_folders(task.forward_files, work, task.folder))
     return Gathered(staging.merge([common, *own.values()]), common, own, sorted(folders))
 
@@ -64,7 +63,7 @@ def check_folder(description: SubmissionDescription, work: Path) -> None:
 class Inputs:
     """The inputs of one submission. `cancel` ends jobs and says why."""
 
-    def __init__(self, site: Site, cancel: Callable[[Iterable[Job], str], None]) -> None:
+    def __init__(self, site: Site, cancel: Callable[[Iterable[BatchJob], str], None]) -> None:
         self._site = site
         self._cancel = cancel
         self._work = site.work
@@ -124,7 +123,7 @@ class Inputs:
             if tasks:
                 self.renew(job, tasks, why)
 
-    def renew(self, job: Job, tasks: Sequence[str], why: str) -> None:
+    def renew(self, job: BatchJob, tasks: Sequence[str], why: str) -> None:
         """Let these tasks of a job run again."""
         self._work.forget(self._site.context, job, tasks)
         self._site.note(Renewed(job.hash, tuple(tasks), why))

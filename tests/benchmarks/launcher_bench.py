@@ -153,7 +153,7 @@ def upload(wd: Path, machine: dict[str, Any]) -> None:
 
 def submission(wd: Path, machine: dict[str, Any], name: str, tasks: int, resources: dict[str, Any], **more: Any) -> Any:
     from pilotfish.launcher.description.parse import parse_submission
-    from pilotfish.launcher.submission.submission import Submission
+    from pilotfish.launcher.submission.placement import Placement
 
     (wd / "laptop" / name).mkdir()
     described = [
@@ -161,7 +161,7 @@ def submission(wd: Path, machine: dict[str, Any], name: str, tasks: int, resourc
         for number in range(tasks)
     ]
     given = {"work_base": name, "machine": machine, "resources": resources, "task_list": described, **more}
-    return Submission(parse_submission(given))
+    return Placement(parse_submission(given))
 
 
 def poll(jobs: Any) -> None:

@@ -15,12 +15,12 @@ from patience import wait_until
 from pilotfish.launcher.contexts.base import Context, Done
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.launcher.submission.submission import Submission
 
 
 @pytest.fixture
-def submission(sge: GridEngine, wd: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Submission]:
+def submission(sge: GridEngine, wd: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Placement]:
     """Submissions whose commands run on the cluster's `ctl`, where its users are."""
     monkeypatch.setenv("PILOTFISH_HOME", str(tmp_path / "home"))
     variables = [f"{name}={value}" for name, value in sge.environ.items() if name.startswith("SGE") or name == "PATH"]
@@ -31,11 +31,11 @@ def submission(sge: GridEngine, wd: Path, monkeypatch: pytest.MonkeyPatch, tmp_p
             words = sge.hosts.ctl.command("env", *variables, "sh", "-c", folder + command)
             return super().run(shlex.join(words), **options)
 
-    class OnGridEngine(Submission):
+    class OnGridEngine(Placement):
         def context(self) -> Context:
             return OnCtl(Path(self.description.machine.local_root), self.description.machine.remote_root, {})
 
-    def make(*tasks: dict[str, Any], **resources: Any) -> Submission:
+    def make(*tasks: dict[str, Any], **resources: Any) -> Placement:
         machine = {
             "batch_type": "SGE",
             "context_type": "Local",
@@ -55,7 +55,7 @@ def rows(wd: Path) -> dict[str, dict[str, Any]]:
     return {row["folder"]: row for row in json.loads((wd / "here/w/results.json").read_text())}
 
 
-def test_jobs_bring_their_results_home(submission: Callable[..., Submission], wd: Path) -> None:
+def test_jobs_bring_their_results_home(submission: Callable[..., Placement], wd: Path) -> None:
     command = "hostname >out; echo $NSLOTS >>out"
     tasks = [{"command": command, "task_work_path": f"t{n}", "backward_files": ["out"]} for n in range(3)]
     submission(*tasks, cpu_per_node=2).run(check_interval_s=1)
@@ -63,7 +63,7 @@ def test_jobs_bring_their_results_home(submission: Callable[..., Submission], wd
     assert all(host.startswith("node") and slots == "2" for host, slots in outputs)
 
 
-def test_bad_ends_have_their_reasons(submission: Callable[..., Submission], sge: GridEngine, wd: Path) -> None:
+def test_bad_ends_have_their_reasons(submission: Callable[..., Placement], sge: GridEngine, wd: Path) -> None:
     tasks = [
         {"command": "exit 7", "task_work_path": "error"},
         {"command": "touch $REMOTE_ROOT/begun; sleep 1000", "task_work_path": "cancelled"},

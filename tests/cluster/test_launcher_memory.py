@@ -15,8 +15,8 @@ from emulated import Slurm
 from real import SLURM_PROGRAMS, require
 
 from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.launcher.submission.submission import Submission
 
 TAKE = f"{sys.executable} -c 'import time; taken = bytearray(b\"x\") * 200_000_000; time.sleep(2)'"
 
@@ -40,8 +40,8 @@ def slurm_with_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
 
 
 @pytest.fixture
-def submission(slurm_with_limits: Slurm, wd: Path) -> Callable[..., Submission]:
-    def make(*tasks: dict[str, Any], memory: str, **given: Any) -> Submission:
+def submission(slurm_with_limits: Slurm, wd: Path) -> Callable[..., Placement]:
+    def make(*tasks: dict[str, Any], memory: str, **given: Any) -> Placement:
         machine = {
             "batch_type": "Slurm",
             "context_type": "Local",
@@ -52,7 +52,7 @@ def submission(slurm_with_limits: Slurm, wd: Path) -> Callable[..., Submission]:
         (wd / "here/w").mkdir(parents=True, exist_ok=True)
         resources = {"group_size": 1, "memory": memory, "cpu_per_node": 1, "walltime": "5m"}
         found = {"work_base": "w", "machine": machine, "resources": resources, "task_list": list(tasks), **given}
-        return Submission(parse_submission(found), tell=print)
+        return Placement(parse_submission(found), tell=print)
 
     return make
 
@@ -62,7 +62,7 @@ def rows(wd: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_a_job_that_dies_of_memory_says_so_and_one_with_more_does_not(
-    submission: Callable[..., Submission], wd: Path
+    submission: Callable[..., Placement], wd: Path
 ) -> None:
     tasks = [{"command": TAKE, "task_work_path": "greedy"}, {"command": "echo ok", "task_work_path": "modest"}]
     with pytest.raises(SubmissionFailedError, match="memory"):
@@ -75,7 +75,7 @@ def test_a_job_that_dies_of_memory_says_so_and_one_with_more_does_not(
 
 
 def test_a_task_of_a_pilot_that_takes_too_much_is_ended_and_the_others_go_on(
-    submission: Callable[..., Submission], wd: Path
+    submission: Callable[..., Placement], wd: Path
 ) -> None:
     """The pilot's own watch or the kernel: the task fails, the pilot and the job do not."""
     greedy = {"command": TAKE, "task_work_path": "greedy", "resources": {"memory": "60M"}}

@@ -21,10 +21,10 @@ from real import SLURM_PROGRAMS, require
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.description.parse import parse_submission
 from pilotfish.launcher.machines.registry import build_machine
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.launcher.submission.submission import Submission
 
-Make = Callable[..., Submission]
+Make = Callable[..., Placement]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def on_slurm(slurm: Slurm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S
 
 @pytest.fixture
 def submission(on_slurm: Slurm, wd: Path) -> Make:
-    def make(*tasks: dict[str, Any], batch_type: str = "Slurm", retry_count: int = 0, **given: Any) -> Submission:
+    def make(*tasks: dict[str, Any], batch_type: str = "Slurm", retry_count: int = 0, **given: Any) -> Placement:
         machine = {
             "batch_type": batch_type,
             "context_type": "Local",
@@ -51,7 +51,7 @@ def submission(on_slurm: Slurm, wd: Path) -> Make:
         (wd / "here/w").mkdir(parents=True, exist_ok=True)
         resources = {"group_size": 1} | given.pop("resources", {})
         found = {"work_base": "w", "machine": machine, "resources": resources, "task_list": list(tasks), **given}
-        return Submission(parse_submission(found), tell=lambda text: print(text))
+        return Placement(parse_submission(found), tell=lambda text: print(text))
 
     return make
 
@@ -178,14 +178,14 @@ def test_a_job_whose_node_is_lost_is_placed_again_without_costing_a_retry(
 
 
 @pytest.fixture
-def one_task(on_slurm: Slurm, submission: Make, wd: Path) -> Callable[..., Submission]:
+def one_task(on_slurm: Slurm, submission: Make, wd: Path) -> Callable[..., Placement]:
     """`one_task(events, ...)`: a task that writes `x` to `starts` and runs until there is the file `go`.
 
     Between two looks at the batch system twenty seconds go by for the launcher; `events` are called after the task has
     started, one before each of the next looks.
     """
 
-    def make(*events: Callable[[], object], **given: Any) -> Submission:
+    def make(*events: Callable[[], object], **given: Any) -> Placement:
         now, left = [1e9], list(events)
 
         def sleep(seconds: float) -> None:
@@ -206,7 +206,7 @@ def nothing() -> None:
 
 
 def test_a_heterogeneous_job_is_one_job_to_its_end(
-    one_task: Callable[..., Submission], on_slurm: Slurm, wd: Path
+    one_task: Callable[..., Placement], on_slurm: Slurm, wd: Path
 ) -> None:
     """Slurm lists it as N+0 and N+1; and it can be found by its script."""
     found: dict[str, str] = {}
@@ -224,7 +224,7 @@ def test_a_heterogeneous_job_is_one_job_to_its_end(
 
 
 def test_a_controller_that_is_away_for_minutes_costs_an_array_nothing(
-    one_task: Callable[..., Submission], on_slurm: Slurm, wd: Path, monkeypatch: pytest.MonkeyPatch
+    one_task: Callable[..., Placement], on_slurm: Slurm, wd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without accounting, so nobody else tells. Its commands are not patient here."""
     conf = [line for line in (on_slurm.folder / "slurm.conf").read_text().splitlines() if "MessageTimeout" not in line]

@@ -21,10 +21,10 @@ from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.description.parse import parse_submission
 from pilotfish.launcher.job.states import JobState
 from pilotfish.launcher.machines.registry import build_machine
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.launcher.submission.submission import Submission
 
-Make = Callable[..., Submission]
+Make = Callable[..., Placement]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def submission(slurm: Slurm, wd: Path, monkeypatch: pytest.MonkeyPatch, tmp_path
         monkeypatch.setenv(name, slurm.environ[name])
     monkeypatch.setenv("PILOTFISH_HOME", str(tmp_path / "home"))
 
-    def make(*tasks: dict[str, Any], **given: Any) -> Submission:
+    def make(*tasks: dict[str, Any], **given: Any) -> Placement:
         machine = {
             "batch_type": "Torque",
             "context_type": "Local",
@@ -47,7 +47,7 @@ def submission(slurm: Slurm, wd: Path, monkeypatch: pytest.MonkeyPatch, tmp_path
         (wd / "here/w").mkdir(parents=True, exist_ok=True)
         resources = {"group_size": 1} | given.pop("resources", {})
         found = {"work_base": "w", "machine": machine, "resources": resources, "task_list": list(tasks), **given}
-        return Submission(parse_submission(found), tell=print)
+        return Placement(parse_submission(found), tell=print)
 
     return make
 

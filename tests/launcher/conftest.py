@@ -21,7 +21,7 @@ from liar import Liar
 from sshd import SSHD, Sshd
 
 from pilotfish.launcher.description.parse import parse_submission
-from pilotfish.launcher.submission.submission import Submission
+from pilotfish.launcher.submission.placement import Placement
 
 
 @pytest.fixture(autouse=True)
@@ -54,13 +54,13 @@ def liar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liar]:
 
 
 @pytest.fixture
-def submission(wd: Path) -> Callable[..., Submission]:
-    """`submission(task, ..., key=value)`: a Submission on this machine; each call is a new launcher.
+def submission(wd: Path) -> Callable[..., Placement]:
+    """`submission(task, ..., key=value)`: a Placement on this machine; each call is a new launcher.
 
-    `tools` are what a Submission takes besides its description.
+    `tools` are what a Placement takes besides its description.
     """
 
-    def make(*tasks: dict[str, Any], tools: Mapping[str, Any] = MappingProxyType({}), **given: Any) -> Submission:
+    def make(*tasks: dict[str, Any], tools: Mapping[str, Any] = MappingProxyType({}), **given: Any) -> Placement:
         machine = {
             "batch_type": "Shell",
             "context_type": "Local",
@@ -76,7 +76,7 @@ def submission(wd: Path) -> Callable[..., Submission]:
             **given,
         }
         (wd / "here/w").mkdir(parents=True, exist_ok=True)
-        return Submission(parse_submission(found), **tools)
+        return Placement(parse_submission(found), **tools)
 
     return make
 

@@ -19,7 +19,7 @@ from pilotfish.launcher.contexts.globs import MissingFileError
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.contexts.ssh import rsync
 from pilotfish.launcher.contexts.ssh.context import SSHContext
-from pilotfish.launcher.submission.submission import Submission
+from pilotfish.launcher.submission.placement import Placement
 
 LATIN_1 = os.fsdecode(b"caf\xe9 \xff")
 ODD = [
@@ -157,7 +157,7 @@ def test_what_must_not_be_read_here_is_told(wd: Path) -> None:
 
 @pytest.mark.parametrize("by_rsync", [False, True], ids=["archive", "rsync"])
 def test_over_ssh_the_rest_comes_home_and_the_run_ends(
-    sshd: Sshd, wd: Path, user: str, submission: Callable[..., Submission], by_rsync: bool
+    sshd: Sshd, wd: Path, user: str, submission: Callable[..., Placement], by_rsync: bool
 ) -> None:
     """As a user who may not read all that was made there; no other job is held up, and a second run says the same."""
     os.chmod(wd, 0o777)
@@ -189,7 +189,7 @@ def test_over_ssh_the_rest_comes_home_and_the_run_ends(
 
 @pytest.mark.parametrize("context_type", ["Local", "LazyLocal", "SSH"])
 def test_empty_folders_go_and_come_as_folders(
-    liar: Liar, wd: Path, submission: Callable[..., Submission], context_type: str
+    liar: Liar, wd: Path, submission: Callable[..., Placement], context_type: str
 ) -> None:
     (wd / "here/w/a/out/deep").mkdir(parents=True)
     task = {
@@ -207,7 +207,7 @@ def test_empty_folders_go_and_come_as_folders(
     assert (wd / "here/w/a/more/empty").is_dir()
 
 
-def test_links_that_lead_back_are_passed_over(wd: Path, submission: Callable[..., Submission]) -> None:
+def test_links_that_lead_back_are_passed_over(wd: Path, submission: Callable[..., Placement]) -> None:
     """To the folder itself, or to one it is in; a link to a folder beside it is followed."""
     (wd / "here/w/a/in/deep").mkdir(parents=True)
     (wd / "here/w/a/in/x").write_text("1")

@@ -9,15 +9,12 @@ from typing import Any
 import pytest
 
 from pilotfish.launcher.description import files as loading
-from pilotfish.launcher.description import parse as description
-from pilotfish.launcher.description.parse import (
-    machine_to_dict,
-    parse_machine,
-    parse_resources,
-    parse_submission,
-    parse_task,
-)
+from pilotfish.launcher.description.machine import machine_to_dict, parse_machine
+from pilotfish.launcher.description.resources import Resources
 from pilotfish.launcher.description.schema import DescriptionError, rows
+from pilotfish.launcher.description.submission import load_submission, parse_submission
+from pilotfish.launcher.description.task import Task
+from pilotfish.launcher.submission.machine import Machine
 
 SSH = {
     "batch_type": "Slurm",
@@ -88,7 +85,7 @@ def test_a_secret_that_is_wrong_is_not_told(password: Any) -> None:
 )
 def test_a_line_that_cannot_be_read_is_not_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "machine.yaml").write_text(text)
-    told = refused(loading.load_machine, tmp_path / "machine.yaml")
+    told = refused(Machine.load_from_yaml, tmp_path / "machine.yaml")
     assert "machine.yaml: " in told
     assert "12345678" not in told
 
@@ -136,14 +133,14 @@ def test_secrets_are_not_written_but_references_to_them_are() -> None:
     ],
 )
 def test_wrong_resources(given: dict[str, Any], message: str) -> None:
-    assert message in refused(parse_resources, given)
+    assert message in refused(Resources.load_from_dict, given)
 
 
 def test_our_resources_are_seconds_and_mebibytes() -> None:
-    resources = parse_resources({"group_size": 1, "walltime": "1h30m", "memory": "4G"})
+    resources = Resources.load_from_dict({"group_size": 1, "walltime": "1h30m", "memory": "4G"})
     assert (resources.walltime_s, resources.memory_mib) == (5400, 4096)
-    assert parse_resources({"group_size": 1, "walltime": 90, "memory": 500}).walltime_s == 90
-    assert parse_resources(description.resources_to_dict(resources)) == resources
+    assert Resources.load_from_dict({"group_size": 1, "walltime": 90, "memory": 500}).walltime_s == 90
+    assert Resources.load_from_dict(resources.serialize()) == resources
 
 
 @pytest.mark.parametrize(
@@ -158,7 +155,7 @@ def test_our_resources_are_seconds_and_mebibytes() -> None:
     ],
 )
 def test_a_wrong_task(change: dict[str, Any], message: str) -> None:
-    assert message in refused(parse_task, TASK | change)
+    assert message in refused(Task.load_from_dict, TASK | change)
 
 
 def test_a_submission_names_the_task_that_is_wrong() -> None:
@@ -205,13 +202,13 @@ def test_submissions_load_from_json_yaml_and_toml(tmp_path: Path, suffix: str) -
     }
     file = tmp_path / f"s.{suffix}"
     file.write_text(texts[suffix])
-    found = loading.load_submission(file)
+    found = load_submission(file)
     assert (found.machine.batch_type, found.resources.group_size, found.tasks[0].command) == ("Shell", 2, "true")
 
 
 def test_a_trailing_comma_is_told_with_the_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "task.json").write_text('{"command": "true",\n}')
-    assert "line 2 column 1" in refused(loading.load_task, tmp_path / "task.json")
+    assert "line 2 column 1" in refused(Task.load_from_json, tmp_path / "task.json")
 
 
 @pytest.mark.parametrize(
@@ -233,14 +230,14 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, me
 
 def test_a_file_of_a_windows_editor(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(TASK).encode())
-    assert loading.load_task(tmp_path / "t.json").command == "true"
+    assert Task.load_from_json(tmp_path / "t.json").command == "true"
 
 
 def test_references_to_other_files(tmp_path: Path) -> None:
     (tmp_path / "base.json").write_text(json.dumps(TASK))
     (tmp_path / "t.json").write_text(json.dumps({"$ref": "base.json", "command": "false"}))
-    assert "$ref is not allowed by default" in refused(loading.load_task, tmp_path / "t.json")
-    task = loading.load_task(tmp_path / "t.json", allow_ref=True)
+    assert "$ref is not allowed by default" in refused(Task.load_from_json, tmp_path / "t.json")
+    task = Task.load_from_json(tmp_path / "t.json", allow_ref=True)
     assert (task.command, task.task_work_path) == ("false", "a")
     (tmp_path / "base.json").write_text(json.dumps({"$ref": "t.json"}))
     with pytest.raises(DescriptionError, match="leads back to itself"):
@@ -254,11 +251,11 @@ def test_a_machine_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (folder / "hpc.json").write_text(json.dumps(SSH))
     given = {"work_base": "w", "machine": "hpc", "resources": {"group_size": 1}, "task_list": [TASK]}
     (tmp_path / "s.json").write_text(json.dumps(given))
-    assert loading.load_submission(tmp_path / "s.json").machine.profile["hostname"] == "login.hpc"
+    assert load_submission(tmp_path / "s.json").machine.profile["hostname"] == "login.hpc"
     (tmp_path / "s.json").write_text(json.dumps(given | {"machine": "pilotfish/machines/hpc.json"}))
-    assert loading.load_submission(tmp_path / "s.json").machine.profile["hostname"] == "login.hpc"
+    assert load_submission(tmp_path / "s.json").machine.profile["hostname"] == "login.hpc"
     (tmp_path / "s.json").write_text(json.dumps(given | {"machine": "hcp"}))
-    assert "there is no machine 'hcp'; did you mean 'hpc'?" in refused(loading.load_submission, tmp_path / "s.json")
+    assert "there is no machine 'hcp'; did you mean 'hpc'?" in refused(load_submission, tmp_path / "s.json")
 
 
 def test_every_key_has_a_meaning() -> None:

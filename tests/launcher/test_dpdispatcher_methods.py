@@ -198,8 +198,11 @@ def test_keys_are_assigned_to(machine: Machine) -> None:
         1,
     )
     assert task.task_hash != before
-    with pytest.raises(DescriptionError, match="group_size"):
-        resources.group_size = "many"
+    resources.group_size = "many"  # type: ignore[assignment]
+    submission = Submission("w", machine, resources, task_list=[task])
+    for act in (submission.generate_jobs, submission.get_hash, submission.run_submission):
+        with pytest.raises(DescriptionError, match=r"resources\.group_size: 'many' is not a whole number"):
+            act()
 
 
 def test_keys_are_explained_checked_and_completed() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pilotfish import Machine, Resources, Submission, Task
-from pilotfish.launcher.compat.dpdispatcher import context
-from pilotfish.launcher.compat.dpdispatcher.job import Job
+from pilotfish import Job, Machine, Resources, Submission, Task
+from pilotfish.launcher.compat.dpdispatcher.context import BaseContext
 from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.submission.bound_context import BoundContext
 
 TASK: dict[str, Any] = {"command": "echo a > out", "task_work_path": "a", "backward_files": ["out"]}
 RESOURCES: dict[str, Any] = {"number_node": 1, "cpu_per_node": 2, "gpu_per_node": 0, "queue_name": "", "group_size": 1}
@@ -56,18 +56,18 @@ PARAMETERS: dict[Any, list[str]] = {
     Submission.bind_machine: ["machine"],
     Submission.check_ratio_unfinished: ["ratio_unfinished"],
     Submission.run_submission: ["dry_run", "exit_on_submit", "clean", "check_interval"],
-    context.BoundContext.load_from_dict: ["context_dict"],
-    context.BoundContext.bind_submission: ["submission"],
-    context.BoundContext.write_file: ["fname", "write_str"],
-    context.BoundContext.read_file: ["fname"],
-    context.BoundContext.check_file_exists: ["fname"],
-    context.BoundContext.upload: ["submission"],
-    context.BoundContext.download: ["submission", "check_exists", "mark_failure", "back_error"],
-    context.BoundContext.block_call: ["cmd"],
-    context.BoundContext.block_checkcall: ["cmd", "asynchronously", "stderr_whitelist"],
-    context.BoundContext.call: ["cmd"],
-    context.BoundContext.check_finish: ["proc", "cmd_pipes"],
-    context.BoundContext.get_return: ["proc", "cmd_pipes"],
+    BaseContext.load_from_dict: ["context_dict"],
+    BoundContext.bind_submission: ["submission"],
+    BoundContext.write_file: ["fname", "write_str"],
+    BoundContext.read_file: ["fname"],
+    BoundContext.check_file_exists: ["fname"],
+    BoundContext.upload: ["submission"],
+    BoundContext.download: ["submission", "check_exists", "mark_failure", "back_error"],
+    BoundContext.block_call: ["cmd"],
+    BoundContext.block_checkcall: ["cmd", "asynchronously", "stderr_whitelist"],
+    BoundContext.call: ["cmd"],
+    BoundContext.check_finish: ["proc", "cmd_pipes"],
+    BoundContext.get_return: ["proc", "cmd_pipes"],
 }
 
 

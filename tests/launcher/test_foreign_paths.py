@@ -22,7 +22,7 @@ from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.contexts.paths import ForeignPathError
 from pilotfish.launcher.contexts.ssh import rsync
 from pilotfish.launcher.contexts.ssh.context import SSHContext
-from pilotfish.launcher.submission.submission import Submission
+from pilotfish.launcher.submission.placement import Placement
 
 OUTSIDE = [
     "/tmp/pilotfish-outside",
@@ -169,7 +169,7 @@ PATTERNS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", PATTERNS)
 def test_a_listing_that_leads_out_ends_the_run_with_the_name(
-    liar: Liar, wd: Path, submission: Callable[..., Submission], case: str
+    liar: Liar, wd: Path, submission: Callable[..., Placement], case: str
 ) -> None:
     """Also where the patterns would mean it; nothing is written, and it is no success."""
     names = placed_outside(wd)
@@ -235,19 +235,19 @@ def test_no_context_fetches_to_a_place_outside(liar: Liar, wd: Path) -> None:
 
 
 def made(
-    submission: Callable[..., Submission],
+    submission: Callable[..., Placement],
     command: str,
     *patterns: str,
     machine: dict[str, Any] | None = None,
     **more: Any,
-) -> Submission:
+) -> Placement:
     task = {"command": command, "task_work_path": "a", "backward_files": list(patterns), **more}
     return submission(task, machine=machine or {})
 
 
 @pytest.mark.parametrize("way", ["links", "copies", "SSH"])
 def test_a_link_here_that_is_an_input_is_no_way_out(
-    submission: Callable[..., Submission], wd: Path, liar: Liar, way: str
+    submission: Callable[..., Placement], wd: Path, liar: Liar, way: str
 ) -> None:
     """Inputs are often links to where they lie for all: no result is written there; inputs that are as they were are fine."""
     machine: dict[str, Any] = {"remote_profile": {"symlink": way == "links"}}
@@ -267,7 +267,7 @@ def test_a_link_here_that_is_an_input_is_no_way_out(
 
 
 @pytest.mark.parametrize("pattern", ["out", "out/*", "./out/new"])
-def test_links_that_the_user_has_named_are_used(submission: Callable[..., Submission], wd: Path, pattern: str) -> None:
+def test_links_that_the_user_has_named_are_used(submission: Callable[..., Placement], wd: Path, pattern: str) -> None:
     """The task's own folder, and one that a pattern names in plain letters, may lie on another disk."""
     (wd / "disk/a").mkdir(parents=True)
     (wd / "disk/out").mkdir()

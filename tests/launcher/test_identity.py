@@ -13,17 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilotfish.launcher.description.grouping import groups
-from pilotfish.launcher.description.identity import job_hash, submission_hash, task_hash
-from pilotfish.launcher.description.parse import (
-    machine_to_dict,
-    parse_machine,
-    parse_resources,
-    parse_submission,
-    parse_task,
-    resources_to_dict,
-    task_to_dict,
-)
+from pilotfish.launcher.description.identity import job_hash, submission_hash
+from pilotfish.launcher.description.machine import machine_to_dict, parse_machine
+from pilotfish.launcher.description.resources import Resources
 from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.launcher.description.task import Task
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "hashes.json").read_text())
@@ -31,14 +25,14 @@ GOLDEN = json.loads((Path(__file__).parent / "golden" / "hashes.json").read_text
 
 @pytest.mark.parametrize("case", GOLDEN["tasks"])
 def test_a_tasks_hash(case: dict[str, Any]) -> None:
-    assert task_hash(parse_task(case["given"])) == case["hash"]
+    assert Task.load_from_dict(case["given"]).task_hash == case["hash"]
 
 
 @pytest.mark.parametrize("case", GOLDEN["resources"])
 def test_resources_are_written_as_there_and_a_jobs_hash(case: dict[str, Any]) -> None:
-    resources = parse_resources(case["given"])
-    assert json.dumps(resources_to_dict(resources)) == json.dumps(case["written"])
-    assert job_hash([parse_task(each["given"]) for each in GOLDEN["tasks"]], resources) == case["job_hash"]
+    resources = Resources.load_from_dict(case["given"])
+    assert json.dumps(resources.serialize()) == json.dumps(case["written"])
+    assert job_hash([Task.load_from_dict(each["given"]) for each in GOLDEN["tasks"]], resources) == case["job_hash"]
 
 
 @pytest.mark.parametrize("case", GOLDEN["groups"], ids=lambda case: f"{case['count']} by {case['size']}")
@@ -63,8 +57,8 @@ def test_no_tasks_and_negative_sizes_are_refused(count: int, size: int) -> None:
 
 @given(st.text(), st.lists(st.sampled_from(["a", "b/c", "*.dat"])), st.none() | st.just("log"), st.integers(0, 3))
 def test_a_written_task_reads_as_itself(command: str, files: list[str], log: str | None, retries: int) -> None:
-    task = Task(command.replace("\0", ""), "w", tuple(files), (), log, log, retries=retries)
-    assert parse_task(task_to_dict(task)) == task
+    task = Task(command.replace("\0", ""), "w", files, [], log, log, retries=retries)
+    assert Task.load_from_dict(task.serialize()) == task
 
 
 NAMES = st.text("abcXYZ_09", min_size=1).filter(lambda name: not name.startswith("_"))
@@ -74,7 +68,7 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 LINES = st.lists(st.text().filter(lambda line: "\0" not in line), max_size=3)
-RESOURCES = st.fixed_dictionaries(
+KEYS = st.fixed_dictionaries(
     {"group_size": st.integers(0, 100)},
     optional={
         "number_node": st.integers(1, 9),
@@ -94,13 +88,13 @@ RESOURCES = st.fixed_dictionaries(
 )
 
 
-@given(RESOURCES)
+@given(KEYS)
 def test_written_resources_read_as_themselves_and_have_the_same_hash(given: dict[str, Any]) -> None:
-    resources = parse_resources(given)
-    written = json.loads(json.dumps(resources_to_dict(resources)))
-    assert parse_resources(written) == resources
+    resources = Resources.load_from_dict(given)
+    written = json.loads(json.dumps(resources.serialize()))
+    assert Resources.load_from_dict(written) == resources
     task = Task("true", "w")
-    assert job_hash([task], parse_resources(written)) == job_hash([task], resources)
+    assert job_hash([task], Resources.load_from_dict(written)) == job_hash([task], resources)
 
 
 PROFILES = st.fixed_dictionaries(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from patience import PATIENCE_S
 
-from pilotfish.launcher.description.identity import job_hash, task_hash
+from pilotfish.launcher.description.identity import job_hash
 from pilotfish.launcher.description.resources import Resources
 from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.launcher.description.task import Task
@@ -30,7 +30,7 @@ ODD = "a 'b\" $(c)\n&d"
 def job(root: Path, *tasks: Task, resources: Resources | None = None, **changes: Any) -> JobToPlace:
     resources = resources or Resources(para_deg=2)
     made = JobToPlace(
-        job_hash(tasks, resources), "", tasks, tuple(task_hash(task) for task in tasks), resources, str(root)
+        job_hash(tasks, resources), "", tasks, tuple(task.task_hash for task in tasks), resources, str(root)
     )
     return replace(made, **changes)
 

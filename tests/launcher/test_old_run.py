@@ -19,7 +19,7 @@ from pilotfish.launcher.job.states import JobState
 from pilotfish.launcher.submission import adopt as old_run
 from pilotfish.launcher.submission.adopt import OldJob
 from pilotfish.launcher.submission.events import Ended, Submitted
-from pilotfish.launcher.submission.state import Job, Phase
+from pilotfish.launcher.submission.state import BatchJob, Phase
 from pilotfish.launcher.submission.store import UnknownSubmissionError
 
 RECORD = (Path(__file__).parent / "golden" / "dpdispatcher_record.json").read_text()
@@ -95,13 +95,13 @@ def ended(job: str, attempt: int, counts: bool = True, again: bool = True) -> En
     ],
 )
 def test_what_is_written_down(old: OldJob, attempts: dict[str, int], expected: list[Any]) -> None:
-    assert old_run.to_events({A: old}, [Job(A, ("t",))], attempts, retry_count=1) == expected
+    assert old_run.to_events({A: old}, [BatchJob(A, ("t",))], attempts, retry_count=1) == expected
 
 
 def test_what_is_known_here_counts_more() -> None:
     old = {A: OldJob(JobState.running, "7", 2)}
-    assert old_run.to_events(old, [Job(A, ("t",), Phase.PLACED)], {}, retry_count=1) == []
-    assert old_run.to_events(old, [Job(A, ("t",), attempt=1, failures=1)], {}, retry_count=1) == [
+    assert old_run.to_events(old, [BatchJob(A, ("t",), Phase.PLACED)], {}, retry_count=1) == []
+    assert old_run.to_events(old, [BatchJob(A, ("t",), attempt=1, failures=1)], {}, retry_count=1) == [
         ended(A, 1),
         Submitted(A, 2, "7"),
     ]

@@ -18,10 +18,10 @@ from pilotfish.launcher.contexts.base import Done
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.description.parse import parse_machine
 from pilotfish.launcher.job.states import JobState
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
 from pilotfish.launcher.submission.single import OneJob, Script
 from pilotfish.launcher.submission.state import Phase
-from pilotfish.launcher.submission.submission import Submission
 
 # Files in $FAKE change how it behaves: `cluster` (jobs are on the cluster east), `rows` (what names of jobs end with in
 # listings, `+0 +1`, `_0`), `says` (printed instead of the id), `waits` (jobs are kept in the queue until it is removed),
@@ -74,7 +74,7 @@ for number in "$@"; do [ ! -e $FAKE/$number.pid ] || kill -TERM -- -$(cat $FAKE/
 """,
 }
 
-Make = Callable[..., Submission]
+Make = Callable[..., Placement]
 
 
 class World:
@@ -116,11 +116,11 @@ def fake(wd: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def make(wd: Path, world: World, fake: Path, submission: Callable[..., Submission]) -> Make:
+def make(wd: Path, world: World, fake: Path, submission: Callable[..., Placement]) -> Make:
     """A submission of one task that writes `x` to `starts` and runs until the file `go` is there."""
     tools = {"tell": world.told.append, "clock": world.clock, "sleep": world.sleep}
 
-    def made(command: str = "", machine: Mapping[str, Any] | None = None, **given: Any) -> Submission:
+    def made(command: str = "", machine: Mapping[str, Any] | None = None, **given: Any) -> Placement:
         (wd / "here/w/a").mkdir(parents=True, exist_ok=True)
         wait = "while [ ! -e ../go ]; do sleep 0.02; done"
         task = {"command": command or f"echo x >>../starts; {wait}", "task_work_path": "a"}
@@ -129,11 +129,11 @@ def make(wd: Path, world: World, fake: Path, submission: Callable[..., Submissio
     return made
 
 
-def root_of(made: Submission) -> Path:
+def root_of(made: Placement) -> Path:
     return Path(made.context().root_for(made.hash, "w"))
 
 
-def starts(made: Submission) -> int:
+def starts(made: Placement) -> int:
     return len((root_of(made) / "starts").read_text().split())
 
 
@@ -147,7 +147,7 @@ def remove(*files: Path) -> None:
         file.unlink()
 
 
-def run_to_its_end(made: Submission, world: World, at: int = 7) -> None:
+def run_to_its_end(made: Placement, world: World, at: int = 7) -> None:
     """The task ends well after the settling time of listings."""
     world.at[at] = (root_of(made) / "go").touch
     assert made.run(check_interval_s=30, clean=False).over
@@ -376,7 +376,7 @@ def test_garbled_listings_never_start_a_job_twice(
 ) -> None:
     Noisy.random = Random(seed)
     monkeypatch.setattr(
-        Submission, "context", lambda self: Noisy(self.local_work, self.description.machine.remote_root, {})
+        Placement, "context", lambda self: Noisy(self.local_work, self.description.machine.remote_root, {})
     )
     made = make()
     run_to_its_end(made, world, at=15)

@@ -13,18 +13,18 @@ from pilotfish.launcher.job.record import TaskResult
 from pilotfish.launcher.job.states import JobState, Reason, Status
 from pilotfish.launcher.submission import events
 from pilotfish.launcher.submission.events import Cancelled, Fetched, Intent, NotTaken, Renewed, Submitted
-from pilotfish.launcher.submission.state import GRACE_POLLS, Job, Phase, PilotProgress, Progress
+from pilotfish.launcher.submission.state import GRACE_POLLS, BatchJob, Phase, PilotProgress, Progress
 
 RUNNING = Status(JobState.running)
 
 
-def place(progress: Progress, job: Job, number: int = 1) -> None:
+def place(progress: Progress, job: BatchJob, number: int = 1) -> None:
     progress.apply(Intent(job.hash, job.attempt))
     progress.apply(Submitted(job.hash, job.attempt, f"{job.hash}-{number}"))
 
 
 def end(
-    progress: Progress, job: Job, status: Status | None, recorded: bool = True, now_s: float = 0.0, **codes: int
+    progress: Progress, job: BatchJob, status: Status | None, recorded: bool = True, now_s: float = 0.0, **codes: int
 ) -> events.Ended | None:
     """The batch system tells of the end (None: does not list it), then the results are looked at."""
     progress.on_listing({} if status is None else {job.id: status}, now_s)
@@ -35,7 +35,7 @@ def end(
     return found
 
 
-def one(**options: Any) -> tuple[Progress, Job]:
+def one(**options: Any) -> tuple[Progress, BatchJob]:
     progress = Progress([("j", ["a", "b"])], **options)
     job = progress.jobs["j"]
     place(progress, job)
@@ -197,7 +197,7 @@ def test_renewed_tasks_run_again_with_all_retries() -> None:
     assert (job.phase, job.attempt, job.failures, set(job.results)) == (Phase.NEW, 1, 0, {"a"})
 
 
-def pilot(allocations: int = 9) -> tuple[PilotProgress, Job]:
+def pilot(allocations: int = 9) -> tuple[PilotProgress, BatchJob]:
     progress = PilotProgress([("p", ["a", "b", "c"])], max_allocations=allocations, ratio_unfinished=0.0)
     place(progress, progress.jobs["p"])
     return progress, progress.jobs["p"]

@@ -13,11 +13,10 @@ import pytest
 from patience import only_when_thorough
 
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.description.identity import task_hash
 from pilotfish.launcher.submission.pilot_jobs import PilotWork
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.launcher.submission.state import Job, Phase
-from pilotfish.launcher.submission.submission import Submission
+from pilotfish.launcher.submission.state import BatchJob, Phase
 from pilotfish.launcher.submission.tunnel import remote_pilot
 from pilotfish.pilot.model.errors import TransientError
 from pilotfish.pilot.wire import connection
@@ -52,7 +51,7 @@ for number in "$@"; do echo $number >>$FAKE/cancelled; kill -TERM -- -$(cat $FAK
 }
 
 
-Make = Callable[..., Submission]
+Make = Callable[..., Placement]
 SLURM: Mapping[str, Any] = {"batch_type": "Slurm"}
 SHELL: Mapping[str, Any] = {"batch_type": "Shell"}
 LAZY: Mapping[str, Any] = {"batch_type": "Shell", "context_type": "LazyLocal"}
@@ -100,11 +99,11 @@ def fake(wd: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def make(wd: Path, world: World, submission: Callable[..., Submission]) -> Callable[..., Submission]:
+def make(wd: Path, world: World, submission: Callable[..., Placement]) -> Callable[..., Placement]:
     """As the fixture `submission`, with the tests' time, Slurm where nothing else is said, and folders for the tasks."""
     tools = {"tell": world.told.append, "count": world.counted.append, "clock": world.clock, "sleep": world.sleep}
 
-    def made(*tasks: dict[str, Any], machine: Mapping[str, Any] = SLURM, **given: Any) -> Submission:
+    def made(*tasks: dict[str, Any], machine: Mapping[str, Any] = SLURM, **given: Any) -> Placement:
         for each in tasks:
             (wd / "here/w" / each["task_work_path"]).mkdir(parents=True, exist_ok=True)
         return submission(*tasks, machine=machine, tools=tools, **given)
@@ -251,7 +250,7 @@ def test_a_download_that_never_works_is_an_error_and_nothing_is_removed(make: Ma
 def test_inputs_that_change_under_a_running_job_make_it_begin_anew(
     make: Make, wd: Path, wait_until: Callable[..., None]
 ) -> None:
-    def made(text: str) -> Submission:
+    def made(text: str) -> Placement:
         given = task(
             "a", "cat in >>seen; [ $(cat in) = 2 ] || exec sleep 1000", forward_files=["in"], backward_files=["seen"]
         )
@@ -294,9 +293,9 @@ def test_a_second_run_writes_nothing_down_when_nothing_is_new(make: Make, wd: Pa
 # --- what was there before ------------------------------------------------------------------------------------------------
 
 
-def tag(wd: Path, submission: Submission) -> Path:
+def tag(wd: Path, submission: Placement) -> Path:
     (one,) = submission.description.tasks
-    return wd / "here/w" / one.task_work_path / f"{task_hash(one)}_task_tag_finished"
+    return wd / "here/w" / one.task_work_path / f"{one.task_hash}_task_tag_finished"
 
 
 def test_tags_of_dpdispatcher_count_when_no_input_is_newer(make: Make, wd: Path, world: World) -> None:
@@ -354,7 +353,7 @@ def test_jobs_that_only_bring_nodes_do_not_swallow_what_the_pilot_tells(make: Ma
     made = make(task("a", "true"), task("b", "true"), pilot={"pilots": 2})
     context = LocalContext(wd, str(wd), {})
     work = PilotWork(made.description, str(wd))
-    (pilot, guest) = (Job(name, tasks) for name, tasks in work.jobs())
+    (pilot, guest) = (BatchJob(name, tasks) for name, tasks in work.jobs())
     report = wd / ".qcgpjm-service-1/jobs.report"
     report.parent.mkdir(mode=0o700)
     report.write_text('{"name": "task-0", "state": "SUCCEED"}\n')
@@ -368,7 +367,7 @@ def test_what_is_in_a_folder_of_somebody_else_is_not_a_result(make: Make, wd: Pa
     made = make(task("a", "true"), pilot={})
     context = LocalContext(wd, str(wd), {})
     work = PilotWork(made.description, str(wd))
-    (pilot,) = (Job(name, tasks) for name, tasks in work.jobs())
+    (pilot,) = (BatchJob(name, tasks) for name, tasks in work.jobs())
     planted = wd / ".qcgpjm-service-0"
     planted.mkdir()
     planted.chmod(0o777)

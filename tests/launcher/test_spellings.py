@@ -15,10 +15,9 @@ from liar import Liar
 
 from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import RemoteFile
-from pilotfish.launcher.description.identity import task_hash
 from pilotfish.launcher.description.task import Task
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.launcher.submission.submission import Submission
 
 ROOT = ["", ".", "./", "././", "./.", ".//"]
 BELOW = ["a/b", "./a/b", "a//b", "a/./b", "a/b/", "././a/b/.", "a/b//"]
@@ -62,7 +61,7 @@ def test_what_comes_back_does_not_depend_on_spelling(folder: str, pattern: str, 
 def test_hashes_are_those_of_what_was_written(folder: str, name: str) -> None:
     """DPDispatcher's tasks are known again by them: another spelling is another hash."""
     task = Task("true", folder, forward_files=(name,))
-    assert (task_hash(task) == task_hash(Task("true", ".", forward_files=("out",)))) is ((folder, name) == (".", "out"))
+    assert (task.task_hash == Task("true", ".", forward_files=["out"]).task_hash) is ((folder, name) == (".", "out"))
     assert task.folder == ("a/b" if "a" in folder else ".")
 
 
@@ -71,7 +70,7 @@ def test_hashes_are_those_of_what_was_written(folder: str, name: str) -> None:
 def test_results_come_home_however_folders_and_files_are_spelled(
     machine: Callable[[str], dict[str, Any]],
     wd: Path,
-    submission: Callable[..., Submission],
+    submission: Callable[..., Placement],
     context: str,
     folders: list[str],
 ) -> None:
@@ -104,7 +103,7 @@ def test_results_come_home_however_folders_and_files_are_spelled(
 def test_logs_of_a_failed_task_come_home_however_its_folder_is_spelled(
     machine: Callable[[str], dict[str, Any]],
     wd: Path,
-    submission: Callable[..., Submission],
+    submission: Callable[..., Placement],
     context: str,
     folder: str,
 ) -> None:
@@ -122,7 +121,7 @@ def test_logs_of_a_failed_task_come_home_however_its_folder_is_spelled(
 
 @pytest.mark.parametrize("folder", ["./", "", "./a//"])
 def test_a_second_run_knows_what_was_done_in_a_folder_however_it_is_spelled(
-    wd: Path, submission: Callable[..., Submission], folder: str
+    wd: Path, submission: Callable[..., Placement], folder: str
 ) -> None:
     """Changed inputs are seen too, and only the task that they matter to runs again."""
     below = wd / "here/w" / ("a" if "a" in folder else "")
@@ -144,7 +143,7 @@ def test_a_second_run_knows_what_was_done_in_a_folder_however_it_is_spelled(
 
 @pytest.mark.parametrize("folder", ["./", "", "./a//"])
 def test_commands_find_a_task_by_its_folder_and_bring_its_files(
-    wd: Path, submission: Callable[..., Submission], folder: str, capfd: pytest.CaptureFixture[str]
+    wd: Path, submission: Callable[..., Placement], folder: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from click.testing import CliRunner
 

@@ -22,7 +22,7 @@ from pilotfish.launcher.contexts.ssh import rsync
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.contexts.ssh.session import HostKeyError, LoginError
 from pilotfish.launcher.contexts.ssh.totp import one_time_password
-from pilotfish.launcher.submission.submission import Submission
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.pilot.model.errors import TransientError, UsageError
 
 ODD = 'it\'s a "$folder"\n&'
@@ -329,7 +329,7 @@ def test_transfers_go_on_after_cuts(sshd: Sshd, wd: Path, threshold: int) -> Non
 
 @only_when_thorough
 def test_a_submission_survives_an_outage_while_it_runs(
-    sshd: Sshd, wd: Path, submission: Callable[..., Submission]
+    sshd: Sshd, wd: Path, submission: Callable[..., Placement]
 ) -> None:
     """The server dies while jobs run, and comes back later; jobs go on meanwhile."""
     machine = {"context_type": "SSH", "remote_profile": sshd.profile}

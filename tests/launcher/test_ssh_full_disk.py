@@ -15,7 +15,7 @@ from sshd import Sshd
 
 from pilotfish.launcher.contexts.base import TransferError
 from pilotfish.launcher.contexts.ssh.context import SSHContext
-from pilotfish.launcher.submission.submission import Submission
+from pilotfish.launcher.submission.placement import Placement
 
 MIB = 1 << 20
 
@@ -35,8 +35,8 @@ def more_room(disk: Path) -> None:
 
 
 @pytest.fixture
-def placed(sshd: Sshd, disk: Path, submission: Callable[..., Submission]) -> Callable[..., Submission]:
-    def make(*tasks: dict[str, Any], **given: Any) -> Submission:
+def placed(sshd: Sshd, disk: Path, submission: Callable[..., Placement]) -> Callable[..., Placement]:
+    def make(*tasks: dict[str, Any], **given: Any) -> Placement:
         machine = {"context_type": "SSH", "remote_profile": sshd.profile, "remote_root": str(disk / "scratch")}
         return submission(*tasks, machine=machine, **given)
 
@@ -45,7 +45,7 @@ def placed(sshd: Sshd, disk: Path, submission: Callable[..., Submission]) -> Cal
 
 @only_when_thorough
 def test_an_upload_without_room_is_an_error_with_the_free_space_and_goes_on_when_there_is(
-    placed: Callable[..., Submission], disk: Path, wd: Path
+    placed: Callable[..., Placement], disk: Path, wd: Path
 ) -> None:
     tasks = []
     for name in "abcdef":
@@ -65,7 +65,7 @@ def test_an_upload_without_room_is_an_error_with_the_free_space_and_goes_on_when
 
 @only_when_thorough
 def test_jobs_that_fill_the_disk_run_again_when_there_is_room(
-    placed: Callable[..., Submission], disk: Path, wd: Path
+    placed: Callable[..., Placement], disk: Path, wd: Path
 ) -> None:
     """Not even the job's own record, or the script of the next attempt, can be written until somebody makes room."""
     command = f"echo x >>{wd}/starts; head -c {8 * MIB} /dev/zero >out"

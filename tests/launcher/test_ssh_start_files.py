@@ -21,7 +21,7 @@ from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.description.parse import parse_machine, parse_submission
 from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.launcher.submission.bootstrap import BootstrapError, check_login_shell
-from pilotfish.launcher.submission.submission import Submission
+from pilotfish.launcher.submission.placement import Placement
 
 Login = Callable[..., SSHContext]
 ODD = "it's \\ \\\\ a \"b\" $c `d` ! !! ; & ~ * \t ü\nnext\\'\n"
@@ -145,7 +145,7 @@ def test_a_submission_below_a_folder_that_only_the_machine_knows(
         "remote_root": remote_root,
         "remote_profile": there.profile,
     }
-    made = Submission(
+    made = Placement(
         parse_submission({"work_base": "w", "machine": machine, "resources": {"group_size": 1}, "task_list": [task]})
     )
     assert made.scripts(), "can be looked at without the machine"

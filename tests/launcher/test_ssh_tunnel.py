@@ -20,12 +20,12 @@ from pilotfish.api.jobs import Jobs
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.submission import store as record
-from pilotfish.launcher.submission.submission import Submission
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.tunnel import remote_manager, remote_pilot
 from pilotfish.pilot.model.errors import LostError, RefusedError, UsageError
 from pilotfish.pilot.wire import connection
 
-Make = Callable[..., Submission]
+Make = Callable[..., Placement]
 RUNS = {"SCHEDULED", "EXECUTING"}
 """A task that has begun is told as executing when its agent's word is with the manager."""
 
@@ -125,7 +125,7 @@ def machine(sshd: Sshd) -> dict[str, Any]:
 
 
 @pytest.fixture
-def placed(sshd: Sshd, wd: Path, submission: Make) -> Iterator[Submission]:
+def placed(sshd: Sshd, wd: Path, submission: Make) -> Iterator[Placement]:
     """A submission whose pilot runs on this host, as if behind SSH: task `a` waits for the file `go`."""
     command = f"touch {wd}/begun; until [ -e {wd}/go ]; do sleep 0.1; done; echo done >out"
     task = {"task_name": "a", "command": command, "task_work_path": "a", "backward_files": ["out"]}
@@ -136,7 +136,7 @@ def placed(sshd: Sshd, wd: Path, submission: Make) -> Iterator[Submission]:
     assert made.run(check_interval_s=0.5).over
 
 
-def test_a_manager_here_steers_the_pilot_there(placed: Submission, wd: Path, wait_until: Callable[..., None]) -> None:
+def test_a_manager_here_steers_the_pilot_there(placed: Placement, wd: Path, wait_until: Callable[..., None]) -> None:
     wait_until((wd / "begun").exists, "the task to start")
     with remote_manager(placed) as pilot:
         assert pilot.list()["a"]["status"] in RUNS
@@ -146,7 +146,7 @@ def test_a_manager_here_steers_the_pilot_there(placed: Submission, wd: Path, wai
 
 
 def test_its_connection_file_is_private_leads_through_the_tunnel_and_is_gone_at_the_end(
-    placed: Submission, wd: Path, wait_until: Callable[..., None]
+    placed: Placement, wd: Path, wait_until: Callable[..., None]
 ) -> None:
     wait_until((wd / "begun").exists, "the task to start")
     with remote_pilot(placed) as path:
@@ -158,9 +158,7 @@ def test_its_connection_file_is_private_leads_through_the_tunnel_and_is_gone_at_
     assert not path.parent.exists()
 
 
-def test_commands_run_with_the_pilot_as_their_own(
-    placed: Submission, wd: Path, wait_until: Callable[..., None]
-) -> None:
+def test_commands_run_with_the_pilot_as_their_own(placed: Placement, wd: Path, wait_until: Callable[..., None]) -> None:
     wait_until((wd / "begun").exists, "the task to start")
     begin = [sys.executable, "-m", "pilotfish", "submissions", "tunnel", "last"]
     words = ["--", sys.executable, "-m", "pilotfish", "status", "a", "--json"]
@@ -172,7 +170,7 @@ def test_commands_run_with_the_pilot_as_their_own(
 
 
 def test_a_tunnel_stays_until_it_is_ended_and_leaves_nothing(
-    placed: Submission, wd: Path, wait_until: Callable[..., None]
+    placed: Placement, wd: Path, wait_until: Callable[..., None]
 ) -> None:
     wait_until((wd / "begun").exists, "the task to start")
     command = [sys.executable, "-m", "pilotfish", "submissions", "tunnel", "last", "--json"]

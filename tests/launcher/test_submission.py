@@ -14,11 +14,11 @@ import pytest
 from pilotfish.launcher.contexts.globs import MissingFileError
 from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.launcher.submission import store as record
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
 from pilotfish.launcher.submission.state import Phase
-from pilotfish.launcher.submission.submission import Submission
 
-Make = Callable[..., Submission]
+Make = Callable[..., Placement]
 
 
 def task(folder: str, command: str = "cat in >out; echo x >>count", **more: Any) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def test_an_input_that_is_not_there_is_an_error_before_anything_is_submitted(sub
 def test_detached_jobs_are_found_again_by_id(submission: Make, work: Path) -> None:
     assert not submission(task("a"), task("b")).run(detach=True).over
     found = record.find("last")
-    assert Submission.of(found).run().over
+    assert Placement.of(found).run().over
     assert (work / "b/out").exists()
 
 

@@ -21,8 +21,8 @@ from pilotfish.launcher.cli.submissions import submissions
 from pilotfish.launcher.contexts.globs import MissingFileError
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.submission import store as record
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.state import Phase
-from pilotfish.launcher.submission.submission import Submission
 from pilotfish.pilot.model.errors import RefusedError
 
 NAMES = "abcd"
@@ -35,7 +35,7 @@ class Killed(BaseException):
 class Site:
     """Tasks that note their start in a ledger, wait for their gate, and bring back what they were sent."""
 
-    def __init__(self, wd: Path, make: Callable[..., Submission]) -> None:
+    def __init__(self, wd: Path, make: Callable[..., Placement]) -> None:
         self.wd = wd
         self._make = make
         self.told: list[str] = []
@@ -59,7 +59,7 @@ class Site:
         for name in names:
             (self.wd / f"gate-{name}").touch()
 
-    def submission(self, names: str, **given: Any) -> Submission:
+    def submission(self, names: str, **given: Any) -> Placement:
         tools = {"tell": self.told.append, "sleep": given.pop("sleep", _no_sleep)}
         return self._make(*map(self.task, names), tools=tools, **given)
 
@@ -86,8 +86,8 @@ class Site:
         out = self.wd / "here/w" / name / "out"
         return out.read_text() if out.exists() else None
 
-    def listed(self) -> list[Submission]:
-        return [Submission.of(each, tell=self.told.append, sleep=_no_sleep) for each in record.all_records()]
+    def listed(self) -> list[Placement]:
+        return [Placement.of(each, tell=self.told.append, sleep=_no_sleep) for each in record.all_records()]
 
     def on_machine(self) -> list[str]:
         there = self.wd / "there"
@@ -112,7 +112,7 @@ def _no_sleep(seconds: float) -> None:
 
 
 @pytest.fixture
-def site(wd: Path, submission: Callable[..., Submission]) -> Iterator[Site]:
+def site(wd: Path, submission: Callable[..., Placement]) -> Iterator[Site]:
     site = Site(wd, submission)
     yield site
     site.open()
@@ -478,7 +478,7 @@ class Model:
             CliRunner().invoke(submissions, ["clean", each.hash, "--force"], catch_exceptions=False)
             self.again(_names(each))
 
-    def bring_to_end(self, each: Submission) -> bool:
+    def bring_to_end(self, each: Placement) -> bool:
         """False when that has to wait for another one."""
         self.log.append(f"end {_names(each)}")
         try:
@@ -504,12 +504,12 @@ class Model:
         except AssertionError as error:
             raise AssertionError(f"{error} after {self.log}") from None
 
-    def _listed(self) -> Submission | None:
+    def _listed(self) -> Placement | None:
         listed = self.site.listed()
         return self.chance.choice(listed) if listed else None
 
 
-def _names(each: Submission) -> str:
+def _names(each: Placement) -> str:
     return "".join(task.task_work_path for task in each.description.tasks)
 
 

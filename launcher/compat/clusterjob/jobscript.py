@@ -19,14 +19,14 @@ from typing import Any, ClassVar, Literal, overload
 
 from ...description import files as loading
 from ...description import parse as description
-from ...description.identity import digest
+from ...description.digests import digest
 from ...description.parse import MachineDescription
 from ...description.resources import Resources
 from ...description.schema import DescriptionError, nearest
 from ...job.locks import held
 from ...machines.base import SubmitRefusedError
+from ...submission.machine import Machine
 from ...submission.single import OneJob, Script, make_folder
-from ..dpdispatcher.machine import Machine
 from .async_result import CANCELLED, AsyncResult, EndedResult, run_here
 from .headers import STYLES, ResourcesNotSupportedError, Style, headers, time_to_seconds
 from .settings import read_ini
@@ -308,7 +308,7 @@ class JobScript:
 
     def _described(self) -> MachineDescription:
         if isinstance(self.machine, Machine):
-            return self.machine.values
+            return self.machine.description
         if self.machine is not None:
             given = loading.machine_by_name(self.machine) if isinstance(self.machine, str) else self.machine
             return description.parse_machine(given)

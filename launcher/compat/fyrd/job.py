@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 from ....pilot.model.errors import PilotfishError
 from ...description import parse as description
 from ...job.states import Reason, Status
+from ...submission.machine import Machine
 from ...submission.needs import Needed
 from ...submission.single import OneJob, Script, look_at, make_folder
-from ..dpdispatcher.machine import Machine
 from . import data, functions
 from .data import ForeignResultError, UntrustedResultError
 from .local import JobQueue, LocalJob, default_queue

@@ -14,7 +14,7 @@ from ...description import parse as description
 from ...description.parse import MachineDescription
 from ...description.schema import nearest
 from ...job.states import JobState, Reason, Status
-from ..dpdispatcher.machine import Machine
+from ...submission.machine import Machine
 from .options import QTYPES
 
 GOOD = ("completed",)
@@ -30,7 +30,7 @@ def get_cluster_environment() -> str:
 
 def described(machine: Machine | str | Mapping[str, Any]) -> MachineDescription:
     if isinstance(machine, Machine):
-        return machine.values
+        return machine.description
     return description.parse_machine(loading.machine_by_name(machine) if isinstance(machine, str) else machine)
 
 

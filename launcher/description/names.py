@@ -1,0 +1,38 @@
+"""Names of batch systems and contexts: DPDispatcher's classes, in any case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from . import schema
+from .schema import DescriptionError, UnknownNameError
+
+CONTEXTS = {"Local": "LocalContext", "LazyLocal": "LazyLocalContext", "SSH": "SSHContext"}
+"""What is written -> the name of the class."""
+MACHINES = ("Slurm", "SlurmJobArray", "PBS", "Torque", "LSF", "SGE", "JH_UniScheduler", "Shell", "Fugaku")
+_LATER = ("DistributedShell", "Bohrium", "DpCloudServer", "Lebesgue", "OpenAPI", "HDFS")
+
+
+def batch_type(name: str, where: str) -> str:
+    """The batch system of that name, whatever its case. Raises UnknownNameError."""
+    return _same(name, MACHINES, where, "")
+
+
+def context_type(name: str, where: str) -> str:
+    """The context of that name, whatever its case, with or without `Context`. Raises UnknownNameError."""
+    return CONTEXTS[_same(name, CONTEXTS, where, "Context")]
+
+
+def _same(name: str, known: Iterable[str], where: str, suffix: str) -> str:
+    def plain(text: str) -> str:
+        return text.lower().removesuffix(suffix.lower()) if suffix else text.lower()
+
+    for each in known:
+        if plain(name) == plain(each):
+            return each
+    for each in _LATER:
+        if plain(name) == plain(each):
+            remedy = f"this version has {', '.join(known)}"
+            raise DescriptionError(f"{name!r} is not built yet", where=where, remedy=remedy)
+    remedy = schema.nearest(name, known) or f"known are {', '.join(known)}"
+    raise UnknownNameError(f"unknown {name!r}", where=where, remedy=remedy)

@@ -1,0 +1,300 @@
+"""The way to a machine as scripts use it: files and commands in the folder of a submission.
+
+`contexts` has the ways themselves, which know no submission. This is one of them bound to a submission: relative names are
+below the submission's folder on the machine. Method names and what they return are those of DPDispatcher's contexts, because
+scripts call them on `machine.context`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import secrets
+import shlex
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from ..contexts import globs
+from ..contexts.base import Context
+from ..contexts.registry import build_context
+from ..description.machine import MachineDescription
+from . import store
+from .owner import Owner
+from .single import make_folder
+
+_AS_LONG_AS_IT_TAKES_S = 7 * 86400.0
+
+
+class TaskFiles(Protocol):
+    """What a transfer needs of a task."""
+
+    @property
+    def task_work_path(self) -> str: ...
+
+    @property
+    def forward_files(self) -> Iterable[str]: ...
+
+    @property
+    def backward_files(self) -> Iterable[str]: ...
+
+
+class Files(Protocol):
+    """What a transfer needs of a submission; that of a script may be another class than ours."""
+
+    work_base: str
+
+    @property
+    def submission_hash(self) -> str: ...
+
+    @property
+    def belonging_tasks(self) -> Iterable[TaskFiles]: ...
+
+
+class Stream:
+    """What a command has printed."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self) -> bytes:
+        return self._data
+
+    def readlines(self) -> list[str]:
+        return [f"{line}\n" for line in self._data.decode(errors="replace").splitlines()]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command that was started by `call`; its files in the submission's folder begin with `name`."""
+
+    name: str
+    context: BoundContext
+
+    def wait(self) -> int:
+        """Wait for its end; its exit code."""
+        name = shlex.quote(self.name)
+        self.context.block_checkcall(f"until [ -e {name}.done ]; do sleep 0.2; done")
+        return int(self.context.read_file(f"{self.name}.done"))
+
+
+class BoundContext:
+    """A way to a machine, bound to a submission. Opened by the first use.
+
+    Attributes:
+        description: the machine; its batch system does not matter here.
+        submission: whose folder is meant; None until one is bound.
+    """
+
+    def __init__(self, description: MachineDescription) -> None:
+        self.description = description
+        self.submission: Files | None = None
+        self._inner: Context | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """A connection is not pickled; another one is opened where it is needed."""
+        return {**vars(self), "_inner": None}
+
+    @property
+    def context_type(self) -> str:
+        return self.description.context_type
+
+    @property
+    def remote_profile(self) -> dict[str, Any]:
+        return dict(self.description.profile)
+
+    @property
+    def inner(self) -> Context:
+        """The way itself."""
+        if self._inner is None:
+            self._inner = build_context(self.description)
+        return self._inner
+
+    def bind_submission(self, submission: Files) -> None:
+        self.submission = submission
+
+    @property
+    def local_root(self) -> str:
+        """Absolute folder here: that of the submission's tasks, once one is bound."""
+        root = Path(self.description.local_root).expanduser().absolute()
+        return str(root if self.submission is None else root / self.submission.work_base)
+
+    @property
+    def remote_root(self) -> str:
+        """The folder of the submission on the machine; before one is bound, that of all submissions."""
+        if self.submission is None:
+            return self.description.remote_root or self.local_root
+        name = self.submission.submission_hash
+        return store.root_of(name) or self.inner.root_for(name, self.submission.work_base)
+
+    def get_job_root(self) -> str:
+        return self.remote_root
+
+    def _path(self, name: str) -> str:
+        return str(PurePosixPath(self.remote_root, name))
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def write_file(self, fname: str, write_str: str) -> None:
+        """Write a text, whole or not at all."""
+        self.inner.write({self._path(fname): write_str.encode()})
+
+    def read_file(self, fname: str) -> str:
+        """Raises FileNotFoundError."""
+        path = self._path(fname)
+        contents = self.inner.read([path])
+        if path not in contents:
+            raise FileNotFoundError(f"no file {path}")
+        return contents[path].decode()
+
+    def check_file_exists(self, fname: str) -> bool:
+        """Whether a regular file is there."""
+        return self.inner.run(f"[ -f {shlex.quote(fname)} ]", cwd=self.remote_root).code == 0
+
+    def upload(self, submission: Files) -> None:
+        """Bring over what tasks need. Raises FileNotFoundError."""
+        self.bind_submission(submission)
+        if isinstance(submission, Owner):  # it keeps a record of what was sent
+            submission.upload_jobs()
+            return
+        work = Path(self.local_root)
+        patterns = [(list(getattr(submission, "forward_common_files", ())), "")]
+        patterns += [(list(task.forward_files), _folder(task)) for task in submission.belonging_tasks]
+        folders = {folder for _, folder in patterns if folder}
+        for names, folder in patterns:
+            folders.update(globs.forward_folders(names, work, folder))
+        files = globs.merge([globs.forward(names, work, folder) for names, folder in patterns])
+        make_folder(self.inner, self.remote_root)
+        self.inner.put(self.remote_root, files, sorted(folders))
+
+    def download(
+        self,
+        submission: Files,
+        check_exists: bool = False,
+        mark_failure: bool = True,
+        back_error: bool = False,
+    ) -> None:
+        """Bring home what the tasks have made.
+
+        Args:
+            check_exists: results that are missing are no error; with `mark_failure` an empty file is left for each.
+            back_error: also bring `error*` of all tasks' folders.
+
+        Raises FileNotFoundError.
+        """
+        self.bind_submission(submission)
+        tasks = list(submission.belonging_tasks)
+        marks = check_exists and mark_failure
+        if isinstance(submission, Owner):
+            submission.download_jobs(include_failed=True, mark_failure=marks, check_exists=True)
+        else:
+            self._download(tasks, list(getattr(submission, "backward_common_files", ())), marks=marks)
+        home = Path(self.local_root)
+        if back_error:
+            listing = self.inner.list_files(self.remote_root, {".", *(_folder(task) for task in tasks)})
+            errors = [file.path for file in listing if fnmatch(PurePosixPath(file.path).name, "error*")]
+            self.inner.get(self.remote_root, errors, home)
+        wanted = [(_folder(task), pattern) for task in tasks for pattern in task.backward_files]
+        missing = [f"{folder}/{name}" for folder, name in wanted if not globs.is_here(home / folder, name)]
+        if missing and not check_exists:
+            raise FileNotFoundError(f"cannot find download file {self.remote_root}/{missing[0]}")
+
+    def _download(self, tasks: Collection[TaskFiles], common: Collection[str], *, marks: bool) -> None:
+        """What there is of these tasks' results; `marks`: a file for each pattern that finds nothing."""
+        home, listing = Path(self.local_root), self.inner.list_files(self.remote_root, {"**"})
+        patterns = [(common, "."), *((list(task.backward_files), _folder(task)) for task in tasks)]
+        paths: set[str] = set()
+        for names, folder in patterns:
+            prefix = "" if folder == "." else folder
+            below = [file for file in listing if not prefix or file.path.startswith(f"{prefix}/")]
+            files, missing = globs.backward(names, folder, below)
+            paths.update(files)
+            for pattern in missing if marks else ():
+                (home / folder).mkdir(parents=True, exist_ok=True)
+                (home / folder / globs.failure_mark(pattern)).touch()
+        self.inner.get(self.remote_root, sorted(paths), home)
+
+    def clean(self) -> None:
+        """Remove the folder of the submission."""
+        if self.submission is None:
+            raise RuntimeError("no submission is bound to this context; call bind_submission first")
+        if isinstance(self.submission, Owner):
+            self.submission.clean_jobs()
+        elif self.context_type != "LazyLocalContext":  # there it is the project's own folder
+            self.inner.remove(self.remote_root)
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def block_call(self, cmd: str) -> tuple[int, None, Stream, Stream]:
+        """Run shell text in the submission's folder; (exit code, None, its output, its errors)."""
+        make_folder(self.inner, self.remote_root)
+        done = self.inner.run(cmd, cwd=self.remote_root, timeout_s=_AS_LONG_AS_IT_TAKES_S)
+        return done.code, None, Stream(done.out.encode()), Stream(done.err.encode())
+
+    def block_checkcall(
+        self, cmd: str, asynchronously: bool = False, stderr_whitelist: Iterable[str] | None = None
+    ) -> tuple[None, Stream, Stream]:
+        """Run shell text that must succeed; (None, its output, its errors). `asynchronously`: without waiting for it.
+
+        What stderr says is no failure, so `stderr_whitelist` has nothing to excuse. Raises RuntimeError.
+        """
+        if asynchronously:
+            cmd = f"nohup sh -c {shlex.quote(cmd)} >/dev/null 2>&1 </dev/null &"
+        code, _, out, err = self.block_call(cmd)
+        if code:
+            whose = "" if self.submission is None else f" with job: {self.submission.submission_hash}"
+            text = err.read().decode(errors="replace")
+            raise RuntimeError(f"Get error code {code} in calling {cmd}{whose} . message: {text}")
+        return None, out, err
+
+    def call(self, cmd: str) -> Call:
+        """Start shell text in the submission's folder; it goes on when we are gone."""
+        name = f".call-{secrets.token_hex(6)}"
+        self.write_file(f"{name}.sh", f"{cmd}\n")
+        run = f"echo $$ >{name}.pid; sh ./{name}.sh >{name}.out 2>{name}.err; "
+        run += f"echo $? >{name}.code && mv {name}.code {name}.done"
+        self.block_checkcall(f"setsid sh -c {shlex.quote(run)} >/dev/null 2>&1 </dev/null &")
+        return Call(name, self)
+
+    def check_finish(self, proc: Call | None = None, *, cmd_pipes: Call | None = None) -> bool:
+        """`cmd_pipes`: its name in the manual's SSHContext."""
+        call = _one_call(proc, cmd_pipes)
+        return self.check_file_exists(f"{call.name}.done")
+
+    def get_return(
+        self, proc: Call | None = None, *, cmd_pipes: Call | None = None
+    ) -> tuple[int, Stream, Stream] | tuple[None, None, None]:
+        """(exit code, output, errors) of an ended call, whose files are removed; three times None while it runs."""
+        call = _one_call(proc, cmd_pipes)
+        names = [f"{call.name}.{end}" for end in ("done", "out", "err", "sh", "pid")]
+        paths = [self._path(name) for name in names]
+        contents = self.inner.read(paths[:3])
+        if paths[0] not in contents:
+            return None, None, None
+        self.inner.delete(self.remote_root, names)
+        return int(contents[paths[0]]), Stream(contents[paths[1]]), Stream(contents[paths[2]])
+
+    def kill(self, proc: Call | None = None, *, cmd_pipes: Call | None = None) -> None:
+        """End a call with all that it has started; nothing happens when it has ended. Its code is that of SIGTERM then."""
+        name = _one_call(proc, cmd_pipes).name
+        end = f"kill -s TERM -- -$(cat {name}.pid) 2>/dev/null; echo 143 >{name}.code && mv {name}.code {name}.done"
+        self.block_checkcall(
+            f"for n in 1 2 3 4 5; do [ -s {name}.pid ] && break; sleep 0.2; done; [ -e {name}.done ] || {{ {end}; }}"
+        )
+
+    def close(self) -> None:
+        if self._inner is not None:
+            self._inner.close()
+            self._inner = None
+
+
+def _folder(task: TaskFiles) -> str:
+    return posixpath.normpath(task.task_work_path)
+
+
+def _one_call(proc: Call | None, cmd_pipes: Call | None) -> Call:
+    call = proc if proc is not None else cmd_pipes
+    if call is None:
+        raise TypeError("expected what call() has returned")
+    return call
