@@ -19,15 +19,20 @@ import errno
 import fcntl
 import os
 import socket
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from .model.errors import TransientError
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 _PAUSE_S = 0.05
 _MOST_TEXT_BYTES = 512
+_LONGEST_WAIT_S = 3600.0
+_mine = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,35 @@ def take(
             return lock
         sleep(_PAUSE_S)
         waited_s += _PAUSE_S
+
+
+@contextmanager
+def held(path: str | os.PathLike[str], sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
+    """Hold `path`, a file that is there for the lock alone and stays; wait until nobody else holds it.
+
+    A thread may take it again inside. Raises TransientError when it is not free for an hour.
+    """
+    name = os.path.abspath(path)
+    names: set[str] = _mine.__dict__.setdefault("names", set())
+    if name in names:
+        yield
+        return
+    os.makedirs(os.path.dirname(name), exist_ok=True)
+    with open(name, "a", opener=lambda file, flags: os.open(file, flags, 0o600)) as file:
+        try:
+            lock = take(file.fileno(), Path(name), _LONGEST_WAIT_S, sleep=sleep)
+        except HeldError as error:
+            raise TransientError(
+                f"another program, {error.holder}, holds it",
+                where=str(error.link or name),
+                remedy="end that program" + (", or remove this link if it is gone" if error.link else ""),
+            ) from None
+        names.add(name)
+        try:
+            yield
+        finally:
+            names.discard(name)
+            lock.release()
 
 
 def _try(descriptor: int, link: Path, note: Path | None) -> Lock:

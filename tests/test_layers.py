@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.console": {"pilot.model.errors"},
     "pilot.exit_codes": set(),
     "pilot.loop": set(),
-    "pilot.locks": set(),
+    "pilot.locks": {"pilot.model.errors"},
     "pilot.files": set(),
     "pilot.inherited": set(),
     "pilot.clock": {"pilot.loop"},

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ....pilot.locks import held
 from ....pilot.model.errors import JournalError
 from ...description.schema import DescriptionError
-from ...job.locks import held
 from ...job.states import JobState, Reason, Status
 from ...submission.single import OneJob, look_at
 

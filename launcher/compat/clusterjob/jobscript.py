@@ -17,13 +17,13 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any, ClassVar, Literal, overload
 
+from ....pilot.locks import held
 from ...description import files as loading
 from ...description import parse as description
 from ...description.digests import digest
 from ...description.parse import MachineDescription
 from ...description.resources import Resources
 from ...description.schema import DescriptionError, nearest
-from ...job.locks import held
 from ...machines.base import SubmitRefusedError
 from ...submission.machine import Machine
 from ...submission.single import OneJob, Script, make_folder
