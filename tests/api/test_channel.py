@@ -21,7 +21,7 @@ from pilotfish.api.errors import ConnectionError, InternalError
 from pilotfish.pilot.model.errors import LostError
 
 
-class Door:
+class Endpoint:
     """A ROUTER socket; `serve` answers in a thread, one reply per request, until the test ends."""
 
     def __init__(self) -> None:
@@ -57,49 +57,49 @@ class Door:
 
 
 @pytest.fixture
-def door() -> Iterator[Door]:
-    door = Door()
-    yield door
-    door.close()
+def endpoint() -> Iterator[Endpoint]:
+    endpoint = Endpoint()
+    yield endpoint
+    endpoint.close()
 
 
 @pytest.fixture
-def channel(door: Door) -> Iterator[Channel]:
-    channel = Channel(door.address, 5.0)
+def channel(endpoint: Endpoint) -> Iterator[Channel]:
+    channel = Channel(endpoint.address, 5.0)
     yield channel
     channel.close()
 
 
-def test_the_whole_reply_comes_back(door: Door, channel: Channel) -> None:
-    door.serve(1, lambda request: json.dumps({"code": 0, "data": request}).encode())
+def test_the_whole_reply_comes_back(endpoint: Endpoint, channel: Channel) -> None:
+    endpoint.serve(1, lambda request: json.dumps({"code": 0, "data": request}).encode())
     assert json.loads(channel.request({"request": "x"})) == {"code": 0, "data": {"request": "x"}}
 
 
-def test_silence_names_the_request_and_the_address(door: Door, channel: Channel) -> None:
+def test_silence_names_the_request_and_the_address(endpoint: Endpoint, channel: Channel) -> None:
     with pytest.raises(ConnectionError, match=r"no answer to 'status' in 0\.01 s") as caught:
         channel.request({"request": "status"}, 0.01)
-    assert caught.value.where == door.address
+    assert caught.value.where == endpoint.address
     assert isinstance(caught.value, LostError)
 
 
-def test_a_late_reply_is_not_taken_for_the_next_one(door: Door, channel: Channel) -> None:
+def test_a_late_reply_is_not_taken_for_the_next_one(endpoint: Endpoint, channel: Channel) -> None:
     with pytest.raises(ConnectionError):
         channel.request({"request": "first"}, 0.01)
-    peer, _ = door.receive()
-    door.reply(peer, b'{"code": 0, "data": "late"}')
-    door.serve(1, lambda request: json.dumps({"code": 0, "data": request["request"]}).encode())
+    peer, _ = endpoint.receive()
+    endpoint.reply(peer, b'{"code": 0, "data": "late"}')
+    endpoint.serve(1, lambda request: json.dumps({"code": 0, "data": request["request"]}).encode())
     assert json.loads(channel.request({"request": "second"}))["data"] == "second"
 
 
 @pytest.mark.parametrize("nonsense", [b"not json", b"[]", b"{}", b""])
-def test_nonsense_is_an_invalid_reply(door: Door, channel: Channel, nonsense: bytes) -> None:
-    door.serve(1, lambda _: nonsense)
+def test_nonsense_is_an_invalid_reply(endpoint: Endpoint, channel: Channel, nonsense: bytes) -> None:
+    endpoint.serve(1, lambda _: nonsense)
     with pytest.raises(InternalError, match="Invalid reply from the service"):
         Client(channel, ClientLog({"log_file": os.devnull})).send({"request": "x"})
 
 
-def test_threads_share_a_channel_and_each_gets_its_own_reply(door: Door, channel: Channel) -> None:
-    door.serve(40, lambda request: json.dumps({"code": 0, "data": request["n"]}).encode())
+def test_threads_share_a_channel_and_each_gets_its_own_reply(endpoint: Endpoint, channel: Channel) -> None:
+    endpoint.serve(40, lambda request: json.dumps({"code": 0, "data": request["n"]}).encode())
     wrong: list[int] = []
 
     def ask(n: int) -> None:

@@ -66,26 +66,26 @@ def test_grants_go_to_the_worker_with_the_fewest_cores() -> None:
     assert [[len(given.nodes[0].core_ids) for given in orders.grants] for orders in desk.take()] == [[3], [1, 1, 1]]
 
 
-def test_while_nothing_is_known_of_a_pool_a_hand_gets_what_it_can_start() -> None:
+def test_while_nothing_is_known_of_a_pool_a_worker_gets_what_it_can_start() -> None:
     desk = Desk()
     assert desk.work([grant(1), grant(2)], [task(pos) for pos in range(10)]) == [[0], [1]]
 
 
-def test_of_short_tasks_hands_get_equal_lots_ahead() -> None:
+def test_of_short_tasks_workers_get_equal_lots_ahead() -> None:
     desk = Desk()
     desk.work([grant(1), grant(2)], [task(pos) for pos in range(20)])
     desk.dispatcher.on_finished(end(task(0), GrantId(1)))
     assert desk.deal() == [list(range(2, 12)), list(range(12, 21 - 1))]
 
 
-def test_of_tasks_of_a_second_a_hand_gets_one_at_a_time() -> None:
+def test_of_tasks_of_a_second_a_worker_gets_one_at_a_time() -> None:
     desk = Desk()
     desk.work([grant(1), grant(2)], [task(pos) for pos in range(20)])
     desk.dispatcher.on_finished(end(task(0), GrantId(1), seconds=1.0))
     assert desk.deal() == [[2], []]
 
 
-def test_a_hand_that_has_run_out_gets_half_of_what_another_cannot_start_yet() -> None:
+def test_a_worker_that_has_run_out_gets_half_of_what_another_cannot_start_yet() -> None:
     desk = Desk()
     desk.work([grant(1), grant(2)], [task(pos) for pos in range(20)])
     for pos in (0, *range(2, 11)):
@@ -120,7 +120,7 @@ def test_a_grant_that_crosses_more_work_goes_back_to_where_that_is() -> None:
     assert not second.revokes
 
 
-def test_a_task_that_was_killed_while_it_changed_hands_is_not_started() -> None:
+def test_a_task_that_was_killed_on_its_way_between_workers_is_not_started() -> None:
     desk = Desk()
     desk.work([grant(1)], [task(0)])
     key = key_of(task(0))

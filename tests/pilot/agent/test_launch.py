@@ -11,7 +11,7 @@ from pilotfish.pilot.agent.launch import LaunchError, environment, mend, prepare
 from pilotfish.pilot.model.job_spec import Execution
 
 
-def test_a_start_is_tried_again_when_another_hand_has_made_the_folder_meanwhile(
+def test_a_start_is_tried_again_when_another_worker_has_made_the_folder_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

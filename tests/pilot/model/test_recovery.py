@@ -194,7 +194,7 @@ def test_nothing_is_in_flight_on_a_node_that_had_left_when_it_was_sent_there() -
     assert scheduler.take_decisions().taken == [KEY]
 
 
-def test_a_guest_that_was_silent_and_comes_again_as_another_node_still_tells_what_it_ended() -> None:
+def test_a_joined_node_that_was_silent_and_comes_again_as_another_node_still_tells_what_it_ended() -> None:
     world = World(node("n", 1))
     joined = world.join(node("g", 1, joined=True))
     world.submit(job("a", count=2))

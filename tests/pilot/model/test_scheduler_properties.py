@@ -12,7 +12,7 @@ from pilotfish.pilot.model.job_spec import JobSpec
 from pilotfish.pilot.model.resources import NodeSpec
 
 NODES = (node("n", 4, gpus=1, mem=100, tags="a"), node("m", 2, mem=50, tags="ab"), node("k", 3))
-GUESTS = (node("g", 4, mem=100, tags="b", joined=True), node("h", 1, gpus=2, tags="ac", joined=True))
+JOINED = (node("g", 4, mem=100, tags="b", joined=True), node("h", 1, gpus=2, tags="ac", joined=True))
 ALL = tuple(node(name, 8, gpus=2, mem=100, tags="abc", joined=True) for name in ("y", "z"))
 """On these everything fits that `specs` makes."""
 
@@ -36,7 +36,7 @@ def specs(draw: st.DrawFn, name: str, known: list[str]) -> JobSpec:
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """One pilot of three uneven nodes, and guests that come and go."""
+    """One pilot of three uneven nodes, and joined nodes that come and go."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.numbers = list(range(len(NODES)))
         """Which number each of NODES has now."""
         self.draining: set[int] = set()
-        self.guests: dict[int, NodeSpec] = {}
+        self.joined: dict[int, NodeSpec] = {}
 
     @rule(data=st.data(), count=st.integers(1, 3))
     def submit(self, data: st.DataObject, count: int) -> None:
@@ -115,23 +115,23 @@ class SchedulerMachine(RuleBasedStateMachine):
             self._lose(number)
             self.down.add(number)
 
-    @rule(spec=st.sampled_from(GUESTS))
-    def guest_comes(self, spec: NodeSpec) -> None:
-        if spec not in self.guests.values():
+    @rule(spec=st.sampled_from(JOINED))
+    def node_joins(self, spec: NodeSpec) -> None:
+        if spec not in self.joined.values():
             self.world.scheduler.nodes.elastic = True
-            self.guests[self.world.join(spec)] = spec
+            self.joined[self.world.join(spec)] = spec
 
-    @precondition(lambda self: self.guests)
+    @precondition(lambda self: self.joined)
     @rule(data=st.data())
-    def guest_drains(self, data: st.DataObject) -> None:
-        self.world.drain(data.draw(st.sampled_from(sorted(self.guests))))
+    def joined_node_drains(self, data: st.DataObject) -> None:
+        self.world.drain(data.draw(st.sampled_from(sorted(self.joined))))
 
-    @precondition(lambda self: self.guests)
+    @precondition(lambda self: self.joined)
     @rule(data=st.data())
-    def guest_goes(self, data: st.DataObject) -> None:
+    def joined_node_leaves(self, data: st.DataObject) -> None:
         """Drained or not."""
-        number = data.draw(st.sampled_from(sorted(self.guests)))
-        del self.guests[number]
+        number = data.draw(st.sampled_from(sorted(self.joined)))
+        del self.joined[number]
         self.world.lose(number)
         self.world.leave(number)
 

@@ -184,15 +184,15 @@ def test_an_agent_that_stays_stopped_is_replaced_in_the_end(wd: Path, wait_until
     assert work.ends == {"one:0": 1}
 
 
-def test_a_guest_that_was_stopped_joins_again_and_outlives_the_manager(wd: Path, wait_until: Wait) -> None:
+def test_a_joined_node_that_was_stopped_joins_again_and_outlives_the_manager(wd: Path, wait_until: Wait) -> None:
     """It left as one node and is there as another: what is known of the first must not be done to the second."""
     pilot = Pilot(wd, "--nodes", "own:1", *LOST)
     words = [sys.executable, "-m", "pilotfish", "agent", "--connect", str(pilot.aux / "connection.json")]
-    guest = subprocess.Popen([*words, "--nodes", "guest:1"])
+    joined = subprocess.Popen([*words, "--nodes", "joined:1"])
     wait_until(lambda: agents_up(pilot) == 2, "both nodes can be had")
-    guest.send_signal(signal.SIGSTOP)
+    joined.send_signal(signal.SIGSTOP)
     wait_until(lambda: "node.left" in (pilot.aux / "service.log").read_text(), "it is missed")
-    guest.send_signal(signal.SIGCONT)
+    joined.send_signal(signal.SIGCONT)
     wait_until(lambda: agents_up(pilot) == 3, "it joins again")
     work = Work(wd)
     submit(pilot, work.job("one", 2))
@@ -203,7 +203,7 @@ def test_a_guest_that_was_stopped_joins_again_and_outlives_the_manager(wd: Path,
     work.let_go()
     assert wait_for(pilot, "one") == {"one": "SUCCEED"}
     assert pilot.finish() == 0
-    assert guest.wait(60) == 0
+    assert joined.wait(60) == 0
     assert set(work.starts.values()) == {1}
 
 

@@ -40,7 +40,7 @@ def test_options_without_effect_are_named_where_nodes_only_join(wd: Path) -> Non
     assert done.returncode == 3, "there is no such pilot"
 
 
-class Guests:
+class Joining:
     """Processes that bring nodes; all are ended with the test."""
 
     def __init__(self, wd: Path) -> None:
@@ -64,14 +64,14 @@ class Guests:
 
 
 @pytest.fixture
-def guests(wd: Path) -> Iterator[Guests]:
-    made = Guests(wd)
+def joining(wd: Path) -> Iterator[Joining]:
+    made = Joining(wd)
     yield made
     made.close()
 
 
 @pytest.fixture
-def pilot(wd: Path, guests: Guests, request: pytest.FixtureRequest) -> Iterator[LocalManager]:
+def pilot(wd: Path, joining: Joining, request: pytest.FixtureRequest) -> Iterator[LocalManager]:
     """A pilot with a node of its own, `own`, with one core and the tag `first`; a test may give more options."""
     options = ["--wd", str(wd), "--nodes", "own:1", "--tags", "first", *getattr(request, "param", [])]
     with LocalManager(options, {"log_file": "/dev/null"}) as started:
@@ -95,9 +95,9 @@ def where(wd: Path) -> list[tuple[str, str]]:
 
 
 def test_nodes_that_join_get_work_and_end_with_the_pilot(
-    pilot: LocalManager, guests: Guests, wd: Path, wait_until: Wait
+    pilot: LocalManager, joining: Joining, wd: Path, wait_until: Wait
 ) -> None:
-    one, two = guests.join("n2:2"), guests.join("n3:1,n4:1")
+    one, two = joining.join("n2:2"), joining.join("n3:1,n4:1")
     wait_until(lambda: cores(pilot) == 5, "all nodes to join")
     pilot.submit(work("w", 20))
     pilot.wait4("w")
@@ -107,46 +107,46 @@ def test_nodes_that_join_get_work_and_end_with_the_pilot(
 
 
 def test_a_node_that_is_told_to_end_gives_its_tasks_back(
-    pilot: LocalManager, guests: Guests, wd: Path, wait_until: Wait
+    pilot: LocalManager, joining: Joining, wd: Path, wait_until: Wait
 ) -> None:
-    guest = guests.join("n2:2")
+    joined = joining.join("n2:2")
     wait_until(lambda: cores(pilot) == 3, "the node to join")
     pilot.submit(work("w", 12, 0.4))
     wait_until(lambda: (wd / "where").exists() and ("w", "n2") in where(wd), "tasks there")
-    guest.send_signal(signal.SIGTERM)
-    assert guest.wait(PATIENCE_S) == 0
+    joined.send_signal(signal.SIGTERM)
+    assert joined.wait(PATIENCE_S) == 0
     assert pilot.wait4("w") == {"w": "SUCCEED"}
     assert cores(pilot) == 1
 
 
 def test_a_drained_node_finishes_what_runs_and_nothing_is_started_twice(
-    pilot: LocalManager, guests: Guests, wd: Path, wait_until: Wait
+    pilot: LocalManager, joining: Joining, wd: Path, wait_until: Wait
 ) -> None:
-    guest = guests.join("n2:2")
+    joined = joining.join("n2:2")
     wait_until(lambda: cores(pilot) == 3, "the node to join")
     pilot.submit(work("w", 12, 0.4))
     wait_until(lambda: (wd / "where").exists() and ("w", "n2") in where(wd), "tasks there")
-    guest.send_signal(signal.SIGUSR1)
-    assert guest.wait(PATIENCE_S) == 0
+    joined.send_signal(signal.SIGUSR1)
+    assert joined.wait(PATIENCE_S) == 0
     assert pilot.wait4("w") == {"w": "SUCCEED"}
     assert len(where(wd)) == 12
 
 
 @pytest.mark.parametrize("pilot", [["--node-lost", "5", "--heartbeat", "0.5"]], indirect=True)
 def test_a_node_that_is_killed_is_gone_and_its_tasks_run_again(
-    pilot: LocalManager, guests: Guests, wd: Path, wait_until: Wait
+    pilot: LocalManager, joining: Joining, wd: Path, wait_until: Wait
 ) -> None:
-    guest = guests.join("n2:2")
+    joined = joining.join("n2:2")
     wait_until(lambda: cores(pilot) == 3, "the node to join")
     pilot.submit(work("w", 8, 0.4))
     wait_until(lambda: (wd / "where").exists() and ("w", "n2") in where(wd), "tasks there")
-    guest.kill()
+    joined.kill()
     assert pilot.wait4("w") == {"w": "SUCCEED"}
     wait_until(lambda: cores(pilot) == 1, "the node to count as gone")
 
 
-def test_tags_steer_which_work_goes_where(pilot: LocalManager, guests: Guests, wd: Path, wait_until: Wait) -> None:
-    guests.join("n2:1", "--tags", "big,fast")
+def test_tags_steer_which_work_goes_where(pilot: LocalManager, joining: Joining, wd: Path, wait_until: Wait) -> None:
+    joining.join("n2:1", "--tags", "big,fast")
     wait_until(lambda: cores(pilot) == 2, "the node to join")
     pilot.submit(work("big", 4, 0.01, tags=["big"]))
     pilot.submit(work("both", 2, 0.01, tags=["fast", "big"]))
@@ -155,16 +155,16 @@ def test_tags_steer_which_work_goes_where(pilot: LocalManager, guests: Guests, w
     assert set(where(wd)) == {("big", "n2"), ("both", "n2"), ("first", "own")}
 
 
-def test_without_guests_unknown_tags_are_refused_with_them_such_work_waits(
-    pilot: LocalManager, guests: Guests, wait_until: Wait
+def test_without_joined_nodes_unknown_tags_are_refused_with_them_such_work_waits(
+    pilot: LocalManager, joining: Joining, wait_until: Wait
 ) -> None:
     with pytest.raises(RequestRefusedError, match="Not enough resources"):
         pilot.submit(work("w", 1, tags=["later"]))
-    guests.join("n2:1")
+    joining.join("n2:1")
     wait_until(lambda: cores(pilot) == 2, "the node to join")
     pilot.submit(work("w", 1, tags=["later"]))
     assert pilot.status(["w"])["jobs"]["w"]["data"]["status"] == "QUEUED"
-    guests.join("n3:1", "--tags", "later")
+    joining.join("n3:1", "--tags", "later")
     assert pilot.wait4("w") == {"w": "SUCCEED"}
 
 
@@ -175,12 +175,12 @@ def test_what_is_no_tag_is_refused_with_its_place(pilot: LocalManager, tags: Any
 
 
 def test_allocations_that_share_a_host_bring_each_its_part(
-    pilot: LocalManager, guests: Guests, wait_until: Wait, wd: Path
+    pilot: LocalManager, joining: Joining, wait_until: Wait, wd: Path
 ) -> None:
     """The host is the pilot's own already, and two others join with parts of it: all cores count, and all run tasks. What
     tasks and reports are told is the host; the names of nodes differ, or nobody could tell which is meant.
     """
-    first, second = guests.join("own:1", "--tags", "part"), guests.join("own:2", "--tags", "part")
+    first, second = joining.join("own:1", "--tags", "part"), joining.join("own:2", "--tags", "part")
     wait_until(lambda: cores(pilot) == 4, "both have joined")
     job = {
         "name": "wide",
@@ -200,20 +200,20 @@ def test_allocations_that_share_a_host_bring_each_its_part(
     assert first.wait(PATIENCE_S) == 0
 
 
-def test_no_pilot_there_is_exit_code_3(guests: Guests) -> None:
-    assert guests.join("n:1").wait(PATIENCE_S) == 3
+def test_no_pilot_there_is_exit_code_3(joining: Joining) -> None:
+    assert joining.join("n:1").wait(PATIENCE_S) == 3
 
 
 @pytest.mark.parametrize("pilot", [["--node-lost", "1"]], indirect=True)
-def test_a_guest_whose_name_was_taken_while_it_was_silent_comes_again_under_another(
-    pilot: LocalManager, guests: Guests, wait_until: Wait
+def test_a_joined_node_whose_name_was_taken_while_it_was_silent_comes_again_under_another(
+    pilot: LocalManager, joining: Joining, wait_until: Wait
 ) -> None:
-    silent = guests.join("n2:2")
+    silent = joining.join("n2:2")
     wait_until(lambda: cores(pilot) == 3, "it has joined")
     silent.send_signal(signal.SIGSTOP)
     try:
         wait_until(lambda: cores(pilot) == 1, "it has left")
-        guests.join("n2:4")
+        joining.join("n2:4")
         wait_until(lambda: cores(pilot) == 5, "another has its name")
     finally:
         silent.send_signal(signal.SIGCONT)
@@ -221,12 +221,12 @@ def test_a_guest_whose_name_was_taken_while_it_was_silent_comes_again_under_anot
 
 
 @pytest.mark.parametrize("name", ["n2", "own"])
-def test_guests_are_known_to_a_resumed_manager(wd: Path, guests: Guests, wait_until: Wait, name: str) -> None:
-    """The manager is killed; what runs on the guest goes on, and counts. Also on one that is a part of the pilot's host."""
-    first = guests.start("service", "--wd", ".", "--nodes", "own:1")
+def test_joined_nodes_are_known_to_a_resumed_manager(wd: Path, joining: Joining, wait_until: Wait, name: str) -> None:
+    """The manager is killed; what runs on the joined node goes on, and counts. Also on a part of the pilot's own host."""
+    first = joining.start("service", "--wd", ".", "--nodes", "own:1")
     wait_until(lambda: list(wd.glob(".qcg*/connection.json")), "the pilot")
     client = Manager(str(wd), {"log_file": "/dev/null"})
-    guests.join(f"{name}:2")
+    joining.join(f"{name}:2")
     wait_until(lambda: cores(client) == 3, "the node to join")
     client.submit(work("w", 6, 0.6))
     wait_until(lambda: (wd / "where").exists() and where(wd).count(("w", name)) >= 2, "tasks there")
@@ -235,7 +235,7 @@ def test_guests_are_known_to_a_resumed_manager(wd: Path, guests: Guests, wait_un
     first.wait()
     (file,) = wd.glob(".qcg*/connection.json")
     before = file.read_text()
-    guests.start("service", "--resume", ".", "--nodes", "own:1")
+    joining.start("service", "--resume", ".", "--nodes", "own:1")
     wait_until(lambda: file.read_text() != before, "the new manager")
     again = Manager(str(wd), {"log_file": "/dev/null"})
     assert again.wait4("w") == {"w": "SUCCEED"}
@@ -245,14 +245,14 @@ def test_guests_are_known_to_a_resumed_manager(wd: Path, guests: Guests, wait_un
     again.cleanup()
 
 
-def test_a_governor_waits_for_the_nodes_of_its_partitions(wd: Path, guests: Guests, wait_until: Wait) -> None:
+def test_a_governor_waits_for_the_nodes_of_its_partitions(wd: Path, joining: Joining, wait_until: Wait) -> None:
     """Old batch scripts start one manager with --governor, and others with --parent."""
-    governor = guests.start("service", "--wd", ".", "--governor", "--slurm-partition-nodes", "1")
+    governor = joining.start("service", "--wd", ".", "--governor", "--slurm-partition-nodes", "1")
     wait_until(lambda: list(wd.glob(".qcg*/connection.json")), "the governor")
     client = Manager(str(wd), {"log_file": "/dev/null"})
     client.submit(work("w", 10))
     assert client.status(["w"])["jobs"]["w"]["data"]["status"] == "QUEUED"
-    partitions = [guests.start("service", "--parent", ".", "--nodes", f"p{number}:1") for number in range(2)]
+    partitions = [joining.start("service", "--parent", ".", "--nodes", f"p{number}:1") for number in range(2)]
     assert client.wait4("w") == {"w": "SUCCEED"}
     assert {node for _, node in where(wd)} == {"p0", "p1"}
     assert client.info(["w"], withChilds=True)["jobs"]["w"]["data"]["iterations"]["finished"] == 10

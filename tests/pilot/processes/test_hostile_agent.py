@@ -89,7 +89,7 @@ def pilot(wd: Path, wait_until: Wait) -> Iterator[LocalManager]:
             iteration={"stop": 2000},
             resources={"numCores": 1, "tags": ["evil"]},
         )
-        with LocalGuest(started):
+        with TaggedNode(started):
             started.submit(jobs)
         wait_until(lambda: held(started) == ["EXECUTING", "EXECUTING"], "the tasks on the other node run", 60)
         yield started
@@ -98,7 +98,7 @@ def pilot(wd: Path, wait_until: Wait) -> Iterator[LocalManager]:
             started.cancel("bait")
 
 
-class LocalGuest:
+class TaggedNode:
     """While there is a node with the tag, jobs that ask for it are accepted."""
 
     def __init__(self, pilot: LocalManager) -> None:

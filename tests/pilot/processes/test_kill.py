@@ -79,7 +79,7 @@ def test_a_manager_killed_again_and_again_loses_and_doubles_nothing(
     assert set(ran.values()) == {1}
 
 
-def test_an_agent_and_its_hands_killed_again_and_again_lose_and_double_no_result(
+def test_an_agent_and_its_workers_killed_again_and_again_lose_and_double_no_result(
     wd: Path, wait_until: Callable[..., None]
 ) -> None:
     """The agent or one of its workers is killed at random moments. What ran at that moment runs again."""

@@ -37,14 +37,14 @@ def test_what_an_agent_ran_that_was_killed_runs_again_without_waiting_for_its_si
     options = ["--governor"] if joined else [*options, "--nodes", "n1:1"]
     pilot = Pilot(wd, "--node-lost", "600", *options, environ=environ)
     bring = ["agent", "--connect", str(pilot.aux), "--nodes", "n1:1"]
-    guests = [psutil.Popen([*PILOTFISH, *bring], cwd=wd)] if joined else []
+    joined_agents = [psutil.Popen([*PILOTFISH, *bring], cwd=wd)] if joined else []
     client = pilot.client()
     client.submit(Jobs().add_std({"name": "a", "execution": {"script": SCRIPT}}))
     wait_until((wd / "pid").exists, "the first attempt runs")
-    killed = guests[0] if joined else pilot.agents()[0]
+    killed = joined_agents[0] if joined else pilot.agents()[0]
     if joined:
         killed.kill()
-        guests.append(psutil.Popen([*PILOTFISH, *bring], cwd=wd))
+        joined_agents.append(psutil.Popen([*PILOTFISH, *bring], cwd=wd))
     else:
         os.killpg(os.getpgid(killed.pid), signal.SIGKILL)
     assert client.wait4("a") == {"a": "SUCCEED"}
@@ -52,8 +52,8 @@ def test_what_an_agent_ran_that_was_killed_runs_again_without_waiting_for_its_si
     assert (wd / "seen").read_text() == "dead\n"
     client.cleanup()
     assert pilot.finish() == 0
-    for guest in guests:
-        guest.wait(PATIENCE_S)
+    for agent in joined_agents:
+        agent.wait(PATIENCE_S)
 
 
 def test_an_agent_that_ends_in_order_leaves_no_watcher_behind(wd: Path, wait_until: Callable[..., None]) -> None:

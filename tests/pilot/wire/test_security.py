@@ -17,7 +17,7 @@ Socket = zmq.Socket[bytes]
 PATIENCE_MS = 5_000
 
 
-class Door:
+class LockedEndpoint:
     """A locked ROUTER on loopback with its ZapAuthenticator, turned by hand."""
 
     def __init__(self, keys: Keys, context: zmq.Context[Socket], keep: bool) -> None:
@@ -68,10 +68,10 @@ class Door:
 
 
 @contextmanager
-def endpoint(keys: Keys, keep: bool = True) -> Iterator[Door]:
+def endpoint(keys: Keys, keep: bool = True) -> Iterator[LockedEndpoint]:
     context: zmq.Context[Socket] = zmq.Context()
     try:
-        yield Door(keys, context, keep)
+        yield LockedEndpoint(keys, context, keep)
     finally:
         context.destroy(linger=0)
 
