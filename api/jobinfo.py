@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from ..pilot.wire import replies
+from ..pilot.wire import replies, reply_texts
 
 
 @dataclass
@@ -61,7 +61,7 @@ class JobInfo:
         if data.iterations is not None:
             info.iterations = structs.asdict(data.iterations)
         info._take_runtime(data.runtime)
-        info.history = replies.parse_history(data.history or "")
+        info.history = reply_texts.parse_history(data.history or "")
         info.childs = [cls._from_iteration(data.job_name, child) for child in data.childs or ()]
         return info
 
@@ -74,10 +74,10 @@ class JobInfo:
     def _take_runtime(self, runtime: replies.Runtime | None) -> None:
         if runtime is None:
             return
-        self.nodes = dict(replies.parse_allocation(runtime.allocation or ""))
+        self.nodes = dict(reply_texts.parse_allocation(runtime.allocation or ""))
         self.total_cores = sum(len(cores) for cores in self.nodes.values())
         self.wdir = runtime.wd
-        self.time = replies.parse_rtime(runtime.rtime or "")
+        self.time = reply_texts.parse_rtime(runtime.rtime or "")
         self.node = runtime.node
         self.exit_code = None if runtime.exit_code is None else int(runtime.exit_code)
         self.cpu_s = None if runtime.cpu_s is None else float(runtime.cpu_s)

@@ -18,7 +18,7 @@ from ..model.states import State
 from ..model.steps import Pause, Steps
 from ..model.tasks import ManyTasks, TaskRecord
 from ..model.variables import substitute
-from ..wire import codec, replies
+from ..wire import codec, replies, reply_texts
 from ..wire.describe import undescribe
 from ..wire.report import PlaceTexts, ReportEntry, TaskLines, place_texts
 from ..wire.runtime import Ran, runtime
@@ -112,7 +112,7 @@ class Views:
             info.iterations = _iterations(job)
         if record is not None:
             info.runtime = self._runtime(job, pos or 0, record)
-        info.history = replies.history(self.history(job, pos, record)) or None
+        info.history = reply_texts.history(self.history(job, pos, record)) or None
         return info
 
     def children(self, job: Job, start: int, stop: int) -> Steps[list[bytes]]:
@@ -216,7 +216,7 @@ def _place(specs: Sequence[NodeSpec], shares: tuple[PlacedShare, ...]) -> Place:
         cores = [specs[share.node].core_ids[bit] for bit in bits(int(share.cores, 16))]
         total += len(cores)
         parts.append((host_of(specs[share.node].name), cores))
-    return Place(replies.allocation(parts), [name for name, _ in parts], total)
+    return Place(reply_texts.allocation(parts), [name for name, _ in parts], total)
 
 
 def _iterations(job: Job) -> replies.Iterations:

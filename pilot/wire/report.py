@@ -17,7 +17,8 @@ import msgspec
 from ..model.states import State
 from ..model.tasks import EndedRow
 from .codec import ascii_for_others, to_os
-from .replies import Runtime, rtime
+from .replies import Runtime
+from .reply_texts import rtime
 from .runtime import Ran, encode_ended, texts
 
 Format = Literal["json", "text"]

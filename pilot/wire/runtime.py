@@ -11,7 +11,8 @@ from typing import NamedTuple
 from msgspec import structs
 
 from ..model.tasks import TaskRecord
-from .replies import Runtime, rtime
+from .replies import Runtime
+from .reply_texts import rtime
 
 
 class Ran(NamedTuple):

@@ -36,11 +36,13 @@ from pilotfish.pilot.wire.replies import (
     Submitted,
     System,
     TaskCounts,
-    allocation,
     error_reply,
+    ok,
+)
+from pilotfish.pilot.wire.reply_texts import (
+    allocation,
     history,
     moment,
-    ok,
     parse_allocation,
     parse_history,
     parse_rtime,
