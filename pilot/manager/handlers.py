@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -31,9 +31,8 @@ from ..model.jobs import Job
 from ..model.states import State
 from ..model.steps import SLICE, Pause, Steps
 from ..wire import replies, requests
-from ..wire.codec import check_storable
 from ..wire.json_steps import PIECE_BYTES
-from ..wire.records import Submitted, SubmittedPart
+from ..wire.records import Submitted, SubmittedPart, portions
 from .ending import Ending
 from .parts import Parts
 from .request_server import Asked, Reply
@@ -84,8 +83,7 @@ class Handlers:
         return (yield from self._table[type(request)](request))
 
     def answer_value(self, value: object) -> Steps[Reply]:
-        """The same for a request that comes from a file."""
-        yield from _check_storable(value)
+        """The same for a request that comes from a file: a value that can be stored."""
         request = yield from requests.parse_value(value, self._variables)
         return (yield from self._table[type(request)](request))
 
@@ -114,12 +112,14 @@ class Handlers:
         Raises TransientError when the disk is full.
         """
         store, parts, submit_no = self._parts.store, 0, next(self._submits)
-        for start in range(0, len(jobs) - SLICE, SLICE):
-            store.write_now(SubmittedPart(submit_no, parts, jobs[start : start + SLICE]))
-            parts += 1
+        rest = portions(jobs)
+        last = next(rest)
+        for portion in rest:
+            store.write_now(SubmittedPart(submit_no, parts, last))
+            parts, last = parts + 1, portion
             yield Pause.MORE
         first_no = self._jobs.next_no
-        store.write_now(Submitted(first_no, now, jobs[parts * SLICE :], None, submit_no if parts else 0, parts))
+        store.write_now(Submitted(first_no, now, last, None, submit_no if parts else 0, parts))
         return self._jobs.take_numbers(len(jobs))
 
     # --- looking --------------------------------------------------------------------------------------------------------
@@ -314,19 +314,6 @@ class Handlers:
     def _notify(self, request: requests.Notify) -> Steps[Reply]:
         yield from ()
         raise RefusedError("Operation not supported")
-
-
-def _check_storable(value: object) -> Steps[None]:
-    """As `codec.check_storable`, the jobs of a submit by themselves."""
-    members: Mapping[str, object] = value if isinstance(value, dict) else {}
-    jobs = members.get("jobs")
-    if not isinstance(jobs, list):
-        check_storable(value)
-        return
-    check_storable({name: member for name, member in members.items() if name != "jobs"})
-    for start in range(0, len(jobs), SLICE):
-        check_storable(jobs[start : start + SLICE])
-        yield Pause.MORE
 
 
 def _submitted(checked: Checked) -> Steps[Reply]:

@@ -18,10 +18,12 @@ from functools import partial
 from pathlib import Path
 
 from ..console import echo
+from ..exit_codes import ExitCode
 from ..model import invariants
 from ..model.decisions import Change, Decisions
-from ..model.errors import TransientError
+from ..model.errors import SettingsError, TransientError
 from ..wire import records
+from . import request_file
 from .agent_processes import Recipe
 from .agent_watch import AgentWatch
 from .auxdir import leave_socket_folder
@@ -71,7 +73,15 @@ class Service:
 
     def read_requests(self, path: Path) -> RequestFile:
         """The requests of `--file`. Raises SettingsError."""
-        return RequestFile.read(path, self.parts.loop, self.handlers.answer_value, self._end_of_file)
+        requests = request_file.read(path)
+        return RequestFile(requests, self.parts.loop, self.handlers.answer_value, self._end_of_file, self._refuse_file)
+
+    def _refuse_file(self, error: SettingsError) -> None:
+        """As app.py does with what it knows before it starts."""
+        log.error("service.file_refused: %s", error)
+        echo(f"Error: {error}", err=True)
+        self.parts.status.problem = str(error)
+        self.shutdown.stop(ExitCode.BAD_INPUT)
 
     def _end_of_file(self) -> None:
         if not self.parts.settings.net and not self.shutdown.closing:

@@ -8,9 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from .job_spec import Execution
+from .steps import SLICE, Pause, Steps, finish
+
+_TEXTS = 10 * SLICE
+"""In one slice."""
 
 _PATTERN = re.compile(r"\$(?:(\$)|([_a-zA-Z][_a-zA-Z0-9]*)|\{([_a-zA-Z][_a-zA-Z0-9]*)\})", re.ASCII)
 
@@ -29,13 +34,27 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
 
 def substitute_all(value: Any, values: Mapping[str, str]) -> Any:
     """A JSON value with the variables filled in, in every text of it but the names of members."""
+    return finish(substitute_in_steps(value, values))
+
+
+def substitute_in_steps(value: Any, values: Mapping[str, str]) -> Steps[Any]:
+    """The same in slices, for a value of any size."""
+    return (yield from _in_steps(value, values, count(1)))
+
+
+def _in_steps(value: Any, values: Mapping[str, str], seen: count[int]) -> Steps[Any]:
     if isinstance(value, str):
         return substitute(value, values)
-    if isinstance(value, list):
-        return [substitute_all(element, values) for element in value]
-    if isinstance(value, dict):
-        return {name: substitute_all(element, values) for name, element in value.items()}
-    return value
+    if not isinstance(value, (list, dict)):
+        return value
+    filled: list[Any] = []
+    for element in value.values() if isinstance(value, dict) else value:
+        # A text, as most elements are, needs no generator of its own.
+        is_text = isinstance(element, str)
+        filled.append(substitute(element, values) if is_text else (yield from _in_steps(element, values, seen)))
+        if not next(seen) % _TEXTS:
+            yield Pause.MORE
+    return dict(zip(value, filled, strict=True)) if isinstance(value, dict) else filled
 
 
 def has_variables(execution: Execution) -> bool:

@@ -9,6 +9,9 @@ from typing import Any, TypeGuard
 
 from ..model.errors import InvalidJobError
 
+_LONGEST_NAME = 80
+"""That is shown, or compared with others."""
+
 
 def shown(value: object) -> str:
     """A value as the user wrote it, cut to a length that fits a line."""
@@ -41,6 +44,7 @@ def check_members(value: Mapping[str, Any], known: Iterable[str], where: str) ->
     names = sorted(known)
     for member in value:
         if member not in names:
-            near = get_close_matches(member, names, 1)
+            unknown = member[:_LONGEST_NAME]
+            near = get_close_matches(unknown, names, 1)
             remedy = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(names)}"
-            raise InvalidJobError("unknown key", where=f"{where}.{member}", remedy=remedy)
+            raise InvalidJobError("unknown key", where=f"{where}.{unknown}", remedy=remedy)

@@ -16,7 +16,7 @@ from ..model.execution_models import MODEL_OPTIONS
 from ..model.job_spec import NO_MAPPING, Dependency, Execution, Iteration, JobSpec, Resources
 from ..model.steps import SLICE, Pause, Steps, finish
 from ..model.units import form_bytes
-from ..model.variables import substitute, substitute_all
+from ..model.variables import substitute, substitute_in_steps
 from ..model.walltime import form
 from . import legacy
 from .check import check_members, is_count, need_object, need_text, shown
@@ -37,6 +37,8 @@ _MOST_ITERATIONS = 10_000_000
 _SURE_TO_FIT = MOST_WORD_BYTES // 4
 _MANY = MOST_ALL_BYTES // MOST_WORD_BYTES
 """Of fewer words none of which is too long not all together can be."""
+_WORDS = 10 * SLICE
+"""Values of an iteration in one slice."""
 _LARGEST = 1 << 62
 """Whole numbers are kept in 64 bits."""
 
@@ -80,7 +82,7 @@ def describe_in_steps(raw: list[Any], variables: Mapping[str, str] | None) -> St
             yield Pause.MORE
     specs = []
     for number, job in enumerate(raw):
-        specs.append(_describe(job, f"jobs[{number}]", variables, once))
+        specs.append((yield from _describe(job, f"jobs[{number}]", variables, once)))
         raw[number] = None
         if not (number + 1) % SLICE:
             yield Pause.MORE
@@ -104,11 +106,12 @@ def _check_form(job: object, where: str) -> None:
             raise FormError(legacy.ITERATION_ORDER, where=f"{where}.iteration")
 
 
-def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: Once) -> JobSpec:
+def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: Once) -> Steps[JobSpec]:
+    """In slices, because a job may have a million values, or wait for as many others."""
     name = need_text(job["name"], f"{where}.name")
     if variables is not None:
         name = substitute(name, variables)
-        job = substitute_all(job, {**variables, "jname": name})
+        job = yield from substitute_in_steps(job, {**variables, "jname": name})
     if unfit := _BAD_NAME.search(name):
         remedy = f"leave out {shown(unfit[0])}"
         raise InvalidNameError(legacy.BAD_NAME.format(name), where=f"{where}.name", remedy=remedy)
@@ -120,8 +123,10 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: O
         name,
         _execution(job["execution"], f"{where}.execution", once),
         once.resources(job["resources"], f"{where}.resources") if "resources" in job else DEFAULT_RESOURCES,
-        _iteration(job["iteration"], f"{where}.iteration") if "iteration" in job else None,
-        _after(job["dependencies"], f"{where}.dependencies", name) if job.get("dependencies") is not None else (),
+        (yield from _iteration(job["iteration"], f"{where}.iteration")) if "iteration" in job else None,
+        ()
+        if job.get("dependencies") is None
+        else (yield from _after(job["dependencies"], f"{where}.dependencies", name)),
         _attributes(job.get("attributes"), f"{where}.attributes"),
         _whole(job.get("priority", 0), f"{where}.priority", lowest=None),
         _whole(job.get("retries", 0), f"{where}.retries", lowest=0),
@@ -265,7 +270,7 @@ def _model_options(raw: Any, model: str, where: str) -> Mapping[str, Any] | None
 # --- the rest -----------------------------------------------------------------------------------------------------------
 
 
-def _iteration(raw: Any, where: str) -> Iteration:
+def _iteration(raw: Any, where: str) -> Steps[Iteration]:
     check_members(raw, frozenset({"start", "stop", "values"}), where)
     values = raw.get("values")
     if values is not None:
@@ -275,11 +280,16 @@ def _iteration(raw: Any, where: str) -> Iteration:
             raise InvalidJobError(f"{shown(values)} is not an array", where=f"{where}.values")
         if not values:
             raise InvalidJobError("there are no values", where=f"{where}.values", remedy="give at least one")
-        texts = tuple([v if isinstance(v, str) else str(v) for v in values])
-        if any("\0" in text for text in texts):
-            raise InvalidJobError("there is a NUL character in it", where=f"{where}.values")
+        texts: list[str] = []
+        for start in range(0, len(values), _WORDS):
+            some = [v if isinstance(v, str) else str(v) for v in values[start : start + _WORDS]]
+            if any("\0" in text for text in some):
+                raise InvalidJobError("there is a NUL character in it", where=f"{where}.values")
+            texts += some
+            if len(some) == _WORDS:
+                yield Pause.MORE
         first = _whole(raw.get("start") or 0, f"{where}.start", lowest=None)
-        return Iteration(first, first + len(texts), texts)
+        return Iteration(first, first + len(texts), tuple(texts))
     start = _whole(raw.get("start", 0), f"{where}.start", lowest=None)
     stop = _whole(raw.get("stop"), f"{where}.stop", lowest=None)
     if start >= stop:
@@ -295,7 +305,7 @@ def _iteration(raw: Any, where: str) -> Iteration:
     return Iteration(start, stop)
 
 
-def _after(raw: Any, where: str, name: str) -> tuple[Dependency, ...]:
+def _after(raw: Any, where: str, name: str) -> Steps[tuple[Dependency, ...]]:
     need_object(raw, where, legacy.DEPENDENCIES_TYPE)
     check_members(raw, frozenset({"after"}), where)
     after = raw.get("after")
@@ -303,7 +313,12 @@ def _after(raw: Any, where: str, name: str) -> tuple[Dependency, ...]:
         return ()
     if not isinstance(after, list):
         raise InvalidJobError(legacy.AFTER_TYPE, where=f"{where}.after")
-    return tuple([_dependency(text, f"{where}.after[{place}]", name) for place, text in enumerate(after)])
+    dependencies: list[Dependency] = []
+    for place, text in enumerate(after, 1):
+        dependencies.append(_dependency(text, f"{where}.after[{place - 1}]", name))
+        if not place % SLICE:
+            yield Pause.MORE
+    return tuple(dependencies)
 
 
 def _dependency(raw: Any, where: str, name: str) -> Dependency:

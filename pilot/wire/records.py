@@ -5,7 +5,8 @@ If a record is changed or added, increment VERSION in journal.py and say in read
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import msgspec
 
@@ -14,6 +15,7 @@ from ..model.job_spec import JobSpec
 from ..model.resources import NodeSpec
 from ..model.results import PlacedShare as PlacedShare
 from ..model.results import Result as Result
+from ..model.steps import SLICE
 
 
 class Opened(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -44,7 +46,7 @@ class Submitted(msgspec.Struct, array_like=True, tag=True, frozen=True):
     def numbers(self) -> Sequence[JobNo]:
         if self.job_nos is not None:
             return self.job_nos
-        return [JobNo(self.first_job_no + place) for place in range(len(self.jobs))]
+        return cast(Sequence[JobNo], range(self.first_job_no, self.first_job_no + len(self.jobs)))
 
 
 class SubmittedPart(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -56,6 +58,35 @@ class SubmittedPart(msgspec.Struct, array_like=True, tag=True, frozen=True):
     parts_no: int
     place: int
     jobs: list[JobSpec]
+
+
+_MOST_OF_PORTION = 2 << 20
+
+
+def portions(jobs: list[JobSpec]) -> Iterator[list[JobSpec]]:
+    """The jobs of a submit as they are recorded, in portions that are written in a moment.
+
+    The last one stands in `Submitted`, each other one in a `SubmittedPart`.
+    """
+    begin = size = 0
+    for place, spec in enumerate(jobs):
+        of_this = _size(spec)
+        if place > begin and (place - begin == SLICE or size + of_this > _MOST_OF_PORTION):
+            yield jobs[begin:place]
+            begin, size = place, 0
+        size += of_this
+    yield jobs[begin:]
+
+
+def _size(spec: JobSpec) -> int:
+    """About how many bytes a description takes that is larger than most."""
+    execution, iteration = spec.execution, spec.iteration
+    size = len(execution.script or "") + sum(map(len, execution.args)) + sum(map(len, execution.env.values()))
+    if iteration is not None and iteration.values is not None:
+        size += sum(map(len, iteration.values))
+    if spec.attributes is not None:
+        size += len(msgspec.msgpack.encode(spec.attributes))
+    return size
 
 
 class Sent(msgspec.Struct, array_like=True, tag=True, frozen=True):
