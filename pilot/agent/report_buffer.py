@@ -8,6 +8,7 @@ from collections.abc import Callable
 from .. import clock
 from ..loop import Loop, Timer
 from ..model.ids import GrantId, TaskKey
+from ..wire.ends import together
 from ..wire.frames import Cause, Finished, Report, Started
 
 _NO_GRANT = GrantId(0)
@@ -53,7 +54,8 @@ class ReportBuffer:
 
     def seal(self) -> Report:
         """Everything noted, as the next report."""
-        report = Report(self.next_seq, self._started, self._finished, self._revoked, self._returned)
+        succeeded, finished = together(self._finished)
+        report = Report(self.next_seq, self._started, finished, self._revoked, self._returned, succeeded)
         self._started, self._finished, self._revoked, self._returned = [], [], [], []
         self.urgent = False
         self.next_seq += 1

@@ -13,6 +13,7 @@ from ..inherited import Inherited
 from ..loop import Loop
 from ..model.ids import JobNo, PoolId, TaskKey
 from ..wire import frames
+from ..wire.ends import ends_of
 from ..wire.frames import JobDef, NewGrant, TaskStart
 from . import worker_process
 from .channel import Channel
@@ -177,7 +178,7 @@ class WorkerPool:
         dispatcher = self._dispatcher
         for started in report.started:
             dispatcher.on_started(started)
-        for finished in report.finished:
+        for finished in ends_of(report):
             if is_of_foreign_signal(finished) and not dispatcher.closed:
                 self._loop.call_after(_DOUBT_S, partial(dispatcher.on_finished, finished))
             else:

@@ -23,6 +23,7 @@ from ..model.states import NodeState
 from ..model.topology import groups_of
 from ..systems import registry
 from ..wire import frames
+from ..wire.ends import one_of
 from ..wire.records import AgentDown, AgentUp, NodeJoined, NodeLeft, Record
 from .admission import Newcomer, other_name_for, why_not
 from .agent_links import AgentLinks, Link, send_on
@@ -183,6 +184,9 @@ class Agents:
         scheduler, now = self._scheduler, self._clock()
         for job_no, pos, run, grant_id, pid, started_s in report.started:
             scheduler.on_started(TaskKey(job_no, pos, run), grant_id, pid, started_s)
+        for ends in report.succeeded:
+            self._claims.check_columns(ends)
+            scheduler.on_succeeded(node, ends, partial(self._take_end_at, node, ends))
         scheduler.on_ended(node, report.finished, partial(self._take_end, node))
         for key in report.revoked:
             scheduler.on_revoked(TaskKey(*key), now)
@@ -202,6 +206,9 @@ class Agents:
             end.pid, end.started_s, end.ended_s, end.exit_code, end.cause, end.cpu_s, end.max_rss_kib, end.message
         )
         self._scheduler.on_finished(key, end.grant_id, how, end.returns_grant, self._clock())
+
+    def _take_end_at(self, node: NodeNo, ends: frames.Succeeded, place: int) -> None:
+        self._take_end(node, one_of(ends, place))
 
     def _sweep(self, grant: Grant, ended: TaskKey) -> None:
         """What this task has left on its other nodes is killed before anything else starts there."""

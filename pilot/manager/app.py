@@ -26,7 +26,7 @@ from .. import clock, leftover_processes, variable_names
 from ..console import echo, why_not
 from ..exit_codes import ExitCode
 from ..inherited import Inherited
-from ..model.decisions import Change
+from ..model.decisions import Changes
 from ..model.dispatch import MOST_LIVES
 from ..model.errors import PilotfishError, UsageError
 from ..model.ids import NodeNo
@@ -209,10 +209,9 @@ def _replay(
     path = aux.path / settings.report_file
     reporter = None if settings.report_format == "none" else Reporter(path, settings.report_format)
 
-    def report(changes: list[Change]) -> None:
-        for change in changes:
-            if reporter is not None and change.state.final:
-                reporter.add(views.report_entry(change))
+    def report(changes: list[Changes]) -> None:
+        if reporter is not None:
+            reporter.add_ended(changes, views)
 
     def reported(size: int) -> None:
         if reporter is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import NamedTuple, TypeVar
 
 from ..model.dispatch import END_OF_NUMBERS
@@ -67,7 +67,14 @@ class Claims:
         revoked = [key for key in report.revoked if self._is_own(node, key)]
         self._dropped += len(report.started) + len(report.revoked) - len(started) - len(revoked)
         returned = [grant_id for grant_id in report.returned if self._is_own_grant(node, grant_id)]
-        return frames.Report(report.seq, started, report.finished, revoked, returned)
+        return frames.Report(report.seq, started, report.finished, revoked, returned, report.succeeded)
+
+    @staticmethod
+    def check_columns(ends: frames.Succeeded) -> None:
+        """Raises GarbageError."""
+        columns: list[Sized] = list(ends[2:])
+        if len(set(map(len, columns))) > 1 or len(set(ends.pos)) < len(ends.pos):
+            raise GarbageError("it reports ends in columns that do not belong together")
 
     def of_end(self, node: NodeNo, end: frames.Finished) -> frames.Finished | None:
         """What counts of an end that the core has not found to be plain; None: nothing. Raises GarbageError."""

@@ -76,6 +76,7 @@ def things_told(messages: Iterable[frames.ToManager]) -> int:
     for message in messages:
         if isinstance(message, frames.Report):
             told += len(message.started) + len(message.finished) + len(message.revoked) + len(message.returned)
+            told += sum(len(ends.pos) for ends in message.succeeded)
         elif isinstance(message, frames.Hello):
             told += len(message.running) + len(message.grants) + sum(map(len, message.waiting.values()))
     return told

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..model.attempts import Attempt
-from ..model.decisions import Change
+from ..model.decisions import Change, Succeeded
 from ..model.ids import JobNo
 from ..model.jobs import Job
 from ..model.resources import NodeSpec, bits, host_of
@@ -150,8 +150,19 @@ class Views:
             lines = self._task_lines(job)
         if lines is None or job.spec.iteration is None:
             return None
-        texts = self._place_texts.get(place) or self._texts_of_place(place)
+        texts = self._texts_of_place(place)
         return lines.encode(job.spec.iteration.start + pos, state, row, texts)
+
+    def report_lines(self, succeeded: Succeeded) -> str | None:
+        """`report_line` for these, where that can be had for all of them together; else None."""
+        job, ends = succeeded.job, succeeded.ends
+        if job.messages or job.failures or job.crashes or job.spec.iteration is None:
+            return None
+        lines = self._lines.get(job.no, _UNKNOWN)
+        if lines is _UNKNOWN:
+            lines = self._task_lines(job)
+        places = list(map(self._texts_of_place, succeeded.places))
+        return None if lines is None else lines.encode_all(job.spec.iteration.start, ends, places)
 
     def _task_lines(self, job: Job) -> TaskLines | None:
         """What the entries of this job's tasks have in common; None when their folders or programs differ."""
@@ -164,6 +175,9 @@ class Views:
         return lines
 
     def _texts_of_place(self, number: int) -> PlaceTexts:
+        texts = self._place_texts.get(number)
+        if texts is not None:
+            return texts
         place = self._places(self._scheduler.jobs.places.shares(number))
         if len(self._place_texts) >= _MOST_PLACES:
             self._place_texts.clear()

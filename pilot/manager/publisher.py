@@ -7,14 +7,14 @@ encoded.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
 import zmq
 
-from ..model.decisions import Change
+from ..model.decisions import Change, Changes, Lent, Succeeded, each_change
 from ..model.states import State
 from ..wire import events
 from ..wire.events import Event
@@ -53,7 +53,9 @@ class Publisher:
         self._sockets = sockets
         self._manager = manager
         # As they came, because there are many and few are ever read.
-        self._ring: deque[Change | Idle] = deque(maxlen=RING_EVENTS)
+        self._ring: deque[Changes | Idle] = deque()
+        self._kept = 0
+        """How many events the ring has: all, or RING_EVENTS and what else its oldest entry has."""
         # Only counted, so that a stranger cannot make us remember a million subscriptions.
         self._subscribers = {topic: [0] * len(sockets) for topic in events.TOPICS}
         self._wanted: dict[bytes, tuple[zmq.Socket[bytes], ...]] = {}
@@ -81,32 +83,51 @@ class Publisher:
             if topic.startswith(prefix) or prefix.startswith(topic):
                 counts[place] = max(0, counts[place] + change)
 
-    def changed(self, changes: Sequence[Change]) -> None:
+    def changed(self, changes: Sequence[Changes]) -> None:
         """Jobs and tasks have new states."""
         first = self.last_seq + 1
-        self.last_seq += len(changes)
-        self._ring.extend(changes)
+        self._keep(changes)
         if self._wanted:
-            for seq, change in enumerate(changes, first):
+            for seq, change in enumerate(each_change(changes), first):
                 if change.pos is None or self._wants_tasks:
                     self._send_state(change)
                     self._send_event(seq, change)
 
+    def _keep(self, entries: Sequence[Changes | Idle]) -> None:
+        ring, count = self._ring, sum(map(_count, entries))
+        ring.extend(entries)
+        self.last_seq += count
+        self._kept += count
+        while ring and self._kept - _count(ring[0]) >= RING_EVENTS:
+            self._kept -= _count(ring.popleft())
+
     def all_done(self, time_s: float) -> None:
         """Nothing is queued and nothing runs any more."""
-        self.last_seq += 1
-        self._ring.append(Idle(time_s))
+        idle = Idle(time_s)
+        self._keep([idle])
         if events.NO_JOBS in self._wanted:
             self._send(events.NO_JOBS, events.encode_no_jobs(self._manager))
-        self._send_event(self.last_seq, self._ring[-1])
+        self._send_event(self.last_seq, idle)
 
     def since(self, after: int, most: int = RING_EVENTS) -> CatchUp:
         """What happened after event number `after`, at most so much; all the ring has when that is not known any more."""
-        before_ring = self.last_seq - len(self._ring)
+        before_ring = self.last_seq - self._kept
         missed = not before_ring <= after <= self.last_seq
         begin = before_ring if missed else after
-        newest = islice(self._ring, begin - before_ring, begin - before_ring + most)
+        newest = islice(self._entries_after(begin - before_ring), most)
         return CatchUp([self._event(begin + n, entry) for n, entry in enumerate(newest, 1)], self.last_seq, missed)
+
+    def _entries_after(self, skip: int) -> Iterator[Change | Idle]:
+        """What is in the ring, one by one, without its first `skip` events."""
+        for entry in self._ring:
+            count = _count(entry)
+            if skip >= count:
+                skip -= count
+            elif isinstance(entry, Lent | Succeeded):
+                yield from islice(entry, skip, None)
+                skip = 0
+            else:
+                yield entry
 
     def _event(self, seq: int, entry: Change | Idle) -> Event:
         if isinstance(entry, Idle):
@@ -135,3 +156,8 @@ class Publisher:
         for socket in self._wanted[topic]:
             with suppress(zmq.Again):
                 socket.send(frame, zmq.NOBLOCK)
+
+
+def _count(entry: Changes | Idle) -> int:
+    """How many events it is."""
+    return entry.count if isinstance(entry, Lent | Succeeded) else 1

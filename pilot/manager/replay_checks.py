@@ -34,6 +34,7 @@ class RecordChecks:
             records.Submitted: self._submitted,
             records.Sent: self._sent,
             records.Ended: self._ended,
+            records.Succeeded: self._succeeded,
             records.Canceled: self._canceled,
             records.Removed: self._removed,
             records.NodeJoined: self._joined,
@@ -87,6 +88,14 @@ class RecordChecks:
 
     def _ended(self, record: records.Ended) -> records.Record:
         return records.Ended([found for result in record.results if (found := self._result(result)) is not None])
+
+    def _succeeded(self, record: records.Succeeded) -> records.Record | None:
+        """Its results one by one, as they have to be looked at."""
+        try:
+            return self._ended(records.Ended(list(record.results.each())))
+        except (ValueError, IndexError):
+            self._left_out("results in columns that do not belong together")
+            return None
 
     def _result(self, result: records.Result) -> records.Result | None:
         if result.state not in _ENDS or (result.state is State.SUCCEED and result.pid <= 0):

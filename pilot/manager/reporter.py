@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..files import write_atomically
-from ..model.decisions import Change
+from ..model.decisions import Change, Changes, Succeeded
 from ..model.states import State
 from ..wire import codec
 from ..wire.replies import Status
@@ -42,23 +42,34 @@ class Reporter:
     def add(self, entry: ReportEntry) -> None:
         """Note an entry for the next `write`."""
         self._waiting += self._encode(entry)
+        self._flush_if_long()
+
+    def _flush_if_long(self) -> None:
         if len(self._waiting) > _CHUNK_BYTES and not self._failing:
             self._guarded_flush()
 
-    def add_ended(self, changes: Iterable[Change], views: Views) -> None:
+    def add_ended(self, changes: Iterable[Changes], views: Views) -> None:
         """Note an entry for each job or task that has ended with these changes."""
-        lines: list[str] = []
         for change in changes:
-            if change.state < State.SUCCEED:
-                continue
-            line = views.report_line(change) if self._is_json else None
-            if line is None:
-                self._waiting += "".join(lines).encode()
-                lines.clear()
-                self.add(views.report_entry(change))
-            else:
-                lines.append(line)
-        self._waiting += "".join(lines).encode()
+            if isinstance(change, Change):
+                self._add_ended(change, views)
+            elif isinstance(change, Succeeded):
+                lines = views.report_lines(change) if self._is_json else None
+                if lines is not None:
+                    self._waiting += lines.encode()
+                    continue
+                for one in change:
+                    self._add_ended(one, views)
+        self._flush_if_long()
+
+    def _add_ended(self, change: Change, views: Views) -> None:
+        if change.state < State.SUCCEED:
+            return
+        line = views.report_line(change) if self._is_json else None
+        if line is None:
+            self.add(views.report_entry(change))
+        else:
+            self._waiting += line.encode()
 
     def begin_with(self, size: int) -> None:
         """Begin with the first `size` bytes of the older report instead of what was added so far; before any `write`.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from .. import clock
-from ..model.decisions import Change
+from ..model.decisions import Changes
 from ..model.errors import RefusedError
 from ..model.ids import JobNo, NodeNo, TaskKey
 from ..model.jobs import Job
@@ -44,7 +44,7 @@ class Replayed:
 def replay(
     journal: Iterable[records.Record],
     scheduler: Scheduler,
-    tell: Callable[[list[Change]], None],
+    tell: Callable[[list[Changes]], None],
     told: Callable[[int], None],
 ) -> Replayed:
     """Bring a fresh scheduler to where the journal ends.

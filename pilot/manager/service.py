@@ -20,7 +20,7 @@ from pathlib import Path
 from ..console import echo
 from ..exit_codes import ExitCode
 from ..model import invariants
-from ..model.decisions import Change, Decisions
+from ..model.decisions import Change, Decisions, each_change
 from ..model.errors import SettingsError, TransientError
 from ..wire import records
 from . import request_file
@@ -148,8 +148,8 @@ class Service:
             store.append(records.Canceled(job_no, pos, now))
         if decisions.taken:
             store.append(records.Taken(decisions.taken))
-        if decisions.results:
-            store.append(records.Ended(decisions.results))
+        for ends in records.of_results(decisions.results):
+            store.append(ends)
         for node, keys in decisions.sent.items():
             store.append(records.Sent(node, now, keys))
         if decisions.removed:
@@ -223,9 +223,9 @@ class Service:
         """Publish the changes of a turn."""
         self.parts.publisher.changed(decisions.changes)
         if self.parts.settings.show_progress:
-            for change in decisions.changes:
+            for change in each_change(decisions.changes):
                 _show(change)
-        ended = [change.job.no for change in decisions.changes if change.pos is None and change.state.final]
+        ended = [change.job.no for change in decisions.changes if isinstance(change, Change) and change.ends_job]
         if ended:
             self.watch.agents.forget_jobs(ended)
         if decisions.idle:

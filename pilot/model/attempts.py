@@ -18,7 +18,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -86,6 +86,15 @@ class Attempt:
         if cell is None:
             raise illegal_event(self.state, event, repr(self))
         self.state, fate = cell
+        return fate
+
+    @staticmethod
+    def all_after(attempts: Sequence[Attempt], event: AttemptEvent) -> Fate:
+        """`after` for attempts that are all in the same state."""
+        fate = attempts[0].after(event)
+        state = attempts[0].state
+        for attempt in attempts:
+            attempt.state = state
         return fate
 
     @property

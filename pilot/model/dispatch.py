@@ -41,10 +41,10 @@
 from __future__ import annotations
 
 from heapq import heapify, heappop, heapreplace
-from itertools import chain
+from itertools import chain, repeat
 
 from .attempts import Attempt
-from .decisions import Change, Decisions
+from .decisions import Change, Decisions, Lent
 from .ids import GrantId, NodeNo, PoolId, TaskKey
 from .jobs import Job, LeasePool, Pending, Shape
 from .nodes import Nodes
@@ -171,12 +171,12 @@ class Dispatch:
         job.tasks.send_first(positions)
         self._jobs.tasks_in[State.QUEUED] -= len(positions)
         self._jobs.tasks_in[State.SCHEDULED] += len(positions)
-        keys = [TaskKey(job.no, pos, 1) for pos in positions]
+        keys = list(map(TaskKey._make, zip(repeat(job.no), positions, repeat(1))))
         self.attempts.update((key, Attempt(key, job, pending, pool.node, pool.pool_id, now)) for key in keys)
         pool.unstarted.update(dict.fromkeys(keys, now))
         self._decisions.sent.setdefault(pool.node, []).extend(keys)
         self._decisions.orders_for(pool.node).starts.setdefault(pool.pool_id, []).extend(keys)
-        self._decisions.changes += [Change(job, pos, State.SCHEDULED, now) for pos in positions]
+        self._decisions.changes.append(Lent(job, positions, now))
         return len(positions)
 
     # --- grants ---------------------------------------------------------------------------------------------------------

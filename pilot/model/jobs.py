@@ -28,6 +28,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from .errors import NoIterationsError, UnknownJobError
@@ -201,6 +202,13 @@ class LeasePool:
         """The attempt has started, ended or come back."""
         self.unstarted.pop(key, None)
         self.revoking.discard(key)
+
+    def all_gone(self, keys: Iterable[TaskKey]) -> None:
+        """`gone` for each of them."""
+        for key in keys:
+            self.unstarted.pop(key, None)
+        if self.revoking:
+            self.revoking.difference_update(keys)
 
     def room(self, now: float) -> int:
         """How many more tasks to lend now; 0 until it is worth a frame."""

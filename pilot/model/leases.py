@@ -27,6 +27,8 @@ the time).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 LENT_WORK_S = 0.25
 LEAST_LOT = 512
 STALE_S = 1.0
@@ -57,6 +59,14 @@ class Pace:
         mean_s = self._mean_s
         self._mean_s = seconds if mean_s is None else mean_s + _WEIGHT * (seconds - mean_s)
         self._ended += 1
+
+    def all_ran(self, durations: Sequence[float]) -> None:
+        """`ran` for each of them."""
+        mean_s = self._mean_s
+        for seconds in durations:
+            mean_s = seconds if mean_s is None else mean_s + _WEIGHT * (seconds - mean_s)
+        self._mean_s = mean_s
+        self._ended += len(durations)
 
     def distrust(self) -> None:
         """The estimate was wrong (lent tasks went stale): they are long, until short ones have been seen again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from .ids import JobNo, NodeNo
@@ -37,3 +38,32 @@ class Result(NamedTuple):
     max_rss_kib: int
     message: str
     shares: tuple[PlacedShare, ...]
+
+
+class Successes(NamedTuple):
+    """Ends of attempts that nothing distinguishes: at iterations of one job, sent in one turn, and ended with exit code 0.
+
+    What differs has a column each, all in the same order. `place` has numbers into `places`, where the tasks ran.
+    """
+
+    job_no: JobNo
+    run: int
+    scheduled_s: float
+    places: list[tuple[PlacedShare, ...]]
+    pos: list[int]
+    place: list[int]
+    pid: list[int]
+    started_s: list[float]
+    ended_s: list[float]
+    cpu_s: list[float]
+    max_rss_kib: list[int]
+
+    def each(self) -> Iterator[Result]:
+        """The same as single results. Raises ValueError when the columns have different lengths, IndexError for no place."""
+        job_no, run, scheduled_s, places, *columns = self
+        for pos, place, pid, started_s, ended_s, cpu_s, max_rss_kib in zip(*columns, strict=True):
+            if place < 0:
+                raise IndexError(place)
+            times = scheduled_s, started_s, ended_s
+            how = State.SUCCEED, Cause.EXITED, 0
+            yield Result(job_no, pos, run, *how, pid, *times, cpu_s, max_rss_kib, "", places[place])

@@ -38,7 +38,7 @@ from .job_spec import JobSpec
 from .jobs import Job
 from .lifecycle import Lifecycle
 from .nodes import Nodes
-from .plain_ends import EndReport, PlainEnds
+from .plain_ends import EndReport, PlainEnds, SuccessReport
 from .queue import Queue
 from .recovery import Recovery
 from .registry import Registry
@@ -322,6 +322,10 @@ class Scheduler:
         The others are left to `otherwise`, in their order: it asks what it has to, and calls `on_finished`.
         """
         self._plain_ends.take(node, ends, otherwise)
+
+    def on_succeeded(self, node: NodeNo, ends: SuccessReport, otherwise: Callable[[int], None]) -> None:
+        """The same of ends that are alike as far as their agent knows; `otherwise` gets places in the columns."""
+        self._plain_ends.take_alike(node, ends, otherwise)
 
     def on_finished(self, key: TaskKey, grant_id: GrantId, end: End, returns_grant: bool, now: float) -> None:
         """An attempt has ended, and perhaps its grant came back. An end that is known already is ignored."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
@@ -204,6 +204,18 @@ class ManyTasks:
         _ROW.pack_into(self._rows, pos * _ROW.size, *row)
         return before
 
+    def succeed_all(self, positions: Sequence[int], *columns: Iterable[float]) -> None:
+        """`succeed` for these; `columns` has what is in an `EndedRow`, a column for each."""
+        rows = map(_ROW.pack, *columns)
+        first, count = positions[0], len(positions)
+        if positions == list(range(first, first + count)):
+            self._state[first : first + count] = _ONE_SUCCEED * count
+            self._rows[first * _ROW.size : (first + count) * _ROW.size] = b"".join(rows)
+            return
+        for pos, row in zip(positions, rows, strict=True):
+            self._state[pos] = _SUCCEED
+            self._rows[pos * _ROW.size : (pos + 1) * _ROW.size] = row
+
     def ended_row(self, pos: int) -> EndedRow:
         """What `load` has of a task that has ended, without an object: there is a line of the report for each."""
         return _ROW.unpack_from(self._rows, pos * _ROW.size)
@@ -260,6 +272,6 @@ _IN_FLIGHT = re.compile(b"[" + re.escape(bytes([State.SCHEDULED, State.EXECUTING
 # Indexing; calling the enum would cost five times as much.
 _STATES, _CAUSES = tuple(State), tuple(Cause)
 _NUL, _ONE_SCHEDULED = b"\0", bytes([State.SCHEDULED])
-_SUCCEED = int(State.SUCCEED)
+_SUCCEED, _ONE_SUCCEED = int(State.SUCCEED), bytes([State.SUCCEED])
 _ROW, _TIME = Struct("<hiIQfdddB"), Struct("<d")
 _ENDED_AT = _ROW.size - 1 - _TIME.size

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ..model.ids import JobNo
-from .records import Canceled, Compacted, Ended, Record, Removed, Sent, Submitted, Taken
+from .records import Canceled, Compacted, Ended, Record, Removed, Sent, Submitted, Succeeded, Taken
 
 
 class Survey:
@@ -97,6 +97,7 @@ def _reduce_removed(record: Removed, kept: Container[JobNo]) -> Record | None:
 _REDUCE: dict[type[Record], Callable[[Any, Container[JobNo]], Record | None]] = {
     Submitted: _reduce_submitted,
     Sent: _reduce_tasks,
+    Succeeded: lambda record, kept: record if record.results.job_no in kept else None,
     Taken: _reduce_tasks,
     Ended: _reduce_ended,
     Canceled: lambda record, kept: record if record.job_no in kept else None,

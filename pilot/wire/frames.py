@@ -26,7 +26,7 @@ from ..model.states import Cause as Cause
 from . import codec
 from .ranges import EXIT_CODES, LATEST_S, MOST, MOST_PID
 
-VERSION = 2
+VERSION = 3
 SPREAD_VARIABLE = "PILOTFISH_SPREAD"
 """Marks the processes of a task over several nodes, on all of them."""
 
@@ -231,6 +231,7 @@ ToAgent = MayStart | Welcome | WhoAreYou | Work | Kill | Revoke | Forget | Sweep
 
 Time = Annotated[float, Meta(gt=0, le=LATEST_S)]
 """Seconds since the epoch."""
+Seconds = Annotated[float, Meta(ge=0, le=MOST)]
 Pid = Annotated[int, Meta(ge=-1, le=MOST_PID)]
 Count = Annotated[int, Meta(ge=0, le=MOST)]
 Name = Annotated[str, Meta(max_length=1024)]
@@ -261,10 +262,27 @@ class Finished(NamedTuple):
     ended_s: Time
     exit_code: Annotated[int, Meta(ge=EXIT_CODES[0], le=EXIT_CODES[1])]
     cause: Cause
-    cpu_s: Annotated[float, Meta(ge=0, le=MOST)]
+    cpu_s: Seconds
     max_rss_kib: Count
     message: str
     returns_grant: bool
+
+
+class Succeeded(NamedTuple):
+    """Results that nothing distinguishes: `Finished` of one job with exit code 0, no message, and a grant that stays.
+
+    What differs has a column each, all in the same order. It may be any job; the manager knows whether it has iterations.
+    """
+
+    job_no: JobNo
+    run: int
+    pos: list[int]
+    grant_ids: list[GrantId]
+    pids: list[Annotated[int, Meta(ge=1, le=MOST_PID)]]
+    started_s: list[Time]
+    ended_s: list[Time]
+    cpu_s: list[Seconds]
+    max_rss_kib: list[Count]
 
 
 class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -301,6 +319,8 @@ class Report(msgspec.Struct, array_like=True, tag=True, frozen=True):
     revoked: list[TaskKey]
     returned: list[GrantId]
     """Grants given back without a task: those they were meant for had started elsewhere or were revoked."""
+    succeeded: list[Succeeded] = []
+    """Most ends, if there are many; they come before those in `finished`, which may give back the same grants."""
 
 
 class Beat(msgspec.Struct, array_like=True, tag=True, frozen=True):

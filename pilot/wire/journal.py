@@ -22,9 +22,11 @@ from ..model.errors import JournalError
 from .records import UNKNOWN_NODE, Record, Submitted, SubmittedPart
 
 FILE_NAME = "journal.pilotfish"
-VERSION = 5
-_READABLE = frozenset({3, 4, VERSION})
-"""Version 3 has no AgentExpected; agents that had not reported were not known. Versions 3 and 4 have no SubmittedPart."""
+VERSION = 6
+_READABLE = frozenset({3, 4, 5, VERSION})
+"""Version 3 has no AgentExpected; agents that had not reported were not known. Versions 3 and 4 have no SubmittedPart, versions
+3 to 5 no Succeeded: each result stands by itself.
+"""
 HEADER = b"pilotfish journal\n" + struct.pack("<H", VERSION)
 
 _MAGIC_BYTES = len(HEADER) - 2

@@ -5,7 +5,7 @@ If a record is changed or added, increment VERSION in journal.py and say in read
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import msgspec
@@ -15,6 +15,7 @@ from ..model.job_spec import JobSpec
 from ..model.resources import NodeSpec
 from ..model.results import PlacedShare as PlacedShare
 from ..model.results import Result as Result
+from ..model.results import Successes as Successes
 from ..model.steps import SLICE
 
 
@@ -99,6 +100,12 @@ class Sent(msgspec.Struct, array_like=True, tag=True, frozen=True):
 
 class Ended(msgspec.Struct, array_like=True, tag=True, frozen=True):
     results: list[Result]
+
+
+class Succeeded(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """Results that nothing distinguishes, in columns."""
+
+    results: Successes
 
 
 class Taken(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -192,6 +199,7 @@ Record = (
     | SubmittedPart
     | Sent
     | Ended
+    | Succeeded
     | Taken
     | Canceled
     | Removed
@@ -203,3 +211,18 @@ Record = (
     | Compacted
     | Closed
 )
+
+
+def of_results(results: Iterable[Result | Successes]) -> Iterator[Ended | Succeeded]:
+    """The records for these, in their order."""
+    single: list[Result] = []
+    for result in results:
+        if isinstance(result, Result):
+            single.append(result)
+            continue
+        if single:
+            yield Ended(single)
+            single = []
+        yield Succeeded(result)
+    if single:
+        yield Ended(single)

@@ -6,14 +6,16 @@ Put together by hand, because there is one per task: a general encoder takes thr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
+from operator import le
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from ..model.results import Successes
 from ..model.states import State
 from ..model.tasks import EndedRow
 from .codec import ascii_for_others, to_os
@@ -124,6 +126,39 @@ class TaskLines:
             f'{rtime(ended_s - started_s)}","exit_code": "{exit_code}","pid": "{pid}{self._program}{node},'
             f'"cpu_s": "{cpu_s:.6f}","max_rss_kib": "{max_rss_kib}","attempts": "1"}}}}\n'
         )
+
+    def encode_all(self, first_index: int, ends: Successes, places: Sequence[PlaceTexts]) -> str | None:
+        """`encode` for tasks that have succeeded; None where one of the times needs to be looked at by itself.
+
+        Nearly all have run within one minute: then that is part of what is said once.
+        """
+        minute = ends.ended_s[0] // 60.0
+        from_s = minute * 60.0
+        started_s, ended_s = ends.started_s, ends.ended_s
+        if min(started_s) < from_s or max(ended_s) >= from_s + 59.999999 or not all(map(le, started_s, ended_s)):
+            return None
+        at = _literal(_iso_minute(minute))
+        line = (
+            f'{_literal(self._begin)}%d","state": "SUCCEED","history": [{_AT_SCHEDULED}{_literal(_iso(ends.scheduled_s))}"}},'
+            f'{_AT_EXECUTING}{at}%09.6f"}},{_AT[State.SUCCEED]}{at}%09.6f"}}],"runtime": {{"allocation": %s'
+            f'{_literal(self._wd)}0:00:%09.6f","exit_code": "0","pid": "%d{_literal(self._program)}%s,'
+            f'"cpu_s": "%.6f","max_rss_kib": "%d","attempts": "1"}}}}\n'
+        )
+        columns = ends.pos, ends.place, ends.pid, started_s, ended_s, ends.cpu_s, ends.max_rss_kib
+        lines = []
+        for pos, place, pid, began_s, over_s, cpu_s, rss_kib in zip(*columns, strict=True):
+            allocation, node = places[place]
+            times = began_s - from_s, over_s - from_s, allocation, over_s - began_s
+            lines.append(line % (first_index + pos, *times, pid, node, cpu_s, rss_kib))
+        text = "".join(lines)
+        fractions = [time_s % 1.0 for time_s in (*started_s, *ended_s)]
+        if min(fractions) < 1e-6 or max(fractions) > 1 - 1e-6:
+            return text.replace('.000000"}', '"}')  # a whole second has no fraction in a date
+        return text
+
+
+def _literal(text: str) -> str:
+    return text.replace("%", "%%")
 
 
 def encode_text(entry: ReportEntry) -> bytes:

@@ -23,6 +23,7 @@ from pilotfish.pilot import leftover_processes
 from pilotfish.pilot.model.ids import GrantId, JobNo, PoolId, TaskKey
 from pilotfish.pilot.model.job_spec import Execution
 from pilotfish.pilot.wire import connection, frames
+from pilotfish.pilot.wire.ends import ends_of
 
 POOL = PoolId(1)
 AGENT, SUCCESSOR = f"agent-1-{os.getpid()}", f"agent-2-{os.getpid()}"
@@ -63,7 +64,7 @@ class Heard:
 
     @property
     def finished(self) -> list[frames.Finished]:
-        return [finished for report in self.reports for finished in report.finished]
+        return [finished for report in self.reports for finished in ends_of(report)]
 
     @property
     def revoked(self) -> list[TaskKey]:

@@ -29,6 +29,8 @@ from pilotfish.pilot.wire.records import (
     Result,
     Sent,
     Submitted,
+    Succeeded,
+    Successes,
     Taken,
 )
 
@@ -175,6 +177,22 @@ def test_what_was_removed_is_gone_and_numbers_stay() -> None:
         Sent(NodeNo(0), 1.0, [TaskKey(JobNo(1), 0, 1)]),
         Compacted(JobNo(5), None),
     ]
+
+
+def test_results_in_columns_go_with_their_job() -> None:
+    def succeeded(job_no: int) -> Succeeded:
+        return Succeeded(
+            Successes(JobNo(job_no), 1, 1.0, [()], [0, 1], [0, 0], [7, 7], [1.0, 1.0], [2.0, 2.0], [0.5, 0.5], [9, 9])
+        )
+
+    journal: list[Record] = [
+        Submitted(JobNo(1), 1.0, [spec("a", 3), spec("b", 2)]),
+        Sent(NodeNo(0), 1.0, [TaskKey(JobNo(number), pos, 1) for number in (1, 2) for pos in (0, 1)]),
+        succeeded(1),
+        succeeded(2),
+        Removed([JobNo(2)]),
+    ]
+    assert compacted(journal)[2:] == [succeeded(1), Compacted(JobNo(3), None)]
 
 
 def test_a_removed_job_stays_while_a_job_that_depends_on_it_is_there() -> None:

@@ -17,7 +17,7 @@ from pilotfish.pilot.manager.job_info import Views
 from pilotfish.pilot.manager.resume import Replayed, replay
 from pilotfish.pilot.manager.store import Store
 from pilotfish.pilot.model import invariants
-from pilotfish.pilot.model.decisions import Change
+from pilotfish.pilot.model.decisions import Changes, each_change
 from pilotfish.pilot.model.ids import JobNo, NodeNo, TaskKey
 from pilotfish.pilot.model.job_spec import Dependency, Execution, Iteration, JobSpec
 from pilotfish.pilot.model.resources import NodeSpec
@@ -25,7 +25,7 @@ from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause, State
 from pilotfish.pilot.model.steps import finish
 from pilotfish.pilot.wire import journal, records
-from pilotfish.pilot.wire.records import PlacedShare, Record, Result
+from pilotfish.pilot.wire.records import PlacedShare, Record, Result, Successes
 from pilotfish.pilot.wire.report import encode_json
 
 
@@ -42,6 +42,14 @@ def result(of: TaskKey, state: State = State.SUCCEED, exit_code: int = 0, **othe
     share = PlacedShare(NodeNo(1), "2", "0")
     ended = Result(*of, state, Cause.EXITED, exit_code, 77, 1e9, 1e9 + 1, 1e9 + 2, 0.5, 1024, "", (share,))
     return ended._replace(**other)
+
+
+def successes(job_no: int, *positions: int) -> Successes:
+    places: list[tuple[PlacedShare, ...]] = [(PlacedShare(NodeNo(1), "1", "0"),), (PlacedShare(NodeNo(1), "2", "0"),)]
+    count = len(positions)
+    times = [1e9 + 1] * count, [1e9 + 2] * count
+    columns = list(positions), [pos % 2 for pos in positions], [77] * count, *times, [0.5] * count, [1024] * count
+    return Successes(JobNo(job_no), 1, 1e9, places, *columns)
 
 
 ALL: list[Record] = [
@@ -66,6 +74,10 @@ ALL: list[Record] = [
     records.NodeLeft(NodeNo(0), 1e9),
     records.NodeJoined(NodeSpec("n2", ("0",))),
     records.Submitted(JobNo(5), 1e9, [spec("e", after="c")]),
+    records.Sent(NodeNo(1), 1e9, [key(2, 4)]),
+    records.Submitted(JobNo(6), 1e9, [spec("f", 4)]),
+    records.Sent(NodeNo(1), 1e9, [key(6, pos) for pos in range(4)]),
+    records.Succeeded(successes(6, 0, 1, 3)),
     records.Closed(1e9, True),
 ]
 
@@ -75,8 +87,8 @@ def resumed(data: bytes) -> tuple[Scheduler, Replayed, list[str]]:
     scheduler = Scheduler()
     views = Views(scheduler, Path("/wd"))
 
-    def report(changes: list[Change]) -> None:
-        for change in changes:
+    def report(changes: list[Changes]) -> None:
+        for change in each_change(changes):
             if change.state.final:
                 encode_json(views.report_entry(change))
 
@@ -127,11 +139,46 @@ def test_an_end_with_numbers_that_cannot_be_is_an_end(odd: str) -> None:
     assert (states(scheduler, "c")[0], states(scheduler, "a"), replayed.left_out) == ("FAILED", ["SUCCEED"], 1)
 
 
+BEFORE_COLUMNS, COLUMNS = ALL[:-2], successes(6, 0, 1, 3)
+SUCCEEDED_ALL_BUT_ONE = ["SUCCEED", "SUCCEED", "SCHEDULED", "SUCCEED"]
+
+
+ODD_COLUMNS: dict[str, dict[str, Any]] = {
+    "ended in the year 10^292": {"ended_s": [1e300, 1e9, 1e9]},
+    "started at no time": {"started_s": [1e9, math.nan, 1e9]},
+    "sent never": {"scheduled_s": math.inf},
+    "large process": {"pid": [2**40, 5, 5]},
+    "too much memory": {"max_rss_kib": [2**64 - 1, 5, 5]},
+    "endless computing": {"cpu_s": [math.inf, 0.5, 0.5]},
+    "on a node that is not there": {"places": [(PlacedShare(NodeNo(9), "1", "0"),)] * 2},
+    "on cores that are not there": {"places": [(PlacedShare(NodeNo(1), "ff", "0"),)] * 2},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_COLUMNS)
+def test_an_end_in_columns_with_numbers_that_cannot_be_is_an_end(odd: str) -> None:
+    changed = records.Succeeded(COLUMNS._replace(**ODD_COLUMNS[odd]))
+    scheduler, replayed, _ = resumed(written([*BEFORE_COLUMNS, changed]))
+    assert states(scheduler, "f") == SUCCEEDED_ALL_BUT_ONE
+    assert replayed.left_out >= 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"pos": [0, 1]}, {"pid": [77] * 4}, {"place": [0, 1, 2]}, {"place": [0, 1, -1]}, {"places": []}, {"cpu_s": []}],
+    ids=str,
+)
+def test_columns_that_do_not_belong_together_are_left_out(changed: dict[str, Any]) -> None:
+    """Nobody can know which end is whose; the tasks are asked for again."""
+    scheduler, replayed, _ = resumed(written([*BEFORE_COLUMNS, records.Succeeded(COLUMNS._replace(**changed))]))
+    assert (states(scheduler, "f"), replayed.left_out) == (["SCHEDULED"] * 4, 1)
+
+
 @pytest.mark.parametrize("number", range(1, len(ALL)), ids=lambda number: f"{number}-{type(ALL[number]).__name__}")
 def test_a_record_that_is_there_twice_counts_once(number: int) -> None:
     once, _, _ = resumed(written(ALL))
     twice, _, _ = resumed(written([*ALL[: number + 1], *ALL[number:]]))
-    for name in "abce":
+    for name in "abcef":
         assert states(twice, name) == states(once, name)
     assert [spec.name for spec in twice.nodes.specs] == [spec.name for spec in once.nodes.specs]
 

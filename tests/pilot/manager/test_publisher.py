@@ -11,10 +11,11 @@ import zmq
 from patience import PATIENCE_MS
 
 from pilotfish.pilot.manager.publisher import RING_EVENTS, Publisher
-from pilotfish.pilot.model.decisions import Change
+from pilotfish.pilot.model.decisions import Change, Lent, Succeeded
 from pilotfish.pilot.model.ids import JobNo
 from pilotfish.pilot.model.job_spec import Execution, Iteration, JobSpec
 from pilotfish.pilot.model.jobs import Job
+from pilotfish.pilot.model.results import Successes
 from pilotfish.pilot.model.states import State
 from pilotfish.pilot.model.tasks import Places
 
@@ -147,6 +148,37 @@ def test_the_ring_keeps_the_newest(stage: Stage) -> None:
     whole = stage.publisher.since(2)
     assert not whole.missed
     assert [whole.events[0].seq, whole.events[-1].seq, len(whole.events)] == [3, RING_EVENTS + 2, RING_EVENTS]
+
+
+def test_what_has_changed_together_is_counted_and_told_one_by_one(stage: Stage) -> None:
+    subscriber = stage.subscriber(b"EVT")
+    times = [1.0, 2.0], [3.0, 4.0]
+    ends = Successes(JOB.no, 1, 0.5, [()], [8, 5], [0, 0], [7, 7], *times, [0.0, 0.0], [9, 9])
+    stage.publisher.changed([Lent(JOB, range(5, 7), 0.5), Succeeded(JOB, ends, [0], unannounced=True)])
+    stage.publisher.changed([Succeeded(JOB, ends._replace(pos=[1, 2]), [0], unannounced=False)])
+    whole = stage.publisher.since(0).events
+    assert [(event.seq, event.it, event.state, event.time, event.exit_code) for event in whole] == [
+        (1, 5, "SCHEDULED", 0.5, None),
+        (2, 6, "SCHEDULED", 0.5, None),
+        (3, 8, "EXECUTING", 1.0, None),
+        (4, 8, "SUCCEED", 3.0, 0),
+        (5, 5, "EXECUTING", 2.0, None),
+        (6, 5, "SUCCEED", 4.0, 0),
+        (7, 1, "SUCCEED", 3.0, 0),
+        (8, 2, "SUCCEED", 4.0, 0),
+    ]
+    assert [payload["seq"] for _, payload in received(subscriber)] == [*range(1, 9)]
+    for after in range(9):
+        assert stage.publisher.since(after) == (whole[after:], 8, False)
+        assert stage.publisher.since(after, 2).events == whole[after : after + 2]
+
+
+def test_the_ring_forgets_what_has_changed_together_as_one(stage: Stage) -> None:
+    """It has as many events as it should, and what else the oldest has that it needs."""
+    stage.publisher.changed([Lent(JOB, range(10), 1.0)] * (RING_EVENTS // 10 + 2))
+    first_kept = 11
+    assert [stage.publisher.since(after).missed for after in (first_kept - 2, first_kept - 1)] == [True, False]
+    assert stage.publisher.since(first_kept, 1).events[0].seq == first_kept + 1
 
 
 def test_a_subscriber_that_does_not_read_holds_up_nobody(stage: Stage) -> None:

@@ -6,25 +6,30 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pilotfish.pilot.manager.job_info import Views
 from pilotfish.pilot.manager.reporter import Reporter
 from pilotfish.pilot.model.attempts import End
-from pilotfish.pilot.model.decisions import Change
+from pilotfish.pilot.model.decisions import Changes, Succeeded, each_change
 from pilotfish.pilot.model.ids import GrantId, NodeNo, TaskKey
 from pilotfish.pilot.model.job_spec import Execution, Iteration, JobSpec
 from pilotfish.pilot.model.resources import NodeSpec
+from pilotfish.pilot.model.results import PlacedShare, Successes
 from pilotfish.pilot.model.scheduler import Scheduler
-from pilotfish.pilot.model.states import Cause
-from pilotfish.pilot.wire.report import ENCODERS, Format
+from pilotfish.pilot.model.states import Cause, State
+from pilotfish.pilot.model.tasks import ManyTasks
+from pilotfish.pilot.wire.report import ENCODERS, Format, encode_json
 
 ENDS = [0, 0, 3, -9, -1, 0]
 """Exit codes of the tasks; -1: it could not be started."""
 
 
-def ended(*specs: JobSpec) -> tuple[Views, list[Change]]:
+def ended(*specs: JobSpec) -> tuple[Views, list[Changes]]:
     """All changes of jobs whose tasks end with ENDS, in turn."""
-    scheduler, now, changes = Scheduler([NodeSpec("n1", ("0",))]), 1_700_000_000.0, []
+    changes: list[Changes] = []
+    scheduler, now = Scheduler([NodeSpec("n1", ("0",))]), 1_700_000_000.0
     scheduler.on_node_up(NodeNo(0))
     scheduler.submit(specs, now)
     grants: list[GrantId] = []
@@ -72,6 +77,57 @@ def test_each_ending_has_the_entry_that_it_would_have_by_itself(
     reporter = Reporter(tmp_path / "jobs.report", report_format)
     reporter.add_ended(changes, views)
     reporter.close()
-    entries = [views.report_entry(change) for change in changes if change.state.final]
+    entries = [views.report_entry(change) for change in each_change(changes) if change.state.final]
     assert (tmp_path / "jobs.report").read_bytes() == b"".join(map(ENCODERS[report_format], entries))
     assert len(entries) == spec.task_count + (spec.iteration is not None)
+
+
+BEGIN_S = 1_700_000_040.0
+"""The first second of a minute."""
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[float, float]:
+    """When a task started and ended: mostly in the same minute as the others, now and then on a whole second."""
+    started_s = BEGIN_S + draw(st.one_of(st.floats(0, 62), st.sampled_from([0.0, 1.0, 2.9999996, 59.9999996, 60.0])))
+    return started_s, started_s + draw(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0, 1e-7, 70.0, 86400.0])))
+
+
+@settings(max_examples=100, deadline=None)
+@given(times=st.lists(runs(), min_size=1, max_size=6), scheduled_s=st.floats(-2, 2))
+def test_tasks_that_succeed_together_have_the_lines_that_each_would_have(
+    times: list[tuple[float, float]], scheduled_s: float
+) -> None:
+    scheduler = Scheduler([NodeSpec("n1", ("0", "1"))])
+    name = '100 % "d"'
+    (job,) = scheduler.submit([replace(PLAIN, name=name, execution=Execution(exec="%s", wd="%d"))], BEGIN_S)
+    assert isinstance(job.tasks, ManyTasks)
+    places = [(PlacedShare(NodeNo(0), cores, "0"),) for cores in ("1", "2")]
+    numbers = list(map(scheduler.jobs.places.number, places))
+    count, (started_s, ended_s) = len(times), map(list, zip(*times, strict=True))
+    where = [place % 2 for place in range(count)]
+    pids = list(range(70, 70 + count))
+    ends = Successes(
+        job.no,
+        1,
+        BEGIN_S + scheduled_s,
+        places,
+        list(range(count)),
+        where,
+        pids,
+        started_s,
+        ended_s,
+        [0.03125] * count,
+        pids,
+    )
+    for result in ends.each():
+        job.tasks.set_state(result.pos, State.SUCCEED)
+        job.tasks.set_run(result.pos, 1)
+        job.tasks.store(result.pos, result)
+    views, changed = Views(scheduler, Path("/wd")), Succeeded(job, ends, numbers, unannounced=True)
+    lines = views.report_lines(changed)
+    singly = b"".join(encode_json(views.report_entry(change)) for change in changed if change.state.final)
+    if lines is not None:
+        assert lines.encode() == singly
+    is_one_minute = max(ended_s) < BEGIN_S + 59.99 and min(started_s) >= BEGIN_S
+    assert lines is not None or not is_one_minute

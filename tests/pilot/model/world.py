@@ -8,7 +8,7 @@ from itertools import chain
 
 from pilotfish.pilot.model import invariants
 from pilotfish.pilot.model.attempts import End
-from pilotfish.pilot.model.decisions import Change, Decisions, Orders
+from pilotfish.pilot.model.decisions import Change, Decisions, Orders, each_change
 from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
 from pilotfish.pilot.model.job_spec import Dependency, Execution, Iteration, JobSpec, Need, Resources, Size
 from pilotfish.pilot.model.resources import Grant, NodeSpec
@@ -247,7 +247,7 @@ class World:
             self.scheduler.plan(self.now)
             turn = self.scheduler.take_decisions()
             self.turns.append(turn)
-            self.events += [_event(change) for change in turn.changes]
+            self.events += [_event(change) for change in each_change(turn.changes)]
             invariants.check(self.scheduler)
             if not turn.orders:
                 return

@@ -125,6 +125,14 @@ def report(seq: int = 1, **other: Any) -> frames.Report:
     return frames.Report(seq, **{"started": [], "finished": [], "revoked": [], "returned": [], **other})
 
 
+def columns(*keys: TaskKey, grant: int = 1, **other: Any) -> frames.Succeeded:
+    """Ends of attempts of one job, in columns."""
+    now, count = time.time(), len(keys)
+    values = [key.pos for key in keys], [GrantId(grant)] * count, [77] * count
+    times = [now] * count, [now] * count
+    return frames.Succeeded(keys[0].job_no, keys[0].run, *values, *times, [0.1] * count, [10] * count)._replace(**other)
+
+
 HELD_KEYS = [TaskKey(JobNo(1), pos, 1) for pos in range(2)]
 
 Attack = Callable[[Hostile], list[Any]]
@@ -170,6 +178,12 @@ AT_HELLO: dict[str, Attack] = {
 
 LATER: dict[str, Attack] = {
     "ends of the other's tasks": lambda evil: [report(finished=[finished(key) for key in HELD_KEYS])],
+    "ends of the other's tasks in columns": lambda evil: [report(succeeded=[columns(*HELD_KEYS, grant=2)])],
+    "with grants of nobody in columns": lambda evil: [report(succeeded=[columns(*HELD_KEYS, grant=2**62)])],
+    "columns of no such job": lambda evil: [report(succeeded=[columns(TaskKey(JobNo(2**63), 2**63, 2**63))])],
+    "columns with nothing in them": lambda evil: [
+        report(succeeded=[frames.Succeeded(JobNo(2), 1, *([] for _ in range(7)))])
+    ],
     "with the other's grants": lambda evil: [report(finished=[finished(HELD_KEYS[0], n) for n in range(9)])],
     "the other's grants back": lambda evil: [report(returned=[GrantId(number) for number in range(9)])],
     "the other's tasks back": lambda evil: [report(revoked=HELD_KEYS)],
@@ -195,6 +209,17 @@ ODD_ENDS: dict[str, dict[str, Any]] = {
     "after less than no computing": {"cpu_s": -1.0},
     "after endless computing": {"cpu_s": math.inf},
     "with too much memory": {"max_rss_kib": 2**64 - 1},
+}
+
+
+ODD_COLUMNS: dict[str, dict[str, Any]] = {
+    "twice": {"pos": lambda pos: pos * 2, **{name: lambda it: it * 2 for name in frames.Succeeded._fields[3:]}},
+    "a place short": {"pids": lambda pids: []},
+    "a place long": {"cpu_s": lambda cpu_s: cpu_s * 2},
+    "at no time": {"ended_s": lambda it: [math.nan]},
+    "of no process": {"pids": lambda it: [-1]},
+    "of process 0": {"pids": lambda it: [0]},
+    "after endless computing": {"cpu_s": lambda it: [math.inf]},
 }
 
 
@@ -262,6 +287,17 @@ def test_one_agents_garbage_costs_that_agent(
         evil.send(evil.hello())
         key, grant = bait_of(evil)
         evil.send(report(finished=[finished(key, grant, **odd)]))
+        assert evil.until(frames.Stop).reason.startswith("it does not speak as an agent"), attack
+        evil.close()
+        check_held(pilot, attack)
+    for attack, changes in ODD_COLUMNS.items():
+        number += 1
+        evil = Hostile(pilot, context, number)
+        evil.send(evil.hello())
+        key, grant = bait_of(evil)
+        good = columns(key, grant=grant)
+        odd = {name: change(getattr(good, name)) for name, change in changes.items()}
+        evil.send(report(succeeded=[good._replace(**odd)]))
         assert evil.until(frames.Stop).reason.startswith("it does not speak as an agent"), attack
         evil.close()
         check_held(pilot, attack)
@@ -369,6 +405,7 @@ def test_changed_frames_neither_end_the_manager_nor_reach_others_nor_spoil_the_j
                     [held],
                     [held, report(2, finished=[finished(key, grant)])],
                     [report(finished=[finished(key, grant)], started=[started])],
+                    [report(succeeded=[columns(key, key._replace(pos=key.pos + 1), grant=grant)])],
                     [report(revoked=[key], returned=[GrantId(grant)]), frames.Beat(), frames.Draining()],
                 ]
             )
@@ -377,6 +414,29 @@ def test_changed_frames_neither_end_the_manager_nor_reach_others_nor_spoil_the_j
         evil.close()
     check_held(pilot, f"seed {seed}")
     survives(pilot, wd, wait_until)
+
+
+def test_ends_that_come_in_columns_count(
+    pilot: LocalManager, context: zmq.Context[zmq.Socket[bytes]], wait_until: Wait
+) -> None:
+    """Each by itself: of those that were not sent to this agent nothing is believed."""
+    evil = Hostile(pilot, context, 1)
+    evil.send(evil.hello())
+    key, grant = bait_of(evil)
+    work = evil.until(frames.Work)
+    keys = [TaskKey(*start[:3]) for starts in work.tasks.values() for start in frames.each(starts)]
+    not_sent = key._replace(pos=1999)
+    evil.send(report(succeeded=[columns(not_sent, *keys, grant=grant)]))
+
+    def state(pos: int) -> str:
+        name = f"bait:{pos}"
+        return str(pilot.status(name)["jobs"][name]["data"]["status"])
+
+    wait_until(lambda: {state(key.pos) for key in keys} == {"SUCCEED"}, "the ends are known", 60)
+    assert len(keys) == 2
+    assert state(not_sent.pos) == "QUEUED"
+    evil.send(frames.Bye("over"))
+    evil.close()
 
 
 def test_what_a_dismissed_agent_runs_is_given_to_others_only_when_it_has_said_goodbye(
