@@ -14,10 +14,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from ..pilot.model.errors import UsageError
-from ..pilot.model.job_spec import JobSpec
+from ..pilot.model.job_spec import JobSpec, Parameter
+from ..pilot.model.variables import names_in
 from ..pilot.wire.describe import describe_jobs, undescribe
 
 _JOB_NAME = re.compile(r"\$(?:\$|jname(?![A-Za-z0-9_])|\{jname\})")
@@ -157,16 +159,28 @@ def _keys(spec: JobSpec, text: str, done: Mapping[str, Wanted]) -> Sequence[str]
         return None
     targets = [done[each.job] for each in spec.after if each.same_index and each.job in done]
     targets = [target for target in targets if not isinstance(target.keys, Indices)]
-    if iteration.values is None and not targets:
+    if iteration.is_numbered and not targets:
         return Indices(iteration.start, iteration.stop)
-    with_index = iteration.values is not None and _INDEX.search(text) is not None
+    with_index = not iteration.is_numbered and _INDEX.search(text) is not None
+    params = _used(iteration.params, text)
     keys = []
     for pos in range(iteration.count):
         index = iteration.start + pos
-        parts = [str(spec.value_of(pos))] + [str(index)] * with_index
+        value = (
+            "\0".join([f"{param.name}={param.at(pos)}" for param in params]) if iteration.params else spec.value_of(pos)
+        )
+        parts = [str(value)] + [str(index)] * with_index
         parts += [target.key(index - target.start) for target in targets if _has(target, index)]
         keys.append("\0".join(parts))
     return keys
+
+
+def _used(params: Sequence[Parameter], text: str) -> list[Parameter]:
+    """The parameters that make a difference: a column of remarks may change, or come and go."""
+    names = names_in(text)
+    return sorted(
+        (param for param in params if names & {"itval", param.name, f"itval.{param.name}"}), key=attrgetter("name")
+    )
 
 
 def _digest(text: str) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from ..pilot.wire.describe_iteration import MOST_ITERATIONS
 from .errors import FileError, InvalidJobDescriptionError, JobNotDefinedError
 from .plain import as_json, as_text
 
-MAX_ITERATIONS = 65536
-"""Most iterations that `add` takes, as in the old API; `add_std` has no such bound."""
+MAX_ITERATIONS = MOST_ITERATIONS
+"""Most iterations of one job. (The old API took 65,536.)"""
 
 _Path = tuple[str, ...]
 
@@ -38,7 +39,9 @@ _ATTRIBUTES: dict[str, tuple[tuple[type, ...], _Path]] = {
     "mem": ((str, int), ("resources", "mem")),
     "gpus": ((int,), ("resources", "nodeCrs", "gpu")),
     "nodeCrs": ((dict,), ("resources", "nodeCrs")),
-    "iteration": ((int, list, dict), ("iteration",)),
+    "iteration": ((int, list, tuple, range, dict), ("iteration",)),
+    "params": ((list, tuple, dict), ("iteration", "params")),
+    "grid": ((dict,), ("iteration", "grid")),
     "after": ((list, str), ("dependencies", "after")),
     "attributes": ((dict,), ("attributes",)),
     "priority": ((int,), ("priority",)),
@@ -47,7 +50,13 @@ _ATTRIBUTES: dict[str, tuple[tuple[type, ...], _Path]] = {
 """Attribute of `add` -> (types, where it goes in the description)."""
 
 _SIZE: dict[str, tuple[type, ...]] = {"min": (int,), "max": (int,), "exact": (int,), "scheduler": (str, dict)}
-_ITERATION: dict[str, tuple[type, ...]] = {"start": (int,), "stop": (int,), "values": (list,)}
+_ITERATION: dict[str, tuple[type, ...]] = {
+    "start": (int,),
+    "stop": (int,),
+    "values": (list, tuple, range),
+    "params": (list, tuple, dict),
+    "grid": (dict,),
+}
 
 
 class Jobs:
@@ -69,7 +78,9 @@ class Jobs:
 
         Attributes: name (default: a unique one), exec or script, args, env, stdin, stdout, stderr, wd, modules, venv, model,
         model_opts, numCores and numNodes (a number or `{min, max, exact, scheduler}`), wt, mem, gpus, nodeCrs, iteration (a
-        number, a list of values, or `{start, stop}` / `{values}`), after, attributes, priority, retries.
+        number, a range, a list of values, or an object, see docs/jobs.md), params (a row for each task as a list of
+        mappings, or a mapping of columns), grid (a mapping of lists or ranges, a task for each combination), after,
+        attributes, priority, retries.
 
         A path or bytes may stand where text is wanted; numbers and paths in args, in values of env and of
         iterations become text.
@@ -187,6 +198,8 @@ def _normal(name: str, value: Any) -> Any:
         return {"exact": value} if isinstance(value, int) else _checked(name, value, _SIZE)
     if name == "iteration":
         return _iteration(value)
+    if name in ("params", "grid"):
+        return _columns(value)
     if name == "after":
         return [value] if isinstance(value, str) else value
     return value
@@ -201,11 +214,13 @@ def _checked(name: str, value: Mapping[str, Any], members: Mapping[str, tuple[ty
     return dict(value)
 
 
-def _iteration(value: int | list[Any] | dict[str, Any]) -> dict[str, Any]:
+def _iteration(value: int | list[Any] | tuple[Any, ...] | range | dict[str, Any]) -> dict[str, Any]:
     if isinstance(value, int):
         normal: dict[str, Any] = {"start": 0, "stop": value}
-    elif isinstance(value, list):
-        normal = {"values": value}
+    elif isinstance(value, range) and value.step == 1:
+        normal = {"start": value.start, "stop": value.stop}
+    elif isinstance(value, (list, tuple, range)):
+        normal = {"values": list(value)}
     else:
         normal = _checked("iteration", value, _ITERATION)
     if "stop" in normal and "values" in normal:
@@ -214,8 +229,25 @@ def _iteration(value: int | list[Any] | dict[str, Any]) -> dict[str, Any]:
         count = len(normal["values"])
     elif "stop" in normal:
         count = normal["stop"] - normal.get("start", 0)
+    elif normal.keys() & {"params", "grid"}:
+        return {member: _columns(content) for member, content in normal.items()}
     else:
         raise InvalidJobDescriptionError("Required attribute stop of element iteration not defined")
     if not 0 <= count <= MAX_ITERATIONS:
         raise InvalidJobDescriptionError(f"Wrong number of iterations - outside range (0, {MAX_ITERATIONS})")
     return normal
+
+
+def _columns(value: Any) -> Any:
+    """A table of parameters with each range as the request has it."""
+    if isinstance(value, Mapping):
+        return {name: _column(content) for name, content in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _column(values: Any) -> Any:
+    if isinstance(values, range):
+        return {"start": values.start, "stop": values.stop, "step": values.step}
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        return values
+    return list(values)  # also an array of numpy, or a column of a table

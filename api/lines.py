@@ -61,10 +61,8 @@ def refuse_by_name(source: str) -> None:
     ):  # a pipe, as from <(...); one that does not exist is told later
         return
     if suffix in _TABLES:
-        reason = "is a table, and tables of parameters are not read in this version"
-        remedy = (
-            "write a job with iteration.values, or make command lines of the rows and give them to `pilotfish run -`"
-        )
+        reason = "is a table of parameters, not a file of tasks"
+        remedy = f"say what is to run for each row: pilotfish run --params {shlex.quote(source)} -- COMMAND {{column}}"
     elif suffix in _SCRIPTS or suffix in _INTERPRETERS or os.access(source, os.X_OK):
         reason, remedy = (
             "is a script, not a file of tasks",

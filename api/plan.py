@@ -294,6 +294,11 @@ class Planner:
         iteration = job.spec.iteration
         assert iteration is not None
         start = iteration.start + first
+        if iteration.params:
+            return {
+                "start": start,
+                "params": {p.name: [p.at(pos) for pos in range(first, end)] for p in iteration.params},
+            }
         if iteration.values is None:
             return {"start": start, "stop": iteration.start + end}
         return {"start": start, "values": list(iteration.values[first:end])}

@@ -62,6 +62,21 @@ _ALL_WORDS = f"{__name__}.all_words"
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE | -- COMMAND [ARGS]...")
 @click.option("--format", "form", type=click.Choice(jobfile.FORMATS), help="Format of FILE; default: by its suffix.")
 @click.option("--iterations", type=click.IntRange(1), help="Run COMMAND this often, with ${it} from 0.")
+@click.option(
+    "--params",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Run COMMAND once for each row of a table (.csv, .tsv, .jsonl, .json, .yaml, .parquet), with {column} filled in.",
+)
+@click.option(
+    "--grid",
+    multiple=True,
+    metavar="NAME=V1,V2,...",
+    help="Run COMMAND for each value of NAME, with several --grid for each combination; also NAME=range(10).",
+)
+@click.option(
+    "--zip", multiple=True, metavar="NAME=V1,V2,...", help="As --grid, but the lists go along with each other."
+)
+@click.option("--each-line", metavar="FILE", help="Run COMMAND once for each line of FILE, with {} filled in.")
 @click.option("--name", default="task", show_default=True, help="Name of the job made of COMMAND.")
 @click.option("--cores", type=click.IntRange(1), help="Cores for each task without a numCores of its own.")
 @click.option("--gpus", type=click.IntRange(1), help="GPUs for each task.")
@@ -113,6 +128,9 @@ def run(
     pilotfish run jobs.yaml --output logs
     seq 100 | sed 's/^/echo /' | pilotfish run -
     pilotfish run --iterations 1000 --wt 5m -- ./simulate --seed '${it}'
+    pilotfish run --params table.csv -- ./simulate --alpha {alpha} --out {name}.dat
+    pilotfish run --grid alpha=0.1,0.2 --grid 'seed=range(10)' -- ./simulate {alpha} {seed}
+    pilotfish run -- gzip -9 {} ::: *.dat
     pilotfish run tasks.txt --continue           what is left, and what is new in tasks.txt
 
     Ctrl-C stops the tasks that run and keeps all that is left for --continue; a second one does not wait for them.
@@ -125,7 +143,7 @@ def run(
     if go_on and resume is None and _has_run(Path(options["wd"])):
         resume = options["wd"]
     of_tasks = runjobs.TaskOptions.of(options)
-    is_command = context.meta[_BEHIND_DASHES] == words or of_tasks.iterations is not None
+    is_command = context.meta[_BEHIND_DASHES] == words or of_tasks.parameters.iterations is not None
     work = None if resume and not words else runjobs.read(words, is_command, form, of_tasks)
     pilot = _pilot(options, resume)
     found, why, lost = session.Session(), "", None

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..pilot.console import echo
-from ..pilot.model.errors import UsageError
+from ..pilot.model.errors import PilotfishError, UsageError
+from ..pilot.wire.describe_iteration import describe_iteration
 from . import jobfile
+from .command_job import Parameters, command_job
+from .templates import check_variables
 
 OUTPUT = "pilotfish-output"
 MOST_FILES = 10_000
@@ -28,7 +31,7 @@ class Work(NamedTuple):
 class TaskOptions(NamedTuple):
     """What the command line says for tasks; see `pilotfish run --help`."""
 
-    iterations: int | None = None
+    parameters: Parameters = Parameters()
     name: str = "task"
     cores: int | None = None
     gpus: int | None = None
@@ -41,7 +44,8 @@ class TaskOptions(NamedTuple):
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> TaskOptions:
         """From all options of the command."""
-        return cls(*(options[field] for field in cls._fields))
+        parameters = Parameters(*(options[field] for field in Parameters._fields))
+        return cls(parameters, *(options[field] for field in cls._fields[1:]))
 
 
 def read(words: Sequence[str], is_command: bool, form: str | None, options: TaskOptions) -> Work:
@@ -49,21 +53,18 @@ def read(words: Sequence[str], is_command: bool, form: str | None, options: Task
     if not words:
         raise UsageError("nothing to run", remedy="give a FILE, - or -- COMMAND; see pilotfish run --help")
     if is_command:
-        source, form, jobs = COMMAND, "command", [_command_job(words, options)]
+        source, form, jobs = COMMAND, "command", [command_job(words, options.name, options.parameters)]
     elif len(words) > 1:
         raise UsageError(f"one FILE is expected, not {len(words)}", remedy="write -- before a command")
+    elif (option := options.parameters.option) is not None:
+        raise UsageError("needs a command", where=option, remedy="write it behind --, as in -- ./simulate {alpha}")
     else:
         source, (form, jobs) = words[0], jobfile.load(words[0], form)
-    for job in jobs:
+    for number, job in enumerate(jobs):
         _fill_in(job, options)
+        if form != "lines":
+            check_variables(job, "COMMAND" if is_command else f"{source}: jobs[{number}]")
     return Work(source, jobs, form in ("command", "lines"))
-
-
-def _command_job(words: Sequence[str], options: TaskOptions) -> dict[str, Any]:
-    job: dict[str, Any] = {"name": options.name, "execution": {"exec": words[0], "args": list(words[1:])}}
-    if options.iterations is not None:
-        job["iteration"] = {"stop": options.iterations}
-    return job
 
 
 def _fill_in(job: dict[str, Any], options: TaskOptions) -> None:
@@ -93,7 +94,7 @@ class Output:
     def __init__(self, work: Work, options: TaskOptions, wd: Path) -> None:
         self._folder: Path | None = None
         asked = options.output
-        tasks = options.iterations or len(work.jobs)
+        tasks = sum(_task_count(job) for job in work.jobs)
         if not options.no_output:
             if asked:
                 self._folder = Path(asked).absolute()
@@ -115,3 +116,11 @@ class Output:
         begin = str(self._folder / stem) + ("-${it}" if "iteration" in job else "")
         named = {"stdout": begin + self._suffixes[0], "stderr": begin + self._suffixes[1]}
         job["execution"] = {**execution, **{member: named[member] for member in named if execution.get(member) is None}}
+
+
+def _task_count(job: Mapping[str, Any]) -> int:
+    """Of what the pilot will refuse: 1."""
+    try:
+        return 1 if job.get("iteration") is None else describe_iteration(job["iteration"], "iteration").count
+    except PilotfishError:
+        return 1

@@ -19,7 +19,7 @@ from ..inherited import Inherited
 from ..model.ids import JobNo
 from ..model.job_spec import Execution
 from ..model.resources import host_of
-from ..model.variables import substitute_execution
+from ..model.variables import of_iteration, substitute_execution
 from ..wire.frames import JobDef, NewGrant, Settings, TaskStart
 from . import bind, earlier_output, launch, places, submit_commands
 from .launch import Launch, LaunchError
@@ -126,7 +126,7 @@ class TaskStarter:
         job, nodes = known.definition, held.grant.nodes
         execution, root_wd = job.execution, self._settings.root_wd
         if known.varies:
-            execution = substitute_execution(execution, _start_values(start, held, root_wd))
+            execution = substitute_execution(execution, _start_values(start, held, root_wd, job.has_params))
         env = held.envs.get(job.job_no)
         if env is None:
             hints = held.hints if places.is_alone(execution, held, self._settings) else NO_HINTS
@@ -187,7 +187,7 @@ class TaskStarter:
             raise LaunchError(launch.why_not(prepared, error)) from error
 
 
-def _start_values(start: TaskStart, held: HeldGrant, root_wd: str) -> dict[str, str]:
+def _start_values(start: TaskStart, held: HeldGrant, root_wd: str, has_params: bool) -> dict[str, str]:
     """Values of the variables of the start phase."""
     nodes = held.grant.nodes
     values = {
@@ -197,5 +197,5 @@ def _start_values(start: TaskStart, held: HeldGrant, root_wd: str) -> dict[str, 
         "nlist": ",".join(host_of(node.name) for node in nodes),
     }
     if start.it is not None:
-        values["it"], values["itval"] = str(start.it), str(start.itval)
+        values |= of_iteration(start.it, str(start.itval), has_params)
     return values

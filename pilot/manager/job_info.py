@@ -17,7 +17,7 @@ from ..model.scheduler import Scheduler
 from ..model.states import State
 from ..model.steps import Pause, Steps
 from ..model.tasks import ManyTasks, TaskRecord
-from ..model.variables import substitute
+from ..model.variables import of_iteration, substitute
 from ..wire import codec, replies, reply_texts
 from ..wire.describe import undescribe
 from ..wire.report import PlaceTexts, ReportEntry, TaskLines, place_texts
@@ -95,9 +95,9 @@ class Views:
             "nnodes": str(len(place.nodes)),
             "nlist": ",".join(place.nodes),
         }
-        index = job.spec.index_of(pos)
-        if index is not None:
-            values |= {"it": str(index), "itval": str(job.spec.value_of(pos))}
+        iteration = job.spec.iteration
+        if iteration is not None:
+            values |= of_iteration(iteration.start + pos, iteration.value_at(pos), bool(iteration.params))
         return substitute(text, values)
 
     # --- entries --------------------------------------------------------------------------------------------------------

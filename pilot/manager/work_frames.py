@@ -37,10 +37,11 @@ class WorkFrames:
                 if job_no not in defined:
                     defined.add(job_no)
                     wt_s = spec.resources.wt_s
-                    jobs.append(frames.JobDef(job_no, spec.name, spec.execution, wt_s, job.is_iteration))
+                    has_params = spec.iteration is not None and bool(spec.iteration.params)
+                    jobs.append(frames.JobDef(job_no, spec.name, spec.execution, wt_s, job.is_iteration, has_params))
                 # A first run is a first attempt; a later one may follow some that came back without a start.
                 begun = [(pos, run, 1 if run == 1 else job.attempts(pos)) for _, pos, run in of_job]
-                if spec.iteration is not None and spec.iteration.values is None:
+                if spec.iteration is not None and spec.iteration.is_numbered:
                     tasks += frames.stretches(job_no, spec.iteration.start, begun)
                 else:
                     tasks += [

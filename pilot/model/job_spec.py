@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,16 +81,51 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """A named parameter of the tasks of a job: the one at position `pos` has the value `pos // every % len(values)`.
+
+    `every` is 1 for a column of a table with a row for each task. A grid is never multiplied out: each of its parameters
+    keeps its few values, and `every` tells for how many positions one of them stays. Whole numbers in equal steps are kept
+    as (start, stop, step) in `numbers`, with no `texts`.
+    """
+
+    name: str
+    texts: tuple[str, ...] = ()
+    numbers: tuple[int, int, int] | None = None
+    every: int = 1
+
+    @property
+    def values(self) -> Sequence[str | int]:
+        return self.texts if self.numbers is None else range(*self.numbers)
+
+    def at(self, pos: int) -> str:
+        values = self.values
+        return str(values[pos // self.every % len(values)])
+
+
+@dataclass(frozen=True, slots=True)
 class Iteration:
-    """The tasks of an iteration job: indices start..stop-1, or one per element of `values`."""
+    """The tasks of an iteration job: indices start..stop-1, or one per element of `values`, or per row of `params`."""
 
     start: int
     stop: int
     values: tuple[str, ...] | None = None
+    params: tuple[Parameter, ...] = ()
 
     @property
     def count(self) -> int:
         return self.stop - self.start
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether its index is all that tells one task from another."""
+        return self.values is None and not self.params
+
+    def value_at(self, pos: int) -> str:
+        """`${itval}`: the value; of parameters an object as JSON; else the index."""
+        if self.params:
+            return json.dumps({param.name: param.at(pos) for param in self.params}, ensure_ascii=False)
+        return str(self.start + pos) if self.values is None else self.values[pos]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +172,5 @@ class JobSpec:
         return self.name if self.iteration is None else f"{self.name}:{self.iteration.start + pos}"
 
     def value_of(self, pos: int) -> str | None:
-        """`${itval}` of position `pos`: the value, or the index as text; None for a job without iterations."""
-        if self.iteration is None:
-            return None
-        return str(self.iteration.start + pos) if self.iteration.values is None else self.iteration.values[pos]
+        """`${itval}` of position `pos`; None for a job without iterations."""
+        return None if self.iteration is None else self.iteration.value_at(pos)

@@ -5,6 +5,7 @@ As in the old system each pass turns `$$` into `$` and leaves unknown names alon
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +18,7 @@ from .steps import SLICE, Pause, Steps, finish
 _TEXTS = 10 * SLICE
 """In one slice."""
 
-_PATTERN = re.compile(r"\$(?:(\$)|([_a-zA-Z][_a-zA-Z0-9]*)|\{([_a-zA-Z][_a-zA-Z0-9]*)\})", re.ASCII)
+_PATTERN = re.compile(r"\$(?:(\$)|([_a-zA-Z][_a-zA-Z0-9]*)|\{((?:itval\.)?[_a-zA-Z][_a-zA-Z0-9]*)\})", re.ASCII)
 
 
 def substitute(text: str, values: Mapping[str, str]) -> str:
@@ -30,6 +31,20 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
         return "$" if escaped else values.get(bare or braced, match.group())
 
     return _PATTERN.sub(value, text)
+
+
+def of_iteration(index: int, value: str, has_params: bool) -> dict[str, str]:
+    """What the tasks of an iteration job have beyond others: `it`, `itval`, and each parameter by both of its names."""
+    values = {"it": str(index), "itval": value}
+    if has_params:
+        for name, text in json.loads(value).items():
+            values[name] = values[f"itval.{name}"] = text
+    return values
+
+
+def names_in(text: str) -> set[str]:
+    """The variables that a text uses, known or not."""
+    return {bare or braced for escaped, bare, braced in _PATTERN.findall(text) if not escaped}
 
 
 def substitute_all(value: Any, values: Mapping[str, str]) -> Any:

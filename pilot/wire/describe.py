@@ -13,13 +13,14 @@ from typing import Any
 
 from ..model.errors import InvalidJobError
 from ..model.execution_models import MODEL_OPTIONS
-from ..model.job_spec import NO_MAPPING, Dependency, Execution, Iteration, JobSpec, Resources
+from ..model.job_spec import NO_MAPPING, Dependency, Execution, JobSpec, Resources
 from ..model.steps import SLICE, Pause, Steps, finish
 from ..model.units import form_bytes
 from ..model.variables import substitute, substitute_in_steps
 from ..model.walltime import form
 from . import legacy
 from .check import check_members, is_count, need_object, need_text, shown
+from .describe_iteration import iteration_in_steps, undescribe_iteration, whole
 from .describe_resources import DEFAULT_RESOURCES, describe_resources
 from .legacy import FormError
 from .word_limits import MOST_ALL_BYTES, MOST_WORD_BYTES, at_least, byte_count, fits_word
@@ -33,14 +34,12 @@ _JOB_MEMBERS = frozenset(
 _TEXTS = ("exec", "script", "wd", "stdin", "stdout", "stderr", "venv", "model")
 _EXECUTION_MEMBERS = frozenset({*_TEXTS, "args", "env", "modules", "model_opts"})
 _ALL_OPTIONS = sorted(frozenset().union(*MODEL_OPTIONS.values()))
-_MOST_ITERATIONS = 10_000_000
+_ITERATION_KINDS = frozenset({"stop", "values", "params", "grid"})
 _SURE_TO_FIT = MOST_WORD_BYTES // 4
 _MANY = MOST_ALL_BYTES // MOST_WORD_BYTES
 """Of fewer words none of which is too long not all together can be."""
 _WORDS = 10 * SLICE
-"""Values of an iteration in one slice."""
-_LARGEST = 1 << 62
-"""Whole numbers are kept in 64 bits."""
+"""Dependencies in one slice."""
 
 
 class Once:
@@ -99,7 +98,7 @@ def _check_form(job: object, where: str) -> None:
         raise FormError(legacy.NO_EXECUTION, where=f"{where}.execution")
     if "iteration" in job:
         iteration = job["iteration"]
-        if not isinstance(iteration, dict) or not ("stop" in iteration or "values" in iteration):
+        if not isinstance(iteration, dict) or not iteration.keys() & _ITERATION_KINDS:
             raise FormError(legacy.ITERATION_FORM, where=f"{where}.iteration")
         start, stop = iteration.get("start", 0), iteration.get("stop")
         if is_count(start) and is_count(stop) and start > stop:
@@ -123,13 +122,13 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: O
         name,
         _execution(job["execution"], f"{where}.execution", once),
         once.resources(job["resources"], f"{where}.resources") if "resources" in job else DEFAULT_RESOURCES,
-        (yield from _iteration(job["iteration"], f"{where}.iteration")) if "iteration" in job else None,
+        (yield from iteration_in_steps(job["iteration"], f"{where}.iteration")) if "iteration" in job else None,
         ()
         if job.get("dependencies") is None
         else (yield from _after(job["dependencies"], f"{where}.dependencies", name)),
         _attributes(job.get("attributes"), f"{where}.attributes"),
-        _whole(job.get("priority", 0), f"{where}.priority", lowest=None),
-        _whole(job.get("retries", 0), f"{where}.retries", lowest=0),
+        whole(job.get("priority", 0), f"{where}.priority", lowest=None),
+        whole(job.get("retries", 0), f"{where}.retries", lowest=0),
     )
 
 
@@ -270,41 +269,6 @@ def _model_options(raw: Any, model: str, where: str) -> Mapping[str, Any] | None
 # --- the rest -----------------------------------------------------------------------------------------------------------
 
 
-def _iteration(raw: Any, where: str) -> Steps[Iteration]:
-    check_members(raw, frozenset({"start", "stop", "values"}), where)
-    values = raw.get("values")
-    if values is not None:
-        if raw.get("stop") is not None:
-            raise InvalidJobError(legacy.STOP_AND_VALUES, where=where)
-        if not isinstance(values, (list, str)):
-            raise InvalidJobError(f"{shown(values)} is not an array", where=f"{where}.values")
-        if not values:
-            raise InvalidJobError("there are no values", where=f"{where}.values", remedy="give at least one")
-        texts: list[str] = []
-        for start in range(0, len(values), _WORDS):
-            some = [v if isinstance(v, str) else str(v) for v in values[start : start + _WORDS]]
-            if any("\0" in text for text in some):
-                raise InvalidJobError("there is a NUL character in it", where=f"{where}.values")
-            texts += some
-            if len(some) == _WORDS:
-                yield Pause.MORE
-        first = _whole(raw.get("start") or 0, f"{where}.start", lowest=None)
-        return Iteration(first, first + len(texts), tuple(texts))
-    start = _whole(raw.get("start", 0), f"{where}.start", lowest=None)
-    stop = _whole(raw.get("stop"), f"{where}.stop", lowest=None)
-    if start >= stop:
-        raise InvalidJobError(
-            f"{legacy.NO_ITERATIONS}: {start}..{stop} has no iteration",
-            where=where,
-            remedy="stop is the index after the last",
-        )
-    if stop - start > _MOST_ITERATIONS:
-        raise InvalidJobError(
-            f"{stop - start} iterations are more than {_MOST_ITERATIONS}", where=where, remedy="make several jobs of it"
-        )
-    return Iteration(start, stop)
-
-
 def _after(raw: Any, where: str, name: str) -> Steps[tuple[Dependency, ...]]:
     need_object(raw, where, legacy.DEPENDENCIES_TYPE)
     check_members(raw, frozenset({"after"}), where)
@@ -342,16 +306,6 @@ def _attributes(raw: Any, where: str) -> Mapping[str, Any] | None:
     return attributes
 
 
-def _whole(raw: Any, where: str, lowest: int | None) -> int:
-    if not is_count(raw):
-        raise InvalidJobError(f"{shown(raw)} is not a whole number", where=where)
-    if lowest is not None and raw < lowest:
-        raise InvalidJobError(f"{raw} is less than {lowest}", where=where)
-    if abs(raw) >= _LARGEST:
-        raise InvalidJobError(f"{raw} is too large", where=where)
-    return int(raw)
-
-
 # --- and back -----------------------------------------------------------------------------------------------------------
 
 
@@ -367,10 +321,7 @@ def undescribe(spec: JobSpec) -> dict[str, Any]:
     execution["model_opts"] = dict(e.model_opts or {})
     described: dict[str, Any] = {"name": spec.name, "execution": execution, "resources": _undescribed(spec.resources)}
     if spec.iteration is not None:
-        i = spec.iteration
-        described["iteration"] = {"start": i.start, "stop": i.stop} if i.values is None else {"values": list(i.values)}
-        if i.values is not None and i.start:
-            described["iteration"]["start"] = i.start
+        described["iteration"] = undescribe_iteration(spec.iteration)
     if spec.after:
         described["dependencies"] = {"after": [str(dependency) for dependency in spec.after]}
     if spec.attributes is not None:

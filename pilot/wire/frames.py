@@ -65,6 +65,8 @@ class JobDef(msgspec.Struct, array_like=True, frozen=True):
     execution: Execution
     wt_s: float | None
     is_iteration: bool
+    has_params: bool = False
+    """`itval` of its tasks is an object of named parameters, as JSON."""
 
 
 class NodeShare(NamedTuple):

@@ -74,10 +74,10 @@ def test_jobs_without_a_name_get_different_ones() -> None:
             {"exec": "true", "iteration": {"stop": 1, "values": [1]}},
             "Stop and values iteration attribute are excluding",
         ),
-        ({"exec": "true", "iteration": 65537}, "Wrong number of iterations - outside range (0, 65536)"),
+        ({"exec": "true", "iteration": 10**7 + 1}, "Wrong number of iterations - outside range (0, 10000000)"),
         (
             {"exec": "true", "iteration": {"start": 2, "stop": 1}},
-            "Wrong number of iterations - outside range (0, 65536)",
+            "Wrong number of iterations - outside range (0, 10000000)",
         ),
     ],
 )

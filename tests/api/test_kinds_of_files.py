@@ -33,7 +33,7 @@ def test_names_that_say_lines_are_lines(wd: Path, suffix: str) -> None:
             for suffix in (".sh", ".bash", ".slurm", ".slr", ".sbatch", ".pbs")
         ],
         ("simulate.py", "pilotfish run -- python3 "),
-        *[(f"params{suffix}", "tables of parameters are not read") for suffix in (".csv", ".tsv", ".jsonl", ".ndjson")],
+        *[(f"params{suffix}", "pilotfish run --params ") for suffix in (".csv", ".tsv", ".jsonl", ".ndjson")],
         *[
             (name, "--format lines")
             for name in ("notes.md", "page.html", "out.log", "tasks.txt.bak", "README", "tasks")
