@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..pilot.model.errors import UsageError
-from . import lines
+from . import lines, script_job
 
 FORMATS = ("json", "yaml", "toml", "lines")
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
@@ -18,7 +18,7 @@ _SUFFIXES = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 
 
 class JobFile(NamedTuple):
-    """What a file holds, and in which of FORMATS it was written."""
+    """What a file holds, and in which of FORMATS it was written, or `script`."""
 
     form: str
     jobs: list[dict[str, Any]]
@@ -28,13 +28,15 @@ def load(source: str, form: str | None = None) -> JobFile:
     """The job descriptions in a file, or on standard input for `-`.
 
     A file holds an array of descriptions, an object `{jobs: [...]}`, one description, or an array of requests of which the
-    `submit` ones count. Without `form` the suffix decides; one that tells nothing is refused, see `lines`. What comes by a
-    pipe has no suffix: it is JSON when it begins as such, else one command per line.
+    `submit` ones count. A script is one job. Without `form` the suffix decides; one that tells nothing is refused, see
+    `lines`. What comes by a pipe has no suffix: it is JSON when it begins as such, else one command per line.
 
     Raises UsageError naming file, place and remedy.
     """
     form = form or _SUFFIXES.get(Path(source).suffix.lower())
     if form is None and source != "-":
+        if script_job.is_script(source):
+            return JobFile("script", [script_job.job_of(source)])
         lines.refuse_by_name(source)
     text = _read(source)
     form = form or _sniffed(source, text)

@@ -13,24 +13,9 @@ import shlex
 from typing import Any
 
 from ..pilot.model.errors import UsageError
+from .script_job import as_a_task
 
 SUFFIXES = (".txt", ".lst", ".list")
-_SCRIPTS = (
-    ".sh",
-    ".bash",
-    ".zsh",
-    ".ksh",
-    ".csh",
-    ".fish",
-    ".slurm",
-    ".slr",
-    ".sbatch",
-    ".pbs",
-    ".sge",
-    ".lsf",
-    ".job",
-)
-_INTERPRETERS = {".py": "python3", ".r": "Rscript", ".jl": "julia", ".pl": "perl", ".rb": "ruby"}
 _TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".xlsx", ".ods", ".parquet")
 _ASK_FOR_LINES = "if each of its lines is a command of its own, give --format lines"
 
@@ -63,11 +48,9 @@ def refuse_by_name(source: str) -> None:
     if suffix in _TABLES:
         reason = "is a table of parameters, not a file of tasks"
         remedy = f"say what is to run for each row: pilotfish run --params {shlex.quote(source)} -- COMMAND {{column}}"
-    elif suffix in _SCRIPTS or suffix in _INTERPRETERS or os.access(source, os.X_OK):
-        reason, remedy = (
-            "is a script, not a file of tasks",
-            f"to run it as a task: {_as_a_task(source)}; {_ASK_FOR_LINES}",
-        )
+    elif os.access(source, os.X_OK):
+        reason = "is a program, not a file of tasks"
+        remedy = f"to run it as a task: {as_a_task(source)}; {_ASK_FOR_LINES}"
     else:
         reason = f"is of no kind known here ({suffix or 'no suffix'})"
         remedy = f"job descriptions are .json, .yaml or .toml, command lines {', '.join(SUFFIXES)}; {_ASK_FOR_LINES}"
@@ -101,7 +84,7 @@ def _refuse_by_content(text: str, source: str) -> None:
         raise UsageError(
             "begins with #!, so it is a script, not a file of tasks",
             where=source,
-            remedy=f"to run it as a task: {_as_a_task(source)}; if each line is a command of its own, remove that line",
+            remedy=f"to run it as a task: {as_a_task(source)}; if each line is a command of its own, remove that line",
         )
     if start[:2] in ("<!", "<?") or start[:5].lower() == "<html":
         raise UsageError("is a page, not a file of command lines", where=source)
@@ -116,18 +99,5 @@ def _refuse_part_of_script(line: str, raw: str, where: str, source: str) -> None
         reason = f'"{line[:40]}" does nothing for the lines that follow, because each line is a task of its own'
     else:
         return
-    remedy = (
-        f"write what belongs together on one line, with && or ;, or run the whole as a script: {_as_a_task(source)}"
-    )
+    remedy = f"write what belongs together on one line, with && or ;, or run the whole as a script: {as_a_task(source)}"
     raise UsageError(reason, where=where, remedy=remedy)
-
-
-def _as_a_task(source: str) -> str:
-    """The command that runs a file as the one thing it is."""
-    if source == "-":
-        return "save it as job.sh, then pilotfish run -- ./job.sh"
-    path = source if "/" in source else f"./{source}"
-    if os.access(source, os.X_OK):
-        return f"pilotfish run -- {shlex.quote(path)}"
-    interpreter = _INTERPRETERS.get(os.path.splitext(source)[1].lower(), "bash")
-    return f"pilotfish run -- {interpreter} {shlex.quote(path)}"

@@ -61,28 +61,30 @@ def read(words: Sequence[str], is_command: bool, form: str | None, options: Task
     else:
         source, (form, jobs) = words[0], jobfile.load(words[0], form)
     for number, job in enumerate(jobs):
-        _fill_in(job, options)
+        _fill_in(job, options, wins=form == "script")
         if form != "lines":
             check_variables(job, "COMMAND" if is_command else f"{source}: jobs[{number}]")
-    return Work(source, jobs, form in ("command", "lines"))
+    return Work(source, jobs, form in ("command", "lines", "script"))
 
 
-def _fill_in(job: dict[str, Any], options: TaskOptions) -> None:
-    """What the options say for tasks that do not say it themselves. Malformed descriptions are rejected by the pilot."""
+def _fill_in(job: dict[str, Any], options: TaskOptions, *, wins: bool) -> None:
+    """What the options say for tasks that do not say it themselves; `wins`: also for those that do, as with `#SBATCH`.
+
+    Malformed descriptions are rejected by the pilot.
+    """
     resources, execution = job.setdefault("resources", {}), job.get("execution")
     if not isinstance(resources, dict) or not isinstance(execution, dict):
         return
-    if options.cores and not {"numCores", "numNodes"} & resources.keys():
+    if options.cores and (wins or not {"numCores", "numNodes"} & resources.keys()):
         resources["numCores"] = options.cores
-    if options.gpus:
-        resources.setdefault("nodeCrs", {"gpu": options.gpus})
-    for member, limit in (("mem", options.mem), ("wt", options.wt)):
-        if limit:
-            resources.setdefault(member, limit)
+    said = {"nodeCrs": {"gpu": options.gpus} if options.gpus else None, "mem": options.mem, "wt": options.wt}
+    for member, value in said.items():
+        if value and (wins or member not in resources):
+            resources[member] = value
     if not resources:
         del job["resources"]
-    if options.retries is not None:
-        job.setdefault("retries", options.retries)
+    if options.retries is not None and (wins or "retries" not in job):
+        job["retries"] = options.retries
 
 
 class Output:

@@ -111,7 +111,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.options": {"click"},
     "pilot.cli": {"click"},
     "pilot.show_resources": {"click"},
-    "api": {"zmq", "msgspec", "click", "rich", "yaml", "tomli"},
+    "api": {"zmq", "msgspec", "click", "rich", "yaml", "tomli", "pyarrow"},
     "launcher": set(),
     "launcher.description": {"yaml", "tomli", "keyring", "dargs"},
     "launcher.contexts": {"paramiko"},

@@ -28,11 +28,6 @@ def test_names_that_say_lines_are_lines(wd: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        *[
-            (f"job{suffix}", "pilotfish run -- bash ")
-            for suffix in (".sh", ".bash", ".slurm", ".slr", ".sbatch", ".pbs")
-        ],
-        ("simulate.py", "pilotfish run -- python3 "),
         *[(f"params{suffix}", "pilotfish run --params ") for suffix in (".csv", ".tsv", ".jsonl", ".ndjson")],
         *[
             (name, "--format lines")
@@ -53,6 +48,52 @@ def test_a_program_without_a_suffix_is_to_be_written_behind_dashes(wd: Path) -> 
     (wd / "simulate").chmod(0o755)
     with pytest.raises(UsageError, match=r"pilotfish run -- /.*/simulate"):
         jobfile.load(str(wd / "simulate"))
+
+
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [(f"job{suffix}", "bash") for suffix in (".sh", ".bash", ".slurm", ".slr", ".sbatch", ".pbs")]
+    + [("simulate.py", "python3"), ("simulate.R", "Rscript"), ("job.fish", "fish")],
+)
+def test_a_script_is_one_task(wd: Path, name: str, program: str) -> None:
+    (wd / name).write_text(SCRIPT)
+    (job,) = jobfile.load(str(wd / name)).jobs
+    assert job == {"name": name.partition(".")[0], "execution": {"exec": program, "args": [str(wd / name)]}}
+
+
+@pytest.mark.parametrize("name", ["job.sh", "job"])
+def test_a_program_with_an_interpreter_of_its_own_is_started_as_it_is(wd: Path, name: str) -> None:
+    (wd / name).write_text("#!/usr/bin/env fish\necho one\n")
+    (wd / name).chmod(0o755)
+    (job,) = jobfile.load(str(wd / name)).jobs
+    assert job["execution"] == {"exec": str(wd / name), "args": []}
+
+
+def test_the_head_of_a_script_says_what_it_needs(wd: Path) -> None:
+    head = "#!/bin/bash\n# about\n#PILOTFISH --cores 4 --wt 10m\n\n#PILOTFISH --name 'sim' --gpus=1 --retries 2 --stdout o\n"
+    (wd / "job.sh").write_text(f"{head}echo one\n#PILOTFISH --cores 8\n")
+    (job,) = jobfile.load(str(wd / "job.sh")).jobs
+    assert job["name"] == "sim"
+    assert job["resources"] == {"numCores": 4, "wt": "10m", "nodeCrs": {"gpu": 1}}
+    assert (job["retries"], job["execution"]["stdout"]) == (2, "o")
+
+
+@pytest.mark.parametrize(
+    ("directive", "told"),
+    [
+        ("--cors 4", "No such option"),
+        ("--cores four", "Invalid value for '--cores'"),
+        ("--cores 0", "Invalid value for '--cores'"),
+        ("4", "Got unexpected extra argument"),
+        ("--name 'x", "No closing quotation"),
+    ],
+)
+def test_a_directive_that_is_wrong_is_told_with_its_line(wd: Path, directive: str, told: str) -> None:
+    (wd / "job.sh").write_text(f"#!/bin/sh\n#PILOTFISH {directive}\ntrue\n")
+    with pytest.raises(UsageError) as refused:
+        jobfile.load(str(wd / "job.sh"))
+    assert "job.sh: line 2: " in str(refused.value)
+    assert told in str(refused.value)
 
 
 def test_any_name_is_lines_when_that_is_said(wd: Path) -> None:
@@ -154,10 +195,10 @@ def test_what_is_no_list_of_commands_is_refused_whatever_it_is_called(wd: Path, 
         jobfile.load(str(wd / "tasks.txt"))
 
 
-@pytest.mark.parametrize("words", [["run", "job.sh"], ["run", "-"], ["submit", "job.sh"], ["submit", "-"]])
+@pytest.mark.parametrize("words", [["run", "-"], ["submit", "-"], ["run", "tasks.txt"], ["submit", "tasks.txt"]])
 def test_the_commands_run_no_line_of_a_script(wd: Path, words: list[str]) -> None:
-    (wd / "job.sh").write_text("#!/bin/bash\ntouch ran\n")
-    with open(wd / "job.sh") as script:
+    (wd / "tasks.txt").write_text("#!/bin/bash\ntouch ran\n")
+    with open(wd / "tasks.txt") as script:
         done = subprocess.run(
             [sys.executable, "-m", "pilotfish", *words],
             cwd=wd,
@@ -169,7 +210,7 @@ def test_the_commands_run_no_line_of_a_script(wd: Path, words: list[str]) -> Non
         )
     assert done.returncode == 2, done.stderr
     assert "pilotfish run -- " in done.stderr
-    assert [path.name for path in wd.iterdir()] == ["job.sh"]
+    assert [path.name for path in wd.iterdir()] == ["tasks.txt"]
 
 
 def test_a_pipe_from_another_command_is_lines(wd: Path) -> None:
@@ -184,3 +225,10 @@ def test_a_pipe_from_another_command_is_lines(wd: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in wd.glob("f-*")) == ["f-1", "f-2", "f-3"]
+
+
+def test_run_starts_a_script_once_with_what_its_head_asks_for(wd: Path) -> None:
+    (wd / "job.sh").write_text("#PILOTFISH --cores 2\necho $QCG_PM_NPROCS >>out\necho two >>out\n")
+    command = [sys.executable, "-m", "pilotfish", "run", "--nodes", "2", "job.sh"]
+    subprocess.run(command, cwd=wd, check=True, timeout=PATIENCE_S, capture_output=True)
+    assert (wd / "out").read_text() == "2\ntwo\n"
