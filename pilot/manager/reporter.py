@@ -90,13 +90,26 @@ class Reporter:
     def sync(self) -> int | None:
         """Put all entries onto the disk; returns the size of the report. None: that is not possible now."""
         self.write()
+        try:
+            self.sync_file()
+        except OSError:
+            return None
+        return self.size
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the report, once all entries are in the file; None while they are not."""
         if self._waiting or self._draft is not None or self._descriptor is None:
             return None
         try:
-            os.fsync(self._descriptor)
             return os.fstat(self._descriptor).st_size
         except OSError:
             return None
+
+    def sync_file(self) -> None:
+        """Put what is in the file onto the disk; also beside the loop. Raises OSError."""
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
 
     def write(self) -> None:
         """Bring what waits into the file; called once per loop turn. A failure is logged once and tried again."""

@@ -27,7 +27,7 @@ from . import request_file
 from .agent_processes import Recipe
 from .agent_watch import AgentWatch
 from .auxdir import leave_socket_folder
-from .compacting import WORTH_BYTES, compact, mostly_removed
+from .compacting import Compacting
 from .ending import Ending
 from .handlers import Handlers
 from .parts import Parts
@@ -67,6 +67,7 @@ class Service:
         )
         self._scheduler = parts.scheduler
         self._store = parts.store
+        self._compacting = Compacting(parts.store, parts.reporter, parts.scheduler.jobs, parts.loop)
         self._stuck: list[Decisions] = []
         """Turns that could not be written yet; only while the disk is full."""
         self._retry_at = 0.0
@@ -137,6 +138,8 @@ class Service:
             self._begin_sync()
         if not (self._scheduler.settled or self.shutdown.stopping or self.held):
             self.parts.loop.call_after(0, lambda: None)
+        if self._compacting.is_due and self._scheduler.settled and not self._scheduler.jobs.entering:
+            self._compacting.begin()
 
     def _note(self, decisions: Decisions) -> None:
         """Put the facts of a turn into the journal's buffer, in the order in which a replay needs them."""
@@ -199,14 +202,7 @@ class Service:
 
     def _tick(self) -> None:
         self._scheduler.on_time(self.parts.now())
-        self._compact_if_worth_it()
         self.watch.processes.look_around()
-
-    def _compact_if_worth_it(self) -> None:
-        jobs = self._scheduler.jobs
-        busy = self._store.is_syncing or self._store.needs_sync or self._stuck or jobs.entering
-        if self._store.size > WORTH_BYTES and mostly_removed(jobs) and not busy:
-            compact(self._store, self.parts.reporter, jobs)
 
     # --- telling --------------------------------------------------------------------------------------------------------
 

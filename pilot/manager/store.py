@@ -8,7 +8,12 @@ report success the next time.
 A disk may take seconds for a sync, so the running manager does that beside its loop: `begin_sync`, then `end_sync` when
 `sync_ended` is readable. Such a sync is a promise for what was written before it began, never for what came while it ran. Syncs
 are numbered, so that whoever waits for one knows which: what is written now is on disk when sync number `next_sync` has ended
-well, or any later one. `sync` does the same and waits; it is for the start and for compaction.
+well, or any later one. `sync` does the same and waits; it is for the start and the end.
+
+The journal is replaced by a shorter one in the same way (`replace_with`). A draft has what is safe in the present file but for
+the last bytes; those a sync brings to it, so that then both have all that anybody was promised, on the disk. What was written
+since follows in the turn that takes the end of that sync, which gives the draft the journal's name, and the next sync is of the
+new file and its folder. So at no moment does the name stand for a file that lacks something promised, or something written.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import locks
 from ..files import sync_folder
@@ -26,8 +32,18 @@ from ..model.errors import JournalError, PilotfishError, RefusedError, Transient
 from ..wire import journal, ownership
 from ..wire.records import Record
 from .disk_sync import DiskSync
+from .journal_draft import Draft, draft_path
 
 _LONG_S = 3600.0
+
+
+class _Successor(NamedTuple):
+    """A journal that is about to take the place of the present one."""
+
+    draft: Draft
+    copied: int
+    """The offset in the present file up to which the draft has what it needs of it."""
+    on_end: Callable[[OSError | None], None]
 
 
 class Store:
@@ -50,6 +66,11 @@ class Store:
         self._synced = 0
         self._disk = DiskSync()
         self._syncing = 0  # how many bytes of `_unsynced` the sync that runs is for
+        self._successor: _Successor | None = None
+        self._finishing: _Successor | None = None
+        """The same, from when the sync has begun that brings it what it lacks."""
+        self._replaced: int | None = None
+        """The file that was the journal before. To close it gives back its space, which may take as long as a sync."""
         self.sync_ended = self._disk.readable
         """A descriptor to be watched: `end_sync` is due when it can be read."""
         self.next_sync = 1
@@ -82,8 +103,8 @@ class Store:
             RefusedError: another manager has it, or it is not ours alone.
         """
         store = cls._locked(path, 0, patience_s)
-        with suppress(FileNotFoundError):  # killed in `replace`
-            os.unlink(_draft(path))
+        with suppress(FileNotFoundError):  # killed over one
+            os.unlink(draft_path(path))
         return store
 
     @classmethod
@@ -132,10 +153,27 @@ class Store:
         """Bytes of all records."""
         return self._synced + len(self._unsynced)
 
+    @property
+    def safe_size(self) -> int:
+        """Bytes of those records that are on the disk."""
+        return self._synced
+
+    @property
+    def descriptor(self) -> int:
+        """The file, to be read by those who `replace_with` another; it stays this one until then."""
+        return self._descriptor
+
     def records(self) -> Iterator[Record]:
         """All that has been written, from the beginning."""
+        return (record for record in self.records_until(None) if record is not None)
+
+    def records_until(self, size: int | None) -> Iterator[Record | None]:
+        """Those in the first `size` bytes; None after what gives none by itself. Raises JournalError when they are damaged."""
         with open(self.path, "rb", buffering=1 << 20) as file:
-            yield from journal.Reader(file, str(self.path))
+            reader = journal.Reader(file, str(self.path), size)
+            yield from reader.each()
+            if size is not None and reader.torn is not None:
+                raise JournalError("damaged", where=f"{self.path} at byte {reader.end}")
 
     def write(self) -> None:
         """Put everything noted into the file: a killed manager no longer loses it.
@@ -168,12 +206,22 @@ class Store:
 
     def begin_sync(self) -> bool:
         """Begin to put everything written onto the disk, unless that is being done or not needed; whether it was begun."""
-        if self._disk.runs or not (self._written or self._folder_due):
+        if self._disk.runs or not (self._written or self._folder_due or self._successor):
             return False
         self.next_sync += 1
         self._syncing = self._written
         descriptor, folder = self._descriptor, self.path.parent if self._folder_due else None
-        self._disk.begin(lambda: _sync(descriptor, folder))
+        stop, successor = self._synced + self._syncing, self._successor
+        replaced, self._replaced, self._finishing = self._replaced, None, successor
+
+        def act() -> None:
+            if replaced is not None:
+                os.close(replaced)
+            _sync(descriptor, folder)
+            if successor is not None:
+                successor.draft.finish(descriptor, successor.copied, stop)
+
+        self._disk.begin(act)
         return True
 
     def ends_at_once(self) -> bool:
@@ -186,6 +234,7 @@ class Store:
         Raises TransientError when it has failed; everything is kept, and written and synced again.
         """
         error = self._disk.end()
+        finished, self._finishing = self._finishing, None
         if error is not None:
             self._written = 0  # all of it again, over what is there
             raise self._error("synced", error) from error
@@ -193,6 +242,8 @@ class Store:
         del self._unsynced[: self._syncing]
         self._synced += self._syncing
         self._written -= self._syncing
+        if finished is not None:
+            self._hand_over(finished)
         return self.next_sync - 1
 
     def sync(self, patience_s: float = math.inf) -> bool:
@@ -207,19 +258,65 @@ class Store:
         return True
 
     def replace(self, records: Iterable[Record]) -> None:
-        """Put `records` in the place of all there are; everything must have been synced.
+        """Put `records` in the place of all there are, at once; everything must have been synced.
 
         Killed at any moment, the old or the new ones are there, whole. Raises TransientError; the old ones stay.
         """
         assert not self.needs_sync
         assert not self.is_syncing
-        self._attempt("rewritten", lambda: self._replace(records))
+        errors: list[OSError | None] = []
+        self._attempt("rewritten", lambda: self.replace_with(self._draft_of(records), self._synced, errors.append))
         self.sync()
+        if errors[0] is not None:
+            raise self._error("rewritten", errors[0])
+
+    def _draft_of(self, records: Iterable[Record]) -> Draft:
+        draft = Draft(self.path)
+        try:
+            for record in records:
+                draft.append(record)
+                if draft.is_full:
+                    draft.write()
+            draft.write()
+        except BaseException:
+            draft.discard()
+            raise
+        return draft
+
+    def replace_with(self, draft: Draft, copied: int, on_end: Callable[[OSError | None], None]) -> None:
+        """Let `draft`, which has what it needs of the first `copied` bytes, take the journal's place with the next sync.
+
+        What comes behind those bytes is brought to it as it is. `on_end`: called with None when it has taken the place, else
+        with the reason why not; then the journal stays as it was.
+        """
+        assert self._successor is None
+        self._successor = _Successor(draft, copied, on_end)
+
+    def _hand_over(self, successor: _Successor) -> None:
+        """The draft has all that is safe here: with what was written since, it becomes the journal."""
+        draft, size, failure = successor.draft, successor.draft.size, successor.draft.error
+        self._successor = None
+        if failure is None:
+            try:
+                draft.add(self._unsynced[: self._written])
+                draft.publish()
+            except OSError as error:
+                failure = error
+        if failure is None:
+            self._replaced, self._descriptor = self._descriptor, draft.descriptor
+            self._synced, self._folder_due = size, True
+        else:
+            draft.discard()
+        successor.on_end(failure)
 
     def close(self) -> None:
         """Give the journal to others. What was not written is lost."""
         self._disk.close()
-        os.close(self._descriptor)
+        for descriptor in (self._descriptor, self._replaced):
+            if descriptor is not None:
+                os.close(descriptor)
+        with suppress(OSError):  # one that was not finished
+            os.unlink(draft_path(self.path))
         self._lock.close()
 
     def _write(self) -> None:
@@ -235,25 +332,6 @@ class Store:
             with suppress(OSError):
                 os.ftruncate(self._descriptor, self._synced + self._written)
             raise
-
-    def _replace(self, records: Iterable[Record]) -> None:
-        draft = _draft(self.path)
-        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "wb", buffering=1 << 20, closefd=False) as file:
-                file.write(journal.HEADER)
-                for record in records:
-                    file.write(journal.encode(record))
-                size = file.tell()
-            os.fsync(descriptor)
-            os.replace(draft, self.path)
-        except BaseException:
-            os.close(descriptor)
-            with suppress(OSError):
-                os.unlink(draft)
-            raise
-        os.close(self._descriptor)
-        self._descriptor, self._synced, self._folder_due = descriptor, size, True
 
     def _attempt(self, done: str, act: Callable[[], None]) -> None:
         try:
@@ -274,10 +352,6 @@ def _sync(descriptor: int, folder: Path | None) -> None:
     if folder is not None:
         sync_folder(folder)
     os.fdatasync(descriptor)
-
-
-def _draft(path: Path) -> Path:
-    return path.with_name(path.name + ".new")
 
 
 class _HeldFile:

@@ -3,17 +3,37 @@
 The result is a journal again, read like any other. It keeps the order and the numbers of jobs and nodes, so replaying it
 gives the same state; a removed job stays while a job that is kept names it as a dependency, because whether that one was
 released or omitted follows from it.
+
+A running manager does this between other work, so all of it can be done in slices: a submit of a million jobs is one record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
 from ..model.ids import JobNo
-from .records import Canceled, Compacted, Ended, Record, Removed, Sent, Submitted, Succeeded, Taken
+from ..model.job_spec import JobSpec
+from ..model.steps import SLICE, Pause, Steps
+from .records import (
+    Canceled,
+    Compacted,
+    Ended,
+    Record,
+    Removed,
+    Sent,
+    Submitted,
+    SubmittedPart,
+    Succeeded,
+    Taken,
+    portions,
+)
+
+_NUMBERS = 10 * SLICE
+"""Of jobs, in one slice."""
 
 
 class Survey:
@@ -28,9 +48,9 @@ class Survey:
         self._numbers: dict[str, JobNo] = {}
         self._needs: dict[JobNo, list[JobNo]] = {}  # dependencies of all jobs ever: those of removed jobs may count too
 
-    def take(self, record: Record) -> None:
+    def take(self, record: Record) -> Steps[None]:
         if isinstance(record, Submitted):
-            self._take_submitted(record)
+            yield from self._take_submitted(record)
         elif isinstance(record, Removed):
             for no in record.job_nos:
                 name = self._names.pop(no, None)
@@ -39,44 +59,89 @@ class Survey:
         elif isinstance(record, Compacted):
             self.next_no = record.next_no
 
-    def _take_submitted(self, record: Submitted) -> None:
-        jobs = list(zip(record.numbers, record.jobs, strict=False))  # a record of which that is not true does not count
-        for no, spec in jobs:
+    def _take_submitted(self, record: Submitted) -> Steps[None]:
+        for place, (no, spec) in enumerate(_numbered(record), 1):
             self._names[no] = spec.name
             self._numbers[spec.name] = no
             self.next_no = JobNo(no + 1)
-        for no, spec in jobs:  # only now, because they may name jobs behind them
+            if not place % SLICE:
+                yield Pause.MORE
+        for place, (no, spec) in enumerate(_numbered(record), 1):  # only now: they may name jobs behind them
             if spec.after:
                 self._needs[no] = [self._numbers[one.job] for one in spec.after if one.job in self._numbers]
+            if not place % SLICE:
+                yield Pause.MORE
 
-    def to_keep(self) -> set[JobNo]:
-        """Jobs that are there, and those they depend on, and so on."""
-        kept = set(self._names)
-        todo = [no for no in kept if no in self._needs]
+    def to_keep(self, also: Iterable[JobNo] = ()) -> Steps[set[JobNo]]:
+        """Jobs that are there, those of `also`, and those they depend on, and so on."""
+        kept: set[JobNo] = set()
+        for some in chain(_slices(self._names), _slices(also)):
+            kept.update(some)
+            yield Pause.MORE
+        todo: list[JobNo] = []
+        for some in _slices(self._needs):
+            todo += [no for no in some if no in kept]
+            yield Pause.MORE
         while todo:
-            for needed in self._needs[todo.pop()]:
-                if needed not in kept:
-                    kept.add(needed)
-                    if needed in self._needs:
-                        todo.append(needed)
+            for _ in range(min(SLICE, len(todo))):
+                for needed in self._needs[todo.pop()]:
+                    if needed not in kept:
+                        kept.add(needed)
+                        if needed in self._needs:
+                            todo.append(needed)
+            yield Pause.MORE
         return kept
 
 
-def without_others(journal: Iterable[Record], kept: Container[JobNo]) -> Iterator[Record]:
-    """The records of `journal` that say something of jobs in `kept`, or of no job, reduced to that."""
+def _slices(numbers: Iterable[JobNo]) -> Iterator[list[JobNo]]:
+    rest = iter(numbers)
+    while some := list(islice(rest, _NUMBERS)):
+        yield some
+
+
+def without_others(journal: Iterable[Record | None], kept: Container[JobNo]) -> Iterator[Record | None]:
+    """The records of `journal` that say something of jobs in `kept`, or of no job, reduced to that.
+
+    None where a slice of the work gives no record; of a `journal` that has None for that (`journal.Reader.each`), too.
+    """
     for record in journal:
+        if isinstance(record, Submitted):
+            yield from _reduce_submitted(record, kept)
+            continue
         reduce = _REDUCE.get(type(record))
-        reduced = record if reduce is None else reduce(record, kept)
-        if reduced is not None:
-            yield reduced
+        yield record if reduce is None else reduce(record, kept)
 
 
-def _reduce_submitted(record: Submitted, kept: Container[JobNo]) -> Record | None:
-    jobs = [(no, spec) for no, spec in zip(record.numbers, record.jobs, strict=False) if no in kept]
-    if len(jobs) == len(record.jobs):
-        return record
-    numbers = [no for no, _ in jobs]
-    return Submitted(numbers[0], record.time_s, [spec for _, spec in jobs], numbers) if jobs else None
+def _reduce_submitted(record: Submitted, kept: Container[JobNo]) -> Iterator[Record | None]:
+    """Again in parts, so that no record is a long one to read or write."""
+    jobs: list[JobSpec] = []
+    numbers: list[JobNo] = []
+    for place, (no, spec) in enumerate(_numbered(record), 1):
+        if no in kept:
+            jobs.append(spec)
+            numbers.append(no)
+        if not place % _NUMBERS:
+            yield None
+    if not jobs:
+        return
+    rest = portions(jobs)
+    last, parts = next(rest), 0
+    for portion in rest:
+        yield SubmittedPart(_PARTS_NO, parts, last)
+        parts, last = parts + 1, portion
+    all_there = len(jobs) == len(record.jobs)
+    of_them = record.job_nos if all_there else numbers
+    yield Submitted(numbers[0], record.time_s, last, of_them, _PARTS_NO if parts else 0, parts)
+
+
+_PARTS_NO = 1
+"""Of all submits: nothing else stands between the parts of one here."""
+
+
+def _numbered(record: Submitted) -> Iterator[tuple[JobNo, JobSpec]]:
+    """None of a record with other numbers than jobs, as a replay has it."""
+    numbers = record.numbers
+    return zip(numbers, record.jobs, strict=True) if len(numbers) == len(record.jobs) else iter(())
 
 
 def _reduce_tasks(record: Sent | Taken, kept: Container[JobNo]) -> Record | None:
@@ -94,8 +159,7 @@ def _reduce_removed(record: Removed, kept: Container[JobNo]) -> Record | None:
     return Removed(numbers) if numbers else None
 
 
-_REDUCE: dict[type[Record], Callable[[Any, Container[JobNo]], Record | None]] = {
-    Submitted: _reduce_submitted,
+_REDUCE: dict[type[Record | None], Callable[[Any, Container[JobNo]], Record | None]] = {
     Sent: _reduce_tasks,
     Succeeded: lambda record, kept: record if record.results.job_no in kept else None,
     Taken: _reduce_tasks,

@@ -65,31 +65,35 @@ class Reader:
     A file shorter than its header (killed while it was created) has no records and is torn from offset 0.
     """
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        """`file` is open for reading at its start; `name` is for messages."""
+    def __init__(self, file: BinaryIO, name: str, stop: int | None = None) -> None:
+        """`file` is open for reading at its start; `name` is for messages. `stop`: where to end; None: at its end."""
         self.end = 0
         self.torn: TornTail | None = None
         self.senseless: list[str] = []
         """Records that were left out, and why."""
         self._file = file
         self._name = name
+        self._stop = stop
         self._size = 0
         self._parts: dict[int, list[SubmittedPart]] = {}
 
     def __iter__(self) -> Iterator[Record]:
         """Raises JournalError for a file that is no journal, of another version, or damaged before its last record."""
-        self._size = self._file.seek(0, 2)  # the end
+        return (record for record in self.each() if record is not None)
+
+    def each(self) -> Iterator[Record | None]:
+        """The same for those who read on between other work: None after each record in the file that gives none to them."""
+        self._size = self._file.seek(0, 2) if self._stop is None else self._stop
         self._file.seek(0)
         if self._read_header():
             while (body := self._next_body()) is not None:
                 record = self._decode(body)
                 if isinstance(record, (Submitted, SubmittedPart)):
                     record = self._joined(record)
-                if record is not None:
-                    yield record
+                yield record
                 self.end += _HEAD.size + len(body)
         self._file.seek(self.end)
-        rest = self._file.read()
+        rest = self._file.read(self._size - self.end)
         if rest:
             self._check_is_tail(rest)
             self.torn = TornTail(self.end, len(rest))

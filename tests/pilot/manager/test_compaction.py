@@ -17,6 +17,7 @@ from pilotfish.pilot.model.job_spec import Dependency, Execution, Iteration, Job
 from pilotfish.pilot.model.resources import NodeSpec
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause, State
+from pilotfish.pilot.model.steps import SLICE, finish
 from pilotfish.pilot.wire.compaction import Survey, without_others
 from pilotfish.pilot.wire.records import (
     Canceled,
@@ -29,6 +30,7 @@ from pilotfish.pilot.wire.records import (
     Result,
     Sent,
     Submitted,
+    SubmittedPart,
     Succeeded,
     Successes,
     Taken,
@@ -61,8 +63,9 @@ def replayed(journal: list[Record]) -> Scheduler:
 def compacted(journal: list[Record]) -> list[Record]:
     survey = Survey()
     for record in journal:
-        survey.take(record)
-    return [*without_others(journal, survey.to_keep()), Compacted(survey.next_no, None)]
+        finish(survey.take(record))
+    rest = [record for record in without_others(journal, finish(survey.to_keep())) if record is not None]
+    return [*rest, Compacted(survey.next_no, None)]
 
 
 def state(scheduler: Scheduler) -> dict[str, Any]:
@@ -193,6 +196,34 @@ def test_results_in_columns_go_with_their_job() -> None:
         Removed([JobNo(2)]),
     ]
     assert compacted(journal)[2:] == [succeeded(1), Compacted(JobNo(3), None)]
+
+
+def test_a_large_submit_is_written_in_parts_again(tmp_path: Path) -> None:
+    """So that no record is a long one to read or to write; read, they are one submit."""
+    specs = [spec(f"job{number}") for number in range(3 * SLICE + 1)]
+    journal: list[Record] = [
+        Submitted(JobNo(1), 1.0, specs),
+        Canceled(JobNo(2), None, 1.0),
+        Removed([JobNo(2)]),
+    ]
+    store = Store.create(tmp_path / "j")
+    for record in compacted(journal):
+        assert not isinstance(record, Submitted | SubmittedPart) or len(record.jobs) <= SLICE
+        store.append(record)
+    store.write()
+    rest = [spec for number, spec in enumerate(specs) if number != 1]
+    numbers = [JobNo(number) for number in range(1, 3 * SLICE + 2) if number != 2]
+    assert list(store.records()) == [
+        Submitted(JobNo(1), 1.0, rest, numbers),
+        Compacted(JobNo(3 * SLICE + 2), None),
+    ]
+    store.close()
+
+
+def test_a_submit_with_other_numbers_than_jobs_does_not_count_afterwards_either() -> None:
+    journal: list[Record] = [Submitted(JobNo(1), 1.0, [spec("a"), spec("b")], [JobNo(1)])]
+    assert len(replayed(journal).jobs) == 0
+    assert compacted(journal) == [Compacted(JobNo(1), None)]
 
 
 def test_a_removed_job_stays_while_a_job_that_depends_on_it_is_there() -> None:
