@@ -66,6 +66,8 @@ class AgentWatch:
             self._node_given_up,
             self.agents.inbox.all_read,
         )
+        self._read_now: set[zmq.Socket[bytes]] = set()
+        """Sockets that have had their share of this turn."""
         parts.patience.is_behind = lambda: self.agents.inbox.waits_unread
         shutdown.on_stop(self._stop)
 
@@ -101,10 +103,22 @@ class AgentWatch:
 
     def read(self, socket: zmq.Socket[bytes]) -> None:
         """Take in what the agents say."""
+        self._read_now.add(socket)
         self.agents.inbox.read(socket)
         while self.agents.to_replace:
             self._replace(*self.agents.to_replace.pop())
         self.processes.start_waiting()  # agents that have reported make room for others to be started
+
+    def end_of_turn(self) -> None:
+        """Go on in the next turn with what an agent has said at length."""
+        self._read_now.clear()
+        if self.agents.inbox.begun:
+            self._parts.loop.call_after(0, self._read_on)
+
+    def _read_on(self) -> None:
+        for socket in self.agents.inbox.begun:
+            if socket not in self._read_now:
+                self.read(socket)
 
     def _expect(self, agents: Mapping[NodeNo, str]) -> None:
         """These are about to be started: on record before that, so that no later life meets agents it does not know of.

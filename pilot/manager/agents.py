@@ -7,7 +7,7 @@ a manager that was killed gets again what it had not made durable, and drops wha
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 import msgspec
@@ -17,6 +17,7 @@ from ..clock import Patience
 from ..model.attempts import End
 from ..model.decisions import Orders
 from ..model.ids import JobNo, NodeNo, TaskKey
+from ..model.recovery import Had
 from ..model.resources import Grant, NodeSpec
 from ..model.scheduler import Scheduler
 from ..model.states import NodeState
@@ -28,7 +29,7 @@ from ..wire.records import AgentDown, AgentUp, NodeJoined, NodeLeft, Record
 from .admission import Newcomer, other_name_for, why_not
 from .agent_links import AgentLinks, Link, send_on
 from .claims import Claims, GarbageError, named_in
-from .inbox import Inbox, things_told
+from .inbox import Inbox, shares_of, things_in
 from .work_frames import WorkFrames
 
 log = logging.getLogger(__name__)
@@ -78,13 +79,10 @@ class Agents:
 
     # --- in -------------------------------------------------------------------------------------------------------------
 
-    def _take_frame(self, socket: zmq.Socket[bytes], identity: bytes, frame: bytes) -> int:
-        """Returns how many things it has told."""
-        told = 1
+    def _take_frame(self, socket: zmq.Socket[bytes], identity: bytes, frame: bytes) -> Iterator[int]:
+        """In shares; yields how many things each has told."""
         try:
-            messages = frames.decode_to_manager(frame)
-            told = things_told(messages)
-            self._take_messages(socket, identity, messages)
+            yield from self._take_messages(socket, identity, frames.decode_to_manager(frame))
         except (msgspec.DecodeError, GarbageError) as error:
             why = str(error)[:_MOST_OF_REASON]  # it may quote what was sent
             log.warning("agent.garbage", extra={"bytes": len(frame), "reason": why})
@@ -92,7 +90,6 @@ class Agents:
         except Exception:  # a mistake of ours that shows with this agent: the others are not to pay for it
             log.exception("agent.trouble")
             self._dismiss(socket, identity, "what it says leads to a mistake of the manager; please report this")
-        return told
 
     def _dismiss(self, socket: zmq.Socket[bytes], identity: bytes, why: str) -> None:
         """This agent is of no use: it gets nothing more, and is not listened to any more.
@@ -110,17 +107,22 @@ class Agents:
             self._scheduler.on_node_dismissed(node)
             self.to_replace.append((node, agent_id))
 
-    def _take_messages(self, socket: zmq.Socket[bytes], identity: bytes, messages: Iterable[frames.ToManager]) -> None:
+    def _take_messages(
+        self, socket: zmq.Socket[bytes], identity: bytes, messages: Iterable[frames.ToManager]
+    ) -> Iterator[int]:
         if self._is_dismissed(identity):
             self._take_last_words(identity, messages)
             return
         said_hello: Link | None = None
         hello: frames.Hello | None = None
+        had: Had | None = None
         for message in messages:
             if isinstance(message, frames.Hello):
                 said_hello, hello = self._welcome(socket, identity, message), message
                 if said_hello is None:
                     return
+                had = self._scheduler.recovery.had(said_hello.node)
+                yield 1 + things_in(message)
                 continue
             if isinstance(message, frames.Gone):
                 self._take_gone(message)
@@ -130,11 +132,17 @@ class Agents:
             if link is None:
                 send_on(socket, identity, [frames.WhoAreYou(self._epoch)])
                 return
-            self._take(link, message)
-        if said_hello is not None and hello is not None:
-            # The reports it had kept came in the same frame; what it has not spoken of by now, it never got.
-            self._scheduler.recovery.drop_unnamed(said_hello.node, named_in(hello), self._clock())
-            self._scheduler.recovery.drop_grants(said_hello.node, {grant.grant_id for grant in hello.grants})
+            yield from self._take(link, message)
+        if said_hello is not None and hello is not None and had is not None and self._speaks_for_its_node(said_hello):
+            # The reports it had kept came in the same frame; what it had, and has not spoken of by now, it never got.
+            self._scheduler.recovery.drop_unnamed(said_hello.node, named_in(hello), self._clock(), had.attempts)
+            self._scheduler.recovery.drop_grants(
+                said_hello.node, {grant.grant_id for grant in hello.grants}, had.grants
+            )
+
+    def _speaks_for_its_node(self, link: Link) -> bool:
+        """Whether this agent is still the one that serves its node: between two shares of a frame it may have been lost."""
+        return self.links.of(link.identity) is link and not self._is_dismissed(link.identity)
 
     def _is_dismissed(self, identity: bytes) -> bool:
         link = self.links.of(identity)
@@ -158,7 +166,7 @@ class Agents:
             self.gone(link.node, link.agent_id)
             self.to_replace.append((link.node, link.agent_id))
 
-    def _take(self, link: Link, message: frames.ToManager) -> None:
+    def _take(self, link: Link, message: frames.ToManager) -> Iterator[int]:
         link.heard_s = self._patience.seconds
         if isinstance(message, frames.Report) or link.heard_s - link.hello_s > _SERVES_AFTER_S:
             self._nodes.serves(link.node)
@@ -167,13 +175,23 @@ class Agents:
             self.links.send(link, [frames.WhoAreYou(self._epoch)])
         if isinstance(message, frames.Report):
             if message.seq > link.seen_seq:
-                link.seen_seq = message.seq
-                self._take_report(link.node, self._claims.of_report(link.node, message))
+                yield from self._take_shares(link, message)
         elif isinstance(message, frames.Draining):
             log.info("agent.draining", extra={"node": self._scheduler.nodes.specs[link.node].name})
             self._scheduler.on_node_draining(link.node)
         elif isinstance(message, frames.Bye):
             self._take_bye(link, message)
+        yield 1
+
+    def _take_shares(self, link: Link, report: frames.Report) -> Iterator[int]:
+        shares = shares_of(report)
+        for share in shares:
+            if not self._speaks_for_its_node(link):
+                return
+            self._take_report(link.node, self._claims.of_report(link.node, share))
+            if share is shares[-1]:
+                link.seen_seq = report.seq  # only now: what is acknowledged, the agent forgets
+            yield things_in(share)
 
     def _take_bye(self, link: Link, bye: frames.Bye) -> None:
         log.info("agent.left", extra={"node": link.node, "reason": bye.reason})

@@ -1,23 +1,31 @@
 """What agents have sent: read a turn's share at a time.
 
-A turn reads only as much as it can work off in some tens of milliseconds; the rest stays in the sockets until the next turn.
+A turn reads only as much as it can work off in some tens of milliseconds; the rest stays in the sockets until the next turn. A
+frame may tell more than a turn has time for, as a node with many cores ends thousands of tasks in 50 ms, and an agent keeps all
+ends while there is no manager. So it is worked off in shares, too, and nothing else is read from its socket before its end.
+
 While frames wait there, it is not known who has spoken: `waits_unread` tells whoever would draw a conclusion from silence, or
 from the end of a process whose last words may be among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import Any, TypeVar
 
 import zmq
 
 from ..wire import frames
 
+_T = TypeVar("_T")
+
 MOST_PER_TURN = 1500
 """Things told (an end, a start, a message) after which one socket is left until the next turn: each costs the turn up to
-10 us in all, and there are two sockets. What one frame tells is taken in whole; agents send one at least every 50 ms.
+10 us in all, and there are two sockets.
 """
+_SHARE = 500
+"""Things in one share of a report."""
 LONGEST_ROUND_S = 30.0
 """In this time each agent has its turn to be read, however much others send: a socket takes from its peers by turns."""
 
@@ -26,33 +34,52 @@ class Inbox:
     """The sockets of the agents.
 
     Args:
-        take: takes in one frame (socket, identity, frame), and returns how many things it told.
+        take: takes in one frame (socket, identity, frame) in shares, and yields how many things each has told.
         clock: seconds that only go forward.
     """
 
     def __init__(
         self,
         sockets: Sequence[zmq.Socket[bytes]],
-        take: Callable[[zmq.Socket[bytes], bytes, bytes], int],
+        take: Callable[[zmq.Socket[bytes], bytes, bytes], Iterator[int]],
         clock: Callable[[], float],
     ) -> None:
         self._sockets = sockets
         self._take = take
         self._clock = clock
+        self._begun: dict[zmq.Socket[bytes], Iterator[int]] = {}
+        """The frame of a socket that is being taken in."""
         self._unread: dict[zmq.Socket[bytes], float] = {}
-        """Sockets in which frames were left for the next turn, and since when that has been so."""
+        """Sockets in which frames, or a part of one, were left for the next turn, and since when that has been so."""
 
     def read(self, socket: zmq.Socket[bytes]) -> None:
         """Take in the waiting frames of a socket, as many as a turn has time for."""
-        left = MOST_PER_TURN
+        left = self._go_on(socket, MOST_PER_TURN)
         with suppress(zmq.Again):
             while left > 0:
                 identity, *parts = socket.recv_multipart(zmq.NOBLOCK)
-                left -= self._take(socket, identity, parts[-1] if parts else b"")
-        if left <= 0 and socket.poll(0):
+                self._begun[socket] = self._take(socket, identity, parts[-1] if parts else b"")
+                left = self._go_on(socket, left - 1)
+        if socket in self._begun or (left <= 0 and socket.poll(0)):
             self._unread.setdefault(socket, self._clock())
         else:
             self._unread.pop(socket, None)
+
+    def _go_on(self, socket: zmq.Socket[bytes], left: int) -> int:
+        """Take in what has been begun, as much as there is time for; returns how much of that is left."""
+        begun = self._begun.get(socket)
+        if begun is not None:
+            for told in begun:
+                left -= told
+                if left <= 0:
+                    return left
+            del self._begun[socket]
+        return left
+
+    @property
+    def begun(self) -> list[zmq.Socket[bytes]]:
+        """Those of which a frame has been taken in partly: they have to be read though nothing may come."""
+        return list(self._begun)
 
     @property
     def waits_unread(self) -> bool:
@@ -70,13 +97,37 @@ class Inbox:
         return not self.waits_unread
 
 
-def things_told(messages: Iterable[frames.ToManager]) -> int:
-    """How much work these messages are, at least one."""
-    told = 1
-    for message in messages:
-        if isinstance(message, frames.Report):
-            told += len(message.started) + len(message.finished) + len(message.revoked) + len(message.returned)
-            told += sum(len(ends.pos) for ends in message.succeeded)
-        elif isinstance(message, frames.Hello):
-            told += len(message.running) + len(message.grants) + sum(map(len, message.waiting.values()))
-    return told
+def shares_of(report: frames.Report) -> list[frames.Report]:
+    """A report in shares that are worked off in a moment, in its order: what has started, ended, come back, been returned."""
+    if things_in(report) <= _SHARE:
+        return [report]
+    seq, shares = report.seq, []
+    shares += [frames.Report(seq, some, [], [], []) for some in _stretches(report.started)]
+    for ends in report.succeeded:
+        shares += [frames.Report(seq, [], [], [], [], [some]) for some in _parts(ends)]
+    shares += [frames.Report(seq, [], some, [], []) for some in _stretches(report.finished)]
+    shares += [frames.Report(seq, [], [], some, []) for some in _stretches(report.revoked)]
+    shares += [frames.Report(seq, [], [], [], some) for some in _stretches(report.returned)]
+    return shares
+
+
+def _parts(ends: frames.Succeeded) -> Iterator[frames.Succeeded]:
+    """Columns that do not belong together still do not, somewhere."""
+    columns: list[Any] = list(ends[2:])
+    for start in range(0, max(map(len, columns)), _SHARE):
+        share = (column[start : start + _SHARE] for column in columns)
+        yield frames.Succeeded(ends.job_no, ends.run, *share)
+
+
+def _stretches(things: list[_T]) -> Iterator[list[_T]]:
+    return (things[start : start + _SHARE] for start in range(0, len(things), _SHARE))
+
+
+def things_in(message: frames.ToManager) -> int:
+    """How much work this message is besides being one."""
+    if isinstance(message, frames.Report):
+        ends = len(message.finished) + sum(len(ends.pos) for ends in message.succeeded)
+        return len(message.started) + ends + len(message.revoked) + len(message.returned)
+    if isinstance(message, frames.Hello):
+        return len(message.running) + len(message.grants) + sum(map(len, message.waiting.values()))
+    return 0

@@ -112,6 +112,7 @@ class Service:
     def _end_of_turn(self) -> None:
         self._record_act_tell()
         self._request_server.send()  # with a full disk too: it is what a client then asks about
+        self.watch.end_of_turn()
         if self.shutdown.stopping and not self._stuck and self.watch.all_gone:
             self.parts.loop.stop()
 

@@ -30,6 +30,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from .attempts import Attempt, End
 from .decisions import Decisions
@@ -44,6 +45,13 @@ from .results import Result
 from .states import AttemptEvent, AttemptState, Cause, NodeState, State
 
 _NO_GRANT = GrantId(-1)
+
+
+class Had(NamedTuple):
+    """What an agent has as far as the manager knows."""
+
+    attempts: Sequence[Attempt]
+    grants: Sequence[Grant]
 
 
 class Recovery:
@@ -190,14 +198,22 @@ class Recovery:
                 return attempt.pending.shape
         return None
 
-    def drop_unnamed(self, node: NodeNo, held: Collection[TaskKey], now: float) -> None:
-        """The agent of `node` has told all it holds (`held`), and the ends it had kept.
+    def had(self, node: NodeNo) -> Had:
+        """What the node's agent has, as far as we know, when it says Hello: what is sent later it cannot speak of yet."""
+        attempts = [attempt for attempt in self._dispatch.attempts.values() if attempt.node == node]
+        return Had(attempts, [grant for grant in self._dispatch.grants.values() if grant.shares[0].node == node])
+
+    def drop_unnamed(
+        self, node: NodeNo, held: Collection[TaskKey], now: float, of: Sequence[Attempt] | None = None
+    ) -> None:
+        """The agent of `node` has told all it holds (`held`), and the ends it had kept. `of`: what it had when it began to.
 
         What it does not name never reached it, or got lost with it; what it names and cannot start, because it holds
         nothing for it, is taken from it. What was to be stopped there may not have been heard.
         """
-        here = [attempt for attempt in self._dispatch.attempts.values() if attempt.node == node]
-        for attempt in here:
+        for attempt in self.had(node).attempts if of is None else of:
+            if self._dispatch.attempts.get(attempt.key) is not attempt:
+                continue  # it has ended since
             named = attempt.key in held
             if named and self._can_go_on(attempt):
                 if attempt.state is AttemptState.CANCELING:
@@ -219,10 +235,10 @@ class Recovery:
         pool = self._dispatch.pools.get(attempt.pool_id)
         return pool is not None and attempt.key in pool.unstarted
 
-    def drop_grants(self, node: NodeNo, held: Collection[GrantId]) -> None:
-        """The agent of `node` has told which grants it holds: others never reached it."""
-        for grant in [grant for grant in self._dispatch.grants.values() if grant.shares[0].node == node]:
-            if grant.grant_id not in held:
+    def drop_grants(self, node: NodeNo, held: Collection[GrantId], of: Sequence[Grant] | None = None) -> None:
+        """The agent of `node` has told which grants it holds: others never reached it. `of`: as for `drop_unnamed`."""
+        for grant in self.had(node).grants if of is None else of:
+            if grant.grant_id not in held and grant.grant_id in self._dispatch.grants:
                 self._dispatch.returned(grant)
         for pool in self._dispatch.pools.values():
             if pool.node == node:

@@ -1,9 +1,12 @@
-"""A burst of agents' reports: read a turn's share at a time, and nobody counts as silent or dead while frames wait."""
+"""A burst of agents' reports: read a turn's share at a time, and nobody counts as silent or dead while frames wait.
+
+The same holds for one frame that tells more than a turn has time for.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,17 +19,20 @@ from pilotfish.pilot.loop import Loop
 from pilotfish.pilot.manager import inbox
 from pilotfish.pilot.manager.agent_processes import AgentProcesses
 from pilotfish.pilot.manager.agents import Agents
-from pilotfish.pilot.model.ids import GrantId, JobNo, NodeNo
+from pilotfish.pilot.model.ids import GrantId, JobNo, NodeNo, TaskKey
+from pilotfish.pilot.model.job_spec import Execution, Iteration, JobSpec
 from pilotfish.pilot.model.resources import NodeSpec
 from pilotfish.pilot.model.scheduler import Scheduler
-from pilotfish.pilot.model.states import Cause
+from pilotfish.pilot.model.states import Cause, State
 from pilotfish.pilot.wire import frames
+from pilotfish.pilot.wire.ends import together
 from pilotfish.pilot.wire.records import Record
 
 ENDS = 100
 """In each report."""
 REPORTS = 3 * inbox.MOST_PER_TURN // ENDS
 NODE_LOST_S = 10.0
+FIRST_PID = 100
 
 
 class World:
@@ -40,7 +46,7 @@ class World:
         self.socket.bind("inproc://agents")
         self.loop = Loop(lambda: self.now)
         self.patience = Patience(self.loop, 0.25)
-        scheduler = Scheduler([NodeSpec(f"n{number}", ("0",)) for number in range(2)])
+        scheduler = self.scheduler = Scheduler([NodeSpec(f"n{number}", ("0",)) for number in range(2)])
         records: list[Record] = []
         settings = frames.Settings("/", "/aux", 1.0, 1.0, 60.0, {}, [])
         self.agents = Agents(
@@ -56,8 +62,35 @@ class World:
             self.say(number, frames.Hello(frames.VERSION, f"agent{number}", f"n{number}", "host", 1, [], [], {}, 1, 1))
         self.read()
 
-    def say(self, number: int, message: frames.ToManager) -> None:
-        self.peers[number].send(frames.encode([message]))
+    def say(self, number: int, *messages: frames.ToManager) -> None:
+        self.peers[number].send(frames.encode(messages))
+
+    def hello(self, number: int, first_seq: int) -> frames.Hello:
+        """Again: it holds nothing, and the reports from `first_seq` on were not acknowledged."""
+        return frames.Hello(frames.VERSION, f"agent{number}", f"n{number}", "host", 1, [], [], {}, first_seq, number=2)
+
+    def send_tasks(self, count: int) -> list[TaskKey]:
+        """So many have been sent to the first agent."""
+        spec = JobSpec("many", Execution(exec="true"), iteration=Iteration(0, count))
+        (job,) = self.scheduler.submit([spec], self.now)
+        keys = [TaskKey(job.no, pos, 1) for pos in range(count)]
+        for key in keys:
+            self.scheduler.recovery.replay_sent(NodeNo(0), key, self.now)
+        return keys
+
+    def ended(self) -> int:
+        """How many tasks have."""
+        return self.scheduler.jobs.tasks_in[State.SUCCEED]
+
+    def acknowledged(self) -> list[int]:
+        """The reports of the first agent that are acknowledged, after all has been written and synced."""
+        self.agents.links.mark_written()
+        self.agents.links.mark_syncing()
+        self.agents.links.acknowledge()
+        acks = []
+        while self.peers[0].poll(0):
+            acks += [m.seq for m in frames.decode_to_agent(self.peers[0].recv()) if isinstance(m, frames.Ack)]
+        return acks
 
     def burst(self) -> None:
         """The first agent reports three times as much as a turn takes in."""
@@ -83,6 +116,22 @@ class World:
         self.context.destroy(linger=0)
 
 
+def in_columns(seq: int, keys: list[TaskKey]) -> frames.Report:
+    """As `report_of`, as an agent that has many ends tells of them."""
+    columns, others = together(report_of(seq, keys).finished)
+    assert others == []
+    return frames.Report(seq, [], [], [], [], columns)
+
+
+def report_of(seq: int, keys: list[TaskKey]) -> frames.Report:
+    """The good end of each."""
+    ends = [
+        frames.Finished(*key, GrantId(0), FIRST_PID + key.pos, 99.0, 99.5, 0, Cause.EXITED, 0.0, 0, "", False)
+        for key in keys
+    ]
+    return frames.Report(seq, [], ends, [], [])
+
+
 @pytest.fixture
 def world() -> Iterator[World]:
     world = World()
@@ -100,6 +149,54 @@ def test_a_turn_takes_its_share_of_a_burst_and_the_next_turns_the_rest(world: Wo
     share = -(-inbox.MOST_PER_TURN // (ENDS + 1))
     assert seen == [share, 2 * share, 3 * share, REPORTS][: len(seen)]
     assert len(seen) >= 3
+
+
+@pytest.mark.parametrize("report", [report_of, in_columns])
+def test_a_report_of_more_than_a_turn_has_time_for_is_taken_in_shares_and_acknowledged_as_a_whole(
+    world: World, report: Callable[[int, list[TaskKey]], frames.Report]
+) -> None:
+    """What is acknowledged the agent forgets, so all of it must be in the journal by then."""
+    count = 3 * inbox.MOST_PER_TURN
+    world.say(0, report(1, world.send_tasks(count)), frames.Beat())
+    before = turns = 0
+    while world.ended() < count:
+        assert world.acknowledged() == []
+        world.read()
+        assert 0 < world.ended() - before <= inbox.MOST_PER_TURN
+        before, turns = world.ended(), turns + 1
+        assert world.agents.inbox.waits_unread == (turns < 3) or world.ended() == count
+    assert turns == 3
+    world.read()
+    assert world.acknowledged() == [1]
+    assert not world.agents.inbox.begun
+
+
+def test_what_an_agent_had_said_before_it_was_lost_is_all_that_counts(world: World) -> None:
+    """The tasks of the rest are given to others by then."""
+    count = 3 * inbox.MOST_PER_TURN
+    world.say(0, report_of(1, world.send_tasks(count)))
+    world.read()
+    ended = world.ended()
+    world.agents.lost(NodeNo(0), "its process ended")
+    while world.agents.inbox.waits_unread:
+        world.read()
+    assert (world.ended(), world.scheduler.jobs.tasks_in[State.QUEUED]) == (ended, count - ended)
+
+
+def test_work_that_an_agent_is_given_while_its_kept_reports_are_taken_in_stays_with_it(world: World) -> None:
+    """Its Hello tells what it had; of that, what it has not spoken of by the end of the frame never reached it."""
+    count = 2 * inbox.MOST_PER_TURN
+    *kept, lost = world.send_tasks(count + 1)
+    world.say(0, world.hello(0, 1), report_of(1, kept))
+    world.read()
+    assert 0 < world.ended() < count
+    new = TaskKey(world.scheduler.submit([JobSpec("new", Execution(exec="true"))], world.now)[0].no, 0, 1)
+    world.scheduler.recovery.replay_sent(NodeNo(0), new, world.now)
+    while world.agents.inbox.waits_unread:
+        world.read()
+    assert world.ended() == count
+    attempts = world.scheduler.dispatch.attempts
+    assert (lost in attempts, new in attempts) == (False, True)
 
 
 def test_nobody_is_silent_while_frames_wait_unread(world: World) -> None:
