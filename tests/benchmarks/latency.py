@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,19 @@ int fdatasync(int fd) { (void)fd; pause_s(); return 0; }
 int fsync(int fd) { (void)fd; pause_s(); return 0; }
 """
 LONGEST_S = 60.0
+MOST_TURNS = 8
+TIMED = Path(__file__).with_name("timed_turns.py")
 
 
 class Pilot:
-    def __init__(self, python: str, environ: dict[str, str] | None = None) -> None:
+    def __init__(self, python: str, environ: dict[str, str] | None = None, options: Sequence[str] = ()) -> None:
         self.wd = Path(tempfile.mkdtemp(prefix="latency-"))
         began = time.monotonic()
-        command = [python, "-m", "pilotfish", "service", "--wd", str(self.wd), "--id", "d", "--nodes", "2"]
+        environ = os.environ | (environ or {})
+        program = [str(TIMED)] if "TURNS_FILE" in environ else ["-m", "pilotfish"]
+        settings = ["--wd", str(self.wd), "--id", "d", "--nodes", "2", "--kill-grace", "1", *options]
         self.process = subprocess.Popen(
-            [*command, "--kill-grace", "1"], env=os.environ | (environ or {}), cwd=self.wd, stdout=subprocess.DEVNULL
+            [python, *program, "service", *settings], env=environ, cwd=self.wd, stdout=subprocess.DEVNULL
         )
         self.aux = self.wd / ".qcgpjm-service-d"
         while not (self.aux / "connection.json").exists():
@@ -119,8 +123,14 @@ class Others:
             thread.join(1.0)
 
 
-def measure(name: str, python: str, hostile: Callable[[Pilot], str], environ: dict[str, str] | None = None) -> None:
-    pilot = Pilot(python, environ)
+def measure(
+    name: str,
+    python: str,
+    hostile: Callable[[Pilot], str],
+    environ: dict[str, str] | None = None,
+    options: Sequence[str] = (),
+) -> None:
+    pilot = Pilot(python, environ, options)
     first = pilot.client()
     ask(first, sleepers("work", 100_000))
     others = Others(pilot)
@@ -181,27 +191,93 @@ def iterations(pilot: Pilot) -> str:
     return "10^6 iterations asked 60 times, never read"
 
 
+def file(pilot: Pilot) -> str:
+    began = time.monotonic()
+    socket = pilot.client()
+    while count_of(socket) < 10**6 and time.monotonic() - began < 180:
+        time.sleep(1.0)
+    return f"10^6 jobs in a file, in after {time.monotonic() - began:.0f} s"
+
+
+def count_of(socket: zmq.Socket[bytes]) -> int:
+    """Jobs."""
+    socket.send_multipart([b"", b'{"request":"status"}'])
+    count: int = json.loads(socket.recv_multipart()[-1])["data"]["JobStats"]["TotalJobs"]
+    return count
+
+
+def cancel(pilot: Pilot) -> str:
+    socket = pilot.client()
+    ask(socket, sleepers("large", 10**6))
+    jobs = [{"name": f"y{number}", "execution": {"exec": "true"}} for number in range(100_000)]
+    ask(socket, {"request": "submit", "jobs": jobs}, 180)
+    began = time.monotonic()
+    ask(socket, {"request": "cancelJob", "jobNames": ["large", *(job["name"] for job in jobs)]}, 180)
+    return f"10^6 iterations and 10^5 jobs cancelled, in {time.monotonic() - began:.0f} s"
+
+
+def text(pilot: Pilot) -> str:
+    socket = pilot.client()
+    took = [
+        ask(socket, {"request": "submit", "jobs": [{"name": f"z{size}", "execution": {"script": "x" * (size << 20)}}]})
+        for size in (7, 40)
+    ]
+    time.sleep(3)
+    return f"scripts of 7 and 40 MB, answered after {took[0] or 0:.1f} and {took[1] or 0:.1f} s"
+
+
+def compaction(pilot: Pilot) -> str:
+    socket, number = pilot.client(), 0
+    while not (compacted := "journal.compacted" in (pilot.aux / "service.log").read_text()) and number < 60:
+        number += 1
+        names = [f"c{number}-{place}" for place in range(5000)]
+        execution = {"script": f"# {'x' * 300}"}
+        ask(socket, {"request": "submit", "jobs": [{"name": name, "execution": execution} for name in names]}, 180)
+        ask(socket, {"request": "cancelJob", "jobNames": names}, 180)
+        ask(socket, {"request": "removeJob", "jobNames": names}, 180)
+    return f"{5000 * number} jobs submitted, cancelled and removed, the journal {'' if compacted else 'not '}compacted"
+
+
 def disk(pilot: Pilot) -> str:
     time.sleep(20)
     return "fdatasync of 5 s"
 
 
+def slow_sync() -> dict[str, str]:
+    folder = Path(tempfile.mkdtemp(prefix="slow-sync-"))
+    (folder / "slow.c").write_text(SLOW_SYNC)
+    library = folder / "slow.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, folder / "slow.c"], check=True)
+    return {"LD_PRELOAD": str(library), "SLOW_SYNC_S": "5"}
+
+
+def requests_file() -> list[str]:
+    path = Path(tempfile.mkdtemp(prefix="requests-")) / "requests.json"
+    path.write_bytes(b"[" + million_jobs() + b"]")
+    return ["--file-path", str(path), "--net"]
+
+
 def main() -> None:
+    cases: dict[str, Callable[[Pilot], str]] = {
+        f.__name__: f for f in (idle, submit, file, iterations, cancel, text, compaction, disk)
+    }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("cases", nargs="*", help="idle, submit, iterations, disk; default: all")
+    parser.add_argument("cases", nargs="*", help=f"{', '.join(cases)}; default: all")
     parser.add_argument("--python", default=sys.executable, help="the Python whose Pilotfish is measured")
+    parser.add_argument(
+        "--turns", action="store_true", help="show the longest turns of the manager's loop (of this tree)"
+    )
     arguments = parser.parse_args()
-    cases: dict[str, Callable[[Pilot], str]] = {f.__name__: f for f in (idle, submit, iterations, disk)}
     for name in arguments.cases or cases:
-        environ = None
         million_jobs()  # made before, because it would hold up the other clients, which are threads here
-        if name == "disk":
-            folder = Path(tempfile.mkdtemp(prefix="slow-sync-"))
-            (folder / "slow.c").write_text(SLOW_SYNC)
-            library = folder / "slow.so"
-            subprocess.run(["cc", "-shared", "-fPIC", "-o", library, folder / "slow.c"], check=True)
-            environ = {"LD_PRELOAD": str(library), "SLOW_SYNC_S": "5"}
-        measure(name, arguments.python, cases[name], environ)
+        environ = slow_sync() if name == "disk" else {}
+        turns = Path(tempfile.mkdtemp(prefix="turns-")) / "turns"
+        if arguments.turns:
+            environ["TURNS_FILE"] = str(turns)
+        measure(name, arguments.python, cases[name], environ, requests_file() if name == "file" else ())
+        if arguments.turns:
+            lines = sorted(turns.read_text().splitlines(), key=lambda line: -int(line.split()[2]))
+            print("\n".join(lines[:MOST_TURNS]) or "no turn of 20 ms", flush=True)
 
 
 if __name__ == "__main__":
