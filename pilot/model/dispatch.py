@@ -114,7 +114,10 @@ class Dispatch:
                 heappop(heads)
                 continue
             passed = passed or blocked is not None
-            self._send(pending, self._new_grant(pending.shape, shares), now)
+            pool = self._new_grant(pending.shape, shares)
+            count = 1 + self._grant_more(pool, pending.live - 1)
+            while count:
+                count -= self._send_stretch(pending, pool, count, now)
             pending.blocked_since = None
             if pending is self.reserved:
                 self._end_reservation()
@@ -189,6 +192,20 @@ class Dispatch:
         pool.grants += 1
         self._decisions.orders_for(pool.node).grants.append(grant)
         return pool
+
+    def _grant_more(self, pool: LeasePool, most: int) -> int:
+        """More grants of single cores for a pool that has just got one: what is free on its node, at once; returns how many.
+
+        They are the ones that looking for each by itself would find next.
+        """
+        if most <= 0 or not pool.shape.need.is_one_core:
+            return 0
+        shares = self._nodes.take_single_cores(pool.node, most)
+        grants = [Grant(GrantId(self._new_id()), pool.pool_id, (share,)) for share in shares]
+        self.grants.update((grant.grant_id, grant) for grant in grants)
+        pool.grants += len(grants)
+        self._decisions.orders_for(pool.node).grants.extend(grants)
+        return len(grants)
 
     def _pool_for(self, node: NodeNo, shape: Shape) -> LeasePool:
         pool = shape.pools.get(node)

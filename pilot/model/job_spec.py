@@ -38,8 +38,14 @@ class Need:
     mem_bytes: int = 0
     tags: tuple[str, ...] = ()
 
+    @property
+    def is_one_core(self) -> bool:
+        """Whether one core, of whichever node that has the tags, is all there is to it."""
+        return self.cores == _ONE and self.nodes is None and not (self.gpus or self.mem_bytes)
 
-ONE_CORE = Need(cores=Size.exactly(1))
+
+_ONE = Size.exactly(1)
+ONE_CORE = Need(cores=_ONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from .ids import NodeNo
 from .job_spec import Need, Size
@@ -221,6 +222,13 @@ class Nodes:
             self._set_free(node, self.free_cores[node] & ~cores)
             self.free_gpus[node] &= ~gpus
             self.free_mem[node] -= mem_bytes
+
+    def take_single_cores(self, node: NodeNo, most: int) -> list[Share]:
+        """Mark as used, and return, the first free cores of the node, at most so many."""
+        shares = [Share(node, 1 << bit, 0, 0) for bit in islice(bits(self.free_cores[node]), most)]
+        taken = sum(share.cores for share in shares)
+        self._set_free(node, self.free_cores[node] & ~taken)
+        return shares
 
     def give_back(self, shares: Sequence[Share]) -> None:
         for node, cores, gpus, mem_bytes in shares:
