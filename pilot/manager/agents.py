@@ -202,10 +202,9 @@ class Agents:
         scheduler, now = self._scheduler, self._clock()
         for job_no, pos, run, grant_id, pid, started_s in report.started:
             scheduler.on_started(TaskKey(job_no, pos, run), grant_id, pid, started_s)
-        for ends in report.succeeded:
-            self._claims.check_columns(ends)
-            scheduler.on_succeeded(node, ends, partial(self._take_end_at, node, ends))
+        self._take_columns(node, report, returns_grants=False)
         scheduler.on_ended(node, report.finished, partial(self._take_end, node))
+        self._take_columns(node, report, returns_grants=True)
         for key in report.revoked:
             scheduler.on_revoked(TaskKey(*key), now)
         for grant_id in report.returned:
@@ -224,6 +223,12 @@ class Agents:
             end.pid, end.started_s, end.ended_s, end.exit_code, end.cause, end.cpu_s, end.max_rss_kib, end.message
         )
         self._scheduler.on_finished(key, end.grant_id, how, end.returns_grant, self._clock())
+
+    def _take_columns(self, node: NodeNo, report: frames.Report, returns_grants: bool) -> None:
+        for ends in report.succeeded:
+            if ends.returns_grants is returns_grants:
+                self._claims.check_columns(ends)
+                self._scheduler.on_succeeded(node, ends, partial(self._take_end_at, node, ends))
 
     def _take_end_at(self, node: NodeNo, ends: frames.Succeeded, place: int) -> None:
         self._take_end(node, one_of(ends, place))

@@ -72,8 +72,9 @@ class Claims:
     @staticmethod
     def check_columns(ends: frames.Succeeded) -> None:
         """Raises GarbageError."""
-        columns: list[Sized] = list(ends[2:])
-        if len(set(map(len, columns))) > 1 or len(set(ends.pos)) < len(ends.pos):
+        columns: list[Sized] = list(ends[3:])
+        distinct = ends.grant_ids if ends.returns_grants else ends.pos
+        if len(set(map(len, columns))) > 1 or not len(set(ends.pos)) == len(set(distinct)) == len(ends.pos):
             raise GarbageError("it reports ends in columns that do not belong together")
 
     def of_end(self, node: NodeNo, end: frames.Finished) -> frames.Finished | None:

@@ -42,7 +42,9 @@ from .tasks import ManyTasks
 EndReport = tuple[JobNo, int, int, GrantId, int, float, float, int, Cause, float, int, str, bool]
 """The end of an attempt, in the words of wire.frames.Finished."""
 
-SuccessReport = tuple[JobNo, int, list[int], list[GrantId], list[int], list[float], list[float], list[float], list[int]]
+SuccessReport = tuple[
+    JobNo, int, bool, list[int], list[GrantId], list[int], list[float], list[float], list[float], list[int]
+]
 """Ends that are alike, in the words of wire.frames.Succeeded: a job, a run, and columns."""
 
 _End = TypeVar("_End", bound=EndReport)
@@ -131,16 +133,16 @@ class PlainEnds:
             changes.append(_tuple(Change, (job, pos, _SUCCEED, ended_s, 0, "")))
             if returns:
                 self._dispatch.returned(grant)
-                del self._places[grant_id]
+                self._places.pop(grant_id, None)
 
     # --- in columns -----------------------------------------------------------------------------------------------------
 
     def take_alike(self, node: NodeNo, ends: SuccessReport, otherwise: Callable[[int], None]) -> None:
         """`take` for ends that are alike as far as their agent can know; `otherwise` gets the places of those that are not.
 
-        Positions must be distinct, and the columns equally long.
+        Positions must be distinct, grants too if they are given back, and the columns equally long.
         """
-        job_no, run, positions, grant_ids, *_ = ends
+        job_no, run, _, positions, grant_ids, *_ = ends
         job = self._jobs.by_no(job_no)
         if job is None or not _has_plain_ends(job):
             for place in range(len(positions)):
@@ -176,7 +178,7 @@ class PlainEnds:
     ) -> None:
         """These attempts, all of one kind, have ended well."""
         _, state, pool_id, scheduled_s = kind
-        job_no, run, positions, grant_ids, pids, started_s, ended_s, cpu_s, rss_kib = ends
+        job_no, run, returns_grants, positions, grant_ids, pids, started_s, ended_s, cpu_s, rss_kib = ends
         count, keys = len(attempts), [attempt.key for attempt in attempts]
         in_flight, tasks_in = self._dispatch.attempts, self._jobs.tasks_in
         for key in keys:
@@ -213,6 +215,9 @@ class PlainEnds:
         self._decisions.results.append(results)
         numbers = [places[grant_id][2] for grant_id in distinct]
         self._decisions.changes.append(Succeeded(job, results, numbers, unannounced=state is _SENT))
+        if returns_grants:
+            for grant_id in grant_ids:
+                self._dispatch.returned(self._places.pop(grant_id, places[grant_id])[0])
 
     def _places_of(self, node: NodeNo, grant_ids: Iterable[GrantId]) -> dict[GrantId, _Place]:
         """Those of the grants that are of this node alone."""
@@ -239,9 +244,9 @@ def _has_plain_ends(job: Job) -> bool:
 
 
 def _part(ends: SuccessReport, first: int, stop: int) -> SuccessReport:
-    job_no, run, pos, grant_ids, pids, started_s, ended_s, cpu_s, rss_kib = ends
+    job_no, run, returns, pos, grant_ids, pids, started_s, ended_s, cpu_s, rss_kib = ends
     if stop - first == len(pos):
         return ends
     part = slice(first, stop)
     times = started_s[part], ended_s[part]
-    return job_no, run, pos[part], grant_ids[part], pids[part], *times, cpu_s[part], rss_kib[part]
+    return job_no, run, returns, pos[part], grant_ids[part], pids[part], *times, cpu_s[part], rss_kib[part]

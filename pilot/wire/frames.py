@@ -271,13 +271,15 @@ class Finished(NamedTuple):
 
 
 class Succeeded(NamedTuple):
-    """Results that nothing distinguishes: `Finished` of one job with exit code 0, no message, and a grant that stays.
+    """Results that nothing distinguishes: `Finished` of one job with exit code 0 and no message, whose grants all stay or all
+    go back.
 
     What differs has a column each, all in the same order. It may be any job; the manager knows whether it has iterations.
     """
 
     job_no: JobNo
     run: int
+    returns_grants: bool
     pos: list[int]
     grant_ids: list[GrantId]
     pids: list[Annotated[int, Meta(ge=1, le=MOST_PID)]]
@@ -322,7 +324,9 @@ class Report(msgspec.Struct, array_like=True, tag=True, frozen=True):
     returned: list[GrantId]
     """Grants given back without a task: those they were meant for had started elsewhere or were revoked."""
     succeeded: list[Succeeded] = []
-    """Most ends, if there are many; they come before those in `finished`, which may give back the same grants."""
+    """Most ends, if there are many. To be taken in before those in `finished`, but for those that give their grants back: these
+    come last, as other ends may be of the same grants.
+    """
 
 
 class Beat(msgspec.Struct, array_like=True, tag=True, frozen=True):

@@ -33,6 +33,13 @@ def rtime(seconds: float) -> str:
     return f"{days} day{'s' if days > 1 else ''}, {text}" if days else text
 
 
+def rtimes(durations_s: Sequence[float]) -> list[str]:
+    """`rtime` of each."""
+    if min(durations_s) >= 0.0 and max(durations_s) < 59.9999995:
+        return [f"0:00:{seconds:09.6f}" for seconds in durations_s]
+    return list(map(rtime, durations_s))
+
+
 def parse_rtime(text: str) -> timedelta | None:
     """Also without the fraction, and `0`, as an original service writes it; None for anything else."""
     match = _RTIME.fullmatch(text.strip())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
-from operator import le
+from operator import sub
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -20,7 +20,7 @@ from ..model.states import State
 from ..model.tasks import EndedRow
 from .codec import ascii_for_others, to_os
 from .replies import Runtime
-from .reply_texts import rtime
+from .reply_texts import rtime, rtimes
 from .runtime import Ran, encode_ended, texts
 
 Format = Literal["json", "text"]
@@ -127,38 +127,24 @@ class TaskLines:
             f'"cpu_s": "{cpu_s:.6f}","max_rss_kib": "{max_rss_kib}","attempts": "1"}}}}\n'
         )
 
-    def encode_all(self, first_index: int, ends: Successes, places: Sequence[PlaceTexts]) -> str | None:
-        """`encode` for tasks that have succeeded; None where one of the times needs to be looked at by itself.
-
-        Nearly all have run within one minute: then that is part of what is said once.
-        """
-        minute = ends.ended_s[0] // 60.0
-        from_s = minute * 60.0
-        started_s, ended_s = ends.started_s, ends.ended_s
-        if min(started_s) < from_s or max(ended_s) >= from_s + 59.999999 or not all(map(le, started_s, ended_s)):
-            return None
-        at = _literal(_iso_minute(minute))
-        line = (
-            f'{_literal(self._begin)}%d","state": "SUCCEED","history": [{_AT_SCHEDULED}{_literal(_iso(ends.scheduled_s))}"}},'
-            f'{_AT_EXECUTING}{at}%09.6f"}},{_AT[State.SUCCEED]}{at}%09.6f"}}],"runtime": {{"allocation": %s'
-            f'{_literal(self._wd)}0:00:%09.6f","exit_code": "0","pid": "%d{_literal(self._program)}%s,'
-            f'"cpu_s": "%.6f","max_rss_kib": "%d","attempts": "1"}}}}\n'
+    def encode_all(self, first_index: int, ends: Successes, places: Sequence[PlaceTexts]) -> str:
+        """`encode` for tasks that have succeeded together."""
+        indices = [first_index + pos for pos in ends.pos]
+        where = [places[place] for place in ends.place]
+        times = _dates(ends.started_s), _dates(ends.ended_s), rtimes(list(map(sub, ends.ended_s, ends.started_s)))
+        begin, wd, program = self._begin, self._wd, self._program
+        scheduled = f'","state": "SUCCEED","history": [{_AT_SCHEDULED}{_iso(ends.scheduled_s)}"}},{_AT_EXECUTING}'
+        succeed = f'"}},{_AT[State.SUCCEED]}'
+        return "".join(
+            [
+                f'{begin}{index}{scheduled}{began}{succeed}{ended}"}}],"runtime": {{"allocation": {allocation}{wd}'
+                f'{took}","exit_code": "0","pid": "{pid}{program}{node},'
+                f'"cpu_s": "{cpu_s:.6f}","max_rss_kib": "{max_rss_kib}","attempts": "1"}}}}\n'
+                for index, began, ended, took, (allocation, node), pid, cpu_s, max_rss_kib in zip(
+                    indices, *times, where, ends.pid, ends.cpu_s, ends.max_rss_kib, strict=True
+                )
+            ]
         )
-        columns = ends.pos, ends.place, ends.pid, started_s, ended_s, ends.cpu_s, ends.max_rss_kib
-        lines = []
-        for pos, place, pid, began_s, over_s, cpu_s, rss_kib in zip(*columns, strict=True):
-            allocation, node = places[place]
-            times = began_s - from_s, over_s - from_s, allocation, over_s - began_s
-            lines.append(line % (first_index + pos, *times, pid, node, cpu_s, rss_kib))
-        text = "".join(lines)
-        fractions = [time_s % 1.0 for time_s in (*started_s, *ended_s)]
-        if min(fractions) < 1e-6 or max(fractions) > 1 - 1e-6:
-            return text.replace('.000000"}', '"}')  # a whole second has no fraction in a date
-        return text
-
-
-def _literal(text: str) -> str:
-    return text.replace("%", "%%")
 
 
 def encode_text(entry: ReportEntry) -> bytes:
@@ -188,6 +174,16 @@ def _iso(time_s: float) -> str:
     if text == "60.000000":
         minute, text = minute + 1, "00.000000"
     return f"{_iso_minute(minute)}{text.removesuffix('.000000')}"
+
+
+def _dates(times_s: Sequence[float]) -> list[str]:
+    """`_iso` of each. Nearly always all are in one minute."""
+    minute = times_s[0] // 60.0
+    seconds = [time_s - minute * 60.0 for time_s in times_s]
+    if min(seconds) < 0 or max(seconds) >= 59.999999:
+        return list(map(_iso, times_s))
+    begin = _iso_minute(minute)
+    return [f"{begin}{second:09.6f}".removesuffix(".000000") for second in seconds]
 
 
 # Of times that many tasks have in common, as those that were scheduled together.

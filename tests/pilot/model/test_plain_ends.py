@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -78,9 +79,17 @@ class Pilot:
         elif self._how is How.AT_ONCE:
             self._scheduler.on_ended(node, ends_of(report), self._take_one)
         else:
-            for ends in report.succeeded:
-                self._scheduler.on_succeeded(node, ends, lambda place, ends=ends: self._take_one(one_of(ends, place)))
+            self._take_columns(node, report, returns_grants=False)
             self._scheduler.on_ended(node, report.finished, self._take_one)
+            self._take_columns(node, report, returns_grants=True)
+
+    def _take_columns(self, node: NodeNo, report: frames.Report, returns_grants: bool) -> None:
+        for ends in report.succeeded:
+            if ends.returns_grants is returns_grants:
+                self._scheduler.on_succeeded(node, ends, partial(self._take_at, ends))
+
+    def _take_at(self, ends: frames.Succeeded, place: int) -> None:
+        self._take_one(one_of(ends, place))
 
     def states(self) -> list[Any]:
         """Everything that is kept of each task, and how far the jobs are."""
@@ -186,7 +195,7 @@ def test_many_ends_are_one_result_and_one_change() -> None:
     count = len(positions)
     times = [1001.0] * count, [1001.01] * count
     ends = frames.Succeeded(
-        many.no, 1, positions, [grant.grant_id] * count, [7] * count, *times, [0.5] * count, [9] * count
+        many.no, 1, False, positions, [grant.grant_id] * count, [7] * count, *times, [0.5] * count, [9] * count
     )
     scheduler.on_succeeded(
         NodeNo(0), ends, lambda place: pytest.fail(f"{positions[place]} was not taken with the others")

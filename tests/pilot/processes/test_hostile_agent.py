@@ -130,7 +130,9 @@ def columns(*keys: TaskKey, grant: int = 1, **other: Any) -> frames.Succeeded:
     now, count = time.time(), len(keys)
     values = [key.pos for key in keys], [GrantId(grant)] * count, [77] * count
     times = [now] * count, [now] * count
-    return frames.Succeeded(keys[0].job_no, keys[0].run, *values, *times, [0.1] * count, [10] * count)._replace(**other)
+    return frames.Succeeded(keys[0].job_no, keys[0].run, False, *values, *times, [0.1] * count, [10] * count)._replace(
+        **other
+    )
 
 
 HELD_KEYS = [TaskKey(JobNo(1), pos, 1) for pos in range(2)]
@@ -179,10 +181,13 @@ AT_HELLO: dict[str, Attack] = {
 LATER: dict[str, Attack] = {
     "ends of the other's tasks": lambda evil: [report(finished=[finished(key) for key in HELD_KEYS])],
     "ends of the other's tasks in columns": lambda evil: [report(succeeded=[columns(*HELD_KEYS, grant=2)])],
+    "the other's grants back in columns": lambda evil: [
+        report(succeeded=[columns(*HELD_KEYS, grant_ids=[GrantId(2), GrantId(3)], returns_grants=True)])
+    ],
     "with grants of nobody in columns": lambda evil: [report(succeeded=[columns(*HELD_KEYS, grant=2**62)])],
     "columns of no such job": lambda evil: [report(succeeded=[columns(TaskKey(JobNo(2**63), 2**63, 2**63))])],
     "columns with nothing in them": lambda evil: [
-        report(succeeded=[frames.Succeeded(JobNo(2), 1, *([] for _ in range(7)))])
+        report(succeeded=[frames.Succeeded(JobNo(2), 1, False, *([] for _ in range(7)))])
     ],
     "with the other's grants": lambda evil: [report(finished=[finished(HELD_KEYS[0], n) for n in range(9)])],
     "the other's grants back": lambda evil: [report(returned=[GrantId(number) for number in range(9)])],
@@ -213,7 +218,12 @@ ODD_ENDS: dict[str, dict[str, Any]] = {
 
 
 ODD_COLUMNS: dict[str, dict[str, Any]] = {
-    "twice": {"pos": lambda pos: pos * 2, **{name: lambda it: it * 2 for name in frames.Succeeded._fields[3:]}},
+    "twice": {"pos": lambda pos: pos * 2, **{name: lambda it: it * 2 for name in frames.Succeeded._fields[4:]}},
+    "with one grant back twice": {
+        "returns_grants": lambda it: True,
+        "pos": lambda pos: [*pos, 1999],
+        **{name: lambda it: it * 2 for name in frames.Succeeded._fields[4:]},
+    },
     "a place short": {"pids": lambda pids: []},
     "a place long": {"cpu_s": lambda cpu_s: cpu_s * 2},
     "at no time": {"ended_s": lambda it: [math.nan]},
@@ -406,6 +416,7 @@ def test_changed_frames_neither_end_the_manager_nor_reach_others_nor_spoil_the_j
                     [held, report(2, finished=[finished(key, grant)])],
                     [report(finished=[finished(key, grant)], started=[started])],
                     [report(succeeded=[columns(key, key._replace(pos=key.pos + 1), grant=grant)])],
+                    [report(succeeded=[columns(key, grant=grant, returns_grants=True)])],
                     [report(revoked=[key], returned=[GrantId(grant)]), frames.Beat(), frames.Draining()],
                 ]
             )

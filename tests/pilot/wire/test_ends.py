@@ -38,6 +38,7 @@ def test_what_is_equal_is_said_once() -> None:
             frames.Succeeded(
                 JobNo(1),
                 1,
+                False,
                 [3, 4, 9],
                 [GrantId(5), GrantId(6), GrantId(5)],
                 [73, 74, 79],
@@ -56,6 +57,14 @@ def test_ends_that_mean_something_and_single_ones_stay_by_themselves() -> None:
     assert found.finished == [ends[1], ends[2], ends[3], ends[5]]
     assert [ends.pos for ends in found.succeeded] == [[0, 3]]
     assert report(ends[:1]).finished == ends[:1]
+
+
+def test_ends_that_give_their_grants_back_are_taken_in_last() -> None:
+    """A grant that is not there any more tells nothing of where a task has run."""
+    ends = [end(0, grant=5, code=1), end(1, grant=5, returns=True), end(2, grant=6), end(3, grant=6, returns=True)]
+    found = report([*ends, end(4, grant=7)])
+    assert [(ends.pos, ends.returns_grants) for ends in found.succeeded] == [([1, 3], True), ([2, 4], False)]
+    assert [each.pos for each in ends_of(found)] == [2, 4, 0, 1, 3]
 
 
 CODES = st.sampled_from([0, 0, 0, 1, -9])
