@@ -13,6 +13,7 @@ def main() -> None:
     answers = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if answers:  # else it is ignored, as in the background of a script
         signal.signal(signal.SIGINT, _leave)
+    _forget_own_folder()
     _take_names_as_utf8()
     from .commands import run_command
 
@@ -25,6 +26,15 @@ def _take_names_as_utf8() -> None:
     """
     if sys.getfilesystemencoding() != "utf-8":
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _forget_own_folder() -> None:
+    """`python -m pilotfish` has put the folder it was started in first on the module path; see pilot/own_python.py."""
+    try:
+        if sys.path and sys.path[0] == os.getcwd():
+            del sys.path[0]
+    except OSError:  # the folder is gone, and nothing can be in it
+        pass
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from ..pilot import own_python
 from ..pilot.console import fill_closed_descriptors
 from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import EndingError, SettingsError
@@ -71,7 +72,7 @@ class LocalManager(Manager):
         self._lifeline: int | None = None
         self._hold = os.pipe() if hold else None
         try:
-            # What the service writes to stderr: no pipe, which nobody reads while all goes well, and nothing that needs a disk.
+            # For what the service writes to stderr: not a pipe, which nobody reads while all goes well, and nothing on a disk.
             with open(os.memfd_create("said"), "w+b") as said:
                 self._process, self.connection_file = self._start(words, init_timeout_s, said)
         except BaseException:
@@ -91,7 +92,7 @@ class LocalManager(Manager):
 
     @property
     def is_ours(self) -> bool:
-        """Not only inherited: nobody but the parent of a process can wait for it."""
+        """Whether this process has started it, and not only inherited it: only the parent of a process can wait for it."""
         return os.getpid() == self._owner
 
     def _has_ended(self) -> bool:
@@ -120,36 +121,16 @@ class LocalManager(Manager):
 
     def _start(self, server_args: list[str], timeout_s: float, said: BinaryIO) -> tuple[subprocess.Popen[bytes], Path]:
         ready, ready_there = os.pipe()
-        inherited = [ready_there]
-        command = [sys.executable, "-m", "pilotfish", "service", *server_args, "--ready-fd", str(ready_there)]
-        lifeline_there = None
-        if not self._keep:
-            lifeline_there, self._lifeline = os.pipe()
-            inherited.append(lifeline_there)
-            command += ["--lifeline-fd", str(lifeline_there)]
-        if self._hold is not None:
-            inherited.append(self._hold[0])
-            command += ["--hold-fd", str(self._hold[0])]
         try:
-            # A session of its own: Ctrl-C at the terminal is for us, and we end the pilot in good order.
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=None if "--show-progress" in server_args else subprocess.DEVNULL,
-                stderr=said,
-                pass_fds=inherited,
-                start_new_session=True,
-            )
+            process = self._spawn([*server_args, "--ready-fd", str(ready_there)], ready_there, said)
         except BaseException:
             os.close(ready)
             raise
         finally:
             os.close(ready_there)
-            if lifeline_there is not None:
-                os.close(lifeline_there)
         try:
             line = _read_line(ready, timeout_s)
-        except BaseException:  # Ctrl-C: nobody would know of the process
+        except BaseException:  # Ctrl-C: nobody else knows of the process
             process.terminate()
             _ended(process, _TERM_WAIT_S)
             raise
@@ -162,6 +143,31 @@ class LocalManager(Manager):
             raise error
         return process, Path(line)
 
+    def _spawn(self, server_args: list[str], ready_there: int, said: BinaryIO) -> subprocess.Popen[bytes]:
+        """Start the service: in a session of its own, so that Ctrl-C at the terminal is for us, who end it in good order."""
+        command = own_python.pilotfish(sys.executable, "service", *server_args)
+        inherited = [ready_there]
+        lifeline_there = None
+        if not self._keep:
+            lifeline_there, self._lifeline = os.pipe()
+            inherited.append(lifeline_there)
+            command += ["--lifeline-fd", str(lifeline_there)]
+        if self._hold is not None:
+            inherited.append(self._hold[0])
+            command += ["--hold-fd", str(self._hold[0])]
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=None if "--show-progress" in server_args else subprocess.DEVNULL,
+                stderr=said,
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+        finally:
+            if lifeline_there is not None:
+                os.close(lifeline_there)
+
     def _why_not(self, process: subprocess.Popen[bytes], line: str, timeout_s: float, said: BinaryIO) -> str:
         if not line and not _ended(process, 1.0):
             os.killpg(process.pid, signal.SIGKILL)
@@ -169,7 +175,7 @@ class LocalManager(Manager):
             return f"Service not started in {timeout_s:.1f}"
         process.wait()
         said.seek(0)
-        text = said.read().decode(errors="replace").strip()
+        text = said.read().decode(errors="replace").strip().removeprefix("Error: ")  # as all our commands begin
         return line.removeprefix("error: ") or text or f"Service process killed (exit code {process.returncode})"
 
     def __enter__(self) -> LocalManager:
@@ -204,7 +210,7 @@ class LocalManager(Manager):
                 _ended(self._process, _KILL_WAIT_S)
 
     def finish(self) -> None:
-        """End the pilot: what is submitted runs on for at most 10 s, then everything is stopped."""
+        """End the pilot: submitted work runs on for at most 10 s, then everything is stopped."""
         self._need_ours()
         if self._process.poll() is None:
             self._ask_to_finish()

@@ -13,7 +13,7 @@ from patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 
-SITE_FACTS = {"pilot.wire", "pilot.model", "pilot.variable_names"}
+SITE_FACTS = {"pilot.wire", "pilot.model", "pilot.variable_names", "pilot.own_python"}
 WORDS = {"pilot.model.errors", "pilot.model.walltime", "pilot.model.units"}
 BELOW_MACHINES = WORDS | {"launcher.description", "launcher.contexts", "launcher.job"}
 BELOW_COMMANDS = BELOW_MACHINES | {
@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.model": set(),
     "pilot.wire": {"pilot.model", "pilot.files", "pilot.variable_names"},
     "pilot.variable_names": set(),
+    "pilot.own_python": set(),
     "pilot.console": {"pilot.model.errors"},
     "pilot.exit_codes": set(),
     "pilot.loop": set(),
@@ -78,6 +79,7 @@ ALLOWED: dict[str, set[str]] = {
         "pilot.files",
         "pilot.options",
         "pilot.exit_codes",
+        "pilot.own_python",
         "pilot.variable_names",
     },
     "launcher": set(),

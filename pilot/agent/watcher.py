@@ -20,7 +20,7 @@ from pathlib import Path
 
 import zmq
 
-from .. import leftover_processes, variable_names
+from .. import leftover_processes, own_python, variable_names
 from ..model.errors import PilotfishError
 from ..wire import connection, frames
 from ..wire.security import unlock_client
@@ -63,7 +63,7 @@ def _watch(pipe: int, connect: Path, agent_id: str) -> None:
     if os.read(pipe, 1):
         os._exit(0)
     words = ["agent", "--connect", str(connect), "--gone", agent_id]
-    os.execv(sys.executable, [sys.executable, "-m", "pilotfish", *words])
+    os.execv(sys.executable, own_python.pilotfish(sys.executable, *words))
 
 
 def tell(connect: Path, agent_id: str) -> int:

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import variable_names
+from .. import own_python, variable_names
 from ..model.errors import SettingsError
 from .base import AgentLauncher
 
@@ -51,7 +51,7 @@ class AgentCommand:
     def _words(self, launcher: AgentLauncher) -> list[str]:
         # Where the manager cannot see the agent's process somebody else has to (agent/watcher.py).
         watched = [] if launcher.is_agent else ["--watched"]
-        return [self.python, "-m", "pilotfish", "agent", "--connect", str(self.connection), *watched, *self.more]
+        return own_python.pilotfish(self.python, "agent", "--connect", str(self.connection), *watched, *self.more)
 
     def _before(self, launcher: AgentLauncher) -> str:
         read = ""

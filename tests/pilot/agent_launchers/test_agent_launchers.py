@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from pilotfish.pilot.agent_launchers.command import AgentCommand, check, workers_for
 from pilotfish.pilot.model.errors import SettingsError
+from pilotfish.pilot.own_python import pilotfish
 from pilotfish.pilot.systems.registry import GIVEN, SYSTEMS, launcher_for, launchers
 
 LAUNCHERS = launchers()
@@ -62,7 +64,7 @@ def test_a_launcher_that_does_not_exist_is_refused_with_those_that_do() -> None:
 
 def test_one_agent_needs_no_shell() -> None:
     words = COMMAND.for_node(LAUNCHERS["srun"], "n1", "n1-abc", "n1-old")
-    assert words[:6] == ["/opt/python", "-m", "pilotfish", "agent", "--connect", "/wd/connection.json"]
+    assert words[:6] == pilotfish("/opt/python", "agent", "--connect", "/wd/connection.json")
     assert words[6:] == ["--watched", "--node", "n1", "--agent-id", "n1-abc", "--replaces", "n1-old"]
 
 
@@ -75,7 +77,8 @@ def test_what_another_shell_takes_apart_is_quoted_for_it(tmp_path: Path) -> None
     assert told[0] == "3"
     assert told[1:] == [
         "export A='1 2'",
-        "exec '/opt/my python' -m pilotfish agent --connect '/w d/it'\"'\"'s.json' --watched --node n1 --agent-id n1-abc",
+        f"exec {shlex.join(pilotfish('/opt/my python', 'agent', '--connect'))} '/w d/it'\"'\"'s.json'"
+        " --watched --node n1 --agent-id n1-abc",
     ]
 
 
@@ -92,7 +95,8 @@ def test_an_agent_started_on_all_nodes_finds_out_which_it_is(tmp_path: Path, env
     said = (tmp_path / f"agent-{name}.log").read_text().strip()
     assert (
         said
-        == f"-m pilotfish agent --connect {tmp_path}/connection.json --watched --node {name} --agent-id {name}-abc prelude"
+        == f"{' '.join(pilotfish(str(python), 'agent')[1:])} --connect {tmp_path}/connection.json --watched --node {name}"
+        f" --agent-id {name}-abc prelude"
     )
 
 
