@@ -6,10 +6,12 @@ by pytest, under two names.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False
+"""As `typing` has it, which takes longer to import than all the rest of this: meanwhile Ctrl-C would find nobody to answer."""
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from . import errors
     from .api.jobinfo import JobInfo
     from .api.jobs import Jobs
@@ -66,6 +68,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     home = import_module(_HOMES[name], __name__)
     return home if name in ("errors", "fyrd") else getattr(home, name)
 

@@ -41,7 +41,7 @@ SUMMARIES = {
     "submit": "Place work on a machine, or send jobs to a running pilot.",
     "jobs": "List the jobs of a running pilot.",
     "status": "Show what a running pilot is doing.",
-    "info": "Show all that is known of some jobs.",
+    "info": "Show everything that is known about some jobs.",
     "cancel": "Cancel jobs or single iterations.",
     "remove": "Forget ended jobs, so that their names are free again.",
     "resources": "Show nodes and cores of a running pilot.",
@@ -50,7 +50,7 @@ SUMMARIES = {
     "agent": "Bring nodes to a running pilot.",
     "submissions": "List what you have submitted, and work on it.",
     "script": "Run a Python script where its first comment says.",
-    "doctor": "Look whether a machine has all that submissions need.",
+    "doctor": "Check that a machine has everything submissions need.",
     "init": "Write a first submission file.",
     "completion": "Print the completion script for your shell.",
 }

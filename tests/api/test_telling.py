@@ -161,3 +161,11 @@ def test_ctrl_c_while_a_command_is_being_loaded_says_nothing(wd: Path, module: s
         check=False,
     )
     assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_nothing_is_imported_before_ctrl_c_is_answered() -> None:
+    """Until then Python answers it, with a traceback: so that time is kept as short as it can be."""
+    program = "import sys; before = set(sys.modules); import pilotfish.__main__; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    light = {"__future__", "os", "signal", "sys", "types", "enum", "pilotfish", "pilotfish.__main__"}
+    assert set(done.stdout.split()) <= light
