@@ -172,16 +172,19 @@ class TaskRunner:
         return self._paused or self._loop.clock() > self._until_s
 
     def _start_next(self, pool: Pool) -> None:
-        """Start the first waiting task on an idle grant. A task that cannot be started leaves the grant idle."""
-        start, held = pool.waiting.popleft(), pool.idle.pop()
+        """Start the first waiting task on the first idle grant. A task that cannot be started leaves the grant idle.
+
+        The manager gives the lowest cores first, so that tasks are on the cores that users expect.
+        """
+        start, held = pool.waiting.popleft(), pool.idle.pop(0)
         try:
             task = self._starter.start(start, held, pool)
         except (LaunchError, ValueError) as error:  # ValueError: what no system call takes, e.g. a NUL in an argument
-            pool.idle.append(held)
+            pool.idle.insert(0, held)
             self._report_buffer.finished(unstarted(key_of(start), held.grant.grant_id, Cause.NOT_STARTED, str(error)))
         except NoRoomError:
             pool.waiting.appendleft(start)
-            pool.idle.append(held)
+            pool.idle.insert(0, held)
             self._pause()
         else:
             self.running[task.pid] = task

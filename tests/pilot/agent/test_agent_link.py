@@ -49,6 +49,14 @@ def test_tasks_of_a_pool_use_its_grants_side_by_side(manager: FakeManager) -> No
     assert {end.grant_id for end in manager.heard.finished if end.returns_grant} == {1, 2}
 
 
+def test_tasks_and_grants_that_come_together_are_used_in_their_order(manager: FakeManager) -> None:
+    """The manager gives the lowest free cores first: the first task is to have the first of them."""
+    job = manager.job("all", Execution(exec="true"), is_iteration=True)
+    manager.work([job], [manager.grant() for _ in range(6)], {POOL: iterations(job, 6)})
+    manager.until(lambda heard: len(heard.finished) == 6)
+    assert {end.pos: end.grant_id for end in manager.heard.finished} == {pos: pos + 1 for pos in range(6)}
+
+
 def test_each_grant_comes_back_once_whatever_way(manager: FakeManager) -> None:
     job = manager.job("many", Execution(exec="true"), is_iteration=True)
     manager.work([job], [manager.grant() for _ in range(3)], {POOL: iterations(job, 50)})

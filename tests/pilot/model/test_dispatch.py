@@ -17,6 +17,26 @@ def _two_held_for_wide() -> World:
     return world
 
 
+def test_nodes_are_used_in_order_and_of_each_its_lowest_free_cores_first() -> None:
+    """What has been freed in between is used again before anything behind it."""
+    world = World(node("n0", 3), node("n1", 3))
+    world.submit(*[job(name) for name in "abcd"])
+    world.finish("b")
+    world.submit(job("e"), job("f", 2))
+    places = {
+        attempt.job.spec.name: [(share.node, f"{share.cores:b}") for share in attempt.grant.shares]
+        for attempt in world.scheduler.dispatch.attempts.values()
+        if attempt.grant is not None
+    }
+    assert places == {
+        "a": [(0, "1")],
+        "c": [(0, "100")],
+        "d": [(1, "1")],
+        "e": [(0, "10")],
+        "f": [(1, "110")],
+    }
+
+
 def test_a_reservation_ends_when_the_work_it_is_for_starts() -> None:
     """... also when there is more of the same: that has not been passed yet."""
     world = _two_held_for_wide()

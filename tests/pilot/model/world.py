@@ -280,7 +280,7 @@ class World:
         for pool, grants in agent.idle.items():
             waiting = agent.waiting.get(pool, deque())
             while grants and waiting:
-                key, grant_id = waiting.popleft(), grants.pop()
+                key, grant_id = waiting.popleft(), grants.pop(0)
                 agent.running[key] = (pool, grant_id)
                 self.scheduler.on_started(key, grant_id, 4711, self.now)
             while grants:
