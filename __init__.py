@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .api.jobs import Jobs
     from .api.local import LocalManager
     from .api.manager import Manager
+    from .api.runs import Run
     from .api.timestamp import TimeStamp
     from .launcher.compat import fyrd
     from .launcher.compat.clusterjob.async_result import AsyncResult
@@ -39,6 +40,7 @@ __all__ = [
     "Manager",
     "Pilot",
     "Resources",
+    "Run",
     "Submission",
     "Task",
     "TimeStamp",
@@ -57,6 +59,7 @@ _HOMES = {
     "Manager": ".api.manager",
     "Pilot": ".launcher.description.pilot",
     "Resources": ".launcher.description.resources",
+    "Run": ".api.runs",
     "Submission": ".launcher.submission.submission",
     "Task": ".launcher.description.task",
     "TimeStamp": ".api.timestamp",

@@ -17,6 +17,12 @@ from .pilot.model.errors import LostError, PilotfishError, UsageError
 
 COMMANDS = {
     "run": ".api.run",
+    "runs": ".api.run_cli",
+    "show": ".api.run_cli",
+    "cat": ".api.run_cli",
+    "tail": ".api.run_cli",
+    "wait": ".api.run_cli",
+    "rm": ".api.run_cli",
     "service": ".pilot.cli",
     "submit": ".launcher.cli.submit",
     "jobs": ".api.cli",
@@ -37,6 +43,12 @@ COMMANDS = {
 
 SUMMARIES = {
     "run": "Run tasks on this machine and wait for them.",
+    "runs": "List the runs of this folder.",
+    "show": "Show what became of a run and its tasks.",
+    "cat": "Print what a task has written.",
+    "tail": "Print the last lines that a task has written.",
+    "wait": "Wait until a run is over.",
+    "rm": "Remove runs that are over.",
     "service": "Start a manager, as in a batch script.",
     "submit": "Place work on a machine, or send jobs to a running pilot.",
     "jobs": "List the jobs of a running pilot.",
@@ -57,6 +69,10 @@ SUMMARIES = {
 """Shown by --help without loading anything."""
 
 
+_NAMES = {"show": "show_run", "wait": "wait_for"}
+"""Commands whose functions have other names, because theirs mean something else there."""
+
+
 class LazyGroup(click.Group):
     """Imports a command's module when the command is used: `pilotfish --help` must not load ZeroMQ."""
 
@@ -67,7 +83,7 @@ class LazyGroup(click.Group):
         module = COMMANDS.get(cmd_name)
         if module is None:
             return None
-        command: click.Command = getattr(import_module(module, "pilotfish"), cmd_name)
+        command: click.Command = getattr(import_module(module, "pilotfish"), _NAMES.get(cmd_name, cmd_name))
         begins = ctx.find_root().obj
         if begins is not None:
             begins()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from ..pilot.wire.replies import Canceled, Removed
 from . import follow, jobfile
 from .manager import Manager, default_is_served
 from .outcome import final_status
+from .tables import print_json, print_table
 
 _CONNECT_S = 5.0
-_STATE_COLOURS = {"SUCCEED": "green", "FAILED": "red", "CANCELED": "yellow", "OMITTED": "yellow", "EXECUTING": "cyan"}
 
 
 def _client(command: Callable[..., None]) -> Callable[..., None]:
@@ -47,21 +47,6 @@ def _pilot(connect: str | None) -> Iterator[Manager]:
         pilot.close()
 
 
-def _print_json(value: object, write: Callable[[str], None] = show) -> None:
-    write(json.dumps(msgspec.to_builtins(value), indent=2))
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns as wide as their content; the state in its colour on a terminal."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    show("  ".join(text.ljust(width) for text, width in zip(header, widths, strict=True)).rstrip(), bold=True)
-    for row in rows:
-        cells = [
-            click.style(text.ljust(width), fg=_STATE_COLOURS.get(text)) for text, width in zip(row, widths, strict=True)
-        ]
-        show("  ".join(cells).rstrip())
-
-
 @click.command()
 @click.argument("file")
 @click.option("--format", "form", type=click.Choice(jobfile.FORMATS), help="Format of FILE; default: by its suffix.")
@@ -75,7 +60,7 @@ def submit(file: str, form: str | None, connect: str | None, as_json: bool) -> N
     with _pilot(connect) as pilot:
         names = pilot.client.submit(jobs)
     if as_json:
-        _print_json({"submitted": len(names), "jobs": names}, echo)
+        print_json({"submitted": len(names), "jobs": names}, echo)
     else:
         echo(f"{len(names)} jobs submitted")
 
@@ -87,9 +72,11 @@ def jobs(connect: str | None, as_json: bool) -> None:
     with _pilot(connect) as pilot:
         listed = pilot.client.jobs()
     if as_json:
-        _print_json(listed)
+        print_json(listed)
     else:
-        _table(("JOB", "STATE", "MESSAGE"), [(name, job.status, job.messages or "") for name, job in listed.items()])
+        print_table(
+            ("JOB", "STATE", "MESSAGE"), [(name, job.status, job.messages or "") for name, job in listed.items()]
+        )
 
 
 @click.command()
@@ -116,7 +103,7 @@ def status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_j
     if found is None:
         return
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for section, members in found.items():
         show(section, bold=True)
@@ -133,12 +120,12 @@ def _status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_
         if names:
             entries = pilot.client.job_states(names)
             if as_json:
-                _print_json(entries)
+                print_json(entries)
             else:
                 rows = [
                     (name, entry.data.status if entry.data else entry.message or "") for name, entry in entries.items()
                 ]
-                _table(("JOB", "STATE"), rows)
+                print_table(("JOB", "STATE"), rows)
             return None
         return pilot.system_status()
 
@@ -154,7 +141,7 @@ def info(names: tuple[str, ...], childs: bool, explain: bool, connect: str | Non
     with _pilot(connect) as pilot:
         entries = pilot.client.job_entries(names, params)
     if as_json:
-        _print_json(entries)
+        print_json(entries)
         return
     for name, entry in entries.items():
         show(name, bold=True)
@@ -173,7 +160,7 @@ def info(names: tuple[str, ...], childs: bool, explain: bool, connect: str | Non
 def _show_count(done: Canceled | Removed, word: str, as_json: bool) -> None:
     """Problems with single jobs go to stderr and make the exit code 1."""
     if as_json:
-        _print_json(done, echo)
+        print_json(done, echo)
     else:
         echo(f"{done.count} {word}")
         for name, text in (done.errors or {}).items():
@@ -211,7 +198,7 @@ def resources(connect: str | None, as_json: bool) -> None:
     with _pilot(connect) as pilot:
         members = pilot.resources()
     if as_json:
-        _print_json(members)
+        print_json(members)
     else:
         for name, value in members.items():
             show(f"{name.replace('_', ' ')}: {value}")
@@ -242,6 +229,6 @@ def finish(kill: bool, connect: str | None, as_json: bool) -> None:
     with _pilot(connect) as pilot:
         time = pilot.client.finish(kill=kill)
     if as_json:
-        _print_json(time, echo)
+        print_json(time, echo)
     else:
         echo("the pilot ends" + ("" if kill else " when its work is done"))

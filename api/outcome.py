@@ -193,15 +193,18 @@ def _final_status(aux: Path) -> _Final:
 def _failure(entry: ReadEntry, executions: Mapping[str, Mapping[str, Any]]) -> Failure:
     job, _, it = entry.name.partition(":")
     stderr, wd = executions.get(job, {}).get("stderr"), entry.runtime.wd
-    text = _tail(Path(wd) / stderr.replace("${it}", it)) if stderr and wd is not None else ""
+    text = tail_of(Path(wd) / stderr.replace("${it}", it), STDERR_LINES) if stderr and wd is not None else ""
     return Failure(entry.name, entry.state, entry.runtime.exit_code, entry.messages, text)
 
 
-def _tail(path: Path) -> str:
+def tail_of(path: Path | None, lines: int) -> str:
+    """The last lines of a file, without those that are further than some KiB from its end; empty when there is none."""
+    if path is None or not lines:
+        return ""
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES * max(1, lines // STDERR_LINES)))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    return "\n".join(text.splitlines()[-STDERR_LINES:])
+    return "\n".join(text.splitlines()[-lines:])

@@ -27,6 +27,7 @@ from .errors import RequestRefusedError
 from .local import LocalManager
 from .outcome import Outcome, read_outcome
 from .progress import Progress
+from .run_folder import checked_name, name_run
 
 _LOOK_S = 0.25
 
@@ -90,6 +91,11 @@ _ALL_WORDS = f"{__name__}.all_words"
     f"{runjobs.OUTPUT} in the working folder, one file each, up to {runjobs.MOST_FILES} tasks.",
 )
 @click.option("--no-output", is_flag=True, help="Throw away what tasks print, unless they name files of their own.")
+@click.option(
+    "--run-name",
+    callback=checked_name,
+    help="Name of this run, for `pilotfish show` and its kin; default: date and time.",
+)
 @click.option("--walltime", help="How long this may take in all, e.g. 1h; default: until the allocation ends.")
 @click.option("--nodes", help="Virtual nodes instead of this machine, e.g. 4,2 (see `pilotfish service`).")
 @click.option("--wd", type=click.Path(), default=".", show_default=True, help="Working folder.")
@@ -116,6 +122,7 @@ def run(
     go_on: bool,
     as_json: bool,
     quiet: bool,
+    run_name: str | None,
     **options: Any,
 ) -> None:
     """Run tasks on this machine (or in this allocation) and wait for them.
@@ -153,6 +160,7 @@ def run(
         with pilot, _passing_signals_on(pilot):
             found = session.begin(pilot, work, of_tasks, resumed=resume is not None)
             begun = True
+            name_run(pilot.connection_file.parent, run_name)
             for warning in pilot.client.status().system.warnings or ():
                 echo(f"Warning: {warning}", err=True)
             _follow(pilot, Progress(quiet=quiet), found, seen, options["max_fails"])

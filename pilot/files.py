@@ -34,6 +34,14 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE, fsync: boo
         sync_folder(path.parent)
 
 
+def link_atomically(target: str, link: Path) -> None:
+    """Let a symbolic link point to `target`, whatever it pointed to before. Raises OSError."""
+    draft = link.with_name(f".{link.name}.new")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(target)
+    os.replace(draft, link)
+
+
 def name_file(error: BaseException, path: Path) -> None:
     """What goes wrong with a descriptor does not tell the name of its file."""
     if isinstance(error, OSError) and error.filename is None:

@@ -113,7 +113,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.options": {"click"},
     "pilot.cli": {"click"},
     "pilot.show_resources": {"click"},
-    "api": {"zmq", "msgspec", "click", "rich", "yaml", "tomli", "pyarrow"},
+    "api": {"zmq", "msgspec", "click", "rich", "yaml", "tomli", "pyarrow", "pandas"},
     "launcher": set(),
     "launcher.description": {"yaml", "tomli", "keyring", "dargs"},
     "launcher.contexts": {"paramiko"},

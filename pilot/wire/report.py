@@ -50,6 +50,7 @@ class ReadEntry(msgspec.Struct):
     name: str
     state: str
     runtime: Runtime
+    history: list[dict[str, str]] = []
     execution: dict[str, Any] | None = None
     iterations: int | None = None
     messages: str = ""

@@ -1,0 +1,28 @@
+"""What commands print: JSON for programs, tables for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import click
+import msgspec
+
+from ..pilot.console import show
+
+_STATE_COLOURS = {"SUCCEED": "green", "FAILED": "red", "CANCELED": "yellow", "OMITTED": "yellow", "EXECUTING": "cyan"}
+
+
+def print_json(value: object, write: Callable[[str], None] = show) -> None:
+    write(json.dumps(msgspec.to_builtins(value), indent=2))
+
+
+def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns as wide as their content; the state in its colour on a terminal."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    show("  ".join(text.ljust(width) for text, width in zip(header, widths, strict=True)).rstrip(), bold=True)
+    for row in rows:
+        cells = [
+            click.style(text.ljust(width), fg=_STATE_COLOURS.get(text)) for text, width in zip(row, widths, strict=True)
+        ]
+        show("  ".join(cells).rstrip())
