@@ -41,7 +41,8 @@ def together(ends: Sequence[Finished]) -> tuple[list[Succeeded], list[Finished]]
 def _columns(ends: Sequence[Finished]) -> Succeeded:
     columns: Iterator[list[Any]] = map(list, zip(*ends, strict=True))
     _, pos, _, grant_ids, pids, started_s, ended_s, _, _, cpu_s, max_rss_kib, _, _ = columns
-    return Succeeded(*_kind(ends[0]), pos, grant_ids, pids, started_s, ended_s, cpu_s, max_rss_kib)
+    job_no, run, returns_grants = _kind(ends[0])
+    return Succeeded(job_no, run, returns_grants, pos, grant_ids, pids, started_s, ended_s, cpu_s, max_rss_kib)
 
 
 def one_of(ends: Succeeded, place: int) -> Finished:
