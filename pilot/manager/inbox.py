@@ -113,10 +113,10 @@ def shares_of(report: frames.Report) -> list[frames.Report]:
 
 def _parts(ends: frames.Succeeded) -> Iterator[frames.Succeeded]:
     """Columns that do not belong together still do not, somewhere."""
-    columns: list[Any] = list(ends[2:])
+    columns: list[Any] = list(ends[3:])
     for start in range(0, max(map(len, columns)), _SHARE):
         share = (column[start : start + _SHARE] for column in columns)
-        yield frames.Succeeded(ends.job_no, ends.run, *share)
+        yield frames.Succeeded(ends.job_no, ends.run, ends.returns_grants, *share)
 
 
 def _stretches(things: list[_T]) -> Iterator[list[_T]]:
