@@ -6,7 +6,6 @@ the journal has been read, and nobody is told where we are before the endpoints 
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import resource
@@ -44,6 +43,7 @@ from .auxdir import AuxDir
 from .compacting import compact, mostly_removed
 from .config import Settings
 from .endpoints import Endpoints, open_endpoints
+from .garbage import Garbage
 from .job_info import Views
 from .logs import configure_log
 from .parts import Parts
@@ -81,11 +81,7 @@ def run(settings: Settings) -> int:
     _tell_starter(settings, str(service.parts.aux.connection))
     if feed is not None:
         service.parts.loop.call_after(0, feed.serve)
-    # A million jobs are long-lived objects without cycles: scanning them again and again finds nothing, and takes seconds in
-    # which nobody is served. So only young objects are looked through, few at a time.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 5, 1_000_000)
+    Garbage.begin()
     return _leave(service.run())
 
 

@@ -29,6 +29,7 @@ from .agent_watch import AgentWatch
 from .auxdir import leave_socket_folder
 from .compacting import Compacting
 from .ending import Ending
+from .garbage import Garbage
 from .handlers import Handlers
 from .parts import Parts
 from .request_file import RequestFile
@@ -67,6 +68,7 @@ class Service:
         )
         self._scheduler = parts.scheduler
         self._store = parts.store
+        self._garbage = Garbage()
         self._compacting = Compacting(parts.store, parts.reporter, parts.scheduler.jobs, parts.loop)
         self._stuck: list[Decisions] = []
         """Turns that could not be written yet; only while the disk is full."""
@@ -113,6 +115,7 @@ class Service:
         self._record_act_tell()
         self._request_server.send()  # with a full disk too: it is what a client then asks about
         self.watch.end_of_turn()
+        self._garbage.end_of_turn()
         if self.shutdown.stopping and not self._stuck and self.watch.all_gone:
             self.parts.loop.stop()
 

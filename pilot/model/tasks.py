@@ -142,19 +142,23 @@ class ManyTasks:
         self._count = count
         self._places = places
         self._state = bytearray()
+        """May be longer than the others: tasks that end without ever having been sent have nothing else."""
         self._run = array("H")
         self._rows = bytearray()
         """An `EndedRow` for each: packed, because one call for nine fields costs half of nine for a column each."""
 
     def _reach(self, pos: int) -> None:
         """Grow all columns so that `pos` exists, by at least an eighth so that growing stays cheap."""
-        have = len(self._state)
+        have = len(self._run)
         if pos < have:
             return
         more = min(self._count, max(pos + 1, have + have // 8 + 64)) - have
-        self._state.extend(bytes(more))
+        self._reach_state(have + more)
         self._run.frombytes(bytes(more * self._run.itemsize))
         self._rows.extend(bytes(more * _ROW.size))
+
+    def _reach_state(self, length: int) -> None:
+        self._state.extend(bytes(max(0, length - len(self._state))))
 
     def state(self, pos: int) -> State:
         return _STATES[self._state[pos]] if pos < len(self._state) else State.QUEUED
@@ -221,8 +225,8 @@ class ManyTasks:
         return _ROW.unpack_from(self._rows, pos * _ROW.size)
 
     def load(self, pos: int) -> TaskRecord:
-        if pos >= len(self._state):
-            return TaskRecord()
+        if pos >= len(self._run):
+            return TaskRecord(self.state(pos))
         exit_code, pid, place, rss_kib, cpu_s, scheduled_s, started_s, ended_s, cause = self.ended_row(pos)
         return TaskRecord(  # by position, which is what costs least
             _STATES[self._state[pos]],
@@ -252,13 +256,22 @@ class ManyTasks:
 
     def fill_queued(self, state: State) -> tuple[int, Iterator[int]]:
         # A million at once: with the functions of bytearray that takes a millisecond, one by one a long turn.
-        self._reach(self._count - 1)
+        self._reach_state(self._count)
         before = bytes(self._state)
         self._state = self._state.translate(_replacing(State.QUEUED, state))
         return before.count(State.QUEUED), (match.start() for match in _QUEUED.finditer(before))
 
     def in_flight(self) -> list[int]:
-        return [match.start() for match in _IN_FLIGHT.finditer(self._state)]
+        return sorted([*_places_of(State.SCHEDULED, self._state), *_places_of(State.EXECUTING, self._state)])
+
+
+def _places_of(state: State, states: bytearray) -> Iterator[int]:
+    """There are few among very many, so the search has to be the fastest there is."""
+    byte = bytes([state])
+    place = states.find(byte)
+    while place >= 0:
+        yield place
+        place = states.find(byte, place + 1)
 
 
 def _replacing(old: State, new: State) -> bytes:
@@ -266,7 +279,6 @@ def _replacing(old: State, new: State) -> bytes:
 
 
 _QUEUED = re.compile(re.escape(bytes([State.QUEUED])), re.DOTALL)
-_IN_FLIGHT = re.compile(b"[" + re.escape(bytes([State.SCHEDULED, State.EXECUTING])) + b"]", re.DOTALL)
 
 
 # Indexing; calling the enum would cost five times as much.

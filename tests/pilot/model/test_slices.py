@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TypeVar
 
 import pytest
@@ -10,7 +11,7 @@ from world import job, node
 from pilotfish.pilot.model import invariants
 from pilotfish.pilot.model.acceptance import Checked
 from pilotfish.pilot.model.errors import JobExistsError, NotEnoughResourcesError
-from pilotfish.pilot.model.ids import JobNo
+from pilotfish.pilot.model.ids import JobNo, NodeNo
 from pilotfish.pilot.model.job_spec import JobSpec
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import State
@@ -187,3 +188,25 @@ def test_a_removed_job_of_many_iterations_leaves_the_counts_as_they_were() -> No
     scheduler.remove(some)
     assert sum(scheduler.jobs.tasks_in) == 0
     assert not any(scheduler.jobs.tasks_in)
+
+
+def test_a_million_iterations_are_cancelled_without_room_for_what_they_have_not_done() -> None:
+    """Rows for results that will never come would be 50 MB, and filling them a long turn."""
+    scheduler = pilot()
+    scheduler.on_node_up(NodeNo(0))
+    (large,) = scheduler.submit([job("large", count=10**6)], 1.0)
+    scheduler.plan(1.0)
+    running = large.tasks.in_flight()
+    assert running == list(range(len(running)))
+    assert len(running) >= 4
+    tracemalloc.start()
+    scheduler.cancel(large, 2.0)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 4 << 20
+    last = large.tasks.load(10**6 - 1)
+    assert (last.state, last.run, last.ended_s) == (State.CANCELED, 0, 0.0)
+    assert large.tasks.load(0).state is State.SCHEDULED
+    assert large.tasks.in_flight() == running
+    assert large.finished == 10**6 - len(running)
+    invariants.check(scheduler)
