@@ -17,6 +17,7 @@ from pathlib import Path
 import state_machines
 
 from pilotfish.launcher.description import schema
+from pilotfish.launcher.machines import registry
 from pilotfish.pilot.manager.config import OPTIONS, default_of
 from pilotfish.pilot.model import errors
 from pilotfish.pilot.model.states import ALLOWED, State
@@ -52,9 +53,12 @@ def keys_page() -> str:
         "# Keys of submission files\n\nMade from the code by `docs/generate.py`. `ours`: DPDispatcher does not have it.\n"
     ]
     rows: dict[str, list[tuple[str, ...]]] = {}
-    for section, key in schema.rows():
+    of_systems = {name: registry.keys(name).keys for name in registry.names()}
+    for section, key in schema.rows(of_systems):
         default = "required" if key.default is schema.REQUIRED else f"`{json.dumps(key.default)}`"
         meaning = f"{key.meaning}{' (ours)' if key.ours else ''}"
+        if key is schema.MACHINE[0]:
+            meaning = f"{', '.join(registry.names())}: {meaning}"
         rows.setdefault(section, []).append((f"`{key.name}`", key.kind.replace("|", " or "), default, meaning))
     for section, entries in rows.items():
         sections += [f"## {section}\n", _table(("key", "type", "default", "meaning"), entries)]

@@ -26,17 +26,6 @@ from ..machines.base import MachineBusyError
 from ..machines.registry import build_machine
 from ..submission import bootstrap
 
-COMMANDS = {
-    "Slurm": ("sbatch", "squeue", "scancel", "sacct"),
-    "SlurmJobArray": ("sbatch", "squeue", "scancel", "sacct"),
-    "PBS": ("qsub", "qstat", "qdel"),
-    "Torque": ("qsub", "qstat", "qdel"),
-    "SGE": ("qsub", "qstat", "qdel", "qacct"),
-    "LSF": ("bsub", "bjobs", "bkill", "bhist"),
-    "JH_UniScheduler": ("jsub", "jjobs", "jctrl"),
-    "Fugaku": ("pjsub", "pjstat", "pjdel"),
-    "Shell": ("setsid",),
-}
 _TOOLS = ("bash", "tar", "find", "sha256sum", "xargs", "readlink", "sed", "tail")
 _MOST_SKEW_S = 5.0
 _LEAST_FREE_KIB = 1 << 20
@@ -89,13 +78,14 @@ def examine(
 
 
 def _commands(machine: MachineDescription, context: Context) -> Iterator[Finding]:
-    names = (*COMMANDS[machine.batch_type], *_TOOLS)
+    batch = build_machine(machine.batch_type)
+    names = (*batch.commands, *batch.helpful_commands, *_TOOLS)
     found = set(
         context.run(f"for name in {' '.join(names)}; do command -v $name >/dev/null && echo $name; done").out.split()
     )
     for name in names:
         if name not in found:
-            optional = name in ("sacct", "qacct", "bhist")
+            optional = name in batch.helpful_commands
             remedy = "without it the reasons of failures are not known" if optional else _REMEDY
             yield Finding(
                 f"command {name}", False, "not on the PATH of a non-interactive shell", remedy, warning=optional
@@ -103,29 +93,19 @@ def _commands(machine: MachineDescription, context: Context) -> Iterator[Finding
     yield Finding("commands", set(names) <= found, f"{len(found)} of {len(names)} found", "see above", warning=True)
 
 
-_QUEUES = {
-    "Slurm": "sinfo -h -o %R -p {queue}",
-    "SlurmJobArray": "sinfo -h -o %R -p {queue}",
-    "PBS": "qstat -Q {queue}",
-    "Torque": "qstat -Q {queue}",
-    "SGE": "qconf -sq {queue}",
-    "LSF": "bqueues {queue}",
-}
-"""Commands that print something when there is a queue of that name."""
-
-
 def _batch_system(machine: MachineDescription, context: Context, queue: str) -> Iterator[Finding]:
     """Does it answer, and has it that queue?"""
-    if machine.batch_type == "Shell":
+    batch = build_machine(machine.batch_type)
+    if batch.directives is None:
         return
     try:
-        build_machine(machine.batch_type).query(context, ["1"])
+        batch.query(context, ["1"])
         yield Finding("batch system", True, f"{machine.batch_type} answers")
     except MachineBusyError as error:
         yield Finding("batch system", False, error.what, "is this a node from which jobs are submitted?")
         return
-    if queue and machine.batch_type in _QUEUES:
-        done = context.run(_QUEUES[machine.batch_type].format(queue=shlex.quote(queue)))
+    if queue and batch.queue_check:
+        done = context.run(batch.queue_check.format(queue=shlex.quote(queue)))
         known = done.code == 0 and bool(done.out.strip())
         yield Finding("queue", known, queue if known else f"no queue {queue}", "write another queue_name, or none")
 

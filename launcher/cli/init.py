@@ -13,7 +13,8 @@ from ...pilot.console import echo
 from ...pilot.model.errors import UsageError
 from ..description import files as loading
 from ..description import schema
-from ..description.parse import CONTEXTS, MACHINES, parse_machine, parse_submission
+from ..description.parse import CONTEXTS, parse_machine, parse_submission
+from ..machines import registry
 
 _NOT_ASKED = frozenset({"create_remote_root"})
 """Keys that are only taken for old files."""
@@ -24,7 +25,9 @@ _OF_A_PILOT = frozenset({"resources", "dependencies", "iteration", "retries"})
 
 
 @click.command()
-@click.option("--machine", "batch_type", type=click.Choice(MACHINES, case_sensitive=False), help="The batch system.")
+@click.option(
+    "--machine", "batch_type", type=click.Choice(registry.names(), case_sensitive=False), help="The batch system."
+)
 @click.option(
     "--context", "context_type", type=click.Choice(list(CONTEXTS), case_sensitive=False), help="How to reach it."
 )
@@ -44,7 +47,7 @@ def init(file: Path, force: bool, save_machine: str | None, **given: Any) -> Non
 
     \b
     pilotfish init
-    pilotfish init --machine Slurm --context SSH --hostname login --username ann --remote-root /scratch/ann run.yaml
+    pilotfish init --machine PBS --context SSH --hostname login --username ann --remote-root /scratch/ann run.yaml
     """
     if file.suffix not in (".yaml", ".yml"):
         raise UsageError("only YAML has comments", where=str(file), remedy="write a name that ends in .yaml")
@@ -90,8 +93,8 @@ def _answers(given: dict[str, Any]) -> dict[str, Any]:
 def _asked(given: dict[str, Any]) -> dict[str, Any]:
     found = dict(given)
     if found["batch_type"] is None:
-        choice = click.Choice(MACHINES, case_sensitive=False)
-        found["batch_type"] = click.prompt("Batch system (Shell: none)", type=choice, default="Slurm")
+        choice = click.Choice(registry.names(), case_sensitive=False)
+        found["batch_type"] = click.prompt("Batch system (Shell: none)", type=choice, default=registry.names()[0])
     if found["context_type"] is None:
         ways = click.Choice(list(CONTEXTS), case_sensitive=False)
         text = "How to reach it (Local: you are logged in there)"

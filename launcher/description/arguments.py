@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import names, schema
+from . import names, schema, systems
 from .schema import Key
 
 _TYPES: dict[str, tuple[Any, ...]] = {
@@ -128,7 +128,7 @@ def context(name: str) -> Branch:
 
 def kwargs(name: str) -> Branch:
     """The keys of `resources.kwargs` of one batch system."""
-    return Branch("kwargs", schema.KWARGS.get(name, ()))
+    return Branch("kwargs", systems.known().keys(name).keys)
 
 
 def batch_system(name: str) -> Branch:
@@ -142,10 +142,9 @@ MACHINE = Branch(
 )
 _STRATEGY = {"strategy": Branch("strategy", schema.STRATEGY)}
 RESOURCES = Branch("resources", (*schema.RESOURCES, schema.SYSTEM), _STRATEGY)
-RESOURCES_OF_A_SYSTEM = Branch(
-    "resources",
-    (*schema.RESOURCES, schema.SYSTEM),
-    _STRATEGY,
-    by="batch_type",
-    choices=[batch_system(name) for name in names.MACHINES],
-)
+
+
+def resources_of_a_system() -> Branch:
+    """Resources with the keys of the batch system that `batch_type` names."""
+    choices = [batch_system(name) for name in systems.known().names()]
+    return Branch("resources", (*schema.RESOURCES, schema.SYSTEM), _STRATEGY, by="batch_type", choices=choices)

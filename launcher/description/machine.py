@@ -15,7 +15,7 @@ _PROFILES = {"SSHContext": schema.SSH_PROFILE, "LocalContext": schema.LOCAL_PROF
 
 @dataclass(frozen=True)
 class MachineDescription:
-    """A machine and the way to it; the names are those of the classes (`Slurm`, `SSHContext`).
+    """A machine and the way to it; the names are those of the classes (`PBS`, `SSHContext`).
 
     `profile` holds the keys of `remote_profile` as the user gave them, without defaults: those that are missing depend on
     other files (~/.ssh/config). It may hold secrets, so it is not in the repr.

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from . import schema
+from . import schema, systems
 from .schema import DescriptionError, UnknownNameError
 
 CONTEXTS = {"Local": "LocalContext", "LazyLocal": "LazyLocalContext", "SSH": "SSHContext"}
 """What is written -> the name of the class."""
-MACHINES = ("Slurm", "SlurmJobArray", "PBS", "Torque", "LSF", "SGE", "JH_UniScheduler", "Shell", "Fugaku")
 _LATER = ("DistributedShell", "Bohrium", "DpCloudServer", "Lebesgue", "OpenAPI", "HDFS")
 
 
 def batch_type(name: str, where: str) -> str:
-    """The batch system of that name, whatever its case. Raises UnknownNameError."""
-    return _same(name, MACHINES, where, "")
+    """The batch system of that name, whatever its case, or of that other name. Raises UnknownNameError."""
+    known = systems.known().names()
+    if name.lower() in map(str.lower, known):
+        return _same(name, known, where, "")
+    return systems.known().aliases().get(name.lower()) or _same(name, known, where, "")
 
 
 def context_type(name: str, where: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .machine import MachineDescription, machine_to_dict, parse_machine
-from .names import CONTEXTS, MACHINES
+from .names import CONTEXTS
 from .resources import Resources
 from .submission import SubmissionDescription, parse_submission
 
@@ -11,7 +11,6 @@ parse_resources = Resources.deserialize
 
 __all__ = [
     "CONTEXTS",
-    "MACHINES",
     "MachineDescription",
     "SubmissionDescription",
     "machine_to_dict",

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...pilot.model import walltime as times
-from . import arguments, names, schema
+from . import arguments, names, schema, systems
 from .schema import DescriptionError, InconsistentError
 from .units import mebibytes, seconds
 from .written import Written, listed
 
-_DEFAULTS_ALWAYS = ("LSF", "SGE", "JH_UniScheduler")
-"""DPDispatcher wants `kwargs` here; for others its defaults are only in `kwargs` that are given, which the hash shows."""
-_ELSEWHERE = {key.name: "write it below `kwargs`" for table in schema.KWARGS.values() for key in table}
 _LINES = ("queue_name", "account", "qos", "reservation")
 """Each becomes a directive's line."""
 _CHECKED = tuple(key for key in schema.RESOURCES if key.name not in ("walltime", "memory"))
+
+
+def _remedy_for_key_of_system(name: str) -> str:
+    known = systems.known()
+    tables = [known.keys(each).keys for each in known.names()]
+    return "write it below `kwargs`" if any(key.name == name for table in tables for key in table) else ""
 
 
 @dataclass(eq=False, repr=False, init=False)
@@ -162,12 +165,12 @@ class Resources(Written):
     @classmethod
     def _parse(cls, mapping: Any) -> Resources:
         """A `batch_type` beside the keys fills in the defaults of that system's `kwargs`, as in DPDispatcher."""
-        given = schema.check((*schema.RESOURCES, schema.SYSTEM), mapping, "resources", _ELSEWHERE)
+        given = schema.check((*schema.RESOURCES, schema.SYSTEM), mapping, "resources", _remedy_for_key_of_system)
         system = given.pop("batch_type")
         if system is not None:
-            system = names.batch_type(system, "resources.batch_type")
-            if "kwargs" in mapping or system in _DEFAULTS_ALWAYS:
-                given["kwargs"] = schema.check_kwargs(system, given["kwargs"], "resources.kwargs")
+            its_own = systems.known().keys(names.batch_type(system, "resources.batch_type"))
+            if "kwargs" in mapping or its_own.wanted:
+                given["kwargs"] = schema.check_kwargs(its_own.keys, given["kwargs"], "resources.kwargs")
         return cls(**given)
 
     def serialize(self) -> dict[str, Any]:
@@ -182,7 +185,7 @@ class Resources(Written):
 
         `detail_kwargs`: `kwargs` are those of the batch system that `batch_type` names, and are checked.
         """
-        branch = arguments.RESOURCES_OF_A_SYSTEM if detail_kwargs else arguments.RESOURCES
+        branch = arguments.resources_of_a_system() if detail_kwargs else arguments.RESOURCES
         return arguments.tree(branch, lambda mapping: Resources.load_from_dict(mapping).serialize())
 
     @property

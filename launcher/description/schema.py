@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -68,8 +68,24 @@ class Key:
     most: float | None = None
 
 
+@dataclass(frozen=True)
+class KeysOfSystem:
+    """The keys of `resources.kwargs` of one batch system; other keys are taken as they are, for header templates.
+
+    `wanted`: DPDispatcher wants `kwargs` here, so they always have its defaults, which the hash shows; elsewhere only
+    `kwargs` that are given have them.
+    """
+
+    keys: tuple[Key, ...] = ()
+    wanted: bool = False
+
+
+Elsewhere = Callable[[str], str]
+"""The remedy for a name that belongs in another table; empty for one that does not."""
+
+
 MACHINE = (
-    Key("batch_type", "str", REQUIRED, "the batch system: Slurm, PBS, Torque, LSF, SGE, Shell ...", ("machine_type",)),
+    Key("batch_type", "str", REQUIRED, "the batch system; Shell: none, jobs start at once", ("machine_type",)),
     Key("context_type", "str", REQUIRED, "how to reach it: Local, LazyLocal or SSH"),
     Key("local_root", "str", REQUIRED, "the project's folder here; `work_base` is below it"),
     Key(
@@ -149,28 +165,6 @@ SYSTEM = Key(
 )
 """May stand beside the keys of RESOURCES; not written."""
 
-_GPU_LINE = Key("custom_gpu_line", "str|null", None, "the line of the header that asks for GPUs")
-
-_TASKS = Key(
-    "tasks_per_node", "int", None, "what `srun` starts on a node, each with its share of the cores", ours=True, least=1
-)
-KWARGS: dict[str, tuple[Key, ...]] = {
-    "Slurm": (_GPU_LINE, _TASKS),
-    "SlurmJobArray": (_GPU_LINE, _TASKS, Key("slurm_job_size", "int", 1, "tasks of one element of the array", least=1)),
-    "LSF": (
-        Key("gpu_usage", "bool", False, "ask for GPUs"),
-        Key("gpu_new_syntax", "bool", False, "by `-gpu`, of LSF 10.1.0.3 and later"),
-        Key("gpu_exclusive", "bool", True, "with `gpu_new_syntax`: a process has its GPU alone"),
-        _GPU_LINE,
-    ),
-    "SGE": (
-        Key("pe_name", "str", "mpi", "the parallel environment", ("sge_pe_name",)),
-        Key("job_name", "str", None, "what the batch system shows"),
-    ),
-    "JH_UniScheduler": (_GPU_LINE,),
-}
-"""Keys of `resources.kwargs` by batch system; there other keys are taken as they are, for header templates."""
-
 TASK = (
     Key("command", "str", REQUIRED, "shell text"),
     Key("task_work_path", "str", REQUIRED, "the task's folder below `work_base`"),
@@ -233,27 +227,25 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def check(table: Sequence[Key], given: Any, where: str, elsewhere: Mapping[str, str] | None = None) -> dict[str, Any]:
+def check(table: Sequence[Key], given: Any, where: str, elsewhere: Elsewhere = lambda name: "") -> dict[str, Any]:
     """The values of all keys of a table, defaults filled in. Keys that begin with `_` are comments.
 
-    `elsewhere` has remedies for names that belong into another table. Raises DescriptionError with the place, what is
+    `elsewhere` gives the remedy for a name that belongs in another table. Raises DescriptionError with the place, what is
     wrong and what to write.
     """
     known, others = _sorted_out(table, given, where)
-    _refuse(table, others, where, elsewhere or {})
+    _refuse(table, others, where, elsewhere)
     _require(table, known, where)
     return {key.name: known.get(key.name, key.default) for key in table}
 
 
-def arguments(
-    table: Sequence[Key], given: Any, where: str, elsewhere: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+def arguments(table: Sequence[Key], given: Any, where: str, elsewhere: Elsewhere = lambda name: "") -> dict[str, Any]:
     """What is given of a table's keys, under their names, for a constructor that checks the values itself.
 
     Raises DescriptionError for unknown and missing keys.
     """
     known, others = _sorted_out(table, given, where, values=False)
-    _refuse(table, others, where, elsewhere or {})
+    _refuse(table, others, where, elsewhere)
     _require(table, known, where)
     return known
 
@@ -266,10 +258,10 @@ def check_values(table: Sequence[Key], values: Mapping[str, Any], where: str) ->
             _value(key, value, _at(where, key.name))
 
 
-def _refuse(table: Sequence[Key], others: Iterable[str], where: str, elsewhere: Mapping[str, str]) -> None:
+def _refuse(table: Sequence[Key], others: Iterable[str], where: str, elsewhere: Elsewhere) -> None:
     for name in others:
         names = [each for key in table for each in (key.name, *key.aliases)]
-        remedy = elsewhere.get(name) or nearest(name, names) or f"known are {', '.join(names)}"
+        remedy = elsewhere(name) or nearest(name, names) or f"known are {', '.join(names)}"
         raise DescriptionError(f"unknown key {name!r}", where=where, remedy=remedy)
 
 
@@ -279,9 +271,8 @@ def _require(table: Sequence[Key], known: Mapping[str, Any], where: str) -> None
             raise DescriptionError(f"key {key.name!r} is required", where=where, remedy=f"it is: {key.meaning}")
 
 
-def check_kwargs(batch_type: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`kwargs` of one batch system: what is given, other keys too, in the order given, then defaults as in DPDispatcher."""
-    table = KWARGS.get(batch_type, ())
+def check_kwargs(table: Sequence[Key], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`kwargs` of the batch system with these keys: what is given, others too, then defaults as in DPDispatcher."""
     found, _ = _sorted_out(table, given, where)
     names = {alias: key.name for key in table for alias in key.aliases}
     written = {names.get(name, name): value for name, value in given.items() if not str(name).startswith("_")}
@@ -387,8 +378,8 @@ def _at(where: str, name: Any) -> str:
     return f"{where}.{name}" if where else str(name)
 
 
-def rows() -> Iterator[tuple[str, Key]]:
-    """(section, key) of all tables, in the order of a page."""
+def rows(kwargs: Mapping[str, Sequence[Key]]) -> Iterator[tuple[str, Key]]:
+    """(section, key) of all tables, in the order of a page. `kwargs`: the keys of `resources.kwargs` by batch system."""
     for section, table in (
         ("submission", SUBMISSION),
         ("machine", MACHINE),
@@ -396,7 +387,7 @@ def rows() -> Iterator[tuple[str, Key]]:
         ("remote_profile (Local)", LOCAL_PROFILE),
         ("resources", (*RESOURCES, SYSTEM)),
         ("resources.strategy", STRATEGY),
-        *((f"resources.kwargs ({name})", table) for name, table in KWARGS.items()),
+        *((f"resources.kwargs ({name})", table) for name, table in kwargs.items()),
         ("task", TASK),
         ("task.resources", TASK_RESOURCES),
         ("pilot", PILOT),

@@ -27,7 +27,7 @@ from ..description.resources import Resources
 from ..description.schema import DescriptionError
 from ..description.task import TASK_TAG as TASK_TAG
 from ..description.task import Task
-from .spec import JobToPlace
+from .spec import JobToPlace, JobVariables
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ACTIVE = re.compile(r"[$`;&|<>()*?\[\]{}~#\n]")
@@ -51,12 +51,17 @@ def told_reason(text: bytes) -> str:
 
 
 def render(
-    header: Iterable[str], job: JobToPlace, run_part: str | None = None, *, keep_header: bool = False
+    header: Iterable[str],
+    job: JobToPlace,
+    run_part: str | None = None,
+    *,
+    keep_header: bool = False,
+    variables: JobVariables = JobVariables(),
 ) -> dict[str, str]:
     """The files of a job by name: the script to submit, and the run part which that reads.
 
     `header` is the batch system's, without shebang; a template replaces it, or with `keep_header` goes before it. `run_part`
-    replaces the plain list of tasks.
+    replaces the plain list of tasks. `variables`: where the batch system tells the job its id.
     Raises DescriptionError for names and values no shell takes.
     """
     if job.template is None:
@@ -70,7 +75,8 @@ def render(
     if len(top) > 1 and top[1].startswith("#!"):
         del top[0]
     lines = [line for line in top if line] + [*job.resources.custom_flags]
-    text = "\n".join([*lines, _MODES, _CLAIM.format(**_words(job)), _THEIRS, *_environment(job), *_tail(job)])
+    claim = _CLAIM.format(**_words(job), **_told(variables))
+    text = "\n".join([*lines, _MODES, claim, _THEIRS, *_environment(job), *_tail(job)])
     if run_part is None:
         run_part = plain_run_part(job) if job.body is None else f"{job.body}\n"
     return {job.script_name: f"{text}\n", job.run_name: f"{run_part}{RAN_PART}={job.hash}\n"}
@@ -84,6 +90,25 @@ def _words(job: JobToPlace) -> dict[str, Any]:
         "tasks": tasks_folder(job.hash),
         "run": job.run_name,
     }
+
+
+def _told(variables: JobVariables) -> dict[str, str]:
+    """What the script takes from the batch system, as words of the shell.
+
+    Where an array is too large for the batch system the script has an argument: what its elements count from.
+    """
+    return {
+        "id": first_set(variables.id, "$$"),
+        "element": f"${{{variables.part}:+.$(({variables.part} + ${{1:-0}}))}}" if variables.part else "",
+    }
+
+
+def first_set(names: Iterable[str], default: str = "") -> str:
+    """The value of the first of these variables that is set, in words of the shell; they need quotes around them."""
+    found = default
+    for name in reversed([*names]):
+        found = f"${{{name}:-{found}}}"
+    return found
 
 
 def _tail(job: JobToPlace) -> list[str]:
@@ -179,9 +204,9 @@ exit $PILOTFISH_JOB_FAILED"""
 _CLAIM = """\
 pf_root=$(readlink -f -- {root}) && builtin cd "$pf_root" || exit 1
 REMOTE_ROOT=$pf_root
-pf_part=${{SLURM_ARRAY_TASK_ID:+.$SLURM_ARRAY_TASK_ID}}
+pf_part={element}
 pf_group=$$
-pf_id=${{SLURM_JOB_ID:-${{PBS_JOBID:-${{LSB_JOBID:-${{PJM_JOBID:-${{JOB_ID:-$$}}}}}}}}}}
+pf_id={id}
 if [ -n "${{PILOTFISH_SHELL_JOB-}}" ]; then # no batch system; and not one in which the launcher itself runs
   pf_group=$PILOTFISH_SHELL_JOB # `timeout`, maybe
   pf_id=$PILOTFISH_SHELL_JOB:$(sed 's/.*) //' "/proc/$PILOTFISH_SHELL_JOB/stat" | cut -d' ' -f20)

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from ..description.resources import Resources
 from ..description.task import Task
+
+
+@dataclass(frozen=True)
+class JobVariables:
+    """Environment variables in which a batch system tells a job about itself; of several the first that is set counts.
+
+    Attributes:
+        id: its id.
+        element: which element of an array it is; `part`: the same, where elements share the work and each has a record.
+        submit_host, submit_folder: where it was submitted.
+        nodes: its nodes, as a list; `node_file`: a file whose first words are those.
+    """
+
+    id: tuple[str, ...] = ()
+    element: tuple[str, ...] = ()
+    submit_host: tuple[str, ...] = ()
+    submit_folder: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    node_file: tuple[str, ...] = ()
+    part: str = ""
+
+    def followed_by(self, other: JobVariables) -> JobVariables:
+        """These, then those of the other that are not among them."""
+        both: dict[str, Any] = {}
+        for name in [each.name for each in fields(self) if each.name != "part"]:
+            both[name] = tuple(dict.fromkeys((*getattr(self, name), *getattr(other, name))))
+        return replace(self, **both)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..description.job_state import JobState as JobState
@@ -23,6 +23,7 @@ class Reason:
     LAUNCH = "not started"
     VANISHED = "vanished"
     DEPENDENCY = "dependency failed"
+    NEVER = "can never start"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Status:
         exit_code: of the job's script; None when not known. A signal counts as 128 + its number.
         start_s, end_s: seconds since the epoch; None when not known.
         nodes: the host list as the batch system writes it.
+        why: of a job that waits: what it waits for, in the batch system's words.
+        hopeless: by these words it can never start.
     """
 
     state: JobState
@@ -45,6 +48,8 @@ class Status:
     start_s: float | None = None
     end_s: float | None = None
     nodes: str = ""
+    why: str = ""
+    hopeless: bool = False
 
 
 class Listing(dict[str, Status]):
@@ -77,6 +82,26 @@ class Listing(dict[str, Status]):
         self.unread += other.unread
         self.unclear |= other.unclear
         self.doubted |= other.doubted
+
+    def joined(self, parts: Mapping[str, Sequence[str]]) -> Listing:
+        """What this tells of jobs of which each is several of the batch system: it lives as long as one of these.
+
+        As long as nothing is known of one part the whole has not ended.
+        """
+        found = Listing(unread=self.unread)
+        for name, each in parts.items():
+            known = Listing(unread=())
+            for part in each:
+                if part in self:
+                    known.add(name, self[part])
+            alive = name in known and not known[name].state.ended
+            if not alive and self.doubted.intersection(each):
+                found.doubted.add(name)
+            elif name in known:
+                found[name] = known[name]
+                if known[name].state is JobState.unknown and self.unclear.intersection(each):
+                    found.unclear.add(name)
+        return found
 
 
 _ORDER = (

@@ -8,8 +8,11 @@ from typing import ClassVar
 
 from ...pilot.model.errors import PilotfishError, RefusedError, TransientError
 from ..contexts.base import Context
-from ..job.spec import JobToPlace
-from ..job.states import SETTLE_S, Listing
+from ..description.schema import KeysOfSystem
+from ..job.spec import JobToPlace, JobVariables
+from ..job.states import SETTLE_S, Listing, Status
+from .dialect import View
+from .directives import Directives
 
 
 class SubmitRefusedError(RefusedError):
@@ -37,13 +40,36 @@ class MaybeTakenError(MachineBusyError):
 
 
 class Machine(ABC):
-    """A batch system. Knows no transport; it hands commands to a context. Holds nothing that changes."""
+    """A batch system. Knows no transport; it hands commands to a context. Holds nothing that changes.
+
+    Attributes:
+        kind: the class's name, which is that of DPDispatcher where it has one.
+        aliases: other names, in small letters; the old interfaces call it by the first.
+        keys: what it takes in `resources.kwargs`.
+        variables: in which its jobs are told about themselves.
+        commands: programs that it is used by; `helpful_commands`: without these only less is known of how jobs have ended.
+        queue_check: a command that prints something when there is a queue of the name `{queue}`.
+        views: commands that show the whole queue; of a job that several show the first counts.
+        script_suffix: how the names of scripts for it end, for people.
+    """
 
     kind: ClassVar[str]
-    """The class name of DPDispatcher, e.g. `Slurm`."""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    keys: ClassVar[KeysOfSystem] = KeysOfSystem()
+    variables: ClassVar[JobVariables] = JobVariables()
+    commands: ClassVar[tuple[str, ...]] = ()
+    helpful_commands: ClassVar[tuple[str, ...]] = ()
+    queue_check: ClassVar[str] = ""
+    views: ClassVar[tuple[View, ...]] = ()
+    script_suffix: ClassVar[str] = ".sh"
 
     settle_s: ClassVar[float] = SETTLE_S
     """How long after a job's end its files may take to be seen where the launcher looks."""
+
+    @property
+    def directives(self) -> Directives | None:
+        """How it is asked for nodes, time and the like; None where jobs just start."""
+        return None
 
     @abstractmethod
     def script(self, job: JobToPlace) -> dict[str, str]:
@@ -84,6 +110,17 @@ class Machine(ABC):
         Raises MachineBusyError.
         """
         return {}
+
+    def reasons(self, context: Context, ids: Sequence[str]) -> dict[str, Status]:
+        """What these jobs, which wait, wait for, where that takes a command of its own: their status with `why`.
+
+        Raises MachineBusyError.
+        """
+        return {}
+
+    def outputs(self, job_id: str, job_hash: str) -> tuple[str, ...]:
+        """Where the words of the script of this job are: patterns of files in the submission's folder."""
+        return ()
 
     @abstractmethod
     def cancel(self, context: Context, ids: Sequence[str]) -> None:

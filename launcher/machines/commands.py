@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 from ...pilot.model.errors import PilotfishError, TransientError
@@ -18,8 +19,10 @@ from ..contexts.base import Context, Done
 from ..job import script
 from ..job.spec import JobToPlace
 from ..job.states import JobState, Listing, Status
+from . import registry
 from .base import Machine, MachineBusyError, MaybeTakenError, QueueFullError, SubmitRefusedError
 from .dialect import Command, Dialect, Words, cluster_of
+from .directives import Directives
 
 _PATIENCE_S = 120.0
 _AT_ONCE = 2000
@@ -66,8 +69,19 @@ class BatchMachine(Machine):
     def name(self) -> str:
         return self.dialect.kind
 
+    @property
+    def directives(self) -> Directives:
+        return self.dialect.directives
+
     def script(self, job: JobToPlace) -> dict[str, str]:
-        return script.render([] if job.template else [line for line in self.dialect.header(job) if line], job)
+        return self.rendered([] if job.template else self.dialect.header(job), job)
+
+    def rendered(
+        self, header: Sequence[str], job: JobToPlace, run_part: str | None = None, *, keep_header: bool = False
+    ) -> dict[str, str]:
+        """The files of a job with these directives."""
+        told = registry.job_variables(self.kind)
+        return script.render(header, job, run_part, keep_header=keep_header, variables=told)
 
     # --- submitting -----------------------------------------------------------------------------------------------------
 
@@ -144,22 +158,34 @@ class BatchMachine(Machine):
         rows, unread = dialect.read_find(done.out)
         # The last two parts of the path: the submission's own folder, by whatever name what is above it is known there.
         ours = {_tail(f"{job.root}/{job.script_name}"): job.hash for job in jobs}
-        found = {ours[_tail(path)]: name for name, path in rows if _tail(path) in ours}
+        found: dict[str, list[str]] = {}
+        for name, path in rows:
+            if _tail(path) in ours:
+                found.setdefault(ours[_tail(path)], []).append(name)
         if len(found) < len(jobs) and (done.code or unread):
             raise MachineBusyError(_trouble(done, unread), where=dialect.find)
-        return found
+        return {job_hash: self._one_of(context, names) for job_hash, names in found.items()}
+
+    def _one_of(self, context: Context, names: Sequence[str]) -> str:
+        """The id of a job of whose script the batch system has these jobs: of two submits of one attempt one does nothing."""
+        return names[-1]
 
     # --- asking ---------------------------------------------------------------------------------------------------------
 
     def query(self, context: Context, ids: Sequence[str]) -> Listing:
-        clusters: dict[str, list[str]] = {}
-        for name in ids:
-            clusters.setdefault(cluster_of(name), []).append(name)
         found = Listing()
+        for some in self._asked_together(ids):
+            found.take(self._query_some(context, some))
+        return found.joined({name: self.dialect.parts(name) for name in ids})
+
+    def _asked_together(self, ids: Sequence[str]) -> Iterator[list[str]]:
+        """The parts of these jobs, those of one cluster together, as many as one command can have."""
+        clusters: dict[str, list[str]] = {}
+        for name in [part for each in ids for part in self.dialect.parts(each)]:
+            clusters.setdefault(cluster_of(name), []).append(name)
         for each in clusters.values():
             for start in range(0, len(each), _AT_ONCE):
-                found.take(self._query_some(context, each[start : start + _AT_ONCE]))
-        return found
+                yield each[start : start + _AT_ONCE]
 
     def _query_some(self, context: Context, ids: Sequence[str]) -> Listing:
         """About jobs of one cluster."""
@@ -226,25 +252,34 @@ class BatchMachine(Machine):
         found = Listing(unread=rows.unread)
         for name, status in rows.items():
             if owner(name) in wanted:
-                found.add(wanted[owner(name)], status)
+                found.add(wanted[owner(name)], self._with_hope(status))
             elif not self.dialect.lists_all:
                 found.unread.append(f"{name} {status.native}")
         return found
 
+    def _with_hope(self, status: Status) -> Status:
+        hopeless = status.hopeless or (bool(status.why) and _matches_any(status.why, self.dialect.never))
+        return replace(status, hopeless=hopeless) if hopeless else status
+
+    def reasons(self, context: Context, ids: Sequence[str]) -> dict[str, Status]:
+        dialect = self.dialect
+        if dialect.reasons is None or dialect.read_reasons is None:
+            return {}
+        told = dialect.read_reasons(self._run(context, dialect.reasons(ids[:_PROBES])).out)
+        by_owner = {dialect.owner(name): why for name, why in told.items()}
+        known = {name: by_owner[dialect.owner(name)] for name in ids if dialect.owner(name) in by_owner}
+        return {name: self._with_hope(Status(JobState.waiting, why=why)) for name, why in known.items() if why}
+
+    def outputs(self, job_id: str, job_hash: str) -> tuple[str, ...]:
+        return tuple(pattern for part in self.dialect.parts(job_id) for pattern in self.dialect.outputs(part))
+
     # --- ending ---------------------------------------------------------------------------------------------------------
 
     def cancel(self, context: Context, ids: Sequence[str]) -> None:
-        clusters: dict[str, list[str]] = {}
-        for name in ids:
-            clusters.setdefault(cluster_of(name), []).append(name)
-        for each in clusters.values():
-            for start in range(0, len(each), _AT_ONCE):
-                some = each[start : start + _AT_ONCE]
-                done = self._run(context, self.dialect.cancel(some))
-                if done.code and not _says(done, self.dialect.gone):
-                    raise MachineBusyError(
-                        f"cannot end jobs: {_trouble(done, ())}", where=self.dialect.cancel(some[:1])
-                    )
+        for some in self._asked_together(ids):
+            done = self._run(context, self.dialect.cancel(some))
+            if done.code and not _says(done, self.dialect.gone):
+                raise MachineBusyError(f"cannot end jobs: {_trouble(done, ())}", where=self.dialect.cancel(some[:1]))
 
     def _run(self, context: Context, command: str, *, cwd: str | None = None, once: bool = False) -> Done:
         try:

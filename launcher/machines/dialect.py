@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ..description.resources import Resources
-from ..description.schema import DescriptionError
+from ..description.schema import Key
 from ..job.spec import JobToPlace
 from ..job.states import JobState, Listing, Reason, Status
+from .directives import Directives
 
-Header = Callable[[JobToPlace], list[str]]
 Command = Callable[[Sequence[str]], str]
 Reader = Callable[[str], Listing]
 Finder = Callable[[str], tuple[list[tuple[str, str]], list[str]]]
 Words = tuple[tuple[str, str], ...]
 """Extended regular expressions for a whole line, each with what of it is the id (`\\1`); for sed and for Python."""
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """One job in the queue, of whoever it is.
+
+    Attributes:
+        state: the word that the old interface has for it: pending, running, completed, failed ...
+        cores: on all nodes.
+    """
+
+    id: str
+    name: str
+    owner: str
+    queue: str
+    state: str
+    nodes: str
+    cores: int
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A command that shows what is in the queue: its words for (a cluster, or empty; whether for everybody), and its output."""
+
+    command: Callable[[str, bool], list[str]]
+    read: Callable[[str], Iterable[QueueRow]]
+
+
+GPU_LINE = Key("custom_gpu_line", "str|null", None, "the line of the header that asks for GPUs")
 
 
 def plain(job_id: str) -> str:
@@ -36,7 +64,7 @@ class Dialect:
     """One batch system.
 
     Attributes:
-        header: the directives for a job, without shebang; empty lines are dropped.
+        directives: how it is asked for nodes, time and the like.
         submit: shell text with `{script}` (quoted), run in the submission's folder.
         submit_dependent: the same for a job that needs others, where it is something else.
         id_in_words: lines of what submit prints that only a job that was taken has.
@@ -51,16 +79,21 @@ class Dialect:
         read_history: its output.
         find: the command that tells which scripts my living jobs were made of; None when there is none.
         read_find: its output: (id, path of the script) of each, and lines that were not understood.
+        parts: the jobs of the batch system that one of ours is, where one is too large for it.
         owner: which job a row of the listing belongs to (elements of an array, parts of a heterogeneous job).
         gone: texts (regular expressions, letter case does not matter) that say: there is no such job (any more).
         busy: texts of a batch system that does not answer now.
         refused: texts of a job that can never run; looked at before `full`.
-        full: texts of a limit of jobs.
+        full: texts of a limit of jobs, or of a queue that is closed for a while.
+        reasons: the command that tells what these jobs wait for, where the listing does not; None when there is none.
+        read_reasons: its output, by id.
+        never: what a job waits for that can never start.
+        outputs: where it puts what the script of the job with this id prints: patterns of files in the submission's folder.
         cancel: the command that ends these jobs.
     """
 
     kind: str
-    header: Header
+    directives: Directives
     submit: str
     listing: Command
     read_listing: Reader
@@ -76,11 +109,20 @@ class Dialect:
     read_history: Reader | None = None
     find: str | None = None
     read_find: Finder | None = None
+    parts: Callable[[str], tuple[str, ...]] = field(default=lambda job_id: (job_id,))
     owner: Callable[[str], str] = plain
     gone: tuple[str, ...] = ()
     busy: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     full: tuple[str, ...] = ()
+    reasons: Command | None = None
+    read_reasons: Callable[[str], Mapping[str, str]] | None = None
+    never: tuple[str, ...] = ()
+    outputs: Callable[[str], tuple[str, ...]] = field(default=lambda job_id: ())
+
+    def header(self, job: JobToPlace) -> list[str]:
+        """The directives for a job, without shebang."""
+        return self.directives.header(job, self.kind)
 
 
 def quoted(ids: Sequence[str]) -> str:
@@ -95,37 +137,10 @@ def status_of(
     start_s: float | None = None,
     end_s: float | None = None,
     nodes: str = "",
+    why: str = "",
 ) -> Status:
     """The status of a batch system's own word. One that the table lacks means: still there, ask again."""
     state, reason = table.get(word, (JobState.unknown, ""))
     if state is JobState.finished and exit_code not in (None, 0):
         state, reason = JobState.terminated, Reason.PROGRAM
-    return Status(state, word, reason, exit_code, start_s, end_s, nodes)
-
-
-def refuse(resources: Resources, kind: str, names: Iterable[str]) -> None:
-    """Raise DescriptionError for keys that are set and that this batch system has no directive for."""
-    for name in names:
-        if getattr(resources, name):
-            key = name.removesuffix("_s").removesuffix("_mib")
-            remedy = "leave it out, or write the site's own directive into custom_flags"
-            raise DescriptionError(f"{kind} has nothing for {key!r}", where=f"resources.{key}", remedy=remedy)
-
-
-def clock(seconds: float) -> str:
-    """HH:MM:SS, rounded up; hours may have more than two digits."""
-    whole = -int(-seconds // 1)
-    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def job_name(task_name: str | None, job_hash: str, limit: int, prefix: str) -> str:
-    """What the batch system shows for a job of one task; empty for no name."""
-    if task_name is None or not limit:
-        return ""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", task_name).strip("._-") or f"dp-{job_hash[:8]}"
-    if prefix and not name[0].isalpha():
-        name = prefix + name
-    if len(name) > limit:
-        mark = hashlib.sha1(task_name.encode(), usedforsecurity=False).hexdigest()[:8]
-        name = f"{name[: limit - 9].rstrip('._-')}-{mark}"
-    return name
+    return Status(state, word, reason, exit_code, start_s, end_s, nodes, why if state is JobState.waiting else "")

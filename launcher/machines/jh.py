@@ -5,26 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
-from ..description.resources import Resources
-from ..job.spec import JobToPlace
+from ..description.schema import KeysOfSystem
 from ..job.states import JobState, Listing
 from . import lsf
-from .commands import BatchMachine
-from .dialect import quoted, status_of
+from .dialect import GPU_LINE, quoted, status_of
 
 STATES: dict[str, tuple[JobState, str]] = {**lsf.STATES, "PSUSP": (JobState.running, "")}
 
 
-def header(job: JobToPlace) -> list[str]:
-    return lsf.directives(job, "JSUB", _gpus(job.resources))
-
-
-def _gpus(resources: Resources) -> str:
-    line = resources.kwargs.get("custom_gpu_line")
-    if line is not None:
-        return str(line)
-    return f"-gpgpu {resources.gpu_per_node}" if resources.gpu_per_node > 0 else ""
+# Its directives are LSF's, but it takes no name and has its own word for GPUs.
+DIRECTIVES = replace(
+    lsf.DIRECTIVES,
+    prefix="#JSUB",
+    rows={name: row for name, row in lsf.DIRECTIVES.rows.items() if name != "name"} | {"gpus": "-gpgpu {}"},
+)
 
 
 def listing(ids: Sequence[str]) -> str:
@@ -43,16 +39,24 @@ def read_listing(text: str) -> Listing:
     return found
 
 
-class JH_UniScheduler(BatchMachine):
+class JH_UniScheduler(lsf.LSF):
     kind = "JH_UniScheduler"
+    aliases: ClassVar[tuple[str, ...]] = ("jh",)
+    keys = KeysOfSystem((GPU_LINE,), wanted=True)
+    commands = ("jsub", "jjobs", "jctrl")
+    helpful_commands: ClassVar[tuple[str, ...]] = ()
+    queue_check = ""
+    script_suffix = ".sh"
     dialect = replace(
         lsf.DIALECT,
         kind="JH_UniScheduler",
-        header=header,
+        directives=DIRECTIVES,
         submit="jsub < {script}",
         listing=listing,
         read_listing=read_listing,
         history=None,
         read_history=None,
+        reasons=None,
+        read_reasons=None,
         cancel=lambda ids: f"jctrl kill {quoted(ids)}",
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import ClassVar
 
 from ..description.resources import Resources
-from ..job.spec import JobToPlace
+from ..description.schema import Key, KeysOfSystem
+from ..job.spec import JobVariables
 from ..job.states import JobState, Listing, Reason, Status
 from .commands import BatchMachine
-from .dialect import Dialect, job_name, quoted, refuse, status_of
-
-_LIMIT = 128
+from .dialect import GPU_LINE, Dialect, quoted, status_of
+from .directives import Directives
 
 # bjobs(1), "STAT". ZOMBI: the host is unreachable, the job was killed meanwhile.
 STATES: dict[str, tuple[JobState, str]] = {
@@ -45,44 +46,44 @@ _REASONS = {
 }
 
 
-def directives(job: JobToPlace, prefix: str, gpus: str) -> list[str]:
-    """The lines that LSF and its relatives share."""
-    resources = job.resources
-    refuse(resources, {"BSUB": "LSF"}.get(prefix, "JH_UniScheduler"), ["qos"])
-    done = " && ".join(f"done({name})" for name in resources.dependency)
-    lines = [
-        "-e %J.err",
-        "-o %J.out",
-        f"-n {resources.number_node * resources.cpu_per_node}",
-        f"-R 'span[ptile={resources.cpu_per_node}]'",
-        f"-q {resources.queue_name}" if resources.queue_name else "",
-        gpus,
-        f"-W {-int(-resources.walltime_s // 60)}" if resources.walltime_s else "",
-        f"-P {resources.account}" if resources.account else "",
-        f"-R 'rusage[mem={resources.memory_mib}MB]'" if resources.memory_mib else "",
-        "-x" if resources.exclusive else "",
-        f"-U {resources.reservation}" if resources.reservation else "",
-        f"-w '{done}'" if done else "",
-    ]
-    return [line if line.startswith("#") else f"#{prefix} {line}" for line in lines if line]
+def _span(resources: Resources) -> list[str]:
+    cores = resources.cpu_per_node
+    return [f"-n {resources.number_node * cores}", f"-R 'span[ptile={cores}]'"]
 
 
-def header(job: JobToPlace) -> list[str]:
-    name = job_name(job.name or None, job.hash, _LIMIT, "")
-    return [*directives(job, "BSUB", _gpus(job.resources)), f"#BSUB -J {name}" if name else ""]
-
-
-def _gpus(resources: Resources) -> str:
+def _gpus(resources: Resources) -> list[str]:
     kwargs, count = resources.kwargs, resources.gpu_per_node
-    line = kwargs.get("custom_gpu_line")
-    if line is not None:
-        return str(line)
     if not kwargs.get("gpu_usage") or count < 1:
-        return ""
+        return []
     if kwargs.get("gpu_new_syntax"):
         exclusive = "yes" if kwargs.get("gpu_exclusive", True) else "no"
-        return f"-gpu 'num={count}:mode=shared:j_exclusive={exclusive}'"
-    return f'-R "select[ngpus >0] rusage[ngpus_excl_p={count}]"'
+        return [f"-gpu 'num={count}:mode=shared:j_exclusive={exclusive}'"]
+    return [f'-R "select[ngpus >0] rusage[ngpus_excl_p={count}]"']
+
+
+# bsub(1).
+DIRECTIVES = Directives(
+    "#BSUB",
+    {
+        "stderr": "-e {}",
+        "stdout": "-o {}",
+        "nodes": _span,
+        "queue": "-q {}",
+        "gpus": _gpus,
+        "walltime": "-W {}",
+        "account": "-P {}",
+        "memory": "-R 'rusage[mem={}MB]'",
+        "exclusive": "-x",
+        "reservation": "-U {}",
+        "dependency": "-w '{}'",
+        "name": "-J {}",
+        "megabytes": "-M {}",
+    },
+    values=lambda job: {"stderr": "%J.err", "stdout": "%J.out"},
+    minutes=True,
+    id="done({})",
+    between_ids=" && ",
+)
 
 
 def listing(ids: Sequence[str]) -> str:
@@ -132,10 +133,23 @@ def read_history(text: str) -> Listing:
     return found
 
 
+def read_reasons(text: str) -> dict[str, str]:
+    """Of `bjobs -p`: below the row of each job its reasons, indented, each with a semicolon."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in text.splitlines():
+        if match := re.match(r"(\d+(\[\d+\])?)\s", line):
+            name = match[1]
+            found[name] = []
+        elif name and line.startswith(" ") and line.strip():
+            found[name].append(line.strip())
+    return {name: " ".join(lines).removesuffix(";") for name, lines in found.items()}
+
+
 DIALECT = Dialect(
     kind="LSF",
-    header=header,
-    submit="bsub < {script}",
+    directives=DIRECTIVES,
+    submit="LSB_NTRIES=1 bsub < {script}",  # else bsub waits for ever where a user has too many jobs
     id_in_words=((r"^.*Job <([0-9]+)> is submitted.*$", r"\1"),),
     listing=listing,
     read_listing=read_listing,
@@ -152,19 +166,48 @@ DIALECT = Dialect(
     busy=(
         "LSF is down",
         "Please wait",
-        "batch daemon not responding",
+        "batch (daemon|system)( is)? not responding",
         "Cannot connect to LSF",
-        "Communication time out",
+        "Communication time ?out",
+        "Failed in an LSF library call",
     ),
+    refused=(r"Cannot exceed .*hard limit",),
     full=(
         "User has reached the",
-        "job limit",
-        "has exceeded its job slot limit",
         "Pending job threshold reached",
+        "has exceeded its job slot limit",
+        r"Job (slot )?limit (exceeded|reached)",
+        r"reached (the|its) .*job.* limit",
+        "Queue has been closed",
     ),
+    reasons=lambda ids: f"bjobs -p {quoted(ids)}",
+    read_reasons=read_reasons,
+    never=("never satisfied",),
+    outputs=lambda job_id: (f"{owner(job_id)}.out", f"{owner(job_id)}.err"),
 )
 
 
 class LSF(BatchMachine):
     kind = "LSF"
+    aliases: ClassVar[tuple[str, ...]] = ("lsf",)
     dialect = DIALECT
+    keys = KeysOfSystem(
+        (
+            Key("gpu_usage", "bool", False, "ask for GPUs"),
+            Key("gpu_new_syntax", "bool", False, "by `-gpu`, of LSF 10.1.0.3 and later"),
+            Key("gpu_exclusive", "bool", True, "with `gpu_new_syntax`: a process has its GPU alone"),
+            GPU_LINE,
+        ),
+        wanted=True,
+    )
+    variables = JobVariables(  # LSF configuration reference, "Environment variables set for job execution"
+        id=("LSB_JOBID",),
+        element=("LSB_JOBINDEX",),
+        submit_host=("LSB_SUB_HOST",),
+        submit_folder=("LS_SUBCWD",),
+        nodes=("LSB_HOSTS",),
+    )
+    commands = ("bsub", "bjobs", "bkill")
+    helpful_commands: ClassVar[tuple[str, ...]] = ("bhist",)
+    queue_check = "bqueues {queue}"
+    script_suffix = ".lsf"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from typing import ClassVar
 
 from ..description.resources import Resources
-from ..job.spec import JobToPlace
+from ..description.schema import Key, KeysOfSystem
+from ..job.spec import JobVariables
 from ..job.states import JobState, Listing, Reason, Status
 from .commands import BatchMachine
-from .dialect import Dialect, clock, job_name, quoted, refuse
-
-LIMIT = 15
+from .dialect import Dialect, quoted
+from .directives import Directives, tasks_and_threads
 
 # qstat(1B), "Job States"; E is still there: its processes are being ended.
 STATES: dict[str, tuple[JobState, str]] = {
@@ -46,29 +47,33 @@ _KILLED = 256
 """An exit status above it is this plus the signal that killed the script: 271 after qdel."""
 
 
-def header(job: JobToPlace) -> list[str]:
-    resources = job.resources
-    refuse(resources, "PBS", ["qos", "reservation"])
+def _select(resources: Resources) -> list[str]:
+    tasks, threads = tasks_and_threads(resources)
+    ranks = f":mpiprocs={tasks}:ompthreads={threads}" if tasks else ""
     gpus = f":ngpus={resources.gpu_per_node}" if resources.gpu_per_node > 0 else ""
     memory = f":mem={resources.memory_mib}mb" if resources.memory_mib else ""
-    return [
-        f"#PBS -l select={resources.number_node}:ncpus={resources.cpu_per_node}{gpus}{memory}",
-        *common(job, resources),
-        "#PBS -l place=excl" if resources.exclusive else "",
-    ]
+    return [f"-l select={resources.number_node}:ncpus={resources.cpu_per_node}{ranks}{gpus}{memory}"]
 
 
-def common(job: JobToPlace, resources: Resources) -> list[str]:
-    """What PBS and Torque write alike."""
-    name = job_name(job.name or None, job.hash, LIMIT, "j-")
-    return [
-        "#PBS -j oe",
-        f"#PBS -q {resources.queue_name}" if resources.queue_name else "",
-        f"#PBS -N {name}" if name else "",
-        f"#PBS -l walltime={clock(resources.walltime_s)}" if resources.walltime_s else "",
-        f"#PBS -A {resources.account}" if resources.account else "",
-        f"#PBS -W depend=afterok:{':'.join(resources.dependency)}" if resources.dependency else "",
-    ]
+COMMON = {
+    "one_output": "-j oe",
+    "queue": "-q {}",
+    "name": "-N {}",
+    "walltime": "-l walltime={}",
+    "account": "-A {}",
+    "dependency": "-W depend=afterok:{}",
+}
+FOR_OTHERS = {"megabytes": "-l mem={}m", "stdout": "-o {}", "stderr": "-e {}", "export": "-v {}"}
+
+# qsub(1B); select and place: pbs_resources(7B).
+DIRECTIVES = Directives(
+    "#PBS",
+    {"nodes": _select, **COMMON, "exclusive": "-l place=excl", "memory": "", "gpus": "", **FOR_OTHERS},
+    values=lambda job: {"one_output": True},
+    name_limit=15,
+    name_prefix="j-",
+    option="listed",
+)
 
 
 def owner(name: str) -> str:
@@ -99,8 +104,8 @@ def listed(text: str, states: Mapping[str, tuple[JobState, str]], server_codes: 
 def blocks(text: str) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
     """(job id, attributes) of `qstat -f`: `Job Id: X`, then `    name = value`; long values go on behind a tab.
 
-    Slurm's qstat puts a tab before each attribute instead. The second list has the lines that were not understood; where the
-    same attribute comes once more the head of another job's block was one.
+    Wrappers around another batch system put a tab before each attribute. The second list has the lines that were not
+    understood; where the same attribute comes once more the head of another job's block was one.
     """
     found: list[tuple[str, dict[str, str]]] = []
     unread: list[str] = []
@@ -143,9 +148,22 @@ def status(
         if code > _KILLED:
             code, reason = 128 + code - _KILLED, Reason.CANCELLED
     nodes = re.sub(r"/[^+]*", "", facts.get("exec_host", "")).replace("+", ",")
-    return Status(
-        state, word, reason, code, _time(facts, "stime", "start_time"), _time(facts, "obittime", "comp_time"), nodes
-    )
+    start_s, end_s = _time(facts, "stime", "start_time"), _time(facts, "obittime", "comp_time")
+    why = _why(facts) if state is JobState.waiting else ""
+    return Status(state, word, reason, code, start_s, end_s, nodes, why)
+
+
+def _why(facts: Mapping[str, str]) -> str:
+    """The scheduler's comment, or who holds it: a job that others must precede is held by the system as well."""
+    held = re.sub("n", "", facts.get("Hold_Types", ""))
+    if facts.get("comment"):
+        return facts["comment"]
+    if held and "depend" in facts:
+        return "waits for other jobs"
+    return {"u": "held by the user", "s": _HELD, "o": _HELD}.get(held[:1], "")
+
+
+_HELD = "held by the system"
 
 
 def _time(facts: Mapping[str, str], *names: str) -> float | None:
@@ -161,7 +179,7 @@ def _time(facts: Mapping[str, str], *names: str) -> float | None:
 
 DIALECT = Dialect(
     kind="PBS",
-    header=header,
+    directives=DIRECTIVES,
     submit="qsub {script}",
     id_alone=(
         (r"^ *([0-9]+(\[\])?\.[A-Za-z0-9_.@-]+) *$", r"\1"),
@@ -175,20 +193,60 @@ DIALECT = Dialect(
     read_find=read_find,
     owner=owner,
     gone=("Unknown Job Id", "Job has finished"),
-    busy=("cannot connect to server", "Connection refused", "Connection timed out", "Server shutting down"),
-    # pbs_messages.c of OpenPBS, pbs_errors.h of Torque.
+    # What follows is in pbs_messages.c of OpenPBS and pbs_error_db.h of Torque.
+    busy=(
+        "cannot connect to server",
+        "Connection (refused|timed out)",
+        "Server shutting down",
+        "No free connections",
+        "Server connection table full",
+        "Resource temporarily unavailable",
+        "Server busy",
+        "Could not connect to batch server",
+        "Can not establish connection",
+        "Unable to get connection to socket",
+        "Error (reading|writing) data",
+        "Socket close detected",
+        "Premature End of File",
+        "must be temporarily delayed",
+        "trqauthd unable to authenticate",
+        r"\bTime out\b",
+    ),
     refused=(
         r"Job (exceeds|violates) queue( and/or server)? resource limits",
+        "Array job exceeds server or queue size limit",
+        "Resource limit exceeds allowable",
         "cannot satisfy (queue|server)",
     ),
     full=(
         r"would exceed .*limit",
         r"Maximum number of .*(jobs|resource).*already in",
         r"total number of .*jobs exceeds the",
+        "Queue is not enabled",
+        "Queue is currently not available",
     ),
+    never=("^Can Never Run", "too many failed attempts", f"^{_HELD}$"),
+    outputs=lambda job_id: (f"*.[oe]{owner(job_id).removesuffix('[]')}*",),
+)
+
+
+_TASKS = Key(
+    "tasks_per_node", "int", None, "what MPI starts on a node, each with its share of the cores", ours=True, least=1
 )
 
 
 class PBS(BatchMachine):
     kind = "PBS"
+    aliases: ClassVar[tuple[str, ...]] = ("pbs", "pbspro", "openpbs")
     dialect = DIALECT
+    keys = KeysOfSystem((_TASKS,))
+    variables = JobVariables(  # qsub(1B), "Environment Variables"
+        id=("PBS_JOBID",),
+        element=("PBS_ARRAY_INDEX",),
+        submit_host=("PBS_O_HOST",),
+        submit_folder=("PBS_O_WORKDIR",),
+        node_file=("PBS_NODEFILE",),
+    )
+    commands = ("qsub", "qstat", "qdel")
+    queue_check = "qstat -Q {queue}"
+    script_suffix = ".pbs"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import ClassVar
 
-from ..job.spec import JobToPlace
+from ..job.spec import JobVariables
 from ..job.states import JobState, Listing, Reason
 from .commands import BatchMachine
-from .dialect import Dialect, clock, quoted, refuse, status_of
+from .dialect import Dialect, quoted, status_of
+from .directives import Directives
 from .lsf import owner
 
 # pjstat(1), "ST".
@@ -31,17 +33,22 @@ STATES: dict[str, tuple[JobState, str]] = {
 }
 
 
-def header(job: JobToPlace) -> list[str]:
-    resources = job.resources
-    refuse(resources, "Fugaku", ["qos", "exclusive", "reservation", "dependency"])
-    return [
-        f'#PJM -L "rscgrp={resources.queue_name}"' if resources.queue_name else "",
-        f'#PJM -L "node={resources.number_node}"',
-        f'#PJM --mpi "max-proc-per-node={resources.cpu_per_node}"',
-        f'#PJM -L "elapse={clock(resources.walltime_s)}"' if resources.walltime_s else "",
-        f'#PJM -L "node-mem={resources.memory_mib}Mi"' if resources.memory_mib else "",
-        f"#PJM -g {resources.account}" if resources.account else "",
-    ]
+# pjsub(1).
+DIRECTIVES = Directives(
+    "#PJM",
+    {
+        "queue": '-L "rscgrp={}"',
+        "nodes": '-L "node={}"',
+        "cores": '--mpi "max-proc-per-node={}"',
+        "walltime": '-L "elapse={}"',
+        "memory": '-L "node-mem={}Mi"',
+        "account": "-g {}",
+        "stdout": "-o {}",
+        "stderr": "-e {}",
+        "name": "",
+    },
+    values=lambda job: {"cores": job.resources.cpu_per_node},
+)
 
 
 def listing(ids: Sequence[str]) -> str:
@@ -66,7 +73,7 @@ def read(text: str) -> Listing:
 
 DIALECT = Dialect(
     kind="Fugaku",
-    header=header,
+    directives=DIRECTIVES,
     submit="pjsub {script}",
     id_in_words=((r"^.*Job ([0-9]+) submitted.*$", r"\1"),),
     listing=listing,
@@ -77,10 +84,20 @@ DIALECT = Dialect(
     owner=owner,
     gone=("does not exist", "Not found"),
     busy=("Connection refused", "Connection timed out", "temporarily"),
-    full=("exceeds? the limit", "limit of the number of jobs", "number of accepted jobs"),
+    # As `[ERR.] PJM 0057 pjsub node=32 is greater than the upper limit (24).`
+    refused=(r"\w+=\S+ is (greater|less) than the (upper|lower) limit",),
+    full=(
+        "limit of the number of jobs",
+        r"number of (accepted )?jobs\b.*(limit|exceed)",
+        r"exceeds? the limit .*\bjobs",
+    ),
+    outputs=lambda job_id: (f"*.{owner(job_id)}.out", f"*.{owner(job_id)}.err", f"*.[oe]{owner(job_id)}"),
 )
 
 
 class Fugaku(BatchMachine):
     kind = "Fugaku"
+    aliases: ClassVar[tuple[str, ...]] = ("fugaku", "pjm")
     dialect = DIALECT
+    variables = JobVariables(id=("PJM_JOBID",), element=("PJM_BULKNUM",), submit_folder=("PJM_O_WORKDIR",))
+    commands = ("pjsub", "pjstat", "pjdel")

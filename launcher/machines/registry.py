@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from .base import Machine
+from ..description.schema import KeysOfSystem
+from ..job.spec import JobVariables
 
-_HOMES = {
+if TYPE_CHECKING:
+    from .base import Machine
+
+HOMES = {
     "Slurm": "slurm",
-    "SlurmJobArray": "slurm_array",
+    "SlurmJobArray": "slurm",
     "PBS": "pbs",
     "Torque": "torque",
-    "SGE": "sge",
     "LSF": "lsf",
+    "SGE": "sge",
     "JH_UniScheduler": "jh",
-    "Fugaku": "pjm",
     "Shell": "shell",
+    "Fugaku": "pjm",
 }
+"""Name -> the module with the class of that name, of this folder or by its full name. A new batch system has a line here."""
+
+
+def names() -> tuple[str, ...]:
+    return tuple(HOMES)
+
+
+def aliases() -> dict[str, str]:
+    """Other names, in small letters -> the name."""
+    return {alias: name for name in HOMES for alias in system(name).aliases}
+
+
+def keys(name: str) -> KeysOfSystem:
+    return system(name).keys
+
+
+def system(name: str) -> type[Machine]:
+    """The class of the batch system of that name, which the description has checked."""
+    home = HOMES[name]
+    found: type[Machine] = getattr(import_module(home if "." in home else f".{home}", __package__), name)
+    return found
 
 
 def build_machine(batch_type: str) -> Machine:
-    """The batch system of that name, which the description has checked."""
-    module = import_module(f".{_HOMES[batch_type]}", __package__)
-    machine: Machine = getattr(module, batch_type)()
-    return machine
+    return system(batch_type)()
+
+
+def job_variables(name: str) -> JobVariables:
+    """In which variables a job of that batch system is told about itself: its own, then those of all others.
+
+    The latter count where one system is wrapped in the commands of another.
+    """
+    first = system(name).variables
+    return reduce(JobVariables.followed_by, [first, *(system(other).variables for other in HOMES if other != name)])

@@ -7,15 +7,17 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any, ClassVar
 from xml.etree import ElementTree
 
+from ..description.resources import Resources
+from ..description.schema import Key, KeysOfSystem
 from ..job import script
-from ..job.spec import JobToPlace
+from ..job.spec import JobToPlace, JobVariables
 from ..job.states import JobState, Listing, Reason, Status
 from .commands import BatchMachine
-from .dialect import Dialect, clock, job_name, quoted, refuse
-
-_LIMIT = 128
+from .dialect import Dialect, quoted
+from .directives import Directives
 
 # accounting(5): `failed` says who ended the job; 37 and 44 are its limits.
 _FAILED_TIME = (37,)
@@ -46,25 +48,46 @@ done"""
 _ACCOUNTED_AFTER_S = 120
 
 
-def header(job: JobToPlace) -> list[str]:
-    resources = job.resources
-    refuse(resources, "SGE", ["qos"])
-    name = resources.kwargs.get("job_name") or job_name(job.name or None, job.hash, _LIMIT, "j-") or "wDPjob"
-    memory = resources.memory_mib and max(1, resources.memory_mib // resources.cpu_per_node)
+def _slots(resources: Resources) -> list[str]:
     environment = resources.kwargs.get("pe_name", "mpi")
-    return [
-        "#$ -S /bin/bash",
-        "#$ -cwd",
-        f"#$ -N {name}",
-        f"#$ -pe {environment} {resources.cpu_per_node}" if environment else "",
-        f"#$ -q {resources.queue_name}" if resources.queue_name else "",
-        f"#$ -l h_rt={clock(resources.walltime_s)}" if resources.walltime_s else "",
-        f"#$ -A {resources.account}" if resources.account else "",
-        f"#$ -l h_vmem={memory}M" if memory else "",
-        "#$ -l exclusive=true" if resources.exclusive else "",
-        f"#$ -ar {resources.reservation}" if resources.reservation else "",
-        f"#$ -hold_jid {','.join(resources.dependency)}" if resources.dependency else "",
-    ]
+    return [f"-pe {environment} {resources.cpu_per_node}"] if environment else []
+
+
+def _values(job: JobToPlace) -> dict[str, Any]:
+    memory = job.resources.memory_mib
+    return {
+        "name": job.resources.kwargs.get("job_name") or DIRECTIVES.shown_name(job) or "wDPjob",
+        "memory": memory and max(1, memory // job.resources.cpu_per_node),
+    }
+
+
+# qsub(1); h_vmem counts for each slot: complex(5).
+DIRECTIVES = Directives(
+    "#$",
+    {
+        "shell": "-S /bin/bash",
+        "folder": "-cwd",
+        "name": "-N {}",
+        "nodes": _slots,
+        "queue": "-q {}",
+        "walltime": "-l h_rt={}",
+        "account": "-A {}",
+        "memory": "-l h_vmem={}M",
+        "exclusive": "-l exclusive=true",
+        "reservation": "-ar {}",
+        "dependency": "-hold_jid {}",
+        "megabytes": "-l h_vmem={}m",
+        "stdout": "-o {}",
+        "stderr": "-e {}",
+    },
+    always=("shell", "folder"),
+    values=_values,
+    name_prefix="j-",
+    between_ids=",",
+    option="listed",
+    by_nodes=False,
+    one_program=lambda cores: {"kwargs": {"pe_name": "smp" if cores > 1 else ""}},
+)
 
 
 def listing(ids: Sequence[str]) -> str:
@@ -86,7 +109,9 @@ def read_listing(text: str) -> Listing:
     for job in jobs:
         name, letters = job.findtext("JB_job_number", ""), job.findtext("state", "")
         start = _iso(job.findtext("JAT_start_time", ""))
-        found.add(name, Status(state(letters), letters, start_s=start, nodes=job.findtext("queue_name", "")))
+        status = Status(state(letters), letters, start_s=start, nodes=job.findtext("queue_name", ""))
+        # One that it could not start stays so until somebody clears it, whatever the reason was.
+        found.add(name, replace(status, why="error state", hopeless=True) if "E" in letters else status)
     return found
 
 
@@ -99,6 +124,18 @@ def read_probe(text: str) -> Listing:
     if match := re.search(r"^job_number:\s+(\d+)\s*$", text, re.MULTILINE):
         return Listing({match[1]: Status(JobState.unknown, "listed")})
     return Listing(unread=[line for line in text.splitlines() if line.strip() and not line.strip().isdigit()])
+
+
+def read_reasons(text: str) -> dict[str, str]:
+    """The error with which it was not started; else what the scheduler says, where the site lets it say so."""
+    found = {}
+    for block in re.split(r"^=+$", text, flags=re.MULTILINE):
+        number = re.search(r"^job_number:\s+(\d+)\s*$", block, re.MULTILINE)
+        errors = re.findall(r"^error reason\s+\d+:\s+(.*?)\s*$", block, re.MULTILINE)
+        info = re.search(r"^scheduling info:\s+(.*?)\s*$", block, re.MULTILINE)
+        if number:
+            found[number[1]] = f"error state: {errors[-1]}" if errors else info[1] if info else ""
+    return found
 
 
 FIND = """\
@@ -184,7 +221,7 @@ def _date(text: str) -> float | None:
 
 DIALECT = Dialect(
     kind="SGE",
-    header=header,
+    directives=DIRECTIVES,
     submit="qsub -terse {script}",
     id_in_words=((r"^.*Your job(-array)? ([0-9]+)[ .].*has been submitted.*$", r"\2"),),
     id_alone=((r"^ *([0-9]+)(\.[0-9][0-9:-]*)? *$", r"\1"),),
@@ -200,13 +237,37 @@ DIALECT = Dialect(
     read_find=read_find,
     gone=("do not exist", r'job "\d+" does not exist'),
     busy=("unable to contact qmaster", "unable to send message to qmaster", "commlib error", "got select error"),
-    full=(r"job rejected: (only \d+ jobs|the job of the user)", "exceeds the limit", "max_u_jobs", "max_jobs"),
+    # msg_qmaster.h; of tasks in an array there can be too many as well: that never passes.
+    full=(r"job rejected: only \d+ jobs are allowed per",),
+    reasons=probe,
+    read_reasons=read_reasons,
+    never=("^error state",),
+    outputs=lambda job_id: (f"*.[oe]{job_id}", f"*.[oe]{job_id}.*", f"*.p[oe]{job_id}"),
 )
 
 
 class SGE(BatchMachine):
     kind = "SGE"
+    aliases: ClassVar[tuple[str, ...]] = ("sge", "gridengine", "uge")
     dialect = DIALECT
+    keys = KeysOfSystem(
+        (
+            Key("pe_name", "str", "mpi", "the parallel environment", ("sge_pe_name",)),
+            Key("job_name", "str", None, "what the batch system shows"),
+        ),
+        wanted=True,
+    )
+    variables = JobVariables(  # qsub(1), "ENVIRONMENTAL VARIABLES"; without an array SGE_TASK_ID is `undefined`
+        id=("JOB_ID",),
+        element=("SGE_TASK_ID",),
+        submit_host=("SGE_O_HOST",),
+        submit_folder=("SGE_O_WORKDIR",),
+        node_file=("PE_HOSTFILE",),
+    )
+    commands = ("qsub", "qstat", "qdel")
+    helpful_commands: ClassVar[tuple[str, ...]] = ("qacct",)
+    queue_check = "qconf -sq {queue}"
+    script_suffix = ".sge"
 
     def script(self, job: JobToPlace) -> dict[str, str]:
         needed = job.resources.dependency

@@ -12,9 +12,9 @@ from ..job import script
 from ..job.spec import JobToPlace
 from ..job.states import JobState, Listing, Reason, Status
 from .base import Machine, MachineBusyError, SubmitRefusedError
-from .dialect import refuse
+from .directives import refuse
 
-_NOTHING_FOR = ("account", "qos", "memory_mib", "exclusive", "reservation", "dependency")
+_NOTHING_FOR = ("account", "qos", "memory", "exclusive", "reservation", "dependency")
 
 # A process id comes back after a while; together with the start time (in ticks since the boot) it does not.
 # The job itself writes its id down before it does anything: on a full disk nothing is started that nobody knows.
@@ -70,6 +70,7 @@ class Shell(Machine):
     """Ids are `PID:START`. A job that has ended is not listed: its own record tells how."""
 
     kind = "Shell"
+    commands = ("setsid",)
     settle_s = 0.0  # jobs run where their files are looked at
 
     def script(self, job: JobToPlace) -> dict[str, str]:
@@ -112,6 +113,9 @@ class Shell(Machine):
                 found[name] = Status(JobState.unknown, "not known now")
                 found.unclear.add(name)
         return found
+
+    def outputs(self, job_id: str, job_hash: str) -> tuple[str, ...]:
+        return (f"{job_hash}.out",)
 
     def cancel(self, context: Context, ids: Sequence[str]) -> None:
         quoted = _quoted(ids)

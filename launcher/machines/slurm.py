@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
-from ..description.resources import Resources
-from ..job.spec import JobToPlace
+from ...pilot.model.errors import PilotfishError
+from ..contexts.base import Context, Done
+from ..description.schema import DescriptionError, Key, KeysOfSystem
+from ..job import script
+from ..job.spec import JobToPlace, JobVariables
 from ..job.states import JobState, Listing, Reason, Status
+from .base import SubmitRefusedError
 from .commands import BatchMachine
-from .dialect import Dialect, clock, cluster_of, job_name, quoted, status_of
+from .dialect import GPU_LINE, Dialect, QueueRow, View, cluster_of, quoted, status_of
+from .directives import Directives, tasks_and_threads
 
-_LIMIT = 128
 _OUT_OF_MEMORY, _KILL = 125, 9
 """What Slurm calls a signal of its own (SIG_OOM) is the kernel's SIGKILL."""
 
@@ -47,40 +53,47 @@ STATES: dict[str, tuple[JobState, str]] = {
 }
 
 
-def header(job: JobToPlace) -> list[str]:
-    resources = job.resources
-    name = job_name(job.name or None, job.hash, _LIMIT, "")
-    return [
-        f"#SBATCH --nodes {resources.number_node}",
-        *_cores(resources),
-        _gpus(resources),
-        f"#SBATCH --partition {resources.queue_name}" if resources.queue_name else "",
-        f"#SBATCH --job-name {name}" if name else "",
-        f"#SBATCH --time {clock(resources.walltime_s)}" if resources.walltime_s else "",
-        f"#SBATCH --account {resources.account}" if resources.account else "",
-        f"#SBATCH --qos {resources.qos}" if resources.qos else "",
-        f"#SBATCH --mem {resources.memory_mib}M" if resources.memory_mib else "",
-        "#SBATCH --exclusive" if resources.exclusive else "",
-        f"#SBATCH --reservation {resources.reservation}" if resources.reservation else "",
-        f"#SBATCH --dependency afterok:{':'.join(_numbers(resources.dependency))}" if resources.dependency else "",
-    ]
-
-
-def _cores(resources: Resources) -> list[str]:
+def _values(job: JobToPlace) -> dict[str, Any]:
     """DPDispatcher's cores are what `srun` and MPI start; `tasks_per_node` gives them to fewer, with threads."""
-    tasks = resources.kwargs.get("tasks_per_node")
-    if tasks is None:
-        return [f"#SBATCH --ntasks-per-node {resources.cpu_per_node}"]
-    each = -(-resources.cpu_per_node // tasks)
-    return [f"#SBATCH --ntasks-per-node {tasks}", f"#SBATCH --cpus-per-task {each}"]
+    tasks, threads = tasks_and_threads(job.resources)
+    return {"tasks": tasks or job.resources.cpu_per_node, "threads": threads if tasks else None}
 
 
-def _gpus(resources: Resources) -> str:
-    line = resources.kwargs.get("custom_gpu_line")
-    if line is not None:
-        return str(line)
-    return f"#SBATCH --gres=gpu:{resources.gpu_per_node}" if resources.gpu_per_node > 0 else ""
+def _one_program(cores: int) -> dict[str, Any]:
+    """From 22.05 on `srun` does not take over what the job was given."""
+    return {"kwargs": {"tasks_per_node": 1}, "envs": {"SRUN_CPUS_PER_TASK": cores} if cores > 1 else {}}
 
+
+# sbatch(1).
+DIRECTIVES = Directives(
+    "#SBATCH",
+    {
+        "nodes": "--nodes {}",
+        "tasks": "--ntasks-per-node {}",
+        "threads": "--cpus-per-task {}",
+        "gpus": "--gres=gpu:{}",
+        "queue": "--partition {}",
+        "name": "--job-name {}",
+        "walltime": "--time {}",
+        "account": "--account {}",
+        "qos": "--qos {}",
+        "memory": "--mem {}M",
+        "exclusive": "--exclusive",
+        "reservation": "--reservation {}",
+        "dependency": "--dependency afterok:{}",
+        "ppn": "--tasks-per-node {}",
+        "megabytes": "--mem {}",
+        "stdout": "--output {}",
+        "stderr": "--error {}",
+        "features": "--constraint={}",
+        "begin": "--begin={}",
+        "export": "--export={}",
+    },
+    values=_values,
+    bare_ids=lambda text: re.sub(r";[\w.-]+", "", text),
+    option="long",
+    one_program=_one_program,
+)
 
 _ROW = re.compile(r"\d+([_+]\S+)?(\.\S+)?")
 _STATE = re.compile(r"[A-Z_]+")
@@ -91,6 +104,18 @@ _COMMAND = re.compile(r"(\d\S*)\|(/.*)\|(\S.*)")
 def owner(name: str) -> str:
     """`101` of `101_4`, `101_[5-9%2]` (arrays), `101+0` (a part of a heterogeneous job) and `101;east`."""
     return re.split(r"[_+.;]", name, maxsplit=1)[0]
+
+
+def parts(name: str) -> tuple[str, ...]:
+    """`101;east`, `102;east` of `101,102;east`."""
+    numbers, mark, cluster = name.partition(";")
+    return tuple(f"{number}{mark}{cluster}" for number in numbers.split(","))
+
+
+def _together(ids: Sequence[str]) -> str:
+    """The id of which these are the parts; they are on one cluster."""
+    mark = ";" if cluster_of(ids[0]) else ""
+    return ",".join(_numbers(ids)) + mark + cluster_of(ids[0])
 
 
 def _on(ids: Sequence[str]) -> str:
@@ -104,15 +129,16 @@ def _numbers(ids: Sequence[str]) -> list[str]:
 
 
 def listing(ids: Sequence[str]) -> str:
-    return f"squeue{_on(ids)} -h -r -t all -o '%i|%T|%N' -j {quoted([','.join(_numbers(ids))])}"
+    return f"squeue{_on(ids)} -h -r -t all -o '%i|%T|%N|%r' -j {quoted([','.join(_numbers(ids))])}"
 
 
 def read_listing(text: str) -> Listing:
     found = Listing()
     for line in text.splitlines():
         words = [word.strip() for word in line.split("|")]
-        if len(words) == 3 and _ROW.fullmatch(words[0]) and _STATE.fullmatch(words[1]):
-            found.add(words[0], status_of(words[1], STATES, nodes=words[2]))
+        if len(words) in (3, 4) and _ROW.fullmatch(words[0]) and _STATE.fullmatch(words[1]):
+            why = words[3] if len(words) == 4 and words[3] != "None" else ""
+            found.add(words[0], status_of(words[1], STATES, nodes=words[2], why=why))
         elif line.strip() and not _HEADING.fullmatch(line.strip()):
             found.unread.append(line)
     return found
@@ -193,7 +219,7 @@ def _time(text: str) -> float | None:
 
 DIALECT = Dialect(
     kind="Slurm",
-    header=header,
+    directives=DIRECTIVES,
     submit="sbatch --parsable {script}",
     submit_dependent="sbatch --parsable --kill-on-invalid-dep=yes {script}",
     id_in_words=(
@@ -213,27 +239,233 @@ DIALECT = Dialect(
     read_find=read_find,
     owner=owner,
     gone=("Invalid job id specified",),
+    # What follows is in slurm_errno.c and job_state_reason.c.
     busy=(
         "Socket timed out on send/recv operation",
         "Unable to contact slurm controller",
         "Zero Bytes were transmitted or received",
         "Slurm temporarily unable to accept job",
+        "Rate limit exceeded, please retry",
+        "Communication (connection|shutdown) failure",
+        "Message (send|receive) failure",
+        "Connection timed out",
+        "backup controller in standby mode",
+        "Protocol authentication error",
+        "writing script/environment to file",
     ),
     # The first line of sbatch's message names the limit, the second speaks of all of them.
     refused=(
-        r"\b(QOS|Assoc)(?!\w*(Submit|MaxJobs|GrpJobs|GrpMaxJobs)|JobLimit)\w*(Wall|Node|Cpu|Gres|TRES|Mem|Bill|BB|Limit|Satisf)",
-        r"\bPartition(Time|Node)Limit",
+        r"\b(QOS|Assoc)(?!\w*(Submit|MaxJobs|GrpJobs|GrpMaxJobs)|JobLimit)"
+        r"\w*(Wall|Node|Cpu|Gres|TRES|Mem|Bill|BB|Energy|License|Limit|Satisf)",
+        r"\bMax(BB|Billing|Cpu|Energy|GRES|Node|License|Memory|Unknown)PerAccount",
+        r"\b(Partition(Time|Node)Limit|MaxMemPerLimit)",
     ),
     full=(
         r"\b(QOS|Assoc)\w*(Submit|MaxJobs|GrpJobs|GrpMaxJobs|JobLimit)",
+        r"\bMax(Submit)?JobsPerAccount",
         r"Job violates accounting/QOS policy",
+        "MaxJobCount limit reached",
         "Reached the maximum number of jobs",
         "Job count limit",
         "Too many (simultaneous )?jobs",
+        "System submissions disabled",
+        "Required partition not available",
+        "Partition in DOWN state",
     ),
+    # squeue(1), "JOB REASON CODES": not those of which it says that they may be for nodes that are away.
+    never=(
+        r"^DependencyNeverSatisfied",
+        r"^(QOS|Assoc)Max\w*PerJob(Limit)?$",
+        r"^(QOS|Assoc)Max\w*PerNode$",
+        r"^QOSMin",
+        r"^PartitionTimeLimit",
+        r"^(BadConstraints|InvalidAccount|InvalidQOS|MaxMemPerLimit|ReservationDeleted)$",
+        r"^(JobHeldAdmin|JobHoldMaxRequeue)$",
+        r"^launch failed requeued held",
+    ),
+    outputs=lambda job_id: (f"slurm-{owner(job_id)}.out", f"slurm-{owner(job_id)}_*.out"),
+)
+
+
+# --- the whole queue ----------------------------------------------------------------------------------------------------------
+
+
+def _clustered(command: str, cluster: str, *words: str) -> list[str]:
+    return [command, *(["-M", cluster] if cluster else []), *words]
+
+
+def _listed(cluster: str, everybody: bool) -> list[str]:
+    return _clustered("squeue", cluster, "-h", "-t", "all", "-o", "%i|%j|%u|%P|%T|%N|%D|%C")
+
+
+def _accounted(cluster: str, everybody: bool) -> list[str]:
+    fields = "jobid,jobname,user,partition,state,nodelist,reqnodes,ncpus,exitcode"
+    return _clustered("sacct", cluster, "-nP", "-o", fields, *(["-a"] if everybody else []))
+
+
+def _read_listed(text: str) -> Iterator[QueueRow]:
+    for line in text.splitlines():
+        fields = line.split("|")
+        if len(fields) >= 8:  # a name may have a bar in it
+            user, partition, state, nodes, _, cpus = fields[-6:]
+            yield QueueRow(fields[0], "|".join(fields[1:-6]), user, partition, state.lower(), nodes, _whole(cpus))
+
+
+def _read_accounted(text: str) -> Iterator[QueueRow]:
+    """Steps are left out."""
+    for line in text.splitlines():
+        fields = line.split("|")
+        if len(fields) < 9 or "." in fields[0]:
+            continue
+        user, partition, state, nodes, _, cpus, code = fields[-7:]
+        word = state.split()[0].rstrip("+") if state.split() else ""
+        ended = word not in STATES or STATES[word][0].ended
+        exit_code = _exit_code(code) if ended else None
+        name = "|".join(fields[1:-7])
+        yield QueueRow(fields[0], name, user, partition, word.lower(), nodes, _whole(cpus), exit_code)
+
+
+def _exit_code(text: str) -> int:
+    """Of `3:0`, `0:15`."""
+    code, _, signal = text.partition(":")
+    return 128 + _whole(signal) if _whole(signal) else _whole(code)
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.strip().isdigit() else 0
+
+
+_TASKS = Key(
+    "tasks_per_node", "int", None, "what `srun` starts on a node, each with its share of the cores", ours=True, least=1
 )
 
 
 class Slurm(BatchMachine):
     kind = "Slurm"
+    aliases: ClassVar[tuple[str, ...]] = ("slurm",)
     dialect = DIALECT
+    keys = KeysOfSystem((GPU_LINE, _TASKS))
+    variables = JobVariables(  # sbatch(1), "OUTPUT ENVIRONMENT VARIABLES"
+        id=("SLURM_JOB_ID",),
+        element=("SLURM_ARRAY_TASK_ID",),
+        part="SLURM_ARRAY_TASK_ID",
+        submit_host=("SLURM_SUBMIT_HOST",),
+        submit_folder=("SLURM_SUBMIT_DIR",),
+        nodes=("SLURM_JOB_NODELIST",),
+    )
+    commands = ("sbatch", "squeue", "scancel")
+    helpful_commands: ClassVar[tuple[str, ...]] = ("sacct",)
+    queue_check = "sinfo -h -o %R -p {queue}"
+    views = (View(_accounted, _read_accounted), View(_listed, _read_listed))
+    script_suffix = ".slr"
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------------
+
+
+def _size(job: JobToPlace) -> int:
+    size = job.resources.kwargs.get("slurm_job_size", 1)
+    if not isinstance(size, int) or size < 1:
+        what = "slurm_job_size must be an integer greater than or equal to 1"
+        raise DescriptionError(what, where="resources.kwargs.slurm_job_size")
+    return size
+
+
+def elements(job: JobToPlace) -> dict[int, list[int]]:
+    """Positions of tasks by element; of a job that is placed again only elements with a task that has not succeeded."""
+    size = _size(job)
+    pending = range(len(job.tasks)) if job.pending is None else job.pending
+    found: dict[int, list[int]] = {}
+    for position in pending:
+        found.setdefault(position // size, []).append(position)
+    return found
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """`0-3,7,9-10`: a list of single numbers can be longer than a line may be."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
+
+
+def _array(job: JobToPlace) -> str:
+    return f"#SBATCH --array={ranges(elements(job))}{_at_once(job, 1)}"
+
+
+def _at_once(job: JobToPlace, arrays: int) -> str:
+    """How many elements of each of these arrays may run at the same time."""
+    most = job.resources.max_jobs
+    return f"%{max(1, most // arrays)}" if most else ""
+
+
+def arrays(job: JobToPlace, limit: int) -> list[tuple[int, str]]:
+    """(what its elements count from, the elements) of arrays without an index as large as the limit."""
+    found: dict[int, list[int]] = {}
+    for number in elements(job):
+        found.setdefault(number // limit * limit, []).append(number % limit)
+    return [(start, ranges(numbers) + _at_once(job, len(found))) for start, numbers in sorted(found.items())]
+
+
+_TOO_LARGE = "Invalid job array specification"
+
+
+class SlurmJobArray(Slurm):
+    """One batch job whose elements run `slurm_job_size` tasks each; it lives as long as one of them. Its id is the array's.
+
+    What is larger than the site's MaxArraySize is several arrays, whose numbers are together its id: `101,102`, `101,102;east`.
+    They are submitted on hold and let go when all have been taken, so none has started when one is not.
+    """
+
+    kind = "SlurmJobArray"
+    aliases: ClassVar[tuple[str, ...]] = ()
+    dialect = replace(DIALECT, kind="SlurmJobArray", parts=parts)
+    keys = KeysOfSystem(
+        (*Slurm.keys.keys, Key("slurm_job_size", "int", 1, "tasks of one element of the array", least=1))
+    )
+
+    def script(self, job: JobToPlace) -> dict[str, str]:
+        lines = [_array(job)] if job.template else [*self.dialect.header(job), _array(job)]
+        return self.rendered(lines, job, None if job.body is not None else _run_part(job), keep_header=True)
+
+    def _taken(self, context: Context, job: JobToPlace, done: Done) -> str:
+        try:
+            return super()._taken(context, job, done)
+        except SubmitRefusedError as error:
+            if _TOO_LARGE not in error.what or len(elements(job)) < 2:
+                raise
+        return self._submit_several(context, job)
+
+    def _submit_several(self, context: Context, job: JobToPlace) -> str:
+        told = re.search(r"^MaxArraySize\s*=\s*(\d+)", self._run(context, "scontrol show config").out, re.MULTILINE)
+        limit = int(told[1]) if told else 0
+        if limit < 1:
+            what = f"{_TOO_LARGE}: this site takes no arrays, or does not say how large they may be"
+            raise SubmitRefusedError(what, where=self.name, remedy="take batch_type Slurm, or a larger slurm_job_size")
+        ids: list[str] = []
+        try:
+            for start, array in arrays(job, limit):
+                command = f"sbatch --parsable --hold --array={array} {shlex.quote(f'./{job.script_name}')} {start}"
+                ids.append(self._id_in(self._run(context, command, cwd=job.root, once=True)))
+        except PilotfishError:
+            if ids:
+                self.cancel(context, ids)
+            raise
+        context.write({f"{job.root}/{job.id_file}": _together(ids).encode()})
+        return self._one_of(context, ids)
+
+    def _one_of(self, context: Context, names: Sequence[str]) -> str:
+        """All of them: who submitted them may have died before they were let go."""
+        self._run(context, f"scontrol{_on(names)} release {quoted(_numbers(names))}")
+        return _together(names)
+
+
+def _run_part(job: JobToPlace) -> str:
+    lines = [script.pool(job.resources), 'case "${pf_part#.}" in\n']
+    for number, positions in elements(job).items():
+        blocks = "".join(script.task_block(job, position) for position in positions)
+        lines.append(f"{number}){blocks};;\n")
+    return "".join([*lines, "*) exit 1 ;;\nesac\nwait\n"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from ..description import arguments, names, schema
+from ..description import arguments, schema
 from ..description.job_state import JobState
 from ..description.machine import MachineDescription, machine_to_dict, parse_machine
 from ..description.resources import Resources
@@ -17,6 +17,7 @@ from ..description.task import Task
 from ..description.written import Written
 from ..job.script import FINISHED_TAG
 from ..job.spec import JobToPlace
+from ..machines import registry
 from ..machines.base import Machine as BatchSystem
 from ..machines.base import SubmitRefusedError
 from ..machines.registry import build_machine
@@ -46,7 +47,7 @@ class Machine(Written):
     With `context` the way is that one's. Raises DescriptionError.
     """
 
-    options = set(names.MACHINES)
+    options = set(registry.names())
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Jobs that must have ended well before another starts: not all batch systems see to that, so the job looks itself.
 
-Grid Engine only waits for the end, however it was; Slurm takes a job that it has forgotten for one that ended well. And where a
-job can never start, most leave it in the queue for ever.
+Some batch systems only wait for the end, however it was; others take a job that they have forgotten for one that ended
+well. And most leave a job that can never start in the queue for ever.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from pilotfish.launcher.contexts.base import Context, Done
-from pilotfish.launcher.description.parse import MACHINES
 from pilotfish.launcher.description.resources import Resources
 from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.launcher.description.task import Task
@@ -19,8 +18,8 @@ from pilotfish.launcher.machines import jh, lsf, pbs, sge, slurm, torque
 from pilotfish.launcher.machines import pjm as fugaku
 from pilotfish.launcher.machines.base import MachineBusyError, MaybeTakenError, QueueFullError, SubmitRefusedError
 from pilotfish.launcher.machines.commands import BatchMachine
-from pilotfish.launcher.machines.dialect import job_name
-from pilotfish.launcher.machines.registry import build_machine
+from pilotfish.launcher.machines.directives import job_name
+from pilotfish.launcher.machines.registry import build_machine, names
 
 JOB = JobToPlace("f" * 40, "my task!", (Task("true", "a"),), ("e" * 40,), Resources(2, 4, 1, "q"), "/r")
 ALL = replace(
@@ -391,7 +390,7 @@ def test_nothing_known_is_not_an_error_but_no_answer_is() -> None:
         machine.query(Scripted(Done(1, "", "slurm_load_jobs error: Unable to contact slurm controller")), ["1"])
 
 
-@pytest.mark.parametrize("kind", MACHINES)
+@pytest.mark.parametrize("kind", names())
 def test_every_machine_is_built_and_renders_the_same_twice(kind: str) -> None:
     machine = build_machine(kind)
     job = replace(JOB, resources=Resources(group_size=1))

@@ -21,9 +21,10 @@ from pilotfish.launcher.description.task import Task
 from pilotfish.launcher.job import record as result
 from pilotfish.launcher.job import script
 from pilotfish.launcher.job.record import JobResult
-from pilotfish.launcher.job.spec import JobToPlace
+from pilotfish.launcher.job.spec import JobToPlace, JobVariables
 from pilotfish.launcher.machines.registry import build_machine
 
+VARIABLES = JobVariables(id=("SLURM_JOB_ID",))
 ODD = "a 'b\" $(c)\n&d"
 
 
@@ -40,7 +41,7 @@ def prepare(placed: JobToPlace) -> None:
     root.mkdir(parents=True, exist_ok=True)
     for task in placed.tasks:
         (root / task.task_work_path).mkdir(parents=True, exist_ok=True)
-    for name, text in script.render([], placed).items():
+    for name, text in script.render([], placed, variables=VARIABLES).items():
         (root / name).write_text(text)
 
 

@@ -17,7 +17,7 @@ from sshd import Sshd
 
 from pilotfish import AsyncResult, JobScript
 from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING
-from pilotfish.launcher.compat.clusterjob.headers import STYLES, ResourcesNotSupportedError, headers, time_to_seconds
+from pilotfish.launcher.compat.clusterjob.headers import ResourcesNotSupportedError, backends, headers, time_to_seconds
 from pilotfish.launcher.compat.clusterjob.surroundings import needed
 from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.launcher.job.states import JobState, Status
@@ -73,12 +73,13 @@ def pristine(wd: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "-l select=4:ncpus=32:mpiprocs=2:ompthreads=16|-N j|-l account=A1|-flag|-l mem=2000m|-q q|-e e|-o o"
             "|-l walltime=01:30:00|-X y|-l k=1",
         ),
-        ("lsf", '-n 128 -R "span[ptile=32]"|-J j|-account A1|-flag|-M 2000|-q q|-e e|-o o|-W 90|-X y|-k 1'),
+        ("lsf", "-n 128 -R 'span[ptile=32]'|-J j|-account A1|-flag|-M 2000|-q q|-e e|-o o|-W 90|-X y|-k 1"),
     ],
 )
 def test_directives(backend: str, expected: str) -> None:
-    prefix = STYLES[backend].prefix
-    assert headers(STYLES[backend], ALL) == [f"{prefix} {line}" for line in expected.split("|")]
+    table = backends()[backend].directives
+    assert table is not None
+    assert headers(backends()[backend], ALL) == [f"{table.prefix} {line}" for line in expected.split("|")]
 
 
 @pytest.mark.parametrize("key", ["dependency", "d"])
@@ -86,28 +87,29 @@ def test_a_dependency_takes_ids_with_their_cluster(key: str) -> None:
     """Where several clusters answer, job_id is `7;east`; sbatch refuses that in a dependency."""
     resources = {key: "afterok:7;east:8,afterany:9;my-east.1"}
     option = "--dependency=" if key == "dependency" else "-d "
-    assert headers(STYLES["slurm"], resources) == [f"#SBATCH {option}afterok:7:8,afterany:9"]
+    assert headers(backends()["slurm"], resources) == [f"#SBATCH {option}afterok:7:8,afterany:9"]
     assert [each.id for each in needed(resources)] == ["7;east", "8"]
 
 
 def test_directives_of_grid_engine() -> None:
     given = {"jobname": "j", "-pe": "mpi 4", "mem": 10, "time": "5", "cwd": True, "l": "x"}
-    assert headers(STYLES["sge"], given) == [
+    assert headers(backends()["sge"], given) == [
         "#$ -N j",
         "#$ -pe mpi 4",
         "#$ -l h_vmem=10m",
         "#$ -l h_rt=00:05:00",
         "#$ -l l=x",
+        "#$ -S /bin/bash",
         "#$ -cwd",
     ]
     with pytest.raises(ResourcesNotSupportedError, match="'-pe'"):
-        headers(STYLES["sge"], {"nodes": 2})
+        headers(backends()["sge"], {"nodes": 2})
 
 
 def test_limits_are_rounded_up_and_directives_keep_their_line() -> None:
-    assert headers(STYLES["lsf"], {"time": "0:30"}) == ["#BSUB -W 1"]
+    assert headers(backends()["lsf"], {"time": "0:30"}) == ["#BSUB -W 1"]
     with pytest.raises(DescriptionError, match="line break"):
-        headers(STYLES["slurm"], {"queue": "q\n#SBATCH --exclusive"})
+        headers(backends()["slurm"], {"queue": "q\n#SBATCH --exclusive"})
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from ....pilot.model.errors import JournalError
 from ...description.schema import DescriptionError
 from ...job.states import JobState, Reason, Status
 from ...submission.single import OneJob, look_at
+from .headers import DEFAULT
 
 PENDING, RUNNING, COMPLETED, CANCELLED, FAILED = range(-2, 3)
 """Below 0: not over; above 0: over, and not well."""
@@ -61,7 +62,7 @@ class AsyncResult:
     def __init__(
         self,
         job: OneJob | None = None,
-        backend: str = "slurm",
+        backend: str = DEFAULT,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,

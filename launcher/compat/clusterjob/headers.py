@@ -1,19 +1,22 @@
 """Resources of a job script as directives of a batch system, as clusterjob writes them, without its slips.
 
-What differs: `span[ptile=...]` and `h_vmem=` are spelt as the batch systems want them, limits are rounded up and written in a
-form that each reads, other keys of LSF get their dash.
+The words are those of the tables in `machines/`, so a batch system that is added there is a backend here. What differs
+from clusterjob: resources are spelt as the batch systems want them, limits are rounded up and written in a form that
+each reads, other keys get the dash that the batch system expects.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ....pilot.model.errors import UsageError
+from ...description.resources import Resources
 from ...description.schema import DescriptionError
-from ...machines.dialect import clock
+from ...machines import registry
+from ...machines.directives import Directives
 
 
 class ResourcesNotSupportedError(UsageError):
@@ -28,13 +31,16 @@ class TimeFormatError(DescriptionError, ValueError):
     code = "time-format"
 
 
-_TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?(?::(\d+))?")
+_LIMIT = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?(?::(\d+))?")
 _NODE_KEYS = ("nodes", "ppn", "threads")
+_KEYS = frozenset((*_NODE_KEYS, "jobname", "queue", "time", "mem", "stdout", "stderr"))
+_ORDER = frozenset(("dependency", "depend", "d", "W", "w", "hold_jid"))
+"""Keys whose values have ids of jobs in them."""
 
 
 def time_to_seconds(text: str | int) -> int:
     """`M`, `M:S`, `H:M:S`, `D-H`, `D-H:M`, `D-H:M:S` or `D:H:M:S`. Raises TimeFormatError."""
-    match = _TIME.fullmatch(str(text).strip())
+    match = _LIMIT.fullmatch(str(text).strip())
     if match is None or (match[1] and match[5]):
         raise TimeFormatError(f"{text!r} has invalid pattern", where="time", remedy="write HH:MM:SS or D-HH:MM:SS")
     fields = [int(each) for each in match.groups()[1:] if each is not None]
@@ -46,155 +52,99 @@ def time_to_seconds(text: str | int) -> int:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-@dataclass(frozen=True)
-class Style:
-    """How one batch system is told.
+_ROWS = {"jobname": "name", "time": "walltime", "mem": "megabytes"}
+"""clusterjob's keys whose rows in the tables of batch systems have another name."""
+_TIME = "time"
 
-    Attributes:
-        batch_type: the machine of ours that it is.
-        words: key -> directive with `{}` for the value.
-        other: a key that is none of those, and its value -> directive.
-        flag: the directive for a key with the value True.
-        nodes: the directive for (nodes, processes per node, threads per process); None when each is a key of its own.
-        seconds: how a time limit is written.
-        first: directives that are always there.
-    """
+
+@dataclass(frozen=True)
+class Backend:
+    """A batch system under clusterjob's name for it. `directives` is None where there is none: jobs just start."""
 
     batch_type: str
-    prefix: str
     extension: str
-    words: Mapping[str, str]
-    other: Callable[[str, Any], str]
-    flag: Callable[[str], str]
-    nodes: Callable[[int, int, int], str] | None
-    seconds: Callable[[int], str] = clock
-    always: tuple[str, ...] = ()
+    directives: Directives | None
 
 
-def _long(key: str, value: Any) -> str:
-    if key in (
-        "dependency",
-        "d",
-    ):  # ids as `AsyncResult.job_id` has them, with their cluster, which sbatch does not take here
-        value = re.sub(r";[\w.-]+", "", str(value))
-    return f"-{key} {value}" if len(key) == 1 else f"--{key}={value}"
+_OLD_NAMES = {"PBS": "pbspro", "Torque": "pbs"}
+"""Where clusterjob's names are others than ours."""
+SHELL = Backend("Shell", "sh", None)
+"""The script starts at once; of its resources only the time limit counts, the others are comments."""
 
 
-def _long_flag(key: str) -> str:
-    return f"-{key}" if len(key) == 1 else f"--{key}"
+def backends() -> dict[str, Backend]:
+    """All, by clusterjob's names; the first is the default."""
+    found = {}
+    for batch_type in registry.names():
+        machine = registry.build_machine(batch_type)
+        if machine.aliases and machine.directives is not None:
+            name = _OLD_NAMES.get(batch_type, machine.aliases[0])
+            found[name] = Backend(batch_type, machine.script_suffix.lstrip("."), machine.directives)
+    return {**found, "shell": SHELL}
 
 
-def _listed(key: str, value: Any) -> str:
-    return f"-l {key}={value}"
+DEFAULT = next(iter(backends()))
 
 
-def _dashed(key: str, value: Any) -> str:
-    return f"-{key} {value}"
-
-
-def _span(nodes: int, ppn: int, threads: int) -> str:
-    cores = ppn * threads
-    return f"-n {nodes * cores}" + (f' -R "span[ptile={cores}]"' if cores > 1 else "")
-
-
-def _none(nodes: int, ppn: int, threads: int) -> str:
-    what = "Grid Engine has parallel environments instead of nodes, ppn and threads"
-    raise ResourcesNotSupportedError(what, where="resources", remedy="give the key '-pe', e.g. '-pe': 'mpi 4'")
-
-
-_PBS = {
-    "jobname": "-N {}",
-    "queue": "-q {}",
-    "time": "-l walltime={}",
-    "mem": "-l mem={}m",
-    "stdout": "-o {}",
-    "stderr": "-e {}",
-}
-
-STYLES: dict[str, Style] = {
-    "slurm": Style(
-        "Slurm",
-        "#SBATCH",
-        "slr",
-        {
-            "jobname": "--job-name={}",
-            "queue": "--partition={}",
-            "time": "--time={}",
-            "nodes": "--nodes={}",
-            "ppn": "--tasks-per-node={}",
-            "threads": "--cpus-per-task={}",
-            "mem": "--mem={}",
-            "stdout": "--output={}",
-            "stderr": "--error={}",
-        },
-        _long,
-        _long_flag,
-        None,
-    ),
-    "pbs": Style("Torque", "#PBS", "pbs", _PBS, _listed, "-{}".format, lambda n, p, t: f"-l nodes={n}:ppn={p * t}"),
-    "pbspro": Style(
-        "PBS",
-        "#PBS",
-        "pbs",
-        _PBS,
-        _listed,
-        "-{}".format,
-        lambda n, p, t: f"-l select={n}:ncpus={p * t}:mpiprocs={p}:ompthreads={t}",
-    ),
-    "lsf": Style(
-        "LSF",
-        "#BSUB",
-        "lsf",
-        {
-            "jobname": "-J {}",
-            "queue": "-q {}",
-            "time": "-W {}",
-            "mem": "-M {}",
-            "stdout": "-o {}",
-            "stderr": "-e {}",
-        },
-        _dashed,
-        "-{}".format,
-        _span,
-        lambda seconds: str(-(-seconds // 60)),
-    ),
-    "sge": Style(
-        "SGE",
-        "#$",
-        "sge",
-        {**_PBS, "time": "-l h_rt={}", "mem": "-l h_vmem={}m"},
-        _listed,
-        "-{}".format,
-        _none,
-        always=("-cwd",),
-    ),
-}
-"""By clusterjob's names of backends."""
-
-
-def headers(style: Style, resources: Mapping[str, Any]) -> list[str]:
+def headers(backend: Backend, resources: Mapping[str, Any]) -> list[str]:
     """The directives, in the order of the resources; those of the nodes first. Keys with None or False are left out.
 
-    Raises ResourcesNotSupportedError, DescriptionError.
+    Without a batch system they are comments. Raises ResourcesNotSupportedError, DescriptionError.
     """
     given = {key: value for key, value in resources.items() if value is not None and value is not False}
-    lines = []
-    if style.nodes is not None and any(key in given for key in _NODE_KEYS):
-        lines.append(style.nodes(*(int(given.get(key, 1)) for key in _NODE_KEYS)))
     for key, value in given.items():
         if "\n" in f"{key}{value}":
             raise DescriptionError(f"{value!r} has a line break", where=f"resources.{key}")
-        if (style.nodes is not None and key in _NODE_KEYS) or f"-{key}" in style.always:
-            continue
-        lines.append(_directive(style, key, value))
-    return [f"{style.prefix} {line}" for line in (*lines, *style.always)]
+    table = backend.directives
+    if table is None:
+        return [f"# {key}" if value is True else f"# {key}={value}" for key, value in given.items()]
+    always = [table.words(name) for name in table.always]
+    flags = {words.split()[0] for words in always}
+    whole = _whole_nodes(table, given)
+    lines = [
+        _directive(table, key, value)
+        for key, value in given.items()
+        if not (whole is not None and key in _NODE_KEYS) and f"-{key}" not in flags
+    ]
+    own = {line.split()[0] for line in lines}
+    lines = [*(whole or ()), *lines, *(words for words in always if words.split()[0] not in own)]
+    return [f"{table.prefix} {line}" for line in lines]
 
 
-def _directive(style: Style, key: str, value: Any) -> str:
-    if key in style.words:
-        return style.words[key].format(style.seconds(time_to_seconds(value)) if key == "time" else value)
+def _whole_nodes(table: Directives, given: Mapping[str, Any]) -> list[str] | None:
+    """The directive for nodes, processes and threads where it is one for all of them; None where each has its own."""
+    row = table.rows.get("nodes")
+    if not callable(row):
+        return None
+    if not any(key in given for key in _NODE_KEYS):
+        return []
+    if not table.by_nodes:
+        what = "Grid Engine has parallel environments instead of nodes, ppn and threads"
+        raise ResourcesNotSupportedError(what, where="resources", remedy="give the key '-pe', e.g. '-pe': 'mpi 4'")
+    nodes, ppn, threads = (int(given.get(key, 1)) for key in _NODE_KEYS)
+    return [" ".join(row(Resources(nodes, ppn * threads, kwargs={"tasks_per_node": ppn})))]
+
+
+def _directive(table: Directives, key: str, value: Any) -> str:
+    row = _ROWS.get(key, key)
+    if key in _KEYS and table.has(row):
+        value = table.limit(time_to_seconds(value)) if key == _TIME else value
+        words = table.words(row, value)
+        return re.sub(r"^(--[\w-]+) ", r"\1=", words)
+    if key.lstrip("-") in _ORDER:
+        value = table.bare_ids(str(value)) if value is not True else value
     if key.startswith("-"):
         if value is True:
             return key
         return f"{key}={value}" if key.startswith("--") else f"{key} {value}"
-    return style.flag(key) if value is True else style.other(key, value)
+    return _other(table, key, value)
+
+
+def _other(table: Directives, key: str, value: Any) -> str:
+    """A key that is not clusterjob's, as the batch system spells its options."""
+    long = table.option == "long" and len(key) > 1
+    if value is True:
+        return f"--{key}" if long else f"-{key}"
+    if long:
+        return f"--{key}={value}"
+    return f"-l {key}={value}" if table.option == "listed" else f"-{key} {value}"

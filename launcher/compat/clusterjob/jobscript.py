@@ -28,17 +28,13 @@ from ...machines.base import SubmitRefusedError
 from ...submission.machine import Machine
 from ...submission.single import OneJob, Script, make_folder
 from .async_result import CANCELLED, AsyncResult, EndedResult, run_here
-from .headers import STYLES, ResourcesNotSupportedError, Style, headers, time_to_seconds
+from .headers import DEFAULT, SHELL, Backend, ResourcesNotSupportedError, backends, headers, time_to_seconds
 from .settings import read_ini
-from .surroundings import OUTPUT_NAME, VARIABLES, needed, with_own
+from .surroundings import OUTPUT_NAME, needed, variables, with_own
 
 _VARIABLE = re.compile(r"\$\{CLUSTERJOB_[A-Z_]+\}")
 _ORDER = frozenset({"dependency", "depend", "hold_jid"})
 _ONLY_CLASS = frozenset({"cache_folder", "cache_prefix"})
-
-_SHELL = Style("Shell", "#", "sh", {}, lambda key, value: f"{key}={value}", str, None)
-"""No batch system: the script starts at once; of its resources only the time limit counts, the others are comments."""
-BACKENDS = {**STYLES, "shell": _SHELL}
 
 
 class PlaceholderError(DescriptionError, KeyError):
@@ -59,7 +55,7 @@ class JobScript:
     Attributes may be set on the class (for all scripts) or on one script, also new ones, for use as `{placeholders}`.
 
     Attributes:
-        backend: slurm, pbs (Torque), pbspro, lsf, sge, or shell (no batch system).
+        backend: the batch system, in small letters; pbs is Torque, pbspro PBS Pro, shell none.
         remote: a host for SSH, as `ssh` takes it; None is this machine.
         machine: instead of both: a Machine, or the name of a machine file.
         shell: what runs a body without `#!`.
@@ -75,7 +71,7 @@ class JobScript:
     cache_folder: ClassVar[str | None] = None
     cache_prefix: ClassVar[str] = "clusterjob"
     resources: dict[str, Any] = {}
-    backend: str = "slurm"
+    backend: str = DEFAULT
     machine: Machine | str | Mapping[str, Any] | None = None
     shell: str = "/bin/bash"
     remote: str | None = None
@@ -128,17 +124,18 @@ class JobScript:
     # --- text -------------------------------------------------------------------------------------------------------------
 
     @property
-    def _style(self) -> Style:
+    def _style(self) -> Backend:
         if self.machine is not None:
             batch_type = self._described().batch_type
-            found = next((style for style in BACKENDS.values() if style.batch_type == batch_type), None)
+            found = next((style for style in backends().values() if style.batch_type == batch_type), None)
             if found is None:
                 raise DescriptionError(f"job scripts cannot be written for {batch_type}", where="machine")
             return found
-        if self.backend not in BACKENDS:
-            remedy = nearest(self.backend, BACKENDS) or f"known are {', '.join(sorted(BACKENDS))}"
+        known = backends()
+        if self.backend not in known:
+            remedy = nearest(self.backend, known) or f"known are {', '.join(sorted(known))}"
             raise UnknownBackendError(f"Unknown backend {self.backend}", where="backend", remedy=remedy)
-        return BACKENDS[self.backend]
+        return known[self.backend]
 
     def render_script(self, scriptbody: str, jobscript: bool = False) -> str:
         """A text with its placeholders filled in, from resources and attributes, and a first line that names its shell.
@@ -278,7 +275,7 @@ class JobScript:
         if "array" in resources:
             remedy = "submit a script for each index; a submission with many tasks does it by itself"
             raise ResourcesNotSupportedError("arrays are not followed", where="resources.array", remedy=remedy)
-        plain = style is _SHELL
+        plain = style is SHELL
         limit = resources.get("time")
         name, after = str(resources["jobname"]), needed(resources)
         if plain and (after or any(key.lstrip("-") in _ORDER for key in resources)):
@@ -286,7 +283,7 @@ class JobScript:
             raise ResourcesNotSupportedError(what, where="resources", remedy="wait() for the other one, then submit")
         streams = {".out": resources.get("stdout"), ".err": resources.get("stderr")}
         ends = [end for end, given in streams.items() if plain and not given]
-        before = [VARIABLES.format(name=shlex.quote(name))]
+        before = [variables(name, style.batch_type)]
         if ends:
             before.append(OUTPUT_NAME.format(name=shlex.quote(name), hash=job.hash))
             before += [f': >|"$pf_name"{end}' for end in ends]

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...job.script import first_set
+from ...machines import registry
 from ...submission.needs import Needed
 
-# What clusterjob puts in the place of its variables; here they are variables of the job.
-VARIABLES = """\
-export CLUSTERJOB_ID="$pf_id" CLUSTERJOB_WORKDIR="$REMOTE_ROOT" CLUSTERJOB_NAME={name}
-for pf_word in "$SLURM_SUBMIT_HOST" "$PBS_O_HOST" "$LSB_SUB_HOST" "$SGE_O_HOST" "$(uname -n)"; do
-  [ -n "$CLUSTERJOB_SUBMIT_HOST" ] || export CLUSTERJOB_SUBMIT_HOST="$pf_word"
-done
-for pf_word in "$SLURM_ARRAY_TASK_ID" "$PBS_ARRAY_INDEX" "$PBS_ARRAYID" "$LSB_JOBINDEX" "$SGE_TASK_ID"; do
-  [ -n "$CLUSTERJOB_ARRAY_INDEX" ] || export CLUSTERJOB_ARRAY_INDEX="$pf_word"
-done
-pf_word=$(cut -d' ' -f1 "${{PBS_NODEFILE:-${{PE_HOSTFILE:-/dev/null}}}}")
-export CLUSTERJOB_NODELIST="${{SLURM_JOB_NODELIST:-${{LSB_HOSTS:-$pf_word}}}}\""""
+
+def variables(name: str, batch_type: str) -> str:
+    """Shell lines with what clusterjob puts in the place of its variables; here they are variables of the job."""
+    told = registry.job_variables(batch_type)
+    node_file = first_set(told.node_file, "/dev/null")
+    return f"""\
+export CLUSTERJOB_ID="$pf_id" CLUSTERJOB_WORKDIR="$REMOTE_ROOT" CLUSTERJOB_NAME={shlex.quote(name)}
+export CLUSTERJOB_SUBMIT_HOST="{first_set(told.submit_host, "$(uname -n)")}"
+export CLUSTERJOB_ARRAY_INDEX="{first_set(told.element)}"
+pf_word=$(cut -d' ' -f1 "{node_file}")
+export CLUSTERJOB_NODELIST="{first_set(told.nodes, "$pf_word")}\""""
 
 
 # Where no batch system gives each job files for its output; jobs of one name that run at the same time do not share them.
@@ -32,9 +35,8 @@ for pf_word in .*.name; do
   [ "${{20-}}" != "${{pf_word#*:}}" ] || pf_name={name}.${{pf_id%%:*}}
 done"""
 
-_WORKDIR = r"\$(?:\{(?:%s)\}|(?:%s)\b)" % (
-    ("CLUSTERJOB_WORKDIR|SLURM_SUBMIT_DIR|PBS_O_WORKDIR|LS_SUBCWD|SGE_O_WORKDIR",) * 2
-)
+_FOLDERS = "|".join(("CLUSTERJOB_WORKDIR", *registry.job_variables(registry.names()[0]).submit_folder))
+_WORKDIR = rf"\$(?:\{{(?:{_FOLDERS})\}}|(?:{_FOLDERS})\b)"
 _INTO_WORKDIR = re.compile(rf"""\bcd\s+["']?{_WORKDIR}["']?\s*(?=[;&|\n]|$)""")
 _ELSEWHERE = re.compile(r"\b(?:cd|pushd|chdir)\b")
 

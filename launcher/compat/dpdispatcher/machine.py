@@ -1,4 +1,4 @@
-"""A class for each batch system: `Slurm(context_type=..., ...)` makes a Machine, and `isinstance(machine, Slurm)` asks for one.
+"""A class for each batch system: `PBS(context_type=..., ...)` makes a Machine, and `isinstance(machine, PBS)` asks for one.
 
 There are no subclasses: a machine is of another class when somebody assigns to its `batch_type`.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ...description import arguments, names, schema
+from ...description import arguments, schema
+from ...machines import registry
 from ...submission.machine import Machine
 
 
@@ -54,7 +55,7 @@ class _Named:
 
     @classmethod
     def _checked(cls, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        return schema.check_kwargs(cls.batch_type, kwargs, "kwargs")
+        return schema.check_kwargs(registry.keys(cls.batch_type).keys, kwargs, "kwargs")
 
 
 def _named(batch_type: str) -> Any:
@@ -62,7 +63,11 @@ def _named(batch_type: str) -> Any:
     return _Kind(batch_type, (_Named,), members)
 
 
-SUBCLASSES: dict[str, Any] = {name: _named(name) for name in names.MACHINES}
-Slurm, SlurmJobArray = SUBCLASSES["Slurm"], SUBCLASSES["SlurmJobArray"]
-PBS, Torque, LSF, SGE = (SUBCLASSES[name] for name in ("PBS", "Torque", "LSF", "SGE"))
-JH_UniScheduler, Shell, Fugaku = (SUBCLASSES[name] for name in ("JH_UniScheduler", "Shell", "Fugaku"))
+SUBCLASSES: dict[str, Any] = {name: _named(name) for name in registry.names()}
+
+
+def __getattr__(name: str) -> Any:
+    """`from ...machine import SGE`."""
+    if name in SUBCLASSES:
+        return SUBCLASSES[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,7 +22,7 @@ from ...submission.single import OneJob, Script, look_at, make_folder
 from . import data, functions
 from .data import ForeignResultError, UntrustedResultError
 from .local import JobQueue, LocalJob, default_queue
-from .options import QTYPES, ClusterError, OptionsError, check_arguments, to_resources
+from .options import ClusterError, OptionsError, check_arguments, qtypes, to_resources
 from .profiles import get_profile
 from .words import BAD, GOOD, described, file_name, kind_of_queue, short_name, state_word
 
@@ -39,7 +39,7 @@ class Job:
         kwargs: of the function.
         name: what the batch system shows; default: of the command or function, with 12 hex digits. The names of its files
             always have these digits, so jobs of one name share nothing.
-        qtype: slurm, torque, pbs, lsf, sge, jh, fugaku or local; default: what there is.
+        qtype: a batch system in small letters (`qtypes()`), or local; default: what there is.
         profile: name of a set of options; default: DEFAULT.
         queue: with `local`: a JobQueue; default: that of this process.
         machine: instead of `qtype`: a Machine, or the name of a machine file (also over SSH).
@@ -190,7 +190,7 @@ class Job:
 
     def _batch_place(self) -> OneJob:
         machine = self.machine or description.parse_machine(
-            {"batch_type": QTYPES[self.qtype], "context_type": "LazyLocal", "local_root": "."}
+            {"batch_type": qtypes()[self.qtype], "context_type": "LazyLocal", "local_root": "."}
         )
         job = OneJob(machine, ".", secrets.token_hex(20))
         folder = self.options.get("runpath", ".")

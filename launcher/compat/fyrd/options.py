@@ -13,18 +13,17 @@ from ...description.resources import Resources
 from ...description.schema import nearest
 from ...description.task import Task
 from ...job.spec import JobToPlace
-from ...machines.registry import build_machine
+from ...machines import registry
+from ...machines.directives import Directives
 
-QTYPES = {
-    "slurm": "Slurm",
-    "torque": "Torque",
-    "pbs": "PBS",
-    "lsf": "LSF",
-    "sge": "SGE",
-    "jh": "JH_UniScheduler",
-    "fugaku": "Fugaku",
-}
-"""Kinds of queues that are batch systems -> our machines. `local` is a pilot on this machine."""
+
+def qtypes() -> dict[str, str]:
+    """Kinds of queues that are batch systems -> our machines. `local` is a pilot on this machine."""
+    systems = {name: registry.build_machine(name) for name in registry.names()}
+    return {each.aliases[0]: name for name, each in systems.items() if each.aliases and each.directives is not None}
+
+
+DEFAULT = next(iter(qtypes()))
 
 
 class ClusterError(PilotfishError):
@@ -41,14 +40,29 @@ class OptionsError(ClusterError, UsageError):
 
 @dataclass(frozen=True)
 class Option:
-    """One keyword of a job. `only`: kinds of queues that have it; empty for all."""
+    """One keyword of a job.
+
+    Attributes:
+        row: the row of its directives, or the key of its `kwargs`, that a batch system must have to have this option; empty
+            for one that every kind of queue has.
+    """
 
     name: str
     kind: str
     default: Any
     help: str
     synonyms: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
+    row: str = ""
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """Kinds of queues that have it; empty for all."""
+        return tuple(kind for kind, name in qtypes().items() if self._is_in(name)) if self.row else ()
+
+    def _is_in(self, batch_type: str) -> bool:
+        machine = registry.build_machine(batch_type)
+        rows = machine.directives.rows if machine.directives is not None else {}
+        return self.row in rows or any(key.name == self.row for key in machine.keys.keys)
 
 
 TABLE = (
@@ -56,13 +70,13 @@ TABLE = (
     Option("nodes", "int", 1, "nodes"),
     Option("mem", "mem", None, "memory on each node: MB as a number, or text with b, k, m, g or t", ("memory",)),
     Option("time", "time", None, "time limit: D-HH:MM:SS, HH:MM:SS, MM:SS or SS", ("walltime",)),
-    Option("partition", "str", None, "queue or partition", ("queue",), tuple(QTYPES)),
-    Option("account", "str", None, "account to be charged", (), tuple(QTYPES)),
-    Option("qos", "str", None, "quality of service", (), ("slurm", "torque", "pbs", "lsf")),
-    Option("features", "list", [], "features that all nodes must have", (), ("slurm",)),
-    Option("begin", "str", None, "not before this time", (), ("slurm",)),
-    Option("export", "str", None, "variables to be taken along", (), ("slurm", "torque", "pbs")),
-    Option("pe", "str", None, "parallel environment; default: smp for more than one core", (), ("sge",)),
+    Option("partition", "str", None, "queue or partition", ("queue",), "queue"),
+    Option("account", "str", None, "account to be charged", (), "account"),
+    Option("qos", "str", None, "quality of service", (), "qos"),
+    Option("features", "list", [], "features that all nodes must have", (), "features"),
+    Option("begin", "str", None, "not before this time", (), "begin"),
+    Option("export", "str", None, "variables to be taken along", (), "export"),
+    Option("pe", "str", None, "parallel environment; default: smp for more than one core", (), "pe_name"),
     Option(
         "depends", "list", [], "jobs (or their ids) that must have ended well", ("depend", "dependency", "dependencies")
     ),
@@ -91,6 +105,8 @@ TABLE = (
         ("delete_outputs", "cleanouts", "delouts", "deloutputs", "cleanoutputs"),
     ),
 )
+_ROWS_OF_FYRD = ("features", "begin", "export")
+"""What resources have no key for."""
 OPTIONS = {option.name: option for option in TABLE}
 SYNONYMS = {synonym: option.name for option in TABLE for synonym in option.synonyms}
 
@@ -178,11 +194,10 @@ def to_resources(options: Mapping[str, Any], qtype: str, dependencies: tuple[str
         only = OPTIONS[name].only
         if only and qtype not in only and options[name] not in (None, []):
             raise OptionsError(f"queues of the kind {qtype} have nothing for it", where=name, remedy="leave it out")
-    prefix = {"slurm": "#SBATCH ", "torque": "#PBS ", "pbs": "#PBS "}.get(qtype, "")
-    flags = [f"{prefix}--constraint={'&'.join(options['features'])}"] if options.get("features") else []
-    flags += [f"{prefix}--begin={options['begin']}"] if options.get("begin") else []
-    if options.get("export"):
-        flags.append(f"{prefix}--export={options['export']}" if qtype == "slurm" else f"{prefix}-v {options['export']}")
+    machine = registry.build_machine(qtypes()[qtype]) if qtype in qtypes() else None
+    table = None if machine is None else machine.directives
+    more = {name: options[name] for name in _ROWS_OF_FYRD if options.get(name)}
+    flags = [] if table is None else [f"{table.prefix} {table.words(name, _joined(more[name]))}" for name in more]
     if any("\n" in flag for flag in flags):
         raise OptionsError("features, begin and export are one line each")
     given = {
@@ -197,37 +212,41 @@ def to_resources(options: Mapping[str, Any], qtype: str, dependencies: tuple[str
         "module_list": options.get("modules", []),
         "custom_flags": flags,
         "dependency": list(dependencies),
-        "kwargs": _of_one_system(options, qtype),
-        "envs": {"SRUN_CPUS_PER_TASK": options["cores"]} if qtype == "slurm" and options.get("cores", 1) > 1 else {},
+        **_of_one_program(options, table),
     }
     return description.parse_resources({name: value for name, value in given.items() if value is not None})
 
 
-def _of_one_system(options: Mapping[str, Any], qtype: str) -> dict[str, Any]:
+def _joined(value: Any) -> str:
+    """Features that all nodes must have are joined by &."""
+    return "&".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _of_one_program(options: Mapping[str, Any], table: Directives | None) -> dict[str, Any]:
     """fyrd's cores are those of one program, which is started once on each node."""
-    cores, nodes = options.get("cores", 1), options.get("nodes", 1)
-    if qtype == "slurm":
-        return {"tasks_per_node": 1}
-    if qtype == "sge":
-        if nodes > 1:
-            what = "Grid Engine has parallel environments instead of nodes"
-            raise OptionsError(what, where="nodes", remedy="give all cores, and `pe` for how they lie on nodes")
-        return {"pe_name": options.get("pe") or ("smp" if cores > 1 else "")}
-    return {}
+    if table is None:
+        return {}
+    if not table.by_nodes and options.get("nodes", 1) > 1:
+        what = "Grid Engine has parallel environments instead of nodes"
+        raise OptionsError(what, where="nodes", remedy="give all cores, and `pe` for how they lie on nodes")
+    found = dict(table.one_program(options.get("cores", 1)))
+    if options.get("pe"):
+        found["kwargs"] = {**found.get("kwargs", {}), "pe_name": options["pe"]}
+    return found
 
 
-def options_to_string(options: Mapping[str, Any], qtype: str = "slurm") -> str:
+def options_to_string(options: Mapping[str, Any], qtype: str = DEFAULT) -> str:
     """The directives that a job with these options gets. Raises OptionsError, DescriptionError."""
     checked = check_arguments(options)
     ids = tuple(str(each) for each in checked.get("depends", ()))
     resources = to_resources(checked, qtype, ids)
     name = "0" * 40
     job = JobToPlace(name, "", (Task("true", "."),), (name,), resources, "/")
-    lines = build_machine(QTYPES[qtype]).script(job)[job.script_name].partition("\n\n")[0].splitlines()
+    lines = registry.build_machine(qtypes()[qtype]).script(job)[job.script_name].partition("\n\n")[0].splitlines()
     return "\n".join(line for line in lines if not line.startswith("#!"))
 
 
-def option_to_string(option: str, value: Any, qtype: str = "slurm") -> str:
+def option_to_string(option: str, value: Any, qtype: str = DEFAULT) -> str:
     """The directives in which this option shows; empty when there are none."""
     without = options_to_string({}, qtype).splitlines()
     return "\n".join(line for line in options_to_string({option: value}, qtype).splitlines() if line not in without)

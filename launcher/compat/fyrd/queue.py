@@ -5,32 +5,18 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
-import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
-from xml.etree import ElementTree
 
-from ...machines.dialect import cluster_of, plain
+from ...machines import registry
+from ...machines.dialect import QueueRow, cluster_of, plain
 from .job import Job, wait_for
 from .local import JobQueue, default_queue
 from .options import ClusterError
-from .words import ACTIVE, BAD, GOOD, get_cluster_environment
+from .words import ACTIVE, BAD, GOOD, get_cluster_environment, views
 
-_FIELDS = "%i|%j|%u|%P|%T|%N|%D|%C"
-_ACCOUNTED = "jobid,jobname,user,partition,state,nodelist,reqnodes,ncpus,exitcode"
-_TORQUE = {
-    "C": "completed",
-    "E": "completing",
-    "H": "held",
-    "Q": "pending",
-    "R": "running",
-    "S": "suspended",
-    "T": "pending",
-    "W": "pending",
-}
 _UPDATE_EVERY_S = 2.0
 _MISSING = 12
 """So many looks a job may be missing before it counts as vanished."""
@@ -44,84 +30,20 @@ class QueueError(ClusterError):
     code = "queue"
 
 
-@dataclass(frozen=True)
-class QueueJob:
+class QueueJob(QueueRow):
     """One job as the batch system lists it; `threads` are its cores on all nodes, `state` is a word in small letters."""
-
-    id: str
-    name: str
-    owner: str
-    queue: str
-    state: str
-    nodes: str
-    threads: int
-    exitcode: int | None = None
 
     @property
     def user(self) -> str:
         return self.owner
 
+    @property
+    def threads(self) -> int:
+        return self.cores
 
-def parse_squeue(text: str) -> Iterator[QueueJob]:
-    """Of `squeue -h -o %i|%j|%u|%P|%T|%N|%D|%C`."""
-    for line in text.splitlines():
-        fields = line.split("|")
-        if len(fields) < 8:
-            continue
-        # A name may have a bar in it.
-        job, (user, partition, state, nodes, _, cpus) = fields[0], fields[-6:]
-        yield QueueJob(job, "|".join(fields[1:-6]), user, partition, state.lower(), nodes, _whole(cpus))
-
-
-def parse_sacct(text: str) -> Iterator[QueueJob]:
-    """Of `sacct -nP -o jobid,jobname,user,partition,state,nodelist,reqnodes,ncpus,exitcode`; steps are left out."""
-    for line in text.splitlines():
-        fields = line.split("|")
-        if len(fields) < 9 or "." in fields[0]:
-            continue
-        user, partition, state, nodes, _, cpus, code = fields[-7:]
-        status, _, signal = code.partition(":")
-        exitcode = 128 + _whole(signal) if _whole(signal) else _whole(status)
-        word = state.split()[0].rstrip("+").lower() if state.split() else ""
-        name = "|".join(fields[1:-7])
-        over = word not in ACTIVE
-        yield QueueJob(fields[0], name, user, partition, word, nodes, _whole(cpus), exitcode if over else None)
-
-
-def parse_qstat(text: str) -> Iterator[QueueJob]:
-    """Of Torque's `qstat -x`."""
-    if not text.strip():
-        return
-    for job in ElementTree.fromstring(re.sub(r"<Variable_List>.*?</Variable_List>", "", text, flags=re.DOTALL)):
-        told = {each.tag: (each.text or "").strip() for each in job.iter()}
-        hosts = told.get("exec_host", "")
-        cores = [_cores(each) for each in hosts.split("+") if each]
-        code = told.get("exit_status")
-        yield QueueJob(
-            told.get("Job_Id", "").partition(".")[0],
-            told.get("Job_Name", ""),
-            told.get("Job_Owner", "").partition("@")[0],
-            told.get("queue", ""),
-            _state(told.get("job_state", ""), code),
-            ",".join(dict.fromkeys(each.partition("/")[0] for each in hosts.split("+") if each)),
-            sum(cores),
-            None if code is None else int(code),
-        )
-
-
-def _cores(host: str) -> int:
-    """Of `node/0-3` or `node/5`."""
-    first, dash, last = host.partition("/")[2].partition("-")
-    return _whole(last) - _whole(first) + 1 if dash else 1
-
-
-def _state(letter: str, code: str | None) -> str:
-    word = _TORQUE.get(letter, letter.lower())
-    return "failed" if word == "completed" and code not in (None, "0") else word
-
-
-def _whole(text: str) -> int:
-    return int(text) if text.strip().isdigit() else 0
+    @property
+    def exitcode(self) -> int | None:
+        return self.exit_code
 
 
 class Queue:
@@ -130,7 +52,7 @@ class Queue:
     Args:
         user: a login name, a number, or `self`; None or `ALL`: everybody.
         partition: only this one.
-        qtype: slurm, torque or local; default: what there is.
+        qtype: a batch system of `views()`, or local; default: what there is.
         run: runs a command and gives what it prints.
     """
 
@@ -147,8 +69,10 @@ class Queue:
     ) -> None:
         self.user, self.partition = _login(user), partition
         self.qtype = qtype or get_cluster_environment()
-        if self.qtype not in _READERS:
-            remedy = "slurm, torque and local have one; `pilotfish submissions` shows your jobs on any machine"
+        if self.qtype != "local" and self.qtype not in views():
+            remedy = (
+                f"{', '.join([*views(), 'local'])} have one; `pilotfish submissions` shows your jobs on any machine"
+            )
             raise QueueError(f"no view of queues of the kind {self.qtype!r}", where="qtype", remedy=remedy)
         self._jobs: dict[str, QueueJob] = {}
         self._clusters: set[str] = set()
@@ -160,26 +84,22 @@ class Queue:
         """Look, unless that was done less than 2 s ago."""
         now_s = self._clock()
         if self._looked_at_s is None or now_s - self._looked_at_s >= _UPDATE_EVERY_S:
-            self._jobs = {job.id: job for job in _READERS[self.qtype](self) if self._wanted(job)}
+            self._jobs = {job.id: job for job in self._rows() if self._wanted(job)}
             self._looked_at_s = now_s
         return self
 
     def _wanted(self, job: QueueJob) -> bool:
         return self.user in (None, job.owner) and self.partition in (None, job.queue)
 
-    def slurm(self) -> Iterable[QueueJob]:
+    def _rows(self) -> Iterable[QueueJob]:
+        return self.local() if self.qtype == "local" else self._listed()
+
+    def _listed(self) -> Iterable[QueueJob]:
         """Of the cluster that is asked without more, and of each whose job was asked for: numbers are used on all of them."""
         for cluster in ("", *sorted(self._clusters)):
-            on = ["-M", cluster] if cluster else []
-            ended = parse_sacct(
-                self._run(["sacct", *on, "-nP", "-o", _ACCOUNTED, *(["-a"] if self.user is None else [])])
-            )
-            listed = parse_squeue(self._run(["squeue", *on, "-h", "-t", "all", "-o", _FIELDS]))
-            for job in {job.id: job for job in (*listed, *ended)}.values():
-                yield replace(job, id=f"{job.id};{cluster}") if cluster else job
-
-    def torque(self) -> Iterable[QueueJob]:
-        return parse_qstat(self._run(["qstat", "-x"]))
+            told = [view.read(self._run(view.command(cluster, self.user is None))) for view in views()[self.qtype]]
+            for job in {job.id: job for rows in reversed(told) for job in rows}.values():
+                yield QueueJob(**{**vars(job), "id": f"{job.id};{cluster}" if cluster else job.id})
 
     def local(self) -> Iterable[QueueJob]:
         queue = default_queue() if self._queue is None else self._queue
@@ -250,7 +170,7 @@ class Queue:
         cluster = cluster_of(str(job))
         if self.qtype == "local":
             return str(job)
-        if self.qtype != "slurm" or not cluster:
+        if not cluster:
             return plain(str(job))
         if cluster not in self._clusters:
             self._clusters.add(cluster)
@@ -299,13 +219,6 @@ class Queue:
             self._sleep(_UPDATE_EVERY_S)
 
 
-_READERS: dict[str, Callable[[Queue], Iterable[QueueJob]]] = {
-    "slurm": Queue.slurm,
-    "torque": Queue.torque,
-    "local": Queue.local,
-}
-
-
 def _login(user: str | int | None) -> str | None:
     if user is None or user == "ALL":
         return None
@@ -315,13 +228,14 @@ def _login(user: str | int | None) -> str | None:
 
 
 def _run(command: Sequence[str]) -> str:
-    """What it prints. Without accounting `sacct` fails, and tells nothing."""
+    """What it prints. Where there is no accounting its command fails, and tells nothing."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "LC_ALL": "C"}
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise QueueError(f"cannot be asked: {error}", where=command[0]) from error
-    if done.returncode and command[0] != "sacct":
+    helpful = {name for batch_type in registry.names() for name in registry.system(batch_type).helpful_commands}
+    if done.returncode and command[0] not in helpful:
         raise QueueError(done.stderr.strip() or f"ended with {done.returncode}", where=" ".join(command))
     return done.stdout

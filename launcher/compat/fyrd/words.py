@@ -14,18 +14,26 @@ from ...description import parse as description
 from ...description.parse import MachineDescription
 from ...description.schema import nearest
 from ...job.states import JobState, Reason, Status
+from ...machines import registry
+from ...machines.dialect import View
 from ...submission.machine import Machine
-from .options import QTYPES
+from .options import qtypes
 
 GOOD = ("completed",)
 ACTIVE = ("submitted", "pending", "running", "completing", "suspended")
 BAD = ("failed", "cancelled", "vanished", "timeout", "out_of_memory", "node_fail", "boot_fail", "deadline", "preempted")
 
 
+def views() -> dict[str, tuple[View, ...]]:
+    """Kinds of queues that can be seen as a whole, with the commands for it."""
+    found = {kind: registry.system(name).views for kind, name in qtypes().items()}
+    return {kind: commands for kind, commands in found.items() if commands}
+
+
 def get_cluster_environment() -> str:
-    """The kind of queue here: slurm, torque or local, by the commands there are."""
-    found = (kind for command, kind in (("sbatch", "slurm"), ("qsub", "torque")) if shutil.which(command))
-    return next(found, "local")
+    """The kind of queue here, by the commands there are; `local` without any."""
+    first = {kind: registry.system(qtypes()[kind]).commands[0] for kind in views()}
+    return next((kind for kind, command in first.items() if shutil.which(command)), "local")
 
 
 def described(machine: Machine | str | Mapping[str, Any]) -> MachineDescription:
@@ -36,10 +44,11 @@ def described(machine: Machine | str | Mapping[str, Any]) -> MachineDescription:
 
 def kind_of_queue(qtype: str | None, machine: MachineDescription | None) -> str:
     if machine is not None:
-        return next((kind for kind, name in QTYPES.items() if name == machine.batch_type), "local")
+        return next((kind for kind, name in qtypes().items() if name == machine.batch_type), "local")
     wanted = qtype or get_cluster_environment()
-    if wanted != "local" and wanted not in QTYPES:
-        remedy = nearest(wanted, [*QTYPES, "local"]) or f"known are local, {', '.join(QTYPES)}"
+    known = qtypes()
+    if wanted != "local" and wanted not in known:
+        remedy = nearest(wanted, [*known, "local"]) or f"known are local, {', '.join(known)}"
         raise UsageError(f"no kind of queue is called {wanted!r}", where="qtype", remedy=remedy)
     return wanted
 
