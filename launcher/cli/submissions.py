@@ -13,6 +13,7 @@ import click
 
 from ...pilot.console import echo, show
 from ...pilot.model.errors import UsageError
+from ..contexts.paths import printable
 from ..description.task import Task
 from ..job.states import JobState
 from ..submission import store as record
@@ -140,7 +141,8 @@ def status(beginning: str, offline: bool, as_json: bool) -> None:
 def _show_status(progress: Progress, rows: Sequence[Mapping[str, Any]]) -> None:
     for job in progress.jobs.values():
         word = job.status.native if job.status is not None and job.phase is Phase.PLACED else ""
-        reason = f"  {job.reason}" if job.reason else ""
+        told = job.reason or (job.why if job.phase is Phase.PLACED else "")
+        reason = f"  {printable(told)}" if told else ""
         show(f"job {job.hash[:8]}  {job.id or '-':<14} {job.phase.value:<9} {word}{reason}".rstrip())
     for row in rows:
         code = "" if row["exit_code"] is None else f"exit code {row['exit_code']}"
@@ -159,6 +161,7 @@ def _job_row(job: BatchJob) -> dict[str, Any]:
         "state": job.state.name,
         "attempts": job.attempt + (job.phase is not Phase.NEW),
         "reason": job.reason,
+        "waits_for": job.why,
         "detail": job.detail,
         **known,
     }

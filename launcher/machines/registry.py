@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from .base import Machine
 
 HOMES = {
-    "Slurm": "slurm",
-    "SlurmJobArray": "slurm",
-    "PBS": "pbs",
-    "Torque": "torque",
-    "LSF": "lsf",
-    "SGE": "sge",
-    "JH_UniScheduler": "jh",
-    "Shell": "shell",
-    "Fugaku": "pjm",
+    "Slurm": ".slurm",
+    "SlurmJobArray": ".slurm",
+    "PBS": ".pbs",
+    "Torque": ".torque",
+    "LSF": ".lsf",
+    "SGE": ".sge",
+    "JH_UniScheduler": ".jh",
+    "Shell": ".shell",
+    "Fugaku": ".pjm",
 }
-"""Name -> the module with the class of that name, of this folder or by its full name. A new batch system has a line here."""
+"""Name -> the module with the class of that name. A new batch system has a line here."""
 
 
 def names() -> tuple[str, ...]:
@@ -41,8 +41,7 @@ def keys(name: str) -> KeysOfSystem:
 
 def system(name: str) -> type[Machine]:
     """The class of the batch system of that name, which the description has checked."""
-    home = HOMES[name]
-    found: type[Machine] = getattr(import_module(home if "." in home else f".{home}", __package__), name)
+    found: type[Machine] = getattr(import_module(HOMES[name], __package__), name)
     return found
 
 

@@ -16,7 +16,7 @@ from ..job.spec import JobToPlace
 from ..job.states import JobState, Listing, Reason
 from ..machines.base import MachineBusyError, MaybeTakenError, QueueFullError
 from ..machines.dialect import cluster_of, plain
-from . import adopt, bootstrap, dpdispatcher_record
+from . import adopt, bootstrap, dpdispatcher_record, waiting
 from .download import Fetching
 from .events import Cancelled, Ended, Intent, NotTaken, Submitted
 from .session import Site
@@ -67,6 +67,7 @@ class Runner:
         self._maybe_taken: set[str] = set()
         """Jobs that the batch system may have, although it has printed no id of theirs."""
         self._last_said = ""
+        self._waiting = waiting.Waiting(site)
 
     # --- the loop -------------------------------------------------------------------------------------------------------
 
@@ -166,6 +167,7 @@ class Runner:
         if listing.unclear:
             why = listing[min(listing.unclear)].native
             self._say_once(f"where {len(listing.unclear)} of {len(ids)} jobs are is {why}")
+        self._waiting.look()
         if ids:
             self._look_inside()
             counts = self.progress.counts()
@@ -293,15 +295,20 @@ class Runner:
 
     def _collect(self, jobs: Iterable[BatchJob]) -> None:
         collected = self._work.collect(self._context, list(jobs))
-        unseen: dict[str, Ended] = {}
+        judged: dict[str, Ended] = {}
         for job in jobs:
             found = collected[job.hash]
             if self._is_double(job, found):
                 continue
             now_s = self._tools.clock()
             ended = self.progress.judge(job, found.recorded, found.results, found.detail, now_s, found.reason)
-            if ended is None:
-                continue
+            if ended is not None:
+                judged[job.hash] = ended
+        silent = [job for job in jobs if job.hash in judged and not collected[job.hash].recorded]
+        judged = waiting.explained(self.site, silent, judged)
+        unseen: dict[str, Ended] = {}
+        for job in [job for job in jobs if job.hash in judged]:
+            ended = judged[job.hash]
             listed = job.status is not None and job.status.state.ended
             proven = listed or (job.given_up and not job.unclear)
             if ended.reason and not proven and (job.unclear or ended.reason == Reason.VANISHED):

@@ -30,6 +30,8 @@ from .events import (
     TookOver,
 )
 
+HOPELESS_POLLS = 3
+"""So often in a row a job must be listed as one that can never start: somebody may be just mending it."""
 GRACE_POLLS = 3
 """So often in a row a job must be missing before it counts as vanished: listings and accounting lag behind each other."""
 DOUBTED_POLLS, DOUBTED_S = 10, 300.0
@@ -85,6 +87,12 @@ class BatchJob:
     """The batch job of an attempt that was cancelled: it may take a while to end."""
     given_up: bool = False
     """We have told the batch system to end it, because it seemed to be gone; that it is is not seen yet."""
+    why: str = ""
+    """What it waits for, in the batch system's words."""
+    hopeless: int = 0
+    """Listings in a row in which it could never start, by those words."""
+    never: str = ""
+    """Why we have told the batch system to take it out of the queue: it can never start."""
     fetched: bool = False
     missing: tuple[Missing, ...] = ()
     """Results that are not home although their tasks have ended well."""
@@ -125,7 +133,7 @@ class Plan:
 
 def _for_good(reason: str) -> bool:
     """Whether a job that ended for this reason need not be tried again."""
-    return reason == Reason.CANCELLED or reason.startswith(Reason.DEPENDENCY)
+    return reason == Reason.CANCELLED or reason.startswith((Reason.DEPENDENCY, Reason.NEVER))
 
 
 class Progress:
@@ -167,13 +175,13 @@ class Progress:
         if isinstance(event, Intent):
             job.phase, job.attempt, job.id = Phase.INTENDED, event.attempt, ""
             job.state, job.missed, job.over = JobState.unsubmitted, 0, False
-            job.unclear = job.doubted = job.given_up = False
+            self._begin_watching(job)
             job.left_id = ""
             self._to_fetch(job)
         elif isinstance(event, Submitted):
             job.phase, job.attempt, job.id = Phase.PLACED, event.attempt, event.id
             job.state, job.status, job.missed, job.over = JobState.waiting, None, 0, False
-            job.unclear = job.doubted = job.given_up = False
+            self._begin_watching(job)
         elif isinstance(event, NotTaken):
             job.phase = Phase.FAILED if event.final else Phase.NEW
             job.state = JobState.failed if event.final else JobState.unsubmitted
@@ -191,6 +199,10 @@ class Progress:
             self._on_cancelled(job, event)
         elif isinstance(event, Renewed):
             self._on_renewed(job, event)
+
+    def _begin_watching(self, job: BatchJob) -> None:
+        job.unclear = job.doubted = job.given_up = False
+        job.why, job.hopeless, job.never = "", 0, ""
 
     def _on_renewed(self, job: BatchJob, event: Renewed) -> None:
         for name in event.tasks:
@@ -267,9 +279,22 @@ class Progress:
             job.over = status is None or status.state.ended
             if status is not None and not job.over:
                 job.state, job.missed = status.state, 0
+                if status.state is not JobState.waiting:
+                    job.why = ""
+                elif not job.why.startswith(status.why):  # else more of it is known already
+                    job.why = status.why
+                job.hopeless = job.hopeless + 1 if status.hopeless else 0
                 continue
             job.missed_since_s = job.missed_since_s if job.missed else now_s
             job.missed += 1
+
+    def waiting(self) -> list[BatchJob]:
+        """Placed jobs that the batch system lists as waiting."""
+        return [job for job in self.placed() if job.state is JobState.waiting and not job.over and not job.unclear]
+
+    def without_hope(self) -> list[BatchJob]:
+        """Jobs that wait and can never start, as the batch system has said for a while."""
+        return [job for job in self.waiting() if job.hopeless >= HOPELESS_POLLS]
 
     def judge(
         self,
@@ -297,7 +322,9 @@ class Progress:
             failed = any(name in mine and mine[name].attempt == job.attempt for name in bad)
             reason = own_reason or (told.reason if told is not None else "")
             reason = reason or (Reason.PROGRAM if failed or recorded else Reason.VANISHED)
-            if job.given_up and reason in (Reason.CANCELLED, Reason.PROGRAM):  # by us
+            if job.never and reason in (Reason.CANCELLED, Reason.VANISHED):  # by us
+                reason = f"{Reason.NEVER}: {job.never}"
+            elif job.given_up and reason in (Reason.CANCELLED, Reason.PROGRAM):  # by us
                 reason = Reason.VANISHED
         counts, again = self._verdict(job, reason, mine)
         known_end = told or Status(JobState.unknown)
@@ -319,7 +346,7 @@ class Progress:
         """Files of a job that has ended may come to light late, and so may the end itself."""
         killed = told is not None and told.reason in _KILLED
         polls, settle_s = (DOUBTED_POLLS, DOUBTED_S) if job.doubted else (GRACE_POLLS, self._settle_s)
-        return job.missed < polls or (not killed and now_s - job.missed_since_s < settle_s)
+        return job.missed < polls or (not killed and not job.never and now_s - job.missed_since_s < settle_s)
 
     def _verdict(self, job: BatchJob, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:
         """(the attempt counts against the retries, the job is placed again)."""

@@ -1,0 +1,81 @@
+"""What jobs wait for, in the batch system's words; and the last words of those that ended without a record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ..contexts.paths import printable
+from .events import Ended
+from .session import Site
+from .state import HOPELESS_POLLS, BatchJob
+
+_ASK_EVERY_S = 60.0
+"""Where it takes a command of its own to learn what jobs wait for."""
+
+# A pattern that fits no file stays as it is, and there is no such file.
+_LAST_WORDS = """\
+printf '\\n@pilotfish@%s\\n' {job}
+for file in {files}; do [ ! -s "$file" ] || tail -c 2000 -- "$file"; done
+"""
+
+
+class Waiting:
+    """Tells what jobs wait for, each time that changes; takes those that can never start out of the queue."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._told: dict[str, str] = {}
+        self._ask_again_s = 0.0
+
+    def look(self) -> None:
+        """To be called after a listing. Raises MachineBusyError."""
+        jobs = self._site.progress.waiting()
+        self._ask([job for job in jobs if not job.why or job.hopeless])
+        self._tell(jobs)
+        self._give_up(self._site.progress.without_hope())
+
+    def _ask(self, silent: Sequence[BatchJob]) -> None:
+        """Those of which the listing itself says nothing, or not enough."""
+        now_s = self._site.tools.clock()
+        if not silent or now_s < self._ask_again_s:
+            return
+        self._ask_again_s = now_s + _ASK_EVERY_S
+        told = self._site.machine.reasons(self._site.context, [job.id for job in silent])
+        for job in silent:
+            if job.id in told:
+                job.why = told[job.id].why
+                job.hopeless = HOPELESS_POLLS if told[job.id].hopeless else job.hopeless
+
+    def _tell(self, jobs: Sequence[BatchJob]) -> None:
+        changed: dict[str, list[BatchJob]] = {}
+        for job in jobs:
+            if job.why and self._told.get(job.id) != job.why:
+                self._told[job.id] = job.why
+                changed.setdefault(job.why, []).append(job)
+        for why, some in changed.items():
+            wait = f"and {len(some) - 1} more wait" if len(some) > 1 else "waits"
+            self._site.tools.tell(f"job {some[0].hash[:8]} ({some[0].id}) {wait}: {printable(why)}")
+
+    def _give_up(self, jobs: Sequence[BatchJob]) -> None:
+        """That they are gone is seen by the next listings; until then they are told to go again and again."""
+        for job in jobs:
+            if not job.never:
+                self._site.tools.tell(f"job {job.hash[:8]} ({job.id}) can never start: it is taken out of the queue")
+            job.never = printable(job.why)
+        if jobs:
+            self._site.machine.cancel(self._site.context, [job.id for job in jobs])
+
+
+def explained(site: Site, silent: Sequence[BatchJob], ends: Mapping[str, Ended]) -> dict[str, Ended]:
+    """These ends, by job hash; where jobs have left no record and nobody has said why, with the last words of their scripts."""
+    wanted = [job for job in silent if job.hash in ends and ends[job.hash].reason and not ends[job.hash].detail]
+    patterns = {job.hash: " ".join(site.machine.outputs(job.id, job.hash)) for job in wanted}
+    command = "".join(_LAST_WORDS.format(job=name, files=files) for name, files in patterns.items() if files)
+    if not command:
+        return dict(ends)
+    text = site.context.run(command, cwd=site.work.root).out
+    parts = re.split(r"^@pilotfish@([0-9a-f]{40})\n", text, flags=re.MULTILINE)
+    words = {name: part.strip() for name, part in zip(parts[1::2], parts[2::2], strict=True) if part.strip()}
+    return {name: replace(ended, detail=words[name]) if name in words else ended for name, ended in ends.items()}
