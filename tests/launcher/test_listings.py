@@ -7,11 +7,12 @@ mixed with the words of others, or given by somebody who does not know.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import pytest
+from answers import NO_JOBS, SAYS_GONE, answered, garbled, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,13 +39,9 @@ class Programs(Context):
         self.asked: list[str] = []
 
     def run(self, command: str, **options: Any) -> Done:
-        parts = re.findall(r"^\(\n(.*?)\n\)$", command, re.MULTILINE | re.DOTALL)
-        self.asked += parts or [command]
-        if not parts:
-            return self.answer(command)
-        done = [self.answer(part) for part in parts]
-        outs = "".join(f"{each.out}\n@pilotfish@{each.code}\n" for each in done)
-        return Done(0, outs, "".join(f"@pilotfish@\n{each.err}" for each in done))
+        parts, done = answered(command, self.answer)
+        self.asked += parts
+        return done
 
     def _unused(self, *words: Any, **options: Any) -> Any:
         raise AssertionError
@@ -211,18 +208,6 @@ def test_the_parts_of_a_job_are_that_job(kind: str, job_id: str, listed: str, to
 
 # --- gone, or not known? --------------------------------------------------------------------------------------------------
 
-SAYS_GONE = {
-    "Slurm": "slurm_load_jobs error: Invalid job id specified",
-    "SlurmJobArray": "slurm_load_jobs error: Invalid job id specified",
-    "PBS": "qstat: Unknown Job Id 101.srv",
-    "Torque": "qstat: Unknown Job Id Error 101.srv",
-    "SGE": "Following jobs do not exist: \n101",
-    "LSF": "Job <101> is not found",
-    "JH_UniScheduler": "Job <101> is not found",
-    "Fugaku": "[ERR.] PJM 0112 pjstat Job 101 does not exist.",
-}
-NO_JOBS = {"SGE": "<?xml version='1.0'?>\n<job_info><queue_info></queue_info></job_info>"}
-
 
 def ask(kind: str, *ids: str, listed: Done, alone: Done | None = None) -> Listing:
     """With an accounting that knows nothing."""
@@ -321,49 +306,6 @@ def test_a_cancel_that_failed_is_not_taken_for_one_that_worked(kind: str) -> Non
 
 
 # --- whatever happens to an answer -----------------------------------------------------------------------------------------
-
-
-_PBS = "Job Id: {}.srv\n    Job_Name = x\n    job_state = R\n    queue = q\n\n"
-LISTED = {  # head, row, tail
-    "Slurm": ("", "{}|RUNNING|n[1-2]\n", ""),
-    "SlurmJobArray": ("", "{}_0|RUNNING|n[1-2]\n", ""),
-    "PBS": ("", _PBS, ""),
-    "Torque": ("", _PBS, ""),
-    "SGE": (
-        "<?xml version='1.0'?>\n<job_info><queue_info>\n",
-        "<job_list><JB_job_number>{}</JB_job_number><state>r</state></job_list>\n",
-        "</queue_info></job_info>\n",
-    ),
-    "LSF": ("", "{}|RUN|-|-|h1\n", ""),
-    "JH_UniScheduler": ("JOBID USER STAT QUEUE\n", "{} ann RUN q\n", ""),
-    "Fugaku": ("JOB_ID JOB_NAME MD ST USER\n", "{} x NM RUN ann\n", ""),
-    "Shell": ("", "alive {}\n", ""),
-}
-
-
-def rows(kind: str, ids: Sequence[str]) -> str:
-    """A true listing in which all these jobs run."""
-    head, row, tail = LISTED[kind]
-    return head + "".join(row.format(name) for name in ids) + tail
-
-
-def garbled(text: str, random: Random) -> Done:
-    """What terminals, wrappers, full disks and broken pipes make of an answer."""
-    lines, at = text.splitlines(keepends=True), random.randrange(len(text) + 1)
-    line = random.randrange(len(lines))
-    shuffled = random.sample(lines, len(lines))
-    return random.choice(
-        [
-            Done(0, text[:at], ""),
-            Done(0, text[at:], ""),
-            Done(0, text[:at] + random.choice("?#\x00\ufffd~ \n") + text[at + 1 :], ""),
-            Done(0, "".join([*lines[:line], *lines[line + 1 :]]), ""),
-            Done(0, "".join([*lines[:line], "Welcome to 42 nodes | have fun\n", *lines[line:]]), ""),
-            Done(0, "".join(shuffled), ""),
-            Done(random.choice([0, 1, 255]), "", random.choice(["", "Killed", "timeout"])),
-            Done(1, text[:at], "Broken pipe"),
-        ]
-    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

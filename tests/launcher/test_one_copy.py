@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from answers import NO_JOBS, SAYS_GONE, answered, garbled, rows
 
 from pilotfish.launcher.contexts.base import Done
 from pilotfish.launcher.contexts.local import LocalContext
@@ -346,39 +347,91 @@ def test_a_single_job_among_the_words_of_others_runs_until_its_record_is_there(
 # --- noise ----------------------------------------------------------------------------------------------------------------
 
 
+# Each puts a job into the queue as `sbatch` above does, and says so in its own words; the other ends jobs.
+WORDS = {
+    "Slurm": ("sbatch", "$number", "scancel"),
+    "SlurmJobArray": ("sbatch", "$number", "scancel"),
+    "PBS": ("qsub", "$number.srv", "qdel"),
+    "Torque": ("qsub", "$number.srv", "qdel"),
+    "SGE": ("qsub", "$number", "qdel"),
+    "LSF": ("bsub", "Job <$number> is submitted to queue <q>.", "bkill"),
+    "JH_UniScheduler": ("jsub", "Job <$number> is submitted to default queue <q>.", "jctrl"),
+    "Fugaku": ("pjsub", "[INFO] PJM 0000 pjsub Job $number submitted.", "pjdel"),
+    "Shell": ("", "", ""),
+}
+ID_VARIABLES = {"SGE": "JOB_ID", "LSF": "LSB_JOBID", "JH_UniScheduler": "LSB_JOBID", "Fugaku": "PJM_JOBID"}
+TAKES = """\
+number=$(($(cat $FAKE/last 2>/dev/null || echo 100) + 1)); echo $number >$FAKE/last
+[ -t 0 ] || [ {stdin} = no ] || cat >$FAKE/$number.script
+script=$(ls -a | grep '^[.][0-9a-f]*[.]sub$')
+(export {variable}={id} {array}; exec setsid bash ./$script) >/dev/null 2>&1 </dev/null & echo $! >$FAKE/$number.pid
+echo "{says}"
+"""
+
+
+def programs(kind: str, folder: Path) -> None:
+    submit, says, cancel = WORDS[kind]
+    if not submit:
+        return
+    job_id = says if says.startswith("$") else "$number"
+    text = TAKES.format(
+        stdin="yes" if submit in ("bsub", "jsub") else "no",
+        variable=ID_VARIABLES.get(kind, "SLURM_JOB_ID" if submit == "sbatch" else "PBS_JOBID"),
+        id=job_id,
+        array="SLURM_ARRAY_TASK_ID=0" if kind == "SlurmJobArray" else "",
+        says=says,
+    )
+    for name, lines in ((submit, text), (cancel, 'echo "$*" >>$FAKE/cancelled\n')):
+        (folder / name).write_text(f"#!/bin/bash\n{lines}")
+        (folder / name).chmod(stat.S_IRWXU)
+
+
 class Noisy(LocalContext):
-    """Answers of the batch system are garbled more often than not."""
+    """Answers of the batch system are garbled more often than not. What it truly says is made up of the jobs that live."""
 
     random = Random(0)
-    on = True
+    batch = "Slurm"
+    fake = Path()
 
     def run(self, command: str, **options: Any) -> Done:
-        done = super().run(command, **options)
-        if not self.on or "squeue" not in command or self.random.random() < 0.4:
+        if self.batch == "Shell":
+            done = super().run(command, **options)
+            return self._noisy(done) if "$state $id" in command and done.out else done
+        if "esc=" in command or not re.search("squeue|qstat|bjobs|jjobs|pjstat|sacct|qacct|bhist|scontrol", command):
+            return super().run(command, **options)
+        return answered(command, self._answer)[1]
+
+    def _answer(self, command: str) -> Done:
+        if re.search(r"sacct|qacct|bhist|pjstat -H|%Z|qselect|'\*' 2>|bjobs -p", command):
+            return Done(0, "", "")  # accounting knows nothing yet, and nobody looks for scripts
+        living = [path.stem for path in self.fake.glob("*.pid") if os.path.exists(f"/proc/{path.read_text().strip()}")]
+        if living and "qstat -j" in command:
+            return self._noisy(Done(0, f"====\njob_number:                 {living[0]}\nowner:     ann\n", ""))
+        if living:
+            return self._noisy(Done(0, rows(self.batch, living), ""))
+        if "qstat -u" in command:
+            return Done(0, NO_JOBS["SGE"], "")
+        return Done(1, "", SAYS_GONE[self.batch])
+
+    def _noisy(self, done: Done) -> Done:
+        if self.random.random() < 0.4:
             return done
-        text, at = done.out, self.random.randrange(len(done.out) + 1)
-        sign = self.random.choice("?# \n\ufffd")
         return self.random.choice(
-            [
-                Done(0, text[:at], ""),
-                Done(0, text[at:], ""),
-                Done(0, text[:at] + sign + text[at + 1 :], ""),
-                Done(0, f"Welcome!\n{text}", ""),
-                Done(1, "", ""),
-                Done(0, "", ""),
-            ]
+            [garbled(done.out, self.random), Done(0, f"Welcome!\n{done.out}", ""), Done(0, "", "")]
         )
 
 
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("kind", WORDS)
 def test_garbled_listings_never_start_a_job_twice(
-    make: Make, fake: Path, world: World, seed: int, monkeypatch: pytest.MonkeyPatch
+    make: Make, fake: Path, world: World, kind: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Noisy.random = Random(seed)
+    programs(kind, fake.parent / "bin")
+    Noisy.random, Noisy.batch, Noisy.fake = Random(seed), kind, fake  # type: ignore[misc]
     monkeypatch.setattr(
         Placement, "context", lambda self: Noisy(self.local_work, self.description.machine.remote_root, {})
     )
-    made = make()
+    made = make(machine={"batch_type": kind})
     run_to_its_end(made, world, at=15)
     assert (starts(made), cancelled(fake)) == (1, [])
     assert {job.phase for job in made.peek().jobs.values()} == {Phase.DONE}
