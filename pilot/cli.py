@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .console import echo, show
-from .manager.config import OPTIONS, Settings, build
+from .manager.config import OF_ALLOCATION, OPTIONS, Settings, build
 from .manager.sources import Given, gather
 from .model.errors import SettingsError
 from .options import with_options
@@ -78,9 +78,7 @@ def service(**given: Any) -> None:
 
 
 _NEED_A_MANAGER = ("file", "file-path", "resume", "governor")
-_FOR_JOINING = frozenset({"parent", "tags", "nodes", "resources", "slurm-resources-file", "config"})
-_FOR_JOINING |= {"slurm-limit-nodes-range-begin", "slurm-limit-nodes-range-end"}
-_FOR_JOINING |= {"agent-launcher", "agent-python", "agent-prelude"}
+_FOR_JOINING = OF_ALLOCATION | {"parent", "tags", "config", "agent-launcher", "agent-python", "agent-prelude"}
 
 
 def _join_parent(settings: Settings, said: Mapping[str, Given]) -> int:
@@ -98,10 +96,9 @@ def _join_parent(settings: Settings, said: Mapping[str, Given]) -> int:
     if idle:
         echo(f"Warning: no effect together with {said['parent'].origin}: {', '.join(idle)}", err=True)
     assert settings.parent is not None
-    part = (settings.slurm_limit_nodes_range_begin, settings.slurm_limit_nodes_range_end)
-    file = None if settings.slurm_resources_file is None else str(settings.slurm_resources_file)
+    nodes = Nodes(settings.nodes, settings.resources, settings.nodes_range, settings.resources_document)
     agents = Agents(settings.agent_launcher, settings.agent_python, settings.agent_prelude)
-    return join(settings.parent, settings.tags, Nodes(settings.nodes, settings.resources, part, file), agents)
+    return join(settings.parent, settings.tags, nodes, agents)
 
 
 def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 import click
 
 from .console import show
+from .systems import document
 from .systems.base import Allocation
 from .systems.detect import detect
 from .systems.host_env import this_host
@@ -21,9 +22,9 @@ from .systems.hostlist import compressed
 @click.option("--here", is_flag=True, help="What this machine or allocation gives, without a pilot.")
 @click.option("--resources", default="auto", show_default=True, help="The batch system to ask, or local.")
 @click.option("--nodes", help="Virtual nodes, as for the service.")
-@click.option("--slurm-resources-file", "file", help="A resources document, as for the service.")
-@click.option("--slurm-limit-nodes-range-begin", "begin", type=int, help="First node to use, by position from 0.")
-@click.option("--slurm-limit-nodes-range-end", "end", type=int, help="The node after the last one to use.")
+@click.option(document.OPTION, "file", help="A resources document, as for the service.")
+@click.option(document.BEGIN_OPTION, "begin", type=int, help="First node to use, by position from 0.")
+@click.option(document.END_OPTION, "end", type=int, help="The node after the last one to use.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def resources_here(
     here: bool, resources: str, nodes: str | None, file: str | None, begin: int | None, end: int | None, as_json: bool
@@ -31,8 +32,8 @@ def resources_here(
     """Show what a pilot would find if it were started here, and where each fact was read."""
     found = detect(this_host(os.environ), nodes, resources, (begin, end), file)
     if as_json:
-        document = asdict(found) | {"sources": [source._asdict() for source in found.sources]}
-        show(json.dumps(document, indent=2))
+        shown = asdict(found) | {"sources": [source._asdict() for source in found.sources]}
+        show(json.dumps(shown, indent=2))
         return
     for line in lines(found):
         show(line)

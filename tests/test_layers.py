@@ -239,3 +239,21 @@ def test_no_module_is_imported_twice_under_two_names() -> None:
 
     twice = [name for name in sys.modules if name.endswith(".api.manager") and not name.startswith("pilotfish.")]
     assert twice == []
+
+
+NAMES_SLURM = {
+    "launcher/machines/slurm.py",
+    "launcher/machines/registry.py",
+    "pilot/systems/slurm.py",
+    "pilot/systems/registry.py",
+    "pilot/systems/document.py",  # what follows: names of options, models and files that users know
+    "pilot/manager/config.py",
+    "pilot/execmodels/srunmpi.py",
+    "api/lines.py",
+}
+
+
+def test_what_is_known_of_a_batch_system_stands_in_its_own_files() -> None:
+    """Everybody else asks a registry. Slurm stands for all: it is the one that slips in."""
+    found = {path.relative_to(ROOT).as_posix() for _, path in _modules() if "slurm" in path.read_text().lower()}
+    assert found <= NAMES_SLURM

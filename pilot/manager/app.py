@@ -132,9 +132,8 @@ def _put_together(
     aux.write_env(os.environ, with_values=settings.log == "debug")
     with suppress(OSError):
         aux.final_status.unlink()  # of an earlier life
-    part = (settings.slurm_limit_nodes_range_begin, settings.slurm_limit_nodes_range_end)
-    file = None if settings.slurm_resources_file is None else str(settings.slurm_resources_file)
-    allocation = detect(this_host(os.environ), settings.nodes, settings.resources, part, file)
+    host_env, file = this_host(os.environ), settings.resources_document
+    allocation = detect(host_env, settings.nodes, settings.resources, settings.nodes_range, file)
     if settings.governor:
         allocation = replace(allocation, nodes=())
     allocation = replace(allocation, nodes=tuple(replace(node, tags=settings.tags) for node in allocation.nodes))

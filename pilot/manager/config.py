@@ -68,6 +68,16 @@ class Settings:
     lifeline_fd: int | None = None
     hold_fd: int | None = None
 
+    @property
+    def nodes_range(self) -> tuple[int | None, int | None]:
+        """The first node to use and the one after the last, by position."""
+        return self.slurm_limit_nodes_range_begin, self.slurm_limit_nodes_range_end
+
+    @property
+    def resources_document(self) -> str | None:
+        """The file from which the nodes are taken."""
+        return None if self.slurm_resources_file is None else str(self.slurm_resources_file)
+
 
 class Option(NamedTuple):
     """One option of `pilotfish service`.
@@ -219,6 +229,10 @@ OPTIONS = (
     ),
 )
 
+OF_ALLOCATION = frozenset(
+    ("nodes", "resources", "slurm-resources-file", "slurm-limit-nodes-range-begin", "slurm-limit-nodes-range-end")
+)
+"""Options that say which nodes there are."""
 _SECONDS = ("end-margin", "kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after", "nl-init-timeout")
 _ABOVE_ZERO = ("heartbeat", "node-lost", "crash-limit", "max-message-mib")
 _PORTS = ("net-port", "net-port-min", "net-port-max", "net-pub-port")

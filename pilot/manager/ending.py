@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from ..exit_codes import ExitCode
 from ..loop import Timer
+from ..systems.registry import system_of
 from .end_margin import margin_for
 from .parts import Parts
 from .shutdown import Shutdown
@@ -127,7 +128,8 @@ def _ends_s(parts: Parts) -> tuple[float, float]:
     """When we have to be gone: an end that is fixed, and one that moves when the whole job is suspended."""
     allocation = parts.allocation
     of_allocation = math.inf if allocation.ends_s is None else allocation.ends_s
-    fixed_s, moving_s = (math.inf, of_allocation) if allocation.end_moves else (of_allocation, math.inf)
+    moves = system_of(allocation.kind).end_moves
+    fixed_s, moving_s = (math.inf, of_allocation) if moves else (of_allocation, math.inf)
     if parts.settings.walltime is not None:
         moving_s = min(moving_s, parts.now() + parts.settings.walltime)
     return fixed_s, moving_s

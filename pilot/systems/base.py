@@ -18,12 +18,9 @@ from ..model.errors import SettingsError
 from ..model.resources import NodeSpec
 from .gpus import Gpus
 
-_NOT_COUNTED_WHILE_SUSPENDED = frozenset({"slurm", "pbs", "lsf"})
-"""Their wall time limits are for the time in which a job runs. Of others that is not known, and too early is safe."""
-
 
 class Source(NamedTuple):
-    """One fact and where it was read: `cores`, `node1: 4, node2: 4`, `SLURM_JOB_CPUS_PER_NODE`."""
+    """One fact and where it was read: `cores`, `node1: 4, node2: 4`, `PBS_NODEFILE`."""
 
     what: str
     value: str
@@ -39,11 +36,6 @@ class Allocation:
     job_id: str | None = None
     ends_s: float | None = None
     sources: tuple[Source, ...] = ()
-
-    @property
-    def end_moves(self) -> bool:
-        """Whether the end comes later by the time for which the batch system suspends the job."""
-        return self.kind in _NOT_COUNTED_WHILE_SUSPENDED
 
 
 def _no_gpus() -> Gpus:
@@ -97,6 +89,8 @@ class BatchSystem:
         private_variables: pattern of what describes this job, its steps and the task's share of it. A job that a task
             submits must not inherit it: it would take itself for a part of this one, or be cut like it.
         submit_commands: commands that send the environment of whoever calls them along with a new job.
+        end_moves: the end of a job comes later by the time for which it was suspended: its limit is for the time in which it
+            runs. Where that is not known, too early is safe.
     """
 
     name: str
@@ -114,6 +108,7 @@ class BatchSystem:
     rank_variables: str = ""
     private_variables: str = ""
     submit_commands: tuple[str, ...] = ()
+    end_moves: bool = False
 
 
 def one_by_one(*words: str) -> Callable[[Sequence[str], Sequence[str]], list[str]]:

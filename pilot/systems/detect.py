@@ -24,8 +24,8 @@ def detect(
     Args:
         nodes: what `--nodes` says, which wins over what is found.
         resources: the name of a batch system, or `auto` for the first that we are in.
-        part: the first node to use and the one after the last, by position (`--slurm-limit-nodes-range-*`).
-        file: the resources document to take (`--slurm-resources-file`), which wins over `--nodes`.
+        part: the first node to use and the one after the last, by position (`document.BEGIN_OPTION`, `END_OPTION`).
+        file: the resources document to take (`document.OPTION`), which wins over `--nodes`.
 
     Raises:
         SettingsError: the environment is incomplete or contradicts itself, or an argument makes no sense.
@@ -45,7 +45,7 @@ def detect(
     begin, end = part
     kept = allocation.nodes[begin:end]
     if not kept:
-        where = "--slurm-limit-nodes-range-begin, --slurm-limit-nodes-range-end"
+        where = f"{document.BEGIN_OPTION}, {document.END_OPTION}"
         raise SettingsError(f"none of the {len(allocation.nodes)} nodes is left", where=where)
     return replace(allocation, nodes=kept, sources=(*allocation.sources, *_of_this_host(host_env, allocation)))
 

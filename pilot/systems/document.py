@@ -11,7 +11,9 @@ from ..model.resources import NodeSpec
 from . import slurm
 from .base import Allocation, HostEnvironment, Source, check_nodes
 
-_OPTION = "--slurm-resources-file"
+OPTION = "--slurm-resources-file"
+BEGIN_OPTION, END_OPTION = "--slurm-limit-nodes-range-begin", "--slurm-limit-nodes-range-end"
+"""Names that the first user of these documents knows; a part of the nodes can be taken of any allocation."""
 
 
 class _Gpus(msgspec.Struct):
@@ -44,7 +46,7 @@ class _Document(msgspec.Struct):
 
 def find(host_env: HostEnvironment, path: str) -> Allocation:
     """The free cores and GPUs of its nodes. Raises SettingsError for a file that is not such a document."""
-    where = f'{_OPTION} "{path}"'
+    where = f'{OPTION} "{path}"'
     text = host_env.read(path)
     if text is None:
         raise SettingsError("cannot be read", where=where)

@@ -1,6 +1,6 @@
 """Compressed lists as batch systems write them: host lists `n[01-03,7]`, counts `4(x2),2`, ids `0-3,6`.
 
-The libraries for this were looked at: ClusterShell sorts (Slurm's counts go by position), python-hostlist is under the GPL.
+The libraries for this were looked at: ClusterShell sorts (counts of cores go by position), python-hostlist is under the GPL.
 """
 
 from __future__ import annotations

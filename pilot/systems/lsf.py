@@ -97,4 +97,5 @@ SYSTEM = BatchSystem(
     openmpi_component="lsf",
     private_variables=_PRIVATE,
     submit_commands=("bsub",),
+    end_moves=True,
 )

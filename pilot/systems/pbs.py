@@ -127,4 +127,5 @@ SYSTEM = BatchSystem(
     openmpi_component="tm",
     private_variables=pbs_family.PRIVATE,
     submit_commands=("qsub",),
+    end_moves=True,
 )

@@ -263,4 +263,5 @@ SYSTEM = BatchSystem(
     step_variables=_STEP,
     private_variables=_PRIVATE,
     submit_commands=("sbatch", "salloc"),
+    end_moves=True,
 )

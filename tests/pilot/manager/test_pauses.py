@@ -13,6 +13,7 @@ from pilotfish.pilot.clock import Patience
 from pilotfish.pilot.loop import Loop
 from pilotfish.pilot.manager.ending import LAST_WRITES_S, Ending
 from pilotfish.pilot.systems.base import Allocation
+from pilotfish.pilot.systems.registry import system_of
 
 MARGIN_S, GRACE_S = 60.0, 10.0
 
@@ -107,4 +108,4 @@ def test_work_of_our_own_and_short_gaps_are_no_pause(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(("kind", "moves"), [("slurm", True), ("pbs", True), ("lsf", True), ("sge", False)])
 def test_limits_of_some_batch_systems_are_for_running_time(kind: str, moves: bool) -> None:
-    assert Allocation(kind, ()).end_moves is moves
+    assert system_of(kind).end_moves is moves
