@@ -249,7 +249,7 @@ NAMES_SLURM = {
     "pilot/systems/document.py",  # what follows: names of options, models and files that users know
     "pilot/manager/config.py",
     "pilot/execmodels/srunmpi.py",
-    "api/lines.py",
+    "api/script_job.py",
 }
 
 

@@ -14,7 +14,7 @@ from ..description.job_state import JobState
 from ..description.resources import Resources
 from ..description.schema import DescriptionError, InconsistentError
 from ..description.task import Task
-from ..machines.dialect import job_name
+from ..machines.directives import job_name
 from .machine import Machine
 from .owner import Owner
 from .state import BatchJob
