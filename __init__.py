@@ -22,6 +22,23 @@ if TYPE_CHECKING:
     from .launcher.compat import fyrd
     from .launcher.compat.clusterjob.async_result import AsyncResult
     from .launcher.compat.clusterjob.jobscript import JobScript
+    from .launcher.compat.dpdispatcher import (
+        LSF,
+        PBS,
+        SGE,
+        BaseContext,
+        Fugaku,
+        JH_UniScheduler,
+        JobStatus,
+        LazyLocalContext,
+        LocalContext,
+        Shell,
+        Slurm,
+        SlurmJobArray,
+        SSHContext,
+        Torque,
+        info,
+    )
     from .launcher.description.pilot import Pilot
     from .launcher.description.resources import Resources
     from .launcher.description.task import Task
@@ -31,21 +48,36 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncResult",
+    "BaseContext",
+    "Fugaku",
+    "JH_UniScheduler",
     "Job",
     "JobInfo",
     "JobScript",
+    "JobStatus",
     "Jobs",
+    "LSF",
+    "LazyLocalContext",
+    "LocalContext",
     "LocalManager",
     "Machine",
     "Manager",
+    "PBS",
     "Pilot",
     "Resources",
     "Run",
+    "SGE",
+    "SSHContext",
+    "Shell",
+    "Slurm",
+    "SlurmJobArray",
     "Submission",
     "Task",
     "TimeStamp",
+    "Torque",
     "errors",
     "fyrd",
+    "info",
 ]
 
 _HOMES = {
@@ -66,6 +98,27 @@ _HOMES = {
     "errors": ".errors",
     "fyrd": ".launcher.compat.fyrd",
 }
+# Old names of DPDispatcher's scripts.
+_HOMES |= dict.fromkeys(
+    (
+        "BaseContext",
+        "Fugaku",
+        "JH_UniScheduler",
+        "JobStatus",
+        "LSF",
+        "LazyLocalContext",
+        "LocalContext",
+        "PBS",
+        "SGE",
+        "SSHContext",
+        "Shell",
+        "Slurm",
+        "SlurmJobArray",
+        "Torque",
+        "info",
+    ),
+    ".launcher.compat.dpdispatcher",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,7 @@ from ...pilot.model.errors import UsageError
 from ..contexts.base import ContextLostError
 from ..description import files as loading
 from ..description.submission import load_submission, parse_submission
+from ..submission import store
 from ..submission import table as results
 from ..submission.placement import Placement
 from ..submission.state import ASKED_FOR, Phase
@@ -104,9 +105,20 @@ def _send_jobs(ctx: click.Context, file: str, form: str | None, connect: str | N
 
     for name, value in options.items():
         if name != "as_json" and ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE and value:
-            remedy = "this option is for submissions (files with machine and task_list)"
-            raise UsageError("is a file of jobs for a running pilot", where=file, remedy=remedy)
+            raise _no_submission(file)
     ctx.invoke(send, file=file, form=form, connect=connect, as_json=options["as_json"])
+
+
+def _no_submission(file: str) -> UsageError:
+    """Why a file that somebody takes for a submission is none; what is wrong with its text comes first."""
+    contents = loading.load(file, allow_ref=True) if Path(file).suffix in loading.SUFFIXES else None
+    machines = contents.values() if isinstance(contents, dict) else ()
+    stages = [stage for each in machines for stage in (each if isinstance(each, list) else [each])]
+    if any(isinstance(stage, dict) and "machine" in stage for stage in stages):
+        remedy = "a submission has `machine` and `resources` of one of its stages, `work_base` and `task_list`"
+        return UsageError("is a machine file of dpgen", where=file, remedy=remedy)
+    remedy = "this option is for submissions (files with machine and task_list)"
+    return UsageError("is a file of jobs for a running pilot", where=file, remedy=remedy)
 
 
 def run(make: Callable[..., Placement], what: Any, **options: Any) -> None:
@@ -202,4 +214,8 @@ def script(file: Path, **options: Any) -> None:
     """
     from ..description.pep723 import read_script
 
-    run(Placement, parse_submission(read_script(file, allow_ref=options.pop("allow_ref"))), **options)
+    described = read_script(file, allow_ref=options.pop("allow_ref"))
+    try:
+        run(Placement, parse_submission(described.submission), **options)
+    finally:
+        store.remove_unneeded([described.copy])

@@ -93,6 +93,11 @@ def _leaf(dargs: Any, key: Key, below: Branch | None) -> Any:
     options: dict[str, Any] = {"optional": key.default is not schema.REQUIRED, "alias": key.aliases, "doc": key.meaning}
     if options["optional"] and not key.ours and key.default is not None:
         options["default"] = key.default
+    if key.least is not None or key.most is not None:
+        limits = [(key.least, "greater than or equal to"), (key.most, "less than or equal to")]
+        options["extra_check"] = lambda value: not schema.out_of_range(key, value)
+        words = " and ".join(f"{word} {limit}" for limit, word in limits if limit is not None)
+        options["extra_check_errmsg"] = f"{key.name} must be {words}"
     types = [each for kind in key.kind.split("|") for each in _TYPES[kind]]
     fields = None if below is None else [_leaf(dargs, each, None) for each in below.keys]
     return dargs.Argument(key.name, types, fields, **options)

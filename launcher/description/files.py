@@ -44,7 +44,10 @@ def _parsed(text: str, path: Path) -> Any:
             return _yaml(text, str(path))
         return _toml(text) if path.suffix == ".toml" else json.loads(text)
     except json.JSONDecodeError as error:
-        remedy = "trailing commas are not allowed in JSON"
+        if not text.strip():
+            raise DescriptionError("is empty", where=str(path)) from error
+        comma = text[: error.pos].rstrip().endswith(",")
+        remedy = "trailing commas are not allowed in JSON" if comma else ""
         raise DescriptionError(str(error), where=str(path), remedy=remedy) from error
     except ValueError as error:
         raise DescriptionError(str(error), where=str(path)) from error

@@ -4,65 +4,91 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files as loading
+from . import files
 from .schema import DescriptionError
 
 _BLOCK = re.compile(r"^# /// script$\s(?P<content>(?:^#(?:| .*)$\s)+)^# ///$", re.MULTILINE)
+_COPY = re.compile(r"script_[0-9a-f]{40}\.py")
 _TABLES = ("pilotfish", "dpdispatcher")
 
 
-def read_script(path: Path, *, allow_ref: bool = False) -> dict[str, Any]:
-    """The submission that a script's comment block describes, as the mapping that a file would have.
+@dataclass(frozen=True)
+class ScriptSubmission:
+    """What a script says.
 
-    The script travels with the tasks under the name `script_<sha1>.py`. Raises DescriptionError.
+    Attributes:
+        submission: the mapping that a submission file would have.
+        copy: the script under the name by which it travels with the tasks, `script_<sha1>.py` in their folder. It is needed
+            until the submission is over.
     """
+
+    submission: dict[str, Any]
+    copy: Path
+
+
+def copies(names: Iterable[str]) -> list[str]:
+    """Those of these names that copies of scripts have."""
+    return [name for name in names if _COPY.fullmatch(name)]
+
+
+def read_script(path: Path, *, allow_ref: bool = False) -> ScriptSubmission:
+    """The submission that a script's comment block describes; writes the copy. Raises DescriptionError."""
     text = path.read_text()
-    found = _BLOCK.findall(text)
-    if len(found) != 1:
-        what = "Multiple script blocks found" if found else "No PEP 723 metadata found."
-        raise DescriptionError(
-            what, where=str(path), remedy="begin the script with one `# /// script` ... `# ///` block"
-        )
-    lines = [line[2:] if line.startswith("# ") else line[1:] for line in found[0].splitlines()]
-    table = loading.parse_toml("\n".join(lines) + "\n", str(path)).get("tool", {})
-    name = next((name for name in _TABLES if name in table), None)
+    submission = files.refer(_table(text, path), path.parent, allow_ref, str(path))
+    submission.setdefault("work_base", "./")
+    machine = submission.get("machine")
+    if isinstance(machine, str):
+        submission["machine"] = files.machine_by_name(machine, path.parent)
+    work = _work_folder(submission, path)
+    copy = work / f"script_{hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()}.py"
+    tasks = submission.get("task_list", [])
+    submission["task_list"] = [
+        each for number, task in enumerate(tasks) for each in _tasks(task, copy, f"{path}: task_list[{number}]")
+    ]
+    submission["forward_common_files"] = [*submission.get("forward_common_files", []), copy.name]
+    copy.write_text(text)
+    return ScriptSubmission(submission, copy)
+
+
+def _table(text: str, path: Path) -> dict[str, Any]:
+    """The table of the comment block that is for us."""
+    blocks = _BLOCK.findall(text)
+    if len(blocks) != 1:
+        what = "Multiple script blocks found" if blocks else "No PEP 723 metadata found."
+        remedy = "begin the script with one `# /// script` ... `# ///` block"
+        raise DescriptionError(what, where=str(path), remedy=remedy)
+    lines = [line[2:] if line.startswith("# ") else line[1:] for line in blocks[0].splitlines()]
+    tables = files.parse_toml("\n".join(lines) + "\n", str(path)).get("tool", {})
+    name = next((name for name in _TABLES if name in tables), None)
     if name is None:
         raise DescriptionError("has no table [tool.pilotfish]", where=str(path), remedy="see `pilotfish script --help`")
-    given = loading.refer(table[name], path.parent, allow_ref, str(path))
-    given.setdefault("work_base", "./")
-    return _with_script(given, text, path)
+    table: dict[str, Any] = tables[name]
+    return table
 
 
-def _with_script(given: dict[str, Any], text: str, path: Path) -> dict[str, Any]:
-    """The script as a common file, its name behind each command, and a task for each folder that a pattern means."""
-    name = f"script_{hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()}.py"
-    machine = given.get("machine")
-    if isinstance(machine, str):
-        machine = given["machine"] = loading.machine_by_name(machine, path.parent)
-    local_root = Path(str((machine or {}).get("local_root", "."))).expanduser()
-    work = local_root / given["work_base"]
+def _work_folder(submission: Mapping[str, Any], path: Path) -> Path:
+    """The folder of the tasks here. Raises DescriptionError when it is not there."""
+    local_root = (submission.get("machine") or {}).get("local_root", ".")
+    work: Path = Path(str(local_root)).expanduser() / submission["work_base"]
     if not work.is_dir():
-        remedy = f"make it, or mend work_base ({given['work_base']!r}) or machine.local_root"
+        remedy = f"make it, or correct work_base ({submission['work_base']!r}) or machine.local_root"
         raise DescriptionError(f"there is no folder {work.absolute()}", where=f"{path}: work_base", remedy=remedy)
-    (work / name).write_text(text)
-    given["forward_common_files"] = [*given.get("forward_common_files", []), name]
-    tasks = []
-    for number, task in enumerate(given.get("task_list", [])):
-        task = {"command": "python", **task}  # noqa: PLW2901 - the same with its default
-        task["command"] += f' "$REMOTE_ROOT"/{name}'
-        pattern = str(task.get("task_work_path", "."))
-        folders = (
-            [pattern]
-            if (work / pattern).is_dir()
-            else sorted(str(each.relative_to(work)) for each in work.glob(pattern) if each.is_dir())
-        )
-        if not folders:
-            raise DescriptionError(
-                f"Task work path {pattern} not found.", where=f"{path}: task_list[{number}].task_work_path"
-            )
-        tasks += [{**task, "task_work_path": folder} for folder in folders]
-    given["task_list"] = tasks
-    return given
+    return work
+
+
+def _tasks(task: Mapping[str, Any], copy: Path, where: str) -> list[dict[str, Any]]:
+    """A task for each folder that `task_work_path` means, with the script behind its command."""
+    command = f'{task.get("command", "python")} "$REMOTE_ROOT"/{copy.name}'
+    pattern, work = str(task.get("task_work_path", ".")), copy.parent
+    if (work / pattern).is_dir():
+        folders = [pattern]
+    else:
+        folders = sorted(str(each.relative_to(work)) for each in work.glob(pattern) if each.is_dir())
+    if not folders:
+        raise DescriptionError(f"Task work path {pattern} not found.", where=f"{where}.task_work_path")
+    return [{**task, "command": command, "task_work_path": folder} for folder in folders]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from .written import Written, listed
 
 _LINES = ("queue_name", "account", "qos", "reservation")
 """Each becomes a directive's line."""
+_FOR_A_SHELL = re.compile(r"`|\$[({A-Za-z_]")
 _CHECKED = tuple(key for key in schema.RESOURCES if key.name not in ("walltime", "memory"))
 
 
@@ -197,6 +199,11 @@ class Resources(Written):
     def ratio_unfinished(self) -> float:
         """0 <= r < 1; when no more than this share of the tasks is left, they are cancelled."""
         return float(self.strategy.get("ratio_unfinished", 0.0))
+
+    def unexpanded(self) -> list[str]:
+        """Variables whose values look as if a shell should expand them. None does: they are quoted."""
+        texts = {name: value if isinstance(value, list) else [value] for name, value in self.envs.items()}
+        return [name for name, values in texts.items() if any(_FOR_A_SHELL.search(str(each)) for each in values)]
 
     @property
     def header_template(self) -> str | None:

@@ -254,14 +254,25 @@ def check_values(table: Sequence[Key], values: Mapping[str, Any], where: str) ->
     """Raises DescriptionError for the first of a table's keys that has no allowed value in `values`."""
     for key in table:
         value = values[key.name]
-        if value is not key.default:
+        # The short cut is for submissions of 100,000 tasks, which are checked each time they are used.
+        if value is not key.default and not _is_plain(key, value):
             _value(key, value, _at(where, key.name))
 
 
+def _is_plain(key: Key, value: Any) -> bool:
+    """Whether the value is seen at once to be a text, or a list of texts, of a key that may be that."""
+    if type(value) is list:
+        return key.kind == "list[str]" and all(type(each) is str and "\0" not in each for each in value)
+    return type(value) is str and key.kind in ("str", "str|null") and not key.secret and "\0" not in value
+
+
 def _refuse(table: Sequence[Key], others: Iterable[str], where: str, elsewhere: Elsewhere) -> None:
+    """DPDispatcher takes no notice of most of these; a file may have had one for years."""
     for name in others:
         names = [each for key in table for each in (key.name, *key.aliases)]
-        remedy = elsewhere(name) or nearest(name, names) or f"known are {', '.join(names)}"
+        owner = next((section for section, key in rows() if key.name == name), "")
+        remedy = f"it is a key of {owner}, and has no effect here: remove it" if owner else ""
+        remedy = elsewhere(name) or nearest(name, names) or remedy or f"remove it; known are {', '.join(names)}"
         raise DescriptionError(f"unknown key {name!r}", where=where, remedy=remedy)
 
 
@@ -320,11 +331,17 @@ def _value(key: Key, given: Any, where: str) -> Any:
         log.warning(
             "%s: is in the file for all who can read it; write env:NAME, file:PATH or keyring:SERVICE/USER", where
         )
-    if key.least is not None and value is not None and value < key.least:
-        raise DescriptionError(f"{value} is less than {key.least}", where=where)
-    if key.most is not None and value is not None and value > key.most:
-        raise DescriptionError(f"{value} is more than {key.most}", where=where)
+    if wrong := out_of_range(key, value):
+        remedy = "" if key.default in (REQUIRED, None) else f"leave it out for {key.default}"
+        raise DescriptionError(wrong, where=where, remedy=remedy)
     return value
+
+
+def out_of_range(key: Key, value: Any) -> str:
+    """What is wrong with a value that is less, or more, than its key allows; empty when nothing is."""
+    if value is not None and key.least is not None and value < key.least:
+        return f"{value} is less than {key.least}"
+    return f"{value} is more than {key.most}" if value is not None and key.most is not None and value > key.most else ""
 
 
 def _checked(kind: str, value: Any, where: str) -> Any:

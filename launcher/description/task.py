@@ -182,6 +182,8 @@ def check_path(
 
     A backslash counts as a slash. `where` and `key` are the place that the error names.
     """
+    if path.isalnum():
+        return
     plain = path.replace("\\", "/")
     wrong = ""
     if "\0" in plain:

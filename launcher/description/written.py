@@ -20,16 +20,36 @@ from . import files
 _Written = TypeVar("_Written", bound="Written")
 
 
-class Written(ABC):
+class Serialized(ABC):
+    """Something that can be written as a mapping, by whose keys it is read, and which says what is equal."""
+
+    @abstractmethod
+    def serialize(self) -> dict[str, Any]:
+        """The mapping."""
+
+    def _compared(self) -> Any:
+        """What is equal for equal ones."""
+        return self.serialize()
+
+    def __getitem__(self, key: str) -> Any:
+        return self.serialize()[key]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and json.dumps(self._compared()) == json.dumps(other._compared())
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self._compared()))
+
+    def __repr__(self) -> str:
+        return str(self.serialize())
+
+
+class Written(Serialized):
     """Something with a form in JSON, YAML and TOML files.
 
     The manuals call one parameter by several names: a file is `json_file` of one class and `json_path` of another, so both
     are taken.
     """
-
-    @abstractmethod
-    def serialize(self) -> dict[str, Any]:
-        """The mapping that a file would have. Raises DescriptionError."""
 
     @classmethod
     @abstractmethod
@@ -62,18 +82,6 @@ class Written(ABC):
     def _load(cls: type[_Written], mapping: Mapping[str, Any], allow_ref: bool = False) -> _Written:
         """From a mapping whose `$ref`s, if they are allowed, are looked for in the current folder."""
         return cls._parse(files.refer(dict(mapping), Path(), allow_ref, "load_from_dict"))
-
-    def __getitem__(self, key: str) -> Any:
-        return self.serialize()[key]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and json.dumps(self.serialize()) == json.dumps(other.serialize())
-
-    def __hash__(self) -> int:
-        return hash(json.dumps(self.serialize()))
-
-    def __repr__(self) -> str:
-        return str(self.serialize())
 
 
 def listed(names: Iterable[str | os.PathLike[str]] | None) -> list[str]:

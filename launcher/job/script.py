@@ -344,9 +344,10 @@ def _plain(entry: str, key: str) -> str:
         raise DescriptionError(f"{entry!r}: {error}", where=where) from None
     unquoted = re.sub(r"'[^']*'", "", entry)
     if _ACTIVE.search(unquoted):
-        raise DescriptionError(
-            f"{entry!r} has shell syntax", where=where, remedy="quote it, or write it in prepend_script"
-        )
+        remedy = "quote it, or write it in prepend_script"
+        if unquoted.startswith("~"):  # quoting would break it
+            remedy = f'write "source $HOME{unquoted.partition(" ")[0][1:]}" in prepend_script'
+        raise DescriptionError(f"{entry!r} has shell syntax", where=where, remedy=remedy)
     if not words or words[0].startswith("-"):
         raise DescriptionError(f"{entry!r} must not begin with '-'", where=where)
     return " ".join(shlex.quote(word) for word in words)

@@ -25,6 +25,8 @@ from .owner import Owner
 from .single import make_folder
 
 _AS_LONG_AS_IT_TAKES_S = 7 * 86400.0
+_TIMED_OUT = 124
+"""Exit code of `timeout`."""
 
 
 class TaskFiles(Protocol):
@@ -72,10 +74,15 @@ class Call:
     name: str
     context: BoundContext
 
-    def wait(self) -> int:
-        """Wait for its end; its exit code."""
-        name = shlex.quote(self.name)
-        self.context.block_checkcall(f"until [ -e {name}.done ]; do sleep 0.2; done")
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; its exit code. Raises TimeoutError after `timeout` seconds."""
+        limit = "" if timeout is None else f"timeout {timeout:g} "
+        until = f"{limit}sh -c 'until [ -e {self.name}.done ]; do sleep 0.1; done'"
+        code, _, _, err = self.context.block_call(until)
+        if code == _TIMED_OUT and limit:
+            raise TimeoutError(f"the command has not ended within {timeout:g} s")
+        if code:
+            raise RuntimeError(err.read().decode(errors="replace"))
         return int(self.context.read_file(f"{self.name}.done"))
 
 

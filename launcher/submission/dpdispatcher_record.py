@@ -44,7 +44,7 @@ def build(record: Record, work: Work, progress: Progress) -> dict[str, Any]:
             for job in progress.jobs.values()
         ],
         "previous_submission_hash": description.previous_submission_hash,
-    }
+    } | ({} if description.pilot is None else {"pilot": description.pilot.serialize()})
 
 
 def task_state(job: BatchJob, name: str) -> JobState:

@@ -14,13 +14,14 @@ from ..description.job_state import JobState
 from ..description.resources import Resources
 from ..description.schema import DescriptionError, InconsistentError
 from ..description.task import Task
+from ..description.written import Serialized
 from ..machines.directives import job_name
 from .machine import Machine
 from .owner import Owner
 from .state import BatchJob
 
 
-class Job:
+class Job(Serialized):
     """One batch job, as far as it has come.
 
     Attributes:
@@ -137,14 +138,5 @@ class Job:
         self.fail_count = job.failures
         self.failure_reason = job.reason or None
 
-    def __getitem__(self, key: str) -> Any:
-        return self.serialize()[key]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Job) and json.dumps(self.serialize()) == json.dumps(other.serialize())
-
-    def __hash__(self) -> int:
-        return hash(self.job_hash)
-
-    def __repr__(self) -> str:
-        return str(self.serialize())
+    def _compared(self) -> Any:
+        return self.serialize(if_static=True)

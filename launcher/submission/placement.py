@@ -9,6 +9,7 @@ only when nothing is left on the machine.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from ..contexts.base import Context, Watch
 from ..contexts.globs import MissingFileError
 from ..contexts.paths import printable
 from ..contexts.registry import build_context
+from ..description import pep723
 from ..description.identity import submission_hash
 from ..description.schema import DescriptionError
 from ..description.submission import SubmissionDescription
@@ -34,6 +36,8 @@ from .state import ASKED_FOR, BatchJob, Phase, Progress
 from .store import Record
 from .upload import Gathered, Inputs, gather
 from .work import Work
+
+log = logging.getLogger(__name__)
 
 _CLEAN = {True: "always", "always": "always", False: "never", "never": "never", "on_success": "on_success"}
 
@@ -75,6 +79,8 @@ class Opened:
         """Nothing of the submission is left on the machine: remove its record."""
         takeover.release(self.record, self.progress)
         store.forget(self.record)
+        copies = pep723.copies(self.record.description.forward_common_files)
+        store.remove_unneeded(self.record.local_work / name for name in copies)
 
 
 def raise_missing(name: str, work: Work, missing: Sequence[events.Missing]) -> None:
@@ -151,6 +157,10 @@ class Placement:
             ContextLostError: the machine could not be reached again.
         """
         strategy = _strategy(clean)
+        if not check_interval_s >= 0:
+            raise DescriptionError(
+                f"{check_interval_s:g} is no time to wait", where="check_interval", remedy="write 0 or more"
+            )
         gathered = None if only_watch else self.gather()
         with self.opened(take_back=not only_watch) as opened:
             if gathered is None and (opened.sent.digests is None or opened.sent.folder_gone):
@@ -213,7 +223,14 @@ class Placement:
 
     def gather(self) -> Gathered:
         """All inputs as they are here; asks no machine. Raises MissingFileError for what is not there, the folder included."""
-        self.work(self.context())  # says what is wrong with the tasks themselves
+        work = self.work(self.context())  # says what is wrong with the tasks themselves
+        if len(work.tasks) < len(self.description.tasks):
+            count = len(self.description.tasks) - len(work.tasks)
+            log.warning("%s of %s tasks are equal to others and run once", count, len(self.description.tasks))
+        for name in self.description.resources.unexpanded():
+            log.warning(
+                "resources.envs.%s: is set as it is written; write `export` in prepend_script to expand it", name
+            )
         return gather(self.description, self.local_work)
 
     def _upload(self, opened: Opened, gathered: Gathered) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,6 +166,22 @@ def _moved(beginning: str) -> tuple[str, str] | None:
 
 def all_records() -> Iterator[Record]:
     return (load(name) for name in names())
+
+
+def remove_unneeded(copies: Iterable[Path]) -> None:
+    """Remove those of these files, which we have put beside the tasks, that no recorded submission sends."""
+    for copy in copies:
+        if not any(_sends(name, copy) for name in names()):
+            copy.unlink(missing_ok=True)
+
+
+def _sends(name: str, file: Path) -> bool:
+    try:
+        record = load(name)
+    except JournalError:
+        return True  # who knows
+    folders = [os.path.realpath(folder) for folder in (record.local_work, file.parent)]
+    return file.name in record.description.forward_common_files and folders[0] == folders[1]
 
 
 def forget(record: Record) -> None:

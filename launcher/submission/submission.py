@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial, partialmethod
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from ..description.resources import Resources
 from ..description.schema import InconsistentError
 from ..description.submission import SubmissionDescription, check_names
 from ..description.task import Task
-from ..description.written import listed
+from ..description.written import Serialized, listed
 from .job import Job
 from .machine import Machine
 from .owner import Owner
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Submission(Owner):
+class Submission(Owner, Serialized):
     """Tasks on a machine.
 
     Args:
@@ -110,7 +111,7 @@ class Submission(Owner):
         return self
 
     def generate_jobs(self) -> None:
-        """Group the tasks into jobs, in DPDispatcher's order; equal jobs are one. RuntimeError when it was done before."""
+        """Group the tasks into jobs, in DPDispatcher's order. RuntimeError when it was done before."""
         if self.belonging_jobs:
             raise RuntimeError("Can not generate jobs when submission.belonging_jobs is not empty.")
         resources, tasks = self._checked_resources(), self._checked_tasks()
@@ -120,11 +121,9 @@ class Submission(Owner):
             members = [[by_hash[name] for name in names] for _, names in jobs]
         else:
             members = [[tasks[position] for position in group] for group in groups(len(tasks), resources.group_size)]
-        made = [Job(group, resources=resources, machine=self.machine, submission=self) for group in members]
-        self.belonging_jobs = list({job.job_hash: job for job in reversed(made)}.values())[::-1]
-        if len(self.belonging_jobs) < len(made):
-            what = f"{len(made) - len(self.belonging_jobs)} of {len(made)} jobs are the same as others and run once"
-            log.warning("%s: give tasks that shall run more than once other folders", what)
+        self.belonging_jobs = [
+            Job(tasks, resources=resources, machine=self.machine, submission=self) for tasks in members
+        ]
 
     def has_job(self, job_hash: str) -> bool:
         return any(job.job_hash == job_hash for job in self.belonging_jobs)
@@ -361,30 +360,46 @@ class Submission(Owner):
             written["belonging_tasks"] = [task.serialize() for task in self.belonging_tasks]
         else:
             written["belonging_jobs"] = [job.serialize(if_static) for job in self.belonging_jobs]
+        if self.pilot is not None:
+            written["pilot"] = self.pilot.serialize()
         if not if_static:
             written["continue_on_failure"] = self.continue_on_failure
             written["previous_submission_hash"] = self.previous_submission_hash
         return written
 
     @classmethod
-    def deserialize(cls, submission_dict: Mapping[str, Any], machine: Machine | None = None) -> Submission:
+    def deserialize(
+        cls, submission_dict: Mapping[str, Any], machine: Machine | None = None, *, bind_context: bool = True
+    ) -> Submission:
         """From `serialize`, or a record of DPDispatcher or ours; what has no machine gets `machine`, or one is bound later."""
-        tasks = list(submission_dict.get("belonging_tasks", []))
-        for entries in submission_dict.get("belonging_jobs", []):
-            tasks += [task for entry in entries.values() for task in entry["job_task_list"]]
         if machine is None and submission_dict.get("machine") is not None:
             machine = Machine.load_from_dict(submission_dict["machine"])
         resources = submission_dict.get("resources")
-        return cls(
+        submission = cls(
             submission_dict["work_base"],
-            machine,
+            None,
             None if resources is None else Resources.load_from_dict(resources),
             submission_dict.get("forward_common_files"),
             submission_dict.get("backward_common_files"),
-            task_list=[Task.load_from_dict(task) for task in tasks],
+            task_list=[Task.load_from_dict(task) for task in submission_dict.get("belonging_tasks", ())],
             previous_submission_hash=submission_dict.get("previous_submission_hash"),
             continue_on_failure=submission_dict.get("continue_on_failure", False),
+            pilot=submission_dict.get("pilot"),
         )
+        submission._add_jobs([Job.deserialize(entry) for entry in submission_dict.get("belonging_jobs", ())])
+        return submission.bind_machine(machine, bind_context=bind_context)
+
+    def _add_jobs(self, jobs: list[Job]) -> None:
+        """Jobs that were made before, and their tasks: in the order in which they were registered, which hashes depend on."""
+        self.belonging_jobs = jobs
+        tasks = [task for job in jobs for task in job.job_task_list]
+        for job in jobs:
+            job.submission = self
+        size = 0 if self.resources is None else self.resources.group_size
+        if tasks and self.pilot is None:
+            order = [position for group in groups(len(tasks), size) for position in group]
+            tasks = [task for _, task in sorted(zip(order, tasks, strict=True), key=itemgetter(0))]
+        self.belonging_tasks += tasks
 
     @classmethod
     def submission_from_json(cls, json_file_name: str | Path = "submission.json") -> Submission:
@@ -394,14 +409,5 @@ class Submission(Owner):
         """Write DPDispatcher's record `<hash>.json` into the submission's folder on the machine."""
         self.placement().write_old_record()
 
-    def __getitem__(self, key: str) -> Any:
-        return self.serialize()[key]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Submission) and self.serialize(if_static=True) == other.serialize(if_static=True)
-
-    def __hash__(self) -> int:
-        return hash(self.submission_hash)
-
-    def __repr__(self) -> str:
-        return json.dumps(self.serialize(), indent=4)
+    def _compared(self) -> Any:
+        return self.serialize(if_static=True)

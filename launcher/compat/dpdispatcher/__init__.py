@@ -1,5 +1,41 @@
-"""What only DPDispatcher's scripts ask for: a class for each batch system and context, other names, old helpers.
+"""What only DPDispatcher's scripts ask for: a class for each batch system and context, older names of things, `info`.
 
 `Machine`, `Resources`, `Task`, `Job` and `Submission` themselves are ours (`pilotfish.Machine` and so on). What is here has no
 state and no behaviour of its own. What differs: docs/old-scripts.md.
 """
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+from ...description.job_state import JobState as JobStatus
+from ...submission.bound_context import Stream as SPRetObj
+from .context import BaseContext, LazyLocalContext, LocalContext, SSHContext
+from .machine import LSF, PBS, SGE, Fugaku, JH_UniScheduler, Shell, Slurm, SlurmJobArray, Torque
+
+__all__ = [
+    "LSF",
+    "PBS",
+    "SGE",
+    "BaseContext",
+    "Fugaku",
+    "JH_UniScheduler",
+    "JobStatus",
+    "LazyLocalContext",
+    "LocalContext",
+    "SPRetObj",
+    "SSHContext",
+    "Shell",
+    "Slurm",
+    "SlurmJobArray",
+    "Torque",
+    "info",
+]
+
+
+def info() -> None:
+    """Print the versions of Pilotfish, Python and what the launcher needs."""
+    print(f"pilotfish {version('pilotfish')}, Python {platform.python_version()}")
+    for name in ("paramiko", "psutil", "pyzmq"):
+        print(f"  {name} {version(name)}")
