@@ -14,7 +14,7 @@ import pytest
 import yaml
 from patience import PATIENCE_S
 
-from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.pilot.wire.describe import describe_jobs
 
 ROOT = Path(__file__).parents[1]
@@ -123,4 +123,4 @@ def test_the_first_submission_runs_as_it_stands(wd: Path) -> None:
 def test_the_other_submission_files_load() -> None:
     _, machine, with_pilot = LAUNCHER_FILES
     found = parse_submission(with_pilot | {"machine": machine})
-    assert (found.machine.batch_type, found.tasks[1].dependencies) == ("Slurm", ("prepare",))
+    assert (found.machine.batch_type, found.tasks[1].dependencies) == ("Slurm", ["prepare"])

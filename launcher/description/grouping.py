@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from .schema import DescriptionError
+from .schema import InconsistentError
 
 _SEED = 42
 
@@ -13,12 +13,12 @@ def groups(count: int, size: int) -> list[tuple[int, ...]]:
     """Positions of `count` tasks, shuffled and cut into jobs of `size` (0: one job).
 
     The same order as DPDispatcher gives with `random.seed(42)`, so hashes of jobs agree; the caller's generator is not
-    touched. Raises DescriptionError without tasks or for a negative size.
+    touched. Raises InconsistentError without tasks or for a negative size.
     """
     if count < 1:
-        raise DescriptionError("submission must have at least 1 task", where="task_list")
+        raise InconsistentError("submission must have at least 1 task", where="task_list")
     if size < 0:
-        raise DescriptionError(
+        raise InconsistentError(
             "group_size must be a positive number", where="resources.group_size", remedy="or 0 for one job"
         )
     order = list(range(count))

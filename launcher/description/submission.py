@@ -39,6 +39,8 @@ class SubmissionDescription:
         check_names(
             self.work_base, self.forward_common_files, self.backward_common_files, self.previous_submission_hash
         )
+        # Without a batch system beside them nobody has looked at the keys that only one has.
+        schema.check_kwargs(self.machine.batch_type, self.resources.kwargs, "resources.kwargs")
         # Where the work is done in the folder itself nothing is staged, and tasks may be beside each other.
         beside = self.machine.context_type == "LazyLocalContext"
         for number, task in enumerate(self.tasks):

@@ -127,7 +127,7 @@ def timed(what: str, action: Any) -> float:
 
 def connect(machine: dict[str, Any]) -> None:
     from pilotfish.launcher.contexts.registry import build_context
-    from pilotfish.launcher.description.parse import parse_machine
+    from pilotfish.launcher.description.machine import parse_machine
 
     with build_context(parse_machine(machine)) as context:
         timed("first command, with logging in", lambda: context.run("true"))
@@ -137,7 +137,7 @@ def connect(machine: dict[str, Any]) -> None:
 def upload(wd: Path, machine: dict[str, Any]) -> None:
     from pilotfish.launcher.contexts import globs as staging
     from pilotfish.launcher.contexts.registry import build_context
-    from pilotfish.launcher.description.parse import parse_machine
+    from pilotfish.launcher.description.machine import parse_machine
 
     work = wd / "laptop" / "many"
     for number in range(10_000):
@@ -152,7 +152,7 @@ def upload(wd: Path, machine: dict[str, Any]) -> None:
 
 
 def submission(wd: Path, machine: dict[str, Any], name: str, tasks: int, resources: dict[str, Any], **more: Any) -> Any:
-    from pilotfish.launcher.description.parse import parse_submission
+    from pilotfish.launcher.description.submission import parse_submission
     from pilotfish.launcher.submission.placement import Placement
 
     (wd / "laptop" / name).mkdir()

@@ -10,7 +10,7 @@ from emulated import Slurm
 
 from pilotfish.launcher.cli.doctor import Finding, examine
 from pilotfish.launcher.contexts.registry import build_context
-from pilotfish.launcher.description.parse import parse_machine
+from pilotfish.launcher.description.machine import parse_machine
 
 
 @pytest.fixture(autouse=True)

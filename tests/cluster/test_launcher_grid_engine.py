@@ -14,7 +14,7 @@ from patience import wait_until
 
 from pilotfish.launcher.contexts.base import Context, Done
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
 

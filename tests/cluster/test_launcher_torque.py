@@ -18,7 +18,7 @@ from patience import wait_until
 from real import require
 
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.launcher.job.states import JobState
 from pilotfish.launcher.machines.registry import build_machine
 from pilotfish.launcher.submission.placement import Placement

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from liar import Liar
 from sshd import SSHD, Sshd
 
-from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.launcher.submission.placement import Placement
 
 

@@ -14,8 +14,7 @@ import yaml
 from patience import PATIENCE_S
 
 from pilotfish.launcher.cli import init
-from pilotfish.launcher.description import files as loading
-from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.description.submission import load_submission, parse_submission
 
 SCRIPT = """# /// script
 # requires-python = ">=3.8"
@@ -201,7 +200,7 @@ def test_init_writes_a_file_that_loads(context: str, pilot: bool) -> None:
 
 def test_init_asks_what_was_not_said(wd: Path) -> None:
     pilotfish(wd, "init", text="Slurm\nSSH\nlogin\n\n\nq\ny\n4\n64\n2h\n")
-    found = loading.load_submission(wd / "submission.yaml")
+    found = load_submission(wd / "submission.yaml")
     assert (found.machine.profile, found.machine.remote_root) == ({"hostname": "login"}, "~/pilotfish")
     resources = found.resources
     assert (resources.number_node, resources.cpu_per_node, resources.walltime_s, resources.queue_name) == (
@@ -229,7 +228,7 @@ def test_init_keeps_a_machine_under_a_name(wd: Path) -> None:
     words = ("--machine", "Shell", "--context", "LazyLocal", "--no-pilot", "--save-machine", "mine")
     pilotfish(wd, "init", *words)
     assert yaml.safe_load((wd / "submission.yaml").read_text())["machine"] == "mine"
-    assert loading.load_submission(wd / "submission.yaml").machine.batch_type == "Shell"
+    assert load_submission(wd / "submission.yaml").machine.batch_type == "Shell"
     found = json.loads(pilotfish(wd, "doctor", "submission.yaml", "--json").stdout)
     assert all(each["ok"] or each["warning"] for each in found)
     assert "is there already" in pilotfish(wd, "init", "other.yaml", *words, code=2).stderr

@@ -17,7 +17,7 @@ from answers import NO_JOBS, SAYS_GONE, answered, garbled, rows
 
 from pilotfish.launcher.contexts.base import Done
 from pilotfish.launcher.contexts.local import LocalContext
-from pilotfish.launcher.description.parse import parse_machine
+from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.job.states import JobState
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError

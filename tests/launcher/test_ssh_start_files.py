@@ -18,8 +18,9 @@ from pilotfish.launcher.contexts.shell import Answer, Marks, Reader
 from pilotfish.launcher.contexts.ssh import rsync
 from pilotfish.launcher.contexts.ssh.commands import StartFilesError
 from pilotfish.launcher.contexts.ssh.context import SSHContext
-from pilotfish.launcher.description.parse import parse_machine, parse_submission
+from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.launcher.submission.bootstrap import BootstrapError, check_login_shell
 from pilotfish.launcher.submission.placement import Placement
 
