@@ -23,20 +23,11 @@ if TYPE_CHECKING:
     from .launcher.compat.clusterjob.async_result import AsyncResult
     from .launcher.compat.clusterjob.jobscript import JobScript
     from .launcher.compat.dpdispatcher import (
-        LSF,
-        PBS,
-        SGE,
         BaseContext,
-        Fugaku,
-        JH_UniScheduler,
         JobStatus,
         LazyLocalContext,
         LocalContext,
-        Shell,
-        Slurm,
-        SlurmJobArray,
         SSHContext,
-        Torque,
         info,
     )
     from .launcher.description.pilot import Pilot
@@ -49,32 +40,23 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncResult",
     "BaseContext",
-    "Fugaku",
-    "JH_UniScheduler",
     "Job",
     "JobInfo",
     "JobScript",
     "JobStatus",
     "Jobs",
-    "LSF",
     "LazyLocalContext",
     "LocalContext",
     "LocalManager",
     "Machine",
     "Manager",
-    "PBS",
     "Pilot",
     "Resources",
     "Run",
-    "SGE",
     "SSHContext",
-    "Shell",
-    "Slurm",
-    "SlurmJobArray",
     "Submission",
     "Task",
     "TimeStamp",
-    "Torque",
     "errors",
     "fyrd",
     "info",
@@ -98,36 +80,24 @@ _HOMES = {
     "errors": ".errors",
     "fyrd": ".launcher.compat.fyrd",
 }
-# Old names of DPDispatcher's scripts.
 _HOMES |= dict.fromkeys(
-    (
-        "BaseContext",
-        "Fugaku",
-        "JH_UniScheduler",
-        "JobStatus",
-        "LSF",
-        "LazyLocalContext",
-        "LocalContext",
-        "PBS",
-        "SGE",
-        "SSHContext",
-        "Shell",
-        "Slurm",
-        "SlurmJobArray",
-        "Torque",
-        "info",
-    ),
+    ("BaseContext", "JobStatus", "LazyLocalContext", "LocalContext", "SSHContext", "info"),
     ".launcher.compat.dpdispatcher",
 )
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """The names above, and for DPDispatcher's scripts a class for each batch system."""
     from importlib import import_module
 
-    home = import_module(_HOMES[name], __name__)
-    return home if name in ("errors", "fyrd") else getattr(home, name)
+    if name in _HOMES:
+        home = import_module(_HOMES[name], __name__)
+        return home if name in ("errors", "fyrd") else getattr(home, name)
+    if name[:1].isupper():
+        classes = import_module(".launcher.compat.dpdispatcher.machine", __name__).SUBCLASSES
+        if name in classes:
+            return classes[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import arguments, schema
@@ -28,7 +28,7 @@ class Folder(Protocol):
     def check_file_exists(self, fname: str) -> bool: ...
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, init=False)
 class Task(Written):
     """One command to run in one folder.
 
@@ -50,24 +50,39 @@ class Task(Written):
 
     command: str
     task_work_path: str
-    forward_files: list[str] = field(default_factory=list)
-    backward_files: list[str] = field(default_factory=list)
-    outlog: str | None = "log"
-    errlog: str | None = "err"
-    task_name: str | None = None
-    resources: dict[str, Any] | None = None
-    dependencies: list[str] = field(default_factory=list)
-    iteration: dict[str, Any] | None = None
-    retries: int = 0
+    forward_files: list[str]
+    backward_files: list[str]
+    outlog: str | None
+    errlog: str | None
+    task_name: str | None
+    resources: dict[str, Any] | None
+    dependencies: list[str]
+    iteration: dict[str, Any] | None
+    retries: int
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        command: str,
+        task_work_path: str | os.PathLike[str],
+        forward_files: Iterable[str | os.PathLike[str]] | None = None,
+        backward_files: Iterable[str | os.PathLike[str]] | None = None,
+        outlog: str | os.PathLike[str] | None = "log",
+        errlog: str | os.PathLike[str] | None = "err",
+        task_name: str | None = None,
+        *,
+        resources: dict[str, Any] | None = None,
+        dependencies: Iterable[str] | None = None,
+        iteration: dict[str, Any] | None = None,
+        retries: int = 0,
+    ) -> None:
+        self.command, self.task_name = command, task_name
+        self.task_work_path = _text(task_work_path)
+        self.forward_files, self.backward_files = listed(forward_files), listed(backward_files)
+        self.outlog = None if outlog is None else _text(outlog)
+        self.errlog = None if errlog is None else _text(errlog)
+        self.resources, self.dependencies = resources, listed(dependencies)
+        self.iteration, self.retries = iteration, retries
         self.task_state = JobState.unsubmitted
-        for name in ("task_work_path", "outlog", "errlog"):
-            if isinstance(path := getattr(self, name), os.PathLike):
-                setattr(self, name, os.fspath(path))
-        self.forward_files = listed(self.forward_files)
-        self.backward_files = listed(self.backward_files)
-        self.dependencies = listed(self.dependencies)
         self.check()
 
     def check(self, where: str = "task") -> None:
@@ -162,6 +177,10 @@ class Task(Written):
         """Make `task_state` finished when the tag is there."""
         if self.has_finished_tag(context):
             self.task_state = JobState.finished
+
+
+def _text(path: str | os.PathLike[str]) -> str:
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
 
 
 def _pilot_resources(given: dict[str, Any], where: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ ALL = replace(
     walltime_s=5400.5,
     account="acct",
     memory_mib=4096,
-    dependency=("11", "12"),
+    dependency=["11", "12"],
     exclusive=True,
 )
 

@@ -57,7 +57,9 @@ class Argument:
         self.sub_fields, self.sub_variants = sub_fields, sub_variants
 
     def __getitem__(self, name: str) -> Argument:
-        return next(each for each in self.sub_fields or () if each.name == name)
+        (found,) = (each for each in self.sub_fields or () if each.name == name)
+        assert isinstance(found, Argument)
+        return found
 
 
 @dataclass
@@ -88,7 +90,7 @@ def test_arginfo_is_an_argument_of_dargs_that_may_be_renamed() -> None:
         "clean_asynchronously",
         "retry_count",
     ]
-    (contexts,) = tree.sub_variants or ()
+    (contexts,) = tree.sub_variants or []
     assert (contexts.flag_name, contexts.optional) == ("context_type", False)
     ssh = next(choice for choice in contexts.choices if choice.name == "SSHContext")
     assert ssh.options["alias"] == ("sshcontext", "SSH", "ssh")
@@ -220,7 +222,7 @@ def test_the_profile_is_written_with_its_defaults() -> None:
 
 def test_old_names_are_exported() -> None:
     assert (pilotfish.Slurm, pilotfish.SSHContext, pilotfish.JobStatus) == (Slurm, SSHContext, JobStatus)
-    assert JobStatus.failed == 7
+    assert int(JobStatus.failed) == 7
     for name in pilotfish.__all__:
         assert getattr(pilotfish, name) is not None
     for name in ("Job", "Machine", "Pilot", "Resources", "Submission", "Task"):

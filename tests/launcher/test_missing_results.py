@@ -17,7 +17,7 @@ import pytest
 from pilotfish import Machine, Resources, Submission, Task
 from pilotfish.launcher.contexts.globs import MissingFileError
 from pilotfish.launcher.submission import store as record
-from pilotfish.launcher.submission import submission as native
+from pilotfish.launcher.submission.placement import Placement
 
 TYPO: dict[str, Any] = {"command": "echo 42 >result.dat", "task_work_path": "a", "backward_files": ["reslt.dat"]}
 
@@ -134,7 +134,7 @@ def test_names_that_are_no_text_are_told_in_any_language(wd: Path, write: Callab
     assert "missing: caf\\xe9\\x1b[2J" in (wd / "here/w/results.csv").read_text()
 
 
-def test_with_retry_failed_the_task_runs_again(wd: Path, submission: Callable[..., native.Submission]) -> None:
+def test_with_retry_failed_the_task_runs_again(wd: Path, submission: Callable[..., Placement]) -> None:
     """A program may have had nothing to say the first time; no other task runs again."""
     tasks = [
         {"command": "[ -e ../go ] && cp ../go out; echo x >>count", "task_work_path": "a", "backward_files": ["out"]},
@@ -166,9 +166,7 @@ def test_steps_in_python_tell_of_it_too(wd: Path) -> None:
 
 
 @pytest.mark.parametrize("clean", [True, "on_success", False])
-def test_of_many_tasks_and_common_files_too(
-    wd: Path, submission: Callable[..., native.Submission], clean: bool | str
-) -> None:
+def test_of_many_tasks_and_common_files_too(wd: Path, submission: Callable[..., Placement], clean: bool | str) -> None:
     """Those that are there come home; the next run has nothing to run and fails as well."""
     good = {"command": "echo x >>out", "task_work_path": "b", "backward_files": ["out"]}
     for _ in range(2):
@@ -178,7 +176,7 @@ def test_of_many_tasks_and_common_files_too(
     assert root(wd).exists()
 
 
-def test_enough_is_no_excuse(wd: Path, submission: Callable[..., native.Submission]) -> None:
+def test_enough_is_no_excuse(wd: Path, submission: Callable[..., Placement]) -> None:
     """Tasks that are not needed any more may miss results; those that have ended well may not."""
     slow = {"command": "sleep 1000", "task_work_path": "b", "backward_files": ["out"]}
     ratio = {"strategy": {"ratio_unfinished": 0.5}}
@@ -188,7 +186,7 @@ def test_enough_is_no_excuse(wd: Path, submission: Callable[..., native.Submissi
     assert (root(wd) / "a/result.dat").exists()
 
 
-def test_tasks_of_a_pilot(wd: Path, submission: Callable[..., native.Submission]) -> None:
+def test_tasks_of_a_pilot(wd: Path, submission: Callable[..., Placement]) -> None:
     for _ in range(2):
         with pytest.raises(MissingFileError, match=r"a/reslt.dat"):
             made = submission(TYPO, pilot={"python": sys.executable}, resources={"group_size": 0, "cpu_per_node": 1})
@@ -219,7 +217,7 @@ def test_a_launcher_that_is_killed_before_it_cleans(wd: Path, write: Callable[..
 
 
 def test_results_that_were_home_and_are_deleted_here_are_no_failure(
-    wd: Path, submission: Callable[..., native.Submission]
+    wd: Path, submission: Callable[..., Placement]
 ) -> None:
     task = {"command": "echo 1 >out; echo 2 >../all", "task_work_path": "a", "backward_files": ["out"]}
     submission(task, backward_common_files=["all"]).run(clean=False, check_interval_s=0.5)
@@ -314,7 +312,7 @@ def test_a_missing_input_leaves_nothing_behind(wd: Path, write: Callable[..., st
     assert record.names() == []
 
 
-def test_a_folder_that_vanishes_meanwhile_is_made_again(wd: Path, submission: Callable[..., native.Submission]) -> None:
+def test_a_folder_that_vanishes_meanwhile_is_made_again(wd: Path, submission: Callable[..., Placement]) -> None:
     made = submission({"command": "true", "task_work_path": "a"})
     made.run(detach=True)
     (wd / "here/w").rmdir()

@@ -8,30 +8,21 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
+from typing import Any
 
 from ...description.job_state import JobState as JobStatus
 from ...submission.bound_context import Stream as SPRetObj
 from .context import BaseContext, LazyLocalContext, LocalContext, SSHContext
-from .machine import LSF, PBS, SGE, Fugaku, JH_UniScheduler, Shell, Slurm, SlurmJobArray, Torque
+from .machine import SUBCLASSES
 
-__all__ = [
-    "LSF",
-    "PBS",
-    "SGE",
-    "BaseContext",
-    "Fugaku",
-    "JH_UniScheduler",
-    "JobStatus",
-    "LazyLocalContext",
-    "LocalContext",
-    "SPRetObj",
-    "SSHContext",
-    "Shell",
-    "Slurm",
-    "SlurmJobArray",
-    "Torque",
-    "info",
-]
+__all__ = ["BaseContext", "JobStatus", "LazyLocalContext", "LocalContext", "SPRetObj", "SSHContext", "info"]
+
+
+def __getattr__(name: str) -> Any:
+    """The class of a batch system."""
+    if name in SUBCLASSES:
+        return SUBCLASSES[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def info() -> None:

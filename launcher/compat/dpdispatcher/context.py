@@ -1,4 +1,7 @@
-"""A class for each context: `SSHContext(...)` makes a BoundContext, and `isinstance(context, SSHContext)` asks for one."""
+"""A class for each context: `SSHContext(...)` makes one, and `isinstance(machine.context, SSHContext)` asks for one.
+
+They are BoundContexts with another constructor. What a context is, its machine says.
+"""
 
 from __future__ import annotations
 
@@ -13,34 +16,31 @@ _ANY = "Shell"
 """A context knows no batch system, but a machine file has one."""
 
 
-class _Kind(type):
-    """Of a class that only stands for contexts of one kind; with an empty `context_type`, of all."""
+class _ByContextType(type):
+    """Of classes whose instances are all contexts with their `_context_type`; with an empty one, all contexts."""
 
-    context_type: str
+    _context_type: str
 
-    def __call__(
-        cls,
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, BoundContext) and cls._context_type in ("", instance.context_type)
+
+
+class BaseContext(BoundContext, metaclass=_ByContextType):
+    """A context of the kind that `context_type` says."""
+
+    options = set(names.CONTEXTS.values())
+    _context_type: ClassVar[str] = ""
+
+    def __init__(
+        self,
         local_root: str = ".",
         remote_root: str | None = None,
         remote_profile: Mapping[str, Any] | None = None,
         **more: Any,
-    ) -> BoundContext:
+    ) -> None:
         given = {"local_root": local_root, "remote_root": remote_root, "remote_profile": dict(remote_profile or {})}
-        kind = {"context_type": cls.context_type} if cls.context_type else {}
-        return BoundContext(parse_machine({"batch_type": _ANY, **given, **kind, **more}))
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, BoundContext) and cls.context_type in ("", instance.context_type)
-
-    def __subclasscheck__(cls, subclass: type) -> bool:
-        return subclass is cls or not cls.context_type
-
-
-class BaseContext(metaclass=_Kind):
-    """A context of the kind that `context_type` says."""
-
-    context_type: ClassVar[str] = ""
-    options = set(names.CONTEXTS.values())
+        kind = {"context_type": self._context_type} if self._context_type else {}
+        super().__init__(parse_machine({"batch_type": _ANY, **given, **kind, **more}))
 
     @classmethod
     def load_from_dict(cls, context_dict: Mapping[str, Any]) -> BoundContext:
@@ -50,28 +50,27 @@ class BaseContext(metaclass=_Kind):
     @classmethod
     def machine_arginfo(cls) -> Any:
         """What a machine with this context has besides the keys of all machines."""
-        return arguments.tree(arguments.context(cls.context_type), dict)
+        return arguments.tree(arguments.context(cls._context_type), dict)
 
     @classmethod
     def machine_subfields(cls) -> list[Any]:
-        """The keys that a machine with this context has besides."""
-        branch = arguments.context(cls.context_type)
-        return [arguments.tree(branch.below[key.name], dict) for key in branch.keys if key.name in branch.below]
+        """The mappings that a machine with this context has besides."""
+        return [arguments.tree(branch, dict) for branch in arguments.context(cls._context_type).below.values()]
 
 
 class LocalContext(BaseContext):
     """A folder of its own on this machine."""
 
-    context_type = "LocalContext"
+    _context_type = "LocalContext"
 
 
 class LazyLocalContext(BaseContext):
     """The project's own folder on this machine."""
 
-    context_type = "LazyLocalContext"
+    _context_type = "LazyLocalContext"
 
 
 class SSHContext(BaseContext):
     """Another machine, by SSH."""
 
-    context_type = "SSHContext"
+    _context_type = "SSHContext"

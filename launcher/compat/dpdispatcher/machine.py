@@ -1,69 +1,58 @@
-"""A class for each batch system: `PBS(context_type=..., ...)` makes a Machine, and `isinstance(machine, PBS)` asks for one.
+"""A class for each batch system: `PBS(context_type=..., ...)` makes a machine, and `isinstance(machine, PBS)` asks for one.
 
-There are no subclasses: a machine is of another class when somebody assigns to its `batch_type`.
+They are Machines whose `batch_type` is set. What a machine is, its `batch_type` says, whatever it was made by.
 """
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from ...description import arguments, schema
 from ...machines import registry
 from ...submission.machine import Machine
 
 
-class _Kind(type):
-    """Of a class that only stands for machines with one `batch_type`."""
+class _ByBatchType(ABCMeta):
+    """Of classes whose instances are all machines with their `_batch_type`."""
 
-    batch_type: str
-
-    def __call__(cls, *args: Any, **options: Any) -> Machine:
-        if args:
-            return Machine(*args, **options)
-        return Machine(**{"batch_type": cls.batch_type, **options})
+    _batch_type: str
 
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, Machine) and instance.batch_type == cls.batch_type
-
-    def __subclasscheck__(cls, subclass: type) -> bool:
-        return subclass is cls
+        return isinstance(instance, Machine) and cls._batch_type in ("", instance.batch_type)
 
 
-class _Named:
+class _Named(Machine, metaclass=_ByBatchType):
     """What these classes have besides what a Machine has: the keys of `resources.kwargs`."""
 
-    batch_type: ClassVar[str]
-    options = Machine.options
-    load_from_dict = Machine.load_from_dict
-    load_from_json = Machine.load_from_json
-    load_from_yaml = Machine.load_from_yaml
-    deserialize = Machine.deserialize
-    arginfo = Machine.arginfo
+    _batch_type: ClassVar[str] = ""
+
+    def __init__(self, batch_type: str | None = None, *more: Any, **keys: Any) -> None:
+        super().__init__(batch_type or self._batch_type, *more, **keys)
 
     @classmethod
     def resources_arginfo(cls) -> Any:
         """What resources for this batch system have besides the keys of all resources: its `kwargs`."""
-        return arguments.tree(
-            arguments.batch_system(cls.batch_type), lambda mapping: {"kwargs": cls._checked(mapping["kwargs"])}
-        )
+        branch = arguments.batch_system(cls._batch_type)
+        return arguments.tree(branch, lambda mapping: {"kwargs": cls._checked(mapping.get("kwargs", {}))})
 
     @classmethod
     def resources_subfields(cls) -> list[Any]:
         """The keys of `resources.kwargs`."""
-        return [arguments.tree(arguments.kwargs(cls.batch_type), cls._checked)]
+        return [arguments.tree(arguments.kwargs(cls._batch_type), cls._checked)]
 
     @classmethod
     def _checked(cls, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        return schema.check_kwargs(registry.keys(cls.batch_type).keys, kwargs, "kwargs")
+        return schema.check_kwargs(registry.keys(cls._batch_type).keys, kwargs, "kwargs")
 
 
-def _named(batch_type: str) -> Any:
-    members = {"batch_type": batch_type, "__doc__": f"A Machine with batch_type {batch_type}.", "__module__": __name__}
-    return _Kind(batch_type, (_Named,), members)
+def _named(batch_type: str) -> type[_Named]:
+    members = {"_batch_type": batch_type, "__doc__": f"A Machine with batch_type {batch_type}.", "__module__": __name__}
+    return cast("type[_Named]", _ByBatchType(batch_type, (_Named,), members))
 
 
-SUBCLASSES: dict[str, Any] = {name: _named(name) for name in registry.names()}
+SUBCLASSES: dict[str, type[_Named]] = {name: _named(name) for name in registry.names()}
 
 
 def __getattr__(name: str) -> Any:
