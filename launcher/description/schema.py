@@ -270,7 +270,7 @@ def _refuse(table: Sequence[Key], others: Iterable[str], where: str, elsewhere: 
     """DPDispatcher takes no notice of most of these; a file may have had one for years."""
     for name in others:
         names = [each for key in table for each in (key.name, *key.aliases)]
-        owner = next((section for section, key in rows() if key.name == name), "")
+        owner = next((section for section, key in rows({}) if key.name == name), "")
         remedy = f"it is a key of {owner}, and has no effect here: remove it" if owner else ""
         remedy = elsewhere(name) or nearest(name, names) or remedy or f"remove it; known are {', '.join(names)}"
         raise DescriptionError(f"unknown key {name!r}", where=where, remedy=remedy)

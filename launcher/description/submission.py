@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, schema
+from . import files, schema, systems
 from .machine import MachineDescription, machine_to_dict, parse_machine
 from .pilot import Pilot
 from .resources import Resources
@@ -40,7 +40,9 @@ class SubmissionDescription:
             self.work_base, self.forward_common_files, self.backward_common_files, self.previous_submission_hash
         )
         # Without a batch system beside them nobody has looked at the keys that only one has.
-        schema.check_kwargs(self.machine.batch_type, self.resources.kwargs, "resources.kwargs")
+        schema.check_kwargs(
+            systems.known().keys(self.machine.batch_type).keys, self.resources.kwargs, "resources.kwargs"
+        )
         # Where the work is done in the folder itself nothing is staged, and tasks may be beside each other.
         beside = self.machine.context_type == "LazyLocalContext"
         for number, task in enumerate(self.tasks):

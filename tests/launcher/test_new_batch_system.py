@@ -22,8 +22,8 @@ from pilotfish.launcher.compat.clusterjob.jobscript import JobScript
 from pilotfish.launcher.contexts.registry import build_context
 from pilotfish.launcher.description.parse import parse_machine, parse_resources
 from pilotfish.launcher.machines import registry
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.launcher.submission.submission import Submission
 
 TOY = Path(__file__).parent / "toy"
 # Files in $TOYS: `last` (number), `NUMBER.pid`, `NUMBER.end`; `says` is what a job waits for, `full` turns jobs away.
@@ -85,10 +85,10 @@ def soon(seconds: float) -> None:
 
 
 @pytest.fixture
-def make(wd: Path, submission: Callable[..., Submission]) -> Callable[..., Submission]:
+def make(wd: Path, submission: Callable[..., Placement]) -> Callable[..., Placement]:
     told: list[str] = []
 
-    def made(*commands: str, **given: Any) -> Submission:
+    def made(*commands: str, **given: Any) -> Placement:
         tasks = [{"command": text, "task_work_path": f"t{at}"} for at, text in enumerate(commands)]
         for task in tasks:
             (wd / "here/w" / task["task_work_path"]).mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def make(wd: Path, submission: Callable[..., Submission]) -> Callable[..., Submi
     return made
 
 
-def test_jobs_run_on_it(make: Callable[..., Submission], toys: Path, wd: Path) -> None:
+def test_jobs_run_on_it(make: Callable[..., Placement], toys: Path, wd: Path) -> None:
     made = make("echo $TOY_JOB >out", "echo b >out", resources={"queue_name": "q", "walltime": 90, "cpu_per_node": 2})
     (toys / "full").touch()  # the first is turned away once
     assert made.run(check_interval_s=0.5, clean=False).over
@@ -140,7 +140,7 @@ def test_doctor_looks_for_its_programs(toys: Path, wd: Path) -> None:
 
 
 def test_what_its_jobs_wait_for_is_told_and_those_that_can_never_start_end(
-    make: Callable[..., Submission], toys: Path
+    make: Callable[..., Placement], toys: Path
 ) -> None:
     (toys / "says").write_text("broken wheel\n")
     made = make("true")
@@ -151,13 +151,13 @@ def test_what_its_jobs_wait_for_is_told_and_those_that_can_never_start_end(
     assert not (toys / "t2.script").exists()
 
 
-def test_the_last_words_of_a_job_that_left_no_record_are_told(make: Callable[..., Submission], toys: Path) -> None:
+def test_the_last_words_of_a_job_that_left_no_record_are_told(make: Callable[..., Placement], toys: Path) -> None:
     made = make("true", resources={"prepend_script": ["echo the disk of this node is sick; kill -9 $$"]})
     with pytest.raises(SubmissionFailedError, match="the disk of this node is sick"):
         made.run(check_interval_s=0.5)
 
 
-def test_a_pilot_runs_on_its_nodes(make: Callable[..., Submission], toys: Path, wd: Path) -> None:
+def test_a_pilot_runs_on_its_nodes(make: Callable[..., Placement], toys: Path, wd: Path) -> None:
     tasks = [f"echo $QCG_PM_ALLOCATION $TOY_JOB >out{at}; hostname" for at in range(4)]
     pilot = {"python": str(wd / "bin/toypython"), "options": ["--log", "debug"]}
     made = make(*tasks, resources={"group_size": 0, "number_node": 2, "cpu_per_node": 2}, pilot=pilot)

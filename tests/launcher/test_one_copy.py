@@ -427,7 +427,7 @@ def test_garbled_listings_never_start_a_job_twice(
     make: Make, fake: Path, world: World, kind: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs(kind, fake.parent / "bin")
-    Noisy.random, Noisy.batch, Noisy.fake = Random(seed), kind, fake  # type: ignore[misc]
+    Noisy.random, Noisy.batch, Noisy.fake = Random(seed), kind, fake
     monkeypatch.setattr(
         Placement, "context", lambda self: Noisy(self.local_work, self.description.machine.remote_root, {})
     )
