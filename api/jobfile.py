@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..pilot import formats
 from ..pilot.model.errors import UsageError
 from . import lines, script_job
 
 FORMATS = ("json", "yaml", "toml", "lines")
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 """Those of UTF-32 in the usual order of bytes begins with that of UTF-16."""
-_SUFFIXES = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 
 
 class JobFile(NamedTuple):
@@ -33,7 +33,7 @@ def load(source: str, form: str | None = None) -> JobFile:
 
     Raises UsageError naming file, place and remedy.
     """
-    form = form or _SUFFIXES.get(Path(source).suffix.lower())
+    form = form or formats.SUFFIXES.get(Path(source).suffix.lower())
     if form is None and source != "-":
         if script_job.is_script(source):
             return JobFile("script", [script_job.job_of(source)])
@@ -96,27 +96,9 @@ def _sniffed(source: str, text: str) -> str:
 
 def _parse(text: str, form: str, source: str) -> Any:
     try:
-        if form == "json":
-            return json.loads(text)
-        if form == "toml":
-            return _toml(text)
-        import yaml
-
-        return yaml.safe_load(text)
-    except ValueError as error:  # json.JSONDecodeError and TOMLDecodeError are such; both name the place
+        return formats.parse(text, form)
+    except formats.FormatError as error:
         raise UsageError(f"is not {form.upper()}: {error}", where=source) from error
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] != "yaml":
-            raise
-        raise UsageError(f"is not YAML: {' '.join(str(error).split())}", where=source) from error
-
-
-def _toml(text: str) -> Any:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(text)
 
 
 def _jobs_of(value: Any, source: str) -> list[dict[str, Any]]:

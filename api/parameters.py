@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..pilot import formats
 from ..pilot.model.errors import UsageError
 from ..pilot.wire.describe_iteration import MOST_ITERATIONS, RESERVED
 
@@ -112,20 +113,14 @@ def _read_json_lines(path: str) -> Columns:
     return _columns_of(rows, path)
 
 
-def _read_json(path: str) -> Columns:
-    try:
-        return _columns_of(json.loads(_read_text(path)), path)
-    except ValueError as error:
-        raise UsageError(f"is not JSON: {error}", where=path) from error
+def _structured(form: str) -> Callable[[str], Columns]:
+    def read(path: str) -> Columns:
+        try:
+            return _columns_of(formats.parse(_read_text(path), form), path)
+        except formats.FormatError as error:
+            raise UsageError(f"is not {form.upper()}: {error}", where=path) from error
 
-
-def _read_yaml(path: str) -> Columns:
-    import yaml
-
-    try:
-        return _columns_of(yaml.safe_load(_read_text(path)), path)
-    except yaml.YAMLError as error:
-        raise UsageError(f"is not YAML: {' '.join(str(error).split())}", where=path) from error
+    return read
 
 
 def _read_parquet(path: str) -> Columns:
@@ -144,8 +139,8 @@ _READERS: Mapping[str, Callable[[str], Columns]] = {
     "csv": _separated(","),
     "tsv": _separated("\t"),
     "jsonl": _read_json_lines,
-    "json": _read_json,
-    "yaml": _read_yaml,
+    "json": _structured("json"),
+    "yaml": _structured("yaml"),
     "parquet": _read_parquet,
 }
 

@@ -14,7 +14,7 @@ from patience import PATIENCE_S
 ROOT = Path(__file__).parents[1]
 
 SITE_FACTS = {"pilot.wire", "pilot.model", "pilot.variable_names", "pilot.own_python"}
-WORDS = {"pilot.model.errors", "pilot.model.walltime", "pilot.model.units"}
+WORDS = {"pilot.model.errors", "pilot.model.walltime", "pilot.model.units", "pilot.formats"}
 BELOW_MACHINES = WORDS | {"launcher.description", "launcher.contexts", "launcher.job"}
 BELOW_COMMANDS = BELOW_MACHINES | {
     "launcher.machines",
@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.loop": set(),
     "pilot.locks": {"pilot.model.errors"},
     "pilot.files": set(),
+    "pilot.formats": set(),
     "pilot.inherited": set(),
     "pilot.clock": {"pilot.loop"},
     "pilot.cgroups": set(),
@@ -59,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
         "pilot.inherited",
         "pilot.locks",
         "pilot.files",
+        "pilot.formats",
         "pilot.clock",
         "pilot.leftover_processes",
         "pilot.systems",
@@ -77,6 +79,7 @@ ALLOWED: dict[str, set[str]] = {
         "pilot.model",
         "pilot.console",
         "pilot.files",
+        "pilot.formats",
         "pilot.options",
         "pilot.exit_codes",
         "pilot.own_python",
@@ -100,6 +103,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.loop": {"zmq"},
     "pilot.locks": set(),
     "pilot.files": set(),
+    "pilot.formats": {"yaml", "tomli"},
     "pilot.clock": set(),
     "pilot.cgroups": set(),
     "pilot.leftover_processes": set(),
@@ -108,14 +112,14 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.agent_launchers": set(),
     "pilot.execmodels": set(),
     "pilot.agent": {"zmq", "msgspec", "psutil"},
-    "pilot.manager": {"zmq", "msgspec", "psutil", "tomli"},
+    "pilot.manager": {"zmq", "msgspec", "psutil"},
     "pilot.joining": {"msgspec"},
     "pilot.options": {"click"},
     "pilot.cli": {"click"},
     "pilot.show_resources": {"click"},
-    "api": {"zmq", "msgspec", "click", "rich", "yaml", "tomli", "pyarrow", "pandas"},
+    "api": {"zmq", "msgspec", "click", "rich", "pyarrow", "pandas"},
     "launcher": set(),
-    "launcher.description": {"yaml", "tomli", "keyring", "dargs"},
+    "launcher.description": {"keyring", "dargs"},
     "launcher.contexts": {"paramiko"},
     "launcher.job": set(),
     "launcher.machines": set(),

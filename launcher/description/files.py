@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...pilot import formats
 from .schema import DescriptionError, nearest
 
-SUFFIXES = (".json", ".yaml", ".yml", ".toml")
+SUFFIXES = tuple(formats.SUFFIXES)
 
 
 def load(path: str | Path, *, allow_ref: bool = False) -> Any:
@@ -19,17 +18,15 @@ def load(path: str | Path, *, allow_ref: bool = False) -> Any:
     path = Path(path)
     text = _text(path, str(path), "cannot be read")
     try:
-        return _referred(_parsed(text, path), path.parent, allow_ref, (path.resolve(),), str(path))
+        return _referred(_parsed(text, _form(path), str(path)), path.parent, allow_ref, (path.resolve(),), str(path))
     except RecursionError:  # YAML can also refer to itself
         raise DescriptionError("is nested too deeply", where=str(path)) from None
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
     """TOML text. Raises DescriptionError."""
-    try:
-        return _toml(text)
-    except ValueError as error:
-        raise DescriptionError(str(error), where=where) from error
+    tables: dict[str, Any] = _parsed(text, "toml", where)
+    return tables
 
 
 def refer(value: Any, folder: Path, allowed: bool, where: str) -> Any:
@@ -37,42 +34,16 @@ def refer(value: Any, folder: Path, allowed: bool, where: str) -> Any:
     return _referred(value, folder, allowed, (), where)
 
 
-def _parsed(text: str, path: Path) -> Any:
-    """What the text says. Errors have the place, not the line itself: there may be a password in it."""
+def _parsed(text: str, form: str, where: str) -> Any:
     try:
-        if path.suffix in (".yaml", ".yml"):
-            return _yaml(text, str(path))
-        return _toml(text) if path.suffix == ".toml" else json.loads(text)
-    except json.JSONDecodeError as error:
-        if not text.strip():
-            raise DescriptionError("is empty", where=str(path)) from error
-        comma = text[: error.pos].rstrip().endswith(",")
-        remedy = "trailing commas are not allowed in JSON" if comma else ""
-        raise DescriptionError(str(error), where=str(path), remedy=remedy) from error
-    except ValueError as error:
-        raise DescriptionError(str(error), where=str(path)) from error
+        return formats.parse(text, form)
+    except formats.FormatError as error:
+        raise DescriptionError(str(error), where=where) from error
 
 
-def _yaml(text: str, where: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f": line {mark.line + 1} column {mark.column + 1}" if mark else ""
-        raise DescriptionError(f"{error.problem}{place}", where=where) from None
-    except yaml.YAMLError as error:  # a character that YAML does not have
-        raise DescriptionError(" ".join(str(error).split()), where=where) from None
-
-
-def _toml(text: str) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    found: dict[str, Any] = tomllib.loads(text)
-    return found
+def _form(path: Path) -> str:
+    """Of a file with another suffix it is JSON."""
+    return formats.SUFFIXES.get(path.suffix, "json")
 
 
 def _referred(value: Any, folder: Path, allowed: bool, above: tuple[Path, ...], where: str) -> Any:
@@ -90,7 +61,15 @@ def _referred(value: Any, folder: Path, allowed: bool, above: tuple[Path, ...], 
     path = (folder / str(value["$ref"])).resolve()
     if path in above:
         raise DescriptionError(f"$ref {value['$ref']!r} leads back to itself", where=where)
-    base = _referred(_parsed(_text(path, where, f"$ref {path}"), path), path.parent, allowed, (*above, path), str(path))
+    text = _text(path, where, f"$ref {path}")
+    base = _parsed(text, _form(path), str(path))
+    base = _referred(base, path.parent, allowed, (*above, path), str(path))
+        _parsed(_text(path, where, f"$ref {path}"), _form(path), str(path)),
+        path.parent,
+        allowed,
+        (*above, path),
+        str(path),
+    )
     own = {name: _referred(each, folder, allowed, above, where) for name, each in value.items() if name != "$ref"}
     if own and not isinstance(base, dict):
         raise DescriptionError(f"$ref {value['$ref']!r} is not a mapping, so no key can be added", where=where)

@@ -5,12 +5,12 @@ Every value keeps its origin, for `--show-settings` and so that an error can nam
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .. import formats
 from ..model.errors import SettingsError
 from ..variable_names import OURS
 from .config import OPTIONS, Option
@@ -91,15 +91,11 @@ def _file(asked: Path | None, environ: Mapping[str, str], home: Path) -> Path | 
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables: dict[str, Any] = formats.parse(path.read_text(encoding="utf-8"), "toml")
     except OSError as error:
         raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except ValueError as error:  # TOMLDecodeError, which names the line, and UnicodeDecodeError
+    except ValueError as error:  # FormatError, which names the line, and UnicodeDecodeError
         raise SettingsError(f"is not TOML: {error}", where=str(path)) from error
     return tables
 
