@@ -322,7 +322,7 @@ class Progress:
             failed = any(name in mine and mine[name].attempt == job.attempt for name in bad)
             reason = own_reason or (told.reason if told is not None else "")
             reason = reason or (Reason.PROGRAM if failed or recorded else Reason.VANISHED)
-            if job.never and reason in (Reason.CANCELLED, Reason.VANISHED):  # by us
+            if job.never and not mine:  # whatever else is told of a job that was taken out of the queue
                 reason = f"{Reason.NEVER}: {job.never}"
             elif job.given_up and reason in (Reason.CANCELLED, Reason.PROGRAM):  # by us
                 reason = Reason.VANISHED

@@ -31,22 +31,23 @@ class Waiting:
 
     def look(self) -> None:
         """To be called after a listing. Raises MachineBusyError."""
-        jobs = self._site.progress.waiting()
-        self._ask([job for job in jobs if not job.why or job.hopeless])
+        jobs, now_s = self._site.progress.waiting(), self._site.tools.clock()
+        silent = [job for job in jobs if not job.why]
+        if silent and now_s >= self._ask_again_s:
+            self._ask_again_s = now_s + _ASK_EVERY_S
+            for job in self._ask(silent):
+                job.hopeless = HOPELESS_POLLS
+        lost = self._site.progress.without_hope()
+        self._ask([job for job in lost if not job.never])
         self._tell(jobs)
-        self._give_up(self._site.progress.without_hope())
+        self._give_up(lost)
 
-    def _ask(self, silent: Sequence[BatchJob]) -> None:
-        """Those of which the listing itself says nothing, or not enough."""
-        now_s = self._site.tools.clock()
-        if not silent or now_s < self._ask_again_s:
-            return
-        self._ask_again_s = now_s + _ASK_EVERY_S
-        told = self._site.machine.reasons(self._site.context, [job.id for job in silent])
-        for job in silent:
-            if job.id in told:
-                job.why = told[job.id].why
-                job.hopeless = HOPELESS_POLLS if told[job.id].hopeless else job.hopeless
+    def _ask(self, jobs: Sequence[BatchJob]) -> list[BatchJob]:
+        """Of jobs of which the listing itself says nothing, or not enough; those that can never start."""
+        told = self._site.machine.reasons(self._site.context, [job.id for job in jobs]) if jobs else {}
+        for job in jobs:
+            job.why = told[job.id].why if job.id in told else job.why
+        return [job for job in jobs if job.id in told and told[job.id].hopeless]
 
     def _tell(self, jobs: Sequence[BatchJob]) -> None:
         changed: dict[str, list[BatchJob]] = {}

@@ -78,3 +78,13 @@ def test_bad_ends_have_their_reasons(submission: Callable[..., Placement], sge: 
         made.run(check_interval_s=1)
     assert {folder: row["reason"] for folder, row in rows(wd).items()} == {"error": "program", "cancelled": "cancelled"}
     assert rows(wd)["error"]["exit_code"] == 7
+
+
+def test_a_job_that_grid_engine_cannot_start_ends_with_its_words(
+    submission: Callable[..., Placement], sge: GridEngine
+) -> None:
+    """Its output goes into a folder that is not there: it stays in the state Eqw until somebody looks."""
+    made = submission({"command": "true", "task_work_path": "a"}, custom_flags=["#$ -o /nowhere/out"])
+    with pytest.raises(SubmissionFailedError, match=r"can never start: error state: .*/nowhere"):
+        made.run(check_interval_s=1)
+    wait_until(lambda: "Eqw" not in sge.run("qstat"), "the job to be taken out of the queue")

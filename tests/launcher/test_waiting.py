@@ -152,12 +152,14 @@ def test_a_job_must_be_without_hope_several_times_in_a_row() -> None:
     assert progress.without_hope() == [progress.jobs["j"]]
 
 
-def test_one_that_can_never_start_ends_with_the_reason_and_is_not_placed_again() -> None:
+@pytest.mark.parametrize("told", [None, Reason.CANCELLED, Reason.LAUNCH])
+def test_one_that_can_never_start_ends_with_the_reason_and_is_not_placed_again(told: str | None) -> None:
+    """Whatever the batch system says of a job that was taken out of the queue."""
     progress = placed()
     job = progress.jobs["j"]
     job.never = "DependencyNeverSatisfied"
     for now_s in range(3):
-        progress.on_listing({}, now_s)
+        progress.on_listing({} if told is None else {"7": Status(JobState.terminated, reason=told)}, now_s)
     ended = progress.judge(job, False, {}, "", 3)
     assert ended is not None
     assert (ended.reason, ended.again) == (f"{Reason.NEVER}: DependencyNeverSatisfied", False)
