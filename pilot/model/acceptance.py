@@ -53,7 +53,7 @@ def _take_names(specs: Sequence[JobSpec], jobs: Registry, entering: Entering) ->
         taken = spec.name in entering.names or jobs.find(spec.name) is not None
         if taken or jobs.entering_with(spec.name, entering):
             raise JobExistsError(f"Job {spec.name} already exist", where=f"jobs[{number}].name")
-        entering.names.add(spec.name)
+        entering.names[spec.name] = None
         if not (number + 1) % SLICE:
             yield Pause.MORE
 

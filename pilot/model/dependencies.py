@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from operator import add
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from typing import NamedTuple
 from .errors import InvalidJobError
 from .job_spec import Dependency, JobSpec
 from .jobs import Dependents, Job
+from .large import ByName
 from .registry import Entering, Registry
 from .states import State
 from .steps import SLICE, Pause, Steps
@@ -59,7 +60,7 @@ def check(specs: Sequence[JobSpec], registry: Registry, entering: Entering) -> S
     is waited for, unless that one waits for this (then the name is unknown here, as it will be to whoever reads the journal).
     Raises InvalidJobError.
     """
-    fresh: dict[str, JobSpec] = {}
+    fresh: ByName[JobSpec] = ByName()
     for number, spec in enumerate(specs, 1):
         fresh[spec.name] = spec
         if not number % SLICE:
@@ -71,7 +72,7 @@ def check(specs: Sequence[JobSpec], registry: Registry, entering: Entering) -> S
             if target is None:
                 if registry.entering_with(dependency.job, entering):
                     yield from _wait_for(dependency.job, registry, entering)
-                entering.needs.add(dependency.job)
+                entering.needs[dependency.job] = None
                 known = registry.find_settled(dependency.job)
                 target = known.spec if known is not None else None
             if target is not None:
@@ -122,9 +123,9 @@ def _has_iterations(spec: JobSpec, dependency: Dependency, target: JobSpec) -> b
     return True
 
 
-def _check_cycles(specs: Mapping[str, JobSpec]) -> Steps[None]:
+def _check_cycles(specs: ByName[JobSpec]) -> Steps[None]:
     """Depth-first with an own stack; only jobs of one request can point forward, so only they can form a cycle."""
-    done: set[str] = set()
+    done: ByName[None] = ByName()
     steps = 0
     for root in specs:
         steps += 1
@@ -140,7 +141,7 @@ def _check_cycles(specs: Mapping[str, JobSpec]) -> Steps[None]:
             name, rest = next(reversed(path.items()))
             following = next((d.job for d in rest if d.job in specs and d.job not in done), None)
             if following is None:
-                done.add(name)
+                done[name] = None
                 del path[name]
             elif following in path:
                 names = list(path)

@@ -10,11 +10,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 from .errors import UnknownJobError
 from .ids import JobNo
 from .job_spec import JobSpec
 from .jobs import Job
+from .large import ByName, ByNumber
 from .states import ALLOWED, State, illegal_transition
 from .tasks import Places
 
@@ -25,9 +27,9 @@ class Entering:
     __slots__ = ("names", "needs", "waits_for")
 
     def __init__(self) -> None:
-        self.names: set[str] = set()
+        self.names: ByName[None] = ByName()
         """Its jobs: nobody else can submit these."""
-        self.needs: set[str] = set()
+        self.needs: ByName[None] = ByName()
         """Jobs of others that its jobs wait for, known or not: nobody can remove or submit these before it is in."""
         self.waits_for: Entering | None = None
         """A submit that has to be in first, because this one waits for jobs of it."""
@@ -51,8 +53,8 @@ class Registry:
         """Jobs by state."""
         self.tasks_in = [0] * len(State)
         """Tasks by state; a job without iterations counts as one."""
-        self._by_no: dict[JobNo, Job] = {}
-        self._by_name: dict[str, Job] = {}
+        self._by_no: ByNumber[Job] = ByNumber()
+        self._by_name: ByName[Job] = ByName()
         self.next_no = JobNo(1)
         self.removed_tasks = 0
         self.entering: list[Entering] = []
@@ -61,7 +63,7 @@ class Registry:
         return len(self._by_no)
 
     def __iter__(self) -> Iterator[Job]:
-        return iter(self._by_no.values())
+        return (job for no in self.numbers() if (job := self._by_no.get(no)) is not None)
 
     @property
     def unfinished(self) -> int:
@@ -91,9 +93,7 @@ class Registry:
 
     def numbers(self) -> list[JobNo]:
         """The numbers of all jobs, ascending."""
-        numbers = list(self._by_no)
-        numbers.sort()  # a large submit may have let smaller ones pass
-        return numbers
+        return cast("list[JobNo]", list(self._by_no))
 
     def get(self, name: str) -> Job:
         """Raises UnknownJobError."""

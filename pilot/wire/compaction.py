@@ -17,6 +17,7 @@ import msgspec
 
 from ..model.ids import JobNo
 from ..model.job_spec import JobSpec
+from ..model.large import ByName, ByNumber
 from ..model.steps import SLICE, Pause, Steps
 from .records import (
     Canceled,
@@ -44,18 +45,22 @@ class Survey:
 
     def __init__(self) -> None:
         self.next_no = JobNo(1)
-        self._names: dict[JobNo, str] = {}  # the jobs that are there
-        self._numbers: dict[str, JobNo] = {}
-        self._needs: dict[JobNo, list[JobNo]] = {}  # dependencies of all jobs ever: those of removed jobs may count too
+        self._names: ByNumber[str] = ByNumber()  # the jobs that are there
+        self._numbers: ByName[JobNo] = ByName()
+        self._needs: ByNumber[list[JobNo]] = (
+            ByNumber()
+        )  # dependencies of all jobs ever: those of removed jobs may count too
 
     def take(self, record: Record) -> Steps[None]:
         if isinstance(record, Submitted):
             yield from self._take_submitted(record)
         elif isinstance(record, Removed):
             for no in record.job_nos:
-                name = self._names.pop(no, None)
-                if name is not None and self._numbers.get(name) == no:
-                    del self._numbers[name]
+                name = self._names.get(no)
+                if name is not None:
+                    del self._names[no]
+                    if self._numbers.get(name) == no:
+                        del self._numbers[name]
         elif isinstance(record, Compacted):
             self.next_no = record.next_no
 
@@ -72,34 +77,34 @@ class Survey:
             if not place % SLICE:
                 yield Pause.MORE
 
-    def to_keep(self, also: Iterable[JobNo] = ()) -> Steps[set[JobNo]]:
+    def to_keep(self, also: Iterable[int] = ()) -> Steps[Container[int]]:
         """Jobs that are there, those of `also`, and those they depend on, and so on."""
-        kept: set[JobNo] = set()
+        kept: ByNumber[None] = ByNumber()
         for some in chain(_slices(self._names), _slices(also)):
-            kept.update(some)
+            for no in some:
+                kept[no] = None
             yield Pause.MORE
-        todo: list[JobNo] = []
+        todo: list[int] = []
         for some in _slices(self._needs):
             todo += [no for no in some if no in kept]
             yield Pause.MORE
         while todo:
             for _ in range(min(SLICE, len(todo))):
-                for needed in self._needs[todo.pop()]:
+                for needed in self._needs.get(todo.pop()) or ():
                     if needed not in kept:
-                        kept.add(needed)
-                        if needed in self._needs:
-                            todo.append(needed)
+                        kept[needed] = None
+                        todo.append(needed)
             yield Pause.MORE
         return kept
 
 
-def _slices(numbers: Iterable[JobNo]) -> Iterator[list[JobNo]]:
+def _slices(numbers: Iterable[int]) -> Iterator[list[int]]:
     rest = iter(numbers)
     while some := list(islice(rest, _NUMBERS)):
         yield some
 
 
-def without_others(journal: Iterable[Record | None], kept: Container[JobNo]) -> Iterator[Record | None]:
+def without_others(journal: Iterable[Record | None], kept: Container[int]) -> Iterator[Record | None]:
     """The records of `journal` that say something of jobs in `kept`, or of no job, reduced to that.
 
     None where a slice of the work gives no record; of a `journal` that has None for that (`journal.Reader.each`), too.
@@ -112,7 +117,7 @@ def without_others(journal: Iterable[Record | None], kept: Container[JobNo]) -> 
         yield record if reduce is None else reduce(record, kept)
 
 
-def _reduce_submitted(record: Submitted, kept: Container[JobNo]) -> Iterator[Record | None]:
+def _reduce_submitted(record: Submitted, kept: Container[int]) -> Iterator[Record | None]:
     """Again in parts, so that no record is a long one to read or write."""
     jobs: list[JobSpec] = []
     numbers: list[JobNo] = []
@@ -144,22 +149,22 @@ def _numbered(record: Submitted) -> Iterator[tuple[JobNo, JobSpec]]:
     return zip(numbers, record.jobs, strict=True) if len(numbers) == len(record.jobs) else iter(())
 
 
-def _reduce_tasks(record: Sent | Taken, kept: Container[JobNo]) -> Record | None:
+def _reduce_tasks(record: Sent | Taken, kept: Container[int]) -> Record | None:
     tasks = [key for key in record.tasks if key[0] in kept]
     return msgspec.structs.replace(record, tasks=tasks) if tasks else None
 
 
-def _reduce_ended(record: Ended, kept: Container[JobNo]) -> Record | None:
+def _reduce_ended(record: Ended, kept: Container[int]) -> Record | None:
     results = [result for result in record.results if result.job_no in kept]
     return Ended(results) if results else None
 
 
-def _reduce_removed(record: Removed, kept: Container[JobNo]) -> Record | None:
+def _reduce_removed(record: Removed, kept: Container[int]) -> Record | None:
     numbers = [no for no in record.job_nos if no in kept]
     return Removed(numbers) if numbers else None
 
 
-_REDUCE: dict[type[Record | None], Callable[[Any, Container[JobNo]], Record | None]] = {
+_REDUCE: dict[type[Record | None], Callable[[Any, Container[int]], Record | None]] = {
     Sent: _reduce_tasks,
     Succeeded: lambda record, kept: record if record.results.job_no in kept else None,
     Taken: _reduce_tasks,
