@@ -396,8 +396,8 @@ class Agents:
             return
         name = self._scheduler.nodes.specs[node].name
         log.warning("agent.lost", extra={"node": name, "agent": link.agent_id, "reason": reason})
-        for attempt in self._scheduler.dispatch.attempts.values():
-            if attempt.node == node and attempt.grant is not None:
+        for attempt in self._scheduler.dispatch.attempts_at.of(node):
+            if attempt.grant is not None:
                 self._sweep(attempt.grant, attempt.key)
         was_dismissed = self._nodes[node].state is NodeState.DISMISSED
         self._scheduler.on_node_lost(node, self._clock(), silent and not was_dismissed)

@@ -42,8 +42,10 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heapreplace
 from itertools import chain, repeat
+from operator import attrgetter
 
 from .attempts import Attempt
+from .by_node import ByNode
 from .decisions import Change, Decisions, Lent
 from .ids import GrantId, NodeNo, PoolId, TaskKey
 from .jobs import Job, LeasePool, Pending, Shape
@@ -69,6 +71,11 @@ class Dispatch:
         """Every attempt that an agent has or may have."""
         self.grants: dict[GrantId, Grant] = {}
         self.pools: dict[PoolId, LeasePool] = {}
+        self.attempts_at = ByNode(self.attempts, attrgetter("key"), attrgetter("node"))
+        self.grants_at = ByNode(self.grants, attrgetter("grant_id"), lambda grant: grant.shares[0].node)
+        self.pools_at = ByNode(self.pools, attrgetter("pool_id"), attrgetter("node"))
+        self._spread: set[GrantId] = set()
+        """Grants over several nodes."""
         self.reserved: Pending | None = None
         self.held = 0
         """The node set held for `reserved`."""
@@ -88,6 +95,8 @@ class Dispatch:
 
     def plan(self, now: float) -> None:
         """Start what can be started, hold nodes for what has waited too long, lend ahead."""
+        for index in (self.attempts_at, self.grants_at, self.pools_at):
+            index.forget()  # so what is sent from here on need not be added to them
         if self.reserved is not None and not self.reserved.live:
             self._end_reservation()
         self._grant_again()
@@ -145,6 +154,11 @@ class Dispatch:
         """The attempt at this task that is in flight."""
         return self.attempts.get(TaskKey(job.no, pos, job.tasks.run(pos)))
 
+    def put(self, attempt: Attempt) -> None:
+        """An agent has this attempt, as the journal or it says."""
+        self.attempts[attempt.key] = attempt
+        self.attempts_at.added(attempt)
+
     def _not_for(self, pending: Pending) -> int:
         """The nodes that `pending` must leave alone: those held for work that comes before it."""
         if self.reserved is None or pending.key <= self.reserved.key:
@@ -188,7 +202,7 @@ class Dispatch:
         self._nodes.take(shares)
         pool = self._pool_for(shares[0].node, shape)
         grant = Grant(GrantId(self._new_id()), pool.pool_id, shares)
-        self.grants[grant.grant_id] = grant
+        self._note_grant(grant)
         pool.grants += 1
         self._decisions.orders_for(pool.node).grants.append(grant)
         return pool
@@ -206,6 +220,11 @@ class Dispatch:
         pool.grants += len(grants)
         self._decisions.orders_for(pool.node).grants.extend(grants)
         return len(grants)
+
+    def _note_grant(self, grant: Grant) -> None:
+        self.grants[grant.grant_id] = grant
+        if len(grant.shares) > 1:
+            self._spread.add(grant.grant_id)
 
     def _pool_for(self, node: NodeNo, shape: Shape) -> LeasePool:
         pool = shape.pools.get(node)
@@ -241,6 +260,8 @@ class Dispatch:
     def returned(self, grant: Grant) -> None:
         """The agent has given a grant back."""
         del self.grants[grant.grant_id]
+        if len(grant.shares) > 1:
+            self._spread.discard(grant.grant_id)
         self._nodes.give_back(grant.shares)
         pool = self.pools.get(grant.pool)
         if pool is not None:
@@ -273,19 +294,19 @@ class Dispatch:
 
         Attempts of other nodes that used part of this one are BROKEN, and ordered to stop.
         """
-        for grant in [grant for grant in self.grants.values() if grant.shares[0].node == node]:
+        for grant in self.grants_at.of(node):
             self.returned(grant)
-        elsewhere = {grant.grant_id for grant in self.grants.values() if any(s.node == node for s in grant.shares)}
-        for attempt in self.attempts.values():
+        elsewhere = {grant for grant in self._spread if any(s.node == node for s in self.grants[grant].shares)}
+        for attempt in self.attempts.values() if elsewhere else ():
             in_use = attempt.grant is not None and attempt.grant.grant_id in elsewhere
             if in_use and attempt.after(AttemptEvent.BREAK) is Fate.STOP:
                 self._decisions.orders_for(attempt.node).kills.append(attempt.key)
-        for pool in [pool for pool in self.pools.values() if pool.node == node]:
+        for pool in self.pools_at.of(node):
             del self.pools[pool.pool_id], pool.shape.pools[node]
             self._touched.pop(pool.pool_id, None)
             self._queue.review(pool.shape)
         self.not_held(node)
-        return [attempt for attempt in self.attempts.values() if attempt.node == node]
+        return self.attempts_at.of(node)
 
     def not_held(self, node: NodeNo) -> None:
         """Nothing can be reserved there any more."""
@@ -304,9 +325,11 @@ class Dispatch:
         node = first.node
         grant = grant._replace(shares=(first, *(share for share in others if self._nodes.is_free(share))))
         if grant.pool not in self.pools and shape is not None:
-            self.pools[grant.pool] = shape.pools[node] = LeasePool(grant.pool, node, shape)
+            pool = self.pools[grant.pool] = shape.pools[node] = LeasePool(grant.pool, node, shape)
+            self.pools_at.added(pool)
         self._nodes.take(grant.shares)
-        self.grants[grant.grant_id] = grant
+        self._note_grant(grant)
+        self.grants_at.added(grant)
         if grant.pool in self.pools:
             self.pools[grant.pool].grants += 1
         for number in (grant.grant_id, grant.pool):

@@ -80,7 +80,7 @@ class Recovery:
         else:
             self._life.attempt_found(attempt)
             attempt.node = node
-        self._dispatch.attempts[key] = attempt
+        self._dispatch.put(attempt)
 
     def replay_result(self, result: Result) -> None:
         key = TaskKey(result.job_no, result.pos, result.run)
@@ -169,7 +169,7 @@ class Recovery:
             return
         self._life.attempt_found(attempt)
         attempt.node, attempt.grant = node, grant
-        self._dispatch.attempts[key] = attempt
+        self._dispatch.put(attempt)
         self._decisions.sent.setdefault(node, []).append(key)
 
     def adopt(
@@ -200,8 +200,7 @@ class Recovery:
 
     def had(self, node: NodeNo) -> Had:
         """What the node's agent has, as far as we know, when it says Hello: what is sent later it cannot speak of yet."""
-        attempts = [attempt for attempt in self._dispatch.attempts.values() if attempt.node == node]
-        return Had(attempts, [grant for grant in self._dispatch.grants.values() if grant.shares[0].node == node])
+        return Had(self._dispatch.attempts_at.of(node), self._dispatch.grants_at.of(node))
 
     def drop_unnamed(
         self, node: NodeNo, held: Collection[TaskKey], now: float, of: Sequence[Attempt] | None = None
@@ -240,6 +239,5 @@ class Recovery:
         for grant in self.had(node).grants if of is None else of:
             if grant.grant_id not in held and grant.grant_id in self._dispatch.grants:
                 self._dispatch.returned(grant)
-        for pool in self._dispatch.pools.values():
-            if pool.node == node:
-                pool.revoking.clear()  # what was asked back may not have been heard either
+        for pool in self._dispatch.pools_at.of(node):
+            pool.revoking.clear()  # what was asked back may not have been heard either

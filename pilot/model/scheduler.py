@@ -25,6 +25,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import TypeVar
 
 from . import acceptance
@@ -200,11 +201,8 @@ class Scheduler:
         awaited = {node for node in self.nodes.here if self.nodes[node].state in AWAITED}
         free = sum(self.nodes.free_cores[node].bit_count() for node in awaited)
         if free:
-            free -= sum(
-                self._least(attempt)
-                for attempt in self.dispatch.attempts.values()
-                if attempt.node in awaited and not attempt.grant
-            )
+            there = chain.from_iterable(map(self.dispatch.attempts_at.of, awaited))
+            free -= sum(self._least(attempt) for attempt in there if not attempt.grant)
         return self.nodes.free_count + max(0, free)
 
     def _least(self, attempt: Attempt) -> int:
@@ -285,7 +283,7 @@ class Scheduler:
         A task over several nodes whose first node lives is stopped there, and goes back when that has been reported.
         """
         self.nodes.move(node, NodeEvent.LOSE)
-        held = {id_: grant for id_, grant in self.dispatch.grants.items() if grant.shares[0].node == node}
+        held = {grant.grant_id: grant for grant in self.dispatch.grants_at.of(node)}
         for attempt in self.dispatch.drop_node(node):
             del self.dispatch.attempts[attempt.key]
             self._life.attempt_lost(attempt, now, silent)
