@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 
 import zmq
 
 from ..clock import Patience
 from ..model.ids import JobNo, NodeNo
 from ..wire import frames
+
+_AT_ONCE = int(zmq.NOBLOCK)
+_MORE = int(zmq.SNDMORE) | _AT_ONCE
+"""As numbers, and in two calls: what pyzmq does with the names of flags costs twice as much as to send."""
 
 
 @dataclass(slots=True)
@@ -46,6 +51,8 @@ class AgentLinks:
         self._patience = patience
         self._by_node: dict[NodeNo, Link] = {}
         self._by_identity: dict[bytes, Link] = {}
+        self._to_tell: dict[bytes, None] = {}
+        """Those that are to be told how far their reports are on disk, and with that, that we live."""
 
     def __iter__(self) -> Iterator[Link]:
         return iter(self._by_node.values())
@@ -87,19 +94,24 @@ class AgentLinks:
             link.syncing_seq = link.written_seq
 
     def acknowledge(self) -> None:
-        """Everything marked as syncing is on disk now."""
+        """Everything marked as syncing is on disk now; `tell` says so."""
         for link in self._by_node.values():
             if link.syncing_seq > link.acked_seq:
-                self._acknowledge(link, link.syncing_seq)
+                link.acked_seq = link.syncing_seq
+                self._to_tell[link.identity] = None
 
     def beat(self) -> None:
-        """Tell every agent that we live; call once per heartbeat interval."""
-        for link in self._by_node.values():
-            self._acknowledge(link, link.acked_seq)
+        """Let `tell` say to every agent that we live; call once per heartbeat interval."""
+        self._to_tell.update(dict.fromkeys(self._by_identity))
 
-    def _acknowledge(self, link: Link, seq: int) -> None:
-        link.acked_seq = seq
-        self.send(link, [frames.Ack(seq)])
+    def tell(self, most: int | None = None) -> bool:
+        """Say what is to be said, to at most so many agents; whether others are left."""
+        for identity in list(islice(self._to_tell, most)):
+            del self._to_tell[identity]
+            link = self._by_identity.get(identity)
+            if link is not None:
+                self.send(link, [frames.Ack(link.acked_seq)])
+        return bool(self._to_tell)
 
     def silent_for(self, seconds: float) -> list[Link]:
         """Agents that have been listened for so long and not been heard."""
@@ -109,4 +121,5 @@ class AgentLinks:
 def send_on(socket: zmq.Socket[bytes], identity: bytes, messages: list[frames.ToAgent]) -> None:
     # A peer that went away, or reads nothing, shows by its silence: heartbeats decide, not a failed send.
     with suppress(zmq.ZMQError):
-        socket.send_multipart([identity, frames.encode(messages)], zmq.NOBLOCK)
+        socket.send(identity, _MORE)
+        socket.send(frames.encode(messages), _AT_ONCE)

@@ -32,6 +32,8 @@ _WINDOW = 0.6
 """For what part of that time an agent that hears nothing of us goes on starting tasks: over before it counts as lost here,
 which is told from its last words, and they may be older than ours by one beat.
 """
+_TOLD = 2000
+"""Agents that a turn tells that we live, and how far their reports are on disk."""
 _TOO_FEW_NODES = 3
 """Exit code."""
 
@@ -110,9 +112,9 @@ class AgentWatch:
         self.processes.start_waiting()  # agents that have reported make room for others to be started
 
     def end_of_turn(self) -> None:
-        """Go on in the next turn with what an agent has said at length."""
+        """Tell agents what is due; in the next turn go on with what is left, or with what one of them has said at length."""
         self._read_now.clear()
-        if self.agents.inbox.begun:
+        if self.agents.links.tell(_TOLD) or self.agents.inbox.begun:
             self._parts.loop.call_after(0, self._read_on)
 
     def _read_on(self) -> None:

@@ -127,6 +127,7 @@ class Agents:
             if isinstance(message, frames.Gone):
                 self._take_gone(message)
                 send_on(socket, identity, [frames.Stop(kill=False)])
+                yield things_in(message)
                 return
             link = self.links.of(identity)
             if link is None:
@@ -181,6 +182,7 @@ class Agents:
             self._scheduler.on_node_draining(link.node)
         elif isinstance(message, frames.Bye):
             self._take_bye(link, message)
+            yield things_in(message)
         yield 1
 
     def _take_shares(self, link: Link, report: frames.Report) -> Iterator[int]:

@@ -24,6 +24,8 @@ MOST_PER_TURN = 1500
 """Things told (an end, a start, a message) after which one socket is left until the next turn: each costs the turn up to
 10 us in all, and there are two sockets.
 """
+_OF_A_LEAVING = 50
+"""What follows from an agent's goodbye is as much work as so many ends, besides what it had."""
 _SHARE = 500
 """Things in one share of a report."""
 LONGEST_ROUND_S = 30.0
@@ -130,4 +132,4 @@ def things_in(message: frames.ToManager) -> int:
         return len(message.started) + ends + len(message.revoked) + len(message.returned)
     if isinstance(message, frames.Hello):
         return len(message.running) + len(message.grants) + sum(map(len, message.waiting.values()))
-    return 0
+    return _OF_A_LEAVING if isinstance(message, frames.Bye | frames.Gone) else 0

@@ -46,6 +46,9 @@ _LAST_SYNC_S = 1.0
 _CONSEQUENCES = 200
 """How many jobs a turn releases or omits because others have ended: each is recorded, reported and published."""
 
+_STARTS = 2000
+"""How many tasks a turn starts on cores that are free: each is a grant, a record and part of a frame."""
+
 
 class Service:
     """One life of a manager. Built by app.py, which also does the start-up; `run` returns the exit code."""
@@ -107,6 +110,7 @@ class Service:
         loop.call_every(_SYNC_S, self._sync_results)
         self.watch.start()
         self._scheduler.most_per_turn = _CONSEQUENCES
+        self._scheduler.dispatch.most_starts = _STARTS
         loop.run(self._end_of_turn)
         self._close()
         return self.shutdown.exit_code
@@ -140,7 +144,8 @@ class Service:
         if self._request_server.holds_replies:
             self._request_server.written()
             self._begin_sync()
-        if not (self._scheduler.settled or self.shutdown.stopping or self.held):
+        is_done = self._scheduler.settled and self._scheduler.planned
+        if not (is_done or self.shutdown.stopping or self.held):
             self.parts.loop.call_after(0, lambda: None)
         if self._compacting.is_due and self._scheduler.settled and not self._scheduler.jobs.entering:
             self._compacting.begin()
@@ -257,6 +262,7 @@ class Service:
         try:
             if self._store.sync(_LAST_SYNC_S):
                 self._promise(self._store.next_sync)
+                self.watch.agents.links.tell()
             else:
                 log.warning("journal.unsynced", extra={"error": "the disk is too slow"})
         except TransientError as error:

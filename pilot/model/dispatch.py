@@ -74,6 +74,10 @@ class Dispatch:
         self.attempts_at = ByNode(self.attempts, attrgetter("key"), attrgetter("node"))
         self.grants_at = ByNode(self.grants, attrgetter("grant_id"), lambda grant: grant.shares[0].node)
         self.pools_at = ByNode(self.pools, attrgetter("pool_id"), attrgetter("node"))
+        self.most_starts: int | None = None
+        """How many tasks `plan` starts before it leaves the rest to the next one; None: all."""
+        self.planned = True
+        """Whether the last plan was not stopped by that."""
         self._spread: set[GrantId] = set()
         """Grants over several nodes."""
         self.reserved: Pending | None = None
@@ -113,9 +117,14 @@ class Dispatch:
         """Returns the earliest work that did not fit, and whether later work has started in spite of it."""
         blocked: Pending | None = None
         passed = False
+        started = 0
+        self.planned = True
         heads = [head for head in self._queue.heads() if self.in_time(head[2].shape, now)]
         heapify(heads)
         while heads and self._nodes.free_count:
+            if self.most_starts is not None and started >= self.most_starts:
+                self.planned = False
+                return blocked, passed
             pending = heads[0][2]
             shares = self._nodes.find(pending.shape.need, self._not_for(pending))
             if shares is None:
@@ -125,6 +134,7 @@ class Dispatch:
             passed = passed or blocked is not None
             pool = self._new_grant(pending.shape, shares)
             count = 1 + self._grant_more(pool, pending.live - 1)
+            started += count
             while count:
                 count -= self._send_stretch(pending, pool, count, now)
             pending.blocked_since = None

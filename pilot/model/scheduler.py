@@ -144,6 +144,11 @@ class Scheduler:
         return self._life.settled
 
     @property
+    def planned(self) -> bool:
+        """Whether the last `plan` has started all that can be started; otherwise the next one goes on with it."""
+        return self.dispatch.planned
+
+    @property
     def unfinished(self) -> bool:
         """Whether there is work, or work is on its way in."""
         return self.jobs.unfinished > 0 or bool(self.jobs.entering)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 import zmq
+from patience import PATIENCE_MS
 
 from pilotfish.pilot.clock import Patience
 from pilotfish.pilot.loop import Loop
@@ -87,6 +88,7 @@ class World:
         self.agents.links.mark_written()
         self.agents.links.mark_syncing()
         self.agents.links.acknowledge()
+        self.agents.links.tell()
         acks = []
         while self.peers[0].poll(0):
             acks += [m.seq for m in frames.decode_to_agent(self.peers[0].recv()) if isinstance(m, frames.Ack)]
@@ -253,3 +255,20 @@ def test_a_process_has_ended_only_when_its_last_words_are_read() -> None:
         loop.turn(lambda: None)
     loop.close()
     assert told == [("agent", 0)], "told once, when nothing was left to be read"
+
+
+def test_agents_are_told_that_we_live_a_share_of_them_a_turn(world: World) -> None:
+    """With 10,000 of them to tell all would be a long turn."""
+    links = world.agents.links
+    while world.peers[0].poll(0):
+        world.peers[0].recv()
+    links.beat()
+    assert links.tell(1)
+    assert world.peers[0].poll(PATIENCE_MS)
+    assert frames.decode_to_agent(world.peers[0].recv()) == [frames.Ack(0)]
+    assert not links.tell(1)
+    assert not links.tell(1)
+    assert not world.peers[0].poll(0)
+    links.beat()
+    world.agents.lost(NodeNo(1), "its process ended")
+    assert not links.tell(2), "one of the two is gone"

@@ -210,3 +210,29 @@ def test_a_million_iterations_are_cancelled_without_room_for_what_they_have_not_
     assert large.tasks.in_flight() == running
     assert large.finished == 10**6 - len(running)
     invariants.check(scheduler)
+
+
+def test_a_plan_starts_its_share_of_a_large_allocation_and_the_next_ones_the_rest() -> None:
+    scheduler = Scheduler([node(f"n{number}", 4) for number in range(10)])
+    scheduler.dispatch.most_starts = 10
+    for number in range(10):
+        scheduler.on_node_up(NodeNo(number))
+    scheduler.submit([job("many", count=1000)], 1.0)
+    started = []
+    for _ in range(5):
+        scheduler.plan(1.0)
+        started.append(40 - scheduler.nodes.free_count)
+        assert scheduler.planned == (started[-1] == 40)
+        invariants.check(scheduler)
+    assert started == [12, 24, 36, 40, 40]
+
+
+def test_what_waits_only_for_the_next_plan_is_not_passed() -> None:
+    """Else nodes would be held for it, as for work that does not fit."""
+    scheduler = Scheduler([node(f"n{number}", 4) for number in range(10)], reserve_after_s=0.0)
+    scheduler.dispatch.most_starts = 10
+    for number in range(10):
+        scheduler.on_node_up(NodeNo(number))
+    scheduler.submit([job("many", count=1000), job("later", 2)], 1.0)
+    scheduler.plan(1.0)
+    assert (scheduler.planned, scheduler.dispatch.reserved) == (False, None)
