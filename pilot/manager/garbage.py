@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import gc
 
-_MANY = 2_000
+_MANY = 10_000
 """Objects more than at the last collection: then it is time for one."""
-_TURNS = 20
+_TURNS = 10
 """After so many turns it is, whatever the count says: it tells the difference only."""
 _ROUNDS = 5
 """After so many collections what they have left is looked through, too, for the last time."""
