@@ -155,6 +155,31 @@ def final_states(aux: Path) -> dict[str, str]:
     return {entry.name: entry.state for entry in entries if isinstance(entry, ReadEntry)}
 
 
+class Retry(NamedTuple):
+    """Which tasks that have failed run again: all, or those with one of these exit codes, or with these words as reason."""
+
+    failed: bool = False
+    codes: tuple[int, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    def wants(self, entry: ReadEntry) -> bool:
+        if not self.codes and not self.reasons:
+            return True
+        code = entry.runtime.exit_code
+        return (code is not None and int(code) in self.codes) or any(
+            reason.lower() in entry.messages.lower() for reason in self.reasons
+        )
+
+
+def failed_tasks(aux: Path, retry: Retry) -> set[str]:
+    """The tasks (`JOB` or `JOB:INDEX`) that have failed and are to run again."""
+    failed: set[str] = set()
+    for entry in report_entries(aux / "jobs.report"):
+        if isinstance(entry, ReadEntry) and entry.state == State.FAILED.name and retry.wants(entry):
+            failed.add(entry.name)
+    return failed
+
+
 def report_entries(report: Path) -> Iterator[ReadEntry | str]:
     """The entries of a report; a text where one cannot be read: a full disk tears the last line."""
     try:

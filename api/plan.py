@@ -8,7 +8,7 @@ names that are free. Tasks of the file that are no longer in it are canceled if 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -45,6 +45,7 @@ class Plan:
     new: int = 0
     changed: int = 0
     gone: int = 0
+    again: int = 0
 
 
 class _Known:
@@ -120,6 +121,7 @@ class Planner:
         source: the file now.
         output: where what tasks print is to go.
         keep_output: fills in the files for it; gets a description and the beginning of their names.
+        again: names in the pilot of tasks that have failed and are to run again.
     """
 
     def __init__(
@@ -130,7 +132,9 @@ class Planner:
         source: str,
         output: str,
         keep_output: Callable[[dict[str, Any], str], None],
+        again: Collection[str] = (),
     ) -> None:
+        self._again = again
         self._taken = set(taken)
         self._states = states
         self._source = source
@@ -193,6 +197,7 @@ class Planner:
         return (
             not self._known.used[entry.name]
             and not entry.dropped
+            and not any(entry.task(index) in self._again for index in entry.indices if self._again)
             and (entry.limits, entry.output, entry.start) == (job.limits, self._output, job.start)
             and (entry.count, entry.keys) == (None if job.keys is None else job.count, keys)
             and entry.after == self._after_all(job)
@@ -203,6 +208,8 @@ class Planner:
         state = self._states().get(place.task)
         if state == "SUCCEED":
             return True
+        if place.task in self._again:
+            return False
         if entry.limits != job.limits or (state == "CANCELED" and entry.is_dropped(place.at)):
             return False
         same_before = [name.replace("${it}", str(place.at)) for name in entry.after] == after
@@ -321,13 +328,17 @@ class Planner:
             ours = entry.source == self._source
             if len(used) < len(entry.indices):
                 off = [index for index in entry.indices if index not in used and (ours or entry.is_dropped(index))]
+                self._plan.again += sum(
+                    entry.task(index) in self._again for index in off if not entry.is_dropped(index)
+                )
                 dropped |= {(entry.label, index) for index in off if not entry.is_dropped(index)}
                 entry.dropped = ranges(off)
             else:
                 entry.dropped = []
-        self._plan.changed = len(dropped.intersection(self._new))
-        self._plan.gone = len(dropped) - self._plan.changed
-        self._plan.new = len(self._new) - self._plan.changed
+        both = len(dropped.intersection(self._new))
+        self._plan.changed = max(0, both - self._plan.again)
+        self._plan.gone = len(dropped) - both
+        self._plan.new = len(self._new) - both
         self._plan.cancel = unended(self._entries, self._states)
 
 

@@ -16,7 +16,7 @@ import click
 
 from ..pilot.console import echo
 from ..pilot.exit_codes import ExitCode
-from ..pilot.model.errors import EndingError, LostError
+from ..pilot.model.errors import EndingError, LostError, UsageError
 from ..pilot.options import RUN_OPTIONS, as_words, with_options
 from ..pilot.wire import journal
 from ..pilot.wire.connection import AUX_PREFIX, FILE_NAME
@@ -111,6 +111,11 @@ _ALL_WORDS = f"{__name__}.all_words"
     is_flag=True,
     help="Like --resume with the latest run of the working folder, if there is one.",
 )
+@click.option("--retry-failed", is_flag=True, help="With --continue and FILE or COMMAND: run again what has failed.")
+@click.option("--retry-code", type=int, multiple=True, help="The same for tasks with this exit code only.")
+@click.option(
+    "--retry-reason", multiple=True, metavar="TEXT", help="The same for tasks with this in their reason only."
+)
 @click.option("--max-fails", type=click.IntRange(1), help="Stop when this many tasks have failed in this run.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
@@ -139,6 +144,7 @@ def run(
     pilotfish run --grid alpha=0.1,0.2 --grid 'seed=range(10)' -- ./simulate {alpha} {seed}
     pilotfish run -- gzip -9 {} ::: *.dat
     pilotfish run tasks.txt --continue           what is left, and what is new in tasks.txt
+    pilotfish run tasks.txt --continue --retry-failed
 
     Ctrl-C stops the tasks that run and keeps all that is left for --continue; a second one does not wait for them.
 
@@ -150,8 +156,7 @@ def run(
     if go_on and resume is None and _has_run(Path(options["wd"])):
         resume = options["wd"]
     of_tasks = runjobs.TaskOptions.of(options)
-    is_command = context.meta[_BEHIND_DASHES] == words or of_tasks.parameters.iterations is not None
-    work = None if resume and not words else runjobs.read(words, is_command, form, of_tasks)
+    work = _work(words, resume, context.meta[_BEHIND_DASHES] == words, form, of_tasks)
     pilot = _pilot(options, resume)
     found, why, lost = session.Session(), "", None
     begun = False
@@ -194,6 +199,17 @@ def run(
         how = f" and work is left; continue with{_remedy(begun, options, context)}" if left else ""
         echo(told + how, err=True)
     sys.exit(code)
+
+
+def _work(
+    words: tuple[str, ...], resume: str | None, behind_dashes: bool, form: str | None, of_tasks: runjobs.TaskOptions
+) -> runjobs.Work | None:
+    """None when all that is left of an earlier run is to go on. Raises UsageError."""
+    if words or not resume:
+        return runjobs.read(words, behind_dashes or of_tasks.parameters.iterations is not None, form, of_tasks)
+    if of_tasks.retry is not None:
+        raise UsageError("needs the tasks", where="--retry-failed", remedy="give the FILE or -- COMMAND again")
+    return None
 
 
 def _has_run(wd: Path) -> bool:

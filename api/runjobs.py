@@ -12,6 +12,7 @@ from ..pilot.model.errors import PilotfishError, UsageError
 from ..pilot.wire.describe_iteration import describe_iteration
 from . import jobfile
 from .command_job import Parameters, command_job
+from .outcome import Retry
 from .templates import check_variables
 
 OUTPUT = "pilotfish-output"
@@ -40,12 +41,16 @@ class TaskOptions(NamedTuple):
     retries: int | None = None
     output: str | None = None
     no_output: bool = False
+    retry: Retry | None = None
+    """Which tasks that have failed in an earlier session run again."""
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> TaskOptions:
         """From all options of the command."""
         parameters = Parameters(*(options[field] for field in Parameters._fields))
-        return cls(parameters, *(options[field] for field in cls._fields[1:]))
+        retry = Retry(options["retry_failed"], options["retry_code"], options["retry_reason"])
+        said = {field: options[field] for field in cls._fields if field not in ("parameters", "retry")}
+        return cls(parameters=parameters, retry=retry if any(retry) else None, **said)
 
 
 def read(words: Sequence[str], is_command: bool, form: str | None, options: TaskOptions) -> Work:

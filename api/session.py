@@ -16,7 +16,7 @@ from ..pilot.wire.replies import TaskCounts
 from .identity import Wanted, identify
 from .ledger import Ledger, read
 from .local import LocalManager
-from .outcome import final_states
+from .outcome import failed_tasks, final_states
 from .plan import Plan, Planner, unended
 from .runjobs import COMMAND, Output, TaskOptions, Work
 
@@ -69,7 +69,8 @@ def begin(pilot: LocalManager, work: Work | None, options: TaskOptions, *, resum
             return Session()
         _check_comparable(ledger, wanted, in_pilot)
         source = _source(work, aux.parent)
-        planner = Planner(ledger, in_pilot, states, source, output.text, output.fill_in)
+        again = failed_tasks(aux, options.retry) if resumed and options.retry else ()
+        planner = Planner(ledger, in_pilot, states, source, output.text, output.fill_in, again)
         plan = planner.plan(wanted, {job["name"]: place for place, job in enumerate(work.jobs)})
         if len(ledger):
             _tell_difference(plan, source)
@@ -143,6 +144,7 @@ def _tell_difference(plan: Plan, source: str) -> None:
         for count, text in (
             (plan.new, f"{_tasks(plan.new)} new"),
             (plan.changed, f"{_tasks(plan.changed)} changed"),
+            (plan.again, f"{_tasks(plan.again)} failed before and run again"),
             (plan.gone, f"{_tasks(plan.gone)} no longer in {shown}"),
         )
         if count

@@ -86,6 +86,32 @@ def writes(**parts: Any) -> dict[str, Any]:
     return {"name": "j", "execution": {"exec": "sh", "args": ["-c", f"echo {text} >> ran"]}, **parts}
 
 
+# --- what has failed ----------------------------------------------------------------------------------------------------
+
+
+def test_what_has_failed_runs_again_when_that_is_asked_for(runs: Runs) -> None:
+    runs.lines("fail-a", "b", "fail-c")
+    runs.run(code=1)
+    again = runs.run("--retry-failed", code=1)
+    assert (again["ran"], counts(again)) == (["fail-a", "fail-c"], (3, 1, 2, 0))
+    assert "2 tasks failed before and run again; 1 as before" in again["said"]
+    assert runs.run("--retry-code", "4", code=1)["ran"] == []
+    assert runs.run("--retry-code", "4", "--retry-code", "3", code=1)["ran"] == ["fail-a", "fail-c"]
+    assert runs.run("--retry-reason", "out of memory", code=1)["ran"] == []
+    needs = runs.run("--retry-failed", file=False, code=2)["said"]
+    assert "--retry-failed: needs the tasks; give the FILE or -- COMMAND again" in needs
+
+
+def test_one_iteration_that_has_failed_runs_again_with_what_waits_for_it(runs: Runs) -> None:
+    flaky = "echo ${it} >>ran; [ ${it} != 1 ] || [ -e mended ]"
+    job = {"name": "a", "execution": {"exec": "sh", "args": ["-c", flaky]}, "iteration": {"stop": 3}}
+    runs.jobs(job, writes(text="after", dependencies={"after": ["a"]}))
+    runs.run(code=1)
+    (runs.wd / "mended").touch()
+    again = runs.run("--retry-failed")
+    assert (again["ran"], counts(again)) == (["1", "after"], (4, 4, 0, 0))
+
+
 # --- lines --------------------------------------------------------------------------------------------------------------
 
 
