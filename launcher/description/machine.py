@@ -8,7 +8,7 @@ from typing import Any
 
 from . import names, schema
 from .schema import DescriptionError, check
-from .secrets import is_reference
+from .secrets import without_secrets
 
 _PROFILES = {"SSHContext": schema.SSH_PROFILE, "LocalContext": schema.LOCAL_PROFILE}
 
@@ -60,12 +60,11 @@ def _profile(context: str, given: Mapping[str, Any], where: str) -> dict[str, An
 
 def machine_to_dict(machine: MachineDescription, *, secrets: bool = False) -> dict[str, Any]:
     """Without `secrets` the values of secret keys are left out; references to where they are (`env:NAME`) stay."""
-    hidden = {key.name for key in schema.SSH_PROFILE if key.secret}
-    profile = {
-        name: value
-        for name, value in machine.profile.items()
-        if secrets or name not in hidden or value is None or is_reference(value)
-    }
+    profile = dict(machine.profile)
+    for name in () if secrets else [key.name for key in schema.SSH_PROFILE if key.secret and profile.get(key.name)]:
+        profile[name] = without_secrets(profile[name])
+        if not profile[name]:
+            del profile[name]
     if machine.context_type == "LocalContext":
         profile = {"symlink": True} | profile
     written: dict[str, Any] = {

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from ...pilot.model.errors import UsageError
-from .secrets import is_reference
+from .secrets import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +50,12 @@ class Key:
     """One key.
 
     Attributes:
-        kind: `str`, `int`, `float`, `bool`, `dict`, `list[str]`, `list[dict]`; with `|null` where null is allowed.
+        kind: `str`, `int`, `float`, `bool`, `dict`, `dict[str]`, `list[str]`, `list[dict]`; with `|null` where null is allowed.
         aliases: other names; a warning tells the right one.
         ours: not a key of DPDispatcher; left out of what is written when it has its default.
         secret: its value is in no message, and a warning tells that it is better not in the file.
         least, most: of a number.
+        choices: the only values that a text may have.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Key:
     secret: bool = False
     least: float | None = None
     most: float | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,23 @@ SSH_PROFILE = (
     Key("ssh_config", "str|null", None, "configuration file; default ~/.ssh/config", ours=True),
     Key("keepalive", "float", 30, "seconds between signs of life; 0: none", ours=True, least=0),
     Key("reconnect_for", "float", 600, "seconds to go on trying when the connection is lost", ours=True, least=0),
+    Key(
+        "transport",
+        "str",
+        "auto",
+        "who speaks SSH: openssh (the `ssh` of this machine), paramiko, or auto: openssh where the host needs what paramiko "
+        "lacks, unless there is a `password` or `totp_secret`",
+        ours=True,
+        choices=("auto", "paramiko", "openssh"),
+    ),
+    Key(
+        "answers",
+        "dict[str]",
+        {},
+        "answers to what the host asks at a login, by a part of the question; each may be a reference like `password`",
+        ours=True,
+        secret=True,
+    ),
 )
 
 STRATEGY = (
@@ -327,7 +346,10 @@ def _value(key: Key, given: Any, where: str) -> Any:
         if not key.secret:
             raise
         raise DescriptionError(f"is not {_spoken(key.kind)}", where=where, remedy="write quotes around it") from None
-    if key.secret and value and not is_reference(value):
+    if key.choices and value not in key.choices:
+        known = f"it may be {', '.join(key.choices[:-1])} or {key.choices[-1]}"
+        raise DescriptionError(f"unknown {value!r}", where=where, remedy=nearest(value, key.choices) or known)
+    if key.secret and without_secrets(value) != value:
         log.warning(
             "%s: is in the file for all who can read it; write env:NAME, file:PATH or keyring:SERVICE/USER", where
         )
@@ -347,7 +369,11 @@ def out_of_range(key: Key, value: Any) -> str:
 def _checked(kind: str, value: Any, where: str) -> Any:
     """The value when it is of that kind."""
     for choice in kind.split("|"):
-        if choice.startswith("list["):
+        if choice.startswith("dict["):
+            if isinstance(value, Mapping):
+                item = choice[5:-1]
+                return {str(name): _checked(item, each, _at(where, name)) for name, each in value.items()}
+        elif choice.startswith("list["):
             if isinstance(value, (list, tuple)):
                 item = choice[5:-1]
                 return [_checked(item, each, f"{where}[{number}]") for number, each in enumerate(value)]
@@ -371,6 +397,7 @@ def _spoken(kind: str) -> str:
         "bool": "true or false",
         "dict": "a mapping",
         "null": "null",
+        "dict[str]": "a mapping of texts",
         "list[str]": "a list of texts",
         "list[dict]": "a list of mappings",
     }

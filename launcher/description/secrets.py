@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ...pilot.model.errors import UsageError
 
@@ -21,6 +22,17 @@ def is_reference(value: object) -> bool:
     """Whether a secret says where it is, instead of being there."""
     kind, colon, _ = value.partition(":") if isinstance(value, str) else ("", "", "")
     return bool(colon) and kind in _SOURCES
+
+
+def without_secrets(value: Any) -> Any:
+    """What of a key with secrets may stand in a record: references; of answers to a host also the choices of a menu."""
+    if isinstance(value, Mapping):
+        return {name: each for name, each in value.items() if _is_menu_choice(each) or is_reference(each)}
+    return value if not value or is_reference(value) else None
+
+
+def _is_menu_choice(answer: str) -> bool:
+    return answer in ("push", "phone", "sms") or (answer.isdigit() and len(answer) <= 2)
 
 
 def resolve(value: str, where: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -37,6 +37,15 @@ def needs_sshd() -> None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
 
 
+@pytest.fixture(params=["paramiko", "openssh"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test once with each way to speak SSH."""
+    if request.param == "openssh" and shutil.which("ssh") is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("needs ssh")
+    monkeypatch.setattr(Sshd, "transport", request.param)
+    return str(request.param)
+
+
 @pytest.fixture
 def sshd(wd: Path) -> Iterator[Sshd]:
     """An sshd that takes this user's key. Skips (in CI: fails) where there is none or we are not root."""

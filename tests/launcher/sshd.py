@@ -23,6 +23,9 @@ _Kind = TypeVar("_Kind", bound="Sshd")
 class Sshd:
     """Use as a context manager. `profile` logs in; `kill` and `start` are an outage."""
 
+    transport = "auto"
+    """Of all profiles; the fixture `transport` sets it."""
+
     def __init__(self, folder: Path, *lines: str, port: int | None = None) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +51,7 @@ class Sshd:
             "ssh_config": str(self.folder / "empty"),
             "reconnect_for": PATIENCE_S,
             "timeout": PATIENCE_S,
+            "transport": self.transport,
         }
 
     def start(self) -> None:

@@ -25,6 +25,7 @@ from pilotfish.launcher.contexts.ssh.totp import one_time_password
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.pilot.model.errors import TransientError, UsageError
 
+both = pytest.mark.usefixtures("transport")
 ODD = 'it\'s a "$folder"\n&'
 
 
@@ -35,6 +36,7 @@ def context(sshd: Sshd, wd: Path, **changes: Any) -> SSHContext:
 # --- logging in -----------------------------------------------------------------------------------------------------------
 
 
+@both
 def test_a_host_never_seen_is_refused_with_its_fingerprint(sshd: Sshd, wd: Path) -> None:
     shown = subprocess.run(
         ["ssh-keygen", "-lf", wd / "sshd/host.pub"], capture_output=True, text=True, check=True
@@ -45,6 +47,7 @@ def test_a_host_never_seen_is_refused_with_its_fingerprint(sshd: Sshd, wd: Path)
     assert '"accept_new": true' in str(caught.value)
 
 
+@both
 def test_a_new_host_may_be_accepted_and_is_known_then(sshd: Sshd, wd: Path) -> None:
     known = str(wd / "known")
     with context(sshd, wd, known_hosts=known, accept_new=True) as there:
@@ -53,6 +56,7 @@ def test_a_new_host_may_be_accepted_and_is_known_then(sshd: Sshd, wd: Path) -> N
         assert there.run("true").code == 0
 
 
+@both
 def test_a_changed_key_is_refused_whatever_is_said(sshd: Sshd, wd: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wd / "other"], check=True)
     kind, key = (wd / "other.pub").read_text().split()[:2]
@@ -64,6 +68,7 @@ def test_a_changed_key_is_refused_whatever_is_said(sshd: Sshd, wd: Path) -> None
         there.run("true")
 
 
+@both
 def test_no_way_to_log_in_is_told_with_what_was_tried(sshd: Sshd, wd: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wd / "other"], check=True)
     with pytest.raises(LoginError, match=f"key {wd}/other"), context(sshd, wd, key_filename=str(wd / "other")) as there:
@@ -72,6 +77,7 @@ def test_no_way_to_log_in_is_told_with_what_was_tried(sshd: Sshd, wd: Path) -> N
         there.run("true")
 
 
+@both
 def test_a_key_with_a_passphrase_from_a_file(sshd: Sshd, wd: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret words", "-f", wd / "sshd/user"], check=True)
     (wd / "phrase").write_text("secret words\n")
@@ -85,6 +91,7 @@ def test_a_key_with_a_passphrase_from_a_file(sshd: Sshd, wd: Path) -> None:
     assert "wrong" not in str(caught.value)
 
 
+@both
 def test_names_and_keys_from_ssh_config(sshd: Sshd, wd: Path) -> None:
     (wd / "config").write_text(
         f"Host cluster\n HostName 127.0.0.1\n Port {sshd.port}\n User root\n IdentityFile {wd}/sshd/user\n"
@@ -94,6 +101,7 @@ def test_names_and_keys_from_ssh_config(sshd: Sshd, wd: Path) -> None:
         assert there.run("echo hi").out == "hi\n"
 
 
+@both
 def test_through_two_other_hosts(sshd: Sshd, wd: Path) -> None:
     """The same key opens all; the target is reached from the last of them."""
     with Sshd(wd / "first") as first, Sshd(wd / "second") as second:
@@ -109,6 +117,7 @@ def test_through_two_other_hosts(sshd: Sshd, wd: Path) -> None:
         assert "Accepted publickey" in (second.folder / "log").read_text()
 
 
+@both
 def test_through_a_command(sshd: Sshd, wd: Path) -> None:
     program = f"{os.path.realpath('/proc/self/exe')} {Path(__file__).with_name('relay.py')} %h %p"
     with context(sshd, wd, proxy_command=program) as there:
@@ -121,6 +130,7 @@ def by_password(server: Sshd, wd: Path, user: str, **more: Any) -> SSHContext:
     return SSHContext(wd, "/tmp", profile)
 
 
+@both
 def test_a_password_from_the_environment(sshd: Sshd, wd: Path, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_PASSWORD", "secret")
     with by_password(sshd, wd, user, password="env:MY_PASSWORD") as there:
@@ -129,6 +139,7 @@ def test_a_password_from_the_environment(sshd: Sshd, wd: Path, user: str, monkey
         there.run("true")
 
 
+@both
 @pytest.mark.skipif(not Path("/lib/x86_64-linux-gnu/security/pam_oath.so").exists(), reason="needs libpam-oath")
 def test_password_and_one_time_password(wd: Path, user: str, sshd: Sshd) -> None:
     """Keyboard-interactive by a PAM stack of its own, in a mount namespace."""
@@ -162,6 +173,7 @@ def test_one_time_passwords_of_the_standard() -> None:
 # --- work -----------------------------------------------------------------------------------------------------------------
 
 
+@both
 def test_commands_and_folders(sshd: Sshd, wd: Path) -> None:
     with context(sshd, wd) as there:
         root = there.root_for("hash", "w")
@@ -179,6 +191,7 @@ def test_home_is_where_relative_roots_begin(sshd: Sshd, wd: Path) -> None:
         assert there.absolute("~/pf") == there.absolute("pf") == str(Path.home() / "pf")
 
 
+@both
 def test_files_go_and_come_back_by_content(sshd: Sshd, wd: Path) -> None:
     work = wd / "w"
     (work / ODD).mkdir(parents=True)
@@ -207,6 +220,7 @@ def test_files_go_and_come_back_by_content(sshd: Sshd, wd: Path) -> None:
     assert (wd / "back" / ODD / "-f '7").read_text() == "xxxxxxx"
 
 
+@both
 def test_more_folders_and_files_than_a_command_line_takes(sshd: Sshd, wd: Path) -> None:
     folders = [f"{'long' * 30}-{number}" for number in range(1500)]
     for folder in folders:
@@ -223,6 +237,7 @@ def test_more_folders_and_files_than_a_command_line_takes(sshd: Sshd, wd: Path) 
         assert there.list_files(root, ["**"]) == []
 
 
+@both
 def test_a_full_disk_there_is_told(sshd: Sshd, wd: Path) -> None:
     disk = wd / "disk"
     disk.mkdir()
@@ -241,6 +256,7 @@ def test_a_full_disk_there_is_told(sshd: Sshd, wd: Path) -> None:
 # --- outages --------------------------------------------------------------------------------------------------------------
 
 
+@both
 def test_a_server_that_comes_back_is_waited_for(sshd: Sshd, wd: Path) -> None:
     with context(sshd, wd) as there:
         there.run("true")
@@ -251,6 +267,7 @@ def test_a_server_that_comes_back_is_waited_for(sshd: Sshd, wd: Path) -> None:
         back.join()
 
 
+@both
 def test_who_waits_for_a_server_is_told(sshd: Sshd, wd: Path) -> None:
     told: list[str] = []
     with context(sshd, wd) as there:
@@ -274,6 +291,7 @@ def test_a_host_that_does_not_exist_is_not_waited_for(sshd: Sshd, wd: Path, monk
         there.run("true")
 
 
+@both
 def test_a_server_that_stays_away_is_lost_with_a_remedy(sshd: Sshd, wd: Path) -> None:
     with context(sshd, wd, reconnect_for=0.5) as there:
         there.run("true")
@@ -282,6 +300,7 @@ def test_a_server_that_stays_away_is_lost_with_a_remedy(sshd: Sshd, wd: Path) ->
             there.run("true")
 
 
+@both
 def test_what_must_not_be_repeated_is_not(sshd: Sshd, wd: Path, wait_until: Callable[..., None]) -> None:
     with context(sshd, wd) as there:
         there.run("true")
@@ -299,6 +318,7 @@ def test_what_must_not_be_repeated_is_not(sshd: Sshd, wd: Path, wait_until: Call
         assert ran.read_text() == "x\n"
 
 
+@both
 @only_when_thorough
 @pytest.mark.parametrize("threshold", [0, 1 << 16], ids=["one archive", "in parts"])
 def test_transfers_go_on_after_cuts(sshd: Sshd, wd: Path, threshold: int) -> None:
@@ -327,6 +347,7 @@ def test_transfers_go_on_after_cuts(sshd: Sshd, wd: Path, threshold: int) -> Non
         assert (wd / "back" / file.path).read_bytes() == file.source.read_bytes()
 
 
+@both
 @only_when_thorough
 def test_a_submission_survives_an_outage_while_it_runs(
     sshd: Sshd, wd: Path, submission: Callable[..., Placement]
@@ -356,6 +377,7 @@ def test_a_submission_survives_an_outage_while_it_runs(
     assert [(wd / "here/w" / name / "out").read_text() for name in "ab"] == ["done\n", "done\n"]
 
 
+@both
 def test_a_forked_child_has_a_connection_of_its_own(sshd: Sshd, wd: Path) -> None:
     """The thread that serves the parent's stays there; two processes on it would break it for both."""
     with context(sshd, wd) as there:

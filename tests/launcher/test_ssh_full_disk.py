@@ -17,6 +17,7 @@ from pilotfish.launcher.contexts.base import TransferError
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.submission.placement import Placement
 
+both = pytest.mark.usefixtures("transport")
 MIB = 1 << 20
 
 
@@ -43,6 +44,7 @@ def placed(sshd: Sshd, disk: Path, submission: Callable[..., Placement]) -> Call
     return make
 
 
+@both
 @only_when_thorough
 def test_an_upload_without_room_is_an_error_with_the_free_space_and_goes_on_when_there_is(
     placed: Callable[..., Placement], disk: Path, wd: Path
@@ -84,6 +86,7 @@ def test_jobs_that_fill_the_disk_run_again_when_there_is_room(
     assert {row["exit_code"] for row in rows} == {0}
 
 
+@both
 @pytest.mark.parametrize(
     "way",
     [{"rsync": True}, {"rsync": False}, {"rsync": False, "archive_chunk_size": 1}],

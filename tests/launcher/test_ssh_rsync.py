@@ -21,6 +21,7 @@ from pilotfish.launcher.contexts.base import LocalFile, Transfer, TransferError
 from pilotfish.launcher.contexts.ssh import rsync
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 
+both = pytest.mark.usefixtures("transport")
 ODD = 'it\'s a "$folder"\n& \\n'
 NAMES = ["plain", "-f", "#comment", ";semicolon", "with space", f"{ODD}/deep/{ODD}", "a:b", ".hidden", "host:/x"]
 MIB = 1 << 20
@@ -61,6 +62,7 @@ def left_overs(*folders: Path) -> list[Path]:
     ]
 
 
+@both
 def test_names_and_modes_come_as_with_an_archive(sshd: Sshd, wd: Path) -> None:
     make_files(wd / "w", MIB // 4)
     ways: dict[bool, tuple[Transfer, Transfer]] = {}
@@ -78,6 +80,7 @@ def test_names_and_modes_come_as_with_an_archive(sshd: Sshd, wd: Path) -> None:
     assert [each.moved for each in ways[True]] == [each.moved for each in ways[False]]
 
 
+@both
 def test_of_a_changed_file_only_the_change_travels_both_ways(sshd: Sshd, wd: Path) -> None:
     make_files(wd / "w", MIB)
     with context(sshd, wd) as there:
@@ -118,6 +121,7 @@ def test_a_file_that_is_asked_for_and_gone_is_an_error(sshd: Sshd, wd: Path) -> 
         assert not (wd / "back").exists()
 
 
+@both
 def test_through_a_jump_host_over_the_one_connection(sshd: Sshd, wd: Path) -> None:
     make_files(wd / "w", MIB)
     with Sshd(wd / "first") as first:
@@ -153,6 +157,7 @@ def test_a_machine_without_rsync_gets_an_archive(wd: Path, sshd: Sshd, programs:
     assert told == []
 
 
+@both
 def test_an_rsync_that_fails_is_told_once_and_an_archive_goes_instead(wd: Path, sshd: Sshd, programs: Path) -> None:
     make_files(wd / "w", MIB)
     (programs / "rsync").write_text(
@@ -250,6 +255,7 @@ def relay(sshd: Sshd) -> Iterator[Relay]:
     made.close()
 
 
+@both
 @only_when_thorough
 @pytest.mark.parametrize("count", [1, 8], ids=["one large file", "several"])
 def test_a_transfer_that_is_cut_again_and_again_goes_on(sshd: Sshd, wd: Path, relay: Relay, count: int) -> None:

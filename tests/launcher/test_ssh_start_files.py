@@ -24,6 +24,7 @@ from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.launcher.submission.bootstrap import BootstrapError, check_login_shell
 from pilotfish.launcher.submission.placement import Placement
 
+both = pytest.mark.usefixtures("transport")
 Login = Callable[..., SSHContext]
 ODD = "it's \\ \\\\ a \"b\" $c `d` ! !! ; & ~ * \t ü\nnext\\'\n"
 
@@ -82,6 +83,7 @@ def everything_works(there: SSHContext, wd: Path, size: int = 10) -> None:
 GREETING = "Welcome to 12 nodes\\n@ begins @\\n\\n5\\n"
 
 
+@both
 @pytest.mark.parametrize(
     ("shell", "start_files"),
     [
@@ -98,6 +100,7 @@ def test_any_login_shell_with_start_files_that_print(
         everything_works(there, wd)
 
 
+@both
 @pytest.mark.skipif(not rsync.is_here(), reason="needs rsync")
 def test_a_greeting_does_not_get_into_an_rsync(login: Login, wd: Path) -> None:
     with login(bashrc=f"printf '{GREETING}'") as there:
@@ -105,6 +108,7 @@ def test_a_greeting_does_not_get_into_an_rsync(login: Login, wd: Path) -> None:
         assert there._has_rsync
 
 
+@both
 def test_a_start_file_that_runs_another_shell_is_told(login: Login) -> None:
     with login(bashrc="echo Hello; exec cat") as there, pytest.raises(StartFilesError, match="it says 'Hello'"):
         there.run("true")

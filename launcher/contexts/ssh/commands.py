@@ -14,9 +14,8 @@ import shlex
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from ....pilot.model.errors import RefusedError, TransientError
 from ...description.schema import DescriptionError
@@ -26,11 +25,9 @@ from ..base import CommandFailedError, Context, Done, RemoteFile, TransferError
 from ..local import NO_FOLDER
 from ..paths import below
 from ..shell import VARIABLE, Answer, Marks, Reader, in_login_shell
+from .choice import Connector
 from .forwarding import Forwarding
-from .session import BrokenError, Session
-
-if TYPE_CHECKING:
-    import paramiko
+from .session import BrokenError, Channel, Session
 
 _BLOCK = 1 << 18
 _AT_ONCE = 200
@@ -72,7 +69,7 @@ class Commands(Context):
 
     def __init__(self, local_root: Path, remote_root: str | None, profile: Mapping[str, Any]) -> None:
         super().__init__(local_root, remote_root, profile)
-        self.session = Session(profile, lambda text: self.tell(text))
+        self.session = Session(profile, Connector(profile), lambda text: self.tell(text))
         self._known_folders: dict[str, str] = {}
 
     def root_for(self, name: str, work_base: str) -> str:
@@ -139,7 +136,7 @@ class Commands(Context):
         return os.fsdecode(self._called(text, HOUR_S, io.BytesIO(zeroed(names)))[1])
 
     def _again(self, action: Callable[[], _Result], *, once: bool = False) -> _Result:
-        """Do it, and once more after each broken connection; `channel` gives up when the host stays away."""
+        """Do it, and once more after each broken connection; the session gives up when the host stays away."""
         while True:
             try:
                 return action()
@@ -154,14 +151,11 @@ class Commands(Context):
         self, command: str, timeout_s: float, stdin: Readable | None, take: Callable[[bytes], object]
     ) -> tuple[int, bytes]:
         """Run a command, feeding and reading it as it goes: (exit code, error text). Raises BrokenError."""
-        import paramiko
-
-        marks, channel = Marks(), self.session.channel()
-        answer = Answer(marks, take)
+        marks = Marks()
+        answer, channel = Answer(marks, take), self._channel(marks.command(command), timeout_s)
         try:
-            _start(channel, marks.command(command), timeout_s)
             if stdin is not None:
-                _feed(channel, stdin)
+                self._feed(channel, stdin)
             channel.shutdown_write()
             while block := channel.recv(_BLOCK):
                 answer.feed(block)
@@ -170,10 +164,10 @@ class Commands(Context):
             code = channel.recv_exit_status()
         except TimeoutError:
             raise TransientError(f"not done after {timeout_s:g} s", where=command[:200]) from None
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except OSError as error:
             raise BrokenError(str(error) or type(error).__name__) from error
         finally:
-            _close(channel)
+            channel.close()
         if code < 0 and not self._alive():
             raise BrokenError("no exit code came")
         self._look_at_start_files(answer, err)
@@ -192,13 +186,11 @@ class Commands(Context):
 
     def _receive(self, command: str, stdin: bytes, take: Callable[[Readable], None]) -> None:
         """Run a command and give its output to `take` as a stream. Raises BrokenError."""
-        import paramiko
-
-        marks, channel = Marks(), self.session.channel()
+        marks = Marks()
+        channel = self._channel(marks.command(command), HOUR_S)
         reader = Reader(marks, lambda: channel.recv(_BLOCK))
         try:
-            _start(channel, marks.command(command), HOUR_S)
-            _feed(channel, io.BytesIO(stdin))
+            self._feed(channel, io.BytesIO(stdin))
             channel.shutdown_write()
             take(reader)
         except TransferError as error:
@@ -206,32 +198,42 @@ class Commands(Context):
                 self._look_at_start_files(reader.answer)
                 raise
             raise BrokenError(str(error)) from error
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except (OSError, EOFError) as error:
             raise BrokenError(str(error) or type(error).__name__) from error
         finally:
-            _close(channel)
+            channel.close()
 
-    def _started(self, command: str) -> paramiko.Channel:
-        """The channel of a command that runs now; nothing is in it but what the command says. Raises BrokenError."""
-        import paramiko
+    def _channel(self, command: str, timeout_s: float) -> Channel:
+        return self.session.start(os.fsencode(command), timeout_s)  # names in it may be no text
 
-        marks, channel = Marks(), self.session.channel()
-        answer = Answer(marks, lambda block: None)
+    def _feed(self, channel: Channel, stdin: Readable) -> None:
+        """What the command wants of it: one that has ended before has its reason, in its output."""
         try:
-            _start(channel, marks.command(command, ends=False), HOUR_S)
+            while block := stdin.read(_BLOCK):
+                channel.sendall(block)
+        except TimeoutError:
+            raise
+        except OSError:
+            if not self._alive():
+                raise
+
+    def _started(self, command: str) -> Channel:
+        """The channel of a command that runs now; nothing is in it but what the command says. Raises BrokenError."""
+        marks = Marks()
+        answer, channel = Answer(marks, lambda block: None), self._channel(marks.command(command, ends=False), HOUR_S)
+        try:
             while not answer.begun and (sign := channel.recv(1)):
                 answer.feed(sign)
             answer.finish()
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            _close(channel)
+        except OSError as error:
+            channel.close()
             raise BrokenError(str(error) or type(error).__name__) from error
         if self._alive():
             self._look_at_start_files(answer)
         return channel
 
     def _alive(self) -> bool:
-        transport = self.session._transport
-        return transport is not None and transport.is_active()
+        return self.session.is_alive()
 
     def _quoted(self, path: str) -> str:
         return shlex.quote(self.absolute(path))
@@ -335,7 +337,7 @@ class Commands(Context):
 
     def tunnel(self, host: str, port: int) -> Forwarding:
         """A local port; each connection to it goes on from the machine, over the same SSH connection as everything else."""
-        made = Forwarding(lambda: self.session.channel_to(host, port))
+        made = Forwarding(lambda: self.session.connect_to(host, port))
         made.start()
         return made
 
@@ -360,22 +362,6 @@ def _in_shell(folder: str) -> str:
         words += [shlex.quote(folder[at : match.start()]), f'"${{{name}:?is not set there}}"']
         at = match.end()
     return "".join([*words, shlex.quote(folder[at:])])
-
-
-def _start(channel: paramiko.Channel, command: str, timeout_s: float) -> None:
-    channel.settimeout(timeout_s)
-    channel.exec_command(os.fsencode(command))  # names in it may be no text
-
-
-def _feed(channel: paramiko.Channel, stdin: Readable) -> None:
-    while block := stdin.read(_BLOCK):
-        channel.sendall(block)
-
-
-def _close(channel: paramiko.Channel) -> None:
-    """Also over a connection that is gone."""
-    with suppress(OSError, EOFError):
-        channel.close()
 
 
 def _listed(path: str, size: str, mtime: str, source: str) -> RemoteFile:

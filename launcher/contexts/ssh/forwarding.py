@@ -6,14 +6,11 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from ....pilot.model.errors import PilotfishError
 from ..base import Tunnel
+from .session import Channel
 from .streams import Pumps, shut
-
-if TYPE_CHECKING:
-    import paramiko
 
 
 class Forwarding(Tunnel):
@@ -25,7 +22,7 @@ class Forwarding(Tunnel):
         opened: gives a channel to the target; called in a thread of each connection.
     """
 
-    def __init__(self, opened: Callable[[], paramiko.Channel]) -> None:
+    def __init__(self, opened: Callable[[], Channel]) -> None:
         super().__init__("")
         self._opened = opened
         self._listener: socket.socket | None = None

@@ -17,18 +17,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from ....pilot.model.errors import TransientError
 from .. import archive
 from ..base import LocalFile
 from ..globs import digest as local_digest
 from ..paths import is_plain, place
-from .session import BrokenError
+from .session import BrokenError, Channel
 from .streams import Counter, Pumps, shut
-
-if TYPE_CHECKING:
-    import paramiko
 
 FROM_BYTES = 1 << 20
 """Below this an archive is there before the two halves of rsync have greeted each other."""
@@ -104,7 +101,7 @@ class Rsync:
         compress: what travels.
     """
 
-    def __init__(self, start: Callable[[str], paramiko.Channel], alive: Callable[[], bool], compress: bool) -> None:
+    def __init__(self, start: Callable[[str], Channel], alive: Callable[[], bool], compress: bool) -> None:
         self._start = start
         self._alive = alive
         self._compress = compress

@@ -7,13 +7,11 @@ import socket
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from .. import archive
 from ..base import LocalFile, Watch
-
-if TYPE_CHECKING:
-    import paramiko
+from .session import Channel
 
 BLOCK = 1 << 17
 
@@ -87,7 +85,7 @@ class Packed:
 class Pumps:
     """Joins a socket with a channel, both ways, with a thread for each."""
 
-    def __init__(self, ours: socket.socket, channel: paramiko.Channel) -> None:
+    def __init__(self, ours: socket.socket, channel: Channel) -> None:
         self._socket = ours
         self._channel = channel
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._up, self._down)]
@@ -107,20 +105,20 @@ class Pumps:
 
     def close(self) -> None:
         shut(self._socket)
-        with suppress(OSError, EOFError):
+        with suppress(OSError):
             self._channel.close()
         for thread in self._threads:
             thread.join()
 
     def _up(self) -> None:
-        with suppress(OSError, EOFError):
+        with suppress(OSError):
             while block := self._socket.recv(BLOCK):
                 self._channel.sendall(block)
                 self.up_bytes += len(block)
             self._channel.shutdown_write()
 
     def _down(self) -> None:
-        with suppress(OSError, EOFError):
+        with suppress(OSError):
             while block := self._channel.recv(BLOCK):
                 self._socket.sendall(block)
                 self.down_bytes += len(block)

@@ -1,0 +1,191 @@
+"""Which transport a profile gets, and why.
+
+`transport: auto` is paramiko, which needs no program and takes secrets from the profile, unless the host is one for which the
+user's ssh configuration, keys or known_hosts have something that paramiko does not do and OpenSSH does. What the configuration
+says is compared option by option, as `ssh -G` prints it with and without the user's file: so options that nobody here has heard
+of count too. A profile with a password or a one-time secret stays with paramiko.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ....pilot.model.errors import PilotfishError, UsageError
+from .prompts import Prompts
+from .session import Transport
+from .target import Options, Target, config_file, make_target, read_by_paramiko, read_by_ssh
+
+NAMES = ("paramiko", "openssh")
+_BY_BOTH = """
+host hostname user port identityfile userknownhostsfile proxyjump proxycommand stricthostkeychecking connecttimeout
+connectionattempts serveraliveinterval serveralivecountmax compression hashknownhosts checkhostip updatehostkeys
+passwordauthentication kbdinteractiveauthentication pubkeyauthentication numberofpasswordprompts preferredauthentications
+"""
+_FOR_TERMINALS = """
+addkeystoagent batchmode clearallforwardings controlmaster controlpath controlpersist dynamicforward enableescapecommandline
+escapechar exitonforwardfailure fingerprinthash forkafterauthentication forwardagent forwardx11 forwardx11timeout
+forwardx11trusted gatewayports localcommand localforward loglevel logverbose permitlocalcommand remotecommand remoteforward
+requesttty sendenv sessiontype setenv stdinnull streamlocalbindmask streamlocalbindunlink syslogfacility tcpkeepalive tunnel
+tunneldevice visualhostkey xauthlocation tag ipqos gssapidelegatecredentials gssapiauthentication
+"""
+"""They mean nothing for commands without a terminal, or are looked at by themselves."""
+_NO_REASON = frozenset(f"{_BY_BOTH} {_FOR_TERMINALS}".split())
+_NOTHING = {"", "no", "none", "false"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The name of a transport, and the reason why it is that one."""
+
+    name: str
+    why: str
+
+
+def choose(profile: Mapping[str, Any]) -> Choice:
+    """Raises UsageError for a name that is none."""
+    given = str(profile.get("transport") or "auto")
+    if given in NAMES:
+        return Choice(given, "the profile says so")
+    if given != "auto":
+        remedy = f"it may be auto, {' or '.join(NAMES)}"
+        raise UsageError(f"unknown {given!r}", where="remote_profile.transport", remedy=remedy)
+    if any(profile.get(name) for name in ("password", "totp_secret")):
+        return Choice("paramiko", "the profile has a password or a one-time secret")
+    if shutil.which("ssh") is None:
+        return Choice("paramiko", "there is no ssh in PATH")
+    reason = next(needs(profile), None)
+    return Choice("paramiko", "nothing needs another") if reason is None else Choice("openssh", reason)
+
+
+def needs(profile: Mapping[str, Any]) -> Iterator[str]:
+    """What this host needs that paramiko does not do."""
+    host = str(profile["hostname"])
+    options = read_by_ssh(host, profile, profile)
+    if options is None:
+        return
+    target = make_target(host, profile, options)
+    yield from _changed(options, read_by_ssh(host, profile, profile, of_system=True) or {})
+    yield from _read_otherwise(host, profile, target)
+    yield from _keys(profile, target)
+    known = target.known_keys()
+    if known.authorities:
+        yield "known_hosts has an authority for the host (@cert-authority)"
+    if known.revoked:
+        yield "known_hosts has a revoked key of the host (@revoked)"
+    if known.by_pattern:
+        yield "known_hosts names the host by a pattern"
+
+
+def _changed(options: Options, of_system: Options) -> Iterator[str]:
+    """Options that the user's file sets for the host, and some that the system's may."""
+    for name in options:
+        if name not in _NO_REASON and options[name] != of_system.get(name, ("none",)):
+            yield f"the ssh configuration sets {name} for the host"
+    for name in ("hostkeyalias", "certificatefile", "pkcs11provider", "knownhostscommand", "identitiesonly"):
+        if not _NOTHING.issuperset(options.get(name, ())):
+            yield f"the ssh configuration sets {name} for the host"
+    if options.get("gssapiauthentication") == ("yes",) and _has_ticket():
+        yield "there is a Kerberos ticket, and the ssh configuration has GSSAPIAuthentication"
+
+
+def _read_otherwise(host: str, profile: Mapping[str, Any], target: Target) -> Iterator[str]:
+    """Where paramiko's reader comes to something else: Include, Match, a token, the system's file."""
+    try:
+        other = make_target(host, profile, read_by_paramiko(host, profile))
+    except UsageError:
+        yield f"paramiko cannot read {config_file(profile)}"
+        return
+    file = config_file(profile)
+    text = file.read_text(errors="replace") if file.exists() else ""
+    words = {word.capitalize() for word in re.findall(r"^\s*(include|match)\b", text, re.IGNORECASE | re.MULTILINE)}
+    by = f" ({', '.join(sorted(words))})" if words else ""
+    for name in ("host", "port", "user", "jump", "proxy_command", "keys", "known_hosts"):
+        here, there = getattr(target, name), getattr(other, name)
+        if name == "user" and "user" not in other.options:
+            continue
+        if here != there and str(here).lower() != str(there).lower():
+            yield f"paramiko reads another {name.replace('_', ' ')} from the ssh configuration{by}"
+
+
+def _keys(profile: Mapping[str, Any], target: Target) -> Iterator[str]:
+    by_default = [
+        str(Path.home() / ".ssh" / f"id_{kind}") for kind in ("ed25519", "ecdsa", "rsa", "ed25519_sk", "ecdsa_sk")
+    ]
+    for path in target.keys or (by_default if profile.get("look_for_keys", True) else []):
+        if os.path.exists(f"{path}-cert.pub"):
+            yield f"a certificate lies beside the key {path}"
+        for file in (path, f"{path}.pub"):
+            with suppress(OSError), open(file, "rb") as content:
+                if content.read(3) == b"sk-":
+                    yield f"{path} is a hardware key"
+
+
+def _has_ticket() -> bool:
+    kind, colon, rest = os.environ.get("KRB5CCNAME", f"FILE:/tmp/krb5cc_{os.geteuid()}").partition(":")
+    return os.path.exists(rest) if kind == "FILE" and colon else os.path.exists(kind) if not colon else True
+
+
+class Connector:
+    """Logs in to one machine, by the transport that is chosen when that is needed first.
+
+    Args:
+        interactive: whoever sits at the terminal may be asked.
+    """
+
+    def __init__(self, profile: Mapping[str, Any], *, interactive: bool = True) -> None:
+        self._profile = profile
+        self._prompts = Prompts(profile, interactive=interactive)
+
+    @cached_property
+    def choice(self) -> Choice:
+        return choose(self._profile)
+
+    def __call__(self, again: bool) -> Transport:
+        if self.choice.name == "openssh":
+            from .openssh import OpenSsh
+
+            return OpenSsh(self._profile, self._prompts, again=again)
+        from .paramiko_transport import ParamikoTransport
+
+        return ParamikoTransport(self._profile, self._prompts)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a login by one transport went: the time of a command in seconds, or what stood in the way."""
+
+    name: str
+    trip_s: float
+    problem: str
+
+
+def try_both(profile: Mapping[str, Any]) -> list[Trial]:
+    """Log in by each transport, without asking anybody, and run a command."""
+    return [_try(profile, name) for name in NAMES]
+
+
+def _try(profile: Mapping[str, Any], name: str) -> Trial:
+    try:
+        transport = Connector({**profile, "transport": name}, interactive=False)(True)
+    except (PilotfishError, OSError) as error:
+        return Trial(name, 0.0, error.what if isinstance(error, PilotfishError) else str(error))
+    try:
+        began = time.monotonic()
+        channel = transport.start(b"true", float(profile.get("timeout", 10)))
+        channel.shutdown_write()
+        channel.recv_exit_status()
+        channel.close()
+        return Trial(name, time.monotonic() - began, "")
+    except (PilotfishError, OSError) as error:
+        return Trial(name, 0.0, str(error))
+    finally:
+        transport.close()
