@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,6 +26,9 @@ from ..description.schema import DescriptionError
 from ..machines.base import MachineBusyError
 from ..machines.registry import build_machine
 from ..submission import bootstrap
+
+if TYPE_CHECKING:
+    from ..contexts.ssh.comparison import Comparison
 
 _TOOLS = ("bash", "tar", "find", "sha256sum", "xargs", "readlink", "sed", "tail")
 _MOST_SKEW_S = 5.0
@@ -52,11 +56,15 @@ def examine(
     except PilotfishError as error:
         host = machine.profile.get("hostname", "")
         seen = f"see whether `ssh {host}` works from here, with the same name, user, port and key"
-        yield Finding("connection", False, error.what, seen if isinstance(error, ContextLostError) else error.remedy)
+        remedy = seen if isinstance(error, ContextLostError) else error.remedy
+        other = _other_transport(machine)
+        yield Finding("connection", False, error.what, (other and other.remedy) or remedy)
         return
     trip = now() - begin
     clock, system, bash = [*done.out.splitlines(), "", "", ""][:3]
     yield Finding("connection", True, f"{system}, {trip * 1000:.0f} ms for the first command")
+    if other := _other_transport(machine):
+        yield Finding("transport", True, other.found)
     if context.noise:
         told = f"print {context.noise.splitlines()[0][:80]!r}"
         remedy = "this is left out here; scp and others fail of it: let them print only in terminals"
@@ -75,6 +83,15 @@ def examine(
     yield from _batch_system(machine, context, queue)
     yield from _folder(machine, context)
     yield from _python(context)
+
+
+def _other_transport(machine: MachineDescription) -> Comparison | None:
+    """What the other way to speak SSH would do."""
+    if machine.context_type != "SSHContext":
+        return None
+    from ..contexts.ssh.comparison import compare
+
+    return compare(machine.profile)
 
 
 def _commands(machine: MachineDescription, context: Context) -> Iterator[Finding]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ....pilot.model.errors import PilotfishError, UsageError
+from ....pilot.model.errors import UsageError
 from .prompts import Prompts
 from .session import Transport
 from .target import Options, Target, config_file, make_target, read_by_paramiko, read_by_ssh
@@ -39,6 +38,10 @@ tunneldevice visualhostkey xauthlocation tag ipqos gssapidelegatecredentials gss
 """
 """They mean nothing for commands without a terminal, or are looked at by themselves."""
 _NO_REASON = frozenset(f"{_BY_BOTH} {_FOR_TERMINALS}".split())
+_SHELL = re.compile(r"[$`;&|<>(){}*?~]|%\w")
+_MATCH = re.compile(r"^\s*match\b", re.IGNORECASE | re.MULTILINE)
+"""paramiko knows some conditions, and for others runs programs by itself."""
+_INCLUDE = re.compile(r"^\s*include\b", re.IGNORECASE | re.MULTILINE)
 _NOTHING = {"", "no", "none", "false"}
 
 
@@ -73,8 +76,9 @@ def needs(profile: Mapping[str, Any]) -> Iterator[str]:
     if options is None:
         return
     target = make_target(host, profile, options)
-    yield from _changed(options, read_by_ssh(host, profile, profile, of_system=True) or {})
-    yield from _read_otherwise(host, profile, target)
+    of_system = read_by_ssh(host, profile, profile, of_system=True) or {}
+    yield from _changed(options, of_system)
+    yield from _read_otherwise(host, profile, target, of_system)
     yield from _keys(profile, target)
     known = target.known_keys()
     if known.authorities:
@@ -97,23 +101,28 @@ def _changed(options: Options, of_system: Options) -> Iterator[str]:
         yield "there is a Kerberos ticket, and the ssh configuration has GSSAPIAuthentication"
 
 
-def _read_otherwise(host: str, profile: Mapping[str, Any], target: Target) -> Iterator[str]:
-    """Where paramiko's reader comes to something else: Include, Match, a token, the system's file."""
+def _read_otherwise(host: str, profile: Mapping[str, Any], target: Target, of_system: Options) -> Iterator[str]:
+    """Where paramiko's reader comes to something else: by Match, Include, a token, the system's file."""
+    file = config_file(profile)
+    text = file.read_text(errors="replace") if file.exists() else ""
+    if _MATCH.search(text):
+        yield "the ssh configuration has conditions (Match), of which paramiko knows some only"
+        return
     try:
         other = make_target(host, profile, read_by_paramiko(host, profile))
     except UsageError:
-        yield f"paramiko cannot read {config_file(profile)}"
+        yield f"paramiko cannot read {file}"
         return
-    file = config_file(profile)
-    text = file.read_text(errors="replace") if file.exists() else ""
-    words = {word.capitalize() for word in re.findall(r"^\s*(include|match)\b", text, re.IGNORECASE | re.MULTILINE)}
-    by = f" ({', '.join(sorted(words))})" if words else ""
+    by = " (Include)" if _INCLUDE.search(text) else ""
     for name in ("host", "port", "user", "jump", "proxy_command", "keys", "known_hosts"):
         here, there = getattr(target, name), getattr(other, name)
-        if name == "user" and "user" not in other.options:
-            continue
+        option = {"user": "user", "known_hosts": "userknownhostsfile"}.get(name, "")
+        if option and option not in other.options and target.options.get(option) == of_system.get(option):
+            continue  # ssh prints what it takes by default
         if here != there and str(here).lower() != str(there).lower():
             yield f"paramiko reads another {name.replace('_', ' ')} from the ssh configuration{by}"
+    if _SHELL.search(target.proxy_command or ""):
+        yield "the proxy command needs a shell, or tokens that paramiko does not fill in"
 
 
 def _keys(profile: Mapping[str, Any], target: Target) -> Iterator[str]:
@@ -157,35 +166,3 @@ class Connector:
         from .paramiko_transport import ParamikoTransport
 
         return ParamikoTransport(self._profile, self._prompts)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """How a login by one transport went: the time of a command in seconds, or what stood in the way."""
-
-    name: str
-    trip_s: float
-    problem: str
-
-
-def try_both(profile: Mapping[str, Any]) -> list[Trial]:
-    """Log in by each transport, without asking anybody, and run a command."""
-    return [_try(profile, name) for name in NAMES]
-
-
-def _try(profile: Mapping[str, Any], name: str) -> Trial:
-    try:
-        transport = Connector({**profile, "transport": name}, interactive=False)(True)
-    except (PilotfishError, OSError) as error:
-        return Trial(name, 0.0, error.what if isinstance(error, PilotfishError) else str(error))
-    try:
-        began = time.monotonic()
-        channel = transport.start(b"true", float(profile.get("timeout", 10)))
-        channel.shutdown_write()
-        channel.recv_exit_status()
-        channel.close()
-        return Trial(name, time.monotonic() - began, "")
-    except (PilotfishError, OSError) as error:
-        return Trial(name, 0.0, str(error))
-    finally:
-        transport.close()

@@ -29,7 +29,7 @@ from .target import Target, config_options, split_hop, target_of
 _PREFIX = "pilotfish-ssh-"
 _LONGEST_FOLDER = 50
 """The name of a socket has room for a hundred bytes, and ssh puts seventeen behind it while it makes one."""
-_LINGER_S = 10
+_LINGER_S = 5
 """How long a master stays that nobody is connected to: the time from its login to our connection."""
 _ANSWER_S = 10.0
 """A master that lives answers at once."""
