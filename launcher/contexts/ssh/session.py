@@ -158,27 +158,31 @@ class Session:
             return self._tried(use)
 
     def _tried(self, use: Callable[[Transport], _Result]) -> _Result:
-        host, told = str(self._profile["hostname"]), False
-        patience_s = float(self._profile.get("reconnect_for", 600))
-        deadline = self._clock() + (patience_s if self._was_there else min(patience_s, _FIRST_PATIENCE_S))
+        host, told, began = str(self._profile["hostname"]), False, self._clock()
         for pause in _pauses():
             try:
                 return use(self._connected())
             except OSError as error:
                 self.close()
                 what = f"cannot be reached: {error.strerror or error or type(error).__name__}"
-                if not self._was_there and (_is_unknown(error) or self._clock() + pause > deadline):
-                    raise ContextLostError(what, where=host, remedy=_remedy(error, host)) from error
-                if self._clock() + pause > deadline:
-                    remedy = "jobs there go on; the same command later goes on from here"
+                patience_s = self._patience_s(error)
+                if self._clock() + pause > began + patience_s:
+                    away = "jobs there go on; the same command later goes on from here"
+                    remedy = away if self._was_there else _remedy(error, host)
                     raise ContextLostError(what, where=host, remedy=remedy) from error
-                if not told and self._was_there:
-                    self._tell(
-                        f"{host} {what}; trying again for {patience_s:g} s (`reconnect_for`). Ctrl-C is safe: jobs there go on"
-                    )
+                if self._was_there and not told:
+                    safe = "Ctrl-C is safe: jobs there go on"
+                    self._tell(f"{host} {what}; trying again for {patience_s:g} s (`reconnect_for`). {safe}")
                     told = True
                 self._sleep(pause)
         raise AssertionError("pauses do not end")
+
+    def _patience_s(self, error: OSError) -> float:
+        """How long to try in all."""
+        patience_s = float(self._profile.get("reconnect_for", 600))
+        if self._was_there:
+            return patience_s
+        return 0.0 if _is_unknown(error) else min(patience_s, _FIRST_PATIENCE_S)
 
     def _connected(self) -> Transport:
         if self._transport is None or not self._transport.is_alive():
