@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 import paramiko
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+from paramiko.server import InteractiveQuery
 from patience import PATIENCE_S
 
 
@@ -72,23 +74,23 @@ class _Login(paramiko.ServerInterface):
     def get_allowed_auths(self, username: str) -> str:
         return "keyboard-interactive"
 
-    def check_auth_interactive(self, username: str, submethods: str) -> int | paramiko.InteractiveQuery:
+    def check_auth_interactive(self, username: str, submethods: str) -> int | InteractiveQuery:
         self._at = 0
         return self._next()
 
-    def _next(self) -> paramiko.InteractiveQuery:
+    def _next(self) -> InteractiveQuery:
         instructions, prompt, shown = self._server.questions[self._at]
-        return paramiko.InteractiveQuery("", instructions, (prompt, shown))
+        return InteractiveQuery("", instructions, (prompt, shown))
 
-    def check_auth_interactive_response(self, responses: list[str]) -> int | paramiko.InteractiveQuery:
+    def check_auth_interactive_response(self, responses: list[str]) -> int | InteractiveQuery:
         self._server.answered += responses
         if responses != [self._server.takes[self._at]]:
-            return int(paramiko.AUTH_FAILED)
+            return int(AUTH_FAILED)
         self._at += 1
-        return self._next() if self._at < len(self._server.questions) else int(paramiko.AUTH_SUCCESSFUL)
+        return self._next() if self._at < len(self._server.questions) else int(AUTH_SUCCESSFUL)
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return int(paramiko.OPEN_SUCCEEDED)
+        return int(OPEN_SUCCEEDED)
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         threading.Thread(target=_run, args=(channel, command), daemon=True).start()

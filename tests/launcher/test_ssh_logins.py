@@ -216,9 +216,9 @@ def test_a_jump_host_of_the_configuration(sshd: Sshd, wd: Path) -> None:
     with Sshd(wd / "gate") as gate:
         (gate.folder / "user.pub").write_text((sshd.folder / "user.pub").read_text())
         (wd / "known").write_text("".join((each.folder / "known_hosts").read_text() for each in (gate, sshd)))
-        lines = ("Host gate", f" HostName 127.0.0.1\n Port {gate.port}", f" IdentityFile {sshd.folder}/user")
-        known_hosts = {"UserKnownHostsFile": wd / "known"}
-        profile = config_of(sshd, wd, *lines, f" UserKnownHostsFile {wd}/known", ProxyJump="gate", **known_hosts)
+        options = {"HostName": "127.0.0.1", "Port": gate.port, "IdentityFile": sshd.folder / "user"}
+        lines = [f" {name} {value}" for name, value in {**options, "UserKnownHostsFile": wd / "known"}.items()]
+        profile = config_of(sshd, wd, "Host gate", *lines, ProxyJump="gate", UserKnownHostsFile=wd / "known")
         assert says_hello(profile, wd)
         assert "Accepted publickey" in (gate.folder / "log").read_text()
 
@@ -277,7 +277,7 @@ def test_a_launcher_that_is_killed_leaves_no_ssh_behind(sshd: Sshd, wd: Path, wa
 def test_a_master_of_the_users_own_is_used_and_left_running(sshd: Sshd, wd: Path) -> None:
     """Somebody has logged in there already, and has answered the second factor."""
     profile = config_of(sshd, wd, ControlPath=f"{wd}/%r@%h:%p") | {"transport": "openssh"}
-    ssh = ["ssh", "-F", wd / "config"]
+    ssh = ["ssh", "-F", str(wd / "config")]
     subprocess.run([*ssh, "-M", "-N", "-f", "cluster"], check=True, stderr=subprocess.DEVNULL)
     try:
         assert says_hello(profile, wd)
