@@ -33,7 +33,7 @@ ODD = [
     "é" * 120,
     "x" * 255,
 ]
-WAYS = ["Local", "archive", "rsync", "large"]
+WAYS = ["Local", "archive", "rsync", "large", "openssh"]
 
 
 @pytest.fixture(params=WAYS)
@@ -43,6 +43,8 @@ def context(request: pytest.FixtureRequest, wd: Path, liar: Liar) -> Iterator[Co
     profile = {**liar.lie().profile, "rsync": request.param == "rsync"}
     if request.param == "large":
         profile["archive_chunk_size"] = 1
+    if request.param == "openssh":
+        profile["transport"] = "openssh"
     local = LocalContext(wd, str(wd / "there"), {})
     with local if request.param == "Local" else SSHContext(wd, str(wd / "there"), profile) as made:
         made.__dict__["size"] = rsync.FROM_BYTES if request.param == "rsync" else 10

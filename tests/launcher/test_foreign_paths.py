@@ -187,6 +187,7 @@ def test_a_listing_that_leads_out_ends_the_run_with_the_name(
     assert_untouched(wd)
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize(
     ("program", "size"), [("sha256sum", 10), ("sha256sum", rsync.FROM_BYTES), ("tar", 10)], ids=["sums", "rsync", "tar"]
 )
@@ -203,6 +204,7 @@ def test_a_transfer_that_leads_out_is_refused(liar: Liar, wd: Path, program: str
     assert_untouched(wd)
 
 
+@pytest.mark.usefixtures("transport")
 def test_checksums_that_are_none_are_passed_over(liar: Liar, wd: Path) -> None:
     """A checksum becomes part of a name here while a large file travels."""
     root = wd / "there/root"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,6 +94,14 @@ def test_what_known_hosts_has_for_the_host_may_be_a_reason(
     (tmp_path / "known").write_text(line.format(key="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5") + "\n")
     why = chosen(known_hosts=str(tmp_path / "known"))
     assert (reason in why) if reason else why == ""
+
+
+def test_a_master_of_the_users_own_that_runs_is_a_reason(chosen: Chosen, tmp_path: Path) -> None:
+    lines = "Host *\n ControlPath {tmp}/master"
+    assert chosen(lines) == ""
+    with socket.socket(socket.AF_UNIX) as master:
+        master.bind(str(tmp_path / "master"))
+        assert "a master of yours runs" in chosen(lines)
 
 
 def test_a_hardware_key_is_a_reason(chosen: Chosen, tmp_path: Path) -> None:

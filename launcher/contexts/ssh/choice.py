@@ -97,6 +97,8 @@ def _changed(options: Options, of_system: Options) -> Iterator[str]:
     for name in ("hostkeyalias", "certificatefile", "pkcs11provider", "knownhostscommand", "identitiesonly"):
         if not _NOTHING.issuperset(options.get(name, ())):
             yield f"the ssh configuration sets {name} for the host"
+    if Path(options.get("controlpath", ("none",))[0]).is_socket():
+        yield "a master of yours runs (ControlPath): it is logged in already"
     if options.get("gssapiauthentication") == ("yes",) and _has_ticket():
         yield "there is a Kerberos ticket, and the ssh configuration has GSSAPIAuthentication"
 

@@ -215,7 +215,7 @@ class ParamikoTransport(Transport):
                 if transport.is_authenticated():
                     return
             except paramiko.BadAuthenticationType as error:
-                refused.append(f"{what}: the host takes {', '.join(error.allowed_types)}")
+                refused.append(f"the host takes no {what}, but {', '.join(error.allowed_types)}")
             except LoginError as error:  # a question without an answer
                 refused.append(error.what)
                 remedy = error.remedy
