@@ -186,6 +186,17 @@ def test_commands_and_folders(sshd: Sshd, wd: Path) -> None:
             there.run("sleep 60", timeout_s=0.3)
 
 
+@both
+def test_much_goes_in_and_out_at_once_and_what_is_not_read_does_no_harm(sshd: Sshd, wd: Path) -> None:
+    """More than SSH's windows and the machine's pipes hold."""
+    much = os.urandom(6 << 20).hex()
+    with context(sshd, wd) as there:
+        assert there.run("cat", stdin=much.encode()).out == much
+        done = there.run("echo enough >&2; exit 4", stdin=much.encode())
+        assert (done.code, done.out, done.err) == (4, "", "enough\n")
+    assert (sshd.folder / "log").read_text().count("Accepted publickey") == 1
+
+
 def test_home_is_where_relative_roots_begin(sshd: Sshd, wd: Path) -> None:
     with SSHContext(wd, "~/pf", sshd.profile) as there:
         assert there.absolute("~/pf") == there.absolute("pf") == str(Path.home() / "pf")

@@ -28,6 +28,7 @@ from ..shell import VARIABLE, Answer, Marks, Reader, in_login_shell
 from .choice import Connector
 from .forwarding import Forwarding
 from .session import BrokenError, Channel, Session
+from .streams import Fed
 
 _BLOCK = 1 << 18
 _AT_ONCE = 200
@@ -154,10 +155,8 @@ class Commands(Context):
         marks = Marks()
         answer, channel = Answer(marks, take), self._channel(marks.command(command), timeout_s)
         try:
-            if stdin is not None:
-                self._feed(channel, stdin)
-            channel.shutdown_write()
-            while block := channel.recv(_BLOCK):
+            fed = Fed(channel, stdin or io.BytesIO(), self._alive)
+            while block := fed.recv(_BLOCK):
                 answer.feed(block)
             answer.finish()
             err = b"".join(iter(lambda: channel.recv_stderr(_BLOCK), b""))
@@ -188,10 +187,8 @@ class Commands(Context):
         """Run a command and give its output to `take` as a stream. Raises BrokenError."""
         marks = Marks()
         channel = self._channel(marks.command(command), HOUR_S)
-        reader = Reader(marks, lambda: channel.recv(_BLOCK))
         try:
-            self._feed(channel, io.BytesIO(stdin))
-            channel.shutdown_write()
+            reader = Reader(marks, Fed(channel, io.BytesIO(stdin), self._alive).recv)
             take(reader)
         except TransferError as error:
             if self._alive():
@@ -205,17 +202,6 @@ class Commands(Context):
 
     def _channel(self, command: str, timeout_s: float) -> Channel:
         return self.session.start(os.fsencode(command), timeout_s)  # names in it may be no text
-
-    def _feed(self, channel: Channel, stdin: Readable) -> None:
-        """What the command wants of it: one that has ended before has its reason, in its output."""
-        try:
-            while block := stdin.read(_BLOCK):
-                channel.sendall(block)
-        except TimeoutError:
-            raise
-        except OSError:
-            if not self._alive():
-                raise
 
     def _started(self, command: str) -> Channel:
         """The channel of a command that runs now; nothing is in it but what the command says. Raises BrokenError."""

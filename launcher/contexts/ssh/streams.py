@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import IO
 
 from .. import archive
+from ..archive import Readable
 from ..base import LocalFile, Watch
 from .session import Channel
 
@@ -80,6 +82,70 @@ class Packed:
     def close(self) -> None:
         self._read_end.close()
         self._writer.join()
+
+
+class Fed:
+    """The output of a command that is fed from a thread meanwhile: one that answers as it reads waits for neither.
+
+    A command that ends without having read all has its reason for it in its output.
+
+    Args:
+        alive: whether the connection is.
+    """
+
+    def __init__(self, channel: Channel, stdin: Readable, alive: Callable[[], bool]) -> None:
+        self._channel = channel
+        self._stdin = stdin
+        self._alive = alive
+        self._problem: Exception | None = None
+        self._sent = 0
+        self._thread: threading.Thread | None = None
+        first = stdin.read(BLOCK)
+        second = stdin.read(BLOCK) if first else b""
+        if second:
+            self._thread = threading.Thread(target=self._feed, args=(first, second), daemon=True)
+            self._thread.start()
+        else:  # which there is room for on the way
+            self._feed(first)
+            self._raise_problem()
+
+    def recv(self, size: int = BLOCK) -> bytes:
+        """The next bytes; empty at the end. Raises what the channel raises, and what the input does."""
+        while True:
+            sent = self._sent
+            try:
+                block = self._channel.recv(size)
+            except TimeoutError:
+                if self._sent > sent:  # it is only waiting for its input
+                    continue
+                raise
+            except OSError:
+                self._raise_problem()
+                raise
+            if not block:
+                self._finish()
+            return block
+
+    def _feed(self, *first: bytes) -> None:
+        try:
+            for block in chain(first, iter(lambda: self._stdin.read(BLOCK), b"")):
+                self._channel.sendall(block)
+                self._sent += len(block)
+            self._channel.shutdown_write()
+        except Exception as error:  # the edge of the thread: whoever reads raises it
+            if isinstance(error, OSError) and not isinstance(error, TimeoutError) and self._alive():
+                return
+            self._problem = error
+            self._channel.close()
+
+    def _finish(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+        self._raise_problem()
+
+    def _raise_problem(self) -> None:
+        if self._problem is not None:
+            raise self._problem
 
 
 class Pumps:
