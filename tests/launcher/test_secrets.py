@@ -43,7 +43,7 @@ def test_a_file_that_is_no_text_is_named_and_its_content_is_not(tmp_path: Path) 
 
 
 ASK = """
-from pilotfish.launcher.secrets import SecretError, resolve
+from pilotfish.launcher.description.secrets import SecretError, resolve
 try:
     print(len(resolve("ask:Password of ann", "remote_profile.password")), "letters")
 except SecretError as error:
