@@ -64,12 +64,6 @@ def _referred(value: Any, folder: Path, allowed: bool, above: tuple[Path, ...], 
     text = _text(path, where, f"$ref {path}")
     base = _parsed(text, _form(path), str(path))
     base = _referred(base, path.parent, allowed, (*above, path), str(path))
-        _parsed(_text(path, where, f"$ref {path}"), _form(path), str(path)),
-        path.parent,
-        allowed,
-        (*above, path),
-        str(path),
-    )
     own = {name: _referred(each, folder, allowed, above, where) for name, each in value.items() if name != "$ref"}
     if own and not isinstance(base, dict):
         raise DescriptionError(f"$ref {value['$ref']!r} is not a mapping, so no key can be added", where=where)
