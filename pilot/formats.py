@@ -18,7 +18,7 @@ class FormatError(ValueError):
 
 
 def parse(text: str, form: str) -> Any:
-    """The value of a text of the form `json`, `yaml` or `toml`. Raises FormatError, or RecursionError for one nested too deeply."""
+    """The value of a text of the form `json`, `yaml` or `toml`. Raises FormatError, or RecursionError."""
     return _READERS[form](text)
 
 
