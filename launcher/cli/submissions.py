@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,14 +16,18 @@ from ...pilot.console import echo, show
 from ...pilot.model.errors import UsageError
 from ..contexts.paths import printable
 from ..description.task import Task
+from ..job import store as job_store
+from ..job.single import JobRecord
 from ..job.states import JobState
 from ..submission import store as record
 from ..submission import table as results
 from ..submission.placement import Placement, raise_missing
+from ..submission.single import BatchJob as SingleJob
 from ..submission.state import BatchJob, Phase, Progress
 from ..submission.store import Record
+from . import job as single
 from .display import Screen
-from .submit import run
+from .submit import ended_by_signals, run
 from .tunnel import tunnel
 
 
@@ -43,9 +48,9 @@ class _Listing(click.Group):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def submissions(ctx: click.Context, as_json: bool) -> None:
-    """List what you have submitted from here, to any machine, and work on it.
+    """List what you have submitted from here, to any machine, and work on it: submissions and single batch jobs.
 
-    ID is the beginning of an id, or `last`.
+    ID is the beginning of an id, or `last`. `pilotfish job` has more for single batch jobs.
 
     \b
     pilotfish submissions
@@ -55,7 +60,8 @@ def submissions(ctx: click.Context, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    rows = [_summary(each) for each in record.all_records()]
+    rows = [_summary(each) for each in record.all_records()] + [_job_summary(each) for each in job_store.all_records()]
+    rows.sort(key=lambda row: float(row["created_s"]), reverse=True)
     if as_json:
         show(json.dumps(rows, indent=1))
         return
@@ -82,6 +88,14 @@ def _summary(found: Record) -> dict[str, Any]:
     }
 
 
+def _job_summary(found: JobRecord) -> dict[str, Any]:
+    """A single batch job in the same form: it is a task of its own."""
+    row = single.row(found)
+    counts = {"tasks": 1, "done": int(row["state"] == "finished"), "failed": int(row["state"] in ("failed", "refused"))}
+    kept = {name: row[name] for name in ("machine", "state", "created_s", "folder", "name")}
+    return {"id": found.hash, **kept, "tasks": counts, "root": found.folder, "job_id": found.id}
+
+
 def _state(progress: Progress) -> str:
     phases = {job.phase for job in progress.jobs.values()}
     if Phase.FAILED in phases:
@@ -102,6 +116,29 @@ def _chosen(command: Callable[..., None]) -> Callable[..., None]:
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+def _single(beginning: str) -> SingleJob | None:
+    """The single batch job of this id, when it is none of a submission; `last` is the newest of both kinds."""
+    names = record.names()
+    if beginning == "last":
+        newest = next(job_store.all_records(), None)
+        if newest is None or (names and record.load(names[0]).created_s > newest.created_s):
+            return None
+        return SingleJob(newest)
+    if any(name.startswith(beginning) for name in names):
+        return None
+    try:
+        return SingleJob(job_store.find(beginning))
+    except job_store.UnknownSingleJobError:
+        return None  # whoever looks among the submissions says so
+
+
+def _refuse_single(beginning: str) -> None:
+    found = _single(beginning)
+    if found is not None:
+        what, remedy = "is a single batch job", f"its files are in {found.folder}; see `pilotfish job --help`"
+        raise UsageError(what, where=found.hash[:10], remedy=remedy)
+
+
 def _say(as_json: bool, found: dict[str, Any], text: str) -> None:
     """What a command has done: for programs on stdout, for people on stderr."""
     if as_json:
@@ -116,6 +153,12 @@ def _say(as_json: bool, found: dict[str, Any], text: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(beginning: str, offline: bool, as_json: bool) -> None:
     """Show the jobs of a submission and what became of its tasks."""
+    alone = _single(beginning)
+    if alone is not None:
+        if not offline:
+            single.look([alone])
+        show(json.dumps(single.row(alone.record), indent=1) if as_json else single.line(alone.record))
+        return
     submission = Placement.of(record.find(beginning))
     states: dict[str, str] = {}
     if offline:
@@ -177,20 +220,35 @@ def _job_row(job: BatchJob) -> dict[str, Any]:
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def watch(beginning: str, **options: Any) -> None:
     """Go on with a submission until all is done and home."""
+    alone = _single(beginning)
+    if alone is not None:
+        with ended_by_signals():
+            single.wait([alone], None, options["check_interval"])
+        show(json.dumps([single.row(alone.record)], indent=1) if options["as_json"] else single.line(alone.record))
+        sys.exit(single.exit_code(alone))
     run(Placement.of, record.find(beginning), only_watch=True, **options)
 
 
 @submissions.command()
 @_chosen
-@click.argument("task")
-@click.option("--lines", "-n", default=20, show_default=True, help="So many of the last lines.")
+@click.argument("task", required=False)
+@click.option("--lines", "-n", default=20, show_default=True, help="How many of the last lines.")
 @click.option("--stdout", "which", flag_value="out", help="What it printed; default: both.")
 @click.option("--stderr", "which", flag_value="err", help="Its errors; default: both.")
 @_as_json
-def logs(beginning: str, task: str, lines: int, which: str | None, as_json: bool) -> None:
-    """Show the last lines that a task (by name, folder, or the beginning of its hash) has printed, from the machine."""
+def logs(beginning: str, task: str | None, lines: int, which: str | None, as_json: bool) -> None:
+    """Show the last lines that a task (by name, folder, or the beginning of its hash) has printed, from the machine.
+
+    A single batch job has no task to be named.
+    """
     from shlex import quote
 
+    alone = _single(beginning)
+    if alone is not None:
+        single.logs(alone, lines, which, as_json)
+        return
+    if task is None:
+        raise UsageError("which task is missing", where=beginning, remedy="`submissions status` names them")
     submission = Placement.of(record.find(beginning))
     with submission.context() as context:
         work = submission.work(context)
@@ -222,6 +280,13 @@ def _task_named(text: str, tasks: Mapping[str, Task]) -> Task:
 @_as_json
 def cancel(beginning: str, task: tuple[str, ...], as_json: bool) -> None:
     """End all jobs of a submission, with everything that runs in them. What is done stays, and can be downloaded."""
+    alone = _single(beginning)
+    if alone is not None:
+        over = alone.record.over
+        single.cancel([alone])
+        count = int(not over and single.state(alone.record) == "cancelled")
+        _say(as_json, {"id": alone.hash, "cancelled": count}, f"{count} jobs cancelled")
+        return
     submission = Placement.of(record.find(beginning))
     if task:
         with submission.opened() as opened:
@@ -242,6 +307,7 @@ def _json_flag(as_json: bool) -> list[str]:
 @_as_json
 def add(beginning: str, file: Path, as_json: bool) -> None:
     """Send more jobs (a file of job descriptions) to the running pilot of a submission."""
+    _refuse_single(beginning)
     submission = Placement.of(record.find(beginning))
     with submission.opened() as opened:
         target = f"{opened.work.root}/.added-{file.name}"
@@ -254,6 +320,7 @@ def add(beginning: str, file: Path, as_json: bool) -> None:
 @_as_json
 def download(beginning: str, as_json: bool) -> None:
     """Bring home what is there now, of tasks that run or have failed too (their logs)."""
+    _refuse_single(beginning)
     with Screen() as screen:
         submission = Placement.of(record.find(beginning), tell=screen.tell, watch=screen.watch)
         with submission.opened() as opened:
@@ -273,7 +340,13 @@ def download(beginning: str, as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Also when jobs are not over (they are cancelled) or results are not home.")
 @_as_json
 def clean(beginning: str, force: bool, as_json: bool) -> None:
-    """Remove the submission's folder on the machine and its record here."""
+    """Remove the submission's folder on the machine and its record here; of a single batch job only what is kept of it."""
+    alone = _single(beginning)
+    if alone is not None:
+        single.look([] if force else [alone])
+        single.remove(alone, force=force)
+        _say(as_json, {"id": alone.hash, "removed": ""}, f"nothing is kept of {alone.hash[:10]} any more")
+        return
     submission = Placement.of(record.find(beginning))
     with submission.opened() as opened:
         jobs = opened.progress.jobs.values()

@@ -130,7 +130,8 @@ def claim(context: Context, path: str) -> bool:
     return found == token
 
 
-def forget(context: Context, path: str) -> None:
-    """Remove what is kept of a job."""
-    stem = shlex.quote(path.removesuffix(".json"))
-    context.run(f"rm -f -- {stem}.json {stem}.epilogue")
+def forget(context: Context, path: str, *more: str | None) -> None:
+    """Remove what is kept of a job, and these files too."""
+    stem = path.removesuffix(".json")
+    files = [f"{stem}.json", f"{stem}.epilogue", *(each for each in more if each)]
+    context.run(f"rm -f -- {' '.join(map(shlex.quote, files))}")

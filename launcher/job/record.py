@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from .states import JobState, Reason, Status
+
 
 @dataclass(frozen=True)
 class TaskResult:
@@ -63,6 +65,18 @@ def parse(text: bytes) -> JobResult | None:
         )
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def command_status(text: bytes) -> Status | None:
+    """How a job with one command has ended, by its record; None when there is none yet."""
+    found = parse(text)
+    if found is None:
+        return None
+    code = found.tasks[0].exit_code if found.tasks else found.exit_code or 1
+    state, reason = (JobState.terminated, Reason.PROGRAM) if code else (JobState.finished, "")
+    if not found.tasks and found.exit_code > 128:
+        reason = Reason.CANCELLED
+    return Status(state, "", reason, code, found.start_s, found.end_s, found.node)
 
 
 def _task(found: dict[str, Any]) -> TaskResult:

@@ -37,6 +37,20 @@ class JobVariables:
 
 
 @dataclass(frozen=True)
+class Needed:
+    """A job that must have ended well before another starts; of one that is not ours only the id is known.
+
+    Attributes:
+        record: what the job itself writes when its shell ends.
+        end: where its end is written down.
+    """
+
+    id: str
+    record: str = ""
+    end: str = ""
+
+
+@dataclass(frozen=True)
 class JobToPlace:
     """One batch job, complete: rendering it twice gives the same text.
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ..description import arguments, schema
+from ..description.files import machine_by_name
 from ..description.job_state import JobState
 from ..description.machine import MachineDescription, machine_to_dict, parse_machine
 from ..description.resources import Resources
@@ -255,3 +256,16 @@ def _way(description: MachineDescription) -> dict[str, Any]:
     """What decides how the machine is reached."""
     written = machine_to_dict(description, secrets=True)
     return {name: value for name, value in written.items() if name not in ("batch_type", "retry_count")}
+
+
+MachineLike = Machine | MachineDescription | str | Mapping[str, Any]
+"""What people give where a machine is wanted: a `Machine`, the name or path of a machine file, or what stands in one."""
+
+
+def described_machine(given: MachineLike) -> MachineDescription:
+    """Raises DescriptionError."""
+    if isinstance(given, MachineDescription):
+        return given
+    if isinstance(given, Machine):
+        return given.description
+    return parse_machine(machine_by_name(given) if isinstance(given, str) else given)

@@ -11,11 +11,11 @@ import posixpath
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from ..contexts.base import Context
 from ..job import ends, script
 from ..job import record as result
+from ..job.spec import Needed
 from ..job.states import Reason
 from ..machines.base import Machine
 
@@ -34,20 +34,6 @@ pf_needs() {{ # id, record, end
   echo "job $1, on which this one depends, has not ended well: nothing is run" >&2
   exit 1
 }}"""
-
-
-@dataclass(frozen=True)
-class Needed:
-    """A job that must have ended well; of one that is not ours only the id is known.
-
-    Attributes:
-        record: what the job itself writes when its shell ends.
-        end: where its end is written down.
-    """
-
-    id: str
-    record: str = ""
-    end: str = ""
 
 
 def check(needed: Sequence[Needed], folder: str, job_hash: str) -> tuple[str, ...]:

@@ -1,41 +1,33 @@
 """One batch job in a folder of its machine, without a submission around it: what job scripts and single functions stand on.
 
-The script is that of submissions, so an exit code is known on every batch system, and a job that was handed over twice (we
-died before we had its id) runs once. How it ended is written down once, for all programs that look (`ends`).
+What is known of it is in its record (`job/single.py`), which this module reads before it does anything and takes each step
+through. The script is that of submissions, so an exit code is known on every batch system, and a job that was handed over
+twice (we died before we had its id) runs once. How it ended is written down once, for all programs that look (`job/ends.py`).
 """
 
 from __future__ import annotations
 
-import json
 import posixpath
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
+from ...pilot.model.errors import PilotfishError, RefusedError
 from ..contexts.base import Context
 from ..contexts.registry import build_context
-from ..description import parse as description
-from ..description.parse import MachineDescription
 from ..description.resources import Resources
 from ..description.task import Task
-from ..job import ends, script
+from ..job import ends, script, store
 from ..job import record as result
-from ..job.spec import JobToPlace
-from ..job.states import JobState, Listing, Reason, Status
-from ..machines.base import Machine, MachineBusyError
+from ..job.sighting import Sighting
+from ..job.single import JobRecord, Phase
+from ..job.spec import JobToPlace, Needed
+from ..job.states import JobState, Reason, Status
+from ..machines.base import MachineBusyError, QueueFullError, SubmitRefusedError
 from ..machines.registry import build_machine
 from . import needs
-from .needs import Needed
-
-_LOOKS = 3
-"""So often a job must be missing, or without a record, before it counts as ended: files and listings lag behind."""
-_KILLED = (Reason.TIME, Reason.MEMORY, Reason.NODE, Reason.CANCELLED, Reason.PREEMPTED)
-"""Of these the batch system knows, and the job's own record does not."""
-_MAY_NEVER_START = (JobState.waiting, JobState.completing, JobState.terminated)
-_HANDED_OVER_S = 300.0
-"""So long a job may have no id: another program is just submitting it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +38,9 @@ class Script:
         command: shell text, run in the job's folder.
         header: directives, instead of those that the resources give.
         before: shell lines that come first, in the same shell as the directives.
-        out, err: files for its output; None leaves it to the batch system.
+        out, err: files for its output; None leaves it to the batch system, or to the command.
+        prints: where its output goes by the command itself; of several jobs that run at the same time `a.out` of the first
+            is `a.PID.out` of the others.
         after: jobs that must have ended well, or this one does not run.
     """
 
@@ -57,69 +51,128 @@ class Script:
     before: tuple[str, ...] = ()
     out: str | None = None
     err: str | None = None
+    prints: tuple[str, str] = ("", "")
     after: tuple[Needed, ...] = ()
 
 
-class OneJob:
-    """A batch job that can be come back to: `to_dict` and `from_dict` keep it over the end of this program.
+class BatchJob:
+    """A batch job on its machine; `record` is what is known of it, and any number of these may share one."""
 
-    Attributes:
-        folder: absolute folder on the machine in which it runs.
-        hash: 40 hex digits that name it, and its files, for ever.
-        id: the batch system's; empty until it is submitted.
-        after: jobs that must have ended well before it starts.
-    """
-
-    def __init__(
-        self,
-        machine: MachineDescription,
-        folder: str,
-        name: str,
-        id: str = "",
-        clock: Callable[[], float] = time.time,
-        ends_folder: ends.Folder | None = None,
-    ) -> None:
-        self.machine, self.folder, self.hash, self.id = machine, folder, name, id
-        self.after: tuple[Needed, ...] = ()
-        self._ends = ends_folder
-        self._batch = build_machine(machine.batch_type)
+    def __init__(self, record: JobRecord, clock: Callable[[], float] = time.time) -> None:
+        self.record = record
+        self.sighting = Sighting()
+        self.clock = clock
+        self._batch = build_machine(record.machine.batch_type)
         self._context: Context | None = None
-        self._clock = clock
-        self._missed, self._missed_since_s = 0, 0.0
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def hash(self) -> str:
+        return self.record.hash
+
+    @property
+    def folder(self) -> str:
+        return self.record.folder
+
+    @property
+    def status(self) -> Status:
+        """Where it was when somebody looked last, or how it ended."""
+        return self.record.status
+
+    @property
+    def submitted(self) -> bool:
+        """Whether the batch system has it, or had it, or may have it."""
+        return self.record.phase not in (Phase.NEW, Phase.REFUSED)
+
+    @property
+    def submitted_s(self) -> float | None:
+        return self.record.submitted_s
 
     @property
     def context(self) -> Context:
         if self._context is None:
-            self._context = build_context(self.machine)
+            self._context = build_context(self.record.machine)
         return self._context
 
     def share(self, context: Context) -> None:
         """Use this way to the machine, unless there is one already."""
         self._context = self._context or context
 
+    def close(self) -> None:
+        if self._context is not None:
+            self._context.close()
+            self._context = None
+
+    def enter(self, folder: str) -> None:
+        """Make the folder in which it will run; `~` is the home there, a relative one is below it (or the current one)."""
+        self.record = replace(self.record, folder=make_folder(self.context, folder))
+
+    def step(self, step: store.Step) -> None:
+        """Change the record, from what other programs have made of it."""
+        self.record = store.change(self.record, step)
+
+    def refresh(self) -> None:
+        """Take in what other programs have noted."""
+        self.record = store.current(self.record)
+
+    # --- its files there ------------------------------------------------------------------------------------------------
+
     @property
     def ends_folder(self) -> ends.Folder:
-        if self._ends is None:
-            self._ends = ends.folder_on(self.context, self.folder)
-        return self._ends
+        if self.record.ends is None:
+            self.record = replace(self.record, ends=ends.folder_on(self.context, self.folder))
+        assert self.record.ends is not None
+        return self.record.ends
 
     def keep_end_in(self, folder: ends.Folder) -> None:
         """Where its end is written down, unless it is known already."""
-        self._ends = self._ends or folder
-
-    @property
-    def settles(self) -> bool:
-        """Whether its files may come to light after its end."""
-        return self._batch.settle_s > 0
+        self.record = replace(self.record, ends=self.record.ends or folder)
 
     @property
     def end_path(self) -> str:
         """Where its end is written down, for good."""
         return self.ends_folder.of(self.hash)
 
-    def is_beside(self, other: OneJob) -> bool:
+    @property
+    def record_path(self) -> str:
+        """What the job itself writes when its shell ends."""
+        return posixpath.join(self.folder, self.record.record_file)
+
+    @property
+    def reason_path(self) -> str:
+        """Where the job says why it ends badly, when it is not for its command."""
+        return posixpath.join(self.folder, script.reason_file(self.hash))
+
+    @property
+    def tidying(self) -> str:
+        """Shell text that removes its own files from the folder; what it has made stays."""
+        tag = f"{self.hash}{script.TASK_TAG}"
+        names = f"{shlex.quote(script.tasks_folder(self.hash))} {tag} .{self.hash}.* {self.hash}[._]*"
+        return f"cd -- {shlex.quote(self.folder)} && rm -rf -- {names}"
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file in its folder."""
+        path = posixpath.join(self.folder, name)
+        return self.context.read([path]).get(path)
+
+    def last_lines(self, name: str, lines: int) -> str | None:
+        """The end of one of its output files; None when it is not there."""
+        stem, dot, suffix = name.rpartition(".")
+        own = f"{stem}.{self.id.partition(':')[0]}{dot}{suffix}"
+        for each in (own, name):
+            done = self.context.run(f"tail -n {lines} -- {shlex.quote(each)}", cwd=self.folder)
+            if done.code == 0:
+                return done.out
+        return None
+
+    # --- jobs that it needs, and that need it ---------------------------------------------------------------------------
+
+    def is_beside(self, other: BatchJob) -> bool:
         """Whether both are jobs of the same batch system."""
-        mine, theirs = self.machine, other.machine
+        mine, theirs = self.record.machine, other.record.machine
         place = [(each.batch_type, each.profile.get("hostname"), each.profile.get("port")) for each in (mine, theirs)]
         return place[0] == place[1]
 
@@ -130,30 +183,44 @@ class OneJob:
 
     def known(self, ids: Sequence[str]) -> list[Needed]:
         """Jobs on this machine by their ids, with what we know of those that are ours."""
-        return needs.by_ids(self.context, self.ends_folder, self.machine.batch_type, ids)
+        return needs.by_ids(self.context, self.ends_folder, self.record.machine.batch_type, ids)
 
     def outcomes(self, needed: Sequence[Needed]) -> dict[Needed, bool]:
         """Of those of these jobs that are known to be over: whether they have ended well."""
         return needs.outcomes(self.context, self._batch, needed)
 
-    def note_id(self) -> None:
-        """Let others depend on it by its id, in this program or another."""
-        kept = self.ends_folder
-        needs.note_id(self.context, kept, self.machine.batch_type, self.id, self.folder, self.hash)
-
-    def close(self) -> None:
-        if self._context is not None:
-            self._context.close()
-            self._context = None
+    # --- handing over ---------------------------------------------------------------------------------------------------
 
     def submit(self, given: Script) -> None:
-        """Hand it over. Raises SubmitRefusedError, QueueFullError, MachineBusyError; after the last `find` tells."""
-        self.after = given.after
-        self._ends = self.ends_folder  # for all who come back to it
+        """Hand it over, unless the batch system has it already.
+
+        Raises SubmitRefusedError, QueueFullError: it has not been taken; MachineBusyError: it may have been, and `submit`
+        once more, or the next look, finds out.
+        """
+        self.refresh()
+        if self.record.phase is Phase.PLACED or (self.record.phase is Phase.INTENDED and self.find()):
+            return
         job = self._job(given)
         texts = {name: text.encode() for name, text in self._batch.script(job).items()}
         self.context.write({posixpath.join(self.folder, name): text for name, text in texts.items()})
-        self.id = self._batch.submit(self.context, job)
+        kept, now_s = self.ends_folder, self.clock()
+        name, out, err = given.name or self.record.name, given.out or given.prints[0], given.err or given.prints[1]
+
+        def intended(record: JobRecord) -> JobRecord:
+            made = replace(record.intended(now_s), name=name, after=given.after, ends=kept, out=out, err=err)
+            return replace(made, created_s=record.created_s or now_s)
+
+        self.record = store.create(self.record, intended)
+        try:
+            job_id = self._batch.submit(self.context, job)
+        except (SubmitRefusedError, QueueFullError) as error:
+            why = str(error)
+            self.step(lambda record: record.refused(why))
+            raise
+        self.step(lambda record: record.placed(job_id))
+        with suppress(OSError, PilotfishError):  # others can still depend on it as on any job
+            batch_type = self.record.machine.batch_type
+            needs.note_id(self.context, kept, batch_type, job_id, self.folder, self.hash)
 
     def _job(self, given: Script) -> JobToPlace:
         fresh = [f": >{shlex.quote(name)}" for name in (given.out, given.err) if name is not None]
@@ -178,186 +245,60 @@ class OneJob:
         )
 
     def find(self) -> bool:
-        """Whether the machine has the job under an id that we did not get to know."""
-        path = posixpath.join(self.folder, f".{self.hash}.0.id")
-        self.id = self.context.read([path]).get(path, b"").decode(errors="replace").strip()
-        return bool(self.id)
+        """Whether the machine has the job under an id that we did not get to know.
 
-    def look(self) -> Status:
-        """Where it is now. `finished` and `terminated` are for good, and the same for all who look.
-
-        The exit code is that of the command.
+        As the submitting shell has written it down, as the batch system lists it, or as the job itself has claimed it.
         """
-        return look_at([self])[0]
+        job = JobToPlace(self.hash, "", (), (), Resources(), self.folder)
+        read = _texts(self.context, [posixpath.join(self.folder, name) for name in (job.id_file, job.claim_file)])
+        found = next(iter(read.values()), "")
+        if not found:
+            with suppress(MachineBusyError):
+                found = self._batch.find(self.context, [job]).get(self.hash, "")
+        if found:
+            self.step(lambda record: record.placed(found))
+        return bool(found)
 
-    @property
-    def record_path(self) -> str:
-        """What the job itself writes when its shell ends."""
-        return posixpath.join(self.folder, f"{self.hash}_result.json")
-
-    @property
-    def reason_path(self) -> str:
-        """Where the job says why it ends badly, when it is not for its command."""
-        return posixpath.join(self.folder, script.reason_file(self.hash))
-
-    def judge(self, listed: Status | None, record: Status | None) -> Status:
-        """Where it is, from what the batch system tells and from its own record, if there are any."""
-        if listed is not None and not listed.state.ended:
-            self._missed = 0
-            return listed
-        killed = listed is not None and listed.reason in _KILLED
-        if record is not None:
-            return replace(record, reason=listed.reason) if listed is not None and killed and record.reason else record
-        self._missed_since_s = self._missed_since_s if self._missed else self._clock()
-        self._missed += 1
-        settled = self._missed >= _LOOKS and self._clock() - self._missed_since_s >= self._batch.settle_s
-        if listed is not None and settled and listed.state is JobState.finished:
-            return listed
-        if listed is not None and (killed or settled):
-            return replace(listed, state=JobState.terminated, reason=listed.reason or Reason.VANISHED)
-        return Status(JobState.terminated, reason=Reason.VANISHED) if settled else Status(JobState.completing)
-
-    def without_id(self) -> Status:
-        """Of a job that nobody has an id for: it is just being submitted, or the program died that should have done it."""
-        self._missed_since_s = self._missed_since_s if self._missed else self._clock()
-        self._missed += 1
-        if self._clock() - self._missed_since_s < _HANDED_OVER_S:
-            return Status(JobState.unsubmitted)
-        return Status(JobState.terminated, reason=Reason.LAUNCH)
+    # --- ending ---------------------------------------------------------------------------------------------------------
 
     def cancel(self) -> Status:
         """End it with all that runs in it; how it ended, which is well when it was over before. Raises MachineBusyError."""
+        self.refresh()
+        if self.record.over:
+            return self.record.status
         if not self.id and not self.find():
             what = "another program is just submitting it, or has died before it did"
             raise MachineBusyError(what, where=self.folder, remedy="try again in a moment")
         self._batch.cancel(self.context, [self.id])
-        record = _told(self.context.read([self.record_path]).get(self.record_path, b""))
+        record = result.command_status(self.context.read([self.record_path]).get(self.record_path, b""))
         if record is None or record.state is not JobState.finished:
             code = None if record is None else record.exit_code
             record = Status(JobState.terminated, reason=Reason.CANCELLED, exit_code=code)
-        return _write_ends(self.context, {self: record})[self]
-
-    @property
-    def tidying(self) -> str:
-        """Shell text that removes its own files from the folder; what it has made stays."""
-        tag = f"{self.hash}{script.TASK_TAG}"
-        names = f"{shlex.quote(script.tasks_folder(self.hash))} {tag} .{self.hash}.* {self.hash}[._]*"
-        return f"cd -- {shlex.quote(self.folder)} && rm -rf -- {names}"
+        end = write_ends(self.context, {self: record})[self]
+        self.step(lambda known: known.ended(end))
+        return end
 
     def claim_epilogue(self) -> bool:
         """Whether we are the first of all programs to run what follows its end. Raises TransientError."""
         return ends.claim(self.context, f"{self.end_path.removesuffix('.json')}.epilogue")
 
-    def forget(self) -> None:
-        """Remove what is kept of its end: nobody else will be able to tell it."""
-        ends.forget(self.context, self.end_path)
+    def forget(self, *, force: bool = False) -> None:
+        """Remove all that is kept of it, here and on its machine; what it has printed and made stays.
 
-    def read(self, name: str) -> bytes | None:
-        """The content of a file in its folder."""
-        path = posixpath.join(self.folder, name)
-        return self.context.read([path]).get(path)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Without secrets: a machine with a password in its profile asks for it again, or is given a reference to it."""
-        machine = description.machine_to_dict(self.machine)
-        kept = None if self._ends is None else [self._ends.path, self._ends.host]
-        after = [asdict(each) for each in self.after]
-        return {
-            "machine": machine,
-            "folder": self.folder,
-            "hash": self.hash,
-            "id": self.id,
-            "ends": kept,
-            "after": after,
-        }
-
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> OneJob:
-        kept = found.get("ends")
-        folder = None if kept is None else ends.Folder(*kept)
-        machine = description.parse_machine(found["machine"])
-        made = cls(machine, found["folder"], found["hash"], found["id"], ends_folder=folder)
-        made.after = tuple(Needed(**each) for each in found.get("after", ()))
-        return made
+        Raises RefusedError while it is not known to be over, unless `force`.
+        """
+        self.refresh()
+        if not self.record.over and not force:
+            what = "is not over, and nobody would know of it any more"
+            raise RefusedError(what, where=f"job {self.id or self.hash[:10]}", remedy="wait for it, or cancel it")
+        if self.record.ends is not None:
+            by_id = self.ends_folder.by_id(self.record.machine.batch_type, self.id) if self.id else None
+            self.context.run(self.tidying)
+            ends.forget(self.context, self.end_path, by_id)
+        store.forget(self.record)
 
 
-def look_at(jobs: Sequence[OneJob]) -> list[Status]:
-    """Where these jobs are now: one question for all of a machine, and one look at the records of those that have ended."""
-    machines: dict[str, list[OneJob]] = {}
-    for job in jobs:
-        machines.setdefault(json.dumps(description.machine_to_dict(job.machine)), []).append(job)
-    found: dict[OneJob, Status] = {}
-    for together in machines.values():
-        found |= _look_at_one_machine(together)
-    return [found[job] for job in jobs]
-
-
-def _look_at_one_machine(jobs: Sequence[OneJob]) -> dict[OneJob, Status]:
-    context, machine = jobs[0].context, build_machine(jobs[0].machine.batch_type)
-    for job in jobs:
-        job.share(context)
-    _share_ends(jobs)
-    ids = [job.id for job in jobs if job.id or job.find()]
-    listed = machine.query(context, ids) if ids else Listing()
-    alive = {name for name, status in listed.items() if not status.state.ended and status.state is not JobState.unknown}
-    over = [job for job in jobs if job.id not in alive]
-    # The end is read last: it is written before the others go.
-    read = context.read([path for job in over for path in (job.record_path, job.reason_path, job.end_path)])
-    known = {job: told for job in over if (told := ends.read(read.get(job.end_path, b""))) is not None}
-    new = {job: _judged(job, listed, read) for job in jobs if job not in known}
-    silent = [job for job in new if job.record_path not in read and new[job].state in _MAY_NEVER_START]
-    new |= _never_began(context, [job for job in silent if new[job].reason == Reason.VANISHED])
-    new |= _without_hope(context, machine, [job for job in silent if job.after], new)
-    ended = {job: status for job, status in new.items() if status.state.ended}
-    return {**known, **new, **_write_ends(context, ended)}
-
-
-def _share_ends(jobs: Sequence[OneJob]) -> None:
-    """Ask the machine once where ends are kept, not for each job."""
-    known: dict[str, ends.Folder] = {}
-    for job in jobs:
-        if job.folder in known:
-            job.keep_end_in(known[job.folder])
-        known[job.folder] = job.ends_folder
-
-
-def _judged(job: OneJob, listed: Mapping[str, Status], read: Mapping[str, bytes]) -> Status:
-    if not job.id:
-        return job.without_id()
-    record = _told(read.get(job.record_path, b""))
-    reason = script.told_reason(read.get(job.reason_path, b""))
-    if reason:
-        record = replace(record or Status(JobState.terminated), state=JobState.terminated, reason=reason)
-    told = listed.get(job.id)
-    if told is not None and told.state is JobState.unknown and record is not None:
-        told = None  # the batch system tells nothing of it now, but its own record does
-    return job.judge(told, record)
-
-
-def _never_began(context: Context, jobs: Sequence[OneJob]) -> dict[OneJob, Status]:
-    """Of these jobs, of which nothing is known any more, those that somebody has taken out of the queue."""
-    paths = {job: posixpath.join(job.folder, f".{job.hash}.0.claim") for job in jobs if job.settles}
-    read = context.read(list(paths.values())) if paths else {}
-    return {job: Status(JobState.terminated, reason=Reason.CANCELLED) for job in paths if paths[job] not in read}
-
-
-def _without_hope(
-    context: Context, machine: Machine, jobs: Sequence[OneJob], found: Mapping[OneJob, Status]
-) -> dict[OneJob, Status]:
-    """Those of these jobs that can never start, or never could, because a job that they need has not ended well."""
-    known = needs.outcomes(context, machine, [need for job in jobs for need in job.after])
-    lost: dict[OneJob, Status] = {}
-    for job in jobs:
-        which = next((need for need in job.after if not known.get(need, True)), None)
-        if which is not None:
-            lost[job] = Status(JobState.terminated, reason=f"{Reason.DEPENDENCY}: job {which.id}")
-    waiting = [job.id for job in lost if not found[job].state.ended]
-    if waiting:
-        machine.cancel(context, waiting)
-    return lost
-
-
-def _write_ends(context: Context, ended: Mapping[OneJob, Status]) -> dict[OneJob, Status]:
+def write_ends(context: Context, ended: Mapping[BatchJob, Status]) -> dict[BatchJob, Status]:
     """What all agree on from now."""
     if not ended:
         return {}
@@ -365,16 +306,11 @@ def _write_ends(context: Context, ended: Mapping[OneJob, Status]) -> dict[OneJob
     return {job: kept[job.hash] for job in ended}
 
 
-def _told(text: bytes) -> Status | None:
-    """What a job's record says; None when there is none yet."""
-    found = result.parse(text)
-    if found is None:
-        return None
-    code = found.tasks[0].exit_code if found.tasks else found.exit_code or 1
-    state, reason = (JobState.terminated, Reason.PROGRAM) if code else (JobState.finished, "")
-    if not found.tasks and found.exit_code > 128:
-        reason = Reason.CANCELLED
-    return Status(state, "", reason, code, found.start_s, found.end_s, found.node)
+def _texts(context: Context, paths: Sequence[str]) -> dict[str, str]:
+    """What is in these files, of those that say anything; in the order of the paths."""
+    read = context.read(paths)
+    found = {path: read[path].decode(errors="replace").strip() for path in paths if path in read}
+    return {path: text for path, text in found.items() if text}
 
 
 def make_folder(context: Context, folder: str) -> str:

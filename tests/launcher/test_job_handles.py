@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +21,9 @@ import pytest
 from pilotfish import AsyncResult, JobScript
 from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING
 from pilotfish.launcher.compat.clusterjob.headers import ResourcesNotSupportedError
+from pilotfish.launcher.job import store
+from pilotfish.launcher.job.single import Phase
+from pilotfish.launcher.submission.single import BatchJob
 from pilotfish.pilot import locks
 from pilotfish.pilot.model.errors import TransientError
 
@@ -132,7 +136,7 @@ def test_handles_that_come_later_tell_the_same(wd: Path, body: str, status: int,
         assert (found.get(), found.exit_code, found.message) == (status, code, result.message)
 
 
-def test_programs_that_wait_at_the_same_time_tell_the_same(wd: Path) -> None:
+def test_programs_that_wait_at_the_same_time_tell_the_same(wd: Path, tmp_path: Path) -> None:
     """Some by one file, some by a file of their own; what is in the files too."""
     result = JobScript(UNTIL_GO, "j", epilogue="echo x >> ran").submit()
     for name in ("shared", "own"):
@@ -142,7 +146,8 @@ def test_programs_that_wait_at_the_same_time_tell_the_same(wd: Path) -> None:
     Path("go").touch()
     assert [printed(program) for program in programs] == ["0\n"] * 3
     assert result.get() == COMPLETED
-    assert [json.loads((wd / name).read_text())["status"] for name in ("shared", "own")] == [COMPLETED] * 2
+    shutil.rmtree(tmp_path / "home")
+    assert [AsyncResult.load(name).status for name in ("shared", "own")] == [COMPLETED] * 2
     assert (wd / "ran").read_text() == "x\n", "once over all of them"
 
 
@@ -152,7 +157,7 @@ def test_a_handle_that_knows_less_does_not_overwrite_the_end(wd: Path) -> None:
     older = AsyncResult.load("kept")
     assert AsyncResult.load("kept").get() == COMPLETED
     older.dump()
-    assert json.loads((wd / "kept").read_text())["status"] == COMPLETED
+    assert AsyncResult.load("kept").status == older.status == COMPLETED
 
 
 def test_a_cancelled_job_is_cancelled_for_all() -> None:
@@ -174,20 +179,19 @@ def test_a_job_that_was_over_is_not_cancelled(wd: Path, wait_until: Callable[...
 def test_a_handle_from_before_the_job_had_an_id_finds_it(wd: Path) -> None:
     """Also when another handle has seen its end by then; while it is being submitted it is pending, not lost."""
     result = JobScript(UNTIL_GO, "j").submit()
+    assert result.job is not None
+    known, record = result.job_id, result.job.record
+    result.job.step(lambda record: dataclasses.replace(record, phase=Phase.INTENDED, id=""))
     result.dump("early")
-    found = json.loads((wd / "early").read_text())
-    found["job"]["id"] = ""
-    (wd / "early").write_text(json.dumps(found))
-    (wd / "later").write_text(json.dumps(found))
-    found["job"]["hash"] = "0" * 40
-    (wd / "not-yet").write_text(json.dumps(found))
-    early, not_yet = AsyncResult.load("early"), AsyncResult.load("not-yet")
+    store.create(dataclasses.replace(result.job.record, hash="0" * 40))
+    result.dump("later")
+    early, not_yet = AsyncResult.load("early"), AsyncResult(BatchJob(store.load("0" * 40)))
     assert [not_yet.status for _ in range(9)] == [PENDING] * 9
     with pytest.raises(TransientError, match="just submitting it"):
         not_yet.cancel()
     Path("go").touch()
     assert early.get() == COMPLETED
-    assert early.job_id == result.job_id
+    assert early.job_id == known == record.id
     assert AsyncResult.load("later").get() == COMPLETED
 
 
@@ -207,7 +211,7 @@ def test_what_is_kept_of_a_job_goes_when_it_is_asked_to(wd: Path, tmp_path: Path
     result.cache_file = "kept"
     assert result.get() == COMPLETED
     kept = tmp_path / "home/jobs"
-    assert sorted(path.suffix for path in kept.iterdir()) == [".epilogue", ".json"]
+    assert sorted(path.suffix for path in kept.iterdir()) == [".epilogue", ".id", ".json"]
     result.forget()
     assert list(kept.iterdir()) == []
     assert not Path("kept").exists()

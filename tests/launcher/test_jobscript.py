@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -20,9 +21,13 @@ from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLET
 from pilotfish.launcher.compat.clusterjob.headers import ResourcesNotSupportedError, backends, headers, time_to_seconds
 from pilotfish.launcher.compat.clusterjob.surroundings import needed
 from pilotfish.launcher.description.schema import DescriptionError
+from pilotfish.launcher.job import store
+from pilotfish.launcher.job.sighting import Sighting
+from pilotfish.launcher.job.single import JobRecord, Phase
 from pilotfish.launcher.job.states import JobState, Status
-from pilotfish.launcher.submission import single as one_job
-from pilotfish.launcher.submission.single import OneJob
+from pilotfish.launcher.job.states import Listing as Told
+from pilotfish.launcher.submission import looking
+from pilotfish.launcher.submission.single import BatchJob
 from pilotfish.pilot.model.errors import JournalError
 
 ALL = {
@@ -264,15 +269,19 @@ def test_results_are_kept_by_the_text_of_the_script(wd: Path, monkeypatch: pytes
 def test_a_job_that_was_handed_over_before_we_died_is_found(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JobScript, "cache_folder", str(wd / "cache"))
     script = JobScript("echo x >> count", "j")
-    script.submit(cache_id="c")
-    path = wd / "cache/clusterjob.c.cache"
-    found = json.loads(path.read_text())
-    known, found["job"]["id"] = found["job"]["id"], ""
-    path.write_text(json.dumps(found))
+    known = forget_id(script.submit(cache_id="c"))
     again = script.submit(cache_id="c")
     assert again.job_id == known
     assert again.get() == COMPLETED
     assert (wd / "count").read_text() == "x\n"
+
+
+def forget_id(result: AsyncResult) -> str:
+    """As if the program had died before it got to know the id; that."""
+    assert result.job is not None
+    known = result.job.id
+    result.job.step(lambda record: dataclasses.replace(record, phase=Phase.INTENDED, id=""))
+    return known
 
 
 class Listing:
@@ -283,18 +292,21 @@ class Listing:
     def __init__(self, *states: JobState) -> None:
         self.states, self.asked = list(states), 0
 
-    def query(self, context: Any, ids: Any) -> dict[str, Status]:
+    def query(self, context: Any, ids: Any) -> Told:
         self.asked += 1
         state = self.states.pop(0) if self.states else None
-        return {} if state is None else {name: Status(state) for name in ids}
+        return Told() if state is None else Told({name: Status(state) for name in ids})
 
 
 def test_pauses_between_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """And one question for many."""
     listing = Listing(*[JobState.waiting] * 5, *[JobState.running] * 2, *[JobState.finished] * 9)
-    monkeypatch.setattr(one_job, "build_machine", lambda name: listing)
+    monkeypatch.setattr(looking, "build_machine", lambda name: listing)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     slept: list[float] = []
-    jobs = [OneJob(JobScript("true", "j")._described(), ".", f"{n:040}", str(n), clock=lambda: 0.0) for n in range(200)]
+    machine = JobScript("true", "j")._described()
+    placed = [JobRecord(f"{n:040}", machine, ".").intended(0.0).placed(str(n)) for n in range(200)]
+    jobs = [BatchJob(store.create(record), clock=lambda: 0.0) for record in placed]
     results = [AsyncResult(job, clock=lambda: 0.0, sleep=slept.append) for job in jobs]
     for result in results:
         result.max_sleep_interval = 5
@@ -315,24 +327,29 @@ def test_pauses_between_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_where_a_job_is(listed: Status | None, record: Status | None, expected: JobState) -> None:
-    job = OneJob(JobScript("true", "j")._described(), ".", "0" * 40, clock=lambda: 0.0)
-    assert job.judge(listed, record).state is expected
+    assert Sighting().judge(listed, record, 0.0, 0.0).state is expected
 
 
 def test_a_job_that_nobody_knows_has_vanished_after_a_while() -> None:
-    now = [0.0]
-    job = OneJob(JobScript("true", "j", backend="slurm")._described(), ".", "0" * 40, clock=lambda: now[0])
-    assert [job.judge(None, None).state for _ in range(5)] == [JobState.completing] * 5
-    now[0] = 100.0
-    assert job.judge(None, None).reason == "vanished"
-    assert job.judge(Status(JobState.finished), None).state is JobState.finished
+    seen = Sighting()
+    assert [seen.judge(None, None, 0.0, 60.0).state for _ in range(5)] == [JobState.completing] * 5
+    assert seen.judge(None, None, 100.0, 60.0).reason == "vanished"
+    assert seen.judge(Status(JobState.finished), None, 100.0, 60.0).state is JobState.finished
+
+
+def test_a_job_that_an_answer_only_leaves_out_is_waited_for_longer() -> None:
+    """The batch system did not say that it does not know it."""
+    seen = Sighting()
+    states = [seen.judge(None, None, 60.0 * n, 60.0, doubted=True).state for n in range(9)]
+    assert states == [JobState.completing] * 9
+    assert seen.judge(None, None, 601.0, 60.0, doubted=True).reason == "vanished"
 
 
 def test_why_a_job_was_killed_the_batch_system_knows_best() -> None:
-    job = OneJob(JobScript("true", "j")._described(), ".", "0" * 40)
     told, record = Status(JobState.terminated, reason="time limit"), Status(JobState.terminated, "", "cancelled", 143)
-    assert (job.judge(told, record).reason, job.judge(told, record).exit_code) == ("time limit", 143)
-    assert job.judge(told, Status(JobState.finished, exit_code=0)).state is JobState.finished
+    judged = Sighting().judge(told, record, 0.0, 0.0)
+    assert (judged.reason, judged.exit_code) == ("time limit", 143)
+    assert Sighting().judge(told, Status(JobState.finished, exit_code=0), 0.0, 0.0).state is JobState.finished
 
 
 def test_what_is_no_kept_result(wd: Path) -> None:
@@ -342,7 +359,7 @@ def test_what_is_no_kept_result(wd: Path) -> None:
     JobScript("true", "j", backend="shell").submit(block=True).dump("kept")
     good = json.loads((wd / "kept").read_text())
     without_job = {name: value for name, value in good.items() if name != "job"}
-    for found in ({"version": 1}, without_job, {**good, "job": {}}, {**good, "job": {**good["job"], "machine": {}}}):
+    for found in ({"version": 2}, without_job, {**good, "job": {}}, {**good, "job": {**good["job"], "machine": {}}}):
         (wd / "kept").write_text(json.dumps(found))
         with pytest.raises(JournalError, match="kept: is no kept result: "):
             AsyncResult.load("kept")

@@ -18,10 +18,12 @@ from answers import NO_JOBS, SAYS_GONE, answered, garbled, rows
 from pilotfish.launcher.contexts.base import Done
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.description.machine import parse_machine
+from pilotfish.launcher.job.single import JobRecord
 from pilotfish.launcher.job.states import JobState
+from pilotfish.launcher.submission.looking import look_at
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.launcher.submission.single import OneJob, Script
+from pilotfish.launcher.submission.single import BatchJob, Script
 from pilotfish.launcher.submission.state import Phase
 
 # Files in $FAKE change how it behaves: `cluster` (jobs are on the cluster east), `rows` (what names of jobs end with in
@@ -335,13 +337,13 @@ def test_a_single_job_among_the_words_of_others_runs_until_its_record_is_there(
     squeue.write_text(squeue.read_text().replace("#!/bin/bash\n", "#!/bin/bash\necho Welcome\n"))
     given = {"batch_type": "Slurm", "context_type": "Local", "local_root": str(wd), "remote_root": str(wd)}
     (wd / "one").mkdir()
-    job = OneJob(parse_machine(given), str(wd / "one"), "f" * 40)
+    job = BatchJob(JobRecord("f" * 40, parse_machine(given), str(wd / "one")))
     job.submit(Script("while [ ! -e go ]; do sleep 0.02; done"))
-    assert job.look().state is JobState.running
+    assert look_at([job])[0].state is JobState.running
     (wd / "one/go").touch()
     wait_until((wd / "one" / f"{job.hash}_result.json").exists, "the record")
-    wait_until(lambda: job.look().state.ended, "the end")
-    assert (job.look().state, job.look().exit_code) == (JobState.finished, 0)
+    wait_until(lambda: look_at([job])[0].state.ended, "the end")
+    assert (look_at([job])[0].state, look_at([job])[0].exit_code) == (JobState.finished, 0)
 
 
 # --- noise ----------------------------------------------------------------------------------------------------------------

@@ -8,14 +8,17 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ....pilot.locks import held
 from ....pilot.model.errors import JournalError
 from ...description.schema import DescriptionError
+from ...job import store
+from ...job.single import Phase, from_dict, to_dict
 from ...job.states import JobState, Reason, Status
-from ...submission.single import OneJob, look_at
+from ...submission.looking import look_at
+from ...submission.single import BatchJob
 from .headers import DEFAULT
 
 PENDING, RUNNING, COMPLETED, CANCELLED, FAILED = range(-2, 3)
@@ -24,10 +27,7 @@ STATUS_CODES = [PENDING, RUNNING, COMPLETED, CANCELLED, FAILED]
 str_status = dict(zip(STATUS_CODES, ("PENDING", "RUNNING", "COMPLETED", "CANCELLED", "FAILED"), strict=True))
 
 _FIRST_PAUSE_S = 0.5
-_KEPT = frozenset(
-    ["backend", "remote", "status", "exit_code", "message", "epilogue", "epilogue_ran", "max_sleep_interval", "job"]
-)
-"""What a kept result has, besides its version."""
+_VERSION = 2
 
 
 class NoKeptResultError(JournalError, FileNotFoundError):
@@ -46,14 +46,11 @@ class _Load:
 
 
 class AsyncResult:
-    """What became of a job script; like `multiprocessing.pool.AsyncResult`.
+    """What became of a job script; like `multiprocessing.pool.AsyncResult`. It tells what the job's record says.
 
     Attributes:
-        job_id: the batch system's; None when it was not taken.
-        message: why it failed, as far as it is known.
-        exit_code: of the script; None while it runs, or when it is not known.
-        epilogue: a script that is run here, once, when the job is first seen to be over.
-        cache_file: where it is kept after each change of its status; None: nowhere.
+        job: the batch job; None of a result that nothing was loaded into yet.
+        cache_file: where a copy is kept, renewed when the job is seen to be over; None: nowhere.
         max_sleep_interval: longest pause between two looks, in seconds.
     """
 
@@ -61,7 +58,7 @@ class AsyncResult:
 
     def __init__(
         self,
-        job: OneJob | None = None,
+        job: BatchJob | None = None,
         backend: str = DEFAULT,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -69,49 +66,49 @@ class AsyncResult:
     ) -> None:
         self.backend = backend
         self.remote: str | None = None
-        self.epilogue = ""
         self.cache_file: str | None = None
-        self.message = ""
-        self.exit_code: int | None = None
         self.job = job
-        self._status = CANCELLED if job is None else PENDING
-        self._epilogue_ran = False
         self._clock, self._sleep = clock, sleep
 
     @property
     def job_id(self) -> str | None:
+        """The batch system's; None when it has not taken the job."""
         return self.job.id or None if self.job is not None else None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of the script; None while it runs, or when it is not known."""
+        return self.job.record.status.exit_code if self.job is not None else None
+
+    @property
+    def message(self) -> str:
+        """Why it failed, as far as it is known."""
+        end = None if self.job is None else self.job.record.end
+        return "" if end is None else end.native if end.state is JobState.failed else end.reason
+
+    @property
+    def epilogue(self) -> str:
+        """A script that is run here, once, when the job is first seen to be over."""
+        return self.job.record.epilogue if self.job is not None else ""
+
+    @epilogue.setter
+    def epilogue(self, text: str) -> None:
+        if self.job is not None:
+            self.job.step(lambda record: replace(record, epilogue=text))
+
     def __repr__(self) -> str:
-        return f"<AsyncResult {self.backend} {self.job_id} {str_status[self._status]}>"
+        return f"<AsyncResult {self.backend} {self.job_id} {str_status[self._known]}>"
 
     # --- looking --------------------------------------------------------------------------------------------------------
 
     @property
+    def _known(self) -> int:
+        return CANCELLED if self.job is None else _code(self.job.record.status)
+
+    @property
     def status(self) -> int:
         """One of STATUS_CODES; asks the batch system until the job is over."""
-        if self._status < COMPLETED and self.job is not None:
-            _look_at([self])
-        return self._status
-
-    def _take(self, found: Status) -> None:
-        status = _code(found)
-        if status == self._status:
-            return
-        self._status = status
-        if status >= COMPLETED:
-            self.exit_code, self.message = found.exit_code, found.reason
-            self._ended()
-        else:
-            self.dump()
-
-    def _ended(self) -> None:
-        self.dump()
-        self.run_epilogue()
-
-    def mark_failed(self, why: str) -> None:
-        """The job was never taken."""
-        self._status, self.message = FAILED, why
+        return _look_at([self])[0]
 
     def ready(self) -> bool:
         return self.status >= COMPLETED
@@ -119,7 +116,7 @@ class AsyncResult:
     def successful(self) -> bool:
         """Whether it ended well. AssertionError while it is not over."""
         assert self.ready(), "the job is not over"
-        return self._status == COMPLETED
+        return self._known == COMPLETED
 
     def wait(self, timeout: float | None = None) -> None:
         """Until it is over, or `timeout` seconds have gone: looks at once, then ever less often."""
@@ -152,13 +149,13 @@ class AsyncResult:
 
     def cancel(self) -> None:
         """End the job. Nothing happens when it is over; otherwise its epilogue runs."""
-        if self.ready():
+        if self.job is None or self.ready():
             return
-        assert self.job is not None
-        self._take(self.job.cancel())
+        self.job.cancel()
+        self._is_over()
 
     def forget(self) -> None:
-        """Remove what is kept of a job that is over, on the machine and in the cache file: no other handle can tell its end."""
+        """Remove what is kept of a job that is over, on its machine too: no other handle can tell its end."""
         if self.job is not None and self.ready():
             self.job.forget()
         if self.cache_file is not None:
@@ -167,65 +164,51 @@ class AsyncResult:
 
     # --- the epilogue ---------------------------------------------------------------------------------------------------
 
+    def _is_over(self) -> None:
+        """What is due at the end, by whoever sees it first."""
+        if self.job is not None and self.epilogue and not self.job.record.epilogue_ran:
+            try:
+                self.run_epilogue()
+            finally:
+                self.dump()
+
     def run_epilogue(self) -> None:
         """Run it here, in the current folder, unless it has been run, by whatever program. Raises CalledProcessError.
 
         That is noted on the job's machine before, so it is never run twice.
         """
-        if self._epilogue_ran:
+        if self.job is None or self.job.record.epilogue_ran:
             return
-        mine = not self.epilogue or self.job is None or self.job.claim_epilogue()
-        self._epilogue_ran = True
-        self.dump()
-        if mine and self.epilogue:
+        mine = bool(self.epilogue) and self.job.record.phase is not Phase.REFUSED and self.job.claim_epilogue()
+        self.job.step(lambda record: replace(record, epilogue_ran=True))
+        if mine:
             run_here(self.epilogue)
 
     # --- keeping --------------------------------------------------------------------------------------------------------
 
     def dump(self, cache_file: str | os.PathLike[str] | None = None) -> None:
-        """Write it down, whole or not at all; without a name into its own cache file, if it has one.
-
-        Where another program has written that the same job is over, that stays.
-        """
+        """Write down which job it is, whole or not at all; without a name into its own cache file, if it has one."""
         target = os.fspath(cache_file) if cache_file is not None else self.cache_file
         if target is None:
             return
-        path = Path(target).absolute()
-        with held(f"{path}.lock"):
-            if not (self._status < COMPLETED and self.job is not None and _says_over(path, self.job.hash)):
-                self._write(path)
-
-    def _write(self, path: Path) -> None:
-        found = {
-            "version": 1,
+        kept = {
+            "version": _VERSION,
             "backend": self.backend,
             "remote": self.remote,
-            "status": self._status,
-            "exit_code": self.exit_code,
-            "message": self.message,
-            "epilogue": self.epilogue,
-            "epilogue_ran": self._epilogue_ran,
             "max_sleep_interval": self.max_sleep_interval,
-            "job": None if self.job is None else self.job.to_dict(),
+            "job": None if self.job is None else to_dict(self.job.record),
         }
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(temporary, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            json.dump(found, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        store.write_copy(Path(target).absolute(), json.dumps(kept, indent=1))
 
     load = _Load()
 
     def _take_over(self, cache_file: str | os.PathLike[str]) -> AsyncResult:
         found = _read(cache_file)
         try:
-            self.job = None if found["job"] is None else OneJob.from_dict(found["job"])
-        except (KeyError, TypeError, ValueError, DescriptionError) as error:
+            self.job = None if found["job"] is None else BatchJob(store.current(from_dict(found["job"])))
+        except (KeyError, TypeError, ValueError, AttributeError, DescriptionError) as error:
             raise _no_result(cache_file, f"job: {error}") from error
-        self.backend = found["backend"]
-        self.remote, self.epilogue, self._epilogue_ran = found["remote"], found["epilogue"], found["epilogue_ran"]
-        self._status, self.exit_code, self.message = found["status"], found["exit_code"], found["message"]
+        self.backend, self.remote = found["backend"], found["remote"]
         self.max_sleep_interval, self.cache_file = found["max_sleep_interval"], os.fspath(cache_file)
         return self
 
@@ -249,18 +232,15 @@ class EndedResult(int, AsyncResult):
 
 
 def _look_at(results: Sequence[AsyncResult]) -> list[int]:
-    living = [(each, each.job) for each in results if each._status < COMPLETED and each.job is not None]
-    for (each, _), status in zip(living, look_at([job for _, job in living]), strict=True):
-        each._take(status)
-    return [each._status for each in results]
-
-
-def _says_over(path: Path, job_hash: str) -> bool:
-    try:
-        found = _read(path)
-        return bool(found["job"] and found["job"]["hash"] == job_hash and found["status"] >= COMPLETED)
-    except (JournalError, KeyError, TypeError):
-        return False
+    before = [each._known for each in results]
+    look_at([each.job for each in results if each.job is not None])
+    now = [each._known for each in results]
+    for each, was, status in zip(results, before, now, strict=True):
+        if status != was:
+            each.dump()
+        if status >= COMPLETED:
+            each._is_over()
+    return now
 
 
 def _code(found: Status) -> int:
@@ -274,10 +254,10 @@ def _code(found: Status) -> int:
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(Path(path).read_text())
-        if found["version"] != 1:
+        if found["version"] != _VERSION:
             raise ValueError(f"version {found['version']}")
-        if missing := _KEPT - found.keys():
-            raise ValueError(f"it has no {sorted(missing)[0]!r}")
+        if missing := {"backend", "remote", "max_sleep_interval", "job"} - found.keys():
+            raise ValueError(f"it has no {min(missing)!r}")
         return found
     except FileNotFoundError as error:
         raise NoKeptResultError("there is no kept result", where=os.fspath(path)) from error

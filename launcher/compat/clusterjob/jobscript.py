@@ -8,25 +8,27 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import secrets
 import shlex
 import subprocess
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, ClassVar, Literal, overload
 
 from ....pilot.locks import held
-from ...description import files as loading
 from ...description import parse as description
 from ...description.digests import digest
 from ...description.parse import MachineDescription
 from ...description.resources import Resources
 from ...description.schema import DescriptionError, nearest
+from ...job import store
+from ...job.single import JobRecord, Phase, new_hash
 from ...machines.base import SubmitRefusedError
-from ...submission.machine import Machine
-from ...submission.single import OneJob, Script, make_folder
+from ...submission.machine import MachineLike, described_machine
+from ...submission.single import BatchJob, Script
 from .async_result import CANCELLED, AsyncResult, EndedResult, run_here
 from .headers import DEFAULT, SHELL, Backend, ResourcesNotSupportedError, backends, headers, time_to_seconds
 from .settings import read_ini
@@ -72,7 +74,7 @@ class JobScript:
     cache_prefix: ClassVar[str] = "clusterjob"
     resources: dict[str, Any] = {}
     backend: str = DEFAULT
-    machine: Machine | str | Mapping[str, Any] | None = None
+    machine: MachineLike | None = None
     shell: str = "/bin/bash"
     remote: str | None = None
     rootdir: str = "."
@@ -81,7 +83,6 @@ class JobScript:
     prologue: str = ""
     epilogue: str = ""
     max_sleep_interval: float = 900
-    _new_hash: Callable[[], str] = staticmethod(lambda: secrets.token_hex(20))
     _changed: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, body: str, jobname: str, aux_scripts: Mapping[str, str] | None = None, **given: Any) -> None:
@@ -169,7 +170,8 @@ class JobScript:
             path.write_text(str(self))
             path.chmod(path.stat().st_mode | 0o100)
             return
-        job = self._placed("0" * 40)
+        job = self._new_job()
+        job.enter(self._folder(job))
         self._write_all(job)
         job.close()
 
@@ -203,8 +205,11 @@ class JobScript:
         """
         cache_file = self._cache_file(cache_id)
         with nullcontext() if cache_file is None else held(f"{os.path.abspath(cache_file)}.lock"):
-            kept = None if cache_file is None or force else self._kept(cache_file, retry)
-            made = kept or self._submit_new(cache_file)
+            earlier = None if cache_file is None or not os.path.exists(cache_file) else AsyncResult.load(cache_file)
+            if earlier is None or force or not self._still_good(earlier, retry):
+                made = self._submit_new(cache_file, None if earlier is None else earlier.job)
+            else:
+                made = earlier
         if not block:
             return made
         made.wait()
@@ -226,40 +231,48 @@ class JobScript:
         around = [self._local_script(text) for text in (self.prologue, self.epilogue)]
         return [str(self), self._name, self.shell, aux, around, folder, description.machine_to_dict(machine)]
 
-    def _kept(self, cache_file: str, retry: bool) -> AsyncResult | None:
-        """The result of an earlier run, when it is still good."""
-        if not os.path.exists(cache_file):
-            return None
-        found = AsyncResult.load(cache_file)
-        if found.job is not None and not found.job.id and not found.job.find():
-            return None
-        found.dump()
-        return None if retry and found.status >= CANCELLED else found
+    def _still_good(self, earlier: AsyncResult, retry: bool) -> bool:
+        """Whether the result of an earlier run is the one to give."""
+        job = earlier.job
+        if job is None or job.record.phase is Phase.NEW or (job.record.phase is Phase.INTENDED and not job.find()):
+            return False
+        return not (retry and earlier.status >= CANCELLED)
 
-    def _submit_new(self, cache_file: str | None) -> AsyncResult:
-        made = AsyncResult(backend=self.backend)
-        made.remote, made.cache_file, made.epilogue = self.remote, cache_file, self._local_script(self.epilogue)
-        made.max_sleep_interval = self._longest_pause()
+    def _submit_new(self, cache_file: str | None, earlier: BatchJob | None) -> AsyncResult:
+        job = self._new_job(earlier)
+        made = AsyncResult(job, self.backend)
+        made.remote, made.cache_file, made.max_sleep_interval = self.remote, cache_file, self._longest_pause()
         if self.prologue:
             try:
                 run_here(self._local_script(self.prologue))
             except subprocess.CalledProcessError as error:
-                made.mark_failed(f"the prologue ended with {error.returncode}")
+                why = f"the prologue ended with {error.returncode}"
+                job.record = store.create(job.record.refused(why))
                 return made
-        job = self._placed(self._new_hash())
+        before = job.folder
+        job.enter(self._folder(job))
+        if job.record.phase is Phase.INTENDED and job.folder != before:
+            job.record = job.record.again()
         self._write_all(job)
         command = self._write_own(job)
-        made = _with_job(made, job)
         made.dump()  # before: should we die now, the next run finds the job by its name
         try:
             job.submit(self._script(job, command))
-        except SubmitRefusedError as error:
-            made.mark_failed(str(error))
-            if cache_file is not None:
-                os.unlink(cache_file)
-            return made
+        except SubmitRefusedError:
+            pass  # its words are in the record
         made.dump()
         return made
+
+    def _new_job(self, earlier: BatchJob | None = None) -> BatchJob:
+        """The job, not submitted yet. One that was being handed over when its program died keeps its name, so it runs once."""
+        machine = self._described()
+        fresh = JobRecord(new_hash(), machine, ".", maker="JobScript")
+        if earlier is not None:
+            before = earlier.record
+            same = before.phase is Phase.INTENDED and _is_same(before.machine, machine)
+            fresh = replace(before if same else before.again(), machine=machine)
+        name, epilogue = str(self.resources["jobname"]), self._local_script(self.epilogue)
+        return BatchJob(replace(fresh, name=name, epilogue=epilogue, created_s=time.time()))
 
     def _local_script(self, text: str) -> str:
         return self.render_script(text) if text else ""
@@ -270,7 +283,7 @@ class JobScript:
             return self.max_sleep_interval
         return min(self.max_sleep_interval, max(10, time_to_seconds(limit) // 10))
 
-    def _script(self, job: OneJob, command: str) -> Script:
+    def _script(self, job: BatchJob, command: str) -> Script:
         style, resources = self._style, self.resources
         if "array" in resources:
             remedy = "submit a script for each index; a submission with many tasks does it by itself"
@@ -298,17 +311,15 @@ class JobScript:
             before=tuple(before),
             out=streams[".out"] if plain else None,
             err=streams[".err"] if plain else None,
+            prints=(f"{name}.out" if ".out" in ends else "", f"{name}.err" if ".err" in ends else ""),
             after=() if plain else after,
         )
 
     # --- its place ----------------------------------------------------------------------------------------------------------
 
     def _described(self) -> MachineDescription:
-        if isinstance(self.machine, Machine):
-            return self.machine.description
         if self.machine is not None:
-            given = loading.machine_by_name(self.machine) if isinstance(self.machine, str) else self.machine
-            return description.parse_machine(given)
+            return described_machine(self.machine)
         machine: dict[str, Any] = {"batch_type": self._style.batch_type, "local_root": "."}
         if self.remote is None:
             return description.parse_machine({**machine, "context_type": "LazyLocal"})
@@ -318,23 +329,20 @@ class JobScript:
             {**machine, "context_type": "SSH", "remote_root": "~", "remote_profile": profile}
         )
 
-    def _placed(self, name: str) -> OneJob:
-        """The job, not submitted yet, in its folder, which is made."""
-        machine = self._described()
-        job = OneJob(machine, ".", name)
+    def _folder(self, job: BatchJob) -> str:
+        """The folder of the job on its machine, as it was given."""
         folder = posixpath.join(self.rootdir, self.workdir)
-        if self.machine is not None and machine.remote_root:
-            folder = posixpath.join(machine.remote_root, folder)
-        job.folder = make_folder(job.context, os.path.expanduser(folder) if job.context.local else folder)
-        return job
+        if self.machine is not None and job.record.machine.remote_root:
+            folder = posixpath.join(job.record.machine.remote_root, folder)
+        return os.path.expanduser(folder) if job.context.local else folder
 
-    def _write_all(self, job: OneJob) -> None:
+    def _write_all(self, job: BatchJob) -> None:
         """The script and its auxiliary scripts under the names that users know; the job does not run these."""
         texts = {name: self.render_script(text) for name, text in self.aux_scripts.items()} | {self._name: str(self)}
         files = {posixpath.join(job.folder, name): text.encode() for name, text in texts.items()}
         job.context.write(files, mode=0o700)
 
-    def _write_own(self, job: OneJob) -> str:
+    def _write_own(self, job: BatchJob) -> str:
         """What the job runs, in files that no other job has: a later submission with the same names changes nothing.
 
         `./NAME` of an auxiliary script becomes the job's own; by other ways it is found under its name, where the job puts it
@@ -356,11 +364,8 @@ class JobScript:
 _ABSENT = object()
 
 
-def _with_job(made: AsyncResult, job: OneJob) -> AsyncResult:
-    placed = AsyncResult(job, made.backend)
-    placed.remote, placed.cache_file, placed.epilogue = made.remote, made.cache_file, made.epilogue
-    placed.max_sleep_interval = made.max_sleep_interval
-    return placed
+def _is_same(one: MachineDescription, other: MachineDescription) -> bool:
+    return description.machine_to_dict(one) == description.machine_to_dict(other)
 
 
 def _clean(name: str, value: Any) -> Any:

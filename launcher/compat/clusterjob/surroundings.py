@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...job.script import first_set
+from ...job.spec import Needed
 from ...machines import registry
-from ...submission.needs import Needed
 
 
 def variables(name: str, batch_type: str) -> str:

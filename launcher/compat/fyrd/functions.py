@@ -17,6 +17,9 @@ from typing import Any
 from ....pilot.model.errors import UsageError
 from .data import ENCODER
 
+_IN_A_CALL = "PILOTFISH_IN_A_CALL"
+"""Set on the machine while the main script is run for the definitions in it."""
+
 _CALLER = '''\
 """Calls one function and keeps what it returns, or raises."""
 import base64, hashlib, hmac, importlib, json, os, runpy, sys, traceback, types
@@ -68,9 +71,11 @@ def raised(error):
 
 main = {main!r}
 if main:
+    os.environ[{in_a_call!r}] = main
     module = types.ModuleType("__mp_main__")
     module.__dict__.update(runpy.run_path(main, run_name="__mp_main__"))
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+    del os.environ[{in_a_call!r}]
 for name in {imports!r}:
     importlib.import_module(name)
 try:
@@ -101,6 +106,13 @@ class FunctionError(UsageError):
     """A function cannot be sent to another process."""
 
     code = "function"
+
+
+def refuse_inside_a_call(name: str) -> None:
+    """Raises FunctionError where a main script submits jobs while it is only run for what it defines."""
+    if _IN_A_CALL in os.environ:
+        what = f"{os.environ[_IN_A_CALL]} submits jobs when it is imported, so each job would submit more"
+        raise FunctionError(what, where=name, remedy="put that part below `if __name__ == '__main__':`")
 
 
 def prepared(
@@ -135,6 +147,7 @@ def prepared(
         result=result,
         key=key.hex(),
         encoder=ENCODER,
+        in_a_call=_IN_A_CALL,
     )
     return text, packed
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import posixpath
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from ....pilot.model.errors import UsageError
-from ...description import files as loading
-from ...description import parse as description
 from ...description.parse import MachineDescription
 from ...description.schema import nearest
 from ...job.states import JobState, Reason, Status
 from ...machines import registry
 from ...machines.dialect import View
-from ...submission.machine import Machine
 from .options import qtypes
 
 GOOD = ("completed",)
@@ -34,12 +31,6 @@ def get_cluster_environment() -> str:
     """The kind of queue here, by the commands there are; `local` without any."""
     first = {kind: registry.system(qtypes()[kind]).commands[0] for kind in views()}
     return next((kind for kind, command in first.items() if shutil.which(command)), "local")
-
-
-def described(machine: Machine | str | Mapping[str, Any]) -> MachineDescription:
-    if isinstance(machine, Machine):
-        return machine.description
-    return description.parse_machine(loading.machine_by_name(machine) if isinstance(machine, str) else machine)
 
 
 def kind_of_queue(qtype: str | None, machine: MachineDescription | None) -> str:
@@ -65,10 +56,17 @@ def file_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".-")[:100] or "job"
 
 
+_ALIVE = {
+    JobState.unsubmitted: "submitted",
+    JobState.running: "running",
+    JobState.completing: "completing",
+    JobState.unknown: "running",
+}
+
+
 def state_word(found: Status) -> str:
     if found.state is JobState.finished:
         return "completed"
     if found.state.ended:
         return {Reason.CANCELLED: "cancelled", Reason.VANISHED: "vanished"}.get(found.reason, "failed")
-    words = {JobState.running: "running", JobState.completing: "completing", JobState.unknown: "running"}
-    return words.get(found.state, "pending")
+    return _ALIVE.get(found.state, "pending")

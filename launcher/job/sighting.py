@@ -1,0 +1,57 @@
+"""When a job that is listed no more counts as ended: no clock, no files, no network.
+
+Listings, accounting and file systems lag behind each other, and what is once written down as the end of a job stays. So a job
+that nobody has seen the end of must be missing several times, over a while; longer where the batch system has only left it out
+of its answer and not said that it does not know it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .states import JobState, Reason, Status
+
+GRACE_POLLS = 3
+"""How often in a row a job must be missing."""
+DOUBTED_POLLS, DOUBTED_S = 10, 300.0
+"""The same for a job that an answer leaves out without a word."""
+_KILLED = (Reason.TIME, Reason.MEMORY, Reason.NODE, Reason.CANCELLED, Reason.PREEMPTED)
+"""Ends that the batch system knows of, and that may keep the job from writing its own record."""
+
+
+@dataclass
+class Sighting:
+    """How often in a row, and since when, a job has been missing or ended without a record of its own."""
+
+    missed: int = 0
+    since_s: float = 0.0
+
+    def is_there(self) -> None:
+        self.missed = 0
+
+    def is_missing(self, now_s: float) -> None:
+        self.since_s = self.since_s if self.missed else now_s
+        self.missed += 1
+
+    def may_still_come(self, now_s: float, settle_s: float, *, doubted: bool = False) -> bool:
+        """Whether its record, or its row in a listing, may just be late."""
+        polls, patience_s = (DOUBTED_POLLS, max(DOUBTED_S, settle_s)) if doubted else (GRACE_POLLS, settle_s)
+        return self.missed < polls or now_s - self.since_s < patience_s
+
+    def judge(
+        self, listed: Status | None, record: Status | None, now_s: float, settle_s: float, *, doubted: bool = False
+    ) -> Status:
+        """Where it is, from what the batch system tells and what the job itself has written, if there is either."""
+        if listed is not None and not listed.state.ended:
+            self.is_there()
+            return listed
+        killed = listed is not None and listed.reason in _KILLED
+        if record is not None:
+            return replace(record, reason=listed.reason) if listed is not None and killed and record.reason else record
+        self.is_missing(now_s)
+        late = self.may_still_come(now_s, settle_s, doubted=doubted)
+        if listed is not None and not late and listed.state is JobState.finished:
+            return listed
+        if listed is not None and (killed or not late):
+            return replace(listed, state=JobState.terminated, reason=listed.reason or Reason.VANISHED)
+        return Status(JobState.completing) if late else Status(JobState.terminated, reason=Reason.VANISHED)

@@ -1,0 +1,151 @@
+"""Where single batch jobs are: what the batch system lists, and what they have written themselves.
+
+The end of a job is written down on its machine before its own files go, so what is read there last counts.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from ...pilot.model.errors import JournalError
+from ..contexts.base import Context
+from ..description.parse import machine_to_dict
+from ..job import ends, script, store
+from ..job import record as result
+from ..job.single import Phase
+from ..job.states import JobState, Listing, Reason, Status
+from ..machines.base import Machine, MachineBusyError
+from ..machines.registry import build_machine
+from . import needs
+from .single import BatchJob, write_ends
+
+_MAY_NEVER_START = (JobState.waiting, JobState.completing, JobState.terminated)
+_HANDED_OVER_S = 300.0
+"""How long a job may have no id: another program is just submitting it."""
+
+
+def look_at(jobs: Sequence[BatchJob]) -> list[Status]:
+    """Where these jobs are now: one question for all of a machine, and one look at the records of those that have ended.
+
+    `finished` and `terminated` are for good, and the same for all who look; the exit code is that of the command.
+    """
+    machines: dict[str, list[BatchJob]] = {}
+    for job in jobs:
+        job.refresh()
+        if not job.record.over and job.record.phase is not Phase.NEW:
+            machines.setdefault(json.dumps(machine_to_dict(job.record.machine)), []).append(job)
+    for together in machines.values():
+        _note(_look_at_one_machine(together))
+    return [job.record.status for job in jobs]
+
+
+def _note(found: Mapping[BatchJob, Status]) -> None:
+    steps = [(job.record, _step_to(status)) for job, status in found.items()]
+    with suppress(JournalError):  # a full disk here: the end is on the machine, and is noted by whoever looks next
+        for job, record in zip(found, store.change_all(steps), strict=True):
+            job.record = record
+        return
+    for job, (record, step) in zip(found, steps, strict=True):
+        job.record = step(record)
+
+
+def _step_to(status: Status) -> store.Step:
+    return lambda record: record.ended(status) if status.state.ended else record.seen(status.state)
+
+
+def _look_at_one_machine(jobs: Sequence[BatchJob]) -> dict[BatchJob, Status]:
+    context, machine = jobs[0].context, build_machine(jobs[0].record.machine.batch_type)
+    for job in jobs:
+        job.share(context)
+    _share_ends(jobs)
+    ids = [job.id for job in jobs if job.id or job.find()]
+    listed = _listing(machine, context, ids)
+    alive = {name for name, status in listed.items() if not status.state.ended and status.state is not JobState.unknown}
+    over = [job for job in jobs if job.id not in alive]
+    # The end is read last: it is written before the others go.
+    read = context.read([path for job in over for path in (job.record_path, job.reason_path, job.end_path)])
+    known = {job: told for job in over if (told := ends.read(read.get(job.end_path, b""))) is not None}
+    new = {job: _judged(job, machine, listed, read) for job in jobs if job not in known}
+    silent = [job for job in new if job.record_path not in read and new[job].state in _MAY_NEVER_START]
+    if machine.settle_s:
+        new |= _never_began(context, [job for job in silent if new[job].reason == Reason.VANISHED])
+    new |= _without_hope(context, machine, [job for job in silent if job.record.after], new)
+    ended = {job: status for job, status in new.items() if status.state.ended}
+    return {**known, **new, **write_ends(context, ended)}
+
+
+def _listing(machine: Machine, context: Context, ids: Sequence[str]) -> Listing:
+    """What the batch system tells; of a batch system that does not answer now the jobs' own records may tell more."""
+    try:
+        return machine.query(context, ids) if ids else Listing()
+    except MachineBusyError as error:
+        unknown = Listing({name: Status(JobState.unknown, f"not known now: {error.what}") for name in ids})
+        unknown.unclear |= set(ids)
+        return unknown
+
+
+def _share_ends(jobs: Sequence[BatchJob]) -> None:
+    """Ask the machine once where ends are kept, not for each job."""
+    known: dict[str, ends.Folder] = {}
+    for job in jobs:
+        if job.folder in known:
+            job.keep_end_in(known[job.folder])
+        known[job.folder] = job.ends_folder
+
+
+def _judged(job: BatchJob, machine: Machine, listed: Listing, read: Mapping[str, bytes]) -> Status:
+    now_s = job.clock()
+    if not job.id:
+        return _without_id(job, now_s)
+    record = result.command_status(read.get(job.record_path, b""))
+    reason = script.told_reason(read.get(job.reason_path, b""))
+    if reason:
+        record = replace(record or Status(JobState.terminated), state=JobState.terminated, reason=reason)
+    told = listed.get(job.id)
+    if told is not None and told.state is JobState.unknown and record is not None:
+        told = None  # the batch system tells nothing of it now, but its own record does
+    return job.sighting.judge(told, record, now_s, machine.settle_s, doubted=job.id in listed.doubted)
+
+
+def _without_id(job: BatchJob, now_s: float) -> Status:
+    """Of a job that nobody has an id for: it is just being submitted, or the program died that should have done it."""
+    job.sighting.is_missing(now_s)
+    if now_s - (job.record.submitted_s or job.sighting.since_s) < _HANDED_OVER_S:
+        return Status(JobState.unsubmitted)
+    return Status(JobState.terminated, reason=Reason.LAUNCH)
+
+
+def _never_began(context: Context, jobs: Sequence[BatchJob]) -> dict[BatchJob, Status]:
+    """Of these jobs, of which nothing is known any more, those that somebody has taken out of the queue."""
+    paths = {job: posixpath.join(job.folder, f".{job.hash}.0.claim") for job in jobs}
+    read = context.read(list(paths.values())) if paths else {}
+    return {job: Status(JobState.terminated, reason=Reason.CANCELLED) for job in paths if paths[job] not in read}
+
+
+def _without_hope(
+    context: Context, machine: Machine, jobs: Sequence[BatchJob], found: Mapping[BatchJob, Status]
+) -> dict[BatchJob, Status]:
+    """Those of these jobs that can never start, or never could, because a job that they need has not ended well."""
+    known = needs.outcomes(context, machine, [need for job in jobs for need in job.record.after])
+    lost: dict[BatchJob, Status] = {}
+    for job in jobs:
+        which = next((need for need in job.record.after if not known.get(need, True)), None)
+        if which is not None:
+            lost[job] = Status(JobState.terminated, reason=f"{Reason.DEPENDENCY}: job {which.id}")
+    waiting = [job.id for job in lost if not found[job].state.ended]
+    if waiting:
+        machine.cancel(context, waiting)
+    return lost
+
+
+def living_beside(job: BatchJob) -> int:
+    """How many jobs of this user, made by whatever program, are in the same batch system and not over."""
+    others = [BatchJob(record) for record in store.all_records() if not record.over and record.hash != job.hash]
+    beside = [each for each in others if each.is_beside(job)]
+    for each in beside:
+        each.share(job.context)
+    return sum(not status.state.ended for status in look_at(beside))
