@@ -18,7 +18,7 @@ from ..job import store
 from ..job.single import JobRecord, Phase
 from ..job.states import JobState, Reason
 from ..submission.looking import look_at
-from ..submission.single import BatchJob
+from ..submission.single import SingleJob
 from .submit import ended_by_signals
 
 VERSION = 1
@@ -65,7 +65,7 @@ def list_jobs(offline: bool, as_json: bool) -> None:
     \b
     pilotfish job list --json
     """
-    jobs = [BatchJob(record) for record in store.all_records()]
+    jobs = [SingleJob(record) for record in store.all_records()]
     if not offline:
         look(jobs)
     _print([each.record for each in jobs], as_json)
@@ -138,7 +138,7 @@ def remove_jobs(beginnings: Sequence[str], over: bool, force: bool, as_json: boo
     """
     if bool(beginnings) == over:
         raise click.UsageError("Name jobs, or give --over.")
-    jobs = _found(beginnings) if beginnings else [BatchJob(record) for record in store.all_records()]
+    jobs = _found(beginnings) if beginnings else [SingleJob(record) for record in store.all_records()]
     look([each for each in jobs if not (force and beginnings)])
     jobs = jobs if beginnings else [each for each in jobs if each.record.over]
     for each in jobs:
@@ -158,20 +158,20 @@ def show_logs(beginning: str, lines: int, which: str | None, as_json: bool) -> N
     \b
     pilotfish job logs last --stderr
     """
-    logs(BatchJob(store.find(beginning)), lines, which, as_json)
+    logs(SingleJob(store.find(beginning)), lines, which, as_json)
 
 
 # --- for `submissions` too ------------------------------------------------------------------------------------------------
 
 
-def look(jobs: Sequence[BatchJob]) -> None:
+def look(jobs: Sequence[SingleJob]) -> None:
     """Where they are now; all of a machine at once."""
     look_at(jobs)
     for each in jobs:
         each.close()
 
 
-def wait(jobs: Sequence[BatchJob], timeout_s: float | None, check_interval_s: float) -> bool:
+def wait(jobs: Sequence[SingleJob], timeout_s: float | None, check_interval_s: float) -> bool:
     """Whether they are over, after so many seconds at most."""
     deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
     pause_s = min(_FIRST_PAUSE_S, check_interval_s)
@@ -188,14 +188,14 @@ def wait(jobs: Sequence[BatchJob], timeout_s: float | None, check_interval_s: fl
             each.close()
 
 
-def cancel(jobs: Sequence[BatchJob]) -> None:
+def cancel(jobs: Sequence[SingleJob]) -> None:
     look_at(jobs)
     for each in jobs:
         each.cancel()
         each.close()
 
 
-def remove(each: BatchJob, *, force: bool) -> None:
+def remove(each: SingleJob, *, force: bool) -> None:
     """Raises RefusedError for a job that is not over, unless `force`."""
     try:
         each.forget(force=force)
@@ -205,7 +205,7 @@ def remove(each: BatchJob, *, force: bool) -> None:
         each.close()
 
 
-def logs(each: BatchJob, lines: int, which: str | None, as_json: bool) -> None:
+def logs(each: SingleJob, lines: int, which: str | None, as_json: bool) -> None:
     record = each.record
     names = {"out": [record.out], "err": [record.err]}.get(which or "", [record.out, record.err])
     with each.context:
@@ -269,7 +269,7 @@ def _cancelled(record: JobRecord) -> bool:
     return record.end is not None and record.end.reason == Reason.CANCELLED
 
 
-def exit_code(each: BatchJob) -> ExitCode:
+def exit_code(each: SingleJob) -> ExitCode:
     return ExitCode.DONE if each.status.state is JobState.finished else ExitCode.FAILED
 
 
@@ -290,9 +290,9 @@ def _print(records: Sequence[JobRecord], as_json: bool) -> None:
         show(line(each))
 
 
-def _found(beginnings: Sequence[str]) -> list[BatchJob]:
+def _found(beginnings: Sequence[str]) -> list[SingleJob]:
     records = {record.hash: record for record in map(store.find, beginnings)}
-    return [BatchJob(record) for record in records.values()]
+    return [SingleJob(record) for record in records.values()]
 
 
 def _time(seconds: float) -> str:

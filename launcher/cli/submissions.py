@@ -22,7 +22,7 @@ from ..job.states import JobState
 from ..submission import store as record
 from ..submission import table as results
 from ..submission.placement import Placement, raise_missing
-from ..submission.single import BatchJob as SingleJob
+from ..submission.single import SingleJob
 from ..submission.state import BatchJob, Phase, Progress
 from ..submission.store import Record
 from . import job as single
@@ -128,7 +128,7 @@ def _single(beginning: str) -> SingleJob | None:
         return None
     try:
         return SingleJob(job_store.find(beginning))
-    except job_store.UnknownSingleJobError:
+    except job_store.UnknownBatchJobError:
         return None  # whoever looks among the submissions says so
 
 

@@ -21,19 +21,19 @@ from ..job.states import JobState, Listing, Reason, Status
 from ..machines.base import Machine, MachineBusyError
 from ..machines.registry import build_machine
 from . import needs
-from .single import BatchJob, write_ends
+from .single import SingleJob, write_ends
 
 _MAY_NEVER_START = (JobState.waiting, JobState.completing, JobState.terminated)
 _HANDED_OVER_S = 300.0
 """How long a job may have no id: another program is just submitting it."""
 
 
-def look_at(jobs: Sequence[BatchJob]) -> list[Status]:
+def look_at(jobs: Sequence[SingleJob]) -> list[Status]:
     """Where these jobs are now: one question for all of a machine, and one look at the records of those that have ended.
 
     `finished` and `terminated` are for good, and the same for all who look; the exit code is that of the command.
     """
-    machines: dict[str, list[BatchJob]] = {}
+    machines: dict[str, list[SingleJob]] = {}
     for job in jobs:
         job.refresh()
         if not job.record.over and job.record.phase is not Phase.NEW:
@@ -43,7 +43,7 @@ def look_at(jobs: Sequence[BatchJob]) -> list[Status]:
     return [job.record.status for job in jobs]
 
 
-def _note(found: Mapping[BatchJob, Status]) -> None:
+def _note(found: Mapping[SingleJob, Status]) -> None:
     steps = [(job.record, _step_to(status)) for job, status in found.items()]
     with suppress(JournalError):  # a full disk here: the end is on the machine, and is noted by whoever looks next
         for job, record in zip(found, store.change_all(steps), strict=True):
@@ -57,7 +57,7 @@ def _step_to(status: Status) -> store.Step:
     return lambda record: record.ended(status) if status.state.ended else record.seen(status.state)
 
 
-def _look_at_one_machine(jobs: Sequence[BatchJob]) -> dict[BatchJob, Status]:
+def _look_at_one_machine(jobs: Sequence[SingleJob]) -> dict[SingleJob, Status]:
     context, machine = jobs[0].context, build_machine(jobs[0].record.machine.batch_type)
     for job in jobs:
         job.share(context)
@@ -88,7 +88,7 @@ def _listing(machine: Machine, context: Context, ids: Sequence[str]) -> Listing:
         return unknown
 
 
-def _share_ends(jobs: Sequence[BatchJob]) -> None:
+def _share_ends(jobs: Sequence[SingleJob]) -> None:
     """Ask the machine once where ends are kept, not for each job."""
     known: dict[str, ends.Folder] = {}
     for job in jobs:
@@ -97,7 +97,7 @@ def _share_ends(jobs: Sequence[BatchJob]) -> None:
         known[job.folder] = job.ends_folder
 
 
-def _judged(job: BatchJob, machine: Machine, listed: Listing, read: Mapping[str, bytes]) -> Status:
+def _judged(job: SingleJob, machine: Machine, listed: Listing, read: Mapping[str, bytes]) -> Status:
     now_s = job.clock()
     if not job.id:
         return _without_id(job, now_s)
@@ -111,7 +111,7 @@ def _judged(job: BatchJob, machine: Machine, listed: Listing, read: Mapping[str,
     return job.sighting.judge(told, record, now_s, machine.settle_s, doubted=job.id in listed.doubted)
 
 
-def _without_id(job: BatchJob, now_s: float) -> Status:
+def _without_id(job: SingleJob, now_s: float) -> Status:
     """Of a job that nobody has an id for: it is just being submitted, or the program died that should have done it."""
     job.sighting.is_missing(now_s)
     if now_s - (job.record.submitted_s or job.sighting.since_s) < _HANDED_OVER_S:
@@ -119,7 +119,7 @@ def _without_id(job: BatchJob, now_s: float) -> Status:
     return Status(JobState.terminated, reason=Reason.LAUNCH)
 
 
-def _never_began(context: Context, jobs: Sequence[BatchJob]) -> dict[BatchJob, Status]:
+def _never_began(context: Context, jobs: Sequence[SingleJob]) -> dict[SingleJob, Status]:
     """Of these jobs, of which nothing is known any more, those that somebody has taken out of the queue."""
     paths = {job: posixpath.join(job.folder, f".{job.hash}.0.claim") for job in jobs}
     read = context.read(list(paths.values())) if paths else {}
@@ -127,11 +127,11 @@ def _never_began(context: Context, jobs: Sequence[BatchJob]) -> dict[BatchJob, S
 
 
 def _without_hope(
-    context: Context, machine: Machine, jobs: Sequence[BatchJob], found: Mapping[BatchJob, Status]
-) -> dict[BatchJob, Status]:
+    context: Context, machine: Machine, jobs: Sequence[SingleJob], found: Mapping[SingleJob, Status]
+) -> dict[SingleJob, Status]:
     """Those of these jobs that can never start, or never could, because a job that they need has not ended well."""
     known = needs.outcomes(context, machine, [need for job in jobs for need in job.record.after])
-    lost: dict[BatchJob, Status] = {}
+    lost: dict[SingleJob, Status] = {}
     for job in jobs:
         which = next((need for need in job.record.after if not known.get(need, True)), None)
         if which is not None:
@@ -142,9 +142,9 @@ def _without_hope(
     return lost
 
 
-def living_beside(job: BatchJob) -> int:
+def living_beside(job: SingleJob) -> int:
     """How many jobs of this user, made by whatever program, are in the same batch system and not over."""
-    others = [BatchJob(record) for record in store.all_records() if not record.over and record.hash != job.hash]
+    others = [SingleJob(record) for record in store.all_records() if not record.over and record.hash != job.hash]
     beside = [each for each in others if each.is_beside(job)]
     for each in beside:
         each.share(job.context)

@@ -55,7 +55,7 @@ class Script:
     after: tuple[Needed, ...] = ()
 
 
-class BatchJob:
+class SingleJob:
     """A batch job on its machine; `record` is what is known of it, and any number of these may share one."""
 
     def __init__(self, record: JobRecord, clock: Callable[[], float] = time.time) -> None:
@@ -170,7 +170,7 @@ class BatchJob:
 
     # --- jobs that it needs, and that need it ---------------------------------------------------------------------------
 
-    def is_beside(self, other: BatchJob) -> bool:
+    def is_beside(self, other: SingleJob) -> bool:
         """Whether both are jobs of the same batch system."""
         mine, theirs = self.record.machine, other.record.machine
         place = [(each.batch_type, each.profile.get("hostname"), each.profile.get("port")) for each in (mine, theirs)]
@@ -298,7 +298,7 @@ class BatchJob:
         store.forget(self.record)
 
 
-def write_ends(context: Context, ended: Mapping[BatchJob, Status]) -> dict[BatchJob, Status]:
+def write_ends(context: Context, ended: Mapping[SingleJob, Status]) -> dict[SingleJob, Status]:
     """What all agree on from now."""
     if not ended:
         return {}

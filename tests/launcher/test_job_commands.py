@@ -16,7 +16,7 @@ from pilotfish.launcher.cli.job import job
 from pilotfish.launcher.cli.submissions import submissions
 from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED
 from pilotfish.launcher.job import store
-from pilotfish.launcher.submission.single import BatchJob
+from pilotfish.launcher.submission.single import SingleJob
 from pilotfish.launcher.submission.submission import Submission
 from pilotfish.pilot.model.errors import PilotfishError
 
@@ -31,7 +31,7 @@ def here(wd: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     (wd / "go").touch()
     for record in store.all_records():
-        BatchJob(record).cancel()
+        SingleJob(record).cancel()
 
 
 def call(command: click.Command, *words: str, code: int = 0) -> str:

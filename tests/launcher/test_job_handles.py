@@ -23,7 +23,7 @@ from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLET
 from pilotfish.launcher.compat.clusterjob.headers import ResourcesNotSupportedError
 from pilotfish.launcher.job import store
 from pilotfish.launcher.job.single import Phase
-from pilotfish.launcher.submission.single import BatchJob
+from pilotfish.launcher.submission.single import SingleJob
 from pilotfish.pilot import locks
 from pilotfish.pilot.model.errors import TransientError
 
@@ -185,7 +185,7 @@ def test_a_handle_from_before_the_job_had_an_id_finds_it(wd: Path) -> None:
     result.dump("early")
     store.create(dataclasses.replace(result.job.record, hash="0" * 40))
     result.dump("later")
-    early, not_yet = AsyncResult.load("early"), AsyncResult(BatchJob(store.load("0" * 40)))
+    early, not_yet = AsyncResult.load("early"), AsyncResult(SingleJob(store.load("0" * 40)))
     assert [not_yet.status for _ in range(9)] == [PENDING] * 9
     with pytest.raises(TransientError, match="just submitting it"):
         not_yet.cancel()

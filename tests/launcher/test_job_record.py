@@ -25,7 +25,7 @@ from pilotfish.launcher.job.states import JobState, Reason, Status
 from pilotfish.launcher.machines.base import MachineBusyError, QueueFullError
 from pilotfish.launcher.machines.shell import Shell
 from pilotfish.launcher.submission.looking import living_beside, look_at
-from pilotfish.launcher.submission.single import BatchJob, Script
+from pilotfish.launcher.submission.single import SingleJob, Script
 from pilotfish.pilot.model.errors import IllegalTransitionError, JournalError, RefusedError
 
 GIVEN = {"batch_type": "Shell", "context_type": "LazyLocal", "local_root": "."}
@@ -42,15 +42,15 @@ def here(wd: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (wd / "go").touch()
     for each in store.all_records():
         if each.ends is not None:  # it was submitted
-            BatchJob(each).cancel()
+            SingleJob(each).cancel()
 
 
 def record(**more: Any) -> JobRecord:
     return dataclasses.replace(JobRecord(single.new_hash(), MACHINE, "/w", "n", "test", created_s=1.0), **more)
 
 
-def job(wd: Path, name: str = "n") -> BatchJob:
-    return BatchJob(record(folder=str(wd), name=name))
+def job(wd: Path, name: str = "n") -> SingleJob:
+    return SingleJob(record(folder=str(wd), name=name))
 
 
 # --- steps --------------------------------------------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ def test_a_retry_knows_what_it_repeats(wd: Path, monkeypatch: pytest.MonkeyPatch
     again = fyrd.submit("exit 1", machine=GIVEN)
     again.wait()
     again.resubmit().wait()
-    assert isinstance(again.place, BatchJob)
+    assert isinstance(again.place, SingleJob)
     assert again.place.record.attempt == 1
     assert len(list(store.all_records())) == 4
 
@@ -352,7 +352,7 @@ JobScript("echo x >>ran; {UNTIL_GO}", "j", backend="shell").submit()
     assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE_S, check=False).returncode == 1
     (kept,) = store.all_records()
     assert (kept.phase, kept.id) == (Phase.INTENDED, "")
-    found = BatchJob(kept)
+    found = SingleJob(kept)
     assert look_at([found])[0].state is JobState.running
     (wd / "go").touch()
     while not look_at([found])[0].state.ended:

@@ -27,7 +27,7 @@ from pilotfish.launcher.job.single import JobRecord, Phase
 from pilotfish.launcher.job.states import JobState, Status
 from pilotfish.launcher.job.states import Listing as Told
 from pilotfish.launcher.submission import looking
-from pilotfish.launcher.submission.single import BatchJob
+from pilotfish.launcher.submission.single import SingleJob
 from pilotfish.pilot.model.errors import JournalError
 
 ALL = {
@@ -306,7 +306,7 @@ def test_pauses_between_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     machine = JobScript("true", "j")._described()
     placed = [JobRecord(f"{n:040}", machine, ".").intended(0.0).placed(str(n)) for n in range(200)]
-    jobs = [BatchJob(store.create(record), clock=lambda: 0.0) for record in placed]
+    jobs = [SingleJob(store.create(record), clock=lambda: 0.0) for record in placed]
     results = [AsyncResult(job, clock=lambda: 0.0, sleep=slept.append) for job in jobs]
     for result in results:
         result.max_sleep_interval = 5

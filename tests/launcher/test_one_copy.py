@@ -23,7 +23,7 @@ from pilotfish.launcher.job.states import JobState
 from pilotfish.launcher.submission.looking import look_at
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.launcher.submission.single import BatchJob, Script
+from pilotfish.launcher.submission.single import SingleJob, Script
 from pilotfish.launcher.submission.state import Phase
 
 # Files in $FAKE change how it behaves: `cluster` (jobs are on the cluster east), `rows` (what names of jobs end with in
@@ -337,7 +337,7 @@ def test_a_single_job_among_the_words_of_others_runs_until_its_record_is_there(
     squeue.write_text(squeue.read_text().replace("#!/bin/bash\n", "#!/bin/bash\necho Welcome\n"))
     given = {"batch_type": "Slurm", "context_type": "Local", "local_root": str(wd), "remote_root": str(wd)}
     (wd / "one").mkdir()
-    job = BatchJob(JobRecord("f" * 40, parse_machine(given), str(wd / "one")))
+    job = SingleJob(JobRecord("f" * 40, parse_machine(given), str(wd / "one")))
     job.submit(Script("while [ ! -e go ]; do sleep 0.02; done"))
     assert look_at([job])[0].state is JobState.running
     (wd / "one/go").touch()

@@ -18,7 +18,7 @@ from ...job import store
 from ...job.single import Phase, from_dict, to_dict
 from ...job.states import JobState, Reason, Status
 from ...submission.looking import look_at
-from ...submission.single import BatchJob
+from ...submission.single import SingleJob
 from .headers import DEFAULT
 
 PENDING, RUNNING, COMPLETED, CANCELLED, FAILED = range(-2, 3)
@@ -58,7 +58,7 @@ class AsyncResult:
 
     def __init__(
         self,
-        job: BatchJob | None = None,
+        job: SingleJob | None = None,
         backend: str = DEFAULT,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -205,7 +205,7 @@ class AsyncResult:
     def _take_over(self, cache_file: str | os.PathLike[str]) -> AsyncResult:
         found = _read(cache_file)
         try:
-            self.job = None if found["job"] is None else BatchJob(store.current(from_dict(found["job"])))
+            self.job = None if found["job"] is None else SingleJob(store.current(from_dict(found["job"])))
         except (KeyError, TypeError, ValueError, AttributeError, DescriptionError) as error:
             raise _no_result(cache_file, f"job: {error}") from error
         self.backend, self.remote = found["backend"], found["remote"]

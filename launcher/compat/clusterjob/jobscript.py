@@ -28,7 +28,7 @@ from ...job import store
 from ...job.single import JobRecord, Phase, new_hash
 from ...machines.base import SubmitRefusedError
 from ...submission.machine import MachineLike, described_machine
-from ...submission.single import BatchJob, Script
+from ...submission.single import Script, SingleJob
 from .async_result import CANCELLED, AsyncResult, EndedResult, run_here
 from .headers import DEFAULT, SHELL, Backend, ResourcesNotSupportedError, backends, headers, time_to_seconds
 from .settings import read_ini
@@ -238,7 +238,7 @@ class JobScript:
             return False
         return not (retry and earlier.status >= CANCELLED)
 
-    def _submit_new(self, cache_file: str | None, earlier: BatchJob | None) -> AsyncResult:
+    def _submit_new(self, cache_file: str | None, earlier: SingleJob | None) -> AsyncResult:
         job = self._new_job(earlier)
         made = AsyncResult(job, self.backend)
         made.remote, made.cache_file, made.max_sleep_interval = self.remote, cache_file, self._longest_pause()
@@ -263,7 +263,7 @@ class JobScript:
         made.dump()
         return made
 
-    def _new_job(self, earlier: BatchJob | None = None) -> BatchJob:
+    def _new_job(self, earlier: SingleJob | None = None) -> SingleJob:
         """The job, not submitted yet. One that was being handed over when its program died keeps its name, so it runs once."""
         machine = self._described()
         fresh = JobRecord(new_hash(), machine, ".", maker="JobScript")
@@ -272,7 +272,7 @@ class JobScript:
             same = before.phase is Phase.INTENDED and _is_same(before.machine, machine)
             fresh = replace(before if same else before.again(), machine=machine)
         name, epilogue = str(self.resources["jobname"]), self._local_script(self.epilogue)
-        return BatchJob(replace(fresh, name=name, epilogue=epilogue, created_s=time.time()))
+        return SingleJob(replace(fresh, name=name, epilogue=epilogue, created_s=time.time()))
 
     def _local_script(self, text: str) -> str:
         return self.render_script(text) if text else ""
@@ -283,7 +283,7 @@ class JobScript:
             return self.max_sleep_interval
         return min(self.max_sleep_interval, max(10, time_to_seconds(limit) // 10))
 
-    def _script(self, job: BatchJob, command: str) -> Script:
+    def _script(self, job: SingleJob, command: str) -> Script:
         style, resources = self._style, self.resources
         if "array" in resources:
             remedy = "submit a script for each index; a submission with many tasks does it by itself"
@@ -329,20 +329,20 @@ class JobScript:
             {**machine, "context_type": "SSH", "remote_root": "~", "remote_profile": profile}
         )
 
-    def _folder(self, job: BatchJob) -> str:
+    def _folder(self, job: SingleJob) -> str:
         """The folder of the job on its machine, as it was given."""
         folder = posixpath.join(self.rootdir, self.workdir)
         if self.machine is not None and job.record.machine.remote_root:
             folder = posixpath.join(job.record.machine.remote_root, folder)
         return os.path.expanduser(folder) if job.context.local else folder
 
-    def _write_all(self, job: BatchJob) -> None:
+    def _write_all(self, job: SingleJob) -> None:
         """The script and its auxiliary scripts under the names that users know; the job does not run these."""
         texts = {name: self.render_script(text) for name, text in self.aux_scripts.items()} | {self._name: str(self)}
         files = {posixpath.join(job.folder, name): text.encode() for name, text in texts.items()}
         job.context.write(files, mode=0o700)
 
-    def _write_own(self, job: BatchJob) -> str:
+    def _write_own(self, job: SingleJob) -> str:
         """What the job runs, in files that no other job has: a later submission with the same names changes nothing.
 
         `./NAME` of an auxiliary script becomes the job's own; by other ways it is found under its name, where the job puts it

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn, Protocol
 
 from ...job.spec import Needed
-from ...submission.single import BatchJob
+from ...submission.single import SingleJob
 from .local_pilot import LocalJob
 from .options import ClusterError
 from .words import BAD
@@ -26,7 +26,7 @@ class Dependency(Protocol):
     @property
     def submitted(self) -> bool: ...
     @property
-    def place(self) -> BatchJob | LocalJob | None: ...
+    def place(self) -> SingleJob | LocalJob | None: ...
     def update(self) -> object: ...
 
 
@@ -64,13 +64,13 @@ def _of_pilot(each: Dependency | str | int, own: Mapping[str, Dependency], name:
     return each
 
 
-def needed(place: BatchJob, waits_for: Sequence[Dependency | str], name: str) -> tuple[Needed, ...]:
+def needed(place: SingleJob, waits_for: Sequence[Dependency | str], name: str) -> tuple[Needed, ...]:
     """What must have ended well before it starts. Raises ClusterError for what has not, or is elsewhere."""
     found = []
     for each in waits_for:
         if isinstance(each, str):
             continue
-        if not isinstance(each.place, BatchJob) or not each.place.is_beside(place):
+        if not isinstance(each.place, SingleJob) or not each.place.is_beside(place):
             _refuse_other_queue(each.name, name)
         found.append(each.place.needed)
     by_id = place.known([each for each in waits_for if isinstance(each, str)])

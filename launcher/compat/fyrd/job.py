@@ -18,7 +18,7 @@ from ...job.spec import Needed
 from ...job.states import Reason
 from ...submission.looking import living_beside, look_at
 from ...submission.machine import MachineLike, described_machine
-from ...submission.single import BatchJob, Script
+from ...submission.single import Script, SingleJob
 from . import data, dependencies
 from .data import ForeignResultError, UntrustedResultError
 from .functions import refuse_inside_a_call
@@ -88,7 +88,7 @@ class Job(JobView):
         self.written = False
         self._key = secrets.token_bytes(32)
         self._earlier = earlier
-        self._place: BatchJob | LocalJob | None = None
+        self._place: SingleJob | LocalJob | None = None
         self._output: Output | None = None
         self._got = False
 
@@ -133,7 +133,7 @@ class Job(JobView):
         self.written = True
         return self
 
-    def _placed(self) -> BatchJob | LocalJob:
+    def _placed(self) -> SingleJob | LocalJob:
         if self._place is None:
             self._place = self._local_place() if self._is_local else self._batch_place()
         return self._place
@@ -147,12 +147,12 @@ class Job(JobView):
         os.makedirs(folder, exist_ok=True)
         return LocalJob(self._pilot, unique_stem(self.name, self.uuid), folder)
 
-    def _batch_place(self) -> BatchJob:
+    def _batch_place(self) -> SingleJob:
         machine = self.machine or description.parse_machine(
             {"batch_type": qtypes()[self.qtype], "context_type": "LazyLocal", "local_root": "."}
         )
         record = JobRecord(new_hash(), machine, ".", self.name, "fyrd") if self._earlier is None else self._earlier
-        job = BatchJob(replace(record, name=self.name))
+        job = SingleJob(replace(record, name=self.name))
         folder = self.options.get("runpath", ".")
         if not job.context.local:
             folder = posixpath.join(machine.remote_root or "~", folder)
@@ -183,7 +183,7 @@ class Job(JobView):
         self.options.update(check_arguments(additional_keywords or {}))
         own = self._pilot.jobs if self._is_local else None
         waits_for, place = dependencies.unfinished(self.dependencies, own, self.name), self._placed()
-        if isinstance(place, BatchJob) and max_jobs is not None and wait_on_max_queue:
+        if isinstance(place, SingleJob) and max_jobs is not None and wait_on_max_queue:
             while living_beside(place) >= max_jobs:
                 time.sleep(_COUNT_EVERY_S)
         if not self.written:
@@ -213,7 +213,7 @@ class Job(JobView):
             self.kill(confirm=False)
         if not self.done:
             raise ClusterError("is not over", where=self.name, remedy="cancel_running=True ends it first")
-        self._begin_anew(self._place.record.again() if isinstance(self._place, BatchJob) else None)
+        self._begin_anew(self._place.record.again() if isinstance(self._place, SingleJob) else None)
         return self.submit(wait_on_max_queue)
 
     def update(self) -> Job:
@@ -281,7 +281,7 @@ class Job(JobView):
         if self._place is None or not self.submitted:
             raise ClusterError("is not submitted", where=self.name, remedy="call submit() first")
         self._output = Output.fetched(self._place, self._files)
-        if self.done and isinstance(self._place, BatchJob):
+        if self.done and isinstance(self._place, SingleJob):
             self._place.step(lambda record: replace(record, fetched=True))
 
     def _value(self, raise_on_error: bool) -> Any:
@@ -340,7 +340,7 @@ class Job(JobView):
         if confirm and not _confirmed(f"Remove the files of job {self.name}?"):
             return self
         self.clean(delete_outputs=True)
-        if self.done and isinstance(self._place, BatchJob):
+        if self.done and isinstance(self._place, SingleJob):
             self._place.forget()
         return self
 
@@ -372,7 +372,7 @@ def wait_for(jobs: Sequence[Job], sleep: Callable[[float], None] = time.sleep) -
 
 def _look_at(jobs: Sequence[Job]) -> None:
     placed = [job._place for job in jobs if not job.done]
-    look_at([place for place in placed if isinstance(place, BatchJob)])
+    look_at([place for place in placed if isinstance(place, SingleJob)])
     for place in placed:
         if isinstance(place, LocalJob):
             place.look()

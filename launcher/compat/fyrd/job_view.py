@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from ...job.states import Status
-from ...submission.single import BatchJob
+from ...submission.single import SingleJob
 from .local_pilot import LocalJob
 from .words import BAD, GOOD, state_word
 
@@ -15,10 +15,10 @@ class JobView:
 
     name: str
     qtype: str
-    _place: BatchJob | LocalJob | None
+    _place: SingleJob | LocalJob | None
 
     @property
-    def place(self) -> BatchJob | LocalJob | None:
+    def place(self) -> SingleJob | LocalJob | None:
         """The job itself, of which this is a view; None before there is any file of it."""
         return self._place
 
