@@ -25,7 +25,7 @@ from pilotfish.launcher.job.states import JobState, Reason, Status
 from pilotfish.launcher.machines.base import MachineBusyError, QueueFullError
 from pilotfish.launcher.machines.shell import Shell
 from pilotfish.launcher.submission.looking import living_beside, look_at
-from pilotfish.launcher.submission.single import SingleJob, Script
+from pilotfish.launcher.submission.single import Script, SingleJob
 from pilotfish.pilot.model.errors import IllegalTransitionError, JournalError, RefusedError
 
 GIVEN = {"batch_type": "Shell", "context_type": "LazyLocal", "local_root": "."}

@@ -23,7 +23,7 @@ from pilotfish.launcher.job.states import JobState
 from pilotfish.launcher.submission.looking import look_at
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.launcher.submission.single import SingleJob, Script
+from pilotfish.launcher.submission.single import Script, SingleJob
 from pilotfish.launcher.submission.state import Phase
 
 # Files in $FAKE change how it behaves: `cluster` (jobs are on the cluster east), `rows` (what names of jobs end with in
