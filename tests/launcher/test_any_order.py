@@ -1,4 +1,4 @@
-"""Edit, interrupt, submit again, take over, watch, cancel, clean, in any order, by two launchers: nothing runs twice or is lost.
+"""Edit, interrupt, submit again, take over, watch, cancel, clean, in any order, by two launchers: nothing runs twice.
 
 `PILOTFISH_SEQUENCES` says how many sequences are tried; more than a few are for a long run.
 """
@@ -67,7 +67,9 @@ class Launchers(RuleBasedStateMachine):
         def silent(name: str) -> dict[str, Any]:
             made = task(name)
             if name == SILENT:
-                made["command"] = made["command"].replace("cat in >out", f"[ ! -e {self.site.wd}/makes ] || cat in >out")
+                made["command"] = made["command"].replace(
+                    "cat in >out", f"[ ! -e {self.site.wd}/makes ] || cat in >out"
+                )
             return made
 
         self.patch.setattr(self.site, "task", silent)

@@ -178,6 +178,98 @@ def test_settings_from_files(wd: Path) -> None:
         JobScript.read_defaults("bad.ini")
 
 
+def test_without_a_file_the_class_is_as_it_was_made() -> None:
+    """Whatever was set on it, also by hand; and nothing that was left as it is changes."""
+    before = {name: getattr(JobScript, name) for name in ("shell", "workdir", "resources", "submit")}
+    JobScript.shell, JobScript.workdir = "/bin/zsh", "/elsewhere/"
+    JobScript.foo = 1  # type: ignore[attr-defined]
+    JobScript.resources["queue"] = "q"
+    assert JobScript.workdir == "/elsewhere"
+    JobScript.read_defaults()
+    assert {name: getattr(JobScript, name) for name in before} == {**before, "resources": {}}
+    assert not hasattr(JobScript, "foo")
+
+
+def test_a_class_of_ones_own_goes_back_to_what_it_says() -> None:
+    class Mine(JobScript):
+        workdir = "mine"
+        resources = {"queue": "q"}
+
+    Mine.workdir, Mine.resources = "other", {}
+    Mine.read_defaults()
+    assert (Mine.workdir, Mine.resources, JobScript.workdir) == ("mine", {"queue": "q"}, ".")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("nodes", "two", r"resources.nodes: 'two' is not a whole number"),
+        ("ppn", 0, "resources.ppn: 0 is not"),
+        ("threads", True, "resources.threads: True is not"),
+        ("mem", "lots", "resources.mem: 'lots' is not an amount of memory"),
+        ("max_sleep_interval", "abc", "max_sleep_interval: 'abc' is not a number"),
+        ("max_sleep_interval", 0, "is not a number of seconds above 0"),
+        ("backend", "slrum", "Unknown backend slrum; did you mean 'slurm'"),
+    ],
+)
+def test_wrong_values_are_told_when_they_are_set(wd: Path, name: str, value: Any, text: str) -> None:
+    """By a keyword, on a script, on the class, in a file, in the resources at the latest when they are used."""
+    with pytest.raises(ValueError, match=text):
+        JobScript("true", "j", **{name: value})
+    section = "Resources" if name in ("nodes", "ppn", "threads", "mem") else "Attributes"
+    (wd / "all.ini").write_text(f"[{section}]\n{name} = {value}\n")
+    for read in (JobScript.read_defaults, JobScript("true", "j").read_settings):
+        with pytest.raises(ValueError, match=text.partition(":")[0].partition(" is not")[0]):
+            read("all.ini")
+    if section == "Attributes":
+        for owner in (JobScript, JobScript("true", "j")):
+            with pytest.raises(ValueError, match=text):
+                setattr(owner, name, value)
+        return
+    script = JobScript("true", "j")
+    script.resources[name] = value
+    with pytest.raises(ValueError, match=text):
+        script.submit()
+
+
+@pytest.mark.parametrize(("backend", "line"), [("pbs", "#PBS -l mem=4096m"), ("slurm", "#SBATCH --mem=4096")])
+def test_memory_may_have_a_unit(backend: str, line: str) -> None:
+    assert line in str(JobScript("true", "j", backend=backend, mem="4G")).splitlines()
+
+
+def test_a_script_that_somebody_submits_by_hand_knows_its_variables(wd: Path) -> None:
+    """With those of the batch system; also under `set -u`. A script for another program stays as it is."""
+    body = "set -u; echo $CLUSTERJOB_ID $CLUSTERJOB_NAME $CLUSTERJOB_WORKDIR ${{CLUSTERJOB_NODELIST}}"
+    JobScript(body, "hand", backend="slurm", nodes=2).write("hand.slr")
+    lines = (wd / "hand.slr").read_text().splitlines()
+    assert lines[:3] == ["#!/bin/bash", "#SBATCH --job-name=hand", "#SBATCH --nodes=2"]
+    environ = {
+        "PATH": os.environ["PATH"],
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NODELIST": "n[1-2]",
+        "SLURM_SUBMIT_DIR": "/w",
+    }
+    done = subprocess.run(["sh", "hand.slr"], env=environ, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("7 hand /w n[1-2]\n", "")
+    script = JobScript("#!/usr/bin/python3\nprint(1)", "py", backend="slurm")
+    script.write("py.slr")
+    assert (wd / "py.slr").read_text() == str(script)
+
+
+def test_programs_for_connections_are_taken_and_are_no_resources() -> None:
+    script = JobScript("true", "j", backend="slurm", ssh="/usr/bin/ssh", scp="scp -q")
+    assert (script.ssh, str(script)) == ("/usr/bin/ssh", "#!/bin/bash\n#SBATCH --job-name=j\ntrue")
+
+
+def test_a_cache_folder_that_cannot_be_made_is_told_before_anything_runs(
+    wd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(JobScript, "cache_folder", "/proc/nowhere")
+    with pytest.raises(OSError, match="/proc/nowhere"):
+        JobScript("true", "j", prologue="touch ran").submit()
+    assert not (wd / "ran").exists()
+
+
 # --- running ------------------------------------------------------------------------------------------------------------------
 
 

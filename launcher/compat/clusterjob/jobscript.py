@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from textwrap import dedent
 from typing import Any, ClassVar, Literal, overload
 
 from ....pilot.locks import held
@@ -29,11 +28,13 @@ from ...job.single import JobRecord, Phase, new_hash
 from ...machines.base import SubmitRefusedError
 from ...submission.machine import MachineLike, described_machine
 from ...submission.single import Script, SingleJob
+from . import checks
 from .async_result import CANCELLED, AsyncResult, EndedResult, run_here
 from .headers import DEFAULT, SHELL, Backend, ResourcesNotSupportedError, backends, headers, time_to_seconds
 from .settings import read_ini
-from .surroundings import OUTPUT_NAME, needed, variables, with_own
+from .surroundings import OUTPUT_NAME, by_hand_variables, needed, variables, with_own
 
+_SHELLS = re.compile(r"\b(?:sh|bash|dash|ash|ksh|mksh|zsh)\b")
 _VARIABLE = re.compile(r"\$\{CLUSTERJOB_[A-Z_]+\}")
 _ORDER = frozenset({"dependency", "depend", "hold_jid"})
 _ONLY_CLASS = frozenset({"cache_folder", "cache_prefix"})
@@ -45,13 +46,7 @@ class PlaceholderError(DescriptionError, KeyError):
     code = "placeholder"
 
 
-class UnknownBackendError(DescriptionError, ValueError):
-    """No backend has this name."""
-
-    code = "unknown-backend"
-
-
-class JobScript:
+class JobScript(metaclass=checks.CheckedClass):
     """A script for a batch system.
 
     Attributes may be set on the class (for all scripts) or on one script, also new ones, for use as `{placeholders}`.
@@ -60,6 +55,7 @@ class JobScript:
         backend: the batch system, in small letters; pbs is Torque, pbspro PBS Pro, shell none.
         remote: a host for SSH, as `ssh` takes it; None is this machine.
         machine: instead of both: a Machine, or the name of a machine file.
+        ssh, scp: taken, and without effect: connections are ours (keys, agent, `~/.ssh/config`).
         shell: what runs a body without `#!`.
         rootdir, workdir: folders on the machine; the script runs in `rootdir/workdir`.
         filename: of the script; None: its job's name with the backend's suffix.
@@ -77,13 +73,15 @@ class JobScript:
     machine: MachineLike | None = None
     shell: str = "/bin/bash"
     remote: str | None = None
+    ssh: str = "ssh"
+    scp: str = "scp"
     rootdir: str = "."
     workdir: str = "."
     filename: str | None = None
     prologue: str = ""
     epilogue: str = ""
     max_sleep_interval: float = 900
-    _changed: ClassVar[dict[str, Any]] = {}
+    _pristine: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, body: str, jobname: str, aux_scripts: Mapping[str, str] | None = None, **given: Any) -> None:
         self.body = body
@@ -93,34 +91,37 @@ class JobScript:
             if hasattr(type(self), key):
                 setattr(self, key, given[key])
             else:
-                self.resources[key] = given[key]
+                self.resources[key] = checks.resource(key, given[key])
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _ONLY_CLASS:
             raise AttributeError(f"{name!r} can only be set as a class attribute")
-        object.__setattr__(self, name, _clean(name, value))
+        object.__setattr__(self, name, checks.attribute(name, value))
 
     # --- files of settings ------------------------------------------------------------------------------------------------
 
     @classmethod
     def read_defaults(cls, filename: str | os.PathLike[str] | None = None) -> None:
-        """Take defaults for all scripts from an INI file with [Attributes] and [Resources]; without one, forget them."""
+        """Take defaults for all scripts from an INI file with [Attributes] and [Resources].
+
+        Without one the class is as it was made, whatever has been set on it since.
+        """
         if filename is None:
-            for name, before in cls._changed.items():
-                delattr(cls, name) if before is _ABSENT else setattr(cls, name, before)
-            cls._changed = {}
+            for name in checks.public(cls).keys() - cls._pristine.keys():
+                delattr(cls, name)
+            for name, value in cls._pristine.items():
+                setattr(cls, name, value)
             return
         attributes, resources = read_ini(filename)
         for name, value in {**attributes, "resources": {**cls.resources, **resources}}.items():
-            cls._changed.setdefault(name, getattr(cls, name, _ABSENT))
-            setattr(cls, name, _clean(name, value))
+            setattr(cls, name, value)
 
     def read_settings(self, filename: str | os.PathLike[str]) -> None:
         """Take attributes and resources of this script from an INI file."""
         attributes, resources = read_ini(filename)
         for name, value in attributes.items():
             setattr(self, name, value)
-        self.resources.update(resources)
+        self.resources = {**self.resources, **resources}
 
     # --- text -------------------------------------------------------------------------------------------------------------
 
@@ -132,11 +133,7 @@ class JobScript:
             if found is None:
                 raise DescriptionError(f"job scripts cannot be written for {batch_type}", where="machine")
             return found
-        known = backends()
-        if self.backend not in known:
-            remedy = nearest(self.backend, known) or f"known are {', '.join(sorted(known))}"
-            raise UnknownBackendError(f"Unknown backend {self.backend}", where="backend", remedy=remedy)
-        return known[self.backend]
+        return backends()[self.backend]
 
     def render_script(self, scriptbody: str, jobscript: bool = False) -> str:
         """A text with its placeholders filled in, from resources and attributes, and a first line that names its shell.
@@ -144,11 +141,19 @@ class JobScript:
         `{{` and `}}` stand for braces. With `jobscript` the directives come after the first line.
         Raises PlaceholderError for one that is not known.
         """
-        text = _filled_in(scriptbody, self._values())
+        return self._text(scriptbody, jobscript)
+
+    def _text(self, body: str, jobscript: bool, *, by_hand: bool = False) -> str:
+        """`by_hand`: it may be submitted by somebody else, who sets no variables of ours."""
+        text = _filled_in(body, self._values())
         first, _, rest = text.partition("\n")
         if not first.startswith("#!"):
             first, rest = f"#!{self.shell}", text
-        lines = [first, *(headers(self._style, self.resources) if jobscript else ())]
+        lines = [first]
+        if jobscript:
+            lines += headers(self._style, checks.attribute("resources", self.resources))
+        if by_hand and _SHELLS.search(first):
+            lines.append(by_hand_variables(str(self.resources["jobname"]), self._style.batch_type))
         return "\n".join([*lines, rest])
 
     def _values(self) -> dict[str, Any]:
@@ -167,7 +172,7 @@ class JobScript:
         if filename is not None:
             path = Path(filename).expanduser()
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(str(self))
+            path.write_text(self._text(self.body, True, by_hand=True))
             path.chmod(path.stat().st_mode | 0o100)
             return
         job = self._new_job()
@@ -338,7 +343,8 @@ class JobScript:
 
     def _write_all(self, job: SingleJob) -> None:
         """The script and its auxiliary scripts under the names that users know; the job does not run these."""
-        texts = {name: self.render_script(text) for name, text in self.aux_scripts.items()} | {self._name: str(self)}
+        texts = {name: self.render_script(text) for name, text in self.aux_scripts.items()}
+        texts[self._name] = self._text(self.body, True, by_hand=True)
         files = {posixpath.join(job.folder, name): text.encode() for name, text in texts.items()}
         job.context.write(files, mode=0o700)
 
@@ -361,22 +367,8 @@ class JobScript:
         return "\n".join([*placed, f"exec ./{shlex.quote(name)}"])
 
 
-_ABSENT = object()
-
-
 def _is_same(one: MachineDescription, other: MachineDescription) -> bool:
     return description.machine_to_dict(one) == description.machine_to_dict(other)
-
-
-def _clean(name: str, value: Any) -> Any:
-    if name in ("prologue", "epilogue"):
-        if value is None:
-            raise ValueError(f"{name} cannot be None")
-        return dedent(str(value)).strip()
-    if name in ("rootdir", "workdir"):
-        text = str(value).strip()
-        return text if text == "/" else text.removesuffix("/")
-    return value
 
 
 def _filled_in(text: str, values: Mapping[str, Any]) -> str:

@@ -24,6 +24,17 @@ pf_word=$(cut -d' ' -f1 "{node_file}")
 export CLUSTERJOB_NODELIST="{first_set(told.nodes, "$pf_word")}\""""
 
 
+def by_hand_variables(name: str, batch_type: str) -> str:
+    """Shell lines for a script that may be submitted without us: it finds the variables that our own wrapper sets."""
+    told = registry.job_variables(batch_type)
+    return f"""\
+if [ -z "${{CLUSTERJOB_ID-}}" ]; then
+pf_id={first_set(told.id, "$$")}
+REMOTE_ROOT={first_set(told.submit_folder, "$PWD")}
+{variables(name, batch_type)}
+fi"""
+
+
 # Where no batch system gives each job files for its output; jobs of one name that run at the same time do not share them.
 OUTPUT_NAME = """\
 pf_name={name}
