@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -44,6 +44,7 @@ __all__ = [
     "option_help",
     "option_to_string",
     "options_to_string",
+    "sanitize_arguments",
     "set_profile",
     "split_keywords",
     "submit",
@@ -64,6 +65,12 @@ def make_job_file(command: str | Callable[..., Any], *args: Any, **options: Any)
 def submit(command: str | Callable[..., Any], *args: Any, **options: Any) -> Job:
     """A Job that is submitted."""
     return Job(command, *args, **options).submit()
+
+
+def sanitize_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """These with synonyms replaced; nothing is checked."""
+    known, others = split_keywords(given)
+    return {**known, **others}
 
 
 def wait(jobs: Job | QueueJob | str | int | Iterable[Job | QueueJob | str | int]) -> bool:

@@ -83,7 +83,12 @@ try:
         text = file.read()
     if hashlib.sha256(text).hexdigest() != {digest!r}:
         raise RuntimeError("%s is not what was submitted" % {given!r})
-    function, args, kwargs = pickle.loads(text)
+    try:
+        function, args, kwargs = pickle.loads(text)
+    except AttributeError as error:
+        if main:
+            raise AttributeError("%s; define it above `if __name__ == '__main__':` of %s" % (error, main))
+        raise
     if isinstance(function, tuple):
         found = importlib.import_module(function[0])
         for name in function[1].split("."):

@@ -133,6 +133,12 @@ class Job(JobView):
         self.written = True
         return self
 
+    def gen_scripts(self) -> Job:
+        """Nothing is left to be done before `write`."""
+        return self
+
+    initialize = gen_scripts
+
     def _placed(self) -> SingleJob | LocalJob:
         if self._place is None:
             self._place = self._local_place() if self._is_local else self._batch_place()
@@ -322,6 +328,20 @@ class Job(JobView):
         """As `get`."""
         return self.get()
 
+    @property
+    def err(self) -> str:
+        return self.stderr
+
+    def get_output(self) -> Any:
+        """As `get`; its files stay."""
+        return self.get(cleanup=False)
+
+    def get_stdout(self) -> str:
+        return self.stdout
+
+    def get_stderr(self) -> str:
+        return self.stderr
+
     def clean(self, delete_outputs: bool | None = None, get_outputs: bool = True) -> Job:
         """Remove its scripts, and with `delete_outputs` (default: option clean_outputs) what it has printed and returned."""
         if self._place is None:
@@ -335,7 +355,7 @@ class Job(JobView):
         self._place.context.run("rm -f -- " + " ".join(shlex.quote(path) for path in paths))
         return self
 
-    def scrub(self, confirm: bool = False) -> Job:
+    def scrub(self, confirm: bool = True) -> Job:
         """Remove all of its files, and what is kept of its end; with `confirm`, and on a terminal, only after asking."""
         if confirm and not _confirmed(f"Remove the files of job {self.name}?"):
             return self

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from ...job.states import Status
 from ...submission.single import SingleJob
 from .local_pilot import LocalJob
+from .options import ClusterError, check_arguments
 from .words import BAD, GOOD, state_word
 
 
@@ -15,6 +18,9 @@ class JobView:
 
     name: str
     qtype: str
+    options: dict[str, Any]
+    keywords: dict[str, Any]
+    written: bool
     _place: SingleJob | LocalJob | None
 
     @property
@@ -74,6 +80,57 @@ class JobView:
     @property
     def running(self) -> bool:
         return self.state == "running"
+
+    # --- fyrd's other names for the same ----------------------------------------------------------------------------------
+
+    @property
+    def code(self) -> int | None:
+        return self.exitcode
+
+    def get_exitcode(self) -> int | None:
+        return self.exitcode
+
+    def get_times(self) -> tuple[datetime | None, datetime | None]:
+        return self.start, self.end
+
+    @property
+    def disappeared(self) -> bool:
+        return self.state == "vanished"
+
+    @property
+    def found(self) -> bool:
+        return self.submitted and not self.disappeared
+
+    @property
+    def cores(self) -> int:
+        return int(self.options.get("cores", 1))
+
+    @property
+    def nodes(self) -> int:
+        return int(self.options.get("nodes", 1))
+
+    @property
+    def kwds(self) -> dict[str, Any]:
+        """Its options."""
+        return self.options
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Of its function."""
+        return self.keywords
+
+    @property
+    def suffix(self) -> str:
+        return str(self.options.get("suffix", "cluster"))
+
+    def get_keywords(self) -> dict[str, Any]:
+        return dict(self.options)
+
+    def set_keywords(self, kwds: Mapping[str, Any], replace: bool = False) -> None:
+        """Change its options, before it is written; with `replace` others are forgotten. Raises OptionsError."""
+        if self.written or self.submitted:
+            raise ClusterError("is written already", where=self.name, remedy="set its options before")
+        self.options = {**({} if replace else self.options), **check_arguments(kwds)}
 
 
 def _time(seconds: float | None) -> datetime | None:

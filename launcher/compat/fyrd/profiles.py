@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import os
 from collections.abc import Mapping
@@ -10,11 +11,13 @@ from typing import Any
 
 from ....pilot.model.errors import UsageError
 from ...description.schema import nearest
-from .options import check_arguments
+from .options import SYNONYMS, OptionsError, check_arguments, split_keywords
 
 _BUILT_IN: dict[str, dict[str, Any]] = {
     "DEFAULT": {"nodes": 1, "cores": 1},
     "large": {"cores": 16, "mem": 32000, "time": "24:00:00"},
+    "small": {"cores": 1, "mem": 4000, "time": "02:00:00"},
+    "long": {"cores": 1, "mem": 4000, "time": "96:00:00"},
 }
 
 
@@ -35,10 +38,19 @@ class Profile:
         object.__setattr__(self, "args", check_arguments(args))
 
     def __getattr__(self, name: str) -> Any:
-        return self.args.get(name)
+        return self.args.get(SYNONYMS.get(name, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
         self.args.update(check_arguments({name: value}))
+
+    def __getitem__(self, name: str) -> Any:
+        return self.args[SYNONYMS.get(name, name)]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.args.update(check_arguments({name: value}))
+
+    def update(self, args: Mapping[str, Any]) -> None:
+        self.args.update(check_arguments(args))
 
     def __repr__(self) -> str:
         return f"<Profile {self.name} {self.args}>"
@@ -66,10 +78,10 @@ def get_profiles() -> dict[str, Profile]:
     return {name: get_profile(name) for name in _read()}
 
 
-def set_profile(name: str, args: Mapping[str, Any]) -> None:
-    """Write a profile; options that are given replace those it had. Raises OptionsError."""
+def set_profile(name: str, args: Mapping[str, Any], update: bool = True) -> None:
+    """Write a profile; options that are given replace those it had, without `update` all of them. Raises OptionsError."""
     found = _read()
-    found[name] = {**found.get(name, {}), **check_arguments(args)}
+    found[name] = {**(found.get(name, {}) if update else {}), **check_arguments(args)}
     _write(found)
 
 
@@ -90,20 +102,38 @@ def _read() -> dict[str, dict[str, Any]]:
         return {name: dict(args) for name, args in _BUILT_IN.items()}
     parser = configparser.ConfigParser(default_section="DEFAULT", interpolation=None)
     try:
-        parser.read_string(path.read_text(), str(path))
-    except (OSError, configparser.Error) as error:
-        raise ProfileError(str(error), where=str(path)) from error
-    default = {name: _value(text) for name, text in parser.defaults().items()}
+        parser.read_string(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, configparser.Error, UnicodeDecodeError) as error:
+        remedy = "mend the file, or move it away; nothing in it was changed"
+        raise ProfileError(f"cannot be read: {error}", where=str(path), remedy=remedy) from error
+    default = _section(dict(parser.defaults()), f"{path} [DEFAULT]", path)
     found = {"DEFAULT": default}
     for name in parser.sections():
-        own = {key: _value(text) for key, text in parser[name].items()}
+        own = _section(dict(parser[name]), f"{path} [{name}]", path)
         found[name] = {key: value for key, value in own.items() if default.get(key) != value}
     return found
 
 
+def _section(texts: Mapping[str, str], where: str, path: Path) -> dict[str, Any]:
+    """The options of one section, checked. What is none of ours is left out of a file of fyrd, which has more of them."""
+    known, others = split_keywords({key: _value(text) for key, text in texts.items()})
+    if others and path == profiles_file():
+        known |= others  # the check says which, and what is near
+    try:
+        return check_arguments(known)
+    except OptionsError as error:
+        option = f"{error.where}: " if error.where else ""
+        raise ProfileError(f"{option}{error.what}", where=where, remedy=error.remedy) from error
+
+
 def _value(text: str) -> Any:
-    words = {"True": True, "False": False, "None": None}
-    return words.get(text, int(text) if text.isdigit() else text)
+    """As fyrd writes it: a number, True, False, None, or a list."""
+    text = text.strip()
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return text
+    return found if isinstance(found, bool | int | list | tuple) or found is None else text
 
 
 def _write(found: Mapping[str, Mapping[str, Any]]) -> None:

@@ -140,6 +140,12 @@ class Queue:
         """Those that are over, well or not."""
         return self.in_state(*GOOD, *BAD)
 
+    def __getattr__(self, state: str) -> dict[str, QueueJob]:
+        """`queue.failed`, `queue.suspended` and the like: those in this state."""
+        if state not in (*GOOD, *ACTIVE, *BAD):
+            raise AttributeError(f"Queue has no {state!r}, and it is no state of a job")
+        return self.in_state(state)
+
     @property
     def active_job_count(self) -> int:
         return len(self.in_state(*ACTIVE))
