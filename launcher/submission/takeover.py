@@ -223,7 +223,24 @@ class _Transfer:
         needed = [job for job in self._shared if _needs_folder(job)]
         if needed and any(_needs_folder(job) for job in self._others):
             raise self._refusal(needed, "which has other jobs under way")
+        if self._again and self._site.context.kind != "LazyLocalContext":
+            self._check_parting()
         return bool(needed)
+
+    def _check_parting(self) -> None:
+        """The folder may be theirs by a link to ours: it stays as it is while they need it and we are not over.
+
+        Raises RefusedError.
+        """
+        running = [job for job in self._others if job.phase in _UNDER_WAY]
+        if running:  # they know the folder by its path
+            raise self._refusal(running, "in the folder of this one")
+        owed = [job for job in self._others if _needs_folder(job)]
+        if owed and not all(self._is_home(job) for job in self._shared):
+            name = self._earlier.record.hash[:10]
+            what = f"results of submission {name} that are not home are in the folder of this one"
+            remedy = f"`pilotfish submissions watch {name}` brings them home, `clean --force {name}` gives them up"
+            raise RefusedError(what, where=self._earlier.record.hash, remedy=remedy)
 
     def refusal(self, why: str) -> RefusedError:
         return self._refusal([job for job in self._shared if _needs_folder(job)], why)

@@ -37,7 +37,7 @@ class Site:
 
     def __init__(self, wd: Path, make: Callable[..., Placement]) -> None:
         self.wd = wd
-        self._make = make
+        self.make = make
         self.told: list[str] = []
         for name in NAMES:
             (wd / "here/w" / name).mkdir(parents=True)
@@ -61,7 +61,7 @@ class Site:
 
     def submission(self, names: str, **given: Any) -> Placement:
         tools = {"tell": self.told.append, "sleep": given.pop("sleep", _no_sleep)}
-        return self._make(*map(self.task, names), tools=tools, **given)
+        return self.make(*map(self.task, names), tools=tools, **given)
 
     def submit(self, names: str, **given: Any) -> bool:
         options = {key: given.pop(key) for key in ("detach", "clean") if key in given}
@@ -381,6 +381,37 @@ def test_inputs_are_looked_at_once_after_a_takeover(site: Site) -> None:
     (listed,) = site.listed()
     assert listed.run(only_watch=True, check_interval_s=0.5).over
     assert (site.result("a"), site.result("b"), site.starts()) == ("a", "b", Counter("ab"))
+
+
+def test_results_that_are_not_home_keep_their_folder_from_an_older_form(site: Site) -> None:
+    """The folder of the older form is that of the edit: what runs in it anew would end with its removal."""
+    site.interrupt("a")
+    silent = {**site.task("b"), "command": "true"}
+    assert not site.make(site.task("a"), silent).run(detach=True, check_interval_s=0.5).over
+    site.open()
+    (edit,) = site.listed()
+    with pytest.raises(MissingFileError):
+        edit.run(only_watch=True, check_interval_s=0.5)
+    site.send("a", "other")
+    with pytest.raises(RefusedError, match=r"not home are in the folder of this one; `pilotfish submissions watch"):
+        site.submit("a")
+    assert Path(edit.work(edit.context()).root, "b").is_dir()
+
+
+def test_an_older_form_does_not_move_the_folder_in_which_an_edit_runs(site: Site) -> None:
+    site.interrupt("a")
+    site.submit("ab", detach=True)
+    site.open("a")
+    (edit,) = site.listed()
+    with edit.opened() as opened:
+        while not any(job.is_home for job in opened.progress.jobs.values()):
+            opened.runner.look()
+            opened.runner.step()
+    with pytest.raises(RefusedError, match=r"is under way as part of submission .*, in the folder of this one"):
+        site.submit("a")
+    site.open()
+    assert edit.run(only_watch=True, check_interval_s=0.5).over
+    assert (site.result("b"), site.starts()) == ("b", Counter("ab"))
 
 
 # --- any sequence -------------------------------------------------------------------------------------------------------------

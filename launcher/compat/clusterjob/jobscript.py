@@ -317,7 +317,7 @@ class JobScript(metaclass=checks.CheckedClass):
             out=streams[".out"] if plain else None,
             err=streams[".err"] if plain else None,
             prints=(f"{name}.out" if ".out" in ends else "", f"{name}.err" if ".err" in ends else ""),
-            after=() if plain else after,
+            after=tuple(job.known([each.id for each in after])) if after and not plain else (),
         )
 
     # --- its place ----------------------------------------------------------------------------------------------------------
