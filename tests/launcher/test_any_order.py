@@ -23,12 +23,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from test_takeover import NAMES, Site, killed_after
+from takeover_site import NAMES, Killed, Site, killed_after
 
 from pilotfish.launcher.cli.submissions import submissions
 from pilotfish.launcher.contexts.globs import MissingFileError
 from pilotfish.launcher.submission import store as record
-from pilotfish.launcher.submission.submission import Submission
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.pilot.model.errors import RefusedError, UsageError
 
 SEQUENCES = int(os.environ.get("PILOTFISH_SEQUENCES", "3"))
@@ -39,14 +39,14 @@ SILENT = "d"
 names = st.permutations(NAMES).flatmap(lambda order: st.integers(1, 3).map(lambda count: "".join(order[:count])))
 
 
-def order_of(each: Submission) -> str:
+def order_of(each: Placement) -> str:
     return "".join(task.task_work_path for task in each.description.tasks)
 
 
 class Launchers(RuleBasedStateMachine):
     """What may have been started: each task once, and once more for whatever was cancelled, removed, changed or forgotten."""
 
-    def __init__(self, wd: Path, make: Callable[..., Submission], patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, wd: Path, make: Callable[..., Placement], patch: pytest.MonkeyPatch) -> None:
         super().__init__()
         for name in ("here", "there", "home"):
             shutil.rmtree(wd / name, ignore_errors=True)
@@ -77,7 +77,7 @@ class Launchers(RuleBasedStateMachine):
         """In the end everything that is listed comes to its end, whole, and nothing is left on the machine."""
         self.site.open()
         rounds = 0
-        while (listed := self.site.listed()) and rounds < 10:
+        while (listed := self.site.listed()) and rounds < 2 * len(NAMES):
             rounds += 1
             self.make_what_was_missing()
             for each in listed:
@@ -99,14 +99,10 @@ class Launchers(RuleBasedStateMachine):
         """What a person may be told instead of having it done."""
         try:
             return act()
-        except (RefusedError, MissingFileError, UsageError):
-            return None
-        except BaseException as error:
-            if type(error).__name__ != "Killed":
-                raise
+        except (RefusedError, MissingFileError, UsageError, Killed):
             return None
 
-    def chosen(self, which: int) -> Submission | None:
+    def chosen(self, which: int) -> Placement | None:
         listed = self.site.listed()
         return listed[which % len(listed)] if listed else None
 
@@ -155,12 +151,12 @@ class Launchers(RuleBasedStateMachine):
             if meanwhile:
                 self.attempt(meanwhile.pop())
 
-        watched = Submission.of(record.load(each.hash), tell=self.site.told.append, sleep=sleep)
+        watched = Placement.of(record.load(each.hash), tell=self.site.told.append, sleep=sleep)
         self.attempt(lambda: self.finish(watched))
         for name in mine:
             (self.site.wd / f"gate-{name}").unlink()
 
-    def finish(self, watched: Submission) -> None:
+    def finish(self, watched: Placement) -> None:
         try:
             watched.run(only_watch=True, check_interval_s=0.5)
         except MissingFileError:
@@ -206,11 +202,11 @@ class Launchers(RuleBasedStateMachine):
         for name in self.owing:
             owner = record.successor(name) or name
             if owner in record.names():
-                each = Submission.of(record.load(owner))
+                each = Placement.of(record.load(owner))
                 assert Path(each.work(each.context()).root).is_dir(), f"{name} lost what it had not brought home"
 
 
-def test_any_order(wd: Path, submission: Callable[..., Submission], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_order(wd: Path, submission: Callable[..., Placement], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PILOTFISH_HOME", str(wd / "home"))
     chosen = settings(max_examples=SEQUENCES, stateful_step_count=STEPS, print_blob=True)
     run_state_machine_as_test(lambda: Launchers(wd, submission, monkeypatch), settings=chosen)

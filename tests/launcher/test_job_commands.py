@@ -16,8 +16,8 @@ from pilotfish.launcher.cli.job import job
 from pilotfish.launcher.cli.submissions import submissions
 from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED
 from pilotfish.launcher.job import store
+from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.single import SingleJob
-from pilotfish.launcher.submission.submission import Submission
 from pilotfish.pilot.model.errors import PilotfishError
 
 UNTIL_GO = "until [ -e go ]; do sleep 0.05; done"
@@ -125,7 +125,7 @@ def test_every_command_has_an_example() -> None:
 # --- submissions --------------------------------------------------------------------------------------------------------------
 
 
-def test_submissions_show_single_jobs_beside_their_own(wd: Path, submission: Callable[..., Submission]) -> None:
+def test_submissions_show_single_jobs_beside_their_own(wd: Path, submission: Callable[..., Placement]) -> None:
     made = submission({"command": UNTIL_GO.replace("go", f"{wd}/go"), "task_work_path": "."})
     assert not made.run(detach=True).over
     JobScript("exit 4", "bad").submit().get()

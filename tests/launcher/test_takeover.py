@@ -4,111 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from sshd import Sshd
+from takeover_site import Site, no_sleep
 
-from pilotfish.launcher.cli.submissions import submissions
 from pilotfish.launcher.contexts.globs import MissingFileError
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.submission import store as record
 from pilotfish.launcher.submission.placement import Placement
-from pilotfish.launcher.submission.state import Phase
 from pilotfish.pilot.model.errors import RefusedError
-
-NAMES = "abcd"
-
-
-class Killed(BaseException):
-    """The launcher is gone at this moment."""
-
-
-class Site:
-    """Tasks that note their start in a ledger, wait for their gate, and bring back what they were sent."""
-
-    def __init__(self, wd: Path, make: Callable[..., Placement]) -> None:
-        self.wd = wd
-        self.make = make
-        self.told: list[str] = []
-        for name in NAMES:
-            (wd / "here/w" / name).mkdir(parents=True)
-            self.send(name)
-
-    def task(self, name: str) -> dict[str, Any]:
-        gate, ledger = self.wd / f"gate-{name}", self.wd / "ledger"
-        return {
-            "command": f"echo {name} >>{ledger}; until [ -e {gate} ]; do sleep 0.05; done; cat in >out",
-            "task_work_path": name,
-            "forward_files": ["in"],
-            "backward_files": ["out"],
-        }
-
-    def send(self, name: str, text: str = "") -> None:
-        (self.wd / "here/w" / name / "in").write_text(text or name)
-
-    def open(self, names: str = NAMES) -> None:
-        for name in names:
-            (self.wd / f"gate-{name}").touch()
-
-    def submission(self, names: str, **given: Any) -> Placement:
-        tools = {"tell": self.told.append, "sleep": given.pop("sleep", _no_sleep)}
-        return self.make(*map(self.task, names), tools=tools, **given)
-
-    def submit(self, names: str, **given: Any) -> bool:
-        options = {key: given.pop(key) for key in ("detach", "clean") if key in given}
-        return self.submission(names, **given).run(check_interval_s=0.5, **options).over
-
-    def interrupt(self, names: str, **given: Any) -> None:
-        """Ctrl-C while the jobs run."""
-
-        def ctrl_c(seconds: float) -> None:
-            if all(started in self.starts() for started in names):
-                raise KeyboardInterrupt
-            _no_sleep(seconds)
-
-        with pytest.raises(KeyboardInterrupt):
-            self.submit(names, sleep=ctrl_c, **given)
-
-    def starts(self) -> Counter[str]:
-        ledger = self.wd / "ledger"
-        return Counter(ledger.read_text().split() if ledger.exists() else ())
-
-    def result(self, name: str) -> str | None:
-        out = self.wd / "here/w" / name / "out"
-        return out.read_text() if out.exists() else None
-
-    def listed(self) -> list[Placement]:
-        return [Placement.of(each, tell=self.told.append, sleep=_no_sleep) for each in record.all_records()]
-
-    def on_machine(self) -> list[str]:
-        there = self.wd / "there"
-        return sorted(os.listdir(there)) if there.exists() else []
-
-    def check_listing(self) -> None:
-        """What is listed as placed has its folder."""
-        for each in self.listed():
-            if any(job.phase is Phase.PLACED for job in each.peek().jobs.values()):
-                root = Path(each.work(each.context()).root)
-                assert root.is_dir(), f"{each.hash} is listed as placed and its folder is gone"
-
-    def end_all(self) -> None:
-        for each in self.listed():
-            each.cancel()
-
-
-def _no_sleep(seconds: float) -> None:
-    import time
-
-    time.sleep(min(seconds, 0.05))
 
 
 @pytest.fixture
@@ -267,7 +176,7 @@ def test_a_job_that_had_not_begun_is_not_begun_by_the_older_form(site: Site) -> 
     def ctrl_c(seconds: float) -> None:
         if site.starts():
             raise KeyboardInterrupt
-        _no_sleep(seconds)
+        no_sleep(seconds)
 
     one = {"resources": {"max_jobs": 1}}
     with pytest.raises(KeyboardInterrupt):
@@ -412,153 +321,6 @@ def test_an_older_form_does_not_move_the_folder_in_which_an_edit_runs(site: Site
     site.open()
     assert edit.run(only_watch=True, check_interval_s=0.5).over
     assert (site.result("b"), site.starts()) == ("b", Counter("ab"))
-
-
-# --- any sequence -------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def killed_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The launcher dies before or after one of the things it does: a line on disk, a file in its place, a command."""
-    left = steps
-
-    def dies(act: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*args: Any, **options: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                if (
-                    args and isinstance(args[0], subprocess.Popen) and args[0].stdin
-                ):  # a command goes on when who started it is gone
-                    args[0].stdin.close()
-                    args[0].wait()
-                raise Killed
-            done = act(*args, **options)
-            left -= 1
-            if left == 0:
-                raise Killed
-            return done
-
-        return wrapped
-
-    with monkeypatch.context() as patch:
-        for owner, name in ((os, "fsync"), (os, "replace"), (os, "symlink"), (subprocess.Popen, "communicate")):
-            patch.setattr(owner, name, dies(getattr(owner, name)))
-        yield
-
-
-class Model:
-    """What may have been started so far: once each, and once more for whatever was cancelled, removed or over and forgotten."""
-
-    def __init__(self, site: Site, chance: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.site = site
-        self.chance = chance
-        self.allowed = Counter(dict.fromkeys(NAMES, 1))
-        self.log: list[str] = []
-        self._patch = monkeypatch
-
-    def again(self, names: str) -> None:
-        """A later submission may run these once more."""
-        for name in names:
-            self.allowed[name] = self.site.starts()[name] + 1
-
-    def names(self) -> str:
-        return "".join(self.chance.sample(NAMES, self.chance.randint(1, 3)))
-
-    def submit(self) -> None:
-        names, steps = self.names(), self.chance.choice([0, self.chance.randint(1, 80)])
-        self.log.append(f"submit {names}" + (f", killed after {steps} steps" if steps else ", detached"))
-        with killed_after(steps or -1, self._patch):
-            over = self.site.submit(names, detach=True)
-        if over:
-            self.again(names)
-
-    def submit_without_an_input(self) -> None:
-        names = self.names()
-        missing = self.chance.choice(names)
-        self.log.append(f"submit {names} without the input of {missing}")
-        path = self.site.wd / "here/w" / missing / "in"
-        path.rename(path.with_name("hidden"))
-        try:
-            with pytest.raises(MissingFileError):
-                self.site.submit(names, detach=True)
-        finally:
-            path.with_name("hidden").rename(path)
-
-    def watch(self) -> None:
-        each = self._listed()
-        if each is not None:
-            self.log.append(f"watch {_names(each)}")
-            self.site.open(_names(each))
-            each.run(only_watch=True, check_interval_s=0.5)
-            for name in _names(each):
-                (self.site.wd / f"gate-{name}").unlink()
-            self.again(_names(each))
-
-    def cancel(self) -> None:
-        each = self._listed()
-        if each is not None:
-            self.log.append(f"cancel {_names(each)}")
-            each.cancel()
-            self.again(_names(each))
-
-    def clean(self) -> None:
-        each = self._listed()
-        if each is not None:
-            self.log.append(f"clean {_names(each)}")
-            CliRunner().invoke(submissions, ["clean", each.hash, "--force"], catch_exceptions=False)
-            self.again(_names(each))
-
-    def bring_to_end(self, each: Placement) -> bool:
-        """False when that has to wait for another one."""
-        self.log.append(f"end {_names(each)}")
-        try:
-            return each.run(only_watch=True, check_interval_s=0.5).over
-        except RefusedError as error:
-            self.log.append(f"  refused: {error}")
-            return False
-
-    def step(self) -> None:
-        act = self.chance.choice(
-            [*[self.submit] * 5, self.submit_without_an_input, self.watch, self.cancel, self.clean]
-        )
-        try:
-            act()
-        except RefusedError as error:
-            self.log.append(f"  refused: {error}")
-        except Killed:
-            self.log.append("  killed")
-        starts = self.site.starts()
-        assert all(starts[name] <= self.allowed[name] for name in NAMES), f"{starts} after {self.log}"
-        try:
-            self.site.check_listing()
-        except AssertionError as error:
-            raise AssertionError(f"{error} after {self.log}") from None
-
-    def _listed(self) -> Placement | None:
-        listed = self.site.listed()
-        return self.chance.choice(listed) if listed else None
-
-
-def _names(each: Placement) -> str:
-    return "".join(task.task_work_path for task in each.description.tasks)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_any_sequence(site: Site, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """In the end everything that is listed is brought to its end, and nothing is left anywhere."""
-    model = Model(site, random.Random(seed), monkeypatch)
-    for _ in range(12):
-        model.step()
-    site.open()
-    while listed := site.listed():
-        ended = [model.bring_to_end(each) for each in listed]
-        assert any(ended), "\n".join(model.log)
-    starts = site.starts()
-    assert all(starts[name] <= model.allowed[name] for name in NAMES), f"{starts} after {model.log}"
-    assert all(site.result(name) in (None, name) for name in NAMES)
-    links = [name for name in site.on_machine() if (site.wd / "there" / name).is_symlink()]
-    assert links == [], model.log
 
 
 def test_the_record_of_another_user_of_the_folder_is_left_alone(site: Site) -> None:
