@@ -237,7 +237,7 @@ class SingleJob:
         return JobToPlace(
             hash=self.hash,
             name=given.name,
-            tasks=(Task(given.command, ".", outlog=given.out, errlog=given.err),),
+            tasks=(Task(_redirected(given), "."),),
             hashes=(self.hash,),
             resources=resources,
             root=self.folder,
@@ -311,6 +311,14 @@ def _texts(context: Context, paths: Sequence[str]) -> dict[str, str]:
     read = context.read(paths)
     found = {path: read[path].decode(errors="replace").strip() for path in paths if path in read}
     return {path: text for path, text in found.items() if text}
+
+
+def _redirected(given: Script) -> str:
+    """The command with its output in its files, also what the shell says of a mistake in it."""
+    streams = [
+        f"{number}>>{shlex.quote(name)}" for number, name in ((1, given.out), (2, given.err)) if name is not None
+    ]
+    return f"exec {' '.join(streams)}\neval {shlex.quote(given.command)}" if streams else given.command
 
 
 def make_folder(context: Context, folder: str) -> str:
