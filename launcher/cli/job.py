@@ -210,13 +210,13 @@ def logs(each: SingleJob, lines: int, which: str | None, as_json: bool) -> None:
     names = {"out": [record.out], "err": [record.err]}.get(which or "", [record.out, record.err])
     with each.context:
         read = {name: each.last_lines(name, lines) for name in names if name}
+        read |= {} if any(names) else {"output": each.last_words(lines) or None}
     found = {name: text for name, text in read.items() if text is not None}
     if as_json:
         show(json.dumps({"version": VERSION, "job": record.hash, "logs": found}))
         return
     if not found:
-        what = f"no output of it is in {record.folder}" if any(names) else "the batch system has its output"
-        echo(f"{what}; look into {record.folder}", err=True)
+        echo(f"no output of it was found in {record.folder}", err=True)
     for name, text in found.items():
         echo(f"==> {name} <==", bold=True, err=True)
         show(text, nl=False)
@@ -234,6 +234,7 @@ def row(record: JobRecord) -> dict[str, Any]:
         "folder": record.folder,
         "state": state(record),
         "reason": reason(record),
+        "why": printable(record.status.why),
         "exit_code": None if end is None else end.exit_code,
         "attempt": record.attempt,
         "previous": record.previous,
@@ -276,8 +277,8 @@ def exit_code(each: SingleJob) -> ExitCode:
 def line(record: JobRecord) -> str:
     found = row(record)
     code = "" if found["exit_code"] is None else f"exit code {found['exit_code']}"
-    why = "" if found["reason"] in ("", Reason.PROGRAM) else found["reason"]
-    words = ", ".join(filter(None, [code if found["state"] != "finished" else "", why]))
+    reason = "" if found["reason"] in ("", Reason.PROGRAM) else found["reason"]
+    words = ", ".join(filter(None, [code if found["state"] != "finished" else "", reason, found["why"]]))
     shown = f"{record.hash[:10]}  {found['machine']:<22}  {found['state']:<9}  {record.id or '-':<14} {printable(record.name)}"
     return f"{shown}{'  ' + words if words else ''}  {printable(record.folder)}"
 

@@ -94,6 +94,7 @@ def _text(job_hash: str, status: Status) -> str:
         "start_s": status.start_s,
         "end_s": status.end_s,
         "nodes": status.nodes,
+        "why": status.why,
     }
     return json.dumps(found)
 
@@ -109,7 +110,8 @@ def _parsed(text: str) -> tuple[str, Status | None]:
         state = JobState[found["state"]]
         code, start, end = (_number(found[name]) for name in ("exit_code", "start_s", "end_s"))
         reason, nodes = told_reason(str(found["reason"]).encode()), told_reason(str(found["nodes"]).encode())
-        status = Status(state, "", reason, None if code is None else int(code), start, end, nodes)
+        why = told_reason(str(found.get("why", "")).encode())
+        status = Status(state, "", reason, None if code is None else int(code), start, end, nodes, why)
         return str(found["job"]), status if state.ended else None
     except (ValueError, KeyError, TypeError, OverflowError):
         return "", None

@@ -1,4 +1,6 @@
-"""When a job that is listed no more counts as ended: no clock, no files, no network.
+"""When a job that is listed no more counts as ended, and one that waits as one that never starts: no clock, no files.
+
+The rules are those of jobs of submissions and of single ones.
 
 Listings, accounting and file systems lag behind each other, and what is once written down as the end of a job stays. So a job
 that nobody has seen the end of must be missing several times, over a while; longer where the batch system has only left it out
@@ -14,7 +16,9 @@ from .states import JobState, Reason, Status
 GRACE_POLLS = 3
 """How often in a row a job must be missing."""
 DOUBTED_POLLS, DOUBTED_S = 10, 300.0
-"""The same for a job that an answer leaves out without a word."""
+"""The same for a job that an answer leaves out without a word: that may be another trouble."""
+HOPELESS_POLLS = 3
+"""How often in a row a job must be listed as one that can never start: somebody may be just mending it."""
 _KILLED = (Reason.TIME, Reason.MEMORY, Reason.NODE, Reason.CANCELLED, Reason.PREEMPTED)
 """Ends that the batch system knows of, and that may keep the job from writing its own record."""
 
@@ -25,6 +29,7 @@ class Sighting:
 
     missed: int = 0
     since_s: float = 0.0
+    hopeless: int = 0
 
     def is_there(self) -> None:
         self.missed = 0
@@ -33,10 +38,15 @@ class Sighting:
         self.since_s = self.since_s if self.missed else now_s
         self.missed += 1
 
-    def may_still_come(self, now_s: float, settle_s: float, *, doubted: bool = False) -> bool:
-        """Whether its record, or its row in a listing, may just be late."""
-        polls, patience_s = (DOUBTED_POLLS, max(DOUBTED_S, settle_s)) if doubted else (GRACE_POLLS, settle_s)
-        return self.missed < polls or now_s - self.since_s < patience_s
+    def may_still_come(self, now_s: float, settle_s: float, *, doubted: bool = False, explained: bool = False) -> bool:
+        """Whether its record, or its row in a listing, may just be late; it is not waited for when the end is `explained`."""
+        polls, patience_s = (DOUBTED_POLLS, DOUBTED_S) if doubted else (GRACE_POLLS, settle_s)
+        return self.missed < polls or (not explained and now_s - self.since_s < patience_s)
+
+    def is_hopeless(self, listed: Status) -> bool:
+        """Whether a job that waits has been listed as one that can never start for long enough."""
+        self.hopeless = self.hopeless + 1 if listed.hopeless and listed.state is JobState.waiting else 0
+        return self.hopeless >= HOPELESS_POLLS
 
     def judge(
         self, listed: Status | None, record: Status | None, now_s: float, settle_s: float, *, doubted: bool = False

@@ -80,7 +80,7 @@ class JobRecord:
         maker: what made it, e.g. `JobScript`.
         attempt, previous: how often the same was submitted before, and the hash of the attempt before.
         id: the batch system's, with its cluster; empty while it is not known.
-        state: where it was when somebody looked last.
+        state, why: where it was when somebody looked last, and what it waited for in the batch system's words.
         end: how it ended, for good; of a refused job the words of who refused it.
         after: jobs that must have ended well before it starts.
         ends: where ends are written down on the machine.
@@ -101,6 +101,7 @@ class JobRecord:
     phase: Phase = Phase.NEW
     id: str = ""
     state: JobState = JobState.unsubmitted
+    why: str = ""
     end: Status | None = None
     after: tuple[Needed, ...] = ()
     ends: Folder | None = None
@@ -115,7 +116,7 @@ class JobRecord:
     @property
     def status(self) -> Status:
         """What is known without asking anybody."""
-        return self.end or Status(self.state)
+        return self.end or Status(self.state, why=self.why)
 
     @property
     def over(self) -> bool:
@@ -144,11 +145,11 @@ class JobRecord:
             return self
         return replace(self._to(Phase.REFUSED), end=Status(JobState.failed, why, Reason.LAUNCH))
 
-    def seen(self, state: JobState) -> JobRecord:
+    def seen(self, listed: Status) -> JobRecord:
         """Somebody has looked: it is not over."""
-        if self.phase is not Phase.PLACED or state in (self.state, JobState.unknown):
+        if self.phase is not Phase.PLACED or listed.state is JobState.unknown:
             return self
-        return replace(self, state=state)
+        return replace(self, state=listed.state, why=listed.why)
 
     def ended(self, end: Status) -> JobRecord:
         """It is over; what was written first stays."""

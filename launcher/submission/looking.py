@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ...pilot.model.errors import JournalError
 from ..contexts.base import Context
+from ..contexts.paths import printable
 from ..description.parse import machine_to_dict
 from ..job import ends, script, store
 from ..job import record as result
@@ -22,6 +23,7 @@ from ..machines.base import Machine, MachineBusyError
 from ..machines.registry import build_machine
 from . import needs
 from .single import SingleJob, write_ends
+from .waiting import last_words
 
 _MAY_NEVER_START = (JobState.waiting, JobState.completing, JobState.terminated)
 _HANDED_OVER_S = 300.0
@@ -54,7 +56,7 @@ def _note(found: Mapping[SingleJob, Status]) -> None:
 
 
 def _step_to(status: Status) -> store.Step:
-    return lambda record: record.ended(status) if status.state.ended else record.seen(status.state)
+    return lambda record: record.ended(status) if status.state.ended else record.seen(status)
 
 
 def _look_at_one_machine(jobs: Sequence[SingleJob]) -> dict[SingleJob, Status]:
@@ -74,7 +76,9 @@ def _look_at_one_machine(jobs: Sequence[SingleJob]) -> dict[SingleJob, Status]:
     if machine.settle_s:
         new |= _never_began(context, [job for job in silent if new[job].reason == Reason.VANISHED])
     new |= _without_hope(context, machine, [job for job in silent if job.record.after], new)
+    new |= _never_to_start(context, machine, new)
     ended = {job: status for job, status in new.items() if status.state.ended}
+    ended |= _with_last_words(context, machine, [job for job in silent if job in ended], ended)
     return {**known, **new, **write_ends(context, ended)}
 
 
@@ -124,6 +128,30 @@ def _never_began(context: Context, jobs: Sequence[SingleJob]) -> dict[SingleJob,
     paths = {job: posixpath.join(job.folder, f".{job.hash}.0.claim") for job in jobs}
     read = context.read(list(paths.values())) if paths else {}
     return {job: Status(JobState.terminated, reason=Reason.CANCELLED) for job in paths if paths[job] not in read}
+
+
+def _never_to_start(context: Context, machine: Machine, found: Mapping[SingleJob, Status]) -> dict[SingleJob, Status]:
+    """Those that the batch system has said for a while can never start: they are taken out of the queue."""
+    lost = {
+        job: Status(JobState.terminated, reason=f"{Reason.NEVER}: {printable(status.why)}")
+        for job, status in found.items()
+        if job.sighting.is_hopeless(status)
+    }
+    if lost:
+        machine.cancel(context, [job.id for job in lost])
+    return lost
+
+
+def _with_last_words(
+    context: Context, machine: Machine, silent: Sequence[SingleJob], ended: Mapping[SingleJob, Status]
+) -> dict[SingleJob, Status]:
+    """The ends of jobs that have left no record, with the last words of their scripts, before these are tidied away."""
+    found: dict[SingleJob, Status] = {}
+    for folder in {job.folder for job in silent if ended[job].reason}:
+        there = {job.hash: job for job in silent if job.folder == folder and job.id}
+        words = last_words(context, folder, {name: machine.outputs(job.id, name) for name, job in there.items()})
+        found |= {there[name]: replace(ended[there[name]], why=printable(text[-200:])) for name, text in words.items()}
+    return found
 
 
 def _without_hope(

@@ -151,7 +151,26 @@ class SingleJob:
         """Shell text that removes its own files from the folder; what it has made stays."""
         tag = f"{self.hash}{script.TASK_TAG}"
         names = f"{shlex.quote(script.tasks_folder(self.hash))} {tag} .{self.hash}.* {self.hash}[._]*"
-        return f"cd -- {shlex.quote(self.folder)} && rm -rf -- {names}"
+        empty = ""
+        if self._has_own_output:  # what the batch system keeps beside it is only noise
+            empty = f'; for file in {self._outputs}; do [ -s "$file" ] || rm -f -- "$file"; done'
+        return f"cd -- {shlex.quote(self.folder)} && rm -rf -- {names}{empty}"
+
+    @property
+    def _has_own_output(self) -> bool:
+        return bool(self.record.out and self.record.err and self._outputs)
+
+    @property
+    def _outputs(self) -> str:
+        """Patterns of the files in which the batch system keeps what the script prints."""
+        return " ".join(self._batch.outputs(self.id, self.hash)) if self.id else ""
+
+    def tidy(self, *, with_output: bool = False) -> None:
+        """Remove its own files once more: a job that was killed may have written some of them after its end."""
+        command = self.tidying
+        if with_output and self._has_own_output:
+            command += f"; rm -f -- {self._outputs}"
+        self.context.run(command)
 
     def read(self, name: str) -> bytes | None:
         """The content of a file in its folder."""
@@ -167,6 +186,11 @@ class SingleJob:
             if done.code == 0:
                 return done.out
         return None
+
+    def last_words(self, lines: int) -> str:
+        """The end of what the batch system keeps of its output."""
+        command = f'for file in {self._outputs}; do [ ! -s "$file" ] || tail -n {lines} -- "$file"; done'
+        return self.context.run(command, cwd=self.folder).out if self._outputs else ""
 
     # --- jobs that it needs, and that need it ---------------------------------------------------------------------------
 
@@ -237,7 +261,7 @@ class SingleJob:
         return JobToPlace(
             hash=self.hash,
             name=given.name,
-            tasks=(Task(_redirected(given), "."),),
+            tasks=(Task(_redirected(given), ".", outlog=None, errlog=None),),
             hashes=(self.hash,),
             resources=resources,
             root=self.folder,
@@ -293,7 +317,7 @@ class SingleJob:
             raise RefusedError(what, where=f"job {self.id or self.hash[:10]}", remedy="wait for it, or cancel it")
         if self.record.ends is not None:
             by_id = self.ends_folder.by_id(self.record.machine.batch_type, self.id) if self.id else None
-            self.context.run(self.tidying)
+            self.tidy()
             ends.forget(self.context, self.end_path, by_id)
         store.forget(self.record)
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ..job.record import TaskResult
+from ..job.sighting import GRACE_POLLS as GRACE_POLLS
+from ..job.sighting import HOPELESS_POLLS as HOPELESS_POLLS
+from ..job.sighting import Sighting
 from ..job.states import SETTLE_S, JobState, Reason, Status
 from .events import (
     Cancelled,
@@ -30,12 +33,6 @@ from .events import (
     TookOver,
 )
 
-HOPELESS_POLLS = 3
-"""So often in a row a job must be listed as one that can never start: somebody may be just mending it."""
-GRACE_POLLS = 3
-"""So often in a row a job must be missing before it counts as vanished: listings and accounting lag behind each other."""
-DOUBTED_POLLS, DOUBTED_S = 10, 300.0
-"""The same for a job that is only left out of an answer that says nothing of it: that may be another trouble."""
 MOST_INNOCENT = 5
 """Attempts lost to nodes, preemption or oblivion that do not count against the retries."""
 ASKED_FOR = "asked for"
@@ -345,8 +342,8 @@ class Progress:
     def _may_still_come(self, job: BatchJob, told: Status | None, now_s: float) -> bool:
         """Files of a job that has ended may come to light late, and so may the end itself."""
         killed = told is not None and told.reason in _KILLED
-        polls, settle_s = (DOUBTED_POLLS, DOUBTED_S) if job.doubted else (GRACE_POLLS, self._settle_s)
-        return job.missed < polls or (not killed and not job.never and now_s - job.missed_since_s < settle_s)
+        seen = Sighting(job.missed, job.missed_since_s)
+        return seen.may_still_come(now_s, self._settle_s, doubted=job.doubted, explained=killed or bool(job.never))
 
     def _verdict(self, job: BatchJob, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:
         """(the attempt counts against the retries, the job is placed again)."""

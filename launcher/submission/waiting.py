@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ..contexts.base import Context
 from ..contexts.paths import printable
+from ..job.sighting import HOPELESS_POLLS
 from .events import Ended
 from .session import Site
-from .state import HOPELESS_POLLS, BatchJob
+from .state import BatchJob
 
 _ASK_EVERY_S = 60.0
 """Where it takes a command of its own to learn what jobs wait for."""
@@ -72,11 +74,16 @@ class Waiting:
 def explained(site: Site, silent: Sequence[BatchJob], ends: Mapping[str, Ended]) -> dict[str, Ended]:
     """These ends, by job hash; where jobs have left no record and nobody has said why, with the last words of their scripts."""
     wanted = [job for job in silent if job.hash in ends and ends[job.hash].reason and not ends[job.hash].detail]
-    patterns = {job.hash: " ".join(site.machine.outputs(job.id, job.hash)) for job in wanted}
-    command = "".join(_LAST_WORDS.format(job=name, files=files) for name, files in patterns.items() if files)
-    if not command:
-        return dict(ends)
-    text = site.context.run(command, cwd=site.work.root).out
-    parts = re.split(r"^@pilotfish@([0-9a-f]{40})\n", text, flags=re.MULTILINE)
-    words = {name: part.strip() for name, part in zip(parts[1::2], parts[2::2], strict=True) if part.strip()}
+    patterns = {job.hash: site.machine.outputs(job.id, job.hash) for job in wanted}
+    words = last_words(site.context, site.work.root, patterns)
     return {name: replace(ended, detail=words[name]) if name in words else ended for name, ended in ends.items()}
+
+
+def last_words(context: Context, folder: str, patterns: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The end of what the scripts of jobs in this folder have printed, by their hashes; of those that have printed anything."""
+    files = {name: " ".join(each) for name, each in patterns.items() if each}
+    if not files:
+        return {}
+    command = "".join(_LAST_WORDS.format(job=name, files=each) for name, each in files.items())
+    parts = re.split(r"^@pilotfish@([0-9a-f]{40})\n", context.run(command, cwd=folder).out, flags=re.MULTILINE)
+    return {name: part.strip() for name, part in zip(parts[1::2], parts[2::2], strict=True) if part.strip()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +23,7 @@ from pilotfish.launcher.description.parse import parse_machine
 from pilotfish.launcher.job import single, store
 from pilotfish.launcher.job.single import JobRecord, Phase
 from pilotfish.launcher.job.spec import Needed
-from pilotfish.launcher.job.states import JobState, Reason, Status
+from pilotfish.launcher.job.states import JobState, Listing, Reason, Status
 from pilotfish.launcher.machines.base import MachineBusyError, QueueFullError
 from pilotfish.launcher.machines.shell import Shell
 from pilotfish.launcher.submission.looking import living_beside, look_at
@@ -62,8 +64,10 @@ def test_from_the_intention_to_the_end() -> None:
     assert (made.phase, made.submitted_s, made.id) == (Phase.INTENDED, 5.0, "")
     placed = made.placed("7;east")
     assert (placed.phase, placed.id, placed.status.state) == (Phase.PLACED, "7;east", JobState.unsubmitted)
-    running = placed.seen(JobState.waiting).seen(JobState.running).seen(JobState.unknown)
-    assert running.state is JobState.running
+    waiting = placed.seen(Status(JobState.waiting, why="Priority"))
+    assert waiting.status.why == "Priority"
+    running = waiting.seen(Status(JobState.running)).seen(Status(JobState.unknown))
+    assert (running.state, running.why) == (JobState.running, "")
     ended = running.ended(Status(JobState.terminated, reason=Reason.PROGRAM, exit_code=3))
     assert (ended.phase, ended.id, ended.over, ended.status.exit_code) == (Phase.ENDED, "7;east", True, 3)
 
@@ -73,7 +77,7 @@ def test_an_end_is_final() -> None:
     ended = record().intended(1.0).placed("7").ended(Status(JobState.finished, exit_code=0))
     late = (
         ended.ended(Status(JobState.terminated, reason=Reason.VANISHED))
-        .seen(JobState.running)
+        .seen(Status(JobState.running))
         .placed("7")
         .refused("no")
     )
@@ -151,7 +155,7 @@ def test_programs_that_change_a_record_at_once_lose_no_step() -> None:
 def test_a_record_that_was_removed_stays_removed() -> None:
     made = store.create(record().intended(1.0).placed("7"))
     store.forget(made)
-    assert store.change(made, lambda each: each.seen(JobState.running)).state is JobState.running
+    assert store.change(made, lambda each: each.seen(Status(JobState.running))).state is JobState.running
     assert list(store.all_records()) == []
 
 
@@ -358,3 +362,79 @@ JobScript("echo x >>ran; {UNTIL_GO}", "j", backend="shell").submit()
     while not look_at([found])[0].state.ended:
         pass
     assert (found.status.state, (wd / "ran").read_text()) == (JobState.finished, "x\n")
+
+
+# --- ends without a record ----------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_can_never_start_is_taken_out_of_the_queue(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the batch system has said so three times in a row: somebody may be just mending it."""
+    made = job(wd)
+    made.submit(Script("sleep 1000"))
+    waits = Status(JobState.waiting, "PENDING", why="Priority")
+    never = Status(JobState.waiting, "PENDING", why="PartitionNodeLimit", hopeless=True)
+    answers = [never, never, waits, never, never, never]
+    monkeypatch.setattr(Shell, "query", lambda *_: Listing({made.id: answers.pop(0)}))
+    whys = []
+    while not look_at([made])[0].state.ended:
+        whys.append(made.status.why)
+    assert whys == ["PartitionNodeLimit"] * 2 + ["Priority"] + ["PartitionNodeLimit"] * 2
+    assert made.status.reason == "can never start: PartitionNodeLimit"
+
+
+def test_a_job_that_leaves_no_record_is_told_with_its_last_words(wd: Path, wait_until: Callable[..., None]) -> None:
+    made = job(wd)
+    made.submit(Script("echo dying words; touch begun; sleep 1000"))
+    wait_until((wd / "begun").exists, "the job to begin")
+    os.killpg(int(made.id.partition(":")[0]), signal.SIGKILL)
+    while not look_at([made])[0].state.ended:
+        pass
+    assert (made.status.reason, made.status.why) == ("vanished", "dying words")
+    made.record = dataclasses.replace(store.load(made.hash), phase=Phase.PLACED, end=None)
+    store.create(made.record)
+    assert look_at([SingleJob(made.record)])[0].why == "dying words", "by what is on the machine too"
+
+
+FAKE_LSF = r"""#!/bin/sh
+cd "$FAKE"
+case ${0##*/} in
+  bsub) echo x >>ids; echo "Job <$(wc -l <ids)> is submitted to queue <q>." ;;
+  bjobs) while read -r number; do echo "$number|PEND|||"; done <numbers ;;
+esac
+"""
+
+
+@pytest.fixture
+def lsf(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch system in whose queue all jobs stay."""
+    for name in ("bsub", "bjobs", "bhist", "bkill"):
+        (wd / "bin").mkdir(exist_ok=True)
+        (wd / "bin" / name).write_text(FAKE_LSF)
+        (wd / "bin" / name).chmod(0o700)
+    (wd / "bin/numbers").write_text("1\n2\n")
+    monkeypatch.setenv("PATH", f"{wd}/bin:/usr/bin:/bin")
+    monkeypatch.setenv("FAKE", str(wd / "bin"))
+
+
+def test_what_the_batch_system_keeps_beside_the_output_of_a_job_goes_too(lsf: None, wd: Path) -> None:
+    """Empty files at once, others when the job's own output is removed; and what a killed job writes after its end."""
+    made = fyrd.submit("true", qtype="lsf", runpath="run")
+    (wd / "run/1.out").touch()
+    (wd / "run/1.err").write_text("noise")
+    assert made.kill(confirm=False)
+    assert isinstance(made.place, SingleJob)
+    (wd / f"run/.{made.place.hash}.late").touch()
+    assert sorted(path.name for path in (wd / "run").glob("[!f-z]*")) == [f".{made.place.hash}.late", "1.err"]
+    made.clean(delete_outputs=True)
+    assert list((wd / "run").iterdir()) == []
+
+
+def test_a_script_that_waits_for_another_by_its_id_looks_how_that_ended(lsf: None, wd: Path) -> None:
+    """Not all batch systems see to that; where the other is one of ours its own record tells."""
+    first = JobScript("exit 3", "first", backend="lsf").submit()
+    second = JobScript("touch ran", "second", backend="lsf", w=f"done({first.job_id})").submit()
+    assert first.job is not None
+    assert second.job is not None
+    (needed,) = second.job.record.after
+    assert (needed.id, needed.record) == (first.job_id, first.job.record_path)
+    assert "pf_needs 1 " in (wd / f".{second.job.hash}.sub").read_text()

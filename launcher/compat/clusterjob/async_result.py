@@ -84,7 +84,9 @@ class AsyncResult:
     def message(self) -> str:
         """Why it failed, as far as it is known."""
         end = None if self.job is None else self.job.record.end
-        return "" if end is None else end.native if end.state is JobState.failed else end.reason
+        if end is None or end.state is JobState.failed:
+            return "" if end is None else end.native
+        return f"{end.reason}: {end.why}" if end.why else end.reason
 
     @property
     def epilogue(self) -> str:

@@ -353,6 +353,8 @@ class Job(JobView):
         has_result = self._output is not None and self._output.result is not None
         paths += [self.poutfile] if self.function is not None and (wanted or has_result) else []
         self._place.context.run("rm -f -- " + " ".join(shlex.quote(path) for path in paths))
+        if self.done and isinstance(self._place, SingleJob):
+            self._place.tidy(with_output=bool(wanted))
         return self
 
     def scrub(self, confirm: bool = True) -> Job:

@@ -115,4 +115,5 @@ def no_result(name: str, state: str, status: Status, err: str, function: bool) -
         what = f"{state}: {status.reason or status.native or 'no result'}{code}"
     if function and status.reason == Reason.MEMORY:
         what += "; `mem` is for the interpreter too, which alone needs about 30 MB"
+    what += f"; last words: {status.why}" if status.why else ""
     return ClusterError(what, where=name, remedy=err.strip()[-500:])
