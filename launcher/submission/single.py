@@ -238,6 +238,7 @@ class SingleJob:
         try:
             job_id = self._batch.submit(self.context, job)
         except (SubmitRefusedError, QueueFullError) as error:
+            error.remedy = error.remedy or self._remedy(error.what)
             why = str(error)
             self.step(lambda record: record.refused(why))
             raise
@@ -245,6 +246,12 @@ class SingleJob:
         with suppress(OSError, PilotfishError):  # others can still depend on it as on any job
             batch_type = self.record.machine.batch_type
             needs.note_id(self.context, kept, batch_type, job_id, self.folder, self.hash)
+
+    def _remedy(self, what: str) -> str:
+        """Where the machine has no such batch system."""
+        if "not found" not in what or not any(command in what for command in self._batch.commands):
+            return ""
+        return "there is no such batch system: name another machine, or none (backend='shell', qtype='local')"
 
     def _job(self, given: Script) -> JobToPlace:
         fresh = [f": >{shlex.quote(name)}" for name in (given.out, given.err) if name is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from patience import PATIENCE_S
 
-from pilotfish import fyrd
+from pilotfish import JobScript, fyrd
 from pilotfish.launcher.compat.fyrd.options import OptionsError
 from pilotfish.launcher.compat.fyrd.profiles import ProfileError
 from pilotfish.launcher.compat.fyrd.queue import QueueJob
+from pilotfish.launcher.machines.base import SubmitRefusedError
 
 SHELL = {"batch_type": "Shell", "context_type": "LazyLocal", "local_root": "."}
 HERE = str(Path(__file__).parent)
@@ -94,7 +96,7 @@ def test_a_main_script_without_a_guard_submits_its_jobs_once(wd: Path) -> None:
     """Its job runs it for the definitions in it, and must not submit another."""
     error = run_script(
         wd,
-        f"""from pilotfish import fyrd
+        f"""from pilotfish import JobScript, fyrd
 open("runs", "a").write("x")
 def f(): return 1
 fyrd.submit(f, machine={SHELL}).get()
@@ -107,7 +109,7 @@ fyrd.submit(f, machine={SHELL}).get()
 def test_a_function_below_the_guard_is_told(wd: Path) -> None:
     error = run_script(
         wd,
-        f"""from pilotfish import fyrd
+        f"""from pilotfish import JobScript, fyrd
 if __name__ == "__main__":
     def f(): return 1
     fyrd.submit(f, machine={SHELL}).get()
@@ -175,6 +177,64 @@ def test_any_state_of_a_queue_is_a_view(monkeypatch: pytest.MonkeyPatch) -> None
     assert (list(queue.failed), list(queue.suspended), list(queue.pending)) == (["0"], ["1"], [])
     with pytest.raises(AttributeError, match="no state of a job"):
         queue.nothing  # noqa: B018
+
+
+def without_batch_systems(wd: Path, monkeypatch: pytest.MonkeyPatch, **commands: str) -> None:
+    (wd / "bin").mkdir()
+    for name in (
+        "sh",
+        "bash",
+        "env",
+        "uname",
+        "mkdir",
+        "pwd",
+        "cat",
+        "rm",
+        "sed",
+        "tr",
+        "tail",
+        "sort",
+        "printf",
+        "cp",
+        "mv",
+    ):
+        path = shutil.which(name)
+        assert path is not None
+        (wd / "bin" / name).symlink_to(path)
+    for name, text in commands.items():
+        (wd / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (wd / "bin" / name).chmod(0o700)
+    monkeypatch.setenv("PATH", f"{wd}/bin")
+
+
+@pytest.mark.parametrize(("answer", "kind"), [("exit 0", "slurm"), ("echo no controller >&2; exit 1", "local")])
+def test_a_batch_system_that_does_not_answer_is_none(
+    wd: Path, monkeypatch: pytest.MonkeyPatch, answer: str, kind: str
+) -> None:
+    without_batch_systems(wd, monkeypatch, sbatch="exit 1", squeue=answer)
+    assert fyrd.get_cluster_environment() == kind
+
+
+def test_where_there_is_no_batch_system_that_is_told_with_a_remedy(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_batch_systems(wd, monkeypatch)
+    with pytest.raises(
+        SubmitRefusedError, match=r"sbatch.* not found; there is no such batch system: name another machine"
+    ):
+        fyrd.submit("true", qtype="slurm")
+    result = JobScript("true", "j", backend="slurm").submit()
+    assert "or none (backend='shell', qtype='local')" in result.message
+    with pytest.raises(fyrd.QueueError, match="qtype='local' is the queue of this machine"):
+        len(fyrd.Queue(qtype="slurm"))
+
+
+def test_a_queue_without_accounting_is_a_queue(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_batch_systems(wd, monkeypatch, squeue="echo '7|n|me|q|RUNNING|n1|1|4'")
+    assert [(job.id, job.state) for job in fyrd.Queue(qtype="slurm")] == [("7", "running")]
+
+
+def test_a_user_that_there_is_not() -> None:
+    with pytest.raises(fyrd.QueueError, match="there is no user with the number 4000000"):
+        fyrd.Queue(user=4000000, qtype="local")
 
 
 def test_synonyms_are_replaced_and_nothing_is_checked() -> None:

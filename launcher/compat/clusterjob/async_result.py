@@ -157,8 +157,12 @@ class AsyncResult:
         self._is_over()
 
     def forget(self) -> None:
-        """Remove what is kept of a job that is over, on its machine too: no other handle can tell its end."""
-        if self.job is not None and self.ready():
+        """Remove what is kept of a job that is over, on its machine too: no other handle can tell its end.
+
+        Raises RefusedError while it is not over.
+        """
+        if self.job is not None:
+            self.ready()
             self.job.forget()
         if self.cache_file is not None:
             for name in (self.cache_file, f"{self.cache_file}.lock"):

@@ -230,18 +230,26 @@ def _login(user: str | int | None) -> str | None:
         return None
     if user in ("self", "current"):
         return getpass.getuser()
-    return pwd.getpwuid(int(user)).pw_name if str(user).isdigit() else str(user)
+    if not str(user).isdigit():
+        return str(user)
+    try:
+        return pwd.getpwuid(int(user)).pw_name
+    except KeyError:
+        raise QueueError(f"there is no user with the number {user}", where="user") from None
 
 
 def _run(command: Sequence[str]) -> str:
-    """What it prints. Where there is no accounting its command fails, and tells nothing."""
+    """What it prints. Where there is no accounting its command fails or is not there, and tells nothing."""
+    helpful = {name for batch_type in registry.names() for name in registry.system(batch_type).helpful_commands}
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "LC_ALL": "C"}
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise QueueError(f"cannot be asked: {error}", where=command[0]) from error
-    helpful = {name for batch_type in registry.names() for name in registry.system(batch_type).helpful_commands}
+        if command[0] in helpful:
+            return ""
+        remedy = "qtype='local' is the queue of this machine"
+        raise QueueError(f"cannot be asked: {error}", where=command[0], remedy=remedy) from error
     if done.returncode and command[0] not in helpful:
         raise QueueError(done.stderr.strip() or f"ended with {done.returncode}", where=" ".join(command))
     return done.stdout

@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ....pilot.model.errors import UsageError
@@ -16,6 +17,7 @@ from ...machines import registry
 from ...machines.dialect import View
 from .options import qtypes
 
+_ANSWERS_IN_S = 20.0
 GOOD = ("completed",)
 ACTIVE = ("submitted", "pending", "running", "completing", "suspended")
 BAD = ("failed", "cancelled", "vanished", "timeout", "out_of_memory", "node_fail", "boot_fail", "deadline", "preempted")
@@ -28,9 +30,25 @@ def views() -> dict[str, tuple[View, ...]]:
 
 
 def get_cluster_environment() -> str:
-    """The kind of queue here, by the commands there are; `local` without any."""
-    first = {kind: registry.system(qtypes()[kind]).commands[0] for kind in views()}
-    return next((kind for kind, command in first.items() if shutil.which(command)), "local")
+    """The kind of queue here: one whose commands are there and answer; `local` without any."""
+    return next((kind for kind in views() if _is_here(kind)), "local")
+
+
+def _is_here(kind: str) -> bool:
+    system = registry.system(qtypes()[kind])
+    asked = [view.command("", False) for view in views()[kind]]
+    return shutil.which(system.commands[0]) is not None and all(
+        _answers(command) for command in asked if command[0] not in system.helpful_commands
+    )
+
+
+def _answers(command: Sequence[str]) -> bool:
+    """Commands of a batch system may be installed on a host that belongs to none."""
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_ANSWERS_IN_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def kind_of_queue(qtype: str | None, machine: MachineDescription | None) -> str:
