@@ -9,6 +9,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Launchers(RuleBasedStateMachine):
             rounds += 1
             self.make_what_was_missing()
             for each in listed:
-                self.attempt(lambda each=each: each.run(only_watch=True, check_interval_s=0.5))
+                self.attempt(partial(each.run, only_watch=True, check_interval_s=0.5))
         try:
             self.check()
             assert not listed, f"cannot be brought to an end: {[order_of(each) for each in listed]}"
@@ -209,4 +210,4 @@ class Launchers(RuleBasedStateMachine):
 def test_any_order(wd: Path, submission: Callable[..., Placement], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PILOTFISH_HOME", str(wd / "home"))
     chosen = settings(max_examples=SEQUENCES, stateful_step_count=STEPS, print_blob=True)
-    run_state_machine_as_test(lambda: Launchers(wd, submission, monkeypatch), settings=chosen)
+    run_state_machine_as_test(partial(Launchers, wd, submission, monkeypatch), settings=chosen)  # type: ignore[arg-type]

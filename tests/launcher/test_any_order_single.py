@@ -9,6 +9,7 @@ import os
 import shutil
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,4 +167,4 @@ def test_any_order_of_single_jobs(wd: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(JobScript, "cache_folder", str(wd / "cache"))
     monkeypatch.setattr(JobScript, "max_sleep_interval", 0.05)
     chosen = settings(max_examples=SEQUENCES, stateful_step_count=STEPS, print_blob=True)
-    run_state_machine_as_test(lambda: Programs(wd, monkeypatch), settings=chosen)
+    run_state_machine_as_test(partial(Programs, wd, monkeypatch), settings=chosen)  # type: ignore[arg-type]

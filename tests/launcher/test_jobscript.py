@@ -182,7 +182,7 @@ def test_without_a_file_the_class_is_as_it_was_made() -> None:
     """Whatever was set on it, also by hand; and nothing that was left as it is changes."""
     before = {name: getattr(JobScript, name) for name in ("shell", "workdir", "resources", "submit")}
     JobScript.shell, JobScript.workdir = "/bin/zsh", "/elsewhere/"
-    JobScript.foo = 1  # type: ignore[attr-defined]
+    JobScript.foo = 1
     JobScript.resources["queue"] = "q"
     assert JobScript.workdir == "/elsewhere"
     JobScript.read_defaults()
