@@ -36,7 +36,7 @@ def test_a_job_script(wd: Path) -> None:
     assert AsyncResult.load("kept").get(timeout=PATIENCE_S) == COMPLETED
     assert (wd / "out").read_text() == f"hello {result.job_id}={result.job_id} 2 2 {wd}\n"
     assert (wd / "nodes").read_text().startswith("node")
-    assert sorted(path.name for path in wd.iterdir()) == ["hello.slr", "kept", "kept.lock", "nodes", "out"]
+    assert sorted(path.name for path in wd.iterdir()) == ["hello.slr", "kept", "nodes", "out"]
 
 
 def test_job_scripts_that_end_badly() -> None:
