@@ -91,7 +91,7 @@ def status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_j
     Of a pilot that has ended: what it did.
     """
     try:
-        found = _status(names, all_finished, connect, as_json)
+        answer = _status(names, all_finished, connect, as_json)
     except EndedError as error:
         last = None if names else final_status(error.folder)
         if last is None:
@@ -99,13 +99,13 @@ def status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_j
         if all_finished:
             sys.exit(int(last.tasks.in_schedule + last.tasks.executing > 0))
         echo(f"the pilot has ended; this is what {error.folder} says", err=True)
-        found = msgspec.to_builtins(last)
-    if found is None:
+        answer = msgspec.to_builtins(last)
+    if answer is None:
         return
     if as_json:
-        print_json(found)
+        print_json(answer)
         return
-    for section, members in found.items():
+    for section, members in answer.items():
         show(section, bold=True)
         for name, value in members.items():
             show(f"  {name}: {', '.join(value) if isinstance(value, list) else value}")
@@ -136,7 +136,7 @@ def _status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_
 @click.option("--explain", is_flag=True, help="Say why it is not running.")
 @_client
 def info(names: tuple[str, ...], childs: bool, explain: bool, connect: str | None, as_json: bool) -> None:
-    """Show all that is known of the named jobs (JOB or JOB:ITERATION)."""
+    """Show everything that is known about the named jobs (JOB or JOB:ITERATION)."""
     params = {name: True for name, wanted in (("withChilds", childs), ("explain", explain)) if wanted}
     with _pilot(connect) as pilot:
         entries = pilot.client.job_entries(names, params)

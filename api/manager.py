@@ -36,7 +36,7 @@ _WHERE_TO_LOOK = "there is no pilot in this folder; name the one you mean: --con
 _LATE_S = 0.5
 _FIRST_LOOK_S = 0.02
 _LOOK_PER_NAME_S = 5e-5
-"""A subscription takes a moment to reach the manager. Until it has, the state is looked at again after growing pauses."""
+"""A subscription takes a moment to reach the manager. Until then the state is asked for again after growing pauses."""
 
 
 class Manager:
@@ -53,7 +53,7 @@ class Manager:
             `connect_timeout` (request_timeout): how long the constructor waits; `wdir` (`.`), `log_file`, `log_level`.
 
     Raises:
-        ConnectionError: nobody answers.
+        ConnectionError: no pilot answers.
     """
 
     DEFAULT_ADDRESS_ENV = variable_names.ADDRESS
@@ -129,7 +129,7 @@ class Manager:
         return self.client.ask(dict, "jobStatus", {"jobNames": _names(names)})
 
     def info(self, names: str | Iterable[str], **params: Any) -> dict[str, Any]:
-        """All that is known of the named jobs, as `status`; `withChilds=True` adds the iterations."""
+        """Everything known about the named jobs, as `status`; `withChilds=True` adds the iterations."""
         return self.client.ask(dict, "jobInfo", {"jobNames": _names(names), **({"params": params} if params else {})})
 
     def info_parsed(self, names: str | Iterable[str], **params: Any) -> dict[str, JobInfo]:
@@ -242,7 +242,7 @@ class Manager:
     def _looks(
         self, topics: tuple[str, ...], timeout_s: float | None, first_s: float = _FIRST_LOOK_S
     ) -> Generator[Sequence[tuple[str, str]] | None, None, None]:
-        """When to look again, until the time is over: a list of endings that were announced, or None: ask for the state."""
+        """Until the time is over, the moments to look again: endings that were announced, or None: ask for the state."""
         deadline = _deadline(timeout_s)
         pause_s = first_s if self._events else self._poll_delay_s
         with contextlib.ExitStack() as stack:
@@ -287,7 +287,7 @@ class Manager:
 
 
 def _target(address: str | None) -> connection.ConnectionFile | str:
-    """See `Manager`. Only when nothing is said and nothing target does the old default address apply."""
+    """Where to connect to, see `Manager`. The old default address applies only when nothing is named and no pilot is found."""
     if address is None and not os.environ.get(variable_names.CONNECTION):
         address = os.environ.get(variable_names.ADDRESS) or None
     if address is not None and "/" not in address and not os.path.exists(address):
@@ -305,7 +305,7 @@ def _target(address: str | None) -> connection.ConnectionFile | str:
 
 
 def default_is_served() -> bool:
-    """Whether there is somebody to talk to when nothing is said: a pilot that is found, or one at the old default address."""
+    """Whether a Manager() without an address would reach a pilot: one that is found, or one at the old default address."""
     if _target(None) != DEFAULT_ADDRESS or os.environ.get(variable_names.ADDRESS):
         return True
     try:
@@ -325,7 +325,7 @@ def _names(names: str | Iterable[str]) -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """LocalManager is target here too, as in the old API. Its module builds on this one, so it is imported when asked for."""
+    """LocalManager is found here too, as in the old API. Its module builds on this one, so it is imported when asked for."""
     if name != "LocalManager":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(".local", __package__).LocalManager

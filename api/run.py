@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -158,46 +158,31 @@ def run(
     of_tasks = runjobs.TaskOptions.of(options)
     work = _work(words, resume, context.meta[_BEHIND_DASHES] == words, form, of_tasks)
     pilot = _pilot(options, resume)
-    found, why, lost = session.Session(), "", None
-    begun = False
-    seen: list[TaskCounts] = []
-    try:
-        with pilot, _passing_signals_on(pilot):
-            found = session.begin(pilot, work, of_tasks, resumed=resume is not None)
-            begun = True
-            name_run(pilot.connection_file.parent, run_name)
-            for warning in pilot.client.status().system.warnings or ():
-                echo(f"Warning: {warning}", err=True)
-            _follow(pilot, Progress(quiet=quiet), found, seen, options["max_fails"])
-    except _TooManyFailed as error:
-        why = f"{error} tasks have failed: stopped"
-    except KeyboardInterrupt:
-        why = "interrupted"
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is stopped, and what is left to do is to say so
-    except LostError as error:
-        if isinstance(error, RequestRefusedError) and error.code != EndingError.code:
-            raise
-        lost = None if pilot.exit_code in (0, *_ENDED_IN_ORDER) else error
+
+    def begin() -> session.Session:
+        begun = session.begin(pilot, work, of_tasks, resumed=resume is not None)
+        name_run(pilot.connection_file.parent, run_name)
+        return begun
+
+    course = _Course(options["max_fails"])
+    course.run(pilot, begin, Progress(quiet=quiet))
     outcome = read_outcome(
-        pilot.connection_file.parent, time.monotonic() - started_s, found.ledger, seen[-1] if seen else None
+        pilot.connection_file.parent, time.monotonic() - started_s, course.session.ledger, course.counts
     )
-    if not begun and work is not None:  # stopped before the pilot had accepted it
+    if not course.begun and work is not None:
         outcome = outcome.with_not_run(max(0, session.task_count(work) - outcome.tasks))
     if as_json:
         echo(json.dumps(outcome.as_json(), indent=2))
     else:
         outcome.show()
-    if lost is not None:
-        raise lost
-    code = _exit_code(why, pilot.exit_code, outcome, begun)
-    left = outcome.left or not begun
-    if code == ExitCode.INTERRUPTED or why:
-        how = f"; continue with: {_go_on_with(context.meta[_ALL_WORDS])}" if left else ""
-        echo((why or "interrupted") + how, err=True)
-    elif code in _ENDED_IN_ORDER:
-        told = "told to stop" if code == ExitCode.TOLD_TO_STOP else "the time is over"
-        how = f" and work is left; continue with{_remedy(begun, options, context)}" if left else ""
-        echo(told + how, err=True)
+    if course.lost is not None:
+        raise course.lost
+    again = _go_on_with(context.meta[_ALL_WORDS])
+    code = course.exit_code(pilot.exit_code, outcome)
+    is_left = outcome.left > 0 or not course.begun
+    reason = course.why_left(code, is_left, again, options["wd"])
+    if reason:
+        echo(reason, err=True)
     sys.exit(code)
 
 
@@ -212,24 +197,95 @@ def _work(
     return None
 
 
+class _TooManyFailed(Exception):
+    """As many tasks as `--max-fails` says have failed. Leaving the pilot's block by an exception stops the others."""
+
+
+class _Course:
+    """How a run goes, from its beginning to whatever ends it."""
+
+    def __init__(self, max_fails: int | None) -> None:
+        self._max_fails = max_fails
+        self.session = session.Session()
+        self.begun = False
+        """The pilot has accepted the work."""
+        self.counts: TaskCounts | None = None
+        """The last that the pilot told; of tasks of this run only."""
+        self.lost: LostError | None = None
+        """The pilot is gone, and has not ended in order."""
+        self._interrupted = False
+        self._stopped_for = ""
+        """Why it was stopped here although nobody has interrupted it."""
+
+    def run(self, pilot: LocalManager, begin: Callable[[], session.Session], progress: Progress) -> None:
+        """Do the work with `pilot`, and return when that has ended: with the work, before it, or unexpectedly."""
+        try:
+            with pilot, _passing_signals_on(pilot):
+                self.session = begin()
+                self.begun = True
+                for warning in pilot.client.status().system.warnings or ():
+                    echo(f"Warning: {warning}", err=True)
+                with progress:
+                    self._follow(pilot, progress)
+        except _TooManyFailed as error:
+            self._stopped_for = f"{error} tasks have failed: stopped"
+        except KeyboardInterrupt:
+            self._interrupted = True
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is stopped, and what is left to do is to say so
+        except LostError as error:
+            if isinstance(error, RequestRefusedError) and error.code != EndingError.code:
+                raise
+            self.lost = None if pilot.exit_code in (0, *_ENDED_IN_ORDER) else error
+
+    def _follow(self, pilot: LocalManager, progress: Progress) -> None:
+        """Show how it goes until nothing is left that can be done here. Raises _TooManyFailed."""
+        while True:
+            status = pilot.client.status()
+            counts = self._note(status.tasks, progress)
+            if status.system.stalled:  # to wait for the end would only waste the allocation
+                return
+            failed = counts.failed - self.session.failed_before
+            if self._max_fails is not None and failed >= self._max_fails:
+                raise _TooManyFailed(failed)
+            try:
+                pilot.wait4all(_LOOK_S)
+            except TimeoutError:
+                continue
+            self._note(pilot.client.task_counts(), progress)
+            return
+
+    def _note(self, of_pilot: TaskCounts, progress: Progress) -> TaskCounts:
+        self.counts = self.session.counted(of_pilot)
+        progress.update(self.counts)
+        return self.counts
+
+    def exit_code(self, of_pilot: int | None, outcome: Outcome) -> int:
+        """`of_pilot`: how the manager has ended."""
+        if self._interrupted:
+            return ExitCode.INTERRUPTED
+        if not self._stopped_for and of_pilot in _ENDED_IN_ORDER:
+            return of_pilot
+        return int(outcome.failed > 0) if self.begun else ExitCode.WORK_LEFT
+
+    def why_left(self, code: int, is_left: bool, again: str, wd: str) -> str:
+        """Why it has ended before its work was done, and how to continue it where work `is_left`; else empty.
+
+        `again`: the command line that continues it. A file that was not accepted is not known to the pilot in `wd`.
+        """
+        if self._stopped_for or code == ExitCode.INTERRUPTED:
+            return (self._stopped_for or "interrupted") + (f"; continue with: {again}" if is_left else "")
+        if code not in _ENDED_IN_ORDER:
+            return ""
+        reason = "told to stop" if code == ExitCode.TOLD_TO_STOP else "the time is over"
+        remedy = f" --resume {wd}" if self.begun else f": {again}"
+        return f"{reason} and work is left; continue with{remedy}" if is_left else reason
+
+
 def _has_run(wd: Path) -> bool:
-    """A pilot that was killed before it had a journal has done nothing that could be gone on with."""
+    """Whether there is a run to continue; a pilot that was killed before it had a journal has done nothing."""
     return any(
         (folder / name).exists() for folder in own_folders(wd, AUX_PREFIX) for name in (journal.FILE_NAME, FILE_NAME)
     )
-
-
-def _exit_code(why: str, pilots: int | None, outcome: Outcome, begun: bool) -> int:
-    if why == "interrupted":
-        return ExitCode.INTERRUPTED
-    if not why and pilots in _ENDED_IN_ORDER:
-        return pilots
-    return int(outcome.failed > 0) if begun else ExitCode.WORK_LEFT
-
-
-def _remedy(begun: bool, options: dict[str, Any], context: click.Context) -> str:
-    """Of a file that was not accepted the pilot knows nothing."""
-    return f" --resume {options['wd']}" if begun else f": {_go_on_with(context.meta[_ALL_WORDS])}"
 
 
 def _go_on_with(words: list[str]) -> str:
@@ -255,10 +311,6 @@ def _passing_signals_on(pilot: LocalManager) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class _TooManyFailed(Exception):
-    """As many tasks as `--max-fails` says have failed. Leaving the pilot's block by an exception stops the others."""
-
-
 def _pilot(options: dict[str, Any], resume: str | None) -> LocalManager:
     """A pilot for this run: as a context manager it ends when it is idle, or at once on an exception."""
     args = ["--resume", resume] if resume else ["--wd", options["wd"]]
@@ -269,28 +321,3 @@ def _pilot(options: dict[str, Any], resume: str | None) -> LocalManager:
         args += ["--walltime", options["walltime"]]
     args += as_words(options)
     return LocalManager(args, {"wdir": options["wd"], "log_file": "/dev/null"}, hold=resume is not None)
-
-
-def _follow(
-    pilot: LocalManager, progress: Progress, found: session.Session, seen: list[TaskCounts], max_fails: int | None
-) -> None:
-    """Show how it goes until nothing is left that can be done here; `seen` gets the last counts. Raises _TooManyFailed."""
-    with progress:
-        while True:
-            status = pilot.client.status()
-            counts = found.counted(status.tasks)
-            seen[:] = [counts]
-            progress.update(counts)
-            if status.system.stalled:  # to wait for the end would only waste the allocation
-                return
-            failed = counts.failed - found.failed_before
-            if max_fails is not None and failed >= max_fails:
-                raise _TooManyFailed(failed)
-            try:
-                pilot.wait4all(_LOOK_S)
-            except TimeoutError:
-                continue
-            counts = found.counted(pilot.client.task_counts())
-            seen[:] = [counts]
-            progress.update(counts)
-            return

@@ -24,8 +24,10 @@ _FAILED = ("FAILED", "OMITTED")
 
 
 class Session(NamedTuple):
-    """`ledger`: what is part of the run. `failed_before`: how many of it had failed when this began. `dropped`,
-    `dropped_failed`: tasks that the pilot counts and we do not.
+    """What a run begins with.
+
+    `ledger`: its tasks. `failed_before`: how many of them had failed before. `dropped`, `dropped_failed`: how many tasks the
+    pilot counts that are not part of the run any more, and how many of those have failed.
     """
 
     ledger: Ledger = Ledger()
@@ -45,9 +47,10 @@ class Session(NamedTuple):
 
 
 def begin(pilot: LocalManager, work: Work | None, options: TaskOptions, *, resumed: bool) -> Session:
-    """Submit what `work` has and the pilot has not, cancel what it has not any more, and let the pilot start.
+    """Submit what is new in `work`, cancel what is no longer in it, and let the pilot start.
 
-    Without `work` all that is left continues. Raises UsageError for jobs nobody can tell apart, and what the pilot refuses.
+    Without `work` the run continues with all that is left. Raises UsageError for jobs that cannot be told apart, and whatever
+    the pilot refuses them with.
     """
     aux = pilot.connection_file.parent
 
@@ -78,9 +81,9 @@ def begin(pilot: LocalManager, work: Work | None, options: TaskOptions, *, resum
         ledger, cancel = plan.ledger, plan.cancel
     if cancel:
         pilot.client.cancel(cancel)
-    found = _session(ledger, states, pilot) if resumed else Session(ledger)
+    session = _session(ledger, states, pilot) if resumed else Session(ledger)
     pilot.release()
-    return found
+    return session
 
 
 def task_count(work: Work) -> int:
@@ -137,7 +140,7 @@ def _session(ledger: Ledger, states: Any, pilot: LocalManager) -> Session:
 
 
 def _tell_difference(plan: Plan, source: str) -> None:
-    """One line, if anything is not as it was."""
+    """One line, if anything has changed since the last run."""
     shown = {COMMAND: "the command", "-": "standard input"}.get(source, source)
     parts = [
         text

@@ -1,18 +1,18 @@
-"""Time as the processes of a pilot know it: it only goes forward, whatever is done to the machine's clock.
+"""Time in the processes of a pilot: it only goes forward, whatever is done to the machine's clock.
 
 `now` gives seconds since the epoch, for all that is written down and told. The calendar is read once, when the process
 begins, and the monotonic clock counts from there: a clock that is set while a task runs neither adds an hour to its run time
 nor makes it negative. Processes that are forked later go on with the same calendar.
 
-`Patience` is for waiting until others speak. A process that was stopped, or was busy with one turn of its loop, has not
-listened meanwhile, and their silence is its own: of such a gap only one step counts. So whoever lives gets several turns in
-which to be heard before anybody is judged, and timers cannot get ahead of what waits in the sockets.
+`Patience` is for waiting until others are heard. A process that was stopped, or was busy with one turn of its loop, has not
+listened meanwhile, and is itself the cause of their silence: of such a gap only one step counts. So every living process gets
+several turns in which to be heard before it is judged, and timers cannot get ahead of what waits in the sockets.
 
 `Uptime` is for limits of what runs beside us. Batch systems suspend a whole job (preemption, gang scheduling, `scontrol
-suspend`), people close their laptops: then tasks and we stand still together, and that is nobody's time. The monotonic
-clock goes on during SIGSTOP, and nothing tells afterwards how long it was; so as long as somebody waits, the loop looks
-at the clock every STEP_S, and of a longer gap two steps count. A single task that is stopped while we run is another
-matter: it occupies its cores, and may have stopped itself, so its time goes on.
+suspend`), people close their laptops: then tasks and we stand still together, and no time counts. The monotonic clock runs
+on during SIGSTOP, and nothing tells afterwards how long that was; so while a timer is pending, the loop looks at the clock
+every STEP_S, and of a longer gap two steps count. A single task that is stopped while we run is another matter: it occupies
+its cores, and may have stopped itself, so its time runs on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .loop import Handler, Loop, Timer
 
 STEP_S = 0.25
 LEAST_PAUSE_S = 2.0
-"""A busy machine or disk is no pause."""
+"""Shorter gaps are put down to a busy machine or disk."""
 TINY_S = 1e-6
 """Sums of times are off by less than this."""
 _BEGAN_S = time.time() - time.monotonic()
@@ -46,20 +46,21 @@ class Patience:
         self.on_pause: Callable[[float], None] = lambda seconds: None
         """Called with the length of a gap that no work of ours explains."""
         self.is_behind: Callable[[], bool] = lambda: False
-        """Whether what others have said waits to be read: meanwhile nobody is listened to, and no time is counted."""
+        """Whether frames of others wait unread: meanwhile nobody has been listened to, and no time is counted."""
         self._loop = loop
         self._step_s = step_s
         self._looked_s = loop.clock()
         self._used_s = time.process_time()
         self._waiting: list[tuple[float, int, Handler]] = []
         self._order = count()
-        loop.call_every(step_s, self._step)
+        loop.call_every(step_s, self.look)
 
     def call_after(self, delay_s: float, handler: Handler) -> None:
         """Call `handler` once, when the loop has listened for `delay_s` seconds from now on."""
         heapq.heappush(self._waiting, (self.seconds + delay_s, next(self._order), handler))
 
-    def _step(self) -> None:
+    def look(self) -> None:
+        """Take note of the time that has passed. Who judges by another timer asks for it first, so as to know of a pause."""
         before, self._looked_s = self._looked_s, self._loop.clock()
         gap_s = self._looked_s - before
         is_behind = self.is_behind()

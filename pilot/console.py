@@ -1,4 +1,4 @@
-"""What commands print. Telling about work never decides about the work: exit codes tell of the work alone.
+"""What commands print. Printing never decides about the work: exit codes depend on the work alone.
 
 A terminal may be gone, a pipe's reader too, a disk full, a descriptor closed: `echo` then gives up that stream, and the
 command goes on. For commands whose only work is to print, `show` makes it an error.
@@ -34,7 +34,7 @@ def show(text: object = "", *, nl: bool = True, **style: Any) -> None:
     """Print on stdout what the command was run for.
 
     Raises:
-        BrokenPipeError: nobody reads any more; the command ends quietly.
+        BrokenPipeError: the reader is gone; the command ends quietly.
         OutputError: it cannot be written.
     """
     failed = _printed(text, False, nl, style)
@@ -56,7 +56,7 @@ def _printed(text: object, err: bool, nl: bool, style: dict[str, Any]) -> OSErro
 
 
 def _printable(text: object, err: bool) -> object:
-    """As this terminal can show it: bytes that are not text and characters it has not are told by their numbers."""
+    """As this terminal can show it: bytes that are not text, and characters it lacks, become escapes."""
     if isinstance(text, bytes):
         return text
     shown = str(text)
@@ -69,7 +69,7 @@ def _printable(text: object, err: bool) -> object:
 
 
 def give_up(err: bool) -> None:
-    """Let what is still buffered for a stream vanish: Python would try again at its exit, and fail because of it."""
+    """Discard what is still buffered for a stream: Python would try to write it again at exit, and fail because of it."""
     stream = sys.stderr if err else sys.stdout
     try:
         void = os.open(os.devnull, os.O_WRONLY)

@@ -12,7 +12,7 @@ class ExitCode(IntEnum):
     DONE = 0
     FAILED = 1  # a task, or the command itself
     BAD_INPUT = 2  # as click has it
-    UNREACHABLE = 3  # no such pilot or machine, or it does not answer
+    UNREACHABLE = 3  # no such pilot or machine, it does not answer, or too few nodes of it do
     WORK_LEFT = 75  # EX_TEMPFAIL of sysexits.h, 'try again later': the time is over
     INTERRUPTED = 128 + signal.SIGINT
     TOLD_TO_STOP = 128 + signal.SIGTERM

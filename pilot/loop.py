@@ -8,7 +8,7 @@ One turn, always in this order:
 4. run the end-of-turn hook once: it decides and sends what the turn has made necessary.
 
 Handlers only note what happened; the hook acts. There are no threads and no callbacks into a running handler. A handler
-that raises ends the process: going on with a half-applied event would break what the journal promises.
+that raises ends the process: to continue with a half-applied event would break what the journal promises.
 """
 
 from __future__ import annotations

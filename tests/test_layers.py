@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.locks": {"pilot.model.errors"},
     "pilot.files": set(),
     "pilot.formats": set(),
+    "pilot.logs": set(),
     "pilot.inherited": set(),
     "pilot.clock": {"pilot.loop"},
     "pilot.cgroups": set(),
@@ -46,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.agent": SITE_FACTS
     | {
         "pilot.loop",
+        "pilot.logs",
         "pilot.inherited",
         "pilot.clock",
         "pilot.leftover_processes",
@@ -57,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.manager": SITE_FACTS
     | {
         "pilot.loop",
+        "pilot.logs",
         "pilot.inherited",
         "pilot.locks",
         "pilot.files",
@@ -104,6 +107,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.locks": set(),
     "pilot.files": set(),
     "pilot.formats": {"yaml", "tomli"},
+    "pilot.logs": set(),
     "pilot.clock": set(),
     "pilot.cgroups": set(),
     "pilot.leftover_processes": set(),

@@ -1,8 +1,8 @@
 """The agent: one per node; has its workers start, bind, watch and reap tasks for a manager, and outlives it.
 
-A manager that is gone is waited for: tasks run on, results are kept, and a new manager that asks who we are is told
-everything. Only when none comes for `manager_wait_s`, or the lifeline of the program that started the pilot is cut, are the
-tasks stopped.
+When its manager is gone the agent waits for the next one: tasks run on, results are kept, and a manager that asks who we are
+gets a report of everything. Tasks are stopped only when no manager comes for `manager_wait_s`, or when the lifeline of the
+program that started the pilot is cut.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import msgspec
 from .. import cpus, leftover_processes, variable_names
 from ..clock import Patience
 from ..inherited import Inherited
+from ..logs import EventFormatter
 from ..loop import Loop, Timer
 from ..model.resources import NodeSpec
 from ..wire import connection, frames
@@ -59,11 +60,11 @@ def run(
     check_room_for_sockets(_DESCRIPTORS)
     _detach_streams()
     if replaces is not None and leftover_processes.is_alive(replaces):
-        # It was cut off from the manager, which took it for dead. It will be heard again, and lose nothing.
-        log.warning("agent.not_needed of=%s, which is alive", replaces)
+        # It was only cut off from the manager, which took it for dead. It will be heard again, and has lost nothing.
+        log.warning("agent.not_needed", extra={"of": replaces, "reason": "that one is alive"})
         return 0
     if replaces is not None:
-        log.warning("agent.cleared of=%s killed=%d", replaces, leftover_processes.clear_after(replaces))
+        log.warning("agent.cleared", extra={"of": replaces, "killed": leftover_processes.clear_after(replaces)})
     lifeline = os.environ.pop(variable_names.LIFELINE_FD, None)
     if lifeline is not None:
         os.set_inheritable(int(lifeline), False)  # before there are workers: their tasks would inherit it
@@ -82,11 +83,13 @@ def run(
 
 
 def _detach_streams() -> None:
-    """Our own three streams become /dev/null, which tasks inherit; what Python has to say goes to the log as before."""
+    """Make our own three streams /dev/null, which tasks inherit; Python's messages go to the log as before."""
     log_file = os.dup(2)
     os.set_inheritable(log_file, False)
     sys.stderr = open(log_file, "w", buffering=1, encoding="utf-8")
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(EventFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for stream, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):  # as a shell's < and > open it
         null = os.open(os.devnull, flags)
         if null == stream:
@@ -162,7 +165,7 @@ class Agent:
         self._send([frames.Bye(self._stopping)])
         self._link.close()
         if self._refused:
-            log.error("agent.refused: %s", self._refused)
+            log.error("agent.refused", extra={"reason": self._refused})
         return 1 if self._refused else 0
 
     def _kill_left_overs(self) -> None:
@@ -179,7 +182,7 @@ class Agent:
         try:
             messages = frames.decode_to_agent(frame)
         except msgspec.DecodeError as error:
-            log.error("manager.garbage bytes=%d %s", len(frame), error)
+            log.error("manager.garbage", extra={"bytes": len(frame), "reason": error})
             return
         for message in messages:
             self._obey(message)
@@ -187,8 +190,8 @@ class Agent:
     def _extend_window(self) -> None:
         """The manager has been heard: tasks may be started for a while.
 
-        Not so when nothing was heard for too long, be it that we were stopped: what we hold may have been given to others, and
-        what is read now may be older than that. Then the answer to a Hello tells what is still ours.
+        Not so if nothing was heard for too long, even because we were stopped: what we hold may have been given to others, and
+        what is read now may be older than that. Then the answer to a Hello says what is still ours.
         """
         if self._settings is None or self._welcomed != self._hellos:
             return
@@ -199,45 +202,51 @@ class Agent:
             self._until_s = now + self._settings.window_s
 
     def _obey(self, message: frames.ToAgent) -> None:
-        if isinstance(message, frames.Work):
-            self._take_work(message)
-        elif isinstance(message, frames.Ack):
-            self._report_buffer.acknowledged(message.seq)
-        elif isinstance(message, frames.Kill):
-            self._workers.kill(message.tasks)
-        elif isinstance(message, frames.Revoke):
-            self._workers.revoke(message.tasks)
-        elif isinstance(message, frames.Forget):
-            self._workers.forget(message.job_nos)
-        elif isinstance(message, frames.Sweep):
-            leftover_processes.kill_marked([os.fsencode(f"{frames.SPREAD_VARIABLE}={mark}") for mark in message.marks])
-        elif isinstance(message, frames.WhoAreYou):
-            if message.epoch != self._epoch or self._loop.clock() - self._said_hello > HELLO_AGAIN_S:
-                self._epoch = message.epoch
-                self._say_hello()
-        elif isinstance(message, frames.Welcome):
-            self._epoch = message.epoch
-            self._welcomed = message.hello
-            self._settings = message.settings
-            if self._welcomed == self._hellos:
-                self._until_s = self._loop.clock() + message.settings.window_s
-            self._workers.configure(message.settings)
-            self._beat()
-            if self._draining:
-                self._send([frames.Draining()])
-        elif isinstance(message, frames.Rename | frames.Stop):
-            self._hear_of_us(message)
+        match message:
+            case frames.Work():
+                self._take_work(message)
+            case frames.Ack():
+                self._report_buffer.acknowledged(message.seq)
+            case frames.Kill():
+                self._workers.kill(message.tasks)
+            case frames.Revoke():
+                self._workers.revoke(message.tasks)
+            case frames.Forget():
+                self._workers.forget(message.job_nos)
+            case frames.Sweep():
+                marks = [os.fsencode(f"{frames.SPREAD_VARIABLE}={mark}") for mark in message.marks]
+                leftover_processes.kill_marked(marks)
+            case frames.WhoAreYou():
+                if message.epoch != self._epoch or self._loop.clock() - self._said_hello > HELLO_AGAIN_S:
+                    self._epoch = message.epoch
+                    self._say_hello()
+            case frames.Welcome():
+                self._take_welcome(message)
+            case frames.Rename():
+                self._take_name(message.node)
+            case frames.Stop():
+                self._refused = message.reason
+                self._stop("told to stop", message.at_once)
 
-    def _hear_of_us(self, message: frames.Rename | frames.Stop) -> None:
-        """We are not wanted, any more or under our name: then another part of this host serves the pilot, perhaps since we were
-        silent. What we still hold was given to us by the old name.
+    def _take_welcome(self, welcome: frames.Welcome) -> None:
+        self._epoch = welcome.epoch
+        self._welcomed = welcome.hello
+        self._settings = welcome.settings
+        if self._welcomed == self._hellos:
+            self._until_s = self._loop.clock() + welcome.settings.window_s
+        self._workers.configure(welcome.settings)
+        self._beat()
+        if self._draining:
+            self._send([frames.Draining()])
+
+    def _take_name(self, name: str) -> None:
+        """Another part of this host serves the pilot under our name, perhaps since we were silent: join under this one.
+
+        Not while we hold something, which was given to us by the old name.
         """
-        if isinstance(message, frames.Stop):
-            self._refused = message.reason
-            self._stop("told to stop", message.at_once)
-        elif self._joins is not None and not self._workers.held.grants:
-            self._node = message.node
-            self._joins = replace(self._joins, name=message.node)
+        if self._joins is not None and not self._workers.held.grants:
+            self._node = name
+            self._joins = replace(self._joins, name=name)
             self._say_hello()
 
     def _take_work(self, work: frames.Work) -> None:
@@ -306,14 +315,14 @@ class Agent:
 
     def _stop(self, reason: str, at_once: bool = False) -> None:
         if not self._stopping or at_once:
-            log.info("agent.stopping reason=%s running=%d", reason, len(self._workers.held.running))
+            log.info("agent.stopping", extra={"running": len(self._workers.held.running), "reason": reason})
             self._stopping = reason
             self._workers.stop_all(at_once)
 
     def _drain(self) -> None:
         """Finish what runs, take nothing new, then end."""
         if not self._draining:
-            log.info("agent.draining running=%d", len(self._workers.held.running))
+            log.info("agent.draining", extra={"running": len(self._workers.held.running)})
             self._draining = True
             self._send([frames.Draining()])
             self._workers.give_back()

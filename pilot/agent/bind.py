@@ -28,7 +28,7 @@ def cpus_of(grant: NewGrant, here: frozenset[int]) -> frozenset[int]:
     except ValueError:
         cpus = frozenset()
     if not cpus or not cpus <= here:
-        log.warning("bind.impossible cores=%s here=%s", ",".join(core_ids), sorted(here))
+        log.warning("bind.impossible", extra={"cores": ",".join(core_ids), "here": sorted(here)})
         return frozenset()
     return cpus if cpus != here else frozenset()
 

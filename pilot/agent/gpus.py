@@ -15,12 +15,12 @@ _CLASSES = ("0x0300", "0x0302", "0x1200", "0x0380")
 
 def near_gpus(devices: Path = Path("/sys/bus/pci/devices")) -> list[list[int]]:
     """For each GPU, in the order of the bus, the processors close to it. Empty where there is no GPU."""
-    found = []
+    processors = []
     with suppress(OSError):
         for device in sorted(devices.iterdir()):
             if _read(device / "vendor") in _MAKERS and _read(device / "class").startswith(_CLASSES):
-                found.append(sorted(ranges(_read(device / "local_cpulist"))))
-    return found
+                processors.append(sorted(ranges(_read(device / "local_cpulist"))))
+    return processors
 
 
 def _read(path: Path) -> str:

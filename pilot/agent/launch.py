@@ -218,7 +218,7 @@ def _find_launcher(name: str, wd: str, path: bytes, execution: Execution) -> str
     except LaunchError as error:
         if name == execution.exec:
             raise
-        remedy = "load its module with execution.modules, or say where it is with model_opts.mpirun"
+        remedy = "load its module with execution.modules, or name it with model_opts.mpirun"
         raise LaunchError(f"{error}; execution model '{execution.model}' needs it: {remedy}") from None
 
 

@@ -59,7 +59,7 @@ def group_for_tasks(own: Path) -> Path | None:
         try:
             _enable(folder)
         except OSError as error:
-            log.warning("memory.group_refused of=%s: %s", folder, error)
+            log.warning("memory.group_refused", extra={"of": folder, "reason": error})
             continue
         return folder
     return None
@@ -144,7 +144,7 @@ class MemoryGroups:
             self._looked = True
             own = self._own()
             self._parent = None if own is None else group_for_tasks(own)
-            log.info("memory.limits by=%s", self._parent or "watching")
+            log.info("memory.limits", extra={"by": self._parent or "watching"})
         if self._parent is None:
             return None
         self._made += 1
@@ -159,7 +159,7 @@ class MemoryGroups:
 
     def _give_up(self, folder: Path, error: Exception) -> None:
         """From now on tasks are watched."""
-        log.warning("memory.group_failed of=%s: %s", folder, error)
+        log.warning("memory.group_failed", extra={"of": folder, "reason": error})
         self._parent = None
         self._remove(folder)
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from .. import variable_names
 from ..execmodels.base import LaunchError, Place
+from ..model.execution_models import STARTS_ONE_PROCESS
 from ..model.ids import TaskKey
 from ..model.job_spec import Execution
 from ..systems.base import BatchSystem
@@ -17,8 +18,6 @@ from ..wire import frames
 from ..wire.frames import Settings, TaskStart
 from .tasks import HeldGrant
 
-_ALONE = (None, "default", "threads")
-"""Models that start one process, which may start others itself."""
 _MOST_OF_NAME = 150
 _OF_RUN = ("QCG_PM_STEP_ID", variable_names.TASK, variable_names.RUN)
 
@@ -37,7 +36,7 @@ def stem(settings: Settings, agent_id: str, name: str, start: TaskStart) -> str:
 
 def is_alone(execution: Execution, held: HeldGrant, settings: Settings) -> bool:
     """Whether the task is one process, which may start others by a launcher of its own."""
-    return held.is_one_core or not settings.models or execution.model in _ALONE
+    return held.is_one_core or not settings.models or execution.model in STARTS_ONE_PROCESS
 
 
 def place_of(
@@ -52,7 +51,7 @@ def place_of(
     if held.is_one_core or not settings.models:  # first: it is so for most tasks of most pilots
         return None
     nodes, system = held.grant.nodes, system_of(settings.batch)
-    if len(nodes) == 1 and execution.model in _ALONE and not system.hostfile_variable:
+    if len(nodes) == 1 and execution.model in STARTS_ONE_PROCESS and not system.hostfile_variable:
         return None
     spread = {frames.SPREAD_VARIABLE: frames.spread_mark(settings, key)} if len(nodes) > 1 else {}
     of_grant = [name for name in map(os.fsdecode, held.env) if not _is_of_system(name, system)]

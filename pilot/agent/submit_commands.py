@@ -53,7 +53,7 @@ sys.exit(f"{{sys.argv[1]}}: command not found")
 _DOC = "Pilotfish: a job that a task submits is a job of its own. See docs/task-environment.md."
 
 
-def lay_ready(aux_dir: str, path: str, told: Collection[str]) -> str:
+def lay_ready(aux_dir: str, path: str, variables: Collection[str]) -> str:
     """The PATH of tasks, given the agent's: commands are laid ready in the pilot's folder for those that are on it.
 
     `told`: names of further variables that the pilot sets for tasks, and nobody else. The PATH is as it was where there is
@@ -63,7 +63,9 @@ def lay_ready(aux_dir: str, path: str, told: Collection[str]) -> str:
     folder = Path(aux_dir) / FOLDER
     if not names or not os.path.isdir(aux_dir):
         return path
-    pattern = b" | ".join([registry.private_variables().pattern, _OURS.encode(), *(name.encode() for name in told)])
+    pattern = b" | ".join(
+        [registry.private_variables().pattern, _OURS.encode(), *(name.encode() for name in variables)]
+    )
     program = folder / "submit.py"
     words = {"doc": _DOC, "python": shlex.quote(sys.executable), "program": shlex.quote(str(program))}
     try:

@@ -196,7 +196,7 @@ class TaskRunner:
     def _pause(self) -> None:
         """Out of processes, memory or descriptors: start nothing until a task has ended or a moment has passed."""
         if self._starter.tries == 1:
-            log.warning("start.no_room running=%d", len(self.running))
+            log.warning("start.no_room", extra={"running": len(self.running)})
         self._paused = True
         self._loop.call_after(_TRY_AGAIN_S, self._go_on)
 

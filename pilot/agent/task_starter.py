@@ -64,17 +64,17 @@ class TaskStarter:
         self._base = base_environment(os.environb, self._agent_id, settings.env, settings.env_schemas)
         path = self._base.get(b"PATH")
         if path is not None:
-            told = self._hints.variables
-            self._base[b"PATH"] = os.fsencode(submit_commands.lay_ready(settings.aux_dir, os.fsdecode(path), told))
+            for_tasks = self._hints.variables
+            self._base[b"PATH"] = os.fsencode(submit_commands.lay_ready(settings.aux_dir, os.fsdecode(path), for_tasks))
         self._gpus = gpu_variable(os.environb)
 
     def learn(self, job: JobDef) -> None:
         self._jobs[job.job_no] = KnownJob(job)
 
     def forget(self, number: JobNo) -> None:
-        known = self._jobs.pop(number, None)
-        if known is not None and known.files:
-            places.remove_files(known.files)
+        job = self._jobs.pop(number, None)
+        if job is not None and job.files:
+            places.remove_files(job.files)
 
     def hold(self, grant: NewGrant) -> HeldGrant:
         """The grant with what its tasks have in common."""
@@ -95,9 +95,9 @@ class TaskStarter:
         Raises LaunchError or ValueError when it cannot be started (ValueError: what no system call takes, e.g. a NUL in an
         argument), and NoRoomError when it may be tried again later.
         """
-        known = self._jobs[start.job_no]
-        job = known.definition
-        prepared = held.launches.get(start.job_no) or self._prepare(start, known, held)
+        known_job = self._jobs[start.job_no]
+        job = known_job.definition
+        prepared = held.launches.get(start.job_no) or self._prepare(start, known_job, held)
         step_id = b"%s%016x" % (self._step_prefix, next(self._steps))
         env = prepared.env
         env[b"QCG_PM_STEP_ID"] = step_id

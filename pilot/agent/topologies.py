@@ -58,7 +58,7 @@ class Topologies:
             path = self._folder / f"{'-'.join(map(str, sorted(cpus)))[:200]}.{len(self._paths)}.xml"
             self._export(cpus, path)
         except OSError as error:
-            log.warning("topology.failed cpus=%s: %s", sorted(cpus), error)
+            log.warning("topology.failed", extra={"cpus": sorted(cpus), "reason": error})
             self._export = None
             return ""
         return str(path)

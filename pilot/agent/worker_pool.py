@@ -61,13 +61,13 @@ def start(agent_id: str, count: int, inherited: Inherited) -> list[tuple[int, so
 
 
 def _be_worker_process(agent_id: str, number: int, end: socket.socket, parent: int, inherited: Inherited) -> None:
-    """Never returns: what the agent's process would do next is not the worker's business."""
+    """Never returns: a worker must not continue with what the agent does next."""
     code = 1
     try:
         worker_process.run(agent_id, number, end, parent, inherited)
         code = 0
     except BaseException:
-        log.exception("worker.failed number=%d", number)
+        log.exception("worker.failed", extra={"number": number})
     finally:
         os._exit(code)
 
@@ -191,8 +191,8 @@ class WorkerPool:
     # --- the end ----------------------------------------------------------------------------------------------------------
 
     def _lost(self, pid: int) -> None:
-        """A worker is gone, and nobody knows what its tasks do. The agent goes too: its successor clears up and starts anew."""
-        log.error("worker.lost pid=%d", pid)
+        """A worker is gone, and nobody watches its tasks. So the agent ends too: its successor clears up and starts anew."""
+        log.error("worker.lost", extra={"pid": pid})
         self._on_lost()
         os._exit(_WORKER_LOST)
 

@@ -52,7 +52,9 @@ def limit_connections() -> bool:
     if sys.byteorder == "little" and ctypes.sizeof(ctypes.c_void_p) == 8:
         entry = next(_entries(b"accept4"), None)
     if entry is None:
-        log.warning("connections.unlimited: libzmq is not as expected; too many connections may end this manager")
+        log.warning(
+            "connections.unlimited", extra={"reason": "this libzmq is not known; too many connections may end us"}
+        )
         return False
     function = _limited(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - reserved())
     _kept.append(function)

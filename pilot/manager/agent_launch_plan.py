@@ -58,7 +58,7 @@ def with_endpoints(recipe: Recipe, info: connection.ConnectionFile) -> Recipe:
     if not recipe.command.by_variable:
         return recipe
     text = connection.as_variable(info)
-    if recipe.starter.connect == "stdin":
+    if recipe.launcher.connect == "stdin":
         return replace(recipe, stdin_text=f"{text}\n")
     return replace(recipe, environ={**recipe.environ, variable_names.CONNECT: text})
 

@@ -1,8 +1,8 @@
-"""The agents of our nodes: started by the starter of the allocation, watched, started again when they die.
+"""The agents of our nodes: started by the allocation's agent launcher, watched, and started again when they die.
 
-What is watched is the starter's process, through a pidfd. On this machine that is the agent itself. Elsewhere it is an `srun`
+What is watched is the launcher's process, through a pidfd. On this machine that is the agent itself. Elsewhere it is an `srun`
 or `ssh`, whose end says little: an agent may outlive it, and one `srun` may stand for a thousand agents. There the agents' own
-heartbeats count, and a starter that has ended only means that an agent that is silent will not speak again.
+heartbeats count, and the end of the launcher only means that an agent which is silent will stay so.
 
 Where a node stands is in the core (`NodeState`), and only there: this file starts an agent where a node is EXPECTED or LOST,
 and tells the core when it has. What it keeps itself are processes, and the order in which nodes wait for their turn.
@@ -41,13 +41,13 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 30.0
 _MOST_FIRST_STARTS, _MOST_STARTS = 5, 12
 """Starts in a row without an agent that served, after which its node is given up: where none ever has, and where one has.
 
-To report is not enough: an agent that dies of the answer, with the disk of its node full for example, would be started again
+Reporting is not enough: an agent that dies of the answer, for example because its node's disk is full, would be started again
 for ever.
 """
 _FULL_DISK_PAUSE_S = 1.0
 """Pause before an agent is started that could not be recorded."""
 _MOST_AT_A_TIME = 256
-"""Starts under way where the starter works node by node: enough for 1,000 nodes in seconds (docs/performance.md)."""
+"""Starts under way where the launcher works node by node: enough for 1,000 nodes in seconds (docs/performance.md)."""
 
 _TO_BE_STARTED = (NodeState.EXPECTED, NodeState.LOST)
 _TAKEN = (NodeState.READY, NodeState.DRAINING, NodeState.SILENT)
@@ -56,23 +56,23 @@ _TAKEN = (NodeState.READY, NodeState.DRAINING, NodeState.SILENT)
 
 @dataclass(slots=True)
 class _Process:
-    """One process of the starter, and the agents it stands for."""
+    """One process of the agent launcher, and the agents it stands for."""
 
     agents: dict[NodeNo, str]
     pid: int
     pidfd: int
     log: Path
     report_by_s: float
-    """When its agents should have reported, in seconds of patience; infinite once that has been said of those that have not."""
-    was_told: bool = False
-    """It was told to end, as another agent serves its node."""
+    """When its agents should have reported, in seconds of patience; infinite once those that have not have been named."""
+    was_told_to_end: bool = False
+    """Because another agent serves its node."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How agents are started. `environ` is theirs; `stdin_text` is what the starter is to read."""
+    """How agents are started. `environ` is theirs; `stdin_text` is what the launcher is to read."""
 
-    starter: AgentLauncher
+    launcher: AgentLauncher
     command: AgentCommand
     environ: Mapping[str, str] = field(default_factory=dict)
     stdin_text: str = ""
@@ -85,10 +85,10 @@ class AgentProcesses:
     """One agent for each node that is started.
 
     Args:
-        expect: told (agent's id by node) before agents are started; raises TransientError when that cannot be recorded.
-        on_death: told (node, agent's id, certain) when an agent is known (certain) or has to be assumed to be gone.
-        on_given_up: told the node when an agent could not be started again and again.
-        all_read: whether all that agents have said was taken in, so also the last words of one whose process has ended.
+        expect: called with agents' ids by node before these are started; raises TransientError when it cannot record them.
+        on_death: called with (node, agent's id, certain) when an agent is known (certain) or has to be assumed to be gone.
+        on_given_up: called with a node whose agents have failed again and again.
+        all_read: whether all that agents have sent has been read, including the last report of one whose process has ended.
     """
 
     def __init__(
@@ -120,18 +120,18 @@ class AgentProcesses:
     @property
     def are_children(self) -> bool:
         """The agents themselves are processes of this host."""
-        return self._recipe.starter.is_agent
+        return self._recipe.launcher.is_agent
 
     # --- starting -------------------------------------------------------------------------------------------------------
 
     def start_all(self, nodes: Iterable[NodeNo]) -> None:
         """Start the first agents of these nodes."""
         new = list(nodes)
-        if self._recipe.starter.at_once and len(new) > 1:
+        if self._recipe.launcher.at_once and len(new) > 1:
             token = secrets.token_hex(6)
             agents = {node: f"{self._nodes.specs[node].name}-{token}" for node in new}
             self._launch(
-                agents, self._recipe.command.for_all(self._recipe.starter, token), self._aux.path / "agents.log"
+                agents, self._recipe.command.for_all(self._recipe.launcher, token), self._aux.path / "agents.log"
             )
             return
         for node in new:
@@ -152,7 +152,7 @@ class AgentProcesses:
             record.left_behind = ""
             name = self._nodes.specs[node].name
             agent_id = f"{name}-{secrets.token_hex(6)}"
-            words = self._recipe.command.for_node(self._recipe.starter, name, agent_id, record.agent or None)
+            words = self._recipe.command.for_node(self._recipe.launcher, name, agent_id, record.agent or None)
             self._launch({node: agent_id}, words, self._aux.agent_log(name))
 
     @property
@@ -162,17 +162,17 @@ class AgentProcesses:
 
     def _launch(self, agents: dict[NodeNo, str], words: Sequence[str], log_file: Path) -> None:
         recipe = self._recipe
-        argv = recipe.starter.argv([self._nodes.specs[node].name for node in agents], words)
+        argv = recipe.launcher.argv([self._nodes.specs[node].name for node in agents], words)
         try:
             self._expect(agents)
         except TransientError as error:
-            log.error("agent.not_started: %s", error)
+            log.error("agent.not_started", extra={"reason": error})
             self._loop.call_after(_FULL_DISK_PAUSE_S, lambda: None if self._stopping else self.start_all(agents))
             return
         try:
             pid = process.start(argv, log_file, recipe.environ, recipe.stdin_text, recipe.lifeline)
         except OSError as error:
-            log.error("agent.not_started: %s: %s", argv[0], error.strerror)
+            log.error("agent.not_started", extra={"program": argv[0], "reason": error.strerror})
             for node, agent_id in agents.items():
                 self._gone(node, agent_id, f"{argv[0]}: {error.strerror}")
             return
@@ -210,7 +210,7 @@ class AgentProcesses:
     # --- reporting ------------------------------------------------------------------------------------------------------
 
     def look_around(self) -> None:
-        """Note who is late, and who has come too late; call about twice a second."""
+        """Note which agents are late, and which have come too late; call about twice a second."""
         now = self._patience.seconds
         for watched in list(self._processes.values()):
             if watched.report_by_s <= now:
@@ -223,11 +223,11 @@ class AgentProcesses:
 
     def _end_rival(self, rival: _Process) -> None:
         """An agent that had been given up has come back while this one was being started for its node."""
-        if len(rival.agents) != 1 or rival.was_told:
+        if len(rival.agents) != 1 or rival.was_told_to_end:
             return
         ((node, agent_id),) = rival.agents.items()
         if self._nodes[node].state in _TAKEN and self._nodes[node].agent != agent_id:
-            rival.was_told = True
+            rival.was_told_to_end = True
             with suppress(ProcessLookupError):
                 os.kill(rival.pid, signal.SIGTERM)
 
@@ -235,28 +235,30 @@ class AgentProcesses:
         self._nodes.move(node, NodeEvent.LATE)
         name, patience_s = self._nodes.specs[node].name, self._recipe.patience_s
         said = process.last_lines(self._aux.agent_log(name))
-        log.error("agent.late: node %s has not reported within %g s; it said: %s", name, patience_s, said or "nothing")
-        if self._recipe.starter.at_once:  # the starter's process stands for others too, and will not tell
+        log.error("agent.late", extra={"node": name, "waited_s": patience_s, "said": said or "nothing"})
+        if self._recipe.launcher.at_once:  # the launcher's process stands for others too, so its end will not show this
             self._failed(node, f"has not reported within {patience_s:g} s")
 
     def silent(self, node: NodeNo) -> None:
-        """The agent has not been heard of for too long, and its process is not ours to watch: another one is tried."""
+        """The agent has been silent for too long, and its process is not ours to watch: another one is tried."""
         self._failed(node, "not heard of any more")
 
     def lives(self, node: NodeNo, agent_id: str) -> bool:
-        """The agent is known to live, heard of or not: it is a process of this host, and has not ended."""
-        return self._watchedof(node, agent_id) is not None
+        """Whether the agent is known to live, silent or not: it is a process of this host that has not ended."""
+        return self._process_of(node, agent_id) is not None
 
     def kill(self, node: NodeNo, agent_id: str) -> None:
-        """It lives and will not be heard of any more; `on_death` follows."""
-        found = self._watchedof(node, agent_id)
-        if found is not None:
-            log.error("agent.killed", extra={"node": self._nodes.specs[node].name, "agent": agent_id, "pid": found.pid})
-            with suppress(ProcessLookupError):  # it has ended, and is being cleared away after
-                signal.pidfd_send_signal(found.pidfd, signal.SIGKILL)
+        """Kill an agent of this host that lives but is not of use any more; `on_death` follows."""
+        watched = self._process_of(node, agent_id)
+        if watched is not None:
+            log.error(
+                "agent.killed", extra={"node": self._nodes.specs[node].name, "agent": agent_id, "pid": watched.pid}
+            )
+            with suppress(ProcessLookupError):  # it has ended, and what it left is being cleared away
+                signal.pidfd_send_signal(watched.pidfd, signal.SIGKILL)
 
-    def _watchedof(self, node: NodeNo, agent_id: str) -> _Process | None:
-        if not self._recipe.starter.is_agent:
+    def _process_of(self, node: NodeNo, agent_id: str) -> _Process | None:
+        if not self._recipe.launcher.is_agent:
             return None
         return next((each for each in self._processes.values() if each.agents.get(node) == agent_id), None)
 
@@ -271,8 +273,8 @@ class AgentProcesses:
         return bool(self._processes)
 
     def end_all(self) -> None:
-        """Agents are killed; starters are told to end theirs."""
-        is_agent = self._recipe.starter.is_agent
+        """Kill the agents; launchers are told to end theirs."""
+        is_agent = self._recipe.launcher.is_agent
         number = signal.SIGKILL if is_agent else signal.SIGTERM
         for running in self._processes.values():
             if is_agent:
@@ -282,7 +284,7 @@ class AgentProcesses:
 
     def clear_left_overs(self) -> None:
         """At the end: stop the tasks of agents that were killed and will have no successor."""
-        if self._recipe.starter.is_agent:
+        if self._recipe.launcher.is_agent:
             for node in self._nodes:
                 if node.left_behind:
                     leftover_processes.clear_after(node.left_behind)
@@ -297,17 +299,17 @@ class AgentProcesses:
         self._loop.on_readable(watched.pidfd, lambda: self._ended(watched))
 
     def _ended(self, ended: _Process) -> None:
-        """Of an agent that has died others get the work when nothing of that runs any more: its tasks outlive it."""
+        """An agent has died, and its tasks outlive it: others get its work only when nothing of it runs any more."""
         if not self._all_read():
             return  # its descriptor stays readable, so this comes again in the next turn
         self._loop.forget(ended.pidfd)
-        if self._recipe.starter.is_agent and not self._stopping and not _has_ended_well(ended.pid):
+        if self._recipe.launcher.is_agent and not self._stopping and not _has_ended_well(ended.pid):
             self._clear_beside(ended)
         else:
             self._reap(ended)
 
     def _clear_beside(self, ended: _Process) -> None:
-        """Beside the loop, as it reads all of /proc. Until it is done the process counts as there, and stays a zombie."""
+        """Beside the loop, as it reads all of /proc. Until then the process counts as living, and stays a zombie."""
         done = -1
 
         def clear() -> None:
@@ -338,14 +340,14 @@ class AgentProcesses:
         status = -1
         with suppress(ChildProcessError):  # an adopted one is not our child
             status = os.waitpid(ended.pid, 0)[1]
-        if self._recipe.starter.is_agent:
+        if self._recipe.launcher.is_agent:
             if status != 0:
                 self._note_left_behind(ended)
             for node, agent_id in ended.agents.items():
                 self._gone(node, agent_id, _reason(status, ended.log))
             return
         if not self._stopping:
-            log.warning("starter.ended", extra={"nodes": len(ended.agents), "status": status})
+            log.warning("launcher.ended", extra={"nodes": len(ended.agents), "status": status})
         for node, agent_id in ended.agents.items():
             if not self._nodes.is_served(node):
                 own_log = self._aux.agent_log(self._nodes.specs[node].name)
@@ -363,20 +365,20 @@ class AgentProcesses:
         record.failures += 1
         record.reason = reason
         most = _MOST_STARTS if record.has_served else _MOST_FIRST_STARTS
-        if record.failures >= most or not self._recipe.starter.starts_again:
-            log.error("agent.given_up: node %s: %s", name, reason)
+        if record.failures >= most or not self._recipe.launcher.starts_again:
+            log.error("agent.given_up", extra={"node": name, "reason": reason})
             self._on_given_up(node)
             return
         pause = min(_FIRST_PAUSE_S * 2 ** (record.failures - 1), _LONGEST_PAUSE_S)
-        log.warning("agent.died: node %s: %s; again in %g s", name, reason, pause)
+        log.warning("agent.died", extra={"node": name, "again_in_s": pause, "reason": reason})
         self._loop.call_after(pause, lambda: None if self._stopping else self.start(node))
 
 
 def _has_ended_well(pid: int) -> bool:
-    """An adopted one is not our child, and does not say."""
+    """Always False of an adopted one: it is not our child, so its status is not known."""
     with suppress(ChildProcessError):
-        told = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        return told is not None and told.si_code == os.CLD_EXITED and told.si_status == 0
+        status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return status is not None and status.si_code == os.CLD_EXITED and status.si_status == 0
     return False
 
 

@@ -12,6 +12,7 @@ import zmq
 
 from .. import variable_names
 from ..console import echo
+from ..exit_codes import ExitCode
 from ..model.errors import LostError
 from ..model.ids import NodeNo
 from ..model.states import NodeEvent, NodeState
@@ -19,7 +20,6 @@ from ..systems import registry
 from ..wire import codec, frames, records
 from .agent_processes import AgentProcesses, Recipe
 from .agents import Agents
-from .config import Settings
 from .parts import Parts
 from .shutdown import Shutdown
 
@@ -27,15 +27,13 @@ log = logging.getLogger(__name__)
 
 _STOP_MARGIN_S = 5.0
 _BEATS_BEFORE_LOST = 6
-"""How often at least an agent says that it lives in the time after which it counts as lost."""
+"""How many heartbeats an agent sends at least in the time after which it counts as lost."""
 _WINDOW = 0.6
-"""For what part of that time an agent that hears nothing of us goes on starting tasks: over before it counts as lost here,
-which is told from its last words, and they may be older than ours by one beat.
+"""For what part of that time an agent that hears nothing from us continues to start tasks. It must stop before it counts as
+lost here, and that is measured from its last frame, which may be older than our last by one heartbeat.
 """
 _TOLD = 2000
 """Agents that a turn tells that we live, and how far their reports are on disk."""
-_TOO_FEW_NODES = 3
-"""Exit code."""
 
 
 class AgentWatch:
@@ -87,9 +85,9 @@ class AgentWatch:
             },
             env_schemas=_schemas(settings.envschema, parts.allocation.kind),
             batch=parts.allocation.kind,
-            here=recipe.starter.is_agent,
+            here=recipe.launcher.is_agent,
             bind=settings.cpu_bind != "none",
-            models=_models(settings, parts.allocation.kind),
+            models=parts.uses_models,
             window_s=settings.node_lost_s * _WINDOW,
         )
 
@@ -104,7 +102,7 @@ class AgentWatch:
         return not (self.processes.running or self.agents.links)
 
     def read(self, socket: zmq.Socket[bytes]) -> None:
-        """Take in what the agents say."""
+        """Take in what the agents have sent."""
         self._read_now.add(socket)
         self.agents.inbox.read(socket)
         while self.agents.to_replace:
@@ -123,7 +121,7 @@ class AgentWatch:
                 self.read(socket)
 
     def _expect(self, agents: Mapping[NodeNo, str]) -> None:
-        """These are about to be started: on record before that, so that no later life meets agents it does not know of.
+        """These are about to be started. They are recorded first, so that no later life meets agents it does not know.
 
         Raises TransientError when they cannot be recorded.
         """
@@ -135,13 +133,15 @@ class AgentWatch:
             self._scheduler.nodes[node].expected.add(agent_id)
 
     def _replace(self, node: NodeNo, agent_id: str) -> None:
-        """This agent was told to end, or has; then another one is tried."""
+        """This agent was told to end, or has ended: then another one is tried."""
         if self._scheduler.nodes.specs[node].joined:
             return
         if self.processes.lives(node, agent_id):  # its end is seen, and what follows from it
             patience_s = self._parts.settings.kill_grace_s + _STOP_MARGIN_S
             self._parts.patience.call_after(patience_s, lambda: self.processes.kill(node, agent_id))
-        elif not self._scheduler.nodes.is_served(node):  # else it is heard of its end, or given up for its silence
+        elif not self._scheduler.nodes.is_served(
+            node
+        ):  # else its end will be reported, or it is given up for its silence
             self.processes.silent(node)
 
     def _agent_died(self, node: NodeNo, agent_id: str, certain: bool) -> None:
@@ -191,7 +191,7 @@ class AgentWatch:
         log.error("service.too_few_nodes", extra={"error": error})
         echo(f"Error: {error}", err=True)
         self._parts.status.problem = str(error)
-        self._shutdown.stop(_TOO_FEW_NODES)
+        self._shutdown.stop(ExitCode.UNREACHABLE)
 
     def _heartbeat(self) -> None:
         settings = self._parts.settings
@@ -233,12 +233,6 @@ class AgentWatch:
         log.error("service.agents_do_not_end")
         self.processes.end_all()
         self._parts.loop.stop()
-
-
-def _models(settings: Settings, kind: str) -> bool:
-    """Plain TCP is for unmodified clients, some of which always name a model and count on its being ignored on one machine."""
-    asked = settings.local_models or ("ignore" if settings.net_plain else "use")
-    return asked == "use" or kind not in registry.VIRTUAL
 
 
 def _schemas(asked: Sequence[str], kind: str) -> list[str]:

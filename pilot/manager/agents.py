@@ -1,4 +1,4 @@
-"""The link to the agents: frames in and out, acknowledgement, heartbeat; what they say goes to the scheduler.
+"""The link to the agents: frames in and out, acknowledgement, heartbeat; what they report goes to the scheduler.
 
 Record, act, tell: nothing an agent reports is acknowledged before it is on disk, and an agent keeps a report until then. So
 a manager that was killed gets again what it had not made durable, and drops what it had.
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 _MOST_OF_REASON = 500
 _SERVES_AFTER_S = 1.0
-"""An agent that is still heard of so long after its Hello serves its node, even when it has had nothing to report."""
+"""An agent that still beats this long after its Hello counts as serving its node, even if it has had nothing to report."""
 
 
 class Agents:
@@ -46,7 +46,7 @@ class Agents:
         sockets: bound ROUTER sockets.
         record: notes a journal record.
         clock: seconds since the epoch.
-        patience: tells for how long an agent that is silent has been listened for.
+        patience: counts for how long a silent agent has been listened for.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class Agents:
     ) -> None:
         self.links = AgentLinks(patience)
         self.banned: set[str] = set()
-        """Agents that came by themselves and do not speak as agents: they may not join again."""
+        """Agents that came by themselves and sent garbage: they may not join again."""
         self.to_replace: list[tuple[NodeNo, str]] = []
-        """Agents that are gone, or were told to end because they do not speak as agents."""
+        """Agents that are gone, or were told to end because they sent garbage."""
         self.settings = settings
         self._scheduler = scheduler
         self._nodes = scheduler.nodes
@@ -80,21 +80,21 @@ class Agents:
     # --- in -------------------------------------------------------------------------------------------------------------
 
     def _take_frame(self, socket: zmq.Socket[bytes], identity: bytes, frame: bytes) -> Iterator[int]:
-        """In shares; yields how many things each has told."""
+        """In shares; yields how many things each has reported."""
         try:
             yield from self._take_messages(socket, identity, frames.decode_to_manager(frame))
         except (msgspec.DecodeError, GarbageError) as error:
             why = str(error)[:_MOST_OF_REASON]  # it may quote what was sent
             log.warning("agent.garbage", extra={"bytes": len(frame), "reason": why})
             self._dismiss(socket, identity, why)
-        except Exception:  # a mistake of ours that shows with this agent: the others are not to pay for it
+        except Exception:  # a bug of ours that shows with this agent: the others must not pay for it
             log.exception("agent.trouble")
             self._dismiss(socket, identity, "what it says leads to a mistake of the manager; please report this")
 
     def _dismiss(self, socket: zmq.Socket[bytes], identity: bytes, why: str) -> None:
-        """This agent is of no use: it gets nothing more, and is not listened to any more.
+        """This agent is of no use: it gets nothing more, and nothing it sends counts.
 
-        What it holds is given to others when it is known to have ended, or has been given its time to; until then it may run.
+        What it holds is given to others once it is known to have ended, or has had its time to; until then it may run.
         """
         reason = f"it does not speak as an agent: {why}"
         send_on(socket, identity, [frames.Stop(kill=True, reason=reason)])
@@ -135,7 +135,7 @@ class Agents:
                 return
             yield from self._take(link, message)
         if said_hello is not None and hello is not None and had is not None and self._speaks_for_its_node(said_hello):
-            # The reports it had kept came in the same frame; what it had, and has not spoken of by now, it never got.
+            # The reports it had kept came in the same frame; what it had, and has not named by now, it never got.
             self._scheduler.recovery.drop_unnamed(said_hello.node, named_in(hello), self._clock(), had.attempts)
             self._scheduler.recovery.drop_grants(
                 said_hello.node, {grant.grant_id for grant in hello.grants}, had.grants
@@ -150,7 +150,7 @@ class Agents:
         return link is not None and self._nodes[link.node].state is NodeState.DISMISSED
 
     def _take_last_words(self, identity: bytes, messages: Iterable[frames.ToManager]) -> None:
-        """Of an agent that was dismissed only its goodbye is believed: it costs no more than its silence would."""
+        """Of a dismissed agent only its goodbye is believed: that costs no more than its silence would."""
         link = self.links.of(identity)
         assert link is not None
         for message in messages:
@@ -160,7 +160,7 @@ class Agents:
                 return
 
     def _take_gone(self, message: frames.Gone) -> None:
-        """An agent's watcher says that it was killed. One that serves no node now was given up before."""
+        """An agent's watcher reports that it was killed. One that serves no node now was given up before."""
         link = next((link for link in self.links if link.agent_id == message.agent_id), None)
         if link is not None:
             self.lost(link.node, "it was killed")
@@ -178,7 +178,7 @@ class Agents:
             if message.seq > link.seen_seq:
                 yield from self._take_shares(link, message)
         elif isinstance(message, frames.Draining):
-            log.info("agent.draining", extra={"node": self._scheduler.nodes.specs[link.node].name})
+            log.info("agent.draining", extra={"node": self._nodes.specs[link.node].name})
             self._scheduler.on_node_draining(link.node)
         elif isinstance(message, frames.Bye):
             self._take_bye(link, message)
@@ -214,7 +214,7 @@ class Agents:
         self._claims.log_dropped(node)
 
     def _take_end(self, node: NodeNo, reported: frames.Finished) -> None:
-        """One that means more than that its task has ended well."""
+        """Take an end that is not plain: see PlainEnds."""
         end = self._claims.of_end(node, reported)
         if end is None:
             return
@@ -236,7 +236,7 @@ class Agents:
         self._take_end(node, one_of(ends, place))
 
     def _sweep(self, grant: Grant, ended: TaskKey) -> None:
-        """What this task has left on its other nodes is killed before anything else starts there."""
+        """Kill what this task has left on its other nodes before anything else starts there."""
         for share in grant.shares[1:]:
             link = self.links.get(share.node)
             if link is not None:
@@ -244,63 +244,74 @@ class Agents:
 
     def _welcome(self, socket: zmq.Socket[bytes], identity: bytes, hello: frames.Hello) -> Link | None:
         node = self._numbers.get(hello.node)
-        known = None if node is None else self.links.get(node)
-        newcomer = Newcomer(hello, node, None if known is None else known.agent_id, self._stopping)
+        connected = None if node is None else self.links.get(node)
+        newcomer = Newcomer(hello, node, None if connected is None else connected.agent_id, self._stopping)
         other_name = other_name_for(newcomer, self._nodes, self._numbers)
         if other_name is not None:
             send_on(socket, identity, [frames.Rename(other_name)])
             return None
         refusal = "it does not speak as an agent" if hello.agent_id in self.banned else why_not(newcomer, self._nodes)
         if refusal:
-            log.error("agent.refused: %s", refusal, extra={"node": hello.node, "host": hello.host})
+            log.error("agent.refused", extra={"node": hello.node, "host": hello.host, "reason": refusal})
             send_on(socket, identity, [frames.Stop(kill=True, reason=refusal)])
             return None
         before = self.links.of(identity)
         if before is not None and before.node != node:
             raise GarbageError("it was the agent of another node")
-        self._claims.check_hello(node, hello, known is not None and known.agent_id == hello.agent_id)
+        self._claims.check_hello(node, hello, connected is not None and connected.agent_id == hello.agent_id)
         if node is None:
             assert hello.joins is not None
             node = self._join(hello.joins)
         now_s = self._patience.seconds
         link = Link(socket, identity, node, hello.agent_id, hello.host, hello.pid, now_s, now_s)
         link.seen_seq = link.written_seq = link.syncing_seq = link.acked_seq = hello.next_seq - 1
-        if known is not None:
-            link.seen_seq = max(link.seen_seq, known.seen_seq)
+        if connected is not None:
+            link.seen_seq = max(link.seen_seq, connected.seen_seq)
         else:
-            core_ids = self._learn_cores(node, hello)
-            nodes = self._scheduler.nodes
-            nodes.set_groups(node, groups_of(nodes.specs[node], hello.sockets, hello.near_gpus))
-            self._record(AgentUp(node, hello.node, hello.agent_id, hello.host, hello.pid, core_ids))
-            self._scheduler.on_agent(node, hello.agent_id)
-            if hello.joins is None:
-                self._nodes[node].expected = {hello.agent_id}  # the others have come too late
+            self._enter(node, hello)
         self.links.add(link)
+        send_on(socket, identity, self._answer(node, hello))
+        of_agent = {"node": hello.node, "agent": hello.agent_id, "running": len(hello.running)}
+        if connected is None:
+            log.info("agent.ready", extra=of_agent)
+        else:
+            log.info("agent.again", extra=of_agent)
+        return link
+
+    def _enter(self, node: NodeNo, hello: frames.Hello) -> None:
+        """An agent that was not connected speaks for the node from now on: on record before anything follows from it."""
+        core_ids = self._learn_cores(node, hello)
+        self._nodes.set_groups(node, groups_of(self._nodes.specs[node], hello.sockets, hello.near_gpus))
+        self._record(AgentUp(node, hello.node, hello.agent_id, hello.host, hello.pid, core_ids))
+        self._scheduler.on_agent(node, hello.agent_id)
+        if hello.joins is None:
+            self._nodes[node].expected = {hello.agent_id}  # the others have come too late
+
+    def _answer(self, node: NodeNo, hello: frames.Hello) -> list[frames.ToAgent]:
+        """The Welcome, and with it orders to kill what the agent no longer holds by right.
+
+        That was given to others while the agent counted as lost, and must not run twice. After the Welcome it starts tasks.
+        """
         answer: list[frames.ToAgent] = [frames.Welcome(self._epoch, self.settings, hello.number)]
         if self._stopping:
             answer.append(frames.Stop(kill=True))
-        # What we do not know was given to others while this agent counted as lost: it must not run twice. So this comes with
-        # the Welcome, after which the agent starts tasks.
-        unknown = self._adopt(node, hello)
-        if unknown:
-            answer.append(frames.Kill(unknown))
-        send_on(socket, identity, answer)
-        event = "agent.ready" if known is None else "agent.again"
-        log.info(event, extra={"node": hello.node, "agent": hello.agent_id, "running": len(hello.running)})
-        return link
+        not_its_own = self._adopt(node, hello)
+        if not_its_own:
+            answer.append(frames.Kill(not_its_own))
+        return answer
 
     def _join(self, spec: NodeSpec) -> NodeNo:
         """A node that came by itself; it leaves with its agent."""
         node = self._scheduler.on_node_joined(spec)
         self._record(NodeJoined(spec))
         self._numbers[spec.name] = node
-        self._scheduler.nodes.elastic = True
+        self._nodes.elastic = True
         log.info("node.joined", extra={"node": spec.name, "cores": len(spec.core_ids), "tags": ",".join(spec.tags)})
         return node
 
     def leave(self, node: NodeNo) -> None:
         """A joined node's agent is gone for good, and the node with it."""
-        spec, now = self._scheduler.nodes.specs[node], self._clock()
+        spec, now = self._nodes.specs[node], self._clock()
         if self._nodes[node].state is NodeState.LEFT:
             return
         self._scheduler.on_node_left(node, now)
@@ -313,17 +324,17 @@ class Agents:
         """The real ids of the node's cores, which only an agent on it can know; none when they stay what they are.
 
         They are known when the batch system has confined the agent to as many as it has given. While tasks of an earlier
-        life of the manager run they are what the journal told.
+        life of the manager run, they stay what the journal says.
         """
-        spec = self._scheduler.nodes.specs[node]
+        spec = self._nodes.specs[node]
         if self.settings.batch in registry.VIRTUAL:
             return []
         if not hello.grants:
-            told = next((slots for slots in hello.slots if len(slots) == len(spec.core_ids)), None)
-            if told is not None and not (spec.bind and tuple(told) == spec.core_ids):
-                self._scheduler.nodes.name_cores(node, told)
+            core_ids = next((slots for slots in hello.slots if len(slots) == len(spec.core_ids)), None)
+            if core_ids is not None and not (spec.bind and tuple(core_ids) == spec.core_ids):
+                self._nodes.name_cores(node, core_ids)
                 self._orders.forget_cores(node)
-        spec = self._scheduler.nodes.specs[node]
+        spec = self._nodes.specs[node]
         return list(spec.core_ids) if spec.bind else []
 
     def _adopt(self, node: NodeNo, hello: frames.Hello) -> list[TaskKey]:
@@ -362,20 +373,20 @@ class Agents:
         """These jobs have ended: agents need their definitions no more."""
         ended = set(numbers)
         for link in self.links:
-            theirs = ended & link.jobs
-            if theirs:
-                link.jobs -= theirs
-                self.links.send(link, [frames.Forget(sorted(theirs))])
+            no_longer_needed = ended & link.jobs
+            if no_longer_needed:
+                link.jobs -= no_longer_needed
+                self.links.send(link, [frames.Forget(sorted(no_longer_needed))])
 
     def hold(self, link: Link) -> None:
-        """This agent lives and is not heard of: nothing new goes there until it is."""
+        """This agent lives but is silent: it gets nothing new until it is heard again."""
         if self._nodes[link.node].state in (NodeState.READY, NodeState.DRAINING):
-            name = self._scheduler.nodes.specs[link.node].name
+            name = self._nodes.specs[link.node].name
             log.warning("agent.silent", extra={"node": name, "agent": link.agent_id})
             self._scheduler.on_node_silent(link.node)
 
     def silent_for(self, seconds: float) -> list[Link]:
-        """Agents that have been listened for so long and not been heard; none while frames wait that may be theirs."""
+        """Agents that have been listened for that long and were not heard; none while unread frames may be theirs."""
         return [] if self.inbox.waits_unread else self.links.silent_for(seconds)
 
     def stop(self, kill: bool, at_once: bool = False) -> None:
@@ -385,24 +396,25 @@ class Agents:
             self.links.send(link, [frames.Stop(kill, at_once=at_once)])
 
     def gone(self, node: NodeNo, agent_id: str) -> None:
-        """This agent is known to have ended, whether it had reported or not: it will not be heard any more."""
+        """This agent is known to have ended, whether it had reported or not."""
         self._nodes[node].expected.discard(agent_id)
         self._record(AgentDown(node, agent_id))
 
     def lost(self, node: NodeNo, reason: str, silent: bool = False) -> None:
-        """The agent of this node is gone; its tasks go back to the queue. One that is only `silent` may come back, unless it
-        was dismissed.
+        """The agent of this node is gone; its tasks go back to the queue.
+
+        One that is only `silent` may come back, unless it was dismissed.
         """
         link = self.links.drop(node)
         if link is None:
             return
-        name = self._scheduler.nodes.specs[node].name
+        name = self._nodes.specs[node].name
         log.warning("agent.lost", extra={"node": name, "agent": link.agent_id, "reason": reason})
         for attempt in self._scheduler.dispatch.attempts_at.of(node):
             if attempt.grant is not None:
                 self._sweep(attempt.grant, attempt.key)
         was_dismissed = self._nodes[node].state is NodeState.DISMISSED
         self._scheduler.on_node_lost(node, self._clock(), silent and not was_dismissed)
-        if self._scheduler.nodes.specs[node].joined:
+        if self._nodes.specs[node].joined:
             self.gone(node, link.agent_id)  # from this node: it may join again, as another
             self.leave(node)

@@ -15,23 +15,20 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from .. import clock, leftover_processes, variable_names
+from .. import clock, variable_names
 from ..console import echo, why_not
 from ..exit_codes import ExitCode
 from ..inherited import Inherited
 from ..model.decisions import Changes
 from ..model.dispatch import MOST_LIVES
 from ..model.errors import PilotfishError, UsageError
-from ..model.ids import NodeNo
-from ..model.resources import NodeSpec
 from ..model.scheduler import Scheduler
-from ..model.states import NodeEvent, NodeState
+from ..systems.base import Allocation
 from ..systems.detect import detect
 from ..systems.host_env import this_host
 from ..version import VERSION
@@ -51,6 +48,7 @@ from .publisher import Publisher
 from .reporter import Reporter
 from .request_file import RequestFile
 from .resume import Replayed, replay
+from .resumed_nodes import ResumedNodes, settle_nodes
 from .service import Service
 from .store import Store
 
@@ -62,8 +60,6 @@ _LAST_LIFE_ENDS_S = 5.0
 _DESCRIPTORS = 24
 """What a manager with one agent and two clients opens."""
 
-Agent = records.AgentExpected | records.AgentUp
-
 
 def run(settings: Settings) -> int:
     """Run one manager to its end. Exit code: 0, 128 + signal; 2 for settings it cannot use, 1 when it could not start."""
@@ -74,7 +70,7 @@ def run(settings: Settings) -> int:
         if reason is None:
             raise
         if logging.root.handlers:  # else the reason would be said twice
-            log.error("service.not_started: %s", reason)
+            log.error("service.not_started", extra={"reason": reason})
         _tell_starter(settings, f"error: {reason}")
         echo(f"Error: {reason}", err=True)
         return ExitCode.BAD_INPUT if isinstance(error, UsageError) else ExitCode.FAILED
@@ -114,7 +110,7 @@ def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
         if settings.resume is None:
             shutil.rmtree(aux.path, ignore_errors=True)  # the journal is held by us, and nobody has been told of it
         raise
-    _start_agents(service, replayed)
+    ResumedNodes(service.parts, service.watch, replayed.agents).start_agents()
     return service, feed
 
 
@@ -123,20 +119,11 @@ def _put_together(
 ) -> tuple[Service, RequestFile | None, Replayed]:
     configure_log(aux.log, settings.log)
     log.info("service %s version %s started %s @ %s (with tags %s)", *_first_line(settings, aux))
-    warnings: list[str] = []
-    if store.lock_weakness:
-        warnings.append(
-            f"{aux.path}: there are no file locks here ({store.lock_weakness}): {aux.journal.name}.lock.held stands for one; "
-            "pilots of this host exclude each other by it, one that is killed on another host leaves it behind"
-        )
+    warnings = [_without_locks(aux, store.lock_weakness)] if store.lock_weakness else []
     aux.write_env(os.environ, with_values=settings.log == "debug")
     with suppress(OSError):
         aux.final_status.unlink()  # of an earlier life
-    host_env, file = this_host(os.environ), settings.resources_document
-    allocation = detect(host_env, settings.nodes, settings.resources, settings.nodes_range, file)
-    if settings.governor:
-        allocation = replace(allocation, nodes=())
-    allocation = replace(allocation, nodes=tuple(replace(node, tags=settings.tags) for node in allocation.nodes))
+    allocation = _allocation(settings)
     scheduler = Scheduler(
         crash_limit=settings.crash_limit,
         reserve_after_s=settings.reserve_after_s,
@@ -146,13 +133,13 @@ def _put_together(
     scheduler.nodes.elastic = settings.governor
     views = Views(scheduler, settings.wd)
     reporter, replayed = _replay(settings, aux, store, scheduler, views, warnings)
-    _settle_nodes(allocation.nodes, scheduler, store)
-    starter = agent_launch_plan.launcher_for(settings, allocation)
-    recipe = agent_launch_plan.recipe_for(settings, starter, len(allocation.nodes), aux)
+    settle_nodes(allocation.nodes, scheduler, store)
+    launcher = agent_launch_plan.launcher_for(settings, allocation)
+    recipe = agent_launch_plan.recipe_for(settings, launcher, len(allocation.nodes), aux)
     recipe = replace(recipe, environ={**recipe.environ, variable_names.INHERITED: inherited.as_word()})
     limit_connections()
     endpoints = open_endpoints(
-        settings, auxdir.socket_folder(aux), aux.agent_keys, not starter.is_agent or settings.governor or settings.net
+        settings, auxdir.socket_folder(aux), aux.agent_keys, not launcher.is_agent or settings.governor or settings.net
     )
     publisher = Publisher(endpoints.events, aux.instance_id, int(time.time()) << 20 if settings.resume else 0)
     epoch = secrets.token_hex(8)
@@ -161,13 +148,26 @@ def _put_together(
     recipe = agent_launch_plan.with_endpoints(recipe, _publish(aux, endpoints))
     parts = Parts.build(settings, aux, allocation, scheduler, store, endpoints, views, publisher, reporter)
     for warning in warnings:
-        log.warning("start: %s", warning)
-        echo(f"Warning: {warning}", err=True)
-    parts.status.warnings = warnings
+        parts.status.warn(warning)
     service = Service(parts, recipe, epoch)
     _install_signals(service)
     feed = service.read_requests(Path(settings.file_path)) if settings.file else None
     return service, feed, replayed
+
+
+def _allocation(settings: Settings) -> Allocation:
+    """The nodes we have, as the settings or the batch system say; a governor has none of its own."""
+    host_env, file = this_host(os.environ), settings.resources_document
+    allocation = detect(host_env, settings.nodes, settings.resources, settings.nodes_range, file)
+    nodes = () if settings.governor else allocation.nodes
+    return replace(allocation, nodes=tuple(replace(node, tags=settings.tags) for node in nodes))
+
+
+def _without_locks(aux: AuxDir, reason: str) -> str:
+    return (
+        f"{aux.path}: there are no file locks here ({reason}): {aux.journal.name}.lock.held stands for one; "
+        "pilots of this host exclude each other by it, one that is killed on another host leaves it behind"
+    )
 
 
 def _free_of_limits() -> Inherited:
@@ -254,94 +254,6 @@ def _publish(aux: AuxDir, endpoints: Endpoints) -> connection.ConnectionFile:
     connection.write(aux.connection, info)
     aux.write_address(endpoints.address)
     return info
-
-
-def _settle_nodes(found: Sequence[NodeSpec], scheduler: Scheduler, store: Store) -> None:
-    """From the nodes that the journal knows to those that were found: a resumed pilot may have others than before."""
-    missing = {spec.name: spec for spec in found}
-    for node in list(scheduler.nodes.here):
-        spec = scheduler.nodes.specs[node]
-        if spec.joined:
-            scheduler.nodes.elastic = True  # it may come back
-        elif spec.name in missing and _is_same(spec, missing[spec.name]):
-            del missing[spec.name]
-        else:
-            now = clock.now()
-            log.warning("node.left", extra={"node": spec.name})
-            scheduler.on_node_left(node, now)
-            store.append(records.NodeLeft(node, now))
-    for spec in missing.values():
-        scheduler.on_node_joined(spec)
-        store.append(records.NodeJoined(spec))
-
-
-def _is_same(known: NodeSpec, found: NodeSpec) -> bool:
-    """Whether a node is as it was. The cores may have names from its agent, which is going to tell them again."""
-    if len(known.core_ids) == len(found.core_ids) and not found.bind:
-        known = replace(known, core_ids=found.core_ids, bind=False)
-    return known == found
-
-
-def _start_agents(service: Service, replayed: Replayed) -> None:
-    """One agent per node: the one that outlived an earlier manager, else a new one that clears away after it."""
-    for node, old in replayed.agents.items():
-        # No node expects them any more: what they left here is cleared away.
-        if service.parts.scheduler.nodes[node].state is NodeState.LEFT:
-            for agent in old.values():
-                if _was_here(agent, service):
-                    leftover_processes.clear_after(agent.agent_id)
-                service.watch.agents.gone(node, agent.agent_id)
-    here = [node for node in service.parts.scheduler.nodes.here if not service.parts.scheduler.nodes.specs[node].joined]
-    living = {}
-    if service.watch.processes.are_children:
-        known_here = [a for node in here for a in replayed.agents.get(node, {}).values() if _was_here(a, service)]
-        living = leftover_processes.living({agent.agent_id for agent in known_here})
-        dead = {agent.agent_id for agent in known_here} - living.keys()
-        if dead:  # what they ran is given to any node, and not while it still runs
-            leftover_processes.clear_after(*dead)
-    new = []
-    for node in service.parts.scheduler.nodes.here:
-        if node not in here:
-            service.watch.await_joined(node)
-            continue
-        known = list(replayed.agents.get(node, {}).values())
-        if not (known and _go_on_with_agent(service, node, known, living)):
-            new.append(node)
-    service.watch.processes.start_all(new)
-
-
-def _go_on_with_agent(service: Service, node: NodeNo, known: Sequence[Agent], living: Mapping[str, int]) -> bool:
-    """Go on with one of the agents that earlier lives have started for the node; False: none of them lives."""
-    service.parts.scheduler.nodes[node].expected = {agent.agent_id for agent in known}
-    if not service.watch.processes.are_children or not _was_here(known[0], service):
-        service.watch.processes.await_again(node, known[0].agent_id, service.parts.settings.node_lost_s)
-        return True
-    adopted = False
-    for agent in known:
-        pid = living.get(agent.agent_id) if _was_here(agent, service) else None
-        if pid is not None and not adopted:
-            has_reported = isinstance(agent, records.AgentUp)
-            adopted = service.watch.processes.adopt(
-                node, agent.agent_id, pid, has_reported, service.parts.settings.manager_wait_s
-            )
-            if adopted and has_reported:
-                service.parts.scheduler.nodes[node].has_come = True
-            if adopted:
-                continue
-        if pid is not None:  # it has come second, and has nothing to do yet
-            leftover_processes.clear_after(agent.agent_id)
-        service.watch.agents.gone(node, agent.agent_id)
-    if not adopted:
-        service.parts.scheduler.on_node_lost(node, service.parts.now())
-        service.parts.scheduler.nodes.move(node, NodeEvent.EXPECT)
-    return adopted
-
-
-def _was_here(agent: Agent, service: Service) -> bool:
-    """Whether this agent, if it lives, is a process of this host."""
-    if isinstance(agent, records.AgentUp):
-        return agent.host == socket.gethostname()
-    return service.watch.processes.are_children
 
 
 def _install_signals(service: Service) -> None:

@@ -145,7 +145,7 @@ def create(wd: Path, instance_id: str) -> AuxDir:
         if path.is_dir() and not (aux.is_begun or aux.is_original or aux.connection.exists()):
             ownership.check_folder(path)
             return aux
-        remedy = f"go on with it: --resume {path}; or choose another --id" if aux.is_begun else "choose another --id"
+        remedy = f"continue it: --resume {path}; or choose another --id" if aux.is_begun else "choose another --id"
         raise RefusedError(
             f"the auxiliary folder cannot be made: {error.strerror}", where=str(path), remedy=remedy
         ) from error
@@ -245,16 +245,16 @@ def await_room(aux: AuxDir, waits: bool) -> None:
 
     So does one whose starter waits for it: that one has a user who is to be told.
     """
-    told = False
+    was_said = False
     while True:
         try:
             return check_room(aux.path)
         except OSError as error:
             if not waits or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            if not told:
+            if not was_said:
                 echo(f"{aux.path}: {error.strerror}: going on when there is room", err=True)
-            told = True
+            was_said = True
         time.sleep(_LOOK_FOR_ROOM_S)
 
 

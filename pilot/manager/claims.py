@@ -1,11 +1,11 @@
-"""What an agent may speak of: the gate between its frames and the core.
+"""What an agent may report: the gate between its frames and the core.
 
 The decoder has refused numbers that nothing here can hold (wire/frames.py). What is left to ask is whether the agent may say
 it: a report counts only for what was sent to its own node, and what it holds must be what a manager can have given. An agent
 with a fault, or one that means harm, costs what runs on its node and nothing else.
 
-A frame that no agent of ours can have sent is a reason to let the agent go (`GarbageError`). Words about things of another
-node are dropped: nobody would be helped by stopping what runs on either.
+A frame that no agent of ours can have sent is a reason to dismiss the agent (`GarbageError`). Reports about things of another
+node are dropped: it would help nobody to stop what runs on either.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Claims:
             self._dropped = 0
 
     def _is_own(self, node: NodeNo, attempt: frames.Started | frames.Finished | TaskKey) -> bool:
-        """Whether the attempt was sent to this node. Of one that nobody knows (any more) the core takes no notice.
+        """Whether the attempt was sent to this node, or is not known (any more): then the core ignores it.
 
         A joined node that has come again has another number, and may report what it ended meanwhile.
         """
@@ -117,12 +117,12 @@ class Claims:
         `node` None: it is about to join with what `hello.joins` says. `again`: what we know of this node, we gave this agent.
         """
         if not all(map(_is_name, (hello.agent_id, hello.node, hello.host))):
-            raise GarbageError("it has a name that cannot be")
+            raise GarbageError("it has an impossible name")
         if hello.joins is not None:
             _check_spec(hello.node, hello.joins)
         for slots in hello.slots:
             if not _are_distinct(slots, _MOST_CORES) or not all(map(_PROCESSORS.fullmatch, slots)):
-                raise GarbageError("it tells processors that cannot be")
+                raise GarbageError("it reports impossible processors")
         spec = hello.joins if node is None else self._scheduler.nodes.specs[node]
         assert spec is not None
         self._check_grants(node, spec, hello, again)
@@ -199,7 +199,7 @@ def named_in(hello: frames.Hello) -> set[TaskKey]:
 
 def _checked(each: frames.Finished) -> frames.Finished:
     if each.cause is Cause.LOST or (each.cause is Cause.EXITED and each.pid <= 0):
-        raise GarbageError(f"it reports an end that cannot be: {each.cause.name} of process {each.pid}")
+        raise GarbageError(f"it reports an impossible end: {each.cause.name} of process {each.pid}")
     return each if len(each.message) <= _MOST_MESSAGE else each._replace(message=f"{each.message[:_MOST_MESSAGE]}...")
 
 
@@ -218,26 +218,26 @@ def _mask(names: Sequence[str], wanted: Sequence[str]) -> int | None:
 
 
 def _union(masks: Iterable[int]) -> int:
-    found = 0
+    union = 0
     for mask in masks:
-        found |= mask
-    return found
+        union |= mask
+    return union
 
 
 def _check_spec(name: str, spec: NodeSpec) -> None:
     """What a node that joins says of itself."""
     if not spec.joined or spec.name != name or not _is_name(name) or set(name) & set(" ,/"):
-        raise GarbageError("it brings a node that is not one")
+        raise GarbageError("it brings an impossible node")
     if not spec.core_ids or not _are_distinct(spec.core_ids, _MOST_CORES) or not all(map(_is_name, spec.core_ids)):
-        raise GarbageError("it brings a node with cores that cannot be")
+        raise GarbageError("it brings a node with impossible cores")
     if spec.bind and not all(map(_PROCESSORS.fullmatch, spec.core_ids)):
         raise GarbageError("it brings a node with cores that nothing can be bound to")
     if not _are_distinct(spec.gpu_ids, _MOST_GPUS) or not all(map(_is_name, spec.gpu_ids)):
-        raise GarbageError("it brings a node with GPUs that cannot be")
+        raise GarbageError("it brings a node with impossible GPUs")
     if not 0 <= spec.mem_bytes <= _MOST_BYTES:
-        raise GarbageError("it brings a node with memory that cannot be")
+        raise GarbageError("it brings a node with an impossible amount of memory")
     if len(spec.tags) > _MOST_TAGS or not all(_is_name(tag) and is_tag(tag) for tag in spec.tags):
-        raise GarbageError("it brings a node with tags that are none")
+        raise GarbageError("it brings a node with impossible tags")
 
 
 def _is_name(text: str) -> bool:

@@ -3,10 +3,10 @@
 The end of the allocation is known from the batch system or from `--walltime`; a warning signal (`sbatch --signal=B:USR1@120`
 and its kin) brings it forward to `--end-margin` seconds from then: it may announce a preemption, long before the known end.
 Nothing new is started in the last minutes, then tasks are stopped politely, and the exit code tells whether work is left for
-the next allocation. Tasks that are stopped stay queued, and that is nobody's failure.
+the next allocation. Tasks that are stopped stay queued, and do not count as failed.
 
-While the whole job is suspended nobody's time passes: `--walltime` is for the time in which we run, and the limits of some
-batch systems are too. Those ends move by the length of each pause (clock.Patience).
+While the whole job is suspended no time passes: `--walltime` limits the time in which we run, and so do the limits of some
+batch systems. Those ends move by the length of each pause (clock.Patience).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .shutdown import Shutdown
 log = logging.getLogger(__name__)
 
 LAST_WRITES_S = 5.0
-"""What is kept besides the kill grace time for the agents' last reports and the journal."""
+"""What is kept, besides the kill grace time, for the last reports of the agents and the journal."""
 _LOOK_S = 0.5
 _IDLE_CHECK_S = 0.2
 
@@ -39,7 +39,9 @@ class Ending:
         self._scheduler = parts.scheduler
         self._fixed_s, self._moving_s = _ends_s(parts)
         left_s = None if self._ends_s == math.inf else self._ends_s - parts.now()
-        self._margin_s = margin_for(parts.settings.end_margin_s, left_s)
+        self._margin_s, warning = margin_for(parts.settings.end_margin_s, left_s)
+        if warning:
+            parts.status.warn(warning)
         self._draining = False
         self._timer: Timer | None = None
         self._stops_s = math.inf
@@ -66,8 +68,9 @@ class Ending:
         self._timer = self._parts.loop.call_after(max(0.0, wait_s), handler)
 
     def paused(self, seconds: float) -> None:
-        """All of us stood still for so long."""
+        """The whole job stood still for that long."""
         log.warning("end.paused", extra={"seconds": seconds})
+        self._scheduler.on_pause(seconds)
         self._moving_s += seconds
         if not self._draining:
             self._wait_to_begin()

@@ -143,10 +143,8 @@ def _open_tcp(endpoints: Endpoints, settings: Settings) -> None:
         port = _bind_port(socket, interface, ports[name], settings)
         _enter(endpoints, name, transport, socket, f"tcp://{host}:{port}")
     if transport == "plain":
-        log.warning(
-            "endpoint.plain: anyone who reaches %s runs commands as you; leave --net-plain out to lock it",
-            endpoints.request_addresses["plain"],
-        )
+        reason = "anyone who reaches it runs commands as you; leave --net-plain out to lock it"
+        log.warning("endpoint.plain", extra={"address": endpoints.request_addresses["plain"], "reason": reason})
 
 
 def _socket(endpoints: Endpoints, settings: Settings, name: str, kind: int) -> zmq.Socket[bytes]:
@@ -217,5 +215,5 @@ def _names_of(interface: str) -> list[str]:
     reason = why_unknown(own)
     if not reason:
         return [own, *numbers]
-    log.warning("host.unknown: this host's own name %s cannot be looked up here (%s); numbers go first", own, reason)
+    log.warning("host.unknown", extra={"host": own, "reason": f"it cannot look up its own name: {reason}"})
     return [*numbers, own]

@@ -8,25 +8,26 @@ of the pilot may come between two slices. So:
   enter, and they can be seen when all of them have. A pilot that is stopped or killed meanwhile has it whole in the journal, or
   not at all. What waits for one of its jobs, or wants to remove a job that it waits for, waits until it is in: otherwise a
   replay of the journal would see another order than we did.
-* `cancelJob` and `removeJob` do one name after the other. What they have done is true when the reply comes, whatever happened
+* `cancelJob` and `removeJob` do one name after the other. What they report is true when the reply comes, whatever happened in
   between.
-* `jobInfo`, `jobStatus` and `listJobs` tell of each job what is true when its turn comes.
+* `jobInfo`, `jobStatus` and `listJobs` report of each job what is true when its turn comes.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import count
 from typing import Any
 
 from ..model.acceptance import Checked
 from ..model.errors import EndingError, InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
+from ..model.execution_models import STARTS_ONE_PROCESS
 from ..model.explain import why_not_running
 from ..model.ids import JobNo, split_name
-from ..model.job_spec import JobSpec
+from ..model.job_spec import JobSpec, Size
 from ..model.jobs import Job
 from ..model.states import State
 from ..model.steps import SLICE, Pause, Steps
@@ -42,7 +43,7 @@ MOST_EVENTS = 10_000
 _FEW = 50
 """Items in a slice where each has consequences that are recorded, reported and published at the end of the turn."""
 _Answer = tuple[replies.JobInfo | replies.JobStatus, list[bytes] | None]
-"""What is told of one job, and the stretches of its iterations, if these are told too."""
+"""The answer about one job, and the stretches of its iterations if these are part of it."""
 
 
 class Handlers:
@@ -57,6 +58,7 @@ class Handlers:
         self._views = parts.views
         self._requests_seen = 0
         self._submits = count(1)
+        self._warns_of_models = not parts.uses_models
         self._table: dict[type, Callable[[Any], Steps[Reply]]] = {
             requests.Submit: self._submit,
             requests.JobStatus: self._job_status,
@@ -98,6 +100,7 @@ class Handlers:
         if self._shutdown.stopping:
             raise EndingError("processing stopped")
         checked = yield from self._scheduler.check(request.jobs)
+        yield from self._warn_of_models(request.jobs)
         try:
             now = self._parts.now()
             first_no = yield from self._record(request.jobs, now)
@@ -105,6 +108,20 @@ class Handlers:
         finally:
             self._scheduler.give_up(checked)
         return (yield from _submitted(checked))
+
+    def _warn_of_models(self, jobs: Sequence[JobSpec]) -> Steps[None]:
+        """Once in the life of a pilot that ignores models, and only of a job that this makes a difference to."""
+        for number, spec in enumerate(jobs if self._warns_of_models else (), 1):
+            model, cores = spec.execution.model, spec.resources.need.cores
+            if model not in STARTS_ONE_PROCESS and cores != Size.exactly(1):
+                self._warns_of_models = False
+                self._parts.status.warn(
+                    f"job {spec.name}: models are ignored on one machine, so {model} starts its program once; "
+                    "to start a rank on each core use --local-models use"
+                )
+                return
+            if not number % SLICE:
+                yield Pause.MORE
 
     def _record(self, jobs: list[JobSpec], now: float) -> Steps[JobNo]:
         """Put a submit into the journal, the last part as the one that makes it count; returns the number of its first job.

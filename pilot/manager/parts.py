@@ -13,6 +13,7 @@ from .. import clock
 from ..clock import Patience
 from ..loop import Loop
 from ..model.scheduler import Scheduler
+from ..systems import registry
 from ..systems.base import Allocation
 from .auxdir import AuxDir
 from .config import Settings
@@ -46,6 +47,15 @@ class Parts:
     loop: Loop
     patience: Patience
     now: Callable[[], float]
+
+    @property
+    def uses_models(self) -> bool:
+        """Whether execution models count here (`--local-models`).
+
+        Plain TCP is for unmodified clients, some of which always name a model and rely on its being ignored on one machine.
+        """
+        choice = self.settings.local_models or ("ignore" if self.settings.net_plain else "use")
+        return choice == "use" or self.allocation.kind not in registry.VIRTUAL
 
     @classmethod
     def build(

@@ -4,9 +4,9 @@ Each turn of the loop ends in `_end_of_turn`, which is where the promise *record
 decided goes to the journal, then to the agents, then to subscribers and the report. When the disk is full, the turn waits,
 whole, and nothing new is decided or accepted.
 
-What the file has, a killed manager does not lose, so all goes on from there. Only promises to others wait until the journal is
-on disk: replies that tell of something accepted, and acknowledgements to agents, which keep their reports until then. That is
-done beside the loop (store.py), so a slow disk holds up nothing else.
+What has been written to the file survives a kill of the manager, so work continues from there. Only promises to others wait
+until the journal is on disk: replies that something was accepted, and acknowledgements to agents, which keep their reports
+until then. The sync is done beside the loop (store.py), so a slow disk holds up nothing else.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TICK_S = 0.5
 _SYNC_S = 0.2
 _RETRY_S = 1.0
 _LAST_SYNC_S = 1.0
-"""How long the end waits for the disk: what is written survives us, and nobody is promised anything any more."""
+"""How long the end waits for the disk: what is written survives us, and no more promises are made."""
 _CONSEQUENCES = 200
 """How many jobs a turn releases or omits because others have ended: each is recorded, reported and published."""
 
@@ -98,7 +98,7 @@ class Service:
     def run(self) -> int:
         """Serve until everything asked for is done, or a signal; returns the exit code."""
         loop, endpoints = self.parts.loop, self.parts.endpoints
-        for socket in endpoints.agents:  # first, so that a dead agent's last words are read before its death
+        for socket in endpoints.agents:  # first, so that a dead agent's last report is read before its end is seen
             loop.on_readable(socket, partial(self.watch.read, socket))
         self._request_server.start()
         loop.on_readable(self._store.sync_ended, self._end_sync)
@@ -117,7 +117,7 @@ class Service:
 
     def _end_of_turn(self) -> None:
         self._record_act_tell()
-        self._request_server.send()  # with a full disk too: it is what a client then asks about
+        self._request_server.send()  # with a full disk too: clients then ask what is wrong
         self.watch.end_of_turn()
         self._garbage.end_of_turn()
         if self.shutdown.stopping and not self._stuck and self.watch.all_gone:
@@ -183,7 +183,7 @@ class Service:
         return True
 
     def _begin_sync(self) -> None:
-        """Let the disk take what is written, unless it is at it; what that allows us to promise follows in `_end_sync`."""
+        """Begin a sync, unless one is under way. What it allows us to promise follows in `_end_sync`."""
         if self._store.begin_sync():
             self.watch.agents.links.mark_syncing()
             if self._request_server.holds_replies and self._store.ends_at_once():
@@ -210,13 +210,14 @@ class Service:
             self._begin_sync()
 
     def _tick(self) -> None:
+        self.parts.patience.look()
         self._scheduler.on_time(self.parts.now())
         self.watch.processes.look_around()
 
-    # --- telling --------------------------------------------------------------------------------------------------------
+    # --- notifying ------------------------------------------------------------------------------------------------------
 
     def _report(self, turns: Iterable[Decisions]) -> None:
-        """Bring the endings into the report, before anyone is told of them and may look there."""
+        """Bring the endings into the report before anyone is notified of them and may look there."""
         reporter = self.parts.reporter
         if reporter is None:
             return

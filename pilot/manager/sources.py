@@ -37,13 +37,13 @@ def gather(options: Mapping[str, Any], environ: Mapping[str, str], home: Path) -
     The file is `--config`, else $PILOTFISH_CONFIG (empty: none), else `config.toml` in `$XDG_CONFIG_HOME/pilotfish` or
     `~/.config/pilotfish` if it is there. Raises SettingsError naming place, value and remedy.
     """
-    found = _from_file(options.get("config"), environ, home)
-    found |= _from_environment(environ)
+    settings = _from_file(options.get("config"), environ, home)
+    settings |= _from_environment(environ)
     for option in OPTIONS:
         value = options.get(option.field)
         if value is not None and value is not False:
-            found[option.name] = Given(value, f"--{option.name}")
-    return found
+            settings[option.name] = Given(value, f"--{option.name}")
+    return settings
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:

@@ -1,4 +1,4 @@
-"""What the manager tells of itself: the `status` and `resourcesInfo` requests and `final_status.json`."""
+"""What the manager reports about itself: the `status` and `resourcesInfo` requests and `final_status.json`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from msgspec import UNSET
 
+from ..console import echo
 from ..model.scheduler import Scheduler
 from ..model.states import State
 from ..wire import replies
@@ -37,15 +38,21 @@ class Status:
     ) -> None:
         self._settings = settings
         self._aux = aux
-        self._doors = endpoints
+        self._endpoints = endpoints
         self._scheduler = scheduler
         self._publisher = publisher
         self._now = now
         self._started_s = now()
         self.warnings: list[str] = []
-        """What was not as it should be when this life began."""
+        """What is not as it should be, in the order in which it was noticed."""
         self.problem = ""
         """Why the pilot had to end, if it had to."""
+
+    def warn(self, text: str) -> None:
+        """Say what is not as it should be: in the log, on stderr, and in each `status`, from which `run` learns it."""
+        self.warnings.append(text)
+        log.warning("service.warning", extra={"reason": text})
+        echo(f"Warning: {text}", err=True)
 
     def resources(self) -> replies.Resources:
         """The cores of lost nodes, and the system core, count as used."""
@@ -74,9 +81,9 @@ class Status:
             started=_moment(self._started_s),
             generated=_moment(now),
             uptime=str(timedelta(seconds=now - self._started_s)),
-            zmqaddress=self._doors.address,
+            zmqaddress=self._endpoints.address,
             ifaces=(["FILE"] if self._settings.file else []) + ["ZMQ"],
-            status_publisher=None if ended else self._doors.event_address,
+            status_publisher=None if ended else self._endpoints.event_address,
             event_seq=self._publisher.last_seq,
             host=socket.gethostname(),
             account=_account(),
@@ -91,7 +98,7 @@ class Status:
         )
 
     def write_final(self) -> None:
-        """`final_status.json`; that it cannot be written must not keep the service from ending."""
+        """Write `final_status.json`. If that fails the service ends all the same."""
         try:
             write_final_status(self._aux.final_status, self.describe(ended=True))
         except OSError as error:

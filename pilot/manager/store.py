@@ -117,9 +117,7 @@ class Store:
             raise
         except FileExistsError:
             lock.close()
-            raise RefusedError(
-                "there is a journal already", where=str(path), remedy="go on with it: --resume"
-            ) from None
+            raise RefusedError("there is a journal already", where=str(path), remedy="continue it: --resume") from None
         except OSError as error:
             lock.close()
             raise JournalError(f"cannot be opened: {error.strerror}", where=str(path)) from error

@@ -1,17 +1,17 @@
-"""One attempt at one task, from the moment it goes to an agent until its end is known, and those of agents that are silent."""
+"""An attempt at a task, from the moment it goes to an agent until its end is known; and the attempts of silent agents."""
 
 # An attempt is *in flight* (`Dispatch.attempts`) while an agent has it or may have it, and *lost* (`LostAttempts`) once its
-# agent is not heard of any more: its task waits again, but the agent may only have been cut off, and come back with the
+# agent has been silent for too long: its task waits again, but the agent may only have been cut off, and come back with the
 # result. It would be a pity to throw that away, and wrong to run what has succeeded a second time; so a lost attempt is
-# kept, but not for longer than that can happen:
+# kept, but only for as long as that can happen:
 #
-# - until the agent that had it is heard again and has told all it has, which is one frame (`Recovery.drop_unnamed`);
-# - until another agent reports for its node, since then the old one is turned away;
-# - until its node is given up, or leaves (a joined node that comes again is another node, but tells what it did before);
+# - until the agent that had it is heard again and has reported all it has, in one frame (`Recovery.drop_unnamed`);
+# - until another agent reports for its node, because then the old one is turned away;
+# - until its node is given up, or leaves (a joined node that comes again is another node, but reports what it did before);
 # - until its task is over.
 #
-# An attempt whose agent is *known* to have ended is not kept at all. So what is lost is bounded by what runs, whatever has
-# been.
+# An attempt whose agent is *known* to have ended is not kept at all. So the number of lost attempts is bounded by what runs,
+# not by what has ever run.
 #
 # Rejected: to keep lost attempts for ever, because a few hundred bytes are nothing. It was so, and each of them kept its
 # job alive, and with that all the results of a million iterations.
@@ -137,7 +137,7 @@ class LostAttempts:
 
     def __init__(self) -> None:
         self.node_of: dict[TaskKey, NodeNo] = {}
-        """Also tells at once, for each task that ends, that nothing is lost: it is nearly always empty."""
+        """Nearly always empty, and asked for each task that ends."""
         self._with: dict[NodeNo, _LostWithNode] = {}
 
     def __len__(self) -> int:

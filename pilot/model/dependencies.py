@@ -92,26 +92,26 @@ def _wait_for(name: str, registry: Registry, entering: Entering) -> Steps[None]:
 
 
 def _check_iterations(spec: JobSpec, dependency: Dependency, target: JobSpec, where: str) -> None:
-    theirs = target.iteration
+    iterations = target.iteration
     if dependency.index is None and not dependency.same_index:
         return
-    if theirs is None:
+    if iterations is None:
         raise InvalidJobError(f'job "{target.name}" has no iterations', where=where, remedy=f'write "{target.name}"')
     if dependency.same_index:
         ours = spec.iteration
         if ours is None:
             raise InvalidJobError("${it} needs a job with iterations", where=where, remedy=f'write "{target.name}"')
-        if ours.start < theirs.start or ours.stop > theirs.stop:
+        if ours.start < iterations.start or ours.stop > iterations.stop:
             raise InvalidJobError(
                 f'iterations {ours.start}..{ours.stop - 1} are not all among those of "{target.name}", '
-                f"{theirs.start}..{theirs.stop - 1}",
+                f"{iterations.start}..{iterations.stop - 1}",
                 where=where,
             )
-    elif dependency.index is not None and not theirs.start <= dependency.index < theirs.stop:
+    elif dependency.index is not None and not iterations.start <= dependency.index < iterations.stop:
         raise InvalidJobError(
             f'job "{target.name}" has no iteration {dependency.index}',
             where=where,
-            remedy=f"choose one of {theirs.start}..{theirs.stop - 1}",
+            remedy=f"choose one of {iterations.start}..{iterations.stop - 1}",
         )
 
 
@@ -159,7 +159,7 @@ def connect(job: Job, registry: Registry) -> Steps[list[Consequence | Iterator[C
 
     Returns Release when there is nothing to wait for, Omit when something it needs can no longer succeed.
     """
-    found: list[Consequence | Iterator[Consequence]] = []
+    consequences: list[Consequence | Iterator[Consequence]] = []
     job.unmet += 1  # so that it is not released while only a part of what it waits for is counted
     for seen, dependency in enumerate(job.spec.after, 1):
         target = registry.find(dependency.job)
@@ -168,7 +168,7 @@ def connect(job: Job, registry: Registry) -> Steps[list[Consequence | Iterator[C
         if not _has_iterations(job.spec, dependency, target.spec):  # it was submitted while this was on its way in
             return [Omit(job, None, f"dependency {dependency} does not exist")]
         if dependency.same_index:
-            found.append(_connect_elements(job, target, dependency))
+            consequences.append(_connect_elements(job, target, dependency))
             continue
         state = target.state if dependency.index is None else target.tasks.state(target.pos_of(dependency.index))
         if state.final and state is not State.SUCCEED:
@@ -180,8 +180,8 @@ def connect(job: Job, registry: Registry) -> Steps[list[Consequence | Iterator[C
             yield Pause.MORE
     job.unmet -= 1
     if job.unmet == 0:
-        found.insert(0, Release(job, None))
-    return found
+        consequences.insert(0, Release(job, None))
+    return consequences
 
 
 def _connect_elements(job: Job, target: Job, dependency: Dependency) -> Iterator[Consequence]:
@@ -239,16 +239,16 @@ def _after_position(job: Job, waiting: Dependents, pos: int, state: State) -> It
     for dependent in waiting.on_pos.pop(pos, ()):
         yield from _met_or_not(dependent, job.spec.task_name(pos), state)
     for dependent in waiting.same_index:
-        theirs = pos - _offset(dependent, job)
-        if not 0 <= theirs < dependent.spec.task_count:
+        at = pos - _offset(dependent, job)
+        if not 0 <= at < dependent.spec.task_count:
             continue
         if state is not State.SUCCEED:
-            yield Omit(dependent, theirs, _reason(job.spec.task_name(pos), state))
+            yield Omit(dependent, at, _reason(job.spec.task_name(pos), state))
             continue
         assert dependent.unmet_at is not None
-        dependent.unmet_at[theirs] -= 1
-        if dependent.unmet_at[theirs] == 0:
-            yield Release(dependent, theirs)
+        dependent.unmet_at[at] -= 1
+        if dependent.unmet_at[at] == 0:
+            yield Release(dependent, at)
 
 
 def after_job(job: Job) -> Iterator[Consequence]:

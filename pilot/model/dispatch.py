@@ -57,7 +57,7 @@ from .states import AttemptEvent, Fate, State
 from .tasks import ManyTasks
 
 MOST_LIVES, _LIFE_BITS = 2**20, 32
-"""Each life of the manager has so many numbers (2 to the power of that) of its own."""
+"""Each life of the manager has 2**_LIFE_BITS numbers of its own."""
 END_OF_NUMBERS = MOST_LIVES << _LIFE_BITS
 
 
@@ -94,6 +94,16 @@ class Dispatch:
         self._touched: dict[PoolId, LeasePool] = {}
         """Pools that may want more: those something has happened to since the last plan."""
         self._next_id = (life << _LIFE_BITS) + 1
+        self._paused_s = 0.0
+        """For how long the whole job has stood still (suspension, a closed laptop)."""
+
+    def on_pause(self, seconds: float) -> None:
+        """The whole job stood still for so long: nothing has waited meanwhile."""
+        self._paused_s += seconds
+
+    def uptime(self, now: float) -> float:
+        """`now` without the pauses. Whatever ages by waiting is noted and compared in this time."""
+        return now - self._paused_s
 
     # --- deciding -------------------------------------------------------------------------------------------------------
 
@@ -110,7 +120,7 @@ class Dispatch:
         if blocked is None:
             return
         if (passed or (last_lent and last_lent.key > blocked.key)) and blocked.blocked_since is None:
-            blocked.blocked_since = now
+            blocked.blocked_since = self.uptime(now)
         self._reserve_for(blocked, now)
 
     def _start_what_fits(self, now: float) -> tuple[Pending | None, bool]:
@@ -181,7 +191,7 @@ class Dispatch:
         job.tasks.set_run(pos, key.run)
         self._jobs.move_task(job, pos, State.SCHEDULED)
         self.attempts[key] = Attempt(key, job, pending, pool.node, pool.pool_id, now)
-        pool.unstarted[key] = now
+        pool.unstarted[key] = now - self._paused_s
         self._decisions.sent.setdefault(pool.node, []).append(key)
         self._decisions.orders_for(pool.node).starts.setdefault(pool.pool_id, []).append(key)
         self._decisions.changes.append(Change(job, pos if job.is_iteration else None, State.SCHEDULED, now))
@@ -200,7 +210,7 @@ class Dispatch:
         self._jobs.tasks_in[State.SCHEDULED] += len(positions)
         keys = list(map(TaskKey._make, zip(repeat(job.no), positions, repeat(1))))
         self.attempts.update((key, Attempt(key, job, pending, pool.node, pool.pool_id, now)) for key in keys)
-        pool.unstarted.update(dict.fromkeys(keys, now))
+        pool.unstarted.update(dict.fromkeys(keys, self.uptime(now)))
         self._decisions.sent.setdefault(pool.node, []).extend(keys)
         self._decisions.orders_for(pool.node).starts.setdefault(pool.pool_id, []).extend(keys)
         self._decisions.changes.append(Lent(job, positions, now))
@@ -244,9 +254,9 @@ class Dispatch:
         return pool
 
     def _forget_unused(self) -> None:
-        """Drop pools and shapes that no job that has not ended needs, once the agents hold nothing of them any more.
+        """Drop the pools and shapes that no unfinished job needs and of which no agent holds anything.
 
-        Only those are looked at that something has happened to: the cost of a turn must not depend on what there once was.
+        Only those that something has happened to are looked at: the cost of a turn must not depend on what there once was.
         A pool that is merely idle stays, because it knows how long its tasks take.
         """
         touched = (pool.shape for pool in self._touched.values())
@@ -261,8 +271,8 @@ class Dispatch:
     def _new_id(self) -> int:
         """Numbers of grants and pools are never used again: an order in flight must not meet another's.
 
-        Not by a later life of the manager either: an agent that has not told yet what it holds of the earlier one would be
-        taken to speak of what others were given since.
+        Not by a later life of the manager either: an agent that has yet to report what the earlier one gave it would seem to
+        report what has been given to others since.
         """
         self._next_id += 1
         return self._next_id
@@ -282,7 +292,7 @@ class Dispatch:
         """Something has happened to this pool: it may want more."""
         self._touched[pool.pool_id] = pool
 
-    def not_unstarted(self, attempt: Attempt) -> LeasePool | None:
+    def remove_unstarted(self, attempt: Attempt) -> LeasePool | None:
         """`attempt` has started, ended or come back; returns its pool."""
         pool = self.pools.get(attempt.pool_id)
         if pool is not None:
@@ -315,21 +325,21 @@ class Dispatch:
             del self.pools[pool.pool_id], pool.shape.pools[node]
             self._touched.pop(pool.pool_id, None)
             self._queue.review(pool.shape)
-        self.not_held(node)
+        self.release_hold(node)
         return self.attempts_at.of(node)
 
-    def not_held(self, node: NodeNo) -> None:
-        """Nothing can be reserved there any more."""
+    def release_hold(self, node: NodeNo) -> None:
+        """Nothing can be reserved on this node any more."""
         if self.held >> node & 1:
             self._end_reservation()
 
     def adopt(self, grant: Grant, shape: Shape | None) -> None:
         """An agent holds this grant from an earlier life of the manager, or from before it was cut off.
 
-        `shape`: of the tasks that wait for it there. None: there are none, so nothing will be added to its pool, and the grant
-        needs none; it is only noted what it takes of the nodes, until it is given back.
+        `shape`: of the tasks that wait for it there. None: no task does, so the grant needs no pool; it only occupies what it
+        has of the nodes until it is given back.
 
-        What it has of other nodes may have been given to others meanwhile, and then stays with them.
+        Its shares of other nodes may have been given to others meanwhile, who then keep them.
         """
         first, *others = grant.shares
         node = first.node
@@ -357,7 +367,7 @@ class Dispatch:
                 continue
             if not self._nodes.usable >> pool.node & 1 or (pool.pace.are_long and not self._is_deep(pool, deep)):
                 continue
-            room = pool.room(now)
+            room = pool.room(self.uptime(now))
             while room > 0:
                 pending = pool.shape.head()
                 if pending is None:
@@ -372,7 +382,7 @@ class Dispatch:
         alone = len(self._queue.heads()) <= 1
         free = self._nodes.free_count
         for pool in self.pools.values():
-            if pool.revoking or not pool.stale(now):
+            if pool.revoking or not pool.stale(self.uptime(now)):
                 continue
             if alone and pool.pace.are_many(len(self.grants)):  # lent although they are long: they hinder nobody else
                 if free <= 0:
@@ -406,7 +416,7 @@ class Dispatch:
         if self.reserved is not None and blocked.key < self.reserved.key:
             self._end_reservation()
         since = blocked.blocked_since
-        if self.reserved is not None or since is None or now - since < self._reserve_after_s:
+        if self.reserved is not None or since is None or self.uptime(now) - since < self._reserve_after_s:
             return
         self.held = self._nodes.choose_to_hold(blocked.shape.need)
         self.reserved = blocked if self.held else None

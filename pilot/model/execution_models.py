@@ -18,3 +18,6 @@ MODEL_OPTIONS: Mapping[str, frozenset[str]] = {
     "srunmpi": frozenset({"srun_args"}),
     "flux": frozenset({"flux_args"}),
 }
+
+STARTS_ONE_PROCESS = frozenset({None, "default", "threads"})
+"""Models (None: the default) that start a program once, whatever its task was given. It may start others itself."""

@@ -10,9 +10,9 @@ from .states import State
 
 
 def why_not_running(scheduler: Scheduler, job: Job, pos: int | None, now: float) -> list[str]:
-    """Reasons in plain words, the one that must go first in front; for a whole job (`pos` None) those of its first queued task.
+    """Reasons in plain words, the first to be removed in front; for a whole job (`pos` None) those of its first queued task.
 
-    `now` in seconds since the epoch. Never empty: what runs or has ended is told too.
+    `now` in seconds since the epoch. Never empty: of a task that runs or has ended it says so.
     """
     if job.state.final:
         return [f"it has ended: {job.state.name}"]
@@ -77,7 +77,8 @@ def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str
     elif reserved is not None and reserved.key < pending.key:
         reasons.append(f"held for {reserved.job.spec.name}, which comes first: {_held(scheduler)}")
     elif pending.blocked_since is not None:
-        reasons.append(f"later work has passed it since {now - pending.blocked_since:.0f} s")
+        waited_s = dispatch.uptime(now) - pending.blocked_since
+        reasons.append(f"later work has been passing it for {waited_s:.0f} s")
     head = pending.shape.head()
     if head is not None and head.key < pending.key:
         reasons.append(f"{head.job.spec.name} needs the same and comes first")
@@ -85,7 +86,7 @@ def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str
 
 
 def _trouble(scheduler: Scheduler) -> list[str]:
-    """Why agents could not be started, where that is known: each reason once, with the first node that it is told of."""
+    """Why agents could not be started, where that is known: each reason once, with the first node that has it."""
     first: dict[str, str] = {}
     for node in scheduler.nodes:
         if node.reason:
@@ -107,7 +108,7 @@ def _needed(need: Need) -> str:
 
 
 def _free(scheduler: Scheduler, need: Need) -> str:
-    """What of that is free now, in as few words as tell it."""
+    """How much of what is needed is free now."""
     nodes = scheduler.nodes
     usable = list(bits(nodes.usable))
     cores = max(nodes.free_cores[node].bit_count() for node in usable)

@@ -1,8 +1,8 @@
 """What must hold after every event, as code: run by the property tests after each step, and under `--debug-checks`."""
 
-# Each check counts anew, from the facts, what some index or counter claims to know: this file must not believe anything
-# that is kept for speed. It is slow on purpose, O(everything). A rule that cannot be broken by any sequence of events that
-# a test can make is not here; a rule that was once broken by a mistake is.
+# Each check counts anew, from the facts, what some index or counter claims: this file believes nothing that is kept for
+# speed. It is slow on purpose, O(everything). It has no rules that no sequence of events can break, and every rule that a
+# mistake has once broken.
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _check_shapes(scheduler: Scheduler) -> None:
 
 
 def _check_lost(scheduler: Scheduler) -> None:
-    """Nothing lost outlives its node, or its task: what cannot be told any more costs nothing."""
+    """Nothing lost outlives its node, or its task: what nobody can report any more costs nothing."""
     for attempt in scheduler.lost:
         assert attempt.state in (AttemptState.LOST, AttemptState.EXCUSED), f"{attempt} is kept as lost"
         assert scheduler.jobs.by_no(attempt.key.job_no) is attempt.job, f"{attempt} of a job that was removed"

@@ -59,6 +59,7 @@ class Pending:
         """How many positions can be taken now."""
         self.listed = False
         self.blocked_since: float | None = None
+        """Since when later work has been passing it, in seconds of `Dispatch.uptime`; None while none has."""
         self._ranges = ranges
         self._back: list[int] | None = None
 
@@ -104,7 +105,7 @@ class Pending:
             self._ranges = tuple(rest)
 
     def take_stretch(self, most: int) -> range:
-        """The lowest available positions, at most so many, if they are consecutive and none was ever started; else none.
+        """Up to `most` of the lowest available positions, if they are consecutive and were never started; else an empty range.
 
         The caller changes their state at once.
         """
@@ -188,7 +189,7 @@ class LeasePool:
         self.shape = shape
         self.grants = 0
         self.unstarted: dict[TaskKey, float] = {}
-        """Tasks sent and not known to have started, in the order sent, with the time of sending."""
+        """Tasks sent and not known to have started, in the order sent, with the time of sending (`Dispatch.uptime`)."""
         self.revoking: set[TaskKey] = set()
         """Asked back and not yet known to have started, ended or come back: nothing more is lent meanwhile."""
         self.pace = Pace()

@@ -38,12 +38,12 @@ _WEIGHT = 0.2
 
 
 def moving_mean(mean_s: float | None, seconds: float) -> float:
-    """How long tasks take, after one more; `mean_s` None: it is the first."""
+    """Mean duration including one more task of `seconds`; `mean_s` None: it is the first."""
     return seconds if mean_s is None else mean_s + _WEIGHT * (seconds - mean_s)
 
 
 class Pace:
-    """What one agent gets through of one shape."""
+    """How fast one agent gets through the tasks of one shape."""
 
     __slots__ = ("_ended", "_mean_s", "_most", "_since_s")
 
@@ -51,11 +51,11 @@ class Pace:
         self._mean_s: float | None = None
         self._most = LEAST_LOT
         self._ended = 0
-        """Tasks that have ended since `_since_s`, when the last lot was given; what is not known yet is 0.0."""
+        """Tasks that have ended since `_since_s`, when the last lot was given (0.0: none was)."""
         self._since_s = 0.0
 
     def ran(self, seconds: float) -> None:
-        """A task has run for so long."""
+        """Count a task that has run for `seconds`."""
         mean_s = self._mean_s
         self._mean_s = seconds if mean_s is None else mean_s + _WEIGHT * (seconds - mean_s)
         self._ended += 1
@@ -74,11 +74,11 @@ class Pace:
 
     @property
     def are_long(self) -> bool:
-        """Tasks are known to take so long that they are lent only by way of exception."""
+        """Whether tasks are known to take so long that they are lent only in the exceptional case."""
         return self._mean_s is not None and self._mean_s > LENT_WORK_S
 
     def lot(self, grants: int) -> int:
-        """How many tasks the agent may have waiting with so many grants; 0 while it is not known how long they take."""
+        """How many tasks an agent with `grants` grants may have waiting; 0 while their duration is not known."""
         if self._mean_s is None:
             return 0
         if self.are_long:
@@ -86,11 +86,11 @@ class Pace:
         return min(self._most, int(grants * LENT_WORK_S / max(self._mean_s, SHORTEST_S)))
 
     def are_many(self, cores: int) -> bool:
-        """Whether so many cores would end MANY_ENDS of these tasks a second."""
+        """Whether `cores` cores would end MANY_ENDS of these tasks a second."""
         return self._mean_s is not None and cores >= MANY_ENDS * self._mean_s
 
     def next_lot(self, now: float) -> None:
-        """The last lot is half used up: learn from how long that took."""
+        """The last lot is half used up: adapt to how long that took."""
         if 0.0 < self._since_s < now:
             self._most = max(LEAST_LOT, int(self._ended / (now - self._since_s) * LENT_WORK_S))
         self._ended, self._since_s = 0, now

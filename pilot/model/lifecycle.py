@@ -118,7 +118,7 @@ class Lifecycle:
                 pending.clear_range()
             pending.shape.add(pending)
         pos = -1
-        with suppress(ValueError):  # there is none any more; the list may be a million long
+        with suppress(ValueError):  # no further 0; `index`, because the list may be a million long
             while job.unmet_at is not None:
                 pos = job.unmet_at.index(0, pos + 1)
                 self._ready(job, pos)
@@ -130,7 +130,7 @@ class Lifecycle:
             pending.shape.add(pending)
 
     def withdraw(self, job: Job, pos: int) -> None:
-        """A queued task is about to leave its queue otherwise than by being taken."""
+        """A queued task is about to leave its queue without being taken from it."""
         if job.unmet == 0 and (job.unmet_at is None or job.unmet_at[pos] == 0):
             pending_of(job.pendings, pos).withdrawn()
 
@@ -150,7 +150,7 @@ class Lifecycle:
         self._after_task(job, pos, state, now)
 
     def end_queued_tasks(self, job: Job, state: State, now: float) -> None:
-        """End all queued tasks of a job at once; the job's own ending speaks for them, there is no event for each."""
+        """End all queued tasks of a job at once. They have no events of their own: the end of the job stands for all."""
         for pending in all_pendings(job.pendings):
             pending.clear_range()
         self.lost.forget_waiting(job)
@@ -186,7 +186,7 @@ class Lifecycle:
         self._conclude(attempt, attempt.result(state, end), now)
 
     def attempt_lost(self, attempt: Attempt, now: float, may_come_back: bool) -> None:
-        """The agent went away under `attempt`: again, but not for ever."""
+        """The agent of `attempt` is gone: the task is tried again, but not for ever."""
         fate = attempt.after(AttemptEvent.LOSE)
         if fate is Fate.CANCELED:
             self._conclude(attempt, attempt.lost_result(State.CANCELED, now), now)
@@ -218,7 +218,7 @@ class Lifecycle:
             self._conclude(attempt, attempt.lost_result(State.FAILED, now, reason), now)
 
     def _keep_lost(self, attempt: Attempt, may_come_back: bool) -> None:
-        """What may yet be reported is kept, while that would matter."""
+        """Keep the attempt while its end may yet be reported and would still matter."""
         if attempt.state is AttemptState.ENDED:
             return
         if may_come_back and not attempt.job.tasks.state(attempt.key.pos).final:
@@ -257,9 +257,9 @@ class Lifecycle:
         self._keep_lost(attempt, may_come_back=True)
 
     def replay_taken(self, attempt: Attempt) -> None:
-        """It came back unstarted, or it had not been known to have started when its agent fell silent: that is not on record.
+        """It came back unstarted, or was not known to have started when its agent fell silent: the record does not say which.
 
-        So if that agent lives, it may yet tell of it.
+        So if that agent lives, it may yet report the attempt.
         """
         self.attempt_taken(attempt, attempt.scheduled_s)  # the record has no time of its own
         job, key = attempt.job, attempt.key
@@ -275,7 +275,7 @@ class Lifecycle:
         attempt.pending.shape.add(attempt.pending)
 
     def in_flight_again(self, job: Job, pos: int) -> None:
-        """A task that waits has, or has had all the time, an attempt that goes on."""
+        """A task that counted as waiting has an attempt in flight again, or has had it all the time."""
         self.withdraw(job, pos)
         self._jobs.move_task(job, pos, State.SCHEDULED)
 
@@ -286,7 +286,7 @@ class Lifecycle:
         self.in_flight_again(attempt.job, attempt.key.pos)
 
     def excuse(self, attempt: Attempt) -> None:
-        """The agent that had it is heard again: no task has taken that down."""
+        """The agent that had it is heard again: no task has crashed it."""
         self._uncount(attempt, attempt.after(AttemptEvent.EXCUSE))
 
     @staticmethod

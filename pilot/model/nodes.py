@@ -44,15 +44,15 @@ class Node:
         self.expected: set[str] = set()
         """The agents that may report: those that were started and are not known to be gone. Any other is sent away."""
         self.failures = 0
-        """How many agents in a row have not come, or have ended before they served."""
+        """How many agents in a row have not reported, or have ended before they were of use."""
         self.reason = ""
-        """Why the last of them did not, or ended; until one reports."""
+        """Why the last of them failed; empty once another one has reported."""
         self.has_come = False
-        """One has reported in this life of the manager, or is there from an earlier one: the start has succeeded."""
+        """An agent has reported in this life of the manager, or lives on from an earlier one: the start has succeeded."""
         self.has_served = False
-        """One has reported something, or has been there for a while: agents can work here."""
+        """An agent has reported work, or has stayed for a while: agents can work here."""
         self.left_behind = ""
-        """The agent that has ended otherwise than in good order, so that tasks of it may still run; its successor clears up."""
+        """An agent that did not end in good order, so that tasks of it may still run; its successor clears them away."""
 
     def __repr__(self) -> str:
         return f"<Node {self.number} {self.state.name}>"
@@ -61,7 +61,7 @@ class Node:
 class Nodes:
     """The nodes of the pilot. Work goes to those that are READY (`usable`).
 
-    A node that has left for good keeps its number, because what ran there is told by it, and is never used again.
+    A node that has left for good keeps its number, by which results name it, and is never used again.
     `reserve_system_core` keeps core 0 of the first node out of everything (`--system-core`).
     """
 
@@ -115,7 +115,7 @@ class Nodes:
         return self._all[node].state in SERVED
 
     def serves(self, node: NodeNo) -> None:
-        """Its agent is of use: those that were not are forgotten."""
+        """Its agent is of use: earlier failures do not count any more."""
         record = self._all[node]
         record.failures, record.has_served = 0, True
 
@@ -174,11 +174,11 @@ class Nodes:
         return node
 
     def name_cores(self, node: NodeNo, core_ids: Sequence[str]) -> None:
-        """Its cores are these, which tasks can be bound to; until now they were only counted. As many as before."""
+        """Learn the real ids of its cores, to which tasks can be bound; so far they were only counted. Their number stays."""
         self.specs[node] = replace(self.specs[node], core_ids=tuple(core_ids), bind=True)
 
     def set_groups(self, node: NodeNo, groups: Sequence[Group]) -> None:
-        """Which of its cores and GPUs lie together; without it all do."""
+        """Which of its cores and GPUs lie close together; nodes without groups have no such preference."""
         self._groups[node] = groups
 
     def _set_usable(self, node: NodeNo, usable: bool) -> None:
@@ -195,21 +195,21 @@ class Nodes:
         """The set of usable nodes with that many free cores."""
         if cores == 1:
             return self._any
-        found = self._at_least.get(cores)
-        if found is None:
-            found = 0
+        nodes = self._at_least.get(cores)
+        if nodes is None:
+            nodes = 0
             for level in self._level[cores:]:
-                found |= level
-            self._at_least[cores] = found
-        return found
+                nodes |= level
+            self._at_least[cores] = nodes
+        return nodes
 
     def with_tags(self, tags: tuple[str, ...]) -> int:
         """The set of nodes that have all these tags, usable or not."""
-        found = self._tagged.get(tags)
-        if found is None:
-            found = sum(1 << node for node in self.here if self._has(node, tags))
-            self._tagged[tags] = found
-        return found
+        nodes = self._tagged.get(tags)
+        if nodes is None:
+            nodes = sum(1 << node for node in self.here if self._has(node, tags))
+            self._tagged[tags] = nodes
+        return nodes
 
     def _has(self, node: int, tags: tuple[str, ...]) -> bool:
         return all(tag in self.specs[node].tags for tag in tags)
@@ -317,7 +317,7 @@ class Nodes:
         return choose(self._groups.get(node, ()), Group(self.free_cores[node], self.free_gpus[node]), cores, gpus)
 
     def _free_mem_of(self, node: NodeNo, need: Need) -> int:
-        """Memory is not counted on nodes that do not tell theirs: every need fits there."""
+        """On nodes whose memory is not known it is not counted: every need fits there."""
         return self.free_mem[node] if self.specs[node].mem_bytes else need.mem_bytes
 
     # --- could it ever fit ----------------------------------------------------------------------------------------------

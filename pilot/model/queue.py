@@ -42,12 +42,12 @@ class Queue:
 
     def heads(self) -> list[tuple[Key, int, Pending]]:
         """The heads of all shapes that have work, with their keys, to be used as a heap."""
-        found = []
+        heads = []
         for number, shape in enumerate(self._shapes.values()):
             head = shape.head()
             if head is not None:
-                found.append((head.key, number, head))
-        return found
+                heads.append((head.key, number, head))
+        return heads
 
     def release(self, pendings: Pendings) -> None:
         """A job has ended: it adds nothing to its shapes any more."""

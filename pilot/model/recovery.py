@@ -1,6 +1,7 @@
-"""What an earlier life left: the journal's events again, agents that come back, and what is in doubt until they have told."""
+"""Recovery: the journal is replayed, agents come back, and what was in flight is in doubt until they have reported."""
 
-# The journal says what the manager had decided; what has come of it since only the agents know. So a resume has two halves.
+# The journal records what the manager had decided; only the agents know what has become of it since. So a resume has two
+# halves.
 #
 # 1. *Replay*. The records go through the same core that wrote them, in the order in which they were written. They need no
 #    agents: what was sent is IN_DOUBT (`replay_sent`), what ended has ended, what was lost is LOST and waits again. Equal
@@ -103,17 +104,17 @@ class Recovery:
             self._life.settle(attempt.scheduled_s)
 
     def _forget_left(self, node: NodeNo) -> None:
-        """A node that had left before, in the order of the journal, takes with it what is found to be lost with it."""
+        """Forget what is now found to be lost with this node, if the node has left earlier in the journal."""
         if self._nodes[node].state is NodeState.LEFT:
             self.replay_agent_gone(node)
 
     def replay_agent_gone(self, node: NodeNo) -> None:
-        """The agent that had what is lost there is known to have ended: nobody will tell of that any more."""
+        """The agent that had what is lost there is known to have ended: nobody will report that any more."""
         if not self._nodes.specs[node].joined:
             self._life.lost.forget_node(node)
 
     def drop_left(self, now: float) -> None:
-        """Nothing is in flight on nodes that have left, whatever the order in which the journal told of both."""
+        """Nothing is in flight on nodes that have left, whichever of the two the journal has first."""
         for attempt in list(self._dispatch.attempts.values()):
             if self._nodes[attempt.node].state is NodeState.LEFT:
                 del self._dispatch.attempts[attempt.key]
@@ -142,7 +143,7 @@ class Recovery:
         else:
             successor.after(AttemptEvent.SUPERSEDE)
             del self._dispatch.attempts[successor.key]
-            self._dispatch.not_unstarted(successor)
+            self._dispatch.remove_unstarted(successor)
             self._decisions.orders_for(successor.node).kills.append(successor.key)
         return attempt
 
@@ -175,7 +176,7 @@ class Recovery:
     def adopt(
         self, node: NodeNo, grants: Sequence[Grant], waiting: Mapping[PoolId, Sequence[TaskKey]], now: float
     ) -> None:
-        """An agent that outlived the manager tells what it holds; its running tasks follow as `on_started`.
+        """An agent that outlived the manager has reported what it holds; its running tasks follow as `on_started`.
 
         A pool the agent names is known by its waiting or running tasks' need; both sides keep its number.
         """
@@ -188,10 +189,10 @@ class Recovery:
                 attempt = self._dispatch.attempts.get(key)
                 if attempt is not None and pool is not None:
                     attempt.pool_id = pool_id
-                    pool.unstarted[key] = now
+                    pool.unstarted[key] = self._dispatch.uptime(now)
 
     def _shape_of_pool(self, grant: Grant, waiting: Mapping[PoolId, Sequence[TaskKey]]) -> Shape | None:
-        """What the tasks need that wait for this grant; None when there are none, or their shape has a pool there already."""
+        """The shape of the tasks that wait for this grant; None if none do, or if their shape already has a pool there."""
         for key in waiting.get(grant.pool, ()):
             attempt = self._dispatch.attempts.get(key)
             if attempt is not None and grant.shares[0].node not in attempt.pending.shape.pools:
@@ -199,13 +200,13 @@ class Recovery:
         return None
 
     def had(self, node: NodeNo) -> Had:
-        """What the node's agent has, as far as we know, when it says Hello: what is sent later it cannot speak of yet."""
+        """What the node's agent has, as far as we know, when it says Hello: what is sent later it cannot name yet."""
         return Had(self._dispatch.attempts_at.of(node), self._dispatch.grants_at.of(node))
 
     def drop_unnamed(
         self, node: NodeNo, held: Collection[TaskKey], now: float, of: Sequence[Attempt] | None = None
     ) -> None:
-        """The agent of `node` has told all it holds (`held`), and the ends it had kept. `of`: what it had when it began to.
+        """The agent of `node` has reported all it holds (`held`), and the ends it had kept. `of`: what it had when it began to.
 
         What it does not name never reached it, or got lost with it; what it names and cannot start, because it holds
         nothing for it, is taken from it. What was to be stopped there may not have been heard.
@@ -221,7 +222,7 @@ class Recovery:
             if named:
                 self._decisions.orders_for(node).kills.append(attempt.key)
             del self._dispatch.attempts[attempt.key]
-            self._dispatch.not_unstarted(attempt)
+            self._dispatch.remove_unstarted(attempt)
             self._life.attempt_taken(attempt, now)
         for namesake in self._nodes.namesakes(node, self._life.lost.nodes):
             self._life.lost.forget_node(namesake)
@@ -235,7 +236,7 @@ class Recovery:
         return pool is not None and attempt.key in pool.unstarted
 
     def drop_grants(self, node: NodeNo, held: Collection[GrantId], of: Sequence[Grant] | None = None) -> None:
-        """The agent of `node` has told which grants it holds: others never reached it. `of`: as for `drop_unnamed`."""
+        """The agent of `node` has reported which grants it holds: any other never reached it. `of`: as for `drop_unnamed`."""
         for grant in self.had(node).grants if of is None else of:
             if grant.grant_id not in held and grant.grant_id in self._dispatch.grants:
                 self._dispatch.returned(grant)

@@ -4,8 +4,7 @@
 # counters are right whoever makes the change. Rejected: counting when asked. A status request would walk over a million
 # tasks.
 #
-# A number is never given twice, a name is when its job was removed. So what lies in the journal or is under way names
-# numbers.
+# A number is never given twice; a name may be, once its job was removed. So the journal and frames refer to jobs by number.
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from .tasks import Places
 
 
 class Entering:
-    """A submit on its way in, which takes many turns. Nobody else sees or uses what it names before it is in."""
+    """A submit on its way in, which takes many turns. Until it is in, nobody else sees or uses the names it has taken."""
 
     __slots__ = ("names", "needs", "waits_for")
 
@@ -30,7 +29,7 @@ class Entering:
         self.names: ByName[None] = ByName()
         """Its jobs: nobody else can submit these."""
         self.needs: ByName[None] = ByName()
-        """Jobs of others that its jobs wait for, known or not: nobody can remove or submit these before it is in."""
+        """Names outside this submit that its jobs wait for: until it is in, nobody can remove or submit jobs of these names."""
         self.waits_for: Entering | None = None
         """A submit that has to be in first, because this one waits for jobs of it."""
 
@@ -74,11 +73,11 @@ class Registry:
         return self._by_name.get(name)
 
     def entering_with(self, name: str, but: Entering | None = None) -> Entering | None:
-        """The submit on its way in that has a job of this name; `but` is not meant."""
+        """The submit on its way in, other than `but`, that has a job of this name."""
         return next((one for one in self.entering if one is not but and name in one.names), None)
 
     def entering_that_needs(self, name: str, but: Entering | None = None) -> Entering | None:
-        """The submit on its way in that has a job which waits for this name."""
+        """The submit on its way in, other than `but`, that has a job which waits for this name."""
         return next((one for one in self.entering if one is not but and name in one.needs), None)
 
     def find_settled(self, name: str) -> Job | None:

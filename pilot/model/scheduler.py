@@ -12,10 +12,11 @@
 # Why nothing is decided in `on_*`: five thousand results that come in one turn then cost one plan and not five thousand,
 # and a core that was freed goes to the work that is first by the end of the turn, not to whatever was looked at first.
 #
-# An event about something that is not known (any more) is ignored, not refused: agents speak of what they knew when they
-# spoke. An event that the tables do not have for what *is* known is our mistake, and raises before anything is changed.
+# An event about something that is not known (any more) is ignored, not refused: agents report what they knew when they
+# reported it. An event that the tables do not allow for something that *is* known is our mistake: it raises before anything
+# is changed.
 #
-# `jobs`, `nodes` and `dispatch` may be looked at by anybody. Who changes something calls a method here, but for what concerns
+# Anybody may look at `jobs`, `nodes` and `dispatch`. Changes are made by calling a method here, except those that concern
 # a node alone (its state, the names of its cores).
 #
 # Example. One turn: `on_finished(a:0)` frees a core and notes the result; `on_finished(a:1)` likewise; `submit(b)` queues
@@ -112,9 +113,9 @@ class Scheduler:
         It cannot fail. Clients see the jobs, and work on them begins, as they come to be connected.
         """
         jobs = []
-        given = iter(numbers)
+        their_numbers = iter(numbers)
         for place, spec in enumerate(checked.specs):
-            job = self.jobs.add(spec, now, next(given, JobNo(first_no + place)))
+            job = self.jobs.add(spec, now, next(their_numbers, JobNo(first_no + place)))
             self._life.enter(job, plan_of(spec, self.nodes))
             jobs.append(job)
             if not (place + 1) % SLICE:
@@ -140,7 +141,7 @@ class Scheduler:
 
     @property
     def settled(self) -> bool:
-        """Whether all that has happened has been followed to its end; otherwise `plan` goes on with it."""
+        """Whether all consequences of past events have been followed; if not, `plan` continues with them."""
         return self._life.settled
 
     @property
@@ -219,13 +220,13 @@ class Scheduler:
     # --- agents ---------------------------------------------------------------------------------------------------------
 
     def node_of(self, key: TaskKey) -> NodeNo | None:
-        """The node that an attempt was sent to, also when it has counted as lost since; None: there is no such attempt."""
+        """The node that an attempt was sent to, even if it has counted as lost since; None: the attempt is not known."""
         attempt = self.dispatch.attempts.get(key) or self._life.lost.get(key)
         return None if attempt is None else attempt.node
 
     @property
     def lost(self) -> LostAttempts:
-        """What agents had that are not heard of, and may yet tell of."""
+        """Attempts of agents that have fallen silent and may yet report them."""
         return self._life.lost
 
     def on_node_joined(self, spec: NodeSpec) -> NodeNo:
@@ -247,8 +248,8 @@ class Scheduler:
     def on_agent(self, node: NodeNo, agent_id: str) -> None:
         """This agent speaks for the node from now on.
 
-        If it is the one that had what is lost there, it has only been cut off, and no task has taken it down. If it is another
-        one, that one has no say any more.
+        If the attempts that were lost there are its own, it had only been cut off, and no task has crashed it. If they were
+        another agent's, that one will not be believed any more.
         """
         if agent_id != self.nodes[node].agent and not self.nodes.specs[node].joined:
             self._life.lost.forget_node(node)
@@ -258,34 +259,34 @@ class Scheduler:
                 self._life.excuse(attempt)
 
     def on_node_up(self, node: NodeNo) -> None:
-        """Its agent has told what it holds, and takes work."""
+        """Its agent has reported all it holds, and takes work."""
         self.nodes.move(node, NodeEvent.REPORT)
 
     def on_node_draining(self, node: NodeNo) -> None:
         """The node takes nothing new; what runs there comes to its end."""
         self.nodes.move(node, NodeEvent.DRAIN)
-        self.dispatch.not_held(node)
+        self.dispatch.release_hold(node)
 
     def on_node_silent(self, node: NodeNo) -> None:
-        """The agent of the node lives, and has not been heard of for too long: what it has stays there until it ends."""
+        """The agent of the node lives but has been silent for too long: it keeps what it has until it ends."""
         self.nodes.move(node, NodeEvent.FALL_SILENT)
-        self.dispatch.not_held(node)
+        self.dispatch.release_hold(node)
 
     def on_node_heard(self, node: NodeNo) -> None:
-        """The agent that was silent is heard again; `on_node_up` follows when it has told what it holds."""
+        """The agent that was silent is heard again; `on_node_up` follows when it has reported all it holds."""
         self.nodes.move(node, NodeEvent.HEAR)
 
     def on_node_dismissed(self, node: NodeNo) -> None:
-        """The agent of the node was told to end; what it has stays there until it has ended."""
+        """The agent of the node was told to end; it keeps what it has until it has ended."""
         self.nodes.move(node, NodeEvent.DISMISS)
-        self.dispatch.not_held(node)
+        self.dispatch.release_hold(node)
 
     def on_node_lost(self, node: NodeNo, now: float, silent: bool = False) -> None:
-        """The agent of this node is gone and everything it held with it: its tasks go back to the queue.
+        """The agent of this node is gone, and everything it held with it: its tasks go back to the queue.
 
-        `silent`: that is not known, it has only not been heard of for so long that its node is given up; it may come back.
+        `silent`: it is not known to be gone, but has been silent for so long that this is assumed. It may come back.
 
-        A task over several nodes whose first node lives is stopped there, and goes back when that has been reported.
+        A task over several nodes whose first node is still served is stopped there, and goes back when its end is reported.
         """
         self.nodes.move(node, NodeEvent.LOSE)
         held = {grant.grant_id: grant for grant in self.dispatch.grants_at.of(node)}
@@ -299,7 +300,7 @@ class Scheduler:
         self._settle(now)
 
     def on_node_given_up(self, node: NodeNo, now: float) -> None:
-        """No agent can be had there: what was lost with the last one will not be told any more."""
+        """No agent can be started there: nobody will report what was lost with the last one."""
         self.on_node_lost(node, now)
         self.nodes.move(node, NodeEvent.GIVE_UP)
 
@@ -310,7 +311,7 @@ class Scheduler:
             return
         if attempt.job.tasks.state(key.pos) is State.SCHEDULED:
             attempt.grant = self.dispatch.grants.get(grant_id, attempt.grant)
-            self.dispatch.not_unstarted(attempt)
+            self.dispatch.remove_unstarted(attempt)
             self._begin(attempt, pid, started_s)
 
     def _begin(self, attempt: Attempt, pid: int, started_s: float) -> None:
@@ -336,7 +337,7 @@ class Scheduler:
         attempt = self.dispatch.attempts.pop(key, None) or self.recovery.match_late_end(key, grant_id, end)
         if attempt is not None:
             attempt.grant = grant or attempt.grant
-            pool = self.dispatch.not_unstarted(attempt)
+            pool = self.dispatch.remove_unstarted(attempt)
             # Of a short task the end is the first that is heard.
             if end.pid > 0 and attempt.job.tasks.state(key.pos) is State.SCHEDULED:
                 self._begin(attempt, end.pid, end.started_s)
@@ -357,13 +358,17 @@ class Scheduler:
         """An agent gives back an attempt it has not started."""
         attempt = self.dispatch.attempts.pop(key, None)
         if attempt is not None:
-            self.dispatch.not_unstarted(attempt)
+            self.dispatch.remove_unstarted(attempt)
             self._life.attempt_taken(attempt, now)
             self._settle(now)
 
     def ends_at(self, ends_s: float | None, margin_s: float) -> None:
         """When the allocation ends (seconds since the epoch, None: never), and how long before that tasks must be over."""
         self.dispatch.ends_s, self.dispatch.margin_s = ends_s, margin_s
+
+    def on_pause(self, seconds: float) -> None:
+        """The whole job was suspended for so long: nothing has waited meanwhile, so nothing is held or taken back for it."""
+        self.dispatch.on_pause(seconds)
 
     def on_stopping(self) -> None:
         """The pilot ends: tasks that are stopped from now on are `interrupted`."""

@@ -1,8 +1,8 @@
-"""Work that is done a slice at a time, so that nobody waits long for it: a generator that pauses, and at last returns.
+"""Work that is done in slices, so that nothing else waits long for it: a generator that pauses, and at last returns.
 
-Whoever owns the loop decides how many slices there are in a turn; what is done here only promises that no slice is long: at
-most `SLICE` items, each of some microseconds. Between two slices anything may happen, so what such work has looked at may have
-changed when it goes on: it says itself what stays true meanwhile.
+The owner of the loop decides how many slices fit into a turn; the work only promises that each slice is short: at most
+`SLICE` items, each of some microseconds. Between two slices anything may happen, so whatever such work has looked at may have
+changed when it continues; each function says what stays true meanwhile.
 
 Rejected: threads (they share the interpreter's lock and would need locks of ours), coroutines (an event loop of their own, and
 every caller coloured), measuring time here (the core has no clock).
@@ -24,14 +24,14 @@ class Pause(Enum):
     MORE = 0
     """There is more to do."""
     WAITING = 1
-    """There is nothing to do before somebody else's work has got on."""
+    """Nothing can be done before some other work has advanced."""
 
 
 Steps = Generator[Pause, None, T]
 
 
 def finish(steps: Steps[T]) -> T:
-    """Do all of it at once, for those who have nobody waiting. What waits for others must not come here."""
+    """Do all of it at once, where nobody is kept waiting. Work that waits for other work must not be passed."""
     try:
         while True:
             if next(steps) is Pause.WAITING:

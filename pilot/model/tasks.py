@@ -192,8 +192,8 @@ class ManyTasks:
         touched = bytes(self._state[start:stop])
         states = len(touched) - len(touched.lstrip(_NUL))
         runs = self._run[start : start + states].tobytes()
-        known = min(states, (len(runs) - len(runs.lstrip(_NUL))) // self._run.itemsize)
-        return known if known < len(touched) else stop - start
+        fresh = min(states, (len(runs) - len(runs.lstrip(_NUL))) // self._run.itemsize)
+        return fresh if fresh < len(touched) else stop - start
 
     def send_first(self, positions: range) -> None:
         """These, which are `fresh`, go to an agent."""

@@ -21,7 +21,7 @@ class Group(NamedTuple):
 def groups_of(
     spec: NodeSpec, sockets: Sequence[Collection[int]], near_gpus: Sequence[Collection[int]]
 ) -> tuple[Group, ...]:
-    """The groups of a node by what its agent tells; none when there is nothing to choose between.
+    """The groups of a node, from what its agent reports; empty when there is nothing to choose between.
 
     Args:
         sockets: the processors of each socket.
@@ -39,8 +39,8 @@ def groups_of(
 
 
 def _is_near(gpu: str, socket: Collection[int], near_gpus: Sequence[Collection[int]]) -> bool:
-    known = gpu.isdecimal() and int(gpu) < len(near_gpus)
-    return known and any(cpu in socket for cpu in near_gpus[int(gpu)])
+    is_known = gpu.isdecimal() and int(gpu) < len(near_gpus)
+    return is_known and any(cpu in socket for cpu in near_gpus[int(gpu)])
 
 
 def choose(groups: Sequence[Group], free: Group, cores: int, gpus: int) -> Group:
@@ -62,5 +62,5 @@ def choose(groups: Sequence[Group], free: Group, cores: int, gpus: int) -> Group
 
 
 def _lowest(mask: int, count: int) -> int:
-    """As `lowest`; a whole node is no work."""
+    """Like `lowest`, but free when the mask is already the whole node."""
     return mask if mask.bit_count() == count else lowest(mask, count)

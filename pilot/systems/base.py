@@ -136,7 +136,7 @@ def need(host_env: HostEnvironment, *names: str) -> tuple[str, str]:
         if host_env.environ.get(name):
             return host_env.environ[name], name
     raise SettingsError(
-        "is not set", where=names[0], remedy="start the pilot inside a job, or say --nodes or --resources local"
+        "is not set", where=names[0], remedy="start the pilot inside a job, or give --nodes or --resources local"
     )
 
 
@@ -145,7 +145,7 @@ def need_file(host_env: HostEnvironment, variable: str) -> str:
     path = need(host_env, variable)[0]
     text = host_env.read(path)
     if text is None:
-        raise SettingsError(f'"{path}" cannot be read', where=variable, remedy="say --nodes to go on without it")
+        raise SettingsError(f'"{path}" cannot be read', where=variable, remedy="give --nodes to do without it")
     return text
 
 

@@ -24,7 +24,7 @@ def find(host_env: HostEnvironment) -> Allocation:
     where = " ".join(_COMMAND)
     text = host_env.run(_COMMAND)
     if text is None:
-        raise SettingsError("does not answer", where=where, remedy="is flux on the PATH? or say --nodes")
+        raise SettingsError("does not answer", where=where, remedy="is flux on the PATH? or give --nodes")
     try:
         execution = json.loads(text)["execution"]
         names = [name for part in execution["nodelist"] for name in hostlist.hosts(part, where)]

@@ -51,7 +51,7 @@ def find(host_env: HostEnvironment) -> Allocation:
     job_id = need(host_env, "PBS_JOBID")[0]
     if pbs_family.TORQUE_MARK in host_env.environ:
         raise SettingsError(
-            "is set, so this is a job of Torque", where=pbs_family.TORQUE_MARK, remedy="say --resources torque"
+            "is set, so this is a job of Torque", where=pbs_family.TORQUE_MARK, remedy="give --resources torque"
         )
     lines = pbs_family.node_lines(host_env)
     attributes, command = pbs_family.qstat(host_env)

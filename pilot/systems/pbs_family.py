@@ -27,7 +27,7 @@ def node_lines(host_env: HostEnvironment) -> list[str]:
     """The lines of PBS_NODEFILE. Raises SettingsError when it cannot be read or has none."""
     lines = [line.strip() for line in need_file(host_env, "PBS_NODEFILE").splitlines() if line.strip()]
     if not lines:
-        raise SettingsError("names an empty file", where="PBS_NODEFILE", remedy="say --nodes to go on without it")
+        raise SettingsError("names an empty file", where="PBS_NODEFILE", remedy="give --nodes to do without it")
     return lines
 
 

@@ -42,7 +42,7 @@ def find(host_env: HostEnvironment) -> Allocation:
         slots = _slots(need_file(host_env, where))
     if not total.isdigit() or sum(slots.values()) != int(total):
         given = f"{sum(slots.values())} in PE_HOSTFILE" if where == "PE_HOSTFILE" else "not a number"
-        raise SettingsError(f'"{total}", but {given}', where="NSLOTS", remedy="say --nodes to go on without it")
+        raise SettingsError(f'"{total}", but {given}', where="NSLOTS", remedy="give --nodes to do without it")
     command = ["qstat", "-j", job_id]
     output = host_env.run(command) or ""
     per_slot = _memory(output)

@@ -95,7 +95,7 @@ def _command(host_env: HostEnvironment) -> Sequence[str]:
 def _check(
     host_env: HostEnvironment, names: list[str], nodes: str, counts: list[int], counts_text: str, counts_where: str
 ) -> None:
-    remedy = "start the pilot in the batch script itself, or say --nodes"
+    remedy = "start the pilot in the batch script itself, or give --nodes"
     if len(counts) != len(names):
         what = f"{len(counts)} counts ({counts_text}) for the {len(names)} nodes of {nodes}"
         raise SettingsError(what, where=counts_where, remedy=remedy)

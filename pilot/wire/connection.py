@@ -25,7 +25,7 @@ VERSION = 1
 AUX_PREFIX = ".qcgpjm-service-"
 FILE_NAME = "connection.json"
 
-_REMEDY = "start one with `pilotfish service`, or say which with --connect"
+_REMEDY = "start one with `pilotfish service`, or name one with --connect"
 
 # Best first: ipc is the fastest and needs no key, plain is there for clients that cannot do better.
 TRANSPORTS = ("ipc", "curve", "plain")

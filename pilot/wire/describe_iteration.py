@@ -208,7 +208,7 @@ def _first(raw: Mapping[str, Any], where: str) -> int:
 def _check_count(count: int, where: str) -> None:
     if count > MOST_ITERATIONS:
         raise InvalidJobError(
-            f"{count} iterations are more than {MOST_ITERATIONS}", where=where, remedy="make several jobs of it"
+            f"{count} iterations are more than {MOST_ITERATIONS}", where=where, remedy="split it into several jobs"
         )
 
 

@@ -35,7 +35,7 @@ def test_it_is_made_private_also_below_a_folder_that_is_not_there_yet(tmp_path: 
 def test_an_id_that_is_taken_is_refused(tmp_path: Path) -> None:
     aux = auxdir.create(tmp_path, "i")
     aux.journal.touch()
-    with pytest.raises(RefusedError, match=f"File exists; go on with it: --resume {aux.path}"):
+    with pytest.raises(RefusedError, match=f"File exists; continue it: --resume {aux.path}"):
         auxdir.create(tmp_path, "i")
 
 

@@ -58,7 +58,9 @@ def test_a_host_that_cannot_look_up_its_own_name_gives_out_numbers(
     assert [NAME in endpoint for endpoint in endpoints.agent_endpoints] == [False] * (
         len(endpoints.agent_endpoints) - 1
     ) + [True]
-    assert f"{NAME} cannot be looked up here (Temporary failure in name resolution)" in caplog.text
+    record = next(record for record in caplog.records if record.message == "host.unknown")
+    assert vars(record)["host"] == NAME
+    assert vars(record)["reason"] == "it cannot look up its own name: Temporary failure in name resolution"
     endpoints.close()
 
 

@@ -242,7 +242,7 @@ def test_a_process_has_ended_only_when_its_last_words_are_read() -> None:
     processes = AgentProcesses(
         scheduler.nodes,
         cast(Any, SimpleNamespace(agent_log=lambda name: Path(os.devnull))),
-        cast(Any, SimpleNamespace(starter=SimpleNamespace(is_agent=True, starts_again=False), patience_s=60.0)),
+        cast(Any, SimpleNamespace(launcher=SimpleNamespace(is_agent=True, starts_again=False), patience_s=60.0)),
         loop,
         Patience(loop, 0.25),
         lambda agents: None,

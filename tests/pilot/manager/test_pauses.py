@@ -39,9 +39,12 @@ class World:
             end_margin_s=MARGIN_S, kill_grace_s=GRACE_S, walltime=moving_s - self.watch.seconds
         )
         self.ends: list[float | None] = []
+        self.pauses: list[float] = []
+        self.status = SimpleNamespace(warn=lambda text: None)
         self.stopped_at: float | None = None
         self.scheduler = SimpleNamespace(
             ends_at=lambda ends_s, margin_s: self.ends.append(ends_s),
+            on_pause=self.pauses.append,
             stalled=lambda now: False,
             jobs=SimpleNamespace(unfinished=1),
             unfinished=1,
@@ -93,6 +96,22 @@ def test_an_end_that_does_not_move_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
     world.pause(400.5)
     world.run(200)
     assert world.stopped_at == pytest.approx(700.0 - GRACE_S - LAST_WRITES_S, abs=1)
+
+
+def test_a_pause_is_told_before_anything_is_judged_by_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timers are due in any order after it, and the core is not to take the pause for waiting."""
+    monkeypatch.setattr(time, "process_time", lambda: 0.0)
+    world = World(math.inf, 1000.0)
+    seen: list[list[float]] = []
+
+    def tick() -> None:
+        world.patience.look()
+        seen.append(list(world.pauses))
+
+    world.loop.call_at(world.watch.seconds + 0.1, tick)
+    world.pause(60.5)
+    assert seen == [[pytest.approx(60.0)]]
+    assert world.pauses == seen[0], "it counts once"
 
 
 def test_work_of_our_own_and_short_gaps_are_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:

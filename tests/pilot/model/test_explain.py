@@ -54,7 +54,7 @@ def test_a_reservation_is_told_to_both_sides() -> None:
     world = World(node("n", 2), reserve_after_s=10)
     world.submit(job("one"), job("wide", 2), *[job(f"s{number}") for number in range(9)])
     world.finish("s0")
-    assert why(world, "wide")[1] == "later work has passed it since 0 s"
+    assert why(world, "wide")[1] == "later work has been passing it for 0 s"
     world.pass_time(11)
     world.finish(world.running[-1])
     assert why(world, "wide")[1] == "held for it: n"

@@ -13,8 +13,9 @@ from pilotfish.pilot.model.errors import (
     NotEnoughResourcesError,
     RefusedError,
 )
+from pilotfish.pilot.model.explain import why_not_running
 from pilotfish.pilot.model.ids import NodeNo
-from pilotfish.pilot.model.states import Cause
+from pilotfish.pilot.model.states import Cause, State
 
 
 def test_a_job_goes_through_its_states_in_order() -> None:
@@ -70,6 +71,33 @@ def test_work_that_was_passed_long_enough_is_not_passed_any_more() -> None:
     assert world.running == [second]
     world.finish(second)
     assert world.running == ["wide"]
+
+
+def test_nothing_is_held_for_the_time_for_which_the_whole_job_was_suspended() -> None:
+    """Nobody has been passed meanwhile; 10 s in which work is passed count as ever."""
+    world = World(node("n", 2), reserve_after_s=10)
+    world.submit(job("one"), job("wide", 2), *[job(f"s{i}") for i in range(50)])
+    world.finish(world.running[-1])
+    world.pass_time(6)
+    world.suspend(3600)
+    world.pass_time(3)
+    assert world.scheduler.dispatch.reserved is None
+    assert "later work has been passing it for 9 s" in "; ".join(
+        why_not_running(world.scheduler, world.scheduler.jobs.get("wide"), 0, world.now)
+    )
+    world.pass_time(2)
+    assert world.scheduler.dispatch.reserved is not None
+
+
+def test_nothing_is_taken_back_for_the_time_for_which_the_whole_job_was_suspended() -> None:
+    """The agent has stood still too, and its tasks are as short as before."""
+    world = World(node("n", 1))
+    world.submit(job("a", count=1000))
+    world.finish("a:0", took_s=0.001)
+    lent = world.scheduler.jobs.tasks_in[State.SCHEDULED]
+    assert lent > 0
+    world.suspend(3600)
+    assert world.scheduler.jobs.tasks_in[State.SCHEDULED] == lent
 
 
 def test_nodes_outside_the_reservation_go_on_serving_others() -> None:

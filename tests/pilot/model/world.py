@@ -105,6 +105,13 @@ class World:
         self.scheduler.on_time(self.now)
         self.settle()
 
+    def suspend(self, seconds: float) -> None:
+        """The whole job stands still for so long, this world's tasks included."""
+        self.now += seconds
+        self.scheduler.on_pause(seconds)
+        self.scheduler.on_time(self.now)
+        self.settle()
+
     def finish(self, name: str, exit_code: int = 0, cause: Cause = Cause.EXITED, took_s: float = 1.0) -> None:
         """End the running task `name`."""
         for number, agent in self.agents.items():

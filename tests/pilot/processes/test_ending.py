@@ -56,7 +56,7 @@ def test_at_the_end_tasks_go_back_to_the_queue_and_the_next_run_does_the_rest(
 
 
 def test_an_allocation_shorter_than_the_margin_is_used_all_the_same(wd: Path) -> None:
-    """... or a chain of them would go on for ever; the log says why the margin is not obeyed."""
+    """... or a chain of them would go on for ever; `run` and the log say why the margin is not obeyed."""
     (wd / "tasks.txt").write_text("touch ran\n")
     process = start(wd, "tasks.txt", "--walltime", "59s")
     _, err = process.communicate(timeout=PATIENCE_S)
@@ -65,6 +65,7 @@ def test_an_allocation_shorter_than_the_margin_is_used_all_the_same(wd: Path) ->
     (log,) = wd.glob(".qcgpjm-service-*/service.log")
     said = [line for line in log.read_text().splitlines() if "is shorter than the margin of 60 s" in line]
     assert len(said) == 1
+    assert [line for line in err.splitlines() if line.startswith("Warning: this allocation, with ")] != []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,9 @@ def test_an_allocation_shorter_than_the_margin_is_used_all_the_same(wd: Path) ->
 def test_a_margin_is_obeyed_unless_it_would_leave_no_time_for_tasks(
     margin_s: float, left_s: float | None, kept_s: float
 ) -> None:
-    assert margin_for(margin_s, left_s) == pytest.approx(kept_s)
+    kept, warning = margin_for(margin_s, left_s)
+    assert kept == pytest.approx(kept_s)
+    assert bool(warning) is (kept_s != margin_s)
 
 
 @pytest.mark.usefixtures("short_margin")

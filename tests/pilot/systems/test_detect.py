@@ -103,7 +103,7 @@ def test_slurm_counts_that_do_not_fit_the_hosts_are_an_error() -> None:
         detect(host_env(environ))
     assert str(caught.value) == (
         "SLURM_JOB_CPUS_PER_NODE: 3 counts (4(x3)) for the 2 nodes of SLURM_JOB_NODELIST (node[1-2]); "
-        "start the pilot in the batch script itself, or say --nodes"
+        "start the pilot in the batch script itself, or give --nodes"
     )
 
 
@@ -192,7 +192,7 @@ def test_each_of_the_two_families_of_pbs_is_told_from_the_other() -> None:
     torque = host_env(PBS | {"PBS_NUM_PPN": "2"}, files={"/nodes": "node1\nnode1\n"})
     assert detect(torque, resources="torque").kind == "torque"
     with pytest.raises(
-        SettingsError, match=r"^PBS_NUM_PPN: is set, so this is a job of Torque; say --resources torque$"
+        SettingsError, match=r"^PBS_NUM_PPN: is set, so this is a job of Torque; give --resources torque$"
     ):
         detect(torque, resources="pbs")
     assert detect(host_env(PBS, files={"/nodes": "node1\n"}), resources="openpbs").kind == "pbs"
@@ -201,8 +201,8 @@ def test_each_of_the_two_families_of_pbs_is_told_from_the_other() -> None:
 @pytest.mark.parametrize(
     ("files", "outputs", "error"),
     [
-        ({}, {}, 'PBS_NODEFILE: "/nodes" cannot be read; say --nodes to go on without it'),
-        ({"/nodes": "\n"}, {}, "PBS_NODEFILE: names an empty file; say --nodes to go on without it"),
+        ({}, {}, 'PBS_NODEFILE: "/nodes" cannot be read; give --nodes to do without it'),
+        ({"/nodes": "\n"}, {}, "PBS_NODEFILE: names an empty file; give --nodes to do without it"),
         (
             {"/nodes": "node1\nnode9\n"},
             {"qstat": QSTAT},
@@ -294,7 +294,7 @@ def test_grid_engine_tells_the_start_of_each_task_of_an_array() -> None:
 
 
 def test_grid_engine_slots_that_do_not_add_up_are_an_error() -> None:
-    with pytest.raises(SettingsError, match=r'^NSLOTS: "9", but 7 in PE_HOSTFILE; say --nodes'):
+    with pytest.raises(SettingsError, match=r'^NSLOTS: "9", but 7 in PE_HOSTFILE; give --nodes'):
         detect(host_env(SGE | {"NSLOTS": "9"}, files={"/pe": PE_HOSTFILE}))
     with pytest.raises(SettingsError, match='PE_HOSTFILE line 1: "node2" is not host and slots'):
         detect(host_env(SGE, files={"/pe": "node2"}))
