@@ -7,8 +7,12 @@ module of this name. Python has had `-P` against this since 3.11; `-I` would als
 
 from __future__ import annotations
 
-_PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from pilotfish.__main__ import main; main()"
-"""With `-c` the folder is the empty entry. `sys` is part of the interpreter, so this line itself cannot be misled."""
+_PROGRAM = (
+    "import sys; sys.path[:] = filter(None, sys.path); from importlib.util import find_spec; "
+    "find_spec('pilotfish') or sys.exit(sys.executable + ': No module named pilotfish'); "
+    "from pilotfish.__main__ import main; main()"
+)
+"""With `-c` the folder is the empty entry. `sys` is part of the interpreter, so the line itself cannot be misled."""
 
 
 def pilotfish(python: str, *words: str) -> list[str]:
