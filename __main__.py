@@ -14,6 +14,9 @@ def main() -> None:
     if answers:  # else it is ignored, as in the background of a script
         signal.signal(signal.SIGINT, _leave)
     _forget_own_folder()
+    from .pilot import early_warnings
+
+    early_warnings.note()
     _take_names_as_utf8()
     from .commands import run_command
 

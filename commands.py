@@ -10,6 +10,7 @@ from importlib import import_module
 
 import click
 
+from .pilot import early_warnings
 from .pilot.console import echo, fill_closed_descriptors, give_up, why_not
 from .pilot.exit_codes import ExitCode
 from .pilot.inherited import begin_command
@@ -41,6 +42,9 @@ COMMANDS = {
     "completion": ".api.completion",
     "agent": ".pilot.cli",
 }
+
+_WARNED = ("run", "service")
+"""Commands that do something when the end of their allocation is announced."""
 
 SUMMARIES = {
     "run": "Run tasks on this machine and wait for them.",
@@ -89,6 +93,8 @@ class LazyGroup(click.Group):
         begins = ctx.find_root().obj
         if begins is not None:
             begins()
+        if cmd_name not in _WARNED:
+            early_warnings.let_go()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -105,6 +111,7 @@ class LazyGroup(click.Group):
 
             if ctx.obj is not None:
                 ctx.obj()
+            early_warnings.let_go()
             return "resources", resources_here, args[1:]
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = get_close_matches(args[0], SUMMARIES, 1)

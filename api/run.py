@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from ..pilot import early_warnings
 from ..pilot.console import echo
 from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import EndingError, LostError, UsageError
@@ -34,7 +35,7 @@ _LOOK_S = 0.25
 
 _ENDED_IN_ORDER = (ExitCode.WORK_LEFT, ExitCode.TOLD_TO_STOP, ExitCode.INTERRUPTED)
 """Exit codes of a manager that was stopped before its work was done, and kept what is left."""
-_WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGTERM, signal.SIGHUP)
+_WARNINGS = (*early_warnings.NUMBERS, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Run(click.Command):
@@ -304,6 +305,8 @@ def _passing_signals_on(pilot: LocalManager) -> Iterator[None]:
     for number in _WARNINGS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             before[number] = signal.signal(number, lambda number, _: pilot.send_signal(number))
+    for number in early_warnings.take():
+        pilot.send_signal(number)
     try:
         yield
     finally:

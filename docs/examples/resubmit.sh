@@ -8,5 +8,8 @@ pilotfish run tasks.txt --continue &
 pilot=$!
 trap 'kill -USR1 "$pilot"' USR1
 while wait "$pilot"; code=$?; [ "$code" -gt 128 ] && kill -0 "$pilot" 2>/dev/null; do :; done
-[ "$code" -eq 75 ] || scancel "$next"   # 75: the time is over and work is left
+case $code in
+    75 | 138) ;;   # the time is over and work is left; or we were warned before the pilot had begun
+    *) scancel "$next" ;;
+esac
 exit "$code"

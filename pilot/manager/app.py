@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from .. import clock, variable_names
+from .. import clock, early_warnings, variable_names
 from ..console import echo, why_not
 from ..exit_codes import ExitCode
 from ..inherited import Inherited
@@ -269,7 +269,9 @@ def _install_signals(service: Service) -> None:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: the end of the terminal is not ours
         stops.remove(signal.SIGHUP)
     service.parts.loop.on_signal(stops, lambda: _told_to_stop(service))
-    service.parts.loop.on_signal([signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU], service.ending.begin)
+    service.parts.loop.on_signal(early_warnings.NUMBERS, service.ending.begin)
+    if early_warnings.take():
+        service.parts.loop.call_after(0, service.ending.begin)
     lifeline = service.parts.settings.lifeline_fd
     if lifeline is not None:
         service.parts.loop.on_readable(lifeline, lambda: _lifeline_cut(service, lifeline))
