@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -199,19 +199,40 @@ class Slurm:
         COMPLETING until the node registers again, minutes later. So the nodes are asked to do that at once.
         """
         living = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
-        completing_s: float | None = None
+        clearing_up = self._clearing_up()
 
         def ended() -> bool:
-            nonlocal completing_s
-            state, now = self.state(job), time.monotonic()
-            completing_s = (completing_s or now) if state == "COMPLETING" else None
-            if completing_s is not None and now - completing_s > 10:
-                completing_s = now
-                self.register_again()
+            state = self.state(job)
+            clearing_up(state == "COMPLETING")
             return state not in living
 
         wait_until(ended, lambda: f"job {job} to end\n{self._about(job)}", timeout_s)
         return self.state(job)
+
+    def wait_until_empty(self) -> None:
+        """No job waits, runs or is being cleared up after."""
+        clearing_up = self._clearing_up()
+
+        def empty() -> bool:
+            states = self.run("squeue", "--noheader", "--format=%T").split()
+            clearing_up("COMPLETING" in states)
+            return not states
+
+        wait_until(empty, lambda: f"no job is left\n{self.run('squeue')}")
+
+    def _clearing_up(self) -> Callable[[bool], None]:
+        """To be told again and again whether a job is COMPLETING: when that takes 10 s, nodes are asked to register."""
+        since_s: float | None = None
+
+        def note(is_completing: bool) -> None:
+            nonlocal since_s
+            now = time.monotonic()
+            since_s = (since_s or now) if is_completing else None
+            if since_s is not None and now - since_s > 10:
+                since_s = now
+                self.register_again()
+
+        return note
 
     def register_again(self) -> None:
         """Let every node tell the controller what it has; jobs are not disturbed."""
