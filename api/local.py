@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from ..pilot import own_python
 from ..pilot.console import fill_closed_descriptors
@@ -73,7 +73,7 @@ class LocalManager(Manager):
         self._hold = os.pipe() if hold else None
         try:
             # For what the service writes to stderr: not a pipe, which nobody reads while all goes well, and nothing on a disk.
-            with open(os.memfd_create("said"), "w+b") as said:
+            with _memory_file() as said:
                 self._process, self.connection_file = self._start(words, init_timeout_s, said)
         except BaseException:
             self._let_go()
@@ -282,6 +282,17 @@ class LocalManager(Manager):
         for descriptor in self._hold or ():
             os.close(descriptor)
         self._hold = None
+
+
+def _memory_file() -> BinaryIO:
+    """Without a name, and in memory where this Python can make such: those of Miniforge and uv are built without."""
+    with contextlib.suppress(AttributeError, OSError):
+        return open(os.memfd_create("said"), "w+b")
+    import tempfile
+
+    with contextlib.suppress(OSError):
+        return cast(BinaryIO, tempfile.TemporaryFile(dir="/dev/shm"))
+    return cast(BinaryIO, tempfile.TemporaryFile())
 
 
 def _words(server_args: Sequence[object]) -> list[str]:

@@ -305,8 +305,8 @@ def _passing_signals_on(pilot: LocalManager) -> Iterator[None]:
     for number in _WARNINGS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             before[number] = signal.signal(number, lambda number, _: pilot.send_signal(number))
-    for number in early_warnings.take():
-        pilot.send_signal(number)
+    for early in early_warnings.take():
+        pilot.send_signal(early)
     try:
         yield
     finally:

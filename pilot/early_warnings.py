@@ -38,5 +38,5 @@ def let_go() -> None:
     for number in NUMBERS:
         if signal.getsignal(number) is _note:
             signal.signal(number, signal.SIG_DFL)
-    for number in take():
-        signal.raise_signal(number)
+    for come in take():
+        signal.raise_signal(come)

@@ -1,7 +1,9 @@
-"""Start a process as a member of a control group.
+"""Start a process by a fork, for what posix_spawn cannot do.
 
-posix_spawn cannot do that, and a process that is moved once it runs may have started others by then. So this forks, and the
-child enters the group before it becomes the program. Only tasks with a memory limit pay for it (docs/performance.md).
+* A member of a control group: a process that is moved once it runs may have started others by then, so the child enters the
+  group before it becomes the program. Tasks with a memory limit pay for that (docs/performance.md).
+* The leader of a session, with a Python that was built for systems older than glibc 2.26, as those of Miniforge and uv are:
+  it has no `setsid` for posix_spawn.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import os
 import resource
 import signal
 import warnings
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from .launch import FileAction, Launch, close_all, open_streams
@@ -21,8 +25,29 @@ class GroupError(Exception):
     """The process could not enter its group; nothing was started."""
 
 
+@cache
+def can_lead_sessions() -> bool:
+    """Whether this Python's posix_spawn can make the process lead a session."""
+    try:
+        os.posix_spawn("/", ["/"], {}, setsid=True)
+    except NotImplementedError:
+        return False
+    except OSError:  # a folder is no program
+        pass
+    return True
+
+
+def plain_start() -> Callable[[Launch], int]:
+    """Launch.spawn, or with a Python that cannot do that the same by a fork."""
+    return Launch.spawn if can_lead_sessions() else _start
+
+
 def spawn_in_group(launch: Launch, procs: Path) -> int:
     """As Launch.spawn, in the group of which `procs` is the file cgroup.procs. Raises OSError as that does, and GroupError."""
+    return _start(launch, procs)
+
+
+def _start(launch: Launch, procs: Path | None = None) -> int:
     actions, opened = open_streams(launch.streams)
     try:
         return _fork(launch, procs, actions)
@@ -30,7 +55,7 @@ def spawn_in_group(launch: Launch, procs: Path) -> int:
         close_all(opened)
 
 
-def _fork(launch: Launch, procs: Path, actions: list[FileAction]) -> int:
+def _fork(launch: Launch, procs: Path | None, actions: list[FileAction]) -> int:
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
         with warnings.catch_warnings():
@@ -53,11 +78,12 @@ def _fork(launch: Launch, procs: Path, actions: list[FileAction]) -> int:
     raise GroupError(str(error)) if failure[:1] == b"G" else error
 
 
-def _become(launch: Launch, procs: Path, actions: list[FileAction], write: int) -> None:
+def _become(launch: Launch, procs: Path | None, actions: list[FileAction], write: int) -> None:
     """In the child: never returns. What fails goes through the pipe, with G in front when it was about the group."""
     of = b"G"
     try:
-        _write(procs, b"0")
+        if procs is not None:
+            _write(procs, b"0")
         of = b"P"
         os.setsid()
         for number in launch.signals.default:

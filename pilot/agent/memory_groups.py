@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..cgroups import LEAF, find_own, prefix_of, remove_groups, words
-from .forked import GroupError, spawn_in_group
+from .forked import GroupError, plain_start, spawn_in_group
 from .launch import Launch
 
 log = logging.getLogger(__name__)
@@ -127,12 +127,12 @@ class MemoryGroups:
         """Start the process, in a group of that limit if one can be made. Raises OSError as Launch.spawn does."""
         folder = self._make(limit_bytes)
         if folder is None:
-            return launch.spawn()
+            return plain_start()(launch)
         try:
             pid = spawn_in_group(launch, folder / "cgroup.procs")
         except GroupError as error:
             self._give_up(folder, error)
-            return launch.spawn()
+            return plain_start()(launch)
         except OSError:
             self._remove(folder)
             raise

@@ -21,7 +21,7 @@ from ..model.job_spec import Execution
 from ..model.resources import host_of
 from ..model.variables import of_iteration, substitute_execution
 from ..wire.frames import JobDef, NewGrant, Settings, TaskStart
-from . import bind, earlier_output, launch, places, submit_commands
+from . import bind, earlier_output, forked, launch, places, submit_commands
 from .launch import Launch, LaunchError
 from .launcher_hints import NO_HINTS, LauncherHints
 from .memory_groups import MemoryGroups
@@ -45,6 +45,7 @@ class TaskStarter:
         self._agent_id = agent_id
         self._name = f"{agent_id}-{number}".replace("/", "_")
         self._groups = groups
+        self._start = forked.plain_start()
         self._open_files = launch.task_open_files(inherited.open_files)
         self._signals = launch.task_signals(inherited)
         self._settings: Settings | None = None
@@ -173,7 +174,7 @@ class TaskStarter:
 
     def _spawn_now(self, prepared: Launch, mem_bytes: int) -> int:
         try:
-            return self._groups.spawn(prepared, mem_bytes) if mem_bytes else prepared.spawn()
+            return self._groups.spawn(prepared, mem_bytes) if mem_bytes else self._start(prepared)
         except OSError as error:
             if error.errno in _EXHAUSTED and self.tries < _MOST_TRIES:
                 self.tries += 1
@@ -182,7 +183,7 @@ class TaskStarter:
             if not launch.mend(prepared):
                 raise LaunchError(launch.why_not(prepared, error)) from error
         try:
-            return self._groups.spawn(prepared, mem_bytes) if mem_bytes else prepared.spawn()
+            return self._groups.spawn(prepared, mem_bytes) if mem_bytes else self._start(prepared)
         except OSError as error:
             raise LaunchError(launch.why_not(prepared, error)) from error
 

@@ -1,8 +1,8 @@
 """The agents of our nodes: started by the allocation's agent launcher, watched, and started again when they die.
 
-What is watched is the launcher's process, through a pidfd. On this machine that is the agent itself. Elsewhere it is an `srun`
-or `ssh`, whose end says little: an agent may outlive it, and one `srun` may stand for a thousand agents. There the agents' own
-heartbeats count, and the end of the launcher only means that an agent which is silent will stay so.
+What is watched (process_watch.py) is the launcher's process. On this machine that is the agent itself. Elsewhere it is an
+`srun` or `ssh`, whose end says little: an agent may outlive it, and one `srun` may stand for a thousand agents. There the
+agents' own heartbeats count, and the end of the launcher only means that an agent which is silent will stay so.
 
 Where a node stands is in the core (`NodeState`), and only there: this file starts an agent where a node is EXPECTED or LOST,
 and tells the core when it has. What it keeps itself are processes, and the order in which nodes wait for their turn.
@@ -33,6 +33,7 @@ from ..model.ids import NodeNo
 from ..model.nodes import Nodes
 from ..model.states import NodeEvent, NodeState
 from .auxdir import AuxDir
+from .process_watch import ProcessWatch
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,6 @@ class _Process:
 
     agents: dict[NodeNo, str]
     pid: int
-    pidfd: int
     log: Path
     report_by_s: float
     """When its agents should have reported, in seconds of patience; infinite once those that have not have been named."""
@@ -113,6 +113,9 @@ class AgentProcesses:
         self._on_given_up = on_given_up
         self._all_read = all_read
         self._processes: dict[int, _Process] = {}
+        """By their ids."""
+        self._watches: dict[int, ProcessWatch] = {}
+        """The same, until their end is taken note of."""
         self._to_start: deque[NodeNo] = deque()
         """Nodes in the order in which they get their agents; not all can at a time."""
         self._stopping = False
@@ -254,8 +257,8 @@ class AgentProcesses:
             log.error(
                 "agent.killed", extra={"node": self._nodes.specs[node].name, "agent": agent_id, "pid": watched.pid}
             )
-            with suppress(ProcessLookupError):  # it has ended, and what it left is being cleared away
-                signal.pidfd_send_signal(watched.pidfd, signal.SIGKILL)
+            if watched.pid in self._watches:  # else it has ended, and what it left is being cleared away
+                self._watches[watched.pid].kill()
 
     def _process_of(self, node: NodeNo, agent_id: str) -> _Process | None:
         if not self._recipe.launcher.is_agent:
@@ -294,15 +297,15 @@ class AgentProcesses:
             self._nodes[node].left_behind = agent_id
 
     def _watch(self, agents: dict[NodeNo, str], pid: int, log_file: Path) -> None:
-        watched = _Process(agents, pid, os.pidfd_open(pid), log_file, self._patience.seconds + self._recipe.patience_s)
-        self._processes[watched.pidfd] = watched
-        self._loop.on_readable(watched.pidfd, lambda: self._ended(watched))
+        watched = _Process(agents, pid, log_file, self._patience.seconds + self._recipe.patience_s)
+        self._watches[pid] = ProcessWatch(self._loop, pid, lambda: self._ended(watched))
+        self._processes[pid] = watched
 
     def _ended(self, ended: _Process) -> None:
         """An agent has died, and its tasks outlive it: others get its work only when nothing of it runs any more."""
         if not self._all_read():
-            return  # its descriptor stays readable, so this comes again in the next turn
-        self._loop.forget(ended.pidfd)
+            return  # this comes again in the next turn
+        self._watches.pop(ended.pid).forget()
         if self._recipe.launcher.is_agent and not self._stopping and not _has_ended_well(ended.pid):
             self._clear_beside(ended)
         else:
@@ -335,8 +338,7 @@ class AgentProcesses:
         self._loop.on_readable(done, reap)
 
     def _reap(self, ended: _Process) -> None:
-        os.close(ended.pidfd)
-        del self._processes[ended.pidfd]
+        del self._processes[ended.pid]
         status = -1
         with suppress(ChildProcessError):  # an adopted one is not our child
             status = os.waitpid(ended.pid, 0)[1]
