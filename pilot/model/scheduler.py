@@ -12,9 +12,8 @@
 # Why nothing is decided in `on_*`: five thousand results that come in one turn then cost one plan and not five thousand,
 # and a core that was freed goes to the work that is first by the end of the turn, not to whatever was looked at first.
 #
-# An event about something that is not known (any more) is ignored, not refused: agents report what they knew when they
-# reported it. An event that the tables do not allow for something that *is* known is our mistake: it raises before anything
-# is changed.
+# An event about something that is not known (any more) is ignored: agents report what they knew then. An event that the
+# tables do not allow for something that *is* known is our mistake: it raises before anything is changed.
 #
 # Anybody may look at `jobs`, `nodes` and `dispatch`. Changes are made by calling a method here, except those that concern
 # a node alone (its state, the names of its cores).
@@ -248,8 +247,7 @@ class Scheduler:
     def on_agent(self, node: NodeNo, agent_id: str) -> None:
         """This agent speaks for the node from now on.
 
-        If the attempts that were lost there are its own, it had only been cut off, and no task has crashed it. If they were
-        another agent's, that one will not be believed any more.
+        Attempts that were lost there are excused if they are its own: it had only been cut off. Another's are forgotten.
         """
         if agent_id != self.nodes[node].agent and not self.nodes.specs[node].joined:
             self._life.lost.forget_node(node)
@@ -285,7 +283,6 @@ class Scheduler:
         """The agent of this node is gone, and everything it held with it: its tasks go back to the queue.
 
         `silent`: it is not known to be gone, but has been silent for so long that this is assumed. It may come back.
-
         A task over several nodes whose first node is still served is stopped there, and goes back when its end is reported.
         """
         self.nodes.move(node, NodeEvent.LOSE)
