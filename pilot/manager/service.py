@@ -84,7 +84,7 @@ class Service:
 
     def _refuse_file(self, error: SettingsError) -> None:
         """As app.py does with what it knows before it starts."""
-        log.error("service.file_refused: %s", error)
+        log.error("service.file_refused", extra={"reason": error})
         echo(f"Error: {error}", err=True)
         self.parts.status.problem = str(error)
         self.shutdown.stop(ExitCode.BAD_INPUT)
