@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -49,10 +50,16 @@ def name_file(error: BaseException, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """The names in a folder survive a crash of the machine only when the folder is on disk too."""
+    """The names in a folder survive a crash of the machine only when the folder is on disk too.
+
+    File systems that cannot sync folders (CIFS, sshfs, some of FUSE) have no way to promise that, and are used all the same.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
     finally:
         os.close(descriptor)
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import secrets
+import socket
 import stat
 import tempfile
 import time
@@ -201,13 +202,15 @@ def resume_folder(path: Path) -> AuxDir:
 
 
 def socket_folder(aux: AuxDir, temporary: Path | None = None) -> Path:
-    """A folder of mode 0700 for the ipc sockets: the auxiliary one, unless its path is too long for a socket, or not UTF-8.
+    """A folder of mode 0700 for the ipc sockets: the auxiliary one, unless its path is too long for a socket, or not UTF-8, or
+    its file system takes no sockets.
 
     The replacement's name follows from the auxiliary folder's, so a resumed manager has the addresses its agents know.
     `temporary` None: the system's folder for temporary files.
     """
     longest = max(len(os.fsencode(aux.path / name)) for name in _SOCKETS)
-    if longest <= MAX_SOCKET_PATH_BYTES and is_text(str(aux.path)):  # ZeroMQ's addresses are text
+    fits = longest <= MAX_SOCKET_PATH_BYTES and is_text(str(aux.path))  # ZeroMQ's addresses are text
+    if fits and _takes_sockets(aux.path):
         return aux.path
     digest = hashlib.sha256(os.fsencode(aux.path)).hexdigest()[:8]
     folder = (temporary or Path(tempfile.gettempdir())) / f"pilotfish-{os.geteuid()}-{digest}"
@@ -215,6 +218,20 @@ def socket_folder(aux: AuxDir, temporary: Path | None = None) -> Path:
         folder.mkdir(mode=0o700)
     _check_ours(folder)
     return folder
+
+
+def _takes_sockets(folder: Path) -> bool:
+    """Some file systems of clusters have none (CIFS, sshfs, FAT). Any other trouble shows when the sockets are made."""
+    probe = folder / ".socket"
+    try:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(str(probe))
+    except OSError as error:
+        return error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    return True
 
 
 def leave_socket_folder(aux: AuxDir, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +79,26 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_was(tmp_path: Path, monkeypa
 )
 def test_what_a_site_refuses_is_one_line_and_a_bug_is_none(error: Exception, line: str | None) -> None:
     assert why_not(error) == line
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_that_cannot_sync_folders_is_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The file itself is synced; any other error of the folder counts."""
+    synced: list[bool] = []
+
+    def fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append(is_folder)
+        if is_folder:
+            raise OSError(errors[-1], os.strerror(errors[-1]))
+
+    errors = [number]
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(tmp_path / "file", b"text", fsync=True)
+    assert (tmp_path / "file").read_bytes() == b"text"
+    assert synced == [False, True]
+    errors.append(errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_atomically(tmp_path / "file", b"text", fsync=True)

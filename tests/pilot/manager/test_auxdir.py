@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import socket
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,6 +150,24 @@ def test_else_in_a_private_folder_that_a_resumed_manager_finds_again(tmp_path: P
     assert folder.name.startswith(f"pilotfish-{os.geteuid()}-")
     assert mode(folder) == 0o700
     assert auxdir.socket_folder(deep(tmp_path), tmp_path) == folder
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_also_where_the_file_system_takes_no_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As CIFS, sshfs and FAT."""
+
+    def bind(self: socket.socket, path: str) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket.socket, "bind", bind, raising=False)
+    aux = auxdir.AuxDir(Path(tempfile.mkdtemp(prefix="pf-")))
+    folder = auxdir.socket_folder(aux, tmp_path)
+    assert folder.parent == tmp_path
+    assert auxdir.socket_folder(aux, tmp_path) == folder
+    assert list(aux.path.iterdir()) == []
+    aux.path.rmdir()
 
 
 def test_a_trap_of_that_name_is_refused(tmp_path: Path) -> None:
