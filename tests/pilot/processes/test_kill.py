@@ -281,7 +281,7 @@ class EagerPilot(Pilot):
 
     program = (
         "-c",
-        "import pilotfish.pilot.manager.service as service; service.WORTH_BYTES = 0;"
+        "import pilotfish.pilot.manager.compacting as compacting; compacting.WORTH_BYTES = 0;"
         "from pilotfish.__main__ import main; main()",
     )
 
