@@ -143,10 +143,13 @@ class Dispatch:
                 continue
             passed = passed or blocked is not None
             pool = self._new_grant(pending.shape, shares)
-            count = 1 + self._grant_more(pool, pending.live - 1)
-            started += count
-            while count:
-                count -= self._send_stretch(pending, pool, count, now)
+            if pending.live == 1:
+                self._send(pending, pool, now)
+                started += 1
+            else:
+                count = 1 + self._grant_more(pool, pending.live - 1)
+                self._send_many(pending, pool, count, now)
+                started += count
             pending.blocked_since = None
             if pending is self.reserved:
                 self._end_reservation()
@@ -195,6 +198,11 @@ class Dispatch:
         self._decisions.sent.setdefault(pool.node, []).append(key)
         self._decisions.orders_for(pool.node).starts.setdefault(pool.pool_id, []).append(key)
         self._decisions.changes.append(Change(job, pos if job.is_iteration else None, State.SCHEDULED, now))
+
+    def _send_many(self, pending: Pending, pool: LeasePool, count: int, now: float) -> None:
+        """As `_send`, for the next `count` positions of `pending`."""
+        while count > 0:
+            count -= self._send_stretch(pending, pool, count, now)
 
     def _send_stretch(self, pending: Pending, pool: LeasePool, most: int, now: float) -> int:
         """As `_send`, for the next positions of `pending` together, as far as nothing distinguishes them.

@@ -312,7 +312,8 @@ class Lifecycle:
         job.pendings = ()
         job.unmet_at = None
         self._decisions.changes.append(Change(job, None, state, ended_s, exit_code, job.message))
-        self._consequences.extend(dependencies.after_job(job))
+        if job.dependents is not None:
+            self._consequences.extend(dependencies.after_job(job))
 
 
 def _one_more(counts: dict[int, int] | None, pos: int) -> dict[int, int]:

@@ -51,7 +51,7 @@ class Queue:
 
     def release(self, pendings: Pendings) -> None:
         """A job has ended: it adds nothing to its shapes any more."""
-        for pending in all_pendings(pendings):
+        for pending in (pendings,) if isinstance(pendings, Pending) else all_pendings(pendings):
             pending.shape.users -= 1
             self.review(pending.shape)
 

@@ -135,6 +135,8 @@ class Scheduler:
 
     def _settle(self, now: float) -> None:
         """Follow what has happened, as far as there is room in this turn."""
+        if self._life.settled:
+            return
         most = None if self.most_per_turn is None else max(0, self.most_per_turn - self._followed)
         self._followed += self._life.settle(now, most)
 
