@@ -202,8 +202,7 @@ class Agents:
 
     def _take_report(self, node: NodeNo, report: frames.Report) -> None:
         scheduler, now = self._scheduler, self._clock()
-        for job_no, pos, run, grant_id, pid, started_s in report.started:
-            scheduler.on_started(TaskKey(job_no, pos, run), grant_id, pid, started_s)
+        scheduler.on_all_started(node, report.started, partial(self._take_start, node))
         self._take_columns(node, report, returns_grants=False)
         scheduler.on_ended(node, report.finished, partial(self._take_end, node))
         self._take_columns(node, report, returns_grants=True)
@@ -212,6 +211,13 @@ class Agents:
         for grant_id in report.returned:
             scheduler.on_returned(grant_id)
         self._claims.log_dropped(node)
+
+    def _take_start(self, node: NodeNo, reported: frames.Started) -> None:
+        """One that means more than that a task has started which was sent there."""
+        start = self._claims.of_start(node, reported)
+        if start is not None:
+            key = TaskKey(start.job_no, start.pos, start.run)
+            self._scheduler.on_started(key, start.grant_id, start.pid, start.started_s)
 
     def _take_end(self, node: NodeNo, reported: frames.Finished) -> None:
         """Take an end that is not plain: see PlainEnds."""

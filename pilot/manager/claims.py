@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import NamedTuple, TypeVar
 
+import msgspec
+
 from ..model.dispatch import END_OF_NUMBERS
 from ..model.ids import GrantId, NodeNo, PoolId, TaskKey
 from ..model.resources import Grant, NodeSpec, Share, is_tag
@@ -60,14 +62,20 @@ class Claims:
     # --- reports --------------------------------------------------------------------------------------------------------
 
     def of_report(self, node: NodeNo, report: frames.Report) -> frames.Report:
-        """What of the report of this node's agent counts. Its ends are left as they are: see `of_end`."""
-        if not (report.started or report.revoked or report.returned):
+        """What of the report of this node's agent counts, but for its starts and ends: see `of_start`, `of_end`."""
+        if not (report.revoked or report.returned):
             return report
-        started = [self._with_own_grant(node, each) for each in report.started if self._is_own(node, each)]
         revoked = [key for key in report.revoked if self._is_own(node, key)]
-        self._dropped += len(report.started) + len(report.revoked) - len(started) - len(revoked)
+        self._dropped += len(report.revoked) - len(revoked)
         returned = [grant_id for grant_id in report.returned if self._is_own_grant(node, grant_id)]
-        return frames.Report(report.seq, started, report.finished, revoked, returned, report.succeeded)
+        return msgspec.structs.replace(report, revoked=revoked, returned=returned)
+
+    def of_start(self, node: NodeNo, start: frames.Started) -> frames.Started | None:
+        """What counts of a start that the core has not found to be plain; None: nothing."""
+        if not self._is_own(node, start):
+            self._dropped += 1
+            return None
+        return self._with_own_grant(node, start)
 
     @staticmethod
     def check_columns(ends: frames.Succeeded) -> None:

@@ -1,4 +1,4 @@
-"""Ends that nothing distinguishes, many at once: the path of most tasks, beside the general one.
+"""Starts and ends that nothing distinguishes, many at once: the path of most tasks, beside the general one.
 
 Nearly every task of a large job is an iteration that was sent together with its neighbours, exits with 0 and means nothing for
 any other job. For those the general path (Scheduler.on_finished, Lifecycle) asks a dozen questions whose answer is known, and
@@ -9,8 +9,8 @@ one manager ends at the rate of these questions. There are two shorter ones, for
   the ring of events with what is handed over (`Successes`, `Succeeded`).
 - `take`, for the others. In reports of a few ends columns would cost more than they save.
 
-Both hand over everything that is not plain. An attempt or grant of another node is not plain either: what an agent may speak
-of is asked by manager/claims.py.
+Starts have one of their own, `take_starts`. All hand over everything that is not plain. An attempt or grant of another node
+is not plain either: what an agent may speak of is asked by manager/claims.py.
 
 The rule that keeps this honest: all paths lead to the same state and decisions. They are not here for what is easy to get
 wrong: an attempt that is being stopped, in doubt or found again, a failure, a message, a task over several nodes, a job that
@@ -42,11 +42,15 @@ from .tasks import ManyTasks
 EndReport = tuple[JobNo, int, int, GrantId, int, float, float, int, Cause, float, int, str, bool]
 """The end of an attempt, in the words of wire.frames.Finished."""
 
+StartReport = tuple[JobNo, int, int, GrantId, int, float]
+"""The start of an attempt, in the words of wire.frames.Started."""
+
 SuccessReport = tuple[
     JobNo, int, bool, list[int], list[GrantId], list[int], list[float], list[float], list[float], list[int]
 ]
 """Ends that are alike, in the words of wire.frames.Succeeded: a job, a run, and columns."""
 
+_Start = TypeVar("_Start", bound=StartReport)
 _End = TypeVar("_End", bound=EndReport)
 
 _Kind = tuple[NodeNo, AttemptState, PoolId, float]
@@ -76,6 +80,23 @@ class PlainEnds:
         self._decisions = decisions
         self._places: dict[GrantId, _Place] = {}
         """Remembered, because very many tasks run on few grants. Only what `grants` still has counts."""
+
+    def take_starts(self, node: NodeNo, starts: Iterable[_Start], otherwise: Callable[[_Start], None]) -> None:
+        """Take in what the agent of `node` reports to have started; `otherwise` is called for each start that is not plain."""
+        attempts, grants = self._dispatch.attempts, self._dispatch.grants
+        for start in starts:
+            job_no, pos, run, grant_id, pid, started_s = start
+            attempt, grant = attempts.get(TaskKey(job_no, pos, run)), grants.get(grant_id)
+            is_own = grant is not None and grant.shares[0].node == node
+            if attempt is None or attempt.node != node or attempt.state is not _SENT or not is_own:
+                otherwise(start)
+                continue
+            attempt.after(AttemptEvent.START)
+            attempt.grant, attempt.pid, attempt.started_s = grant, pid, started_s
+            self._dispatch.not_unstarted(attempt)
+            job = attempt.job
+            self._jobs.move_task(job, pos, _EXECUTING)
+            self._decisions.changes.append(Change(job, pos if job.is_iteration else None, _EXECUTING, started_s))
 
     def take(self, node: NodeNo, ends: Iterable[_End], otherwise: Callable[[_End], None]) -> None:
         """Take in what the agent of `node` reports, in its order; `otherwise` is called for each end that is not plain."""

@@ -39,7 +39,7 @@ from .job_spec import JobSpec
 from .jobs import Job
 from .lifecycle import Lifecycle
 from .nodes import Nodes
-from .plain_ends import EndReport, PlainEnds, SuccessReport
+from .plain_ends import EndReport, PlainEnds, StartReport, SuccessReport
 from .queue import Queue
 from .recovery import Recovery
 from .registry import Registry
@@ -48,6 +48,7 @@ from .states import AWAITED, AttemptEvent, Cause, Fate, NodeEvent, State
 from .steps import SLICE, Pause, Steps, finish
 
 _End = TypeVar("_End", bound=EndReport)
+_Start = TypeVar("_Start", bound=StartReport)
 
 
 class Scheduler:
@@ -313,6 +314,13 @@ class Scheduler:
             self.dispatch.remove_unstarted(attempt)
             self._begin(attempt, pid, started_s)
 
+    def on_all_started(self, node: NodeNo, starts: Iterable[_Start], otherwise: Callable[[_Start], None]) -> None:
+        """The agent of `node` reports many starts: as `on_started` for each, and faster for those that nothing distinguishes.
+
+        The others are left to `otherwise`, in their order: it asks what it has to, and calls `on_started`.
+        """
+        self._plain_ends.take_starts(node, starts, otherwise)
+
     def _begin(self, attempt: Attempt, pid: int, started_s: float) -> None:
         attempt.pid, attempt.started_s = pid, started_s
         job, pos = attempt.job, attempt.key.pos
@@ -320,14 +328,11 @@ class Scheduler:
         self._decisions.changes.append(Change(job, pos if job.is_iteration else None, State.EXECUTING, started_s))
 
     def on_ended(self, node: NodeNo, ends: Iterable[_End], otherwise: Callable[[_End], None]) -> None:
-        """The agent of `node` reports many ends. As `on_finished` for each, and faster for those that nothing distinguishes.
-
-        The others are left to `otherwise`, in their order: it asks what it has to, and calls `on_finished`.
-        """
+        """The same of ends, as `on_finished`. `otherwise` asks what it has to, and calls that."""
         self._plain_ends.take(node, ends, otherwise)
 
     def on_succeeded(self, node: NodeNo, ends: SuccessReport, otherwise: Callable[[int], None]) -> None:
-        """The same of ends that are alike as far as their agent knows; `otherwise` gets places in the columns."""
+        """The same of ends in columns; `otherwise` gets places in them."""
         self._plain_ends.take_alike(node, ends, otherwise)
 
     def on_finished(self, key: TaskKey, grant_id: GrantId, end: End, returns_grant: bool, now: float) -> None:

@@ -19,7 +19,7 @@ from pilotfish.pilot.model.attempts import End
 from pilotfish.pilot.model.decisions import Change, Lent, Succeeded, each_change
 from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
 from pilotfish.pilot.model.jobs import Pending
-from pilotfish.pilot.model.plain_ends import EndReport
+from pilotfish.pilot.model.plain_ends import EndReport, StartReport
 from pilotfish.pilot.model.results import Result, Successes
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause
@@ -98,9 +98,16 @@ class Pilot:
         return [kept, [(job.state, job.finished, job.failed) for job in jobs], jobs.tasks_in, jobs.jobs_in]
 
     def _node_of(self, end: EndReport) -> NodeNo:
-        number = self._scheduler.node_of(TaskKey(*end[:3]))
+        return self._node_of_key(TaskKey(*end[:3]))
+
+    def _node_of_key(self, key: TaskKey) -> NodeNo:
+        number = self._scheduler.node_of(key)
         assert number is not None
         return number
+
+    def _start_one(self, report: StartReport) -> None:
+        job_no, pos, run, grant_id, pid, started_s = report
+        self._scheduler.on_started(TaskKey(job_no, pos, run), grant_id, pid, started_s)
 
     def _take_one(self, report: EndReport) -> None:
         self.taken_singly += 1
@@ -116,7 +123,11 @@ class Pilot:
             self._running.append(held)
             return None
         if how == "is announced":
-            self._scheduler.on_started(key, grant_id, 7, self._now - 0.5)
+            if self._how is How.ONE_BY_ONE:
+                self._scheduler.on_started(key, grant_id, 7, self._now - 0.5)
+            else:
+                number = self._node_of_key(key)
+                self._scheduler.on_all_started(number, [(*key, grant_id, 7, self._now - 0.5)], self._start_one)
             self._running.append(held)
             return None
         if how == "is canceled" and not task.canceling and not task.tasks.state(key.pos).final:
