@@ -122,7 +122,7 @@ class Agent:
         loop = self._loop = Loop()
         loop.on_signal([signal.SIGTERM, signal.SIGINT], lambda: self._stop("signal"))
         loop.on_signal([signal.SIGUSR1], self._drain)
-        self._report_buffer = ReportBuffer()
+        self._report_buffer = ReportBuffer(in_columns=True)
         self._flush_policy = FlushPolicy(loop, self._report_buffer, FLUSH_S, lambda report: self._send([report]))
         self._workers = worker_pool.WorkerPool(
             started, loop, self._report_buffer, lambda: self._stop("signal"), self._kill_left_overs

@@ -15,9 +15,10 @@ _NO_GRANT = GrantId(0)
 
 
 class ReportBuffer:
-    """Reports in the making and on their way."""
+    """Reports in the making and on their way. `in_columns`: what nothing distinguishes is said once (wire/ends.py)."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_columns: bool = False) -> None:
+        self._in_columns = in_columns
         self.next_seq = 1
         self.unacknowledged: deque[Report] = deque()
         self.urgent = False
@@ -54,7 +55,7 @@ class ReportBuffer:
 
     def seal(self) -> Report:
         """Everything noted, as the next report."""
-        succeeded, finished = together(self._finished)
+        succeeded, finished = together(self._finished) if self._in_columns else ([], self._finished)
         report = Report(self.next_seq, self._started, finished, self._revoked, self._returned, succeeded)
         self._started, self._finished, self._revoked, self._returned = [], [], [], []
         self.urgent = False

@@ -11,37 +11,31 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
-from ..model.ids import JobNo
 from ..model.states import Cause
 from .frames import Finished, Report, Succeeded
 
-_how = itemgetter(7, 8, 11)
+_tuple = tuple.__new__
+"""Makes a named tuple for half of what naming its fields costs."""
+_kind = itemgetter(0, 2, 12, 7, 8, 11)
+"""The job, the run and whether the grant goes back; then exit code, cause and message."""
 _WELL = (0, Cause.EXITED, "")
-"""Exit code, cause and message of an end that nothing distinguishes."""
-_kind = itemgetter(0, 2, 12)
-"""The job, the run, and whether the grant goes back."""
 
 
 def together(ends: Sequence[Finished]) -> tuple[list[Succeeded], list[Finished]]:
     """These ends as columns, as far as that is worth it, and the others in their order."""
-    if len(ends) < 2:
-        return [], list(ends)
-    kinds = [_kind(end) if _how(end) == _WELL and end[4] > 0 else None for end in ends]
-    counts = Counter(kinds)
-    groups: dict[tuple[JobNo, int, bool], list[Finished]] = {}
+    kinds = list(map(_kind, ends))
+    alike: dict[tuple[object, ...], list[Finished]]
+    alike = {kind: [] for kind, count in Counter(kinds).items() if count > 1 and kind[3:] == _WELL}
     others: list[Finished] = []
     for kind, end in zip(kinds, ends, strict=True):
-        if kind is None or counts[kind] == 1:
-            others.append(end)
-        else:
-            groups.setdefault(kind, []).append(end)
-    return list(map(_columns, groups.values())), others
+        alike.get(kind, others).append(end)
+    return list(map(_columns, alike.values())), others
 
 
 def _columns(ends: Sequence[Finished]) -> Succeeded:
     columns: Iterator[list[Any]] = map(list, zip(*ends, strict=True))
     _, pos, _, grant_ids, pids, started_s, ended_s, _, _, cpu_s, max_rss_kib, _, _ = columns
-    job_no, run, returns_grants = _kind(ends[0])
+    job_no, run, returns_grants, *_ = _kind(ends[0])
     return Succeeded(job_no, run, returns_grants, pos, grant_ids, pids, started_s, ended_s, cpu_s, max_rss_kib)
 
 
@@ -76,4 +70,8 @@ def ends_of(report: Report) -> Iterator[Finished]:
 
 
 def _each(ends: Succeeded) -> Iterator[Finished]:
-    return (one_of(ends, place) for place in range(len(ends.pos)))
+    job_no, run, returns_grants, *columns = ends
+    for pos, grant_id, pid, started_s, ended_s, cpu_s, max_rss_kib in zip(*columns, strict=True):
+        times = started_s, ended_s
+        end = job_no, pos, run, grant_id, pid, *times, 0, Cause.EXITED, cpu_s, max_rss_kib, "", returns_grants
+        yield _tuple(Finished, end)

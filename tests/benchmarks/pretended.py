@@ -27,8 +27,8 @@ Held = tuple[float, frames.TaskStart, GrantId, PoolId]
 class PretendedTasks:
     """What one agent or worker holds. `due` is when it has to be looked at again, by `time.time()`."""
 
-    def __init__(self, task_s: float, send: Callable[[frames.Report], None]) -> None:
-        self.report_buffer = ReportBuffer()
+    def __init__(self, task_s: float, send: Callable[[frames.Report], None], is_agent: bool = False) -> None:
+        self.report_buffer = ReportBuffer(in_columns=is_agent)
         self.due = time.time()
         self._task_s = task_s
         self._send = send

@@ -33,7 +33,7 @@ class Agent:
         self.stopped = False
         self._agent_id = agent_id
         self._socket = socket
-        self._tasks = PretendedTasks(task_s, self._send)
+        self._tasks = PretendedTasks(task_s, self._send, is_agent=True)
         self._beaten = 0.0
         self.due = self.timer = time.time()
 

@@ -15,7 +15,6 @@ from pilotfish.pilot.agent.dispatch import Dispatcher, Orders
 from pilotfish.pilot.agent.report_buffer import ReportBuffer, unstarted
 from pilotfish.pilot.agent.tasks import key_of
 from pilotfish.pilot.model.ids import GrantId, JobNo, PoolId, TaskKey
-from pilotfish.pilot.wire.ends import ends_of
 from pilotfish.pilot.wire.frames import Cause, Finished, NewGrant, NodeShare, Report, Started, TaskStart
 
 POOL = PoolId(1)
@@ -249,7 +248,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def _hear(self) -> None:
         report = self.report_buffer.seal()
-        for finished in ends_of(report):
+        for finished in report.finished:
             self.settled[TaskKey(*finished[:3])] += 1
             if finished.returns_grant:
                 self.returned[finished.grant_id] += 1
@@ -287,7 +286,7 @@ class AnyOrder(RuleBasedStateMachine):
             report = self.workers[number].reports.popleft()
             for started in report.started:
                 self.dispatcher.on_started(started)
-            for finished in ends_of(report):
+            for finished in report.finished:
                 self.dispatcher.on_finished(finished)
             self.dispatcher.on_revoked(report.revoked)
             for grant_id in report.returned:
