@@ -105,9 +105,10 @@ def shares_of(report: frames.Report) -> list[frames.Report]:
         return [report]
     seq, shares = report.seq, []
     shares += [frames.Report(seq, some, [], [], []) for some in _stretches(report.started)]
-    for ends in report.succeeded:
-        shares += [frames.Report(seq, [], [], [], [], [some]) for some in _parts(ends)]
+    columns = [frames.Report(seq, [], [], [], [], [some]) for ends in report.succeeded for some in _parts(ends)]
+    shares += [share for share in columns if not share.succeeded[0].returns_grants]
     shares += [frames.Report(seq, [], some, [], []) for some in _stretches(report.finished)]
+    shares += [share for share in columns if share.succeeded[0].returns_grants]
     shares += [frames.Report(seq, [], [], some, []) for some in _stretches(report.revoked)]
     shares += [frames.Report(seq, [], [], [], some) for some in _stretches(report.returned)]
     return shares

@@ -26,7 +26,7 @@ from pilotfish.pilot.model.resources import NodeSpec
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause, State
 from pilotfish.pilot.wire import frames
-from pilotfish.pilot.wire.ends import together
+from pilotfish.pilot.wire.ends import ends_of, together
 from pilotfish.pilot.wire.records import Record
 
 ENDS = 100
@@ -151,6 +151,24 @@ def test_a_turn_takes_its_share_of_a_burst_and_the_next_turns_the_rest(world: Wo
     share = -(-inbox.MOST_PER_TURN // (ENDS + 1))
     assert seen == [share, 2 * share, 3 * share, REPORTS][: len(seen)]
     assert len(seen) >= 3
+
+
+def test_in_shares_a_grant_goes_back_after_the_other_ends_of_it_too() -> None:
+    """What is known of a grant tells where a task has run."""
+    count = inbox.MOST_PER_TURN
+    last = count - 1
+
+    def end(pos: int, code: int) -> frames.Finished:
+        grant = GrantId(pos % 3)
+        returns = pos > last - 3
+        return frames.Finished(JobNo(1), pos, 1, grant, 5, 99.0, 99.5, code, Cause.EXITED, 0.0, 0, "", returns)
+
+    ends = [end(pos, 0 if pos % 2 or pos > last - 3 else 1) for pos in range(count)]
+    succeeded, finished = together(ends)
+    whole = frames.Report(1, [], finished, [], [], succeeded)
+    in_shares = [each for share in inbox.shares_of(whole) for each in ends_of(share)]
+    assert in_shares == list(ends_of(whole))
+    assert [each.returns_grant for each in in_shares] == [False] * (count - 3) + [True] * 3
 
 
 @pytest.mark.parametrize("report", [report_of, in_columns])
