@@ -49,7 +49,7 @@ STATES: dict[str, tuple[JobState, str]] = {
     "RECONFIG_FAIL": (JobState.terminated, Reason.LAUNCH),
     "PREEMPTED": (JobState.terminated, Reason.PREEMPTED),
     "CANCELLED": (JobState.terminated, Reason.CANCELLED),
-    "REVOKED": (JobState.terminated, Reason.CANCELLED),
+    "REVOKED": (JobState.unknown, ""),  # in a federation another cluster has it: that one tells
 }
 
 
@@ -129,7 +129,7 @@ def _numbers(ids: Sequence[str]) -> list[str]:
 
 
 def listing(ids: Sequence[str]) -> str:
-    return f"squeue{_on(ids)} -h -r -t all -o '%i|%T|%N|%r' -j {quoted([','.join(_numbers(ids))])}"
+    return f"SQUEUE_FEDERATION=1 squeue{_on(ids)} -h -r -t all -o '%i|%T|%N|%r' -j {quoted([','.join(_numbers(ids))])}"
 
 
 def read_listing(text: str) -> Listing:
@@ -169,10 +169,9 @@ def read_find(text: str) -> tuple[list[tuple[str, str]], list[str]]:
 def history(ids: Sequence[str]) -> str:
     """Accounting; where there is none, what the controller still remembers (MinJobAge). Times are seconds since the epoch."""
     fields, numbers = "JobID,State,ExitCode,Start,End,NodeList", _numbers(ids)
-    return (
-        f"export SLURM_TIME_FORMAT=%s; sacct{_on(ids)} -P -n -X -j {quoted([','.join(numbers)])} -o {fields} 2>/dev/null || "
-        f"for id in {quoted(numbers)}; do scontrol{_on(ids)} -o show job $id 2>/dev/null; done; true"
-    )
+    accounting = f"sacct{_on(ids)} -P -n -X -j {quoted([','.join(numbers)])} -o {fields} 2>/dev/null"
+    controller = f"for id in {quoted(numbers)}; do scontrol{_on(ids)} -o show job $id 2>/dev/null; done"
+    return f"export SLURM_TIME_FORMAT=%s SACCT_FEDERATION=1; {accounting} || {controller}; true"
 
 
 def read_history(text: str) -> Listing:

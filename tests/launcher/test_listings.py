@@ -165,6 +165,13 @@ def test_history_is_asked_where_the_job_was() -> None:
     assert "scontrol -M east -o show job $id" in context.asked[-1]
 
 
+def test_a_job_that_a_federation_gave_to_another_cluster_has_not_ended() -> None:
+    """Its own cluster calls it REVOKED; where the others are seen too they tell where it is."""
+    assert ask("Slurm", "101", listed=Done(0, "101|REVOKED||None\n", ""))["101"].state is JobState.unknown
+    both = Done(0, "101|REVOKED||None\n101|RUNNING|e7|None\n", "")
+    assert ask("Slurm", "101", listed=both)["101"].state is JobState.running
+
+
 # --- jobs of several parts ------------------------------------------------------------------------------------------------
 
 PARTS: list[tuple[str, str, str, str, JobState]] = [
