@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import TypeVar
 
 from .schema import InconsistentError
 
 _SEED = 42
+_Member = TypeVar("_Member")
 
 
 def groups(count: int, size: int) -> list[tuple[int, ...]]:
@@ -25,3 +28,9 @@ def groups(count: int, size: int) -> list[tuple[int, ...]]:
     random.Random(_SEED).shuffle(order)
     step = size or count
     return [tuple(order[start : start + step]) for start in range(0, count, step)]
+
+
+def ungrouped(members: Sequence[_Member], size: int) -> list[_Member]:
+    """The members of all groups, in the order that they had before `groups` put them into these."""
+    order = [position for group in groups(len(members), size) for position in group]
+    return [member for _, member in sorted(zip(order, members, strict=True), key=lambda pair: pair[0])]

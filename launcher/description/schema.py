@@ -303,11 +303,11 @@ def _require(table: Sequence[Key], known: Mapping[str, Any], where: str) -> None
 
 def check_kwargs(table: Sequence[Key], given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """`kwargs` of the batch system with these keys: what is given, others too, then defaults as in DPDispatcher."""
-    found, _ = _sorted_out(table, given, where)
+    known, _ = _sorted_out(table, given, where)
     names = {alias: key.name for key in table for alias in key.aliases}
     written = {names.get(name, name): value for name, value in given.items() if not str(name).startswith("_")}
     defaults = {key.name: key.default for key in table if key.default is not None or "null" in key.kind}
-    return written | {name: value for name, value in defaults.items() if name not in found}
+    return written | {name: value for name, value in defaults.items() if name not in known}
 
 
 def _sorted_out(

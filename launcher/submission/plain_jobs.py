@@ -82,26 +82,26 @@ class PlainWork(Work):
         names += [f"{self.root}/{name}{end}" for name in placed for end in ("_result.json", "_last_err_file")]
         names += [f"{self.root}/{script.reason_file(name)}" for name in placed]
         read = context.read(names)
-        found = {}
+        collected = {}
         for job in jobs:
             record = result.parse(read.get(f"{self.root}/{job.hash}_result.json", b""))
             claim = read.get(f"{self.root}/{placed[job.hash].claim_file}", b"").decode(errors="replace").strip()
-            found[job.hash] = Collected(
+            collected[job.hash] = Collected(
                 recorded=record is not None and record.attempt == job.attempt,
                 results={name: results[name] for name in job.tasks if name in results},
                 detail=read.get(f"{self.root}/{job.hash}_last_err_file", b"").decode(errors="replace").strip(),
                 claimed_by=claim,
                 reason=script.told_reason(read.get(f"{self.root}/{script.reason_file(job.hash)}", b"")),
             )
-        return found
+        return collected
 
     def partial(self, context: Context, jobs: Sequence[BatchJob]) -> dict[str, dict[str, TaskResult]]:
         """What is new since the last look; in the first two looks of a launcher, all: one look writes nothing there."""
         new = f"seen=.{next(iter(self._jobs))}.seen-{self._seen}\n{_NEW}"
         command, self._looked = new if self._looked else _ALL, False  # an answer that gets lost is asked for again
-        found = self._read_results(context, command, [job.hash for job in jobs])
+        results = self._read_results(context, command, [job.hash for job in jobs])
         self._looked = True
-        return {job.hash: {name: found[name] for name in job.tasks if name in found} for job in jobs}
+        return {job.hash: {name: results[name] for name in job.tasks if name in results} for job in jobs}
 
     def running(self, context: Context, jobs: Sequence[BatchJob]) -> int:
         """As many as there are places in the jobs' pools, while tasks are left."""

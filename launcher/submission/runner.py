@@ -183,8 +183,8 @@ class Runner:
     def _look_inside(self) -> None:
         """Results of tasks whose job goes on come home as they end; those that cannot now, when their job has ended."""
         running = [job for job in self.progress.placed() if not job.over]
-        found = self._work.partial(self._context, running) if running else {}
-        new = {job.hash: self.progress.on_partial(job, found.get(job.hash, {})) for job in running}
+        results = self._work.partial(self._context, running) if running else {}
+        new = {job.hash: self.progress.on_partial(job, results.get(job.hash, {})) for job in running}
         try:
             self.fetching.now({name: tasks for name, tasks in new.items() if tasks})
         except TransientError as error:
@@ -267,11 +267,11 @@ class Runner:
         """
         ids = self._ids_of({job.hash: self._work.to_place(job) for job in jobs})
         for job in jobs:
-            found = ids.get(job.hash)
-            if found:
+            job_id = ids.get(job.hash)
+            if job_id:
                 self._maybe_taken.discard(job.hash)
-                self._note(Submitted(job.hash, job.attempt, found))
-                self._tools.tell(f"job {job.hash[:8]} had been submitted as {found}")
+                self._note(Submitted(job.hash, job.attempt, job_id))
+                self._tools.tell(f"job {job.hash[:8]} had been submitted as {job_id}")
             elif job.hash not in self._maybe_taken:
                 self._note(NotTaken(job.hash, job.attempt, "not known whether it was submitted", final=False))
         self.progress.full = False
@@ -290,18 +290,18 @@ class Runner:
         """What is in these files below the root, as far as they are there."""
         paths = {f"{self._work.root}/{file}": name for name, file in names.items()}
         read = self._context.read(list(paths))
-        found = {paths[path]: text.decode(errors="replace").strip() for path, text in read.items()}
-        return {name: text for name, text in found.items() if text}
+        contents = {paths[path]: text.decode(errors="replace").strip() for path, text in read.items()}
+        return {name: text for name, text in contents.items() if text}
 
     def _collect(self, jobs: Iterable[BatchJob]) -> None:
         collected = self._work.collect(self._context, list(jobs))
         judged: dict[str, Ended] = {}
         for job in jobs:
-            found = collected[job.hash]
-            if self._is_double(job, found):
+            output = collected[job.hash]
+            if self._is_double(job, output):
                 continue
             now_s = self._tools.clock()
-            ended = self.progress.judge(job, found.recorded, found.results, found.detail, now_s, found.reason)
+            ended = self.progress.judge(job, output.recorded, output.results, output.detail, now_s, output.reason)
             if ended is not None:
                 judged[job.hash] = ended
         silent = [job for job in jobs if job.hash in judged and not collected[job.hash].recorded]
@@ -348,10 +348,10 @@ class Runner:
                 )
             job.given_up = True
 
-    def _is_double(self, job: BatchJob, found: Collected) -> bool:
+    def _is_double(self, job: BatchJob, output: Collected) -> bool:
         """Our job ended at once because an earlier submit of the same attempt runs: watch that one."""
-        other = found.claimed_by
-        if found.recorded or not other or plain(other) == plain(job.id):
+        other = output.claimed_by
+        if output.recorded or not other or plain(other) == plain(job.id):
             return False
         cluster = cluster_of(job.id)
         other = f"{other};{cluster}" if cluster and not cluster_of(other) else other
@@ -363,8 +363,8 @@ class Runner:
             self._tools.tell(f"job {job.hash[:8]} ({job.id}) finished")
             return
         code = f", exit code {ended.exit_code}" if ended.exit_code else ""
-        what = "is placed again" if job.phase is Phase.NEW else "failed for good"
-        self._tools.tell(f"job {job.hash[:8]} ({job.id}) ended: {ended.reason}{code}; it {what}")
+        outcome = "is placed again" if job.phase is Phase.NEW else "failed for good"
+        self._tools.tell(f"job {job.hash[:8]} ({job.id}) ended: {ended.reason}{code}; it {outcome}")
 
     def cancel(self, jobs: Iterable[BatchJob], why: str) -> None:
         """End jobs on the machine and stop waiting for them; what their tasks have done so far counts."""
@@ -376,8 +376,8 @@ class Runner:
             self._machine.cancel(self._context, [job.id for job in placed])
             collected = self._work.collect(self._context, placed)
         for job in jobs:
-            found = collected[job.hash].results if job.hash in collected else {}
-            self._note(Cancelled(job.hash, why, tuple(each for each in found.values() if each.exit_code == 0)))
+            results = collected[job.hash].results if job.hash in collected else {}
+            self._note(Cancelled(job.hash, why, tuple(each for each in results.values() if each.exit_code == 0)))
 
     def clean(self) -> None:
         """Remove what the submission has on the machine; of a project's own folder only what the launcher has put there."""

@@ -305,26 +305,26 @@ class Progress:
         """What an ended job came to, from its own record and its tasks' results; None: look again with the next listing.
 
         `recorded`: the record of this attempt is there, so its shell has come to its end. What is known of a task from
-        before counts where nothing new is told. `own_reason` is what the job itself says of its end.
+        before counts where nothing new is known. `own_reason` is what the job itself says of its end.
         """
-        told = job.status if job.status is not None and job.status.state.ended else None
+        end = job.status if job.status is not None and job.status.state.ended else None
         known = {**job.results, **results}
         mine = {name: known[name] for name in job.tasks if name in known}
         bad = [name for name in job.tasks if name not in mine or mine[name].exit_code != 0]
         silent = any(name not in mine or mine[name].attempt < job.attempt for name in bad)
-        if not recorded and ((job.unclear and bad) or (silent and self._may_still_come(job, told, now_s))):
+        if not recorded and ((job.unclear and bad) or (silent and self._may_still_come(job, end, now_s))):
             return None
         reason = ""
         if bad:
             failed = any(name in mine and mine[name].attempt == job.attempt for name in bad)
-            reason = own_reason or (told.reason if told is not None else "")
+            reason = own_reason or (end.reason if end is not None else "")
             reason = reason or (Reason.PROGRAM if failed or recorded else Reason.VANISHED)
             if job.never and not mine:  # whatever else is told of a job that was taken out of the queue
                 reason = f"{Reason.NEVER}: {job.never}"
             elif job.given_up and reason in (Reason.CANCELLED, Reason.PROGRAM):  # by us
                 reason = Reason.VANISHED
         counts, again = self._verdict(job, reason, mine)
-        known_end = told or Status(JobState.unknown)
+        known_end = end or Status(JobState.unknown)
         return Ended(
             job.hash,
             job.attempt,
@@ -339,9 +339,9 @@ class Progress:
             known_end.nodes,
         )
 
-    def _may_still_come(self, job: BatchJob, told: Status | None, now_s: float) -> bool:
+    def _may_still_come(self, job: BatchJob, end: Status | None, now_s: float) -> bool:
         """Files of a job that has ended may come to light late, and so may the end itself."""
-        killed = told is not None and told.reason in _KILLED
+        killed = end is not None and end.reason in _KILLED
         seen = Sighting(job.missed, job.missed_since_s)
         return seen.may_still_come(now_s, self._settle_s, doubted=job.doubted, explained=killed or bool(job.never))
 

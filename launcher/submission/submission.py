@@ -17,13 +17,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial, partialmethod
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...pilot.model.errors import PilotfishError
 from ..description.digests import digest
-from ..description.grouping import groups
+from ..description.grouping import groups, ungrouped
 from ..description.job_state import JobState
 from ..description.pilot import Pilot
 from ..description.resources import Resources
@@ -386,20 +385,14 @@ class Submission(Owner, Serialized):
             continue_on_failure=submission_dict.get("continue_on_failure", False),
             pilot=submission_dict.get("pilot"),
         )
-        submission._add_jobs([Job.deserialize(entry) for entry in submission_dict.get("belonging_jobs", ())])
-        return submission.bind_machine(machine, bind_context=bind_context)
-
-    def _add_jobs(self, jobs: list[Job]) -> None:
-        """Jobs that were made before, and their tasks: in the order in which they were registered, which hashes depend on."""
-        self.belonging_jobs = jobs
-        tasks = [task for job in jobs for task in job.job_task_list]
+        jobs = [Job.deserialize(entry) for entry in submission_dict.get("belonging_jobs", ())]
         for job in jobs:
-            job.submission = self
-        size = 0 if self.resources is None else self.resources.group_size
-        if tasks and self.pilot is None:
-            order = [position for group in groups(len(tasks), size) for position in group]
-            tasks = [task for _, task in sorted(zip(order, tasks, strict=True), key=itemgetter(0))]
-        self.belonging_tasks += tasks
+            job.submission = submission
+        tasks = [task for job in jobs for task in job.job_task_list]
+        if tasks and submission.resources is not None and submission.pilot is None:  # hashes depend on their order
+            tasks = ungrouped(tasks, submission.resources.group_size)
+        submission.belonging_jobs, submission.belonging_tasks = jobs, submission.belonging_tasks + tasks
+        return submission.bind_machine(machine, bind_context=bind_context)
 
     @classmethod
     def submission_from_json(cls, json_file_name: str | Path = "submission.json") -> Submission:
