@@ -22,7 +22,7 @@ def submission_hash(submission: SubmissionDescription, local_work: str) -> str:
     """Of everything that decides where the work is and what it is: not of secrets, retries, or how one logs in.
 
     `local_work` is the absolute local folder of the tasks. DPDispatcher's own submission hash has passwords, the current
-    folder and the retry policy in it, so a submission of it is gone on with by reading its record, not by equal hashes.
+    folder and the retry policy in it, so a submission of DPDispatcher is continued by its record, not by equal hashes.
     """
     machine = machine_to_dict(submission.machine)
     profile = machine.pop("remote_profile")

@@ -1,4 +1,4 @@
-"""Going on with what DPDispatcher (or a launcher of ours whose own record is lost) has begun: its `<hash>.json` on the machine.
+"""Continuing a run of DPDispatcher, or of a launcher of ours with a lost record, from its `<hash>.json` on the machine.
 
 Its jobs are known by their hashes, which are the same here. Jobs that live are watched under their ids; tasks that have their
 tag are done; failures count. The old launcher must not run any more.

@@ -18,7 +18,7 @@ from .state import BatchJob
 from .work import Collected, Work, template
 
 _READ_S = 600.0
-# What has ended is told by names and inodes, not by times: a file is written before it gets its name, and clocks tick coarsely.
+# New results are recognised by names and inodes, not by times: a file is written before it is renamed, and clocks are coarse.
 _FUNCTIONS = """\
 export LC_ALL=C
 listed() { while read -r folder; do for file in $folder/*; do [ ! -e $file ] || printf '%s\\0' $file; done; done |
@@ -96,7 +96,11 @@ class PlainWork(Work):
         return collected
 
     def partial(self, context: Context, jobs: Sequence[BatchJob]) -> dict[str, dict[str, TaskResult]]:
-        """What is new since the last look; in the first two looks of a launcher, all: one look writes nothing there."""
+        """What is new since the last poll.
+
+        The first poll reads everything and writes no list, so that a launcher that only looks once leaves nothing on the
+        machine; the second reads everything once more, and writes the list.
+        """
         new = f"seen=.{next(iter(self._jobs))}.seen-{self._seen}\n{_NEW}"
         command, self._looked = new if self._looked else _ALL, False  # an answer that gets lost is asked for again
         results = self._read_results(context, command, [job.hash for job in jobs])
@@ -104,7 +108,7 @@ class PlainWork(Work):
         return {job.hash: {name: results[name] for name in job.tasks if name in results} for job in jobs}
 
     def running(self, context: Context, jobs: Sequence[BatchJob]) -> int:
-        """As many as there are places in the jobs' pools, while tasks are left."""
+        """At most as many as the jobs' pools have places, while tasks are left."""
         resources = self.description.resources
         places = resources.para_deg * (resources.gpu_per_node if resources.device_per_task else 1)
         return sum(min(places, sum(name not in job.results for name in job.tasks)) for job in jobs)

@@ -1,8 +1,8 @@
-"""Carries out what `progress` decides for one submission, on one machine through one context.
+"""Carries out what state.py decides for one submission, on one machine through one context.
 
-The order is always: write down, act, tell. A launcher that dies anywhere finds out from the journal, and from what the jobs
-have written on the machine, what it was about to do. What goes wrong for a while (a file system that does not answer, a
-download that breaks) is tried again with the next look, while everything else goes on.
+The order is always: write down, act, report. A launcher that died at any point learns from the journal, and from what the jobs
+have written on the machine, what it was about to do. A failure that may pass (a file system that does not answer, a download
+that breaks) is retried with the next poll, while everything else continues.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ _SLOWER = 1.5
 _TOGETHER = 20
 """Jobs handed over by one command."""
 _PATIENCE_S = 600.0
-"""So long bringing home is tried again when nothing else is left to be done."""
+"""How long bringing results home is retried when nothing else is left to be done."""
 
 
 class SubmissionFailedError(RefusedError, RuntimeError):
-    """Jobs failed for good; all others were seen to their end, what succeeded is home, the folder on the machine is kept."""
+    """Jobs failed for good.
+
+    All others ran to their end, results of those that succeeded were brought home, the folder on the machine was kept.
+    """
 
     code = "submission-failed"
 
@@ -72,9 +75,9 @@ class Runner:
     # --- the loop -------------------------------------------------------------------------------------------------------
 
     def run(self, *, check_interval_s: float = 30.0, only_submit: bool = False) -> Outcome:
-        """Go on until all jobs are over and what they made is home (or, with `only_submit`, all are handed over).
+        """Work until all jobs are over and their results are home (or, with `only_submit`, all jobs are handed over).
 
-        Raises ContextLostError when the machine stays away longer than the context waits, and what cannot be mended here.
+        Raises ContextLostError when the machine stays unreachable for longer than the context waits, and what no retry helps.
         Ctrl-C may come at any time.
         """
         self.progress.look_again()
@@ -107,7 +110,7 @@ class Runner:
         return [(tasks[each.task].folder if each.task else ".", each.pattern) for each in self.progress.missing()]
 
     def _bear(self, error: TransientError) -> None:
-        """Tell of trouble once and go on, unless it lasts and nothing but it is left."""
+        """Report a transient error once; give up when it persists and no other work remains."""
         if not self._trouble:
             self._trouble_since_s = self._tools.clock()
         if str(error) != self._trouble:

@@ -2,9 +2,9 @@
 
 `apply` takes what has happened (and was written down), `on_listing` what the batch system tells, `plan` says what to do now.
 
-A job is over when the batch system says so, or when it lists the job no more and the job's own record is there, or when it was
-not listed several times in a row. It is over well when every one of its tasks has ended with 0, whatever else was told. While
-nothing is known of a job (the answer was not understood) it is not over, unless its own record is there.
+A job is over when the batch system says so, when it no longer lists the job and the job's own record is there, or when the job
+was missing from several listings in a row. It has succeeded when every one of its tasks has ended with exit code 0, whatever
+else is reported. While nothing is known of a job (the answer was not understood) it is not over, unless there is its record.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .events import (
 )
 
 MOST_INNOCENT = 5
-"""Attempts lost to nodes, preemption or oblivion that do not count against the retries."""
+"""So many attempts that ended because of a node, by preemption, or without a trace do not count against the retries."""
 ASKED_FOR = "asked for"
 """Why a job was cancelled, or is placed again: somebody has said so."""
 _INNOCENT = frozenset({Reason.NODE, Reason.PREEMPTED, Reason.VANISHED, Reason.LAUNCH})
@@ -75,15 +75,15 @@ class BatchJob:
     """Listings in a row in which it was not there, or had ended."""
     missed_since_s: float = 0.0
     over: bool = False
-    """The batch system has told that it ended, or does not know it: its results are to be looked at."""
+    """The batch system says that it has ended, or does not know it: its results are to be looked at."""
     unclear: bool = False
-    """Nothing is known of it now: only its own record can tell that it has ended."""
+    """The last answer said nothing of it: only its own record can show that it has ended."""
     doubted: bool = False
     """It was left out of the last answer; the batch system did not say that it does not know it."""
     left_id: str = ""
     """The batch job of an attempt that was cancelled: it may take a while to end."""
     given_up: bool = False
-    """We have told the batch system to end it, because it seemed to be gone; that it is is not seen yet."""
+    """It seemed to be gone, so the batch system was told to end it; that it has ended is not confirmed yet."""
     why: str = ""
     """What it waits for, in the batch system's words."""
     hopeless: int = 0
