@@ -21,7 +21,7 @@ from ..contexts.base import Context, ContextLostError
 from ..contexts.registry import build_context
 from ..contexts.shell import in_login_shell
 from ..description import files as loading
-from ..description.parse import MachineDescription, parse_machine
+from ..description.machine import MachineDescription, parse_machine
 from ..description.schema import DescriptionError
 from ..machines.base import MachineBusyError
 from ..machines.registry import build_machine

@@ -13,7 +13,9 @@ from ...pilot.console import echo
 from ...pilot.model.errors import UsageError
 from ..description import files as loading
 from ..description import schema
-from ..description.parse import CONTEXTS, parse_machine, parse_submission
+from ..description.machine import parse_machine
+from ..description.names import CONTEXTS
+from ..description.submission import parse_submission
 from ..machines import registry
 
 _NOT_ASKED = frozenset({"create_remote_root"})

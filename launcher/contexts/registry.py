@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from ..description.parse import MachineDescription
+from ..description.machine import MachineDescription
 from .base import Context
 
 _HOMES = {"LocalContext": "local", "LazyLocalContext": "lazy_local", "SSHContext": "ssh.context"}

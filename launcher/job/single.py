@@ -40,7 +40,7 @@ from enum import Enum
 from typing import Any
 
 from ...pilot.model.errors import IllegalTransitionError
-from ..description.parse import MachineDescription, machine_to_dict, parse_machine
+from ..description.machine import MachineDescription, machine_to_dict, parse_machine
 from .ends import Folder
 from .spec import Needed
 from .states import JobState, Reason, Status

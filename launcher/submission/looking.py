@@ -14,7 +14,7 @@ from dataclasses import replace
 from ...pilot.model.errors import JournalError
 from ..contexts.base import Context
 from ..contexts.paths import printable
-from ..description.parse import machine_to_dict
+from ..description.machine import machine_to_dict
 from ..job import ends, script, store
 from ..job import record as result
 from ..job.single import Phase

@@ -19,7 +19,7 @@ from patience import PATIENCE_S
 from pilotfish import AsyncResult, JobScript, fyrd
 from pilotfish.launcher.compat.clusterjob.async_result import COMPLETED, FAILED, PENDING
 from pilotfish.launcher.contexts.lazy_local import LazyLocalContext
-from pilotfish.launcher.description.parse import parse_machine
+from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.job import single, store
 from pilotfish.launcher.job.single import JobRecord, Phase
 from pilotfish.launcher.job.spec import Needed

@@ -20,7 +20,8 @@ from pilotfish.launcher.cli.doctor import examine
 from pilotfish.launcher.compat import fyrd
 from pilotfish.launcher.compat.clusterjob.jobscript import JobScript
 from pilotfish.launcher.contexts.registry import build_context
-from pilotfish.launcher.description.parse import parse_machine, parse_resources
+from pilotfish.launcher.description.machine import parse_machine
+from pilotfish.launcher.description.resources import Resources
 from pilotfish.launcher.machines import registry
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
@@ -112,7 +113,7 @@ def test_jobs_run_on_it(make: Callable[..., Placement], toys: Path, wd: Path) ->
 
 
 def test_its_keys_are_checked_and_get_their_defaults() -> None:
-    assert parse_resources({"group_size": 1, "batch_type": "toy", "kwargs": {}}).kwargs == {"colour": "red"}
+    assert Resources.load_from_dict({"group_size": 1, "batch_type": "toy", "kwargs": {}}).kwargs == {"colour": "red"}
     assert registry.names()[-1] == "Toy"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pilotfish.launcher.contexts.ssh.choice import choose
-from pilotfish.launcher.description.parse import machine_to_dict, parse_machine
+from pilotfish.launcher.description.machine import machine_to_dict, parse_machine
 from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.pilot.model.errors import UsageError
 

@@ -19,7 +19,7 @@ from pilotfish.launcher.cli import doctor
 from pilotfish.launcher.contexts.ssh.choice import choose
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.contexts.ssh.session import HostKeyError, LoginError
-from pilotfish.launcher.description.parse import parse_machine
+from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.pilot.model.errors import PilotfishError
 
 both = pytest.mark.usefixtures("transport")

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, overload
 
 from ....pilot.locks import held
-from ...description import parse as description
 from ...description.digests import digest
-from ...description.parse import MachineDescription
+from ...description.machine import MachineDescription, machine_to_dict, parse_machine
 from ...description.resources import Resources
 from ...description.schema import DescriptionError, nearest
 from ...job import store
@@ -234,7 +233,7 @@ class JobScript(metaclass=checks.CheckedClass):
             folder = os.path.abspath(os.path.expanduser(folder))
         aux = {name: self.render_script(self.aux_scripts[name]) for name in sorted(self.aux_scripts)}
         around = [self._local_script(text) for text in (self.prologue, self.epilogue)]
-        return [str(self), self._name, self.shell, aux, around, folder, description.machine_to_dict(machine)]
+        return [str(self), self._name, self.shell, aux, around, folder, machine_to_dict(machine)]
 
     def _still_good(self, earlier: AsyncResult, retry: bool) -> bool:
         """Whether the result of an earlier run is the one to give."""
@@ -327,12 +326,10 @@ class JobScript(metaclass=checks.CheckedClass):
             return described_machine(self.machine)
         machine: dict[str, Any] = {"batch_type": self._style.batch_type, "local_root": "."}
         if self.remote is None:
-            return description.parse_machine({**machine, "context_type": "LazyLocal"})
+            return parse_machine({**machine, "context_type": "LazyLocal"})
         user, _, host = self.remote.rpartition("@")
         profile = {"hostname": host} | ({"username": user} if user else {})
-        return description.parse_machine(
-            {**machine, "context_type": "SSH", "remote_root": "~", "remote_profile": profile}
-        )
+        return parse_machine({**machine, "context_type": "SSH", "remote_root": "~", "remote_profile": profile})
 
     def _folder(self, job: SingleJob) -> str:
         """The folder of the job on its machine, as it was given."""
@@ -368,7 +365,7 @@ class JobScript(metaclass=checks.CheckedClass):
 
 
 def _is_same(one: MachineDescription, other: MachineDescription) -> bool:
-    return description.machine_to_dict(one) == description.machine_to_dict(other)
+    return machine_to_dict(one) == machine_to_dict(other)
 
 
 def _filled_in(text: str, values: Mapping[str, Any]) -> str:

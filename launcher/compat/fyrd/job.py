@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...description import parse as description
+from ...description.machine import parse_machine
 from ...job.single import JobRecord, new_hash
 from ...job.spec import Needed
 from ...job.states import Reason
@@ -154,7 +154,7 @@ class Job(JobView):
         return LocalJob(self._pilot, unique_stem(self.name, self.uuid), folder)
 
     def _batch_place(self) -> SingleJob:
-        machine = self.machine or description.parse_machine(
+        machine = self.machine or parse_machine(
             {"batch_type": qtypes()[self.qtype], "context_type": "LazyLocal", "local_root": "."}
         )
         record = JobRecord(new_hash(), machine, ".", self.name, "fyrd") if self._earlier is None else self._earlier

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....pilot.model.errors import PilotfishError, UsageError
-from ...description import parse as description
 from ...description.resources import Resources
 from ...description.schema import nearest
 from ...description.task import Task
@@ -214,7 +213,7 @@ def to_resources(options: Mapping[str, Any], qtype: str, dependencies: tuple[str
         "dependency": list(dependencies),
         **_of_one_program(options, table),
     }
-    return description.parse_resources({name: value for name, value in given.items() if value is not None})
+    return Resources.load_from_dict({name: value for name, value in given.items() if value is not None})
 
 
 def _joined(value: Any) -> str:

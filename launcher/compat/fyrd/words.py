@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ....pilot.model.errors import UsageError
-from ...description.parse import MachineDescription
+from ...description.machine import MachineDescription
 from ...description.schema import nearest
 from ...job.states import JobState, Reason, Status
 from ...machines import registry
