@@ -44,7 +44,7 @@ def link(hosts: Hosts, wd: Path) -> Hosts:
     return hosts
 
 
-def write_submission(link: Hosts, wd: Path, by_rsync: bool) -> Path:
+def write_submission(link: Hosts, wd: Path, by_rsync: bool, transport: str) -> Path:
     """One task that turns a big file around; what it has made is different from what it got."""
     (wd / "laptop/w/t").mkdir(parents=True)
     (wd / "laptop/w/t/in").write_bytes(os.urandom(BIG))
@@ -55,6 +55,7 @@ def write_submission(link: Hosts, wd: Path, by_rsync: bool) -> Path:
         "key_filename": str(wd / "user"),
         "known_hosts": str(wd / "known_hosts"),
         "rsync": by_rsync,
+        "transport": transport,
         "keepalive": KEEPALIVE_S,
         "timeout": 3,
     }
@@ -76,11 +77,15 @@ def grows(folder: Path, known: int) -> bool:
     return sum(sizes) > known + BIG // 20
 
 
-@pytest.mark.parametrize("by_rsync", [True, False], ids=["rsync", "archive"])
+@pytest.mark.parametrize(
+    ("by_rsync", "transport"),
+    [(True, "paramiko"), (False, "paramiko"), (True, "openssh")],
+    ids=["rsync", "archive", "openssh"],
+)
 def test_a_submission_bears_cuts_on_its_way_up_while_it_runs_and_on_its_way_down(
-    link: Hosts, wd: Path, by_rsync: bool
+    link: Hosts, wd: Path, by_rsync: bool, transport: str
 ) -> None:
-    file = write_submission(link, wd, by_rsync)
+    file = write_submission(link, wd, by_rsync, transport)
     command = [sys.executable, "-m", "pilotfish", "submit", str(file), "--check-interval", "1", "--clean", "never"]
     environ = os.environ | {"PILOTFISH_HOME": str(wd / "home")}
     process = subprocess.Popen(
