@@ -187,6 +187,16 @@ def test_commands_and_folders(sshd: Sshd, wd: Path) -> None:
 
 
 @both
+def test_a_command_after_each_connect_may_print_much(sshd: Sshd, wd: Path) -> None:
+    command = f"echo x >>{wd}/connected; head -c 5000000 /dev/zero"
+    with context(sshd, wd, execute_command=command) as there:
+        assert there.run("echo in").out == "in\n"
+        sshd.cut()
+        assert there.run("echo back").out == "back\n"
+    assert (wd / "connected").read_text() == "x\nx\n"
+
+
+@both
 def test_much_goes_in_and_out_at_once_and_what_is_not_read_does_no_harm(sshd: Sshd, wd: Path) -> None:
     """More than SSH's windows and the machine's pipes hold."""
     much = os.urandom(6 << 20).hex()

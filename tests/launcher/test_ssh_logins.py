@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -242,6 +244,24 @@ def test_all_goes_over_one_login_and_nothing_is_left(sshd: Sshd, wd: Path, wait_
     assert (sshd.folder / "log").read_text().count("Accepted publickey") == 1
     assert not folder.exists()
     wait_until(lambda: not masters(wd), "the master to end")
+
+
+def test_what_a_killed_launcher_has_left_is_removed_by_the_next_one_and_nothing_else(
+    sshd: Sshd, wd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(wd))
+    names = {"old": "pilotfish-ssh-old", "used": "pilotfish-ssh-used", "new": "pilotfish-ssh-new", "other": "other"}
+    folders = {name: wd / folder for name, folder in names.items()}
+    with socket.socket(socket.AF_UNIX) as master:
+        for name, folder in folders.items():
+            folder.mkdir()
+            if name == "used":
+                master.bind(str(folder / "m"))
+                master.listen()
+            if name != "new":
+                os.utime(folder, (0, 0))
+        assert says_hello({**sshd.profile, "transport": "openssh"}, wd)
+    assert [name for name, folder in folders.items() if folder.exists()] == ["used", "new", "other"]
 
 
 _PROGRAM = """

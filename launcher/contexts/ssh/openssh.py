@@ -13,7 +13,9 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +36,7 @@ _LINGER_S = 5
 _ANSWER_S = 10.0
 """A master that lives answers at once."""
 _LARGEST_LOG = 1 << 20
+_HOUR_S = 3600.0
 _OPEN_FAILED = re.compile(r"open failed: (.*)")
 
 
@@ -206,23 +209,20 @@ def _quoted(path: str) -> str:
 
 
 def _private_folder() -> Path:
-    """For sockets, with a short name; those of processes that were killed are removed."""
+    """For sockets, with a short name. What launchers that were killed have left is removed."""
     base = Path(tempfile.gettempdir())
     if len(os.fsencode(base)) + len(_PREFIX) > _LONGEST_FOLDER:
         base = Path("/tmp")
     for old in base.glob(f"{_PREFIX}*"):
-        with suppress(OSError, ValueError):
-            pid = int(old.name.removeprefix(_PREFIX).partition("-")[0])
-            if old.lstat().st_uid == os.geteuid() and not old.is_symlink() and not _is_there(pid):
+        with suppress(OSError):
+            if old.lstat().st_uid == os.geteuid() and not old.is_symlink() and _is_left(old):
                 shutil.rmtree(old)
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
 
 
-def _is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+def _is_left(folder: Path) -> bool:
+    """Whether its master has gone. One that is just made has none yet."""
+    if time.time() - folder.stat().st_mtime < _HOUR_S:
         return False
-    except PermissionError:
-        pass
-    return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(folder / "m")) != 0

@@ -27,6 +27,7 @@ _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Between two tries to connect; the last one again and again."""
 _FIRST_PATIENCE_S = 2.5
 """For a first connection: one more try after a refusal, none after a timeout."""
+_HOUR_S = 3600.0
 _Result = TypeVar("_Result")
 
 
@@ -196,12 +197,16 @@ class Session:
 
     def _run_to_its_end(self, transport: Transport, command: str) -> None:
         try:
-            channel = transport.start(os.fsencode(command), timeout_s=float(self._profile.get("timeout", 10)))
+            channel = transport.start(os.fsencode(command), _HOUR_S)
         except BrokenError as error:  # there is nobody yet for whom it might have run twice
             raise OSError(str(error)) from error
-        channel.shutdown_write()
-        channel.recv_exit_status()
-        channel.close()
+        try:
+            channel.shutdown_write()
+            while channel.recv(1 << 16):
+                pass  # unread it would wait
+            channel.recv_exit_status()
+        finally:
+            channel.close()
 
 
 def _pauses() -> Iterator[float]:
