@@ -174,6 +174,18 @@ def test_the_name_under_which_a_host_is_known_may_be_another(sshd: Sshd, wd: Pat
     assert says_hello(config_of(sshd, wd, HostKeyAlias="mycluster", UserKnownHostsFile=wd / "known"), wd)
 
 
+@both
+@pytest.mark.parametrize("value", ["no", "accept-new"])
+def test_a_new_host_is_accepted_where_the_configuration_says_so_and_a_changed_one_is_not(
+    sshd: Sshd, wd: Path, value: str
+) -> None:
+    options = {"StrictHostKeyChecking": value, "UserKnownHostsFile": wd / "new"}
+    assert says_hello(config_of(sshd, wd, **options), wd)
+    known(sshd, wd, f"[127.0.0.1]:{sshd.port} {public(make_key(wd / 'other').with_suffix('.pub'))}")
+    with pytest.raises(HostKeyError, match="has changed"):
+        says_hello(config_of(sshd, wd, **(options | {"UserKnownHostsFile": wd / "known"})), wd)
+
+
 # --- configuration --------------------------------------------------------------------------------------------------------
 
 

@@ -174,18 +174,13 @@ class Words:
     def _shared(self) -> list[str]:
         """What holds for hosts on the way too."""
         profile = self._profile
-        options: dict[str, Any] = {"StrictHostKeyChecking": self._strictness()}
+        options: dict[str, Any] = {"StrictHostKeyChecking": "accept-new" if self._target.accepts_new else "yes"}
         if profile.get("known_hosts"):
             options["UserKnownHostsFile"] = " ".join(_quoted(file) for file in self._target.known_hosts)
         options["ConnectTimeout"] = math.ceil(float(profile.get("timeout", 10)))
         keepalive = math.ceil(float(profile.get("keepalive", 30)))
         words = _options(**options, ServerAliveInterval=keepalive, ServerAliveCountMax=2)
         return words + (["-i", self._target.keys[0]] if profile.get("key_filename") else [])
-
-    def _strictness(self) -> str:
-        """A key that has changed is always refused; who takes new ones says so, here or in the configuration."""
-        own = self._target.options.get("stricthostkeychecking", ("ask",))[0]
-        return "accept-new" if self._profile.get("accept_new") or own in ("accept-new", "no", "off", "false") else "yes"
 
     def _proxy(self, hops: Sequence[str]) -> str:
         """A command that leads through the hosts, the last of them connecting to ours."""

@@ -127,7 +127,8 @@ class ParamikoTransport(Transport):
 
     def _hop(self, text: str, target: Target) -> Target:
         user, host, port = split_hop(text)
-        given = {"username": user, "port": port, "known_hosts": self._profile.get("known_hosts")}
+        given: dict[str, Any] = {"username": user, "port": port}
+        given |= {name: self._profile.get(name) for name in ("known_hosts", "accept_new")}
         step = target_of(host, given, self._profile)
         return replace(step, keys=step.keys or target.keys)
 
@@ -193,7 +194,7 @@ class ParamikoTransport(Transport):
         if known.authorities:
             what = f"the host is known by an authority only, which paramiko cannot check; its key is {fingerprint}"
             raise HostKeyError(what, where=name, remedy=_OTHER)
-        if not self._profile.get("accept_new"):
+        if not target.accepts_new:
             raise refusals.unknown_key(name, fingerprint)
         file = Path(target.known_hosts[0])
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -22,7 +22,8 @@ _PASSWORD = re.compile(
     r"\b(password|passwd|passwort|kennwort|mot de passe|contraseña|senha|wachtwoord)\b|密码|パスワード"
 )
 _USER = re.compile(r"\b(user ?name|login)\s*:")
-_TWO_AT_ONCE = re.compile(r"\bpin\b|password.*(\+|followed by|\band\b.*(token|code|otp))")
+_OTHER = re.compile(r"\bpin\b|password.*(\+|followed by|\band\b.*(token|code|otp))|\bnew\b|retype|again")
+"""Two things in one line, another secret, or a password that has run out and is to be changed."""
 
 
 class Prompts:
@@ -90,7 +91,7 @@ class Prompts:
                 return resolve(str(answer), f"remote_profile.answers.{part}")
         if _USER.search(asked):
             return user
-        if _TWO_AT_ONCE.search(asked):
+        if _OTHER.search(asked):
             return None
         if _ONE_TIME.search(asked):
             totp = self.secret("totp_secret")

@@ -23,6 +23,7 @@ SYSTEM_CONFIG = "/etc/ssh/ssh_config"
 GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 _KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 _DEFAULT_KEYS = re.compile(r"~/\.ssh/id_(rsa|dsa|ecdsa|ecdsa_sk|ed25519|ed25519_sk|xmss)")
+_ACCEPTS_NEW = ("accept-new", "no", "off", "false")
 _PATIENCE_S = 20.0
 Options = Mapping[str, tuple[str, ...]]
 """Options of ssh_config(5) in small letters, each with its values."""
@@ -40,6 +41,7 @@ class Target:
         host_key_alias: the name under which its key is known; empty: its own.
         certificates: files that the configuration names.
         only_these_keys: other keys of an agent are not offered.
+        accepts_new: the key of a host never seen before is accepted and remembered; one that has changed never is.
         options: all that the configuration says.
     """
 
@@ -53,6 +55,7 @@ class Target:
     host_key_alias: str
     certificates: tuple[str, ...]
     only_these_keys: bool
+    accepts_new: bool
     options: Options
 
     @property
@@ -98,6 +101,7 @@ def make_target(host: str, given: Mapping[str, Any], options: Options) -> Target
         host_key_alias=first("hostkeyalias"),
         certificates=tuple(_path(file, tokens) for file in options.get("certificatefile", ()) if file != "none"),
         only_these_keys=bool(identity) or first("identitiesonly") == "yes",
+        accepts_new=bool(given.get("accept_new")) or first("stricthostkeychecking") in _ACCEPTS_NEW,
         options=options,
     )
 
