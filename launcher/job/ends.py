@@ -17,9 +17,12 @@ from typing import Any
 from ...pilot.model.errors import TransientError
 from ..contexts.base import Context
 from .script import told_reason
+from .spec import is_id
 from .states import JobState, Status
 
 _AT_ONCE = 100
+_LONGEST_ID = 200
+"""Which is part of the name of a file."""
 
 _FOLDER = """\
 for at in "${{PILOTFISH_HOME:-$HOME/.pilotfish}}/jobs" {folder}/.pilotfish-jobs; do
@@ -53,7 +56,7 @@ class Folder:
 
     def by_id(self, batch_type: str, job_id: str) -> str | None:
         """The file that tells which of our jobs has this id; None for what cannot be an id."""
-        good = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.:;@\[\]_-]{0,200}", job_id)
+        good = is_id(job_id) and len(job_id) <= _LONGEST_ID
         return f"{self.path}/{batch_type}.{self.host}.{job_id}.id" if good else None
 
 

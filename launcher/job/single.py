@@ -33,6 +33,7 @@ the record (it is known too late, and is used again).
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +43,7 @@ from typing import Any
 from ...pilot.model.errors import IllegalTransitionError
 from ..description.machine import MachineDescription, machine_to_dict, parse_machine
 from .ends import Folder
-from .spec import Needed
+from .spec import Needed, is_id
 from .states import JobState, Reason, Status
 
 
@@ -189,8 +190,15 @@ def to_dict(record: JobRecord) -> dict[str, Any]:
 
 
 def from_dict(found: Mapping[str, Any]) -> JobRecord:
-    """Raises KeyError, TypeError, ValueError or DescriptionError for what is not a record."""
+    """Raises KeyError, TypeError, ValueError or DescriptionError for what is not a record.
+
+    Dumps may come from anywhere, and hash and id become part of commands.
+    """
     fields = dict(found)
+    if not re.fullmatch(r"[0-9a-f]{40}", fields["hash"]) or not isinstance(fields["folder"], str):
+        raise ValueError("hash, folder: not those of a job")
+    if fields["id"] and not is_id(fields["id"]):
+        raise ValueError(f"id: {fields['id']!r} is not one of a batch system")
     end, kept = fields["end"], fields["ends"]
     fields["machine"] = parse_machine(fields["machine"])
     fields["phase"], fields["state"] = Phase(fields["phase"]), JobState[fields["state"]]

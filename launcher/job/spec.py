@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -34,6 +35,11 @@ class JobVariables:
         for name in [each.name for each in fields(self) if each.name != "part"]:
             both[name] = tuple(dict.fromkeys((*getattr(self, name), *getattr(other, name))))
         return replace(self, **both)
+
+
+def is_id(text: str) -> bool:
+    """Whether a batch system may have given this id; it has nothing in it that a shell would act on but `;`."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.,:;+@\[\]_-]{0,2000}", text) is not None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ..job import ends, script, store
 from ..job import record as result
 from ..job.sighting import Sighting
 from ..job.single import JobRecord, Phase
-from ..job.spec import JobToPlace, Needed
+from ..job.spec import JobToPlace, Needed, is_id
 from ..job.states import JobState, Reason, Status
 from ..machines.base import MachineBusyError, QueueFullError, SubmitRefusedError
 from ..machines.registry import build_machine
@@ -163,7 +163,8 @@ class SingleJob:
     @property
     def _outputs(self) -> str:
         """Patterns of the files in which the batch system keeps what the script prints."""
-        return " ".join(self._batch.outputs(self.id, self.hash)) if self.id else ""
+        patterns = self._batch.outputs(self.id, self.hash) if self.id else ()
+        return "" if any(";" in each for each in patterns) else " ".join(patterns)
 
     def tidy(self, *, with_output: bool = False) -> None:
         """Remove its own files once more: a job that was killed may have written some of them after its end."""
@@ -282,7 +283,7 @@ class SingleJob:
         """
         job = JobToPlace(self.hash, "", (), (), Resources(), self.folder)
         read = _texts(self.context, [posixpath.join(self.folder, name) for name in (job.id_file, job.claim_file)])
-        found = next(iter(read.values()), "")
+        found = next((text for text in read.values() if is_id(text)), "")
         if not found:
             with suppress(MachineBusyError):
                 found = self._batch.find(self.context, [job]).get(self.hash, "")
