@@ -7,9 +7,11 @@ twice (we died before we had its id) runs once. How it ended is written down onc
 
 from __future__ import annotations
 
+import os
 import posixpath
 import shlex
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -95,6 +97,7 @@ class SingleJob:
     def context(self) -> Context:
         if self._context is None:
             self._context = build_context(self.record.machine)
+            weakref.finalize(self, _close, self._context, os.getpid())  # a handle need not be closed by whoever has it
         return self._context
 
     def share(self, context: Context) -> None:
@@ -343,6 +346,12 @@ def _texts(context: Context, paths: Sequence[str]) -> dict[str, str]:
     read = context.read(paths)
     found = {path: read[path].decode(errors="replace").strip() for path in paths if path in read}
     return {path: text for path, text in found.items() if text}
+
+
+def _close(context: Context, owner: int) -> None:
+    """A forked child comes here too, and must leave its parent's connection alone."""
+    if os.getpid() == owner:
+        context.close()
 
 
 def _redirected(given: Script) -> str:

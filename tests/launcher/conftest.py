@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -88,23 +86,6 @@ def submission(wd: Path) -> Callable[..., Placement]:
         return Placement(parse_submission(found), **tools)
 
     return make
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Transports of paramiko and launchers that a test has killed leave sockets and processes to Python's collector."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            for category in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
-                item.add_marker(pytest.mark.filterwarnings(f"ignore::{category}"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def collected_here() -> Iterator[None]:
-    """What these tests leave is collected among them: it is not to fail a test of others that comes next."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture

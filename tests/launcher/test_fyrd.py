@@ -317,7 +317,7 @@ def test_profiles(wd: Path) -> None:
         "time": "00:10:00",
     }
     assert fyrd.Job("true", profile="default", machine=SHELL).options["mem"] == 1024
-    assert sorted(fyrd.get_profiles()) == ["DEFAULT", "large", "mine"]
+    assert sorted(fyrd.get_profiles()) == ["DEFAULT", "large", "long", "mine", "small"]
     fyrd.del_profile("mine")
     with pytest.raises(ProfileError, match="no profile is called 'mine'; known are DEFAULT, large"):
         fyrd.get_profile("mine")
