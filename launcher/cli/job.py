@@ -12,12 +12,12 @@ import click
 
 from ...pilot.console import echo, show
 from ...pilot.exit_codes import ExitCode
-from ...pilot.model.errors import RefusedError
+from ...pilot.model.errors import PilotfishError, RefusedError
 from ..contexts.paths import printable
 from ..job import store
 from ..job.single import JobRecord, Phase
 from ..job.states import JobState, Reason
-from ..submission.looking import look_at
+from ..submission.looking import by_machine, look_at
 from ..submission.single import SingleJob
 from .submit import ended_by_signals
 
@@ -128,7 +128,7 @@ def cancel_jobs(beginnings: Sequence[str], as_json: bool) -> None:
 @job.command("rm")
 @click.argument("beginnings", metavar="JOB...", nargs=-1)
 @click.option("--over", is_flag=True, help="All that are over.")
-@click.option("--force", is_flag=True, help="Also jobs that are not over; they go on, and nobody knows of them.")
+@click.option("--force", is_flag=True, help="Also jobs that are not over (they go on), or on a machine that is gone.")
 @_as_json
 def remove_jobs(beginnings: Sequence[str], over: bool, force: bool, as_json: bool) -> None:
     """Remove what is kept of jobs that are over, here and on their machines. What they have printed and made stays.
@@ -165,10 +165,14 @@ def show_logs(beginning: str, lines: int, which: str | None, as_json: bool) -> N
 
 
 def look(jobs: Sequence[SingleJob]) -> None:
-    """Where they are now; all of a machine at once."""
-    look_at(jobs)
-    for each in jobs:
-        each.close()
+    """Where they are now. Of those on a machine that cannot be reached what was known before stays, and that is told."""
+    for together in by_machine(jobs):
+        try:
+            look_at(together)
+        except PilotfishError as error:
+            echo(f"{len(together)} jobs as they were seen last: {error}", err=True)
+        for each in together:
+            each.close()
 
 
 def wait(jobs: Sequence[SingleJob], timeout_s: float | None, check_interval_s: float) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -35,14 +35,21 @@ def look_at(jobs: Sequence[SingleJob]) -> list[Status]:
 
     `finished` and `terminated` are for good, and the same for all who look; the exit code is that of the command.
     """
-    machines: dict[str, list[SingleJob]] = {}
     for job in jobs:
         job.refresh()
-        if not job.record.over and job.record.phase is not Phase.NEW:
-            machines.setdefault(json.dumps(machine_to_dict(job.record.machine)), []).append(job)
-    for together in machines.values():
-        _note(_look_at_one_machine(together))
+    for together in by_machine(jobs):
+        asked = [job for job in together if not job.record.over and job.record.phase is not Phase.NEW]
+        if asked:
+            _note(_look_at_one_machine(asked))
     return [job.record.status for job in jobs]
+
+
+def by_machine(jobs: Iterable[SingleJob]) -> list[list[SingleJob]]:
+    """Those of one machine together."""
+    machines: dict[str, list[SingleJob]] = {}
+    for job in jobs:
+        machines.setdefault(json.dumps(machine_to_dict(job.record.machine)), []).append(job)
+    return list(machines.values())
 
 
 def _note(found: Mapping[SingleJob, Status]) -> None:

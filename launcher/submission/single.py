@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from ...pilot.model.errors import PilotfishError, RefusedError
+from ...pilot.model.errors import LostError, PilotfishError, RefusedError
 from ..contexts.base import Context
 from ..contexts.registry import build_context
 from ..description.resources import Resources
@@ -320,17 +320,24 @@ class SingleJob:
     def forget(self, *, force: bool = False) -> None:
         """Remove all that is kept of it, here and on its machine; what it has printed and made stays.
 
-        Raises RefusedError while it is not known to be over, unless `force`.
+        `force`: also while it is not known to be over (otherwise RefusedError), or when its machine cannot be reached.
         """
         self.refresh()
         if not self.record.over and not force:
             what = "is not over, and nobody would know of it any more"
             raise RefusedError(what, where=f"job {self.id or self.hash[:10]}", remedy="wait for it, or cancel it")
+        try:
+            self._forget_there()
+        except LostError:
+            if not force:
+                raise
+        store.forget(self.record)
+
+    def _forget_there(self) -> None:
         if self.record.ends is not None:
             by_id = self.ends_folder.by_id(self.record.machine.batch_type, self.id) if self.id else None
             self.tidy()
             ends.forget(self.context, self.end_path, by_id)
-        store.forget(self.record)
 
 
 def write_ends(context: Context, ended: Mapping[SingleJob, Status]) -> dict[SingleJob, Status]:

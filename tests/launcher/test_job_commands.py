@@ -15,7 +15,13 @@ from pilotfish import AsyncResult, JobScript
 from pilotfish.launcher.cli.job import job
 from pilotfish.launcher.cli.submissions import submissions
 from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED
+from pilotfish.launcher.contexts.base import ContextLostError
+from pilotfish.launcher.contexts.ssh.context import SSHContext
+from pilotfish.launcher.description.parse import parse_machine
 from pilotfish.launcher.job import store
+from pilotfish.launcher.job.ends import Folder
+from pilotfish.launcher.job.single import JobRecord
+from pilotfish.launcher.job.states import JobState, Status
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.single import SingleJob
 from pilotfish.pilot.model.errors import PilotfishError
@@ -31,7 +37,8 @@ def here(wd: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     (wd / "go").touch()
     for record in store.all_records():
-        SingleJob(record).cancel()
+        if not record.over:
+            SingleJob(record).cancel()
 
 
 def call(command: click.Command, *words: str, code: int = 0) -> str:
@@ -108,6 +115,40 @@ def test_only_what_is_over_is_removed(wd: Path) -> None:
     call(job, "rm", "--force", "last")
     assert rows("list") == []
     living.cancel()
+
+
+def test_a_machine_that_is_gone_hides_no_other(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its jobs are listed as they were, and can be given up."""
+    JobScript("true", "here").submit()
+    profile = {"hostname": "gone"}
+    far = parse_machine(
+        {
+            "batch_type": "Slurm",
+            "context_type": "SSH",
+            "local_root": ".",
+            "remote_root": "/r",
+            "remote_profile": profile,
+        }
+    )
+    placed = (
+        JobRecord("f" * 40, far, "/r", "far", ends=Folder("/r/jobs", "gone"), created_s=1.0).intended(1.0).placed("7")
+    )
+    store.create(placed.seen(Status(JobState.running)))
+
+    def lost(*_: Any, **__: Any) -> Any:
+        raise ContextLostError("cannot be reached", where="gone")
+
+    for name in ("run", "read"):
+        monkeypatch.setattr(SSHContext, name, lost)
+    while rows("list")[0]["state"] != "finished":
+        pass
+    assert [(row["name"], row["state"]) for row in rows("list")] == [("here", "finished"), ("far", "running")]
+    done = CliRunner().invoke(job, ["list"])
+    assert "1 jobs as they were seen last: gone: cannot be reached" in done.stderr
+    with pytest.raises(ContextLostError):
+        call(job, "wait", "7")
+    call(job, "rm", "7", "--force")
+    assert [row["name"] for row in rows("list")] == ["here"]
 
 
 def test_the_last_lines_are_read_on_the_machine(wd: Path) -> None:
