@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from patience import only_when_thorough
 from sshd import Sshd
@@ -363,6 +364,20 @@ def test_doctor_names_the_other_transport_where_only_that_one_works(
         False,
         'openssh works: set "transport": "openssh" in remote_profile',
     )
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_proxy_command_ends_with_its_connection(sshd: Sshd, wd: Path) -> None:
+    """Also one that does not listen when it is told to; no process and no pipe is left."""
+    relay = [os.path.realpath("/proc/self/exe"), str(Path(__file__).with_name("relay.py"))]
+    (wd / "deaf").write_text(f"#!/bin/bash\ntrap '' TERM\n{shlex.join(relay)} \"$@\"\n")
+    (wd / "deaf").chmod(0o700)
+    before = psutil.Process().children()
+    for command in (shlex.join(relay), f"{wd}/deaf"):
+        files = len(os.listdir("/proc/self/fd"))
+        says_hello(config_of(sshd, wd, ProxyCommand=f"{command} %h %p") | {"transport": "paramiko"}, wd)
+        assert psutil.Process().children() == before
+        assert len(os.listdir("/proc/self/fd")) == files
 
 
 @both

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import socket
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _BANNER_S = 60.0
 _AUTH_S = 30.0
 _MOST_HOPS = 8
+_PROXY_ENDS_IN_S = 1.0
 _OTHER = 'set "transport": "openssh" in remote_profile'
 _PROHIBITED = 1
 """Code of a channel that the host does not open (RFC 4254, 5.1)."""
@@ -107,10 +109,9 @@ class ParamikoTransport(Transport):
 
     def _socket_to(self, target: Target) -> Any:
         """A connection to the host's port: direct, through a command, or through other hosts."""
-        import paramiko
 
         if target.proxy_command:
-            return paramiko.ProxyCommand(target.proxy_command)
+            return _through_command(target.proxy_command)
         if target.jump is None:
             return self._connection(target)
         connection: Any = None
@@ -323,6 +324,25 @@ class _Channel:
         """Also over a connection that is gone."""
         with suppress(OSError), _as_os_error():
             self._channel.close()
+
+
+def _through_command(command: str) -> paramiko.ProxyCommand:
+    """A connection through a program; paramiko only tells it to end, and leaves it and its pipes to Python's collector."""
+    import paramiko
+
+    class Ended(paramiko.ProxyCommand):
+        def close(self) -> None:
+            self.process.terminate()
+            try:
+                self.process.wait(_PROXY_ENDS_IN_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            for pipe in filter(None, (self.process.stdin, self.process.stdout, self.process.stderr)):
+                with suppress(OSError):
+                    pipe.close()
+
+    return Ended(command)
 
 
 @contextmanager
