@@ -93,7 +93,7 @@ class PlainEnds:
                 continue
             attempt.after(AttemptEvent.START)
             attempt.grant, attempt.pid, attempt.started_s = grant, pid, started_s
-            self._dispatch.not_unstarted(attempt)
+            self._dispatch.remove_unstarted(attempt)
             job = attempt.job
             self._jobs.move_task(job, pos, _EXECUTING)
             self._decisions.changes.append(Change(job, pos if job.is_iteration else None, _EXECUTING, started_s))
