@@ -93,7 +93,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "launcher": set(),
     "launcher.description": WORDS,
-    "launcher.contexts": WORDS | {"launcher.description"},
+    "launcher.contexts": WORDS | {"launcher.description", "pilot.files"},
     "launcher.job": WORDS | {"launcher.description", "launcher.contexts", "pilot.locks", "pilot.files"},
     "launcher.machines": BELOW_MACHINES,
     "launcher.submission": BELOW_COMMANDS,

@@ -6,26 +6,27 @@ import json
 import posixpath
 import re
 import secrets
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import click
 
 from ...pilot.console import echo
 from ...pilot.model.errors import PilotfishError
-from ..contexts.base import Context, ContextLostError
+from ..contexts.base import Context, ContextLostError, StartFilesError
 from ..contexts.registry import build_context
-from ..contexts.shell import in_login_shell
+from ..contexts.shell import place, sh, word, words
+from ..contexts.ssh import rsync
 from ..description import files as loading
 from ..description.machine import MachineDescription, parse_machine
+from ..description.resources import Resources
 from ..description.schema import DescriptionError
 from ..machines.base import MachineBusyError
 from ..machines.registry import build_machine
-from ..submission import bootstrap
+from .trial_job import run_trial_job
 
 if TYPE_CHECKING:
     from ..contexts.ssh.comparison import Comparison
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 _TOOLS = ("bash", "tar", "find", "sha256sum", "xargs", "readlink", "sed", "tail")
 _MOST_SKEW_S = 5.0
 _LEAST_FREE_KIB = 1 << 20
+_LEAST_INODES = 1000
+_PROBE_BYTES = 1 << 20
+_PROFILE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,32 @@ class Finding:
     warning: bool = False
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is looked at besides the machine itself.
+
+    Attributes:
+        resources: of the submission; where its jobs may run.
+        wait_s: for the job of one second; 0: none is run.
+    """
+
+    resources: Resources = field(default_factory=Resources)
+    wait_s: float = 0.0
+
+
 def examine(
-    machine: MachineDescription, context: Context, queue: str = "", now: Callable[[], float] = time.time
+    machine: MachineDescription,
+    context: Context,
+    asked: Asked = Asked(),
+    now: Callable[[], float] = time.time,
 ) -> Iterator[Finding]:
-    """All findings, as they are made; ends early when the machine cannot be reached. `queue`: that jobs will ask for."""
+    """All findings, as they are made; ends early when the machine cannot be reached, or runs no command."""
     begin = now()
     try:
-        done = context.run("date +%s.%N; uname -sn; bash -c 'echo $BASH_VERSION'")
+        done = context.run(sh("date +%s.%N; uname -sn; bash -c 'echo $BASH_VERSION'; echo \"$SHELL\""))
+    except StartFilesError as error:
+        yield Finding("start files", False, error.what, error.remedy or "")
+        return
     except PilotfishError as error:
         host = machine.profile.get("hostname", "")
         seen = f"see whether `ssh {host}` works from here, with the same name, user, port and key"
@@ -61,7 +84,7 @@ def examine(
         yield Finding("connection", False, error.what, (other and other.remedy) or remedy)
         return
     trip = now() - begin
-    clock, system, bash = [*done.out.splitlines(), "", "", ""][:3]
+    clock, system, bash, shell = [*done.out.splitlines(), "", "", "", ""][:4]
     yield Finding("connection", True, f"{system}, {trip * 1000:.0f} ms for the first command")
     if other := _other_transport(machine):
         yield Finding("transport", True, other.found)
@@ -72,16 +95,16 @@ def examine(
     skew = (float(clock) if re.fullmatch(r"\d+\.\d+", clock) else begin) - (begin + trip / 2)
     remedy = "set its clock (NTP): times in results would be wrong"
     yield Finding("clock", abs(skew) <= _MOST_SKEW_S + trip, f"{skew:+.1f} s from here", remedy, warning=True)
+    yield Finding("login shell", True, shell or "not known")
     new_enough = tuple(int(part) for part in bash.split(".")[:2] if part.isdigit()) >= (4, 2)
     yield Finding("bash", new_enough, bash or "none", "job scripts need bash 4.2 or newer")
-    if machine.batch_type != "Shell":
-        try:
-            bootstrap.check_login_shell(context)
-        except PilotfishError as error:
-            yield Finding("login profile", False, error.what, error.remedy or "")
+    yield from _profile(machine, context)
     yield from _commands(machine, context)
-    yield from _batch_system(machine, context, queue)
-    yield from _folder(machine, context)
+    answers = True
+    for finding in _batch_system(machine, context, asked.resources.queue_name):
+        answers = answers and finding.ok
+        yield finding
+    yield from _folder(machine, context, asked if answers else replace(asked, wait_s=0.0))
     yield from _python(context)
 
 
@@ -94,11 +117,22 @@ def _other_transport(machine: MachineDescription) -> Comparison | None:
     return compare(machine.profile)
 
 
+def _profile(machine: MachineDescription, context: Context) -> Iterator[Finding]:
+    """Jobs of a batch system run in a login shell."""
+    try:
+        context.run_in_login_shell(sh("true"), timeout_s=_PROFILE_S)
+    except PilotfishError as error:
+        remedy = error.remedy or "make its start files faster"
+        yield Finding("login profile", False, error.what, remedy, warning=machine.batch_type == "Shell")
+
+
 def _commands(machine: MachineDescription, context: Context) -> Iterator[Finding]:
     batch = build_machine(machine.batch_type)
     names = (*batch.commands, *batch.helpful_commands, *_TOOLS)
     found = set(
-        context.run(f"for name in {' '.join(names)}; do command -v $name >/dev/null && echo $name; done").out.split()
+        context.run(
+            sh("for name in {names}; do command -v $name >/dev/null && echo $name; done", names=words(names))
+        ).out.split()
     )
     for name in names:
         if name not in found:
@@ -122,7 +156,7 @@ def _batch_system(machine: MachineDescription, context: Context, queue: str) -> 
         yield Finding("batch system", False, error.what, "is this a node from which jobs are submitted?")
         return
     if queue and batch.queue_check:
-        done = context.run(batch.queue_check.format(queue=shlex.quote(queue)))
+        done = context.run(sh(batch.queue_check, queue=word(queue)))
         known = done.code == 0 and bool(done.out.strip())
         yield Finding("queue", known, queue if known else f"no queue {queue}", "write another queue_name, or none")
 
@@ -130,70 +164,128 @@ def _batch_system(machine: MachineDescription, context: Context, queue: str) -> 
 _REMEDY = "add its folder to PATH in ~/.bashrc (above any test for interactive shells), or ask the administrators"
 
 
-def _folder(machine: MachineDescription, context: Context) -> Iterator[Finding]:
+def _folder(machine: MachineDescription, context: Context, asked: Asked) -> Iterator[Finding]:
+    """Where submissions will lie: is there room, can it be written, does a job run there?"""
     root = machine.remote_root or machine.local_root
     try:
-        folder = context.absolute(context.root_for(f".doctor-{secrets.token_hex(4)}", "."))
-        name = posixpath.join(folder, "")
-        probe = f"{name}.pilotfish-doctor"
-        context.write({probe: b"x"})
-        ok = context.read([probe]) == {probe: b"x"}
-        quoted = shlex.quote(probe)
-        context.run(f"rm -f {quoted}; rmdir {shlex.quote(name)} 2>/dev/null; true")
-        yield Finding("write access", ok, root, "choose another remote_root")
-        free = context.run(f"df -Pk {shlex.quote(posixpath.dirname(name.rstrip('/')) or '/')} | tail -n 1").out.split()
-        if len(free) > 3 and free[3].isdigit():
-            enough = int(free[3]) >= _LEAST_FREE_KIB
-            yield Finding(
-                "disk", enough, f"{int(free[3]) / (1 << 20):.1f} GiB free", "remove old files there", warning=True
-            )
+        base = context.absolute(context.root_for("", "."))
+        folder = context.make_folder(posixpath.join(base, f".doctor-{secrets.token_hex(4)}"))
     except PilotfishError as error:
-        yield Finding("write access", False, error.what, f"is {root} there, and yours?")
+        yield Finding("write access", False, error.what, error.remedy or f"is {root} there, and yours?")
+        return
+    try:
+        yield from _written(context, root, folder)
+        yield from _room(context, folder)
+        if context.kind == "SSHContext":
+            yield from _rsync(machine, context)
+        if asked.wait_s:
+            batch = build_machine(machine.batch_type)
+            found = run_trial_job(batch, context, asked.resources, folder, asked.wait_s)
+            yield Finding("job of one second", found.ok, found.found, found.remedy, warning=found.waits)
+    finally:
+        context.run(sh("rm -rf -- {folder}", folder=place(folder)))  # in a project's own folder `remove` does nothing
+
+
+def _written(context: Context, root: str, folder: str) -> Iterator[Finding]:
+    """A small file may still fit where a quota is used up, so it is one of some size."""
+    probe, content = posixpath.join(folder, "probe"), secrets.token_bytes(_PROBE_BYTES)
+    try:
+        context.write({probe: content})
+        ok = context.read([probe]) == {probe: content}
+        where = folder.rpartition("/")[0]
+        said = where if where == root else f"{root}, which is {where}"
+        yield Finding("write access", ok, said, "what was written could not be read again")
+    except PilotfishError as error:
+        yield Finding("write access", False, error.what, f"a full disk or a quota? {error.remedy or ''}".strip())
+        return
+    times = context.run(sh("touch -- {probe}; date +%s; stat -c %Y -- {probe}", probe=place(probe))).out.split()
+    if len(times) == 2 and abs(int(times[0]) - int(times[1])) > _MOST_SKEW_S:
+        what = f"new files there are {int(times[1]) - int(times[0]):+d} s from its own clock"
+        remedy = "the clocks of the file server and of this node differ: what is newer than what cannot be told"
+        yield Finding("clock of files", False, what, remedy, warning=True)
+
+
+def _room(context: Context, folder: str) -> Iterator[Finding]:
+    done = context.run(sh("df -Pk -- {folder} | tail -n 1; df -Pi -- {folder} | tail -n 1", folder=place(folder)))
+    space, inodes = ([*line.split(), "", "", "", ""][3] for line in [*done.out.splitlines(), "", ""][:2])
+    if space.isdigit():
+        enough = int(space) >= _LEAST_FREE_KIB
+        yield Finding("disk", enough, f"{int(space) / (1 << 20):.1f} GiB free", "remove old files there", warning=True)
+    if inodes.isdigit() and 0 < int(inodes) < _LEAST_INODES:  # some file systems have no number of them
+        yield Finding("files", False, f"room for {inodes} more files", "remove old files there", warning=True)
+
+
+def _rsync(machine: MachineDescription, context: Context) -> Iterator[Finding]:
+    if not machine.profile.get("rsync", True):
+        return
+    there = rsync.usable(context.run(sh("rsync --version 2>/dev/null; true")).out)
+    if there and rsync.is_here():
+        yield Finding("rsync", True, "on both sides")
+    else:
+        where = "here" if there else "there"
+        remedy = "files go as archives: a large file of which a little has changed travels whole"
+        yield Finding("rsync", False, f"none {where}, or one older than 3.1", remedy, warning=True)
 
 
 def _python(context: Context) -> Iterator[Finding]:
-    text = "python3 --version 2>&1; command -v pilotfish >/dev/null && pilotfish --version"
-    done = context.run(in_login_shell(text), timeout_s=60)
+    text = sh("python3 --version 2>&1; command -v pilotfish >/dev/null && pilotfish --version; true")
+    try:
+        done = context.run_in_login_shell(text, timeout_s=_PROFILE_S)
+    except PilotfishError:  # told by now
+        return
     lines = [*done.out.splitlines(), "", ""]
     python = lines[0].removeprefix("Python ")
     new_enough = tuple(int(part) for part in python.split(".")[:2] if part.isdigit()) >= (3, 10)
     remedy = "only pilots need it: load a newer one in prepend_script, or give pilot.python"
     yield Finding("Python", new_enough, python or "none", remedy, warning=True)
-    yield Finding(
-        "pilotfish", bool(lines[1]), lines[1] or "none", "a pilot installs it by itself (bootstrap)", warning=True
-    )
+    if lines[1] or not context.local:
+        remedy = (
+            "a pilot installs it by itself (bootstrap); to use one that is there: prepend_script: [export PATH=...]"
+        )
+        yield Finding("pilotfish", bool(lines[1]), lines[1] or "none", remedy, warning=True)
+    else:
+        yield Finding("pilotfish", True, f"that of {sys.executable}")
 
 
-def machine_of(name: str) -> tuple[MachineDescription, str]:
-    """(a machine by its name, or of a file: a machine file, or a submission with one; the queue that a submission asks for)."""
-    given, queue = loading.machine_by_name(name), ""
+def machine_of(name: str) -> tuple[MachineDescription, Resources]:
+    """(a machine by its name, or of a file: a machine file, or a submission with one; what that asks for)."""
+    given, resources = loading.machine_by_name(name), Resources()
     if isinstance(given, dict) and "machine" in given:
-        resources = given.get("resources")
-        queue = str(resources.get("queue_name") or "") if isinstance(resources, dict) else ""
+        if isinstance(given.get("resources"), dict):
+            resources = Resources.deserialize(given["resources"])
         given = given["machine"]
         if isinstance(given, str):
             given = loading.machine_by_name(given)
     if not isinstance(given, dict):
         raise DescriptionError("has no machine", where=name)
-    return parse_machine(given, name), queue
+    return parse_machine(given, name), resources
 
 
 @click.command()
 @click.argument("machine")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(machine: str, as_json: bool) -> None:
+@click.option(
+    "--job/--no-job", default=True, show_default=True, help="Run a job of one second through the batch system."
+)
+@click.option(
+    "--wait", "wait_s", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds that job may take."
+)
+def doctor(machine: str, as_json: bool, job: bool, wait_s: float) -> None:
     """Look at a machine: is all there that submissions need, and what mends what is not?
+
+    A small job goes through its batch system as those of submissions do, with the queue, account and modules of the file.
 
     MACHINE is the name of one of your machine files (~/.config/pilotfish/machines), or a file: a machine, or a submission.
 
     Exit code: 0 all is well (there may be warnings), 1 something must be mended, 3 the machine cannot be reached.
     """
-    description, queue = machine_of(machine)
+    description, resources = machine_of(machine)
+    asked = Asked(resources, wait_s if job else 0.0)
     # What a submission would bear for minutes is to be told at once.
     at_once = {"reconnect_for": 0} if description.context_type == "SSHContext" else {}
     with build_context(replace(description, profile={**description.profile, **at_once})) as context:
         found = []
-        for finding in examine(description, context, queue):
+        for finding in examine(description, context, asked):
             found.append(finding)
             if not as_json:
                 _show(finding)

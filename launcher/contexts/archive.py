@@ -8,16 +8,13 @@ import io
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from io import FileIO
-from pathlib import Path
-from secrets import token_hex
+from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 from typing import IO, BinaryIO, Protocol, cast
 
 from . import paths
 from .base import LocalFile, TransferError
-
-BLOCK = 1 << 18
+from .landing import BLOCK, Landing, set_time, write_all, written
 
 
 class Readable(Protocol):
@@ -62,14 +59,16 @@ def pack_bytes(files: Mapping[str, bytes], mode: int, mtime_s: float, stream: IO
 def unpack(
     stream: Readable,
     wanted: Mapping[str, str],
-    into: Path,
+    landing: Landing,
     done: Callable[[str, int], None],
     failed: Callable[[str, TransferError], None] | None = None,
+    sizes: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """Write the files of a tar stream below `into`, each whole or not at all.
+    """Write the files of a tar stream, each whole or not at all.
 
     Args:
         wanted: sha256 by path.
+        sizes: bytes by path, where they are known: a file has no more.
         done: called with path and size after each file.
         failed: called with the path of a file that is not the one that was promised, or cannot be written here; the others
             come. Without it the first of them is raised.
@@ -83,14 +82,16 @@ def unpack(
             for entry in tar:
                 path = _expected(entry, left)
                 try:
-                    _take(tar, entry, into / path, left.pop(path))
+                    _take(tar, entry, landing, path, left.pop(path), sizes.get(path))
                 except TransferError as error:
                     if failed is None:
                         raise
                     failed(path, error)
                 else:
                     done(path, entry.size)
-    except (tarfile.TarError, EOFError) as error:
+    except paths.ForeignPathError:
+        raise
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:  # numbers in headers may be anything
         raise TransferError(f"the archive broke off: {error}") from error
 
 
@@ -103,76 +104,21 @@ def _expected(entry: tarfile.TarInfo, left: Mapping[str, str]) -> str:
     return path
 
 
-def _take(tar: tarfile.TarFile, entry: tarfile.TarInfo, target: Path, digest: str) -> None:
+def _take(
+    tar: tarfile.TarFile, entry: tarfile.TarInfo, landing: Landing, path: str, digest: str, most: int | None
+) -> None:
     content = tar.extractfile(entry) if entry.isreg() else None
     if content is None:
-        raise TransferError("is no plain file there", where=str(target))
-    _keep(content, target, digest, entry.mode & 0o777)
-
-
-def write_all(file: FileIO, block: bytes) -> None:
-    """Without a buffer, so that a full disk is seen here and not when the file is closed."""
-    rest = memoryview(block)
-    while rest:
-        rest = rest[file.write(rest) :]
-
-
-class NotWrittenError(TransferError):
-    """This machine does not take a file: a full disk, a file where a folder shall be. It is no broken connection."""
-
-
-@contextmanager
-def written(target: Path) -> Iterator[None]:
-    """What goes wrong here with this machine's disk is told as that."""
-    try:
-        yield
-    except OSError as error:
-        raise NotWrittenError(f"cannot be written here: {error.strerror or error}", where=str(target)) from error
-
-
-def new_file(target: Path, mode: int) -> tuple[int, str]:
-    """An empty file beside `target`, that shall replace it: (descriptor, name).
-
-    Its mode is no wider than that of a file which it replaces, or as the umask has it.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    name = str(target.parent / f".pilotfish-{token_hex(8)}")
-    before = paths.mode_of(target)
-    mode = mode & 0o777 if before is None else mode & before
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    if before is not None:  # that of the user, whatever the umask
-        os.fchmod(descriptor, mode)
-    return descriptor, name
-
-
-def move(arrived: Path, target: Path, mode: int) -> None:
-    """Put a whole file in its place. Raises NotWrittenError."""
-    with written(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = new_file(target, mode)  # for its mode
-        try:
-            arrived.chmod(os.fstat(descriptor).st_mode & 0o777)
-        finally:
-            os.close(descriptor)
-            os.unlink(name)
-        os.replace(arrived, target)
-
-
-def _keep(content: Readable, target: Path, digest: str, mode: int) -> None:
-    with written(target):
-        descriptor, name = new_file(target, mode)
-    try:
+        raise TransferError("is no plain file there", where=path)
+    changed = TransferError("changed while it was fetched, or was damaged on the way", where=path)
+    if most is not None and entry.size > most:  # a hole may be of any size, and would be written for ever
+        raise changed
+    with landing.draft(path, entry.mode) as file:
         found = hashlib.sha256()
-        with open(descriptor, "wb", buffering=0) as file:
-            while block := content.read(BLOCK):
-                found.update(block)
-                with written(target):
-                    write_all(file, block)
+        while block := content.read(BLOCK):
+            found.update(block)
+            with written(landing.into / path):
+                write_all(file, block)
         if found.hexdigest() != digest:
-            raise TransferError("changed while it was fetched, or was damaged on the way", where=str(target))
-        with written(target):
-            os.replace(name, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
+            raise changed
+        set_time(file.fileno(), float(entry.mtime))

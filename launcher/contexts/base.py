@@ -1,8 +1,22 @@
-"""What a way to reach a machine can do. A context knows no batch system and no submission: commands, files, folders."""
+"""What a way to reach a machine can do. A context knows no batch system and no submission: commands, files, folders.
+
+A new one is a class in a file of its own and a line in `registry.py`. It implements the abstract methods; what the others do
+with them is right for most. The rules for all of them:
+
+* Paths on the machine may have any spelling: each method takes them through `absolute` first. Names below a folder are relative
+  POSIX paths in their one spelling (`paths.below`), also those that it gives, whatever the machine has said.
+* Commands are `shell.Text` and run in a POSIX shell; what they give back is their output alone.
+* A method may be called from any thread, but from one at a time, and again after an error. What was cut off is done again when
+  the connection is back, for as long as the profile says; then ContextLostError.
+* Files are there whole or not at all. One file that cannot be had keeps no other away.
+* Nothing is opened before it is needed, and `close` gives everything back; a closed context may be used again.
+"""
 
 from __future__ import annotations
 
 import os
+import posixpath
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +25,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from ...pilot.model.errors import LostError, RefusedError, TransientError
+from .modes import in_login_shell
+from .shell import VARIABLE, Text, place, sh
 
 _Kind = TypeVar("_Kind", bound="Context")
 
@@ -29,6 +45,12 @@ class CommandFailedError(RefusedError):
     code = "command-failed"
 
 
+class StartFilesError(RefusedError):
+    """The login shell on the machine does not run what it is given."""
+
+    code = "start-files"
+
+
 @dataclass(frozen=True)
 class Done:
     """An ended command: its exit code (128 + signal for a killed one) and its output as text."""
@@ -36,6 +58,14 @@ class Done:
     code: int
     out: str
     err: str
+
+
+def succeeded(done: Done, where: str) -> str:
+    """The output of a command that must have ended well; CommandFailedError with its error text otherwise."""
+    if done.code:
+        what = f"ended with code {done.code}: {(done.err or done.out).strip()[-500:]}"
+        raise CommandFailedError(what, where=where)
+    return done.out
 
 
 @dataclass(frozen=True)
@@ -102,6 +132,8 @@ class Tunnel:
         self.close()
 
 
+NO_FOLDER = 73
+"""Exit code of a command whose folder is missing (EX_CANTCREAT)."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
 Watch = Callable[[int, int], None]
 """Called during a transfer with bytes done and bytes in all."""
@@ -110,11 +142,13 @@ Watch = Callable[[int, int], None]
 class Context(ABC):
     """A way to reach one machine. Opened by the first use, closed by `close`; safe to close twice.
 
-    Every method may raise ContextLostError. Paths on the machine are absolute POSIX paths.
+    Every method may raise ContextLostError.
     """
 
     kind: ClassVar[str]
     """The class name of DPDispatcher, e.g. `SSHContext`."""
+    local: ClassVar[bool] = False
+    """Whether the machine is this one: its files can be opened here by the same path, and programs are the same."""
 
     def __init__(self, local_root: Path, remote_root: str | None, profile: Mapping[str, Any]) -> None:
         self.local_root = local_root
@@ -127,31 +161,65 @@ class Context(ABC):
         self.noise = ""
         """What start files on the machine print besides the answer to a command; it is left out of that."""
 
-    @property
-    def local(self) -> bool:
-        """Whether the machine's files can be opened here by the same path."""
-        return False
-
     @abstractmethod
     def root_for(self, name: str, work_base: str) -> str:
         """The folder on the machine of the submission `name` (a hash); it need not be there yet."""
 
     def absolute(self, path: str) -> str:
-        """The path from the machine's root folder, with its home folder and variables filled in; may have to ask the machine.
+        """The path from the machine's root folder; may have to ask the machine.
 
-        Raises DescriptionError for what is no folder there.
+        `~`, `~somebody` and a variable as its first part are filled in, in `remote_root` variables as any part; whatever else
+        is there is a name. A relative path is below `fill_in(".")`. Raises DescriptionError for what is no folder there.
         """
-        return path
+        root = (self.remote_root or "").rstrip("/")
+        if root and (path == root or path.startswith(f"{root}/")) and (root[0] != "/" or VARIABLE.search(root)):
+            return posixpath.normpath(f"{self.fill_in(root)}/{path[len(root) :]}")
+        if path.startswith("/"):
+            return path
+        first, _, rest = path.partition("/")
+        if first[:1] != "~" and not VARIABLE.fullmatch(first):
+            first, rest = ".", path
+        return posixpath.normpath(f"{self.fill_in(first)}/{rest}")
+
+    @abstractmethod
+    def fill_in(self, folder: str) -> str:
+        """The absolute path of a folder in which `~` and variables as whole parts mean something.
+
+        `.` is the home folder there; where the machine is this one, the current folder. Raises DescriptionError.
+        """
 
     @abstractmethod
     def run(
         self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False
     ) -> Done:
-        """Run shell text on the machine and wait. A missing `cwd` gives code 73 and the command is not run.
+        """Run shell text on the machine and wait. A missing `cwd` gives code NO_FOLDER and the command is not run.
 
         After a broken connection it is run again, unless `once`. Raises TransientError when it takes longer than
-        `timeout_s`, or with `once` when the connection broke: then it may have been run, or not.
+        `timeout_s`, or with `once` when the connection broke: then it may have been run, or not. StartFilesError when the
+        login shell there does not run it.
         """
+
+    def run_in_login_shell(
+        self, ours: Text, *, before: Iterable[str] = (), cwd: str | None = None, timeout_s: float = 60.0
+    ) -> Done:
+        """Run lines of ours in a shell as job scripts have it, after these lines of a user, whatever those set.
+
+        Raises what `run` does, StartFilesError also when the profile does not let the shell come to these lines.
+        """
+        begun = f"@{secrets.token_hex(8)}@"
+        done = self.run(in_login_shell(ours, begun, before), cwd=cwd, timeout_s=timeout_s)
+        _, mark, out = done.out.partition(f"{begun}\n")
+        if not mark and cwd is not None and done.code == NO_FOLDER:
+            return done
+        if not mark:
+            lines = ", or a line of prepend_script," if before else ""
+            words = f": {told}" if (told := done.err.strip()[-300:]) else ""
+            raise StartFilesError(
+                f"your login profile (.bash_profile, .profile){lines} replaces or ends the shell{words}",
+                where="bash -l",
+                remedy="job scripts run in one. Let it do so only in terminals: case $- in *i*) exec ... ;; esac",
+            )
+        return Done(done.code, out, done.err)
 
     @abstractmethod
     def read(self, paths: Sequence[str]) -> dict[str, bytes]:
@@ -208,11 +276,7 @@ class Context(ABC):
 
     def check(self, command: str, *, cwd: str | None = None, timeout_s: float = 60.0) -> str:
         """The output of a command that must succeed; CommandFailedError with its error text otherwise."""
-        done = self.run(command, cwd=cwd, timeout_s=timeout_s)
-        if done.code:
-            what = f"ended with code {done.code}: {(done.err or done.out).strip()[-500:]}"
-            raise CommandFailedError(what, where=f"{self.kind}: {command}")
-        return done.out
+        return succeeded(self.run(command, cwd=cwd, timeout_s=timeout_s), f"{self.kind}: {command}")
 
     def tunnel(self, host: str, port: int) -> Tunnel:
         """A way to a port by its name on the machine; where nothing lies between, the port itself.
@@ -225,7 +289,13 @@ class Context(ABC):
         """Remove files below `root`; those that are gone already do not matter."""
         names = b"".join(os.fsencode(f"./{path}") + b"\0" for path in paths)
         if names:
-            self.run("xargs -0 -r rm -f --", cwd=root, stdin=names, timeout_s=600)
+            self.run(sh("xargs -0 -r rm -f --"), cwd=root, stdin=names, timeout_s=600)
+
+    def make_folder(self, folder: str) -> str:
+        """Make a folder; its absolute path."""
+        path = posixpath.normpath(self.absolute(folder))
+        self.check(sh("mkdir -p -- {path}", path=place(path)))
+        return path
 
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back what is held (connections, processes)."""

@@ -35,13 +35,13 @@ class ConflictError(UsageError):
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file in hex; read once as long as size, time and inode stay."""
+    """sha256 of a file in hex; read once as long as it has not been changed or replaced."""
     stat = path.stat()
-    return _digest(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    return _digest(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
 @lru_cache(maxsize=100_000)
-def _digest(path: str, size: int, mtime_ns: int, inode: int) -> str:
+def _digest(path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int) -> str:
     found = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
@@ -93,7 +93,11 @@ def is_here(folder: Path, pattern: str) -> bool:
 
 def _files(path: Path, pattern: str) -> Iterable[Path]:
     if path.is_dir():
-        yield from (folder / name for folder, _, names in walk(path) for name in names)
+
+        def refuse(error: OSError) -> None:
+            raise MissingFileError(f"{error.filename} cannot be read: {error.strerror}", where=pattern) from error
+
+        yield from (folder / name for folder, _, names in walk(path, refuse) for name in names)
     elif path.exists():
         yield path
     else:

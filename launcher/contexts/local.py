@@ -8,24 +8,21 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from errno import EINVAL
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any
 
+from ...pilot.files import write_atomically
 from ...pilot.model.errors import TransientError
 from ..description.schema import DescriptionError
-from . import archive
-from .base import NOTHING, Context, Done, LocalFile, RemoteFile, Transfer, TransferError, Watch
+from .base import NO_FOLDER, NOTHING, Context, Done, LocalFile, RemoteFile, Transfer, TransferError, Watch
+from .landing import BLOCK, Landing, NotWrittenError, write_all
 from .paths import below, walk
-from .shell import VARIABLE
-
-NO_FOLDER = 73
-"""Exit code of a command whose folder is missing (EX_CANTCREAT)."""
+from .shell import LONGEST_LINE, VARIABLE, ahead
 
 _REMOVE_TRIES, _REMOVE_PAUSE_S = 50, 0.1
 """A job that was just cancelled may still be writing its last files."""
@@ -39,28 +36,35 @@ class LocalContext(Context):
     """
 
     kind = "LocalContext"
+    local = True
 
     def __init__(self, local_root: Path, remote_root: str | None, profile: Mapping[str, Any]) -> None:
         super().__init__(local_root, remote_root, profile)
         self._symlink = bool(profile.get("symlink", True))
 
-    @property
-    def local(self) -> bool:
-        return True
-
     def root_for(self, name: str, work_base: str) -> str:
         assert self.remote_root is not None
-        root = VARIABLE.sub(lambda found: os.path.expandvars(found[0]), self.remote_root)
-        if missing := VARIABLE.search(root):
+        return str(Path(self.absolute(self.remote_root), name))
+
+    def fill_in(self, folder: str) -> str:
+        filled = VARIABLE.sub(lambda found: os.path.expandvars(found[0]), folder)
+        if missing := VARIABLE.search(filled):
             what, remedy = f"{missing[0]} is not set here", "write the path from the root folder (/...)"
             raise DescriptionError(what, where="machine.remote_root", remedy=remedy)
-        return str(Path(root).expanduser().absolute() / name)
+        path = os.path.expanduser(filled)
+        if path.startswith("~"):
+            raise DescriptionError(f"{folder!r}: there is no such user here", where="machine.remote_root")
+        return os.path.abspath(path)
 
     def run(
         self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False
     ) -> Done:
+        cwd = None if cwd is None else self.absolute(cwd)
         if cwd is not None and not os.path.isdir(cwd):
             return Done(NO_FOLDER, "", f"no folder {cwd}")
+        if len(command) > LONGEST_LINE:
+            command, head = ahead(command)
+            stdin = head + stdin
         process = subprocess.Popen(
             ["sh", "-c", command],
             cwd=cwd,
@@ -83,12 +87,15 @@ class LocalContext(Context):
         found = {}
         for path in paths:
             with suppress(OSError):
-                found[path] = Path(path).read_bytes()
+                found[path] = Path(self.absolute(path)).read_bytes()
         return found
 
     def write(self, files: Mapping[str, bytes], mode: int = 0o600) -> None:
         for path, content in files.items():
-            _place(Path(path), mode, content=content)
+            target = Path(self.absolute(path))
+            with _told(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(target, content, mode=mode, fsync=True)
 
     def list_files(self, root: str, folders: Iterable[str], *, with_folders: bool = False) -> list[RemoteFile]:
         found: dict[str, RemoteFile] = {}
@@ -101,19 +108,18 @@ class LocalContext(Context):
         self, root: str, files: Sequence[LocalFile], folders: Iterable[str] = (), watch: Watch | None = None
     ) -> Transfer:
         for folder in ["", *folders]:
-            Path(root, folder).mkdir(parents=True, exist_ok=True)
-        moved, same, sent, whole = [], [], 0, sum(file.size for file in files)
-        for file in files:
-            target = Path(root, file.path)
-            if self._is_there(file, target):
-                same.append(file.path)
-            else:
-                self._put_one(file, target)
-                moved.append(file.path)
-                sent += file.size
+            with _told(Path(root, folder)):
+                Path(root, folder).mkdir(parents=True, exist_ok=True)
+        wanted = [file for file in files if not self._is_there(file, Path(root, file.path))]
+        sent, whole = 0, sum(file.size for file in wanted)
+        for file in wanted:
+            with _told(Path(root, file.path)):
+                self._put_one(file, Path(root, file.path))
+            sent += file.size
             if watch is not None:
                 watch(sent, whole)
-        return Transfer(tuple(moved), tuple(same), sent)
+        moved = {file.path: None for file in wanted}
+        return Transfer(tuple(moved), tuple(file.path for file in files if file.path not in moved), sent)
 
     def _is_there(self, file: LocalFile, target: Path) -> bool:
         if self._symlink:
@@ -130,7 +136,8 @@ class LocalContext(Context):
             link.symlink_to(file.source.absolute())
             os.replace(link, target)
         else:
-            _place(target, file.mode, source=file.source)
+            with Landing(target.parent, [target.name]) as landing:
+                _fetch(file.source, landing, target.name, file.mode)
 
     def get(
         self,
@@ -150,23 +157,34 @@ class LocalContext(Context):
             path, why = next(iter(lost.items()))
             raise TransferError(f"cannot fetch: {why}", where=path)
         moved, same, sent = [], [], 0
+        left = [path for path in wanted if path not in lost]
+        landing = Landing(into, left)
+        whole = 0 if watch is None else sum(_size(Path(root, path)) for path in left if not _is_one(root, path, into))
         problem: TransferError | None = None
-        for path in (each for each in wanted if each not in lost):
+        for path in left:
             source, target = Path(root, path), into / path
             try:
-                if path in kept or (target.exists() and os.path.samefile(source, target)):
+                if path in kept or _is_one(root, path, into):
                     same.append(path)
                     continue
                 if target.is_dir() and not target.is_symlink():
                     shutil.rmtree(target)
-                sent += _fetch(source, target)
+                sent += _fetch(source, landing, path)
             except OSError as error:
                 problem = TransferError(f"cannot fetch: {error.strerror}", where=path)
                 problem.__cause__ = error
                 continue
+            except NotWrittenError as error:
+                problem = error
+                continue
+            except TransferError as error:
+                lost[path] = error.what
+                continue
             moved.append(path)
             if watch is not None:
-                watch(sent, sent)
+                watch(min(sent, whole), whole)
+        if lost and not partly:
+            problem = TransferError(lost[(path := next(iter(lost)))], where=path)
         if problem is not None:
             raise problem
         return Transfer(tuple(moved), tuple(same), sent, lost)
@@ -187,6 +205,19 @@ class LocalContext(Context):
             else:
                 return
             time.sleep(_REMOVE_PAUSE_S)
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """What cannot be written, and what to look at first."""
+    try:
+        yield
+    except OSError as error:
+        with suppress(OSError):
+            free = os.statvfs(next(each for each in target.parents if each.is_dir()))
+            remedy = f"{free.f_bavail * free.f_frsize >> 10} KiB are free there"
+            raise TransferError(f"cannot write: {error.strerror}", where=str(target), remedy=remedy) from error
+        raise TransferError(f"cannot write: {error.strerror}", where=str(target)) from error
 
 
 def _listed_below(root: Path, folder: str, with_folders: bool) -> Iterator[RemoteFile]:
@@ -229,44 +260,33 @@ def _why_lost(source: Path) -> str:
     return ""
 
 
-def _fetch(source: Path, target: Path) -> int:
-    """Copy a file whole or not at all; its size. A pipe that has taken its place is not waited for."""
+def _is_one(root: str, path: str, into: Path) -> bool:
+    """Whether a result is where it shall be: it was linked there as an input."""
+    target = into / path
+    return target.exists() and os.path.samefile(Path(root, path), target)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _fetch(source: Path, landing: Landing, name: str, mode: int | None = None) -> int:
+    """Copy a file whole or not at all; its size. A pipe that has taken its place is not waited for.
+
+    `mode`: exactly that; else as results come home.
+    """
     with open(source, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as content:
         stat = os.fstat(content.fileno())
         if not S_ISREG(stat.st_mode):
             raise OSError(EINVAL, "is no plain file any more")
-        descriptor, name = archive.new_file(target, stat.st_mode)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                shutil.copyfileobj(content, file, 1 << 20)
-            os.replace(name, target)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
+        with landing.draft(name, stat.st_mode if mode is None else mode, exact=mode is not None) as file:
+            while block := content.read(BLOCK):
+                write_all(file, block)
+            os.utime(file.fileno(), ns=(stat.st_atime_ns, stat.st_mtime_ns))
     return stat.st_size
-
-
-def _place(target: Path, mode: int, *, content: bytes | None = None, source: Path | None = None) -> None:
-    """Write a file whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".pilotfish-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            if source is not None:
-                with open(source, "rb") as original:
-                    shutil.copyfileobj(original, file, 1 << 20)
-            else:
-                file.write(content or b"")
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            if content is not None:  # records and scripts; of files the original still exists
-                os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
 
 
 def _is_same(one: Path, other: Path) -> bool:

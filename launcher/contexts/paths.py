@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from stat import S_ISREG
 
 from ...pilot.model.errors import RefusedError
 
@@ -53,7 +52,7 @@ def what_is_wrong(name: str) -> str:
     return "is no name of a file" if posixpath.normpath(name) == "." else ""
 
 
-def place(into: Path, name: str, source: str) -> Path:
+def inside(into: Path, name: str, source: str) -> Path:
     """Where the machine's file `name` lies here. Raises ForeignPathError."""
     return into / below(name, source)
 
@@ -106,21 +105,15 @@ def leads_away(home: Path, name: str, folder: str, allowed: Collection[str]) -> 
     return ""
 
 
-def mode_of(file: Path) -> int | None:
-    """The permission bits of a regular file; None for anything else, a link too."""
-    try:
-        stat = os.lstat(file)
-    except OSError:
-        return None
-    return stat.st_mode & 0o777 if S_ISREG(stat.st_mode) else None
+def walk(top: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As os.walk from the top, through links, in order; a link to one of the folders it lies in is passed over.
 
-
-def walk(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """As os.walk from the top, through links, in order; a link to one of the folders it lies in is passed over."""
-    inside: dict[Path, tuple[tuple[int, int], ...]] = {}
-    for name, folders, files in os.walk(top, followlinks=True):
+    `onerror` gets what keeps a folder from being read; without it such a folder looks empty.
+    """
+    parents: dict[Path, tuple[tuple[int, int], ...]] = {}
+    for name, folders, files in os.walk(top, onerror=onerror, followlinks=True):
         at = Path(name)
-        above = inside.pop(at, None)
+        above = parents.pop(at, None)
         above = (_identity(at),) if above is None else above
         for each in folders[:]:
             try:
@@ -130,7 +123,7 @@ def walk(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
             if identity in above:
                 folders.remove(each)
             else:
-                inside[at / each] = (*above, identity)
+                parents[at / each] = (*above, identity)
         folders.sort()
         yield at, folders, sorted(files)
 

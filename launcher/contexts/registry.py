@@ -11,10 +11,14 @@ from .base import Context
 _HOMES = {"LocalContext": "local", "LazyLocalContext": "lazy_local", "SSHContext": "ssh.context"}
 
 
+def context_class(name: str) -> type[Context]:
+    found: type[Context] = getattr(import_module(f".{_HOMES[name]}", __package__), name)
+    return found
+
+
 def build_context(machine: MachineDescription) -> Context:
     """The way to that machine; nothing is connected yet."""
-    module = import_module(f".{_HOMES[machine.context_type]}", __package__)
-    kind = getattr(module, machine.context_type)
-    context: Context = kind(Path(machine.local_root).expanduser().absolute(), machine.remote_root, machine.profile)
+    kind = context_class(machine.context_type)
+    context = kind(Path(machine.local_root).expanduser().absolute(), machine.remote_root, machine.profile)
     context.removes_in_background = machine.clean_asynchronously
     return context

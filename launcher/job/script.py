@@ -7,8 +7,7 @@ differently, and why:
   that died between submitting and writing down the id may submit again without running anything twice.
 * Tasks run as a pool: the next starts when one ends, not when a whole batch has ended.
 * A task's command is given to `eval`: a syntax error in one does not keep the others from running.
-* Start files and the lines of the user may set any option (`set -eu`, `pipefail`, `noclobber`), trap, alias, IFS or PATH. Our
-  own lines run in a mode of their own and give all of it back before the next line of the user, and to the tasks.
+* Lines of ours and of users run as if the others were not there, whatever these set (`contexts/modes.py`); the tasks too.
 * The job is finished only when its run part was really read to its end; `append_script` runs before the job's tag is written,
   also after a failure (PILOTFISH_JOB_FAILED is 1 then), and what it returns is in the record.
 * What happened to each task is one small file, written whole; the job's record is written when the shell exits, however.
@@ -22,7 +21,8 @@ from collections.abc import Iterable, Mapping
 from string import Formatter
 from typing import Any
 
-from ..contexts.shell import shell_path
+from ..contexts.modes import MODES, OURS, THEIRS
+from ..contexts.shell import from_home
 from ..description.resources import Resources
 from ..description.schema import DescriptionError
 from ..description.task import TASK_TAG as TASK_TAG
@@ -76,7 +76,7 @@ def render(
         del top[0]
     lines = [line for line in top if line] + [*job.resources.custom_flags]
     claim = _CLAIM.format(**_words(job), **_told(variables))
-    text = "\n".join([*lines, _MODES, claim, _THEIRS, *_environment(job), *_tail(job)])
+    text = "\n".join([*lines, MODES, OURS, claim, THEIRS, *_environment(job), *_tail(job)])
     if run_part is None:
         run_part = plain_run_part(job) if job.body is None else f"{job.body}\n"
     return {job.script_name: f"{text}\n", job.run_name: f"{run_part}{RAN_PART}={job.hash}\n"}
@@ -84,7 +84,7 @@ def render(
 
 def _words(job: JobToPlace) -> dict[str, Any]:
     return {
-        "root": shell_path(job.root),
+        "root": from_home(job.root),
         "hash": job.hash,
         "attempt": job.attempt,
         "tasks": tasks_folder(job.hash),
@@ -115,7 +115,7 @@ def _tail(job: JobToPlace) -> list[str]:
     return [
         *job.resources.prepend_script,
         _RUN.format(**_words(job)),
-        _THEIRS,
+        THEIRS,
         *job.resources.append_script,
         "pf_append_code=$?",
         _END,
@@ -164,38 +164,6 @@ def _streams(task: Task) -> str:
 
 # --- the fixed parts ------------------------------------------------------------------------------------------------------
 
-# `$pf_ours` before, `$pf_theirs` after lines of our own. These are texts and not functions because traps on ERR and DEBUG would
-# come back when a function returns. What would act while the rest is kept (e, E, T, u) is kept in `$-`.
-_SHOPTS = "extdebug failglob nocaseglob nocasematch nullglob xpg_echo"
-_MODES = rf"""
-pf_blanks=$' \t\n' pf_mine=
-pf_ours='
-\shopt -q expand_aliases && pf_alias=-s || pf_alias=-u
-\shopt -u expand_aliases
-if [ -z "${{pf_mine-}}" ]; then
-  pf_flags=$- pf_ifs=${{IFS-$pf_blanks}} pf_path=${{PATH-}} pf_aliases=$pf_alias
-  set +eETu
-  pf_options=$(trap -p ERR DEBUG RETURN; set +o; shopt -p {_SHOPTS} || :)
-  pf_mine=1
-fi
-set +aeEuCfmT +o pipefail +o posix
-trap - ERR DEBUG RETURN
-shopt -u {_SHOPTS}
-IFS=$pf_blanks PATH=$pf_path:/usr/bin:/bin
-'
-pf_theirs='
-pf_mine=
-shopt $pf_aliases expand_aliases
-eval "$pf_options"
-IFS=$pf_ifs PATH=$pf_path
-case $pf_flags in *T*) set -T ;; esac
-case $pf_flags in *E*) set -E ;; esac
-case $pf_flags in *u*) set -u ;; esac
-case $pf_flags in *e*) set -e ;; esac
-'
-\eval "$pf_ours"
-"""
-_THEIRS = 'eval "$pf_theirs"; true'
 _END = """\
 \\eval "$pf_ours"
 pf_keep_exit

@@ -10,7 +10,6 @@ import json
 import os
 import posixpath
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Any
 
 from ...pilot.model.errors import RefusedError
 from ..contexts.base import Context
+from ..contexts.paths import below
+from ..contexts.shell import Text, joined, relative, relatives, sh, word, words
 from ..description.schema import DescriptionError
 from ..job.states import JobState, Reason
 from . import store as record
@@ -28,10 +29,9 @@ from .state import BatchJob, Phase
 _LIVING = frozenset({JobState.waiting, JobState.running, JobState.completing, JobState.unknown})
 
 # One look at each submission's folder: there may be thousands of them.
-_BELOW = (
-    'for d in */; do d=${{d%/}}; [ -f "$d/$d.json" ] && grep -qF {jobs} "$d/$d.json" && echo "$d/$d.json"; done; true'
-)
-_HERE = 'for f in *.json; do [ -f "$f" ] && grep -qF {jobs} "$f" && echo "$f"; done; true'
+_BELOW = """\
+for d in */; do d=${d%/}; [ -f "./$d/$d.json" ] && grep -qF {jobs} -- "./$d/$d.json" && echo "$d/$d.json"; done; true"""
+_HERE = 'for f in *.json; do [ -f "$f" ] && grep -qF {jobs} -- "$f" && echo "$f"; done; true'
 _MOST_SOUGHT = 500
 """Jobs that are looked for in the records of others: a command line has its limits."""
 _NAME = re.compile(r"(?:.*/)?[0-9a-f]{40}\.json")
@@ -39,17 +39,17 @@ _ATTEMPT = re.compile(r"\.([0-9a-f]{40})\.(\d+)(?:\.\d+)?\.(?:id|claim)")
 
 # Ids of the Shell machine there are process ids, which come back after a while: is it still that job?
 _PROCESS = """\
-if tr '\\0' ' ' <"/proc/{pid}/cmdline" 2>/dev/null | grep -qF {job}; then
-  echo "{job} {pid}:$(sed 's/.*) //' "/proc/{pid}/stat" | cut -d' ' -f20)"
+if tr '\\0' ' ' </proc/{pid}/cmdline 2>/dev/null | grep -qF {job}; then
+  echo {job} {pid}:"$(sed 's/.*) //' /proc/{pid}/stat | cut -d' ' -f20)"
 fi
 """
 
-_MOVE = "[ ! -e {new} ] && mv {old} {new}"
+_MOVE = "[ ! -e {new} ] && mv -- {old} {new}"
 # A job that runs knows its folder by the old name. We may have died halfway before.
 _MOVE_AND_LINK = """\
-if [ -e {old} ] && [ ! -L {old} ] && [ {old} != {new} ]; then [ ! -e {new} ] && mv {old} {new} || exit; fi
-[ -e {old} ] || ln -s {new} {old}"""
-_UNLINK = "find . -maxdepth 1 -type l -lname {name} -exec rm -f -- {{}} +"
+if [ -e {old} ] && [ ! -L {old} ] && [ {old} != {new} ]; then [ ! -e {new} ] && mv -- {old} {new} || exit; fi
+[ -e {old} ] || ln -s -- "$(basename -- {new})" {old}"""
+_UNLINK = "find . -maxdepth 1 -type l -lname {name} -exec rm -f -- {} +"
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,10 @@ def inherit(site: Site, previous: str) -> bool:
 def remove_folder(context: Context, root: str) -> None:
     """Remove a submission's folder with all its names: links of older forms of it, and of those that took it over."""
     where = posixpath.dirname(root)
-    found = context.run(f"readlink -f -- {shlex.quote(posixpath.basename(root))}", cwd=where)
-    name = posixpath.basename(found.out.strip()) if found.code == 0 and found.out.strip() else posixpath.basename(root)
-    context.remove(posixpath.join(where, name))
-    context.run(_UNLINK.format(name=shlex.quote(name)), cwd=where)
+    found = context.run(sh("readlink -f -- {folder}", folder=relative(posixpath.basename(root))), cwd=where)
+    last = posixpath.basename(found.out.strip()) if found.code == 0 and found.out.strip() else posixpath.basename(root)
+    context.remove(posixpath.join(where, last))
+    context.run(sh(_UNLINK, name=word(last)), cwd=where)
 
 
 def _failures(old: Mapping[str, OldJob]) -> int:
@@ -198,21 +198,21 @@ def _failures(old: Mapping[str, OldJob]) -> int:
 
 def _search(site: Site, names: Sequence[str]) -> tuple[str, dict[str, OldJob]]:
     """The newest record that has one of these jobs: (its path, its jobs)."""
-    jobs = " ".join(f"-e {name}" for name in names[:_MOST_SOUGHT])
-    found = _search_in(site, site.work.root, _HERE.format(jobs=jobs))
+    jobs = words(word for each in names[:_MOST_SOUGHT] for word in ("-e", each))
+    found = _search_in(site, site.work.root, sh(_HERE, jobs=jobs))
     if not found[1] and site.context.kind != "LazyLocalContext":
-        found = _search_in(site, posixpath.dirname(site.work.root), _BELOW.format(jobs=jobs))
+        found = _search_in(site, posixpath.dirname(site.work.root), sh(_BELOW, jobs=jobs))
     return found
 
 
-def _search_in(site: Site, folder: str, command: str) -> tuple[str, dict[str, OldJob]]:
+def _search_in(site: Site, folder: str, command: Text) -> tuple[str, dict[str, OldJob]]:
     listed = site.context.run(command, cwd=folder, timeout_s=600).out.splitlines()
     ours = {path.name for path in record.home().iterdir()} - {site.record.hash} if record.home().is_dir() else set()
-    others = [name for name in listed if _NAME.fullmatch(name) and posixpath.basename(name)[:40] not in ours]
-    names = " ".join(shlex.quote(name) for name in others)
-    if not names:
+    others = [each for each in listed if _NAME.fullmatch(each) and posixpath.basename(each)[:40] not in ours]
+    if not others:
         return "", {}
-    ordered = [f"{folder}/{name}" for name in site.context.run(f"ls -td -- {names}", cwd=folder).out.splitlines()]
+    told = site.context.run(sh("ls -td -- {names}", names=relatives(others)), cwd=folder).out.splitlines()
+    ordered = [f"{folder}/{below(each, 'ls')}" for each in told]
     texts = site.context.read(ordered)
     for path in ordered:
         if found := parse(texts.get(path, b""), site.record.local_work):
@@ -234,7 +234,7 @@ def _with_start_times(context: Context, old: Mapping[str, OldJob]) -> dict[str, 
     plain = {name: job for name, job in old.items() if job.id.isdigit() and job.state in _LIVING}
     if not plain:
         return dict(old)
-    command = "".join(_PROCESS.format(pid=job.id, job=name) for name, job in plain.items())
+    command = joined(sh(_PROCESS, pid=int(job.id), job=word(each)) for each, job in plain.items())
     alive = dict(line.split() for line in context.run(command).out.splitlines())
     return {
         name: job
@@ -246,7 +246,7 @@ def _with_start_times(context: Context, old: Mapping[str, OldJob]) -> dict[str, 
 
 def _rename(context: Context, command: str, old: str, new: str) -> None:
     """Both are in the same folder."""
-    names = [shlex.quote(posixpath.basename(path)) for path in (old, new)]
-    if context.run(command.format(old=names[0], new=names[1]), cwd=posixpath.dirname(new)).code:
+    both = [relative(posixpath.basename(path)) for path in (old, new)]
+    if context.run(sh(command, old=both[0], new=both[1]), cwd=posixpath.dirname(new)).code:
         what = f"cannot go on in {old}: it cannot be renamed to {new}"
         raise RefusedError(what, where=old, remedy="remove or rename one of these folders")

@@ -6,20 +6,33 @@ import base64
 import hashlib
 import importlib.metadata
 import io
-import shlex
+import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...pilot.model.errors import RefusedError
 from ..contexts.base import Context
-from ..contexts.shell import in_login_shell, shell_path
+from ..contexts.shell import Text, from_home, joined, lines, sh, word
 from ..description.pilot import Pilot
 
 _PACKAGE = Path(__file__).parents[2]
 _PARTS = ("api", "launcher", "pilot")
 _LONGEST_INSTALL_S = 1800.0
 _FOLDER = ".pilotfish"
+
+
+_WITH_PYTHON = """\
+[ -n "$pilotfish" ] || ! {python} -c 'import pilotfish' 2>/dev/null || pilotfish=({python} -m pilotfish)"""
+_INSTALL = """\
+set -e
+{python} -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+  { echo "$({python} --version 2>&1) is older than 3.10"; exit 1; }
+rm -rf -- {target}
+{python} -m venv {target}
+{target}/bin/python -m pip install --quiet --disable-pip-version-check {index} \\
+  --find-links {target}.wheels {target}.wheels/{wheel}
+{target}/bin/pilotfish --version"""
 
 
 class BootstrapError(RefusedError):
@@ -65,39 +78,42 @@ def folder(remote_root: str) -> str:
     return f"{remote_root}/{_FOLDER}/{version()}-{hashlib.sha256(content).hexdigest()[:12]}"
 
 
-def finder(pilot: Pilot, remote_root: str) -> str:
-    """Shell text that sets `pilotfish` to the command to use in the environment it runs in; empty when there is none."""
-    lines = ["set +eu", "pilotfish="]
+def finder(pilot: Pilot, remote_root: str, *, local: bool) -> Text:
+    """Shell text that sets `pilotfish` to the command to use in the environment it runs in, an array; empty when there is none.
+
+    `local`: the machine is this one, where that which runs here is good enough.
+    """
+    parts = [sh("pilotfish=()")]
     if pilot.python is not None:
-        python = shlex.quote(pilot.python)
-        lines.append(
-            f"{python} -c 'import pilotfish' 2>/dev/null && pilotfish={shlex.quote(f'{pilot.python} -m pilotfish')}"
-        )
-    ours = f"{shell_path(folder(remote_root))}/bin/pilotfish"
-    lines.append(f'[ -n "$pilotfish" ] || [ ! -x {ours} ] || pilotfish={ours}')
+        parts.append(sh(_WITH_PYTHON, python=_program(pilot.python)))
+    ours = joined([from_home(folder(remote_root)), word("/bin/pilotfish")])
+    parts.append(sh('[ -n "$pilotfish" ] || [ ! -x {ours} ] || pilotfish=({ours})', ours=ours))
     if pilot.bootstrap != "always":
-        lines.append('[ -n "$pilotfish" ] || ! command -v pilotfish >/dev/null || pilotfish=pilotfish')
-    return "\n".join(lines)
+        parts.append(sh('[ -n "$pilotfish" ] || ! command -v pilotfish >/dev/null || pilotfish=(pilotfish)'))
+        if local:
+            parts.append(sh(_WITH_PYTHON, python=word(sys.executable)))
+    return lines(parts)
 
 
-def check_login_shell(context: Context) -> None:
-    """Raise BootstrapError when the user's profile replaces the shell: of no job's script would a line be run."""
-    done = context.run(in_login_shell("echo here"), timeout_s=120)
-    if done.code == 0 and "here" not in done.out:
-        raise BootstrapError(
-            "your login profile (.bash_profile, .profile) replaces the shell: job scripts run in a login shell, and do nothing",
-            where="bash -l",
-            remedy="let it `exec` another shell only in terminals: case $- in *i*) exec ... ;; esac",
-        )
+def _program(path: str) -> Text:
+    """One that may lie below the home folder or a variable's."""
+    return from_home(path) if path[0] in "/~$" else word(path)
 
 
-def ensure(context: Context, pilot: Pilot, remote_root: str, environment: str, tell: Callable[[str], None]) -> None:
-    """See to it that `finder` finds something. `environment`: shell text that sets up what jobs have (modules ...).
+def ensure(
+    context: Context,
+    pilot: Pilot,
+    remote_root: str,
+    environment: Sequence[str],
+    tell: Callable[[str], None],
+) -> None:
+    """See to it that `finder` finds something. `environment`: shell lines that set up what jobs have (modules ...).
 
     Raises BootstrapError with what was tried and what to do.
     """
-    probe = f'{environment}\n{finder(pilot, remote_root)}\n[ -n "$pilotfish" ] && $pilotfish --version'
-    found = context.run(in_login_shell(probe), timeout_s=120)
+    find = finder(pilot, remote_root, local=context.local)
+    probe = sh('{find}\n[ -n "$pilotfish" ] && "${pilotfish[@]}" --version', find=find)
+    found = context.run_in_login_shell(probe, before=environment, timeout_s=120)
     if found.code == 0 and found.out.strip():
         tell(f"on the machine: {found.out.strip().splitlines()[-1]}")
         return
@@ -109,7 +125,13 @@ def ensure(context: Context, pilot: Pilot, remote_root: str, environment: str, t
     _install(context, pilot, remote_root, environment, tell)
 
 
-def _install(context: Context, pilot: Pilot, remote_root: str, environment: str, tell: Callable[[str], None]) -> None:
+def _install(
+    context: Context,
+    pilot: Pilot,
+    remote_root: str,
+    environment: Sequence[str],
+    tell: Callable[[str], None],
+) -> None:
     name, content = wheel()
     target = folder(remote_root)
     tell(f"installing {name} into {target} on the machine")
@@ -117,19 +139,14 @@ def _install(context: Context, pilot: Pilot, remote_root: str, environment: str,
     if pilot.wheelhouse is not None:
         files |= {f"{target}.wheels/{path.name}": path.read_bytes() for path in Path(pilot.wheelhouse).glob("*.whl")}
     context.write(files, 0o644)
-    index = " --no-index" if pilot.wheelhouse is not None else ""
-    shell_target = shell_path(target)
-    command = f"""{environment}
-set -e
-python={shlex.quote(pilot.python or "python3")}
-$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-  {{ echo "$($python --version 2>&1) is older than 3.10"; exit 1; }}
-rm -rf {shell_target}
-$python -m venv {shell_target}
-{shell_target}/bin/python -m pip install --quiet --disable-pip-version-check{index} --find-links {shell_target}.wheels \\
-  {shell_target}.wheels/{name}
-{shell_target}/bin/pilotfish --version"""
-    done = context.run(in_login_shell(command), timeout_s=_LONGEST_INSTALL_S)
+    command = sh(
+        _INSTALL,
+        python=_program(pilot.python or "python3"),
+        index=sh("--no-index") if pilot.wheelhouse is not None else sh(""),
+        target=from_home(target),
+        wheel=word(name),
+    )
+    done = context.run_in_login_shell(command, before=environment, timeout_s=_LONGEST_INSTALL_S)
     if done.code:
         told = (done.err.strip() or done.out.strip())[-800:]
         remedy = (

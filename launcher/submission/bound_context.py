@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import posixpath
 import secrets
-import shlex
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -19,14 +18,25 @@ from typing import Any, Protocol
 from ..contexts import globs
 from ..contexts.base import Context
 from ..contexts.registry import build_context
+from ..contexts.shell import place, sh, users, word
 from ..description.machine import MachineDescription
 from . import store
 from .owner import Owner
-from .single import make_folder
 
 _AS_LONG_AS_IT_TAKES_S = 7 * 86400.0
 _TIMED_OUT = 124
 """Exit code of `timeout`."""
+_WAIT_FOR_CALL = "{limit} sh -c 'until [ -e {name}.done ]; do sleep 0.1; done'"
+_RUN_CALL = """\
+echo $$ >{name}.pid
+sh ./{name}.sh >{name}.out 2>{name}.err
+echo $? >{name}.code && mv {name}.code {name}.done"""
+_END_CALL = """\
+for n in 1 2 3 4 5; do [ -s {name}.pid ] && break; sleep 0.2; done
+[ -e {name}.done ] || {
+  kill -s TERM -- -$(cat {name}.pid) 2>/dev/null
+  echo 143 >{name}.code && mv {name}.code {name}.done
+}"""
 
 
 class TaskFiles(Protocol):
@@ -76,10 +86,9 @@ class Call:
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; its exit code. Raises TimeoutError after `timeout` seconds."""
-        limit = "" if timeout is None else f"timeout {timeout:g} "
-        until = f"{limit}sh -c 'until [ -e {self.name}.done ]; do sleep 0.1; done'"
-        code, _, _, err = self.context.block_call(until)
-        if code == _TIMED_OUT and limit:
+        limit = sh("") if timeout is None else sh("timeout {seconds}", seconds=timeout)
+        code, _, _, err = self.context.block_call(sh(_WAIT_FOR_CALL, limit=limit, name=word(self.name)))
+        if code == _TIMED_OUT and timeout is not None:
             raise TimeoutError(f"the command has not ended within {timeout:g} s")
         if code:
             raise RuntimeError(err.read().decode(errors="replace"))
@@ -139,7 +148,7 @@ class BoundContext:
         return self.remote_root
 
     def _path(self, name: str) -> str:
-        return str(PurePosixPath(self.remote_root, name))
+        return self.inner.absolute(str(PurePosixPath(self.remote_root, name)))
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -157,7 +166,7 @@ class BoundContext:
 
     def check_file_exists(self, fname: str) -> bool:
         """Whether a regular file is there."""
-        return self.inner.run(f"[ -f {shlex.quote(fname)} ]", cwd=self.remote_root).code == 0
+        return self.inner.run(sh("[ -f {file} ]", file=place(self._path(fname)))).code == 0
 
     def upload(self, submission: Files) -> None:
         """Bring over what tasks need. Raises FileNotFoundError."""
@@ -172,7 +181,7 @@ class BoundContext:
         for names, folder in patterns:
             folders.update(globs.forward_folders(names, work, folder))
         files = globs.merge([globs.forward(names, work, folder) for names, folder in patterns])
-        make_folder(self.inner, self.remote_root)
+        self.inner.make_folder(self.remote_root)
         self.inner.put(self.remote_root, files, sorted(folders))
 
     def download(
@@ -235,8 +244,8 @@ class BoundContext:
 
     def block_call(self, cmd: str) -> tuple[int, None, Stream, Stream]:
         """Run shell text in the submission's folder; (exit code, None, its output, its errors)."""
-        make_folder(self.inner, self.remote_root)
-        done = self.inner.run(cmd, cwd=self.remote_root, timeout_s=_AS_LONG_AS_IT_TAKES_S)
+        self.inner.make_folder(self.remote_root)
+        done = self.inner.run(users(cmd), cwd=self.remote_root, timeout_s=_AS_LONG_AS_IT_TAKES_S)
         return done.code, None, Stream(done.out.encode()), Stream(done.err.encode())
 
     def block_checkcall(
@@ -247,7 +256,7 @@ class BoundContext:
         What stderr says is no failure, so `stderr_whitelist` has nothing to excuse. Raises RuntimeError.
         """
         if asynchronously:
-            cmd = f"nohup sh -c {shlex.quote(cmd)} >/dev/null 2>&1 </dev/null &"
+            cmd = sh("nohup sh -c {command} >/dev/null 2>&1 </dev/null &", command=word(cmd))
         code, _, out, err = self.block_call(cmd)
         if code:
             whose = "" if self.submission is None else f" with job: {self.submission.submission_hash}"
@@ -259,9 +268,8 @@ class BoundContext:
         """Start shell text in the submission's folder; it goes on when we are gone."""
         name = f".call-{secrets.token_hex(6)}"
         self.write_file(f"{name}.sh", f"{cmd}\n")
-        run = f"echo $$ >{name}.pid; sh ./{name}.sh >{name}.out 2>{name}.err; "
-        run += f"echo $? >{name}.code && mv {name}.code {name}.done"
-        self.block_checkcall(f"setsid sh -c {shlex.quote(run)} >/dev/null 2>&1 </dev/null &")
+        run = sh(_RUN_CALL, name=word(name))
+        self.block_checkcall(sh("setsid sh -c {command} >/dev/null 2>&1 </dev/null &", command=word(run)))
         return Call(name, self)
 
     def check_finish(self, proc: Call | None = None, *, cmd_pipes: Call | None = None) -> bool:
@@ -284,11 +292,7 @@ class BoundContext:
 
     def kill(self, proc: Call | None = None, *, cmd_pipes: Call | None = None) -> None:
         """End a call with all that it has started; nothing happens when it has ended. Its code is that of SIGTERM then."""
-        name = _one_call(proc, cmd_pipes).name
-        end = f"kill -s TERM -- -$(cat {name}.pid) 2>/dev/null; echo 143 >{name}.code && mv {name}.code {name}.done"
-        self.block_checkcall(
-            f"for n in 1 2 3 4 5; do [ -s {name}.pid ] && break; sleep 0.2; done; [ -e {name}.done ] || {{ {end}; }}"
-        )
+        self.block_checkcall(sh(_END_CALL, name=word(_one_call(proc, cmd_pipes).name)))
 
     def close(self) -> None:
         if self._inner is not None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from ...pilot.model.errors import TransientError
-from ..contexts import archive, paths
 from ..contexts import globs as staging
+from ..contexts import paths
 from ..contexts.base import RemoteFile, Transfer
+from ..contexts.landing import open_folder
 from ..description.task import Task
 from .events import CommonFetched, Fetched, Missing
 from .session import Site
@@ -24,7 +26,7 @@ class _Wanted:
     """Results to be brought home. `files` and `folders` are paths below the root, with the tasks that want them."""
 
     files: dict[str, list[str]] = field(default_factory=dict)
-    folders: set[str] = field(default_factory=set)
+    folders: dict[str, list[str]] = field(default_factory=dict)
     missing: list[Missing] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
     """Paths that cannot be had, with the reason."""
@@ -165,7 +167,8 @@ class Fetching:
         for path in found:
             link = paths.leads_away(self._home, path, folder, allowed)
             if path in others and not others[path].closed:
-                wanted.folders |= set() if link else {path}
+                if not link:
+                    wanted.folders.setdefault(path, []).append(task)
                 continue
             wanted.files.setdefault(path, []).append(task)
             if path in others:
@@ -177,9 +180,11 @@ class Fetching:
     def _get(self, wanted: _Wanted) -> Transfer:
         site = self._site
         for path in sorted(wanted.folders):
-            target = paths.place(self._home, path, "a listing")
-            with archive.written(target):
-                target.mkdir(parents=True, exist_ok=True)
+            try:
+                os.close(open_folder(os.path.realpath(paths.inside(self._home, path, "a listing"))))
+            except OSError as error:
+                wanted.files[path] = wanted.folders[path]
+                wanted.lost[path] = f"cannot be made here: {error.strerror}"
         files = sorted(wanted.files.keys() - wanted.lost.keys())
         if not files:
             return Transfer((), (), 0)

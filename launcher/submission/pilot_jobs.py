@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 import posixpath
-import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..contexts.base import CommandFailedError, Context
-from ..contexts.shell import in_login_shell
+from ..contexts import shell
+from ..contexts.base import CommandFailedError, Context, succeeded
+from ..contexts.registry import context_class
+from ..contexts.shell import Text, sh
 from ..description.digests import digest
 from ..description.identity import job_hash
 from ..description.schema import DescriptionError
@@ -31,19 +32,57 @@ from . import bootstrap
 from .state import BatchJob
 from .work import Collected, Work, template
 
-IS_OURS = """is_ours() {
+IS_OURS = sh(
+    """\
+is_ours() {
   [ -n "$(find "$1" -prune -type "$2" -user "$(id -u)" ! -perm -020 ! -perm -002 2>/dev/null)" ]
 }"""
+)
 """Shell function: whether a file ("f") or folder ("d") is ours and nobody else's to change, as pilot/wire/ownership.py has it.
 Others may have put auxiliary folders beside ours, and what is in ours is believed."""
 
 _MOST_TRIES = 1800
+_START_S = 60
+"""So long a login shell may take to read its start files."""
 _ANSWER_S = 30
 """A pilot that is just ending may not answer."""
 _COUNT_S = 3
 _WORDS = {"EXECUTING": "running", "QUEUED": "waiting", "SCHEDULED": "waiting", "SUCCEED": "finished"}
 _UNKNOWN_EXIT = 255
 """Exit code of a task that the pilot could not start, cancelled or left out."""
+
+
+_FOUND = """\
+{finder}
+if [ -z "$pilotfish" ]; then
+  echo "pilotfish is not here: $(uname -n), PATH=$PATH" | tee {words} >&2
+  exit 1
+fi"""
+_PILOT = """
+{found}
+export PILOTFISH_NET=true
+"${pilotfish[@]}" run {jobs} --wd "$REMOTE_ROOT" --continue --no-output --quiet {options}
+pf_code=$?
+[ $pf_code -eq 0 ] || echo 1 >{flag}
+"""
+_GUEST = """
+{found}
+for pf_try in $(seq {tries}); do
+  "${pilotfish[@]}" agent --connect "$REMOTE_ROOT"
+  [ $? -eq 3 ] || break
+  sleep 2
+done
+"""
+_ASK = '{finder}\ntimeout {seconds} "${pilotfish[@]}" {words} -c .'
+_PUT_ASIDE = """\
+{is_ours}
+for folder in .qcgpjm-service-*; do ! is_ours "$folder" d || mv "$folder" ".before-$(date +%s)$folder"; done"""
+_READ_REPORT = """\
+{is_ours}
+for folder in .qcgpjm-service-*; do
+  ! is_ours "$folder" d || tail -c +{start} "$folder/jobs.report" 2>/dev/null
+done
+true"""
 
 
 class PilotWork(Work):
@@ -61,6 +100,7 @@ class PilotWork(Work):
         self._names = _names(description.tasks)
         lazy = description.machine.context_type == "LazyLocalContext"
         self._machine_root = (description.machine.remote_root or root) if lazy else posixpath.dirname(root)
+        self._local = context_class(description.machine.context_type).local
         self._read_bytes = 0
         self._told: dict[str, TaskResult] = {}
 
@@ -85,32 +125,24 @@ class PilotWork(Work):
 
     def _guest_body(self, job: BatchJob) -> str:
         """Until there is a pilot nothing can be joined; when there will be none any more, the launcher cancels this job."""
-        return f"""
-{self._found_or_failed(job)}
-for pf_try in $(seq {_MOST_TRIES}); do
-  $pilotfish agent --connect "$REMOTE_ROOT"
-  [ $? -eq 3 ] || break
-  sleep 2
-done
-"""
+        return sh(_GUEST, found=self._found_or_failed(job), tries=_MOST_TRIES)
 
-    def _found_or_failed(self, job: BatchJob) -> str:
-        return f"""{bootstrap.finder(self._pilot, self._machine_root)}
-if [ -z "$pilotfish" ]; then
-  echo "pilotfish is not here: $(uname -n), PATH=$PATH" | tee {job.hash}_last_err_file >&2
-  exit 1
-fi"""
+    def _found_or_failed(self, job: BatchJob) -> Text:
+        return sh(_FOUND, finder=self._finder, words=shell.relative(f"{job.hash}_last_err_file"))
+
+    @property
+    def _finder(self) -> Text:
+        return bootstrap.finder(self._pilot, self._machine_root, local=self._local)
 
     def _body(self, job: BatchJob) -> str:
         """`--net` lets whoever can read the connection file (you) talk to the pilot from the login node, with its keys."""
-        options = " ".join(shlex.quote(option) for option in self._pilot.options)
-        return f"""
-{self._found_or_failed(job)}
-export PILOTFISH_NET=true
-$pilotfish run {_file(job)} --wd "$REMOTE_ROOT" --continue --no-output --quiet {options}
-pf_code=$?
-[ $pf_code -eq 0 ] || echo 1 >{job.hash}_flag_if_job_task_fail
-"""
+        return sh(
+            _PILOT,
+            found=self._found_or_failed(job),
+            jobs=shell.relative(_file(job)),
+            options=shell.words(self._pilot.options),
+            flag=shell.relative(f"{job.hash}_flag_if_job_task_fail"),
+        )
 
     def files(self, job: BatchJob) -> dict[str, bytes]:
         """The tasks without a result; a pilot that goes on knows which of them it has already."""
@@ -141,15 +173,13 @@ pf_code=$?
         return found
 
     def prepare(self, context: Context, tell: Callable[[str], None]) -> None:
-        environment = "\n".join(self.description.resources.prepend_script)
-        bootstrap.ensure(context, self._pilot, self._machine_root, environment, tell)
+        bootstrap.ensure(context, self._pilot, self._machine_root, self.description.resources.prepend_script, tell)
 
     def forget(self, context: Context, job: BatchJob, tasks: Sequence[str]) -> None:
         """The pilot's folder is put aside: what it knows of the other tasks is known here."""
         self._read_bytes = 0
         self._told.clear()
-        aside = '! is_ours "$folder" d || mv "$folder" ".before-$(date +%s)$folder"'
-        context.check(f"{IS_OURS}\nfor folder in .qcgpjm-service-*; do {aside}; done", cwd=self.root)
+        context.check(sh(_PUT_ASIDE, is_ours=IS_OURS), cwd=self.root)
 
     # --- its results ----------------------------------------------------------------------------------------------------
 
@@ -171,9 +201,11 @@ pf_code=$?
 
     def ask_pilot(self, context: Context, words: Sequence[str], within_s: int = _ANSWER_S) -> str:
         """On the machine, where the pilot's connection file and its keys are."""
-        lines = [*self.description.resources.prepend_script, bootstrap.finder(self._pilot, self._machine_root)]
-        lines.append(f"timeout {within_s} $pilotfish {' '.join(shlex.quote(word) for word in words)} -c .")
-        return context.check(in_login_shell("\n".join(lines)), cwd=self.root)
+        ask = sh(_ASK, finder=self._finder, seconds=within_s, words=shell.words(words))
+        done = context.run_in_login_shell(
+            ask, before=self.description.resources.prepend_script, cwd=self.root, timeout_s=within_s + _START_S
+        )
+        return succeeded(done, f"pilotfish {words[0]} on the machine")
 
     def running(self, context: Context, jobs: Sequence[BatchJob]) -> int:
         try:
@@ -197,8 +229,7 @@ pf_code=$?
         """What the pilot has reported, old and new; only what was added since the last look is read."""
         if not job.tasks:
             return {}
-        read = f'! is_ours "$folder" d || tail -c +{self._read_bytes + 1} "$folder/jobs.report" 2>/dev/null'
-        command = f"{IS_OURS}\nfor folder in .qcgpjm-service-*; do {read}; done; true"
+        command = sh(_READ_REPORT, is_ours=IS_OURS, start=self._read_bytes + 1)
         text = context.run(command, cwd=self.root, timeout_s=600).out
         whole = text[: text.rfind("\n") + 1]
         self._read_bytes += len(whole.encode())

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...pilot.model.errors import PilotfishError, RefusedError, TransientError
+from ..contexts.shell import relative, sh
 from ..job.script import TASK_TAG
 from ..job.spec import JobToPlace
 from ..job.states import JobState, Listing, Reason
 from ..machines.base import MachineBusyError, MaybeTakenError, QueueFullError
 from ..machines.dialect import cluster_of, plain
-from . import adopt, bootstrap, dpdispatcher_record, waiting
+from . import adopt, dpdispatcher_record, waiting
 from .download import Fetching
 from .events import Cancelled, Ended, Intent, NotTaken, Submitted
 from .session import Site
@@ -130,7 +131,7 @@ class Runner:
             plan = self.progress.plan()
         if plan.submit and not self._prepared:
             if self._machine.kind != "Shell":
-                bootstrap.check_login_shell(self._context)
+                self._context.run_in_login_shell(sh("true"), timeout_s=120)
             self._work.prepare(self._context, self._tools.tell)
             self._prepared = True
         if plan.find:
@@ -387,10 +388,11 @@ class Runner:
         if self._context.kind != "LazyLocalContext":
             adopt.remove_folder(self._context, self._work.root)
             return
-        names = "".join(f"{name}\n" for name in self.progress.jobs).encode()
-        command = f'while read -r name; do rm -rf -- ".$name".* "$name"[._]*; done; rm -f -- {self.record.hash}.json'
+        names = "".join(f"{job}\n" for job in self.progress.jobs).encode()
+        record = relative(f"{self.record.hash}.json")
+        command = sh('while read -r name; do rm -rf -- ".$name".* "$name"[._]*; done; rm -f -- {record}', record=record)
         self._context.run(command, cwd=self._work.root, stdin=names)
-        tags = [task.path(name + TASK_TAG) for name, task in self._work.tasks.items()]
+        tags = [task.path(each + TASK_TAG) for each, task in self._work.tasks.items()]
         self._context.delete(self._work.root, tags)
 
     def _write_old_record(self) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from secrets import token_hex
 
 from ...pilot.model.errors import JournalError, RefusedError
 from ..contexts.base import Context, LocalFile
+from ..contexts.shell import Text, relative, sh
 from . import store as record
 from .adopt import remove_folder
 from .events import Cancelled, Event, Fetched, FolderGone, Inherited, TookOver
@@ -46,7 +46,7 @@ if [ -d {old} ] && [ ! -e {new} ]; then
   ln -s -- "$(basename -- "$(readlink -f -- {old})")" {new} || exit 1
 fi
 [ ! -e {new} ] || rm -f -- {new}/{old}.json"""
-_UNLINK = "if [ -L {new} ]; then rm -f -- {new}; fi"
+_UNLINK = "if [ -L {old} ]; then rm -f -- {new}; fi"
 _CLEAR = 'while read -r name; do rm -rf -- ".$name".* "$name"[._]*; done'
 # What is there is only the other's from now on.
 _PART = """\
@@ -161,7 +161,7 @@ def _take_from(
         transfers = [_Transfer(site, earlier, files, is_wanted, again) for earlier in found if earlier is not None]
         needed = [transfer for transfer in transfers if transfer.is_needed()]
         if needed and not again and site.context.kind != "LazyLocalContext":
-            places = 0 if site.context.run("true", cwd=site.work.root).code == 0 else 1
+            places = 0 if site.context.run(sh("true"), cwd=site.work.root).code == 0 else 1
             if len(needed) > places:
                 raise needed[-1].refusal("and others as part of another")
         others = [transfer for transfer in transfers if transfer not in needed]
@@ -295,7 +295,7 @@ class _Transfer:
     def _take_all(self) -> TookOver:
         site, root = self._site, self._earlier.record.root
         shares = root != site.work.root and site.context.kind != "LazyLocalContext"
-        if shares and not self._again and site.context.run("true", cwd=site.work.root).code == 0:
+        if shares and not self._again and site.context.run(sh("true"), cwd=site.work.root).code == 0:
             remove_folder(site.context, root)  # `is_needed` was False: nothing in it is needed
             shares = False
         names = {job.hash for job in self._shared}
@@ -319,11 +319,11 @@ class _Transfer:
     def _clear(self, jobs: Sequence[BatchJob]) -> None:
         """An older form of ours may have had these jobs in that folder, and cancelled them; for us they are new."""
         context, root = self._site.context, self._site.work.root
-        if not jobs or context.run("true", cwd=root).code:
+        if not jobs or context.run(sh("true"), cwd=root).code:
             return
         for job in jobs:
             self._site.work.forget(context, job, job.tasks)
-        context.run(_CLEAR, cwd=root, stdin="".join(f"{job.hash}\n" for job in jobs).encode())
+        context.run(sh(_CLEAR), cwd=root, stdin="".join(f"{job.hash}\n" for job in jobs).encode())
 
     def _note(self, *happened: Event) -> None:
         for event in happened:
@@ -363,15 +363,15 @@ def _job_of(event: Event) -> str:
     return str(getattr(event, "job", ""))
 
 
-def _name(path: str) -> str:
-    return shlex.quote(posixpath.basename(os.path.normpath(path)))
+def _name(path: str) -> Text:
+    return relative(posixpath.basename(os.path.normpath(path)))
 
 
 def _run_on(context: Context, command: str, old: str, new: str) -> None:
     """Both are in the same folder."""
     where = posixpath.dirname(new)
-    if context.run("true", cwd=where).code:
+    if context.run(sh("true"), cwd=where).code:
         return  # nothing of it has got as far as the machine
-    if context.run(command.format(old=_name(old), new=_name(new)), cwd=where).code:
+    if context.run(sh(command, old=_name(old), new=_name(new)), cwd=where).code:
         what = f"cannot go on in {old}: it cannot get the name {new}"
         raise RefusedError(what, where=old, remedy="remove or rename one of these folders")

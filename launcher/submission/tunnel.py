@@ -17,13 +17,20 @@ from ...pilot.model.errors import LostError, UsageError
 from ...pilot.wire import connection
 from ...pilot.wire.connection import ConnectionFile
 from ..contexts.base import Context
+from ..contexts.shell import sh, word
 from .pilot_jobs import IS_OURS
 from .placement import Placement
 
-_NEWEST = f"""{IS_OURS}
-ls -t {connection.AUX_PREFIX}*/{connection.FILE_NAME} 2>/dev/null | while IFS= read -r file; do
-  is_ours "${{file%/*}}" d && is_ours "$file" f && exec cat -- "$file"
-done"""
+_NEWEST = sh(
+    """\
+{is_ours}
+ls -t {prefix}*/{file} 2>/dev/null | while IFS= read -r file; do
+  is_ours "${file%/*}" d && is_ours "$file" f && exec cat -- "$file"
+done""",
+    is_ours=IS_OURS,
+    prefix=word(connection.AUX_PREFIX),
+    file=word(connection.FILE_NAME),
+)
 
 
 @contextmanager

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..contexts import globs as staging
 from ..contexts.base import LocalFile
+from ..contexts.shell import place, sh
 from ..description.submission import SubmissionDescription
 from ..job.record import TaskResult
 from ..job.script import TASK_TAG
 from .events import Inherited, Renewed, Uploaded
 from .session import Site
 from .state import BatchJob, Phase
+
+_INHERIT = "if [ -d {old} ] && [ ! -e {new} ]; then mv -- {old} {new}; fi; mkdir -p -- {new}"
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,8 @@ class Inputs:
         """Take over the folder of an earlier submission and the results of tasks that are ours too."""
         site = self._site
         if root != self._work.root:
-            old, new = shlex.quote(root), shlex.quote(self._work.root)
-            site.context.check(f"if [ -d {old} ] && [ ! -e {new} ]; then mv {old} {new}; fi; mkdir -p {new}")
+            old, new = (place(site.context.absolute(each)) for each in (root, self._work.root))
+            site.context.check(sh(_INHERIT, old=old, new=new))
         for job in site.progress.jobs.values():
             mine = tuple(done[name] for name in job.tasks if name in done)
             if mine:

@@ -18,6 +18,7 @@ from sshd import Sshd
 from pilotfish.launcher.contexts import archive, paths
 from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import Context, RemoteFile, TransferError
+from pilotfish.launcher.contexts.landing import Landing
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.contexts.paths import ForeignPathError
 from pilotfish.launcher.contexts.ssh import rsync
@@ -79,9 +80,16 @@ def test_control_signs_of_a_name_do_not_reach_the_terminal() -> None:
 # --- archives -------------------------------------------------------------------------------------------------------------
 
 
-def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+def entry(
+    name: str,
+    kind: bytes = tarfile.REGTYPE,
+    link: str = "",
+    size: int = len(LIE),
+    headers: dict[str, str] | None = None,
+) -> tarfile.TarInfo:
     made = tarfile.TarInfo(name)
-    made.type, made.linkname, made.mode = kind, link, 0o644
+    made.type, made.linkname, made.mode, made.pax_headers = kind, link, 0o644, headers or {}
+    made.size = size if made.isreg() else 0
     return made
 
 
@@ -91,11 +99,12 @@ def unpack(into: Path, entries: list[tarfile.TarInfo], wanted: list[str], outsid
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for each in (copy(one) for one in entries):
             each.name = each.name.replace("@", str(outside))
-            each.size = len(LIE) if each.isreg() else 0
+            each.linkname = each.linkname.replace("@", str(outside))
             tar.addfile(each, io.BytesIO(LIE))
     stream.seek(0)
     promised = {name.replace("@", str(outside)): digest() for name in wanted}
-    archive.unpack(stream, promised, into, lambda path, size: None)
+    with Landing(into, promised) as landing:
+        archive.unpack(stream, promised, landing, lambda path, size: None, sizes=dict.fromkeys(promised, len(LIE)))
 
 
 HOSTILE = {
@@ -114,7 +123,26 @@ HOSTILE = {
     "in another case": ([entry("X")], ["x"]),
     "one that came before": ([entry("x"), entry("./x")], ["x"]),
     "the folder itself": ([entry("./")], ["."]),
+    "a link to an absolute place": ([entry("x", tarfile.SYMTYPE, "@/kept")], ["x"]),
+    "a hard link to a file that came": ([entry("x"), entry("y", tarfile.LNKTYPE, "x")], ["x", "y"]),
+    "a hard link through a link": (
+        [entry("link", tarfile.SYMTYPE, "@"), entry("x", tarfile.LNKTYPE, "link/kept")],
+        ["link", "x"],
+    ),
+    "upwards by a backslash": ([entry("a\\..\\..\\outside\\x")], ["a"]),
+    "in another spelling of a sign": ([entry("e\u0301")], ["\u00e9"]),
+    "another name in its header": ([entry("x", headers={"path": "../outside/x"})], ["x"]),
+    "a name as long as it likes": ([entry("../outside/" + "x/" * 30_000)], ["x"]),
+    "a name with a line break": ([entry("x\n../outside/x")], ["x"]),
 }
+
+NO_FILES = {
+    "a folder in the place of a file": [entry("x", tarfile.DIRTYPE)],
+    "a pipe": [entry("x", tarfile.FIFOTYPE)],
+    "another content": [entry("x", size=5)],
+    "a hole without end": [entry("x", headers={"GNU.sparse.size": str(1 << 60), "GNU.sparse.map": "0,0"})],
+}
+"""What a machine may send instead of a file that was asked for: that one does not come, and says so."""
 
 
 @pytest.mark.parametrize("case", HOSTILE)
@@ -130,6 +158,57 @@ def test_of_an_archive_only_files_that_were_asked_for_are_taken(wd: Path, case: 
     assert [path for path in into.rglob("*") if path.is_symlink() or not path.is_file()] == []
 
 
+@pytest.mark.parametrize("case", NO_FILES)
+def test_what_comes_instead_of_a_file_is_told_and_not_kept(wd: Path, case: str) -> None:
+    with pytest.raises(TransferError):
+        unpack(wd / "into", NO_FILES[case], ["x"], wd)
+    assert [path for path in wd.rglob("*") if not path.is_dir()] == []
+
+
+@pytest.mark.parametrize("at", ["a", "a/b"])
+def test_a_folder_that_becomes_a_link_while_files_come_is_not_followed(wd: Path, at: str) -> None:
+    """Between the look at it and the arrival of a file, and between two files."""
+    (wd / "outside/b").mkdir(parents=True)
+    (wd / "into/a").mkdir(parents=True)
+    names = ["a/b/1", "a/b/2", "c"]
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name in names:
+            tar.addfile(entry(name), io.BytesIO(LIE))
+    stream.seek(0)
+    failed: dict[str, str] = {}
+
+    def swap(path: str, size: int) -> None:
+        if path == "a/b/1":
+            (wd / "into" / at).rename(wd / "before")
+            (wd / "into" / at).symlink_to(wd / "outside")
+
+    with Landing(wd / "into", names) as landing:
+        archive.unpack(
+            stream,
+            dict.fromkeys(names, digest()),
+            landing,
+            swap,
+            lambda path, error: failed.__setitem__(path, error.what),
+        )
+    assert list(failed) == ["a/b/2"]
+    assert "has become a link" in failed["a/b/2"]
+    assert (wd / "into/c").read_bytes() == LIE
+    assert [path for path in (wd / "outside").rglob("*") if not path.is_dir()] == []
+
+
+def test_links_that_were_there_before_are_used_whatever_they_are(wd: Path) -> None:
+    """Which links may be used is decided before a transfer; the transfer itself only sees to it that they stay."""
+    (wd / "disk/deep").mkdir(parents=True)
+    (wd / "into").mkdir()
+    (wd / "into/a").symlink_to(wd / "disk")
+    with Landing(wd / "into", ["a/deep/x", "a/new/y"]) as landing:
+        for name in ("a/deep/x", "a/new/y"):
+            with landing.draft(name, 0o644) as file:
+                file.write(LIE)
+    assert (wd / "disk/deep/x").read_bytes() == (wd / "disk/new/y").read_bytes() == LIE
+
+
 def test_what_rsync_has_left_is_not_taken_through_a_link(wd: Path) -> None:
     """A server of its own may lay down what it likes where files arrive."""
     (wd / "elsewhere").mkdir()
@@ -137,10 +216,11 @@ def test_what_rsync_has_left_is_not_taken_through_a_link(wd: Path) -> None:
     (wd / "arrived").mkdir()
     (wd / "arrived/link").symlink_to(wd / "elsewhere")
     (wd / "arrived/x").symlink_to(wd / "elsewhere/x")
-    for path in ("link/x", "x"):
-        assert not rsync.take(wd / "arrived", path, wd / "here" / path, digest())
-    with pytest.raises(ForeignPathError):
-        rsync.take(wd / "arrived", "../elsewhere/x", wd / "here/x", digest())
+    with Landing(wd / "here", ["link/x", "x"]) as landing:
+        for path in ("link/x", "x"):
+            assert not rsync.take(wd / "arrived", path, landing, digest())
+        with pytest.raises(ForeignPathError):
+            rsync.take(wd / "arrived", "../elsewhere/x", landing, digest())
     assert (wd / "elsewhere/x").read_bytes() == LIE
 
 

@@ -161,7 +161,9 @@ def test_a_host_that_cannot_be_reached_is_exit_code_3(wd: Path, write: Callable[
 
 def test_the_doctor_looks_at_this_machine(wd: Path, write: Callable[..., str]) -> None:
     found = {each["what"]: each for each in json.loads(pilotfish(wd, "doctor", write("true"), "--json").stdout)}
-    assert all(found[what]["ok"] for what in ("connection", "clock", "bash", "commands", "write access"))
+    assert all(
+        found[what]["ok"] for what in ("connection", "clock", "bash", "commands", "write access", "job of one second")
+    )
 
 
 def test_the_doctor_names_commands_that_are_not_there(wd: Path, write: Callable[..., str]) -> None:

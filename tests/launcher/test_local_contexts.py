@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pilotfish.launcher.contexts import globs as staging
-from pilotfish.launcher.contexts.base import Context, TransferError
+from pilotfish.launcher.contexts.base import NO_FOLDER, Context, TransferError
 from pilotfish.launcher.contexts.lazy_local import LazyLocalContext
-from pilotfish.launcher.contexts.local import NO_FOLDER, LocalContext
+from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.pilot.model.errors import TransientError
 
 

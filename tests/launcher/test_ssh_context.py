@@ -16,8 +16,7 @@ from patience import only_when_thorough
 from sshd import TOTP_SECRET, Sshd
 
 from pilotfish.launcher.contexts import globs as staging
-from pilotfish.launcher.contexts.base import ContextLostError, TransferError
-from pilotfish.launcher.contexts.local import NO_FOLDER
+from pilotfish.launcher.contexts.base import NO_FOLDER, ContextLostError, TransferError
 from pilotfish.launcher.contexts.ssh import rsync
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.contexts.ssh.session import HostKeyError, LoginError

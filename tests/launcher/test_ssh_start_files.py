@@ -14,14 +14,13 @@ from sshd import Sshd
 
 from pilotfish.launcher.cli import doctor
 from pilotfish.launcher.contexts import globs as staging
-from pilotfish.launcher.contexts.shell import Answer, Marks, Reader
+from pilotfish.launcher.contexts.base import StartFilesError
+from pilotfish.launcher.contexts.shell import Answer, Marks, Reader, sh, words
 from pilotfish.launcher.contexts.ssh import rsync
-from pilotfish.launcher.contexts.ssh.commands import StartFilesError
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.launcher.description.submission import parse_submission
-from pilotfish.launcher.submission.bootstrap import BootstrapError, check_login_shell
 from pilotfish.launcher.submission.placement import Placement
 
 both = pytest.mark.usefixtures("transport")
@@ -70,6 +69,9 @@ def everything_works(there: SSHContext, wd: Path, size: int = 10) -> None:
     assert (done.code, done.out, done.err) == (3, ODD, "err\n")
     assert there.run(f"cat <<'END'\n{ODD}END\n").out == ODD
     assert there.run("printf %s 'no line break'").out == "no line break"
+    many = [f"{number:0100}" for number in range(2000)]  # longer than a command line may be
+    done = there.run(sh("printf '%s\\n' {words}; cat", words=words(many)), stdin=ODD.encode())
+    assert done.out == "".join(f"{each}\n" for each in many) + ODD
     there.put(root, staging.forward(["a"], here, ""))
     there.write({f"{root}/it's": b"\0\1\xff"})
     assert there.read([f"{root}/it's", f"{root}/none"]) == {f"{root}/it's": b"\0\1\xff"}
@@ -124,9 +126,9 @@ def test_doctor_tells_of_what_start_files_print_and_of_a_profile_that_replaces_t
         assert "Welcome to 12 nodes" in found["start files"].found
         assert found["clock"].ok
         assert found["write access"].ok
-        assert "replaces the shell" in found["login profile"].found
-        with pytest.raises(BootstrapError, match="replaces the shell"):
-            check_login_shell(there)
+        assert "replaces or ends the shell" in found["login profile"].found
+        with pytest.raises(StartFilesError, match="replaces or ends the shell"):
+            there.run_in_login_shell(sh("true"))
 
 
 @pytest.mark.parametrize("remote_root", ["~/my work", "my work", "$WORK", "$WORK/", "${HOME}/my work"])

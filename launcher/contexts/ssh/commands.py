@@ -10,25 +10,23 @@ import io
 import os
 import posixpath
 import re
-import shlex
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from ....pilot.model.errors import RefusedError, TransientError
+from ....pilot.model.errors import TransientError
 from ...description.schema import DescriptionError
 from .. import archive
 from ..archive import Readable
-from ..base import CommandFailedError, Context, Done, RemoteFile, TransferError
-from ..local import NO_FOLDER
+from ..base import NO_FOLDER, CommandFailedError, Context, Done, RemoteFile, StartFilesError, TransferError
 from ..paths import below
-from ..shell import VARIABLE, Answer, Marks, Reader, in_login_shell
+from ..shell import Answer, Marks, Reader, Text, expanded, joined, place, places, sh
 from .choice import Connector
 from .forwarding import Forwarding
 from .session import BrokenError, Channel, Session
-from .streams import Fed
+from .streams import Ahead, Fed
 
 _BLOCK = 1 << 18
 _AT_ONCE = 200
@@ -36,33 +34,33 @@ _AT_ONCE = 200
 HOUR_S = 3600.0
 _Result = TypeVar("_Result")
 
-_FILES = "-type f -printf '%p\\0%s\\0%T@\\0'"
+_FILES = sh('-type f -printf "%p\\0%s\\0%T@\\0"')
 # A folder has a slash behind its name; one that cannot be read a size of -1.
-_CLOSED = "-type d \\( ! -readable -o ! -executable \\) -printf '%p/\\0-1\\0%T@\\0'"
-_EMPTY = "-type d -empty -printf '%p/\\0%s\\0%T@\\0'"
-_FILES_AND_FOLDERS = f"\\( {_FILES} -o {_CLOSED} -o {_EMPTY} \\)"
+_CLOSED = sh('-type d \\( ! -readable -o ! -executable \\) -printf "%p/\\0-1\\0%T@\\0"')
+_EMPTY = sh('-type d -empty -printf "%p/\\0%s\\0%T@\\0"')
+_LIST_FILES = sh("{files} 2>/dev/null", files=_FILES)
+_LIST_ALL = sh("\\( {files} -o {closed} -o {empty} \\) 2>/dev/null", files=_FILES, closed=_CLOSED, empty=_EMPTY)
 # Not of pipes, which would be waited for.
-_DIGESTS = """\
+_DIGESTS = sh(
+    """\
 xargs -0 -r sh -c 'for f do [ ! -f "$f" ] || [ ! -r "$f" ] || printf "%s\\0" "$f"; done' sh |
   xargs -0 -r sha256sum -- 2>/dev/null; true"""
+)
 _DIGEST = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)", re.DOTALL)
-_LOOK = """\
+_LOOK = sh(
+    """\
 xargs -0 -r sh -c 'for f do
   if [ ! -e "$f" ]; then w=gone; elif [ ! -f "$f" ]; then w=other; elif [ ! -r "$f" ]; then w=closed; else w=lost; fi
   printf "%s %s\\0" $w "$f"
 done' sh"""
+)
+_MOVE = " && mv -f -- {new} {path}"
 REASONS = {
     "gone": "is not there any more",
     "other": "is no plain file there",
     "closed": "cannot be read there: permission denied",
     "lost": "could not be read there",
 }
-
-
-class StartFilesError(RefusedError):
-    """The login shell on the machine does not run what it is given."""
-
-    code = "start-files"
 
 
 class Commands(Context):
@@ -77,22 +75,13 @@ class Commands(Context):
         assert self.remote_root is not None
         return posixpath.join(self.remote_root, name)
 
-    def absolute(self, path: str) -> str:
-        root = (self.remote_root or "").rstrip("/")
-        if root and _is_to_be_filled_in(root) and (path == root or path.startswith(f"{root}/")):
-            return posixpath.normpath(f"{self._filled_in(root)}/{path[len(root) :]}")
-        if path.startswith("/"):
-            return path
-        plain = path[1:].lstrip("/") if path == "~" or path.startswith("~/") else path
-        return posixpath.normpath(posixpath.join(self._filled_in("~"), plain))
-
-    def _filled_in(self, folder: str) -> str:
-        """`~`, `~somebody`, variables: as the shell on the machine has it, else a login shell."""
+    def fill_in(self, folder: str) -> str:
+        """As the shell on the machine has it, else a login shell."""
         if folder not in self._known_folders:
-            command = f"printf %s {_in_shell(folder)}"
-            done = self._call(command, self._timeout(60.0))
+            command = sh("printf %s {folder}", folder=expanded(folder))
+            done = self.run(command, timeout_s=self._timeout(60.0))
             if done.code:
-                done = self._call(in_login_shell(command), self._timeout(60.0))
+                done = self.run_in_login_shell(command, timeout_s=self._timeout(60.0))
             if done.code or not done.out.startswith("/"):
                 what = f"{folder!r} is no folder there: {done.err.strip()[-200:] or done.out!r}"
                 remedy = "write the path from the root folder (/...)"
@@ -108,15 +97,16 @@ class Commands(Context):
     def run(
         self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False
     ) -> Done:
-        text = command if cwd is None else f"cd {self._quoted(cwd)} || exit {NO_FOLDER}\n{command}"
-        return self._call(text, timeout_s, io.BytesIO(stdin), once=once)
-
-    def _call(self, command: str, timeout_s: float, stdin: IO[bytes] | None = None, *, once: bool = False) -> Done:
-        code, out, err = self._called(command, timeout_s, stdin, once=once)
+        text = Text(command) if cwd is None else self._in(cwd, Text(command))
+        code, out, err = self._called(text, timeout_s, io.BytesIO(stdin), once=once)
         return Done(code, out.decode(errors="replace"), err.decode(errors="replace"))
 
+    def _in(self, folder: str, command: Text) -> Text:
+        """A command in a folder there; NO_FOLDER when that is missing."""
+        return sh("cd {folder} || exit {code}\n{command}", folder=self._place(folder), code=NO_FOLDER, command=command)
+
     def _called(
-        self, command: str, timeout_s: float, stdin: IO[bytes] | None = None, *, once: bool = False
+        self, command: Text, timeout_s: float, stdin: IO[bytes] | None = None, *, once: bool = False
     ) -> tuple[int, bytes, bytes]:
         """(exit code, output, error text)."""
         out = io.BytesIO()
@@ -131,10 +121,9 @@ class Commands(Context):
 
         return self._again(call, once=once)
 
-    def _names(self, command: str, root: str, names: Iterable[str]) -> str:
+    def _names(self, command: Text, root: str, names: Iterable[str]) -> str:
         """What a command prints that is given names of files in `root`, and prints such: their bytes may be no text."""
-        text = f"cd {self._quoted(root)} || exit {NO_FOLDER}\n{command}"
-        return os.fsdecode(self._called(text, HOUR_S, io.BytesIO(zeroed(names)))[1])
+        return os.fsdecode(self._called(self._in(root, command), HOUR_S, io.BytesIO(zeroed(names)))[1])
 
     def _again(self, action: Callable[[], _Result], *, once: bool = False) -> _Result:
         """Do it, and once more after each broken connection; the session gives up when the host stays away."""
@@ -149,13 +138,14 @@ class Commands(Context):
                     ) from error
 
     def _stream(
-        self, command: str, timeout_s: float, stdin: Readable | None, take: Callable[[bytes], object]
+        self, command: Text, timeout_s: float, stdin: Readable | None, take: Callable[[bytes], object]
     ) -> tuple[int, bytes]:
         """Run a command, feeding and reading it as it goes: (exit code, error text). Raises BrokenError."""
         marks = Marks()
-        answer, channel = Answer(marks, take), self._channel(marks.command(command), timeout_s)
+        answer = Answer(marks, take)
+        channel, whole = self._channel(marks.command(command), timeout_s, stdin)
         try:
-            fed = Fed(channel, stdin or io.BytesIO(), self._alive)
+            fed = Fed(channel, whole, self._alive)
             while block := fed.recv(_BLOCK):
                 answer.feed(block)
             answer.finish()
@@ -183,12 +173,12 @@ class Commands(Context):
                 remedy="does a start file (.bashrc, .cshrc ...) exec another shell, or exit? Let it do so only in terminals",
             )
 
-    def _receive(self, command: str, stdin: bytes, take: Callable[[Readable], None]) -> None:
+    def _receive(self, command: Text, stdin: bytes, take: Callable[[Readable], None]) -> None:
         """Run a command and give its output to `take` as a stream. Raises BrokenError."""
         marks = Marks()
-        channel = self._channel(marks.command(command), HOUR_S)
+        channel, whole = self._channel(marks.command(command), HOUR_S, io.BytesIO(stdin))
         try:
-            reader = Reader(marks, Fed(channel, io.BytesIO(stdin), self._alive).recv)
+            reader = Reader(marks, Fed(channel, whole, self._alive).recv)
             take(reader)
         except TransferError as error:
             if self._alive():
@@ -200,14 +190,21 @@ class Commands(Context):
         finally:
             channel.close()
 
-    def _channel(self, command: str, timeout_s: float) -> Channel:
-        return self.session.start(os.fsencode(command), timeout_s)  # names in it may be no text
+    def _channel(
+        self, command: tuple[str, bytes], timeout_s: float, stdin: Readable | None = None
+    ) -> tuple[Channel, Readable]:
+        """The channel of a command of `Marks`, and its whole input."""
+        line, head = command
+        return self.session.start(line.encode(), timeout_s), Ahead(head, stdin or io.BytesIO())
 
-    def _started(self, command: str) -> Channel:
+    def _started(self, command: Text) -> Channel:
         """The channel of a command that runs now; nothing is in it but what the command says. Raises BrokenError."""
         marks = Marks()
-        answer, channel = Answer(marks, lambda block: None), self._channel(marks.command(command, ends=False), HOUR_S)
+        answer = Answer(marks, lambda block: None)
+        channel, head = self._channel(marks.command(command, ends=False), HOUR_S)
         try:
+            while block := head.read(_BLOCK):
+                channel.sendall(block)
             while not answer.begun and (sign := channel.recv(1)):
                 answer.feed(sign)
             answer.finish()
@@ -221,19 +218,19 @@ class Commands(Context):
     def _alive(self) -> bool:
         return self.session.is_alive()
 
-    def _quoted(self, path: str) -> str:
-        return shlex.quote(self.absolute(path))
+    def _place(self, path: str) -> Text:
+        return place(self.absolute(path))
 
     # --- files ----------------------------------------------------------------------------------------------------------
 
     def read(self, paths: Sequence[str]) -> dict[str, bytes]:
         if not paths:
             return {}
-        absolute = {self.absolute(path).lstrip("/"): path for path in paths}
-        names = zeroed(absolute)
+        absolute = {f".{self.absolute(path)}": path for path in paths}
+        wanted = zeroed(absolute)
         out = io.BytesIO()
-        command = "cd / && tar --null -T - --ignore-failed-read --hard-dereference -chf - 2>/dev/null; true"
-        self._again(lambda: (out.seek(0), out.truncate(), self._stream(command, HOUR_S, io.BytesIO(names), out.write)))
+        command = sh("cd / && tar --null -T - --ignore-failed-read --hard-dereference -chf - 2>/dev/null; true")
+        self._again(lambda: (out.seek(0), out.truncate(), self._stream(command, HOUR_S, io.BytesIO(wanted), out.write)))
         found: dict[str, bytes] = {}
         out.seek(0)
         if out.getbuffer().nbytes:
@@ -254,25 +251,28 @@ class Commands(Context):
         temporary = {_temporary(path).lstrip("/"): content for path, content in targets.items()}
         stream = io.BytesIO()
         archive.pack_bytes(temporary, mode, time.time(), stream)
-        folders = " ".join(sorted({shlex.quote(posixpath.dirname(path)) for path in targets}))
-        moves = "".join(f" && mv -f {shlex.quote(_temporary(path))} {shlex.quote(path)}" for path in targets)
-        command = f"mkdir -p {folders} && cd / && tar -xf - && {{ sync {folders} 2>/dev/null; true; }}{moves}"
-        done = self._call(command, HOUR_S, stream)
-        if done.code:
+        command = sh(
+            "mkdir -p -- {folders} && cd / && tar -xf - && { sync {folders} 2>/dev/null; true; }{moves}",
+            folders=places(sorted({posixpath.dirname(path) for path in targets})),
+            moves=joined(sh(_MOVE, new=place(_temporary(path)), path=place(path)) for path in targets),
+        )
+        code, _, err = self._called(command, HOUR_S, stream)
+        if code:
             remedy = self._room(posixpath.dirname(next(iter(targets))))
-            raise TransferError(f"cannot write: {done.err.strip()[-500:]}", where=next(iter(files)), remedy=remedy)
+            told = err.decode(errors="replace").strip()[-500:]
+            raise TransferError(f"cannot write: {told}", where=next(iter(files)), remedy=remedy)
 
     def _room(self, folder: str) -> str:
         """What to look at first when something could not be written."""
-        words = self.run(f"df -Pk -- {self._quoted(folder)} | tail -n 1").out.split()
-        return f"{words[3]} KiB are free there" if len(words) > 3 else "is the folder there, and yours?"
+        found = self.run(sh("df -Pk -- {folder} | tail -n 1", folder=self._place(folder))).out.split()
+        return f"{found[3]} KiB are free there" if len(found) > 3 else "is the folder there, and yours?"
 
     def list_files(self, root: str, folders: Iterable[str], *, with_folders: bool = False) -> list[RemoteFile]:
-        names = {posixpath.normpath(folder) for folder in folders}
-        below = sorted("." if name == "**" else f"./{name}" for name in names if name != ".")
-        found_by = f"{_FILES_AND_FOLDERS if with_folders else _FILES} 2>/dev/null"
-        command = f"find -L . -maxdepth 1 {found_by}\n" if "." in names else ""
-        command += f"""xargs -0 -r sh -c 'find -L "$@" {found_by.replace("'", '"')}' find; true"""
+        asked = {posixpath.normpath(folder) for folder in folders}
+        below = sorted("." if each == "**" else f"./{each}" for each in asked if each != ".")
+        what = _LIST_ALL if with_folders else _LIST_FILES
+        first = sh("find -L . -maxdepth 1 {what}", what=what) if "." in asked else sh("")
+        command = sh("""{first}\nxargs -0 -r sh -c 'find -L "$@" {what}' find; true""", first=first, what=what)
         parts = self._names(command, root, below).split("\0")
         found = {}
         for path, size, mtime in zip(parts[0::3], parts[1::3], parts[2::3], strict=False):
@@ -313,13 +313,13 @@ class Commands(Context):
 
     def remove(self, root: str) -> None:
         if self.removes_in_background:
-            self.check(f"nohup rm -rf -- {self._quoted(root)} >/dev/null 2>&1 &")
+            self.check(sh("nohup rm -rf -- {root} >/dev/null 2>&1 &", root=self._place(root)))
             return
         try:
-            self.check(f"rm -rf -- {self._quoted(root)}", timeout_s=HOUR_S)
+            self.check(sh("rm -rf -- {root}", root=self._place(root)), timeout_s=HOUR_S)
         except CommandFailedError:
             # Files of a network file system that are still open somewhere come back as .nfs*; a second time they are gone.
-            self.check(f"sleep 2; rm -rf -- {self._quoted(root)}", timeout_s=HOUR_S)
+            self.check(sh("sleep 2; rm -rf -- {root}", root=self._place(root)), timeout_s=HOUR_S)
 
     def tunnel(self, host: str, port: int) -> Forwarding:
         """A local port; each connection to it goes on from the machine, over the same SSH connection as everything else."""
@@ -329,25 +329,6 @@ class Commands(Context):
 
     def close(self) -> None:
         self.session.close()
-
-
-def _is_to_be_filled_in(folder: str) -> bool:
-    return not folder.startswith("/") or VARIABLE.search(folder) is not None
-
-
-def _in_shell(folder: str) -> str:
-    """Shell text of a folder in which `~` and variables mean something, and nothing else does; it is relative to the home."""
-    tilde = re.match(r"~([\w.-]*)/?", folder)
-    if tilde is not None:
-        begin, at = (tilde[0], tilde.end()) if tilde[1] else ('"$HOME"', 1)
-    else:
-        begin, at = ("" if folder.startswith(("/", "$")) else '"$HOME"/'), 0
-    words = [begin]
-    for match in VARIABLE.finditer(folder, at):
-        name = match[1].strip("{}")
-        words += [shlex.quote(folder[at : match.start()]), f'"${{{name}:?is not set there}}"']
-        at = match.end()
-    return "".join([*words, shlex.quote(folder[at:])])
 
 
 def _listed(path: str, size: str, mtime: str, source: str) -> RemoteFile:

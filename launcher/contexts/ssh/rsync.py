@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import IO
 
 from ....pilot.model.errors import TransientError
-from .. import archive
 from ..base import LocalFile
 from ..globs import digest as local_digest
-from ..paths import is_plain, place
+from ..landing import Landing
+from ..paths import inside, is_plain
+from ..shell import Text, sh, users
 from .session import BrokenError, Channel
 from .streams import Counter, Pumps, shut
 
@@ -36,6 +37,8 @@ _BLOCK = 1 << 17
 _OPTIONS = (
     "--copy-links",
     "--perms",
+    "--times",
+    "--sparse",
     "--ignore-times",  # what shall travel was chosen by content
     "--protect-args",  # no name comes near a shell
     "--from0",
@@ -79,16 +82,16 @@ def laid_out(files: Sequence[LocalFile]) -> Iterator[Path]:
         yield Path(name)
 
 
-def take(waiting: Path, path: str, target: Path, digest: str) -> bool:
+def take(waiting: Path, path: str, landing: Landing, digest: str) -> bool:
     """Move a file from where all arrive to its place when it is the one that was promised. Raises NotWrittenError."""
-    arrived = place(waiting, path, "rsync")
+    arrived = inside(waiting, path, "rsync")
     try:
         if not is_plain(waiting, path) or local_digest(arrived) != digest:
             return False
-        mode = arrived.stat().st_mode
+        stat = arrived.stat()
     except OSError:
         return False
-    archive.move(arrived, target, mode)
+    landing.move(arrived, path, stat.st_mode, stat.st_mtime)
     return True
 
 
@@ -101,27 +104,31 @@ class Rsync:
         compress: what travels.
     """
 
-    def __init__(self, start: Callable[[str], Channel], alive: Callable[[], bool], compress: bool) -> None:
+    def __init__(self, start: Callable[[Text], Channel], alive: Callable[[], bool], compress: bool) -> None:
         self._start = start
         self._alive = alive
         self._compress = compress
         self.travelled_bytes = 0
         """Over the connection, to and fro, of all that was tried."""
 
-    def send(self, root: str, source: Path, paths: Sequence[str], counter: Counter) -> None:
+    def send(self, root: Text, source: Path, paths: Sequence[str], counter: Counter) -> None:
         """Bring the files `paths` below `source` to below `root` (a shell word) on the machine."""
         self._run(root, paths, ["./", "machine:./"], source, counter)
 
-    def fetch(self, root: str, paths: Sequence[str], into: Path, base: Path, counter: Counter) -> None:
+    def fetch(self, root: Text, paths: Sequence[str], into: Path, base: Path, counter: Counter) -> None:
         """Bring files from below `root` into the folder `into`, which exists; of files in `base` the difference travels."""
         self._run(root, paths, [f"--copy-dest={base.absolute()}", "machine:./", "./"], into, counter)
 
-    def _run(self, root: str, paths: Sequence[str], words: Sequence[str], cwd: Path, counter: Counter) -> None:
+    def _run(self, root: Text, paths: Sequence[str], words: Sequence[str], cwd: Path, counter: Counter) -> None:
         options = [*_OPTIONS, *(["--compress"] if self._compress else []), *words]
         with tempfile.TemporaryFile() as errors:
             with _started(options, paths, cwd, errors) as (process, ours):
                 command = _command(ours)
-                pumps = self._joined(ours, f"cd {root} && exec {command}") if command else None
+                pumps = (
+                    self._joined(ours, sh("cd {root} && exec {command}", root=root, command=command))
+                    if command
+                    else None
+                )
                 _follow(process, counter)
                 code = process.wait()
                 if pumps is not None:
@@ -135,7 +142,7 @@ class Rsync:
             what = told.decode(errors="replace").strip()[-500:] or "it said nothing"
             raise FailedError(f"rsync ended with code {code}: {what}")
 
-    def _joined(self, ours: socket.socket, command: str) -> Pumps:
+    def _joined(self, ours: socket.socket, command: Text) -> Pumps:
         pumps = Pumps(ours, self._start(command))
         pumps.start()
         return pumps
@@ -178,15 +185,15 @@ def _shell(descriptor: int) -> str:
     return " ".join("'" + word.replace("'", "''") + "'" for word in words)
 
 
-def _command(ours: socket.socket) -> str:
+def _command(ours: socket.socket) -> Text:
     """What rsync would have given to ssh; empty when it has ended instead. ssh joins the words as they are, too."""
     read = b""
     while not read.endswith(b"\0\0"):
         sign = ours.recv(1)
         if not sign:
-            return ""
+            return users("")
         read += sign
-    return " ".join(os.fsdecode(word) for word in read[:-2].split(b"\0"))
+    return users(" ".join(os.fsdecode(word) for word in read[:-2].split(b"\0")))
 
 
 def _follow(process: subprocess.Popen[bytes], counter: Counter) -> None:

@@ -27,7 +27,11 @@ class Counter:
         self._watch = watch
 
     def add(self, count: int) -> None:
-        self.done += count
+        self.is_at(self.done + count)
+
+    def is_at(self, done: int) -> None:
+        """What was cut off does not count; what is there already does."""
+        self.done = done
         if self._watch is not None:
             self._watch(min(self.done, self.whole), self.whole)
 
@@ -43,6 +47,17 @@ class Counted:
         block = self._content.read(size)
         self._counter.add(len(block))
         return block
+
+
+class Ahead:
+    """A stream with some bytes before it."""
+
+    def __init__(self, head: bytes, rest: archive.Readable) -> None:
+        self._head, self._rest = head, rest
+
+    def read(self, size: int, /) -> bytes:
+        found, self._head = self._head[:size], self._head[size:]
+        return found or self._rest.read(size)
 
 
 class Packed:
