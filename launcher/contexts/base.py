@@ -1,7 +1,7 @@
 """What a way to reach a machine can do. A context knows no batch system and no submission: commands, files, folders.
 
-A new one is a class in a file of its own and a line in `registry.py`. It implements the abstract methods; what the others do
-with them is right for most. The rules for all of them:
+A new one is a class in a file of its own and a line in `description.schema.CONTEXTS`. It implements the abstract methods; what
+the others do with them is right for most. The rules for all of them:
 
 * Paths on the machine may have any spelling: each method takes them through `absolute` first. Names below a folder are relative
   POSIX paths in their one spelling (`paths.below`), also those that it gives, whatever the machine has said.
@@ -149,6 +149,8 @@ class Context(ABC):
     """The class name of DPDispatcher, e.g. `SSHContext`."""
     local: ClassVar[bool] = False
     """Whether the machine is this one: its files can be opened here by the same path, and programs are the same."""
+    in_place: ClassVar[bool] = False
+    """Whether work is done in the folder of the tasks themselves: nothing is brought over, and nothing of theirs removed."""
 
     def __init__(self, local_root: Path, remote_root: str | None, profile: Mapping[str, Any]) -> None:
         self.local_root = local_root

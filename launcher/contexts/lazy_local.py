@@ -13,6 +13,7 @@ class LazyLocalContext(LocalContext):
     """Tasks run where their files are; scripts and records of the submission stay there too."""
 
     kind = "LazyLocalContext"
+    in_place = True
 
     def root_for(self, name: str, work_base: str) -> str:
         return str((self.local_root / work_base).absolute())

@@ -1,4 +1,4 @@
-"""Contexts by the names that machine files have; each is loaded when it is used."""
+"""Contexts by the names that machine files have (`description.schema.CONTEXTS`); each is loaded when it is used."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from importlib import import_module
 from pathlib import Path
 
 from ..description.machine import MachineDescription
+from ..description.schema import context_kind
 from .base import Context
-
-_HOMES = {"LocalContext": "local", "LazyLocalContext": "lazy_local", "SSHContext": "ssh.context"}
 
 
 def context_class(name: str) -> type[Context]:
-    found: type[Context] = getattr(import_module(f".{_HOMES[name]}", __package__), name)
+    found: type[Context] = getattr(import_module(f".{context_kind(name).module}", __package__), name)
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import names, schema, systems
+from . import schema, systems
 from .schema import Key
 
 _TYPES: dict[str, tuple[Any, ...]] = {
@@ -119,13 +119,10 @@ def _key(table: Sequence[Key], name: str) -> Key:
     return next(key for key in table if key.name == name)
 
 
-_PROFILES = {"SSHContext": schema.SSH_PROFILE, "LocalContext": schema.LOCAL_PROFILE}
-
-
 def context(name: str) -> Branch:
     """What a machine with this context has besides the keys of all machines."""
     own = ["remote_profile"] + (["create_remote_root"] if name == "SSHContext" else [])
-    profile = Branch("remote_profile", _PROFILES.get(name, ()))
+    profile = Branch("remote_profile", schema.context_kind(name).profile or ())
     short = name.removesuffix("Context")
     aliases = (name.lower(), short, short.lower())
     return Branch(name, [_key(schema.MACHINE, each) for each in own], {"remote_profile": profile}, aliases=aliases)
@@ -143,7 +140,7 @@ def batch_system(name: str) -> Branch:
 
 TASK = Branch("task", schema.TASK)
 MACHINE = Branch(
-    "machine", schema.MACHINE, by="context_type", choices=[context(name) for name in names.CONTEXTS.values()]
+    "machine", schema.MACHINE, by="context_type", choices=[context(kind.name) for kind in schema.CONTEXTS.values()]
 )
 _STRATEGY = {"strategy": Branch("strategy", schema.STRATEGY)}
 RESOURCES = Branch("resources", (*schema.RESOURCES, schema.SYSTEM), _STRATEGY)

@@ -10,8 +10,6 @@ from . import names, schema
 from .schema import DescriptionError, check
 from .secrets import without_secrets
 
-_PROFILES = {"SSHContext": schema.SSH_PROFILE, "LocalContext": schema.LOCAL_PROFILE}
-
 
 @dataclass(frozen=True)
 class MachineDescription:
@@ -35,7 +33,7 @@ def parse_machine(mapping: Any, where: str = "machine") -> MachineDescription:
     """Raises DescriptionError."""
     given = check(schema.MACHINE, mapping, where)
     context = names.context_type(given["context_type"], f"{where}.context_type")
-    if context != "LazyLocalContext" and not given["remote_root"]:
+    if not schema.context_kind(context).in_place and not given["remote_root"]:
         raise DescriptionError("key 'remote_root' is required", where=where, remedy="give the folder on the machine")
     return MachineDescription(
         batch_type=names.batch_type(given["batch_type"], f"{where}.batch_type"),
@@ -51,7 +49,7 @@ def parse_machine(mapping: Any, where: str = "machine") -> MachineDescription:
 
 def _profile(context: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """What is given, checked; without comments."""
-    table = _PROFILES.get(context)
+    table = schema.context_kind(context).profile
     if table is None:
         return {name: value for name, value in given.items() if not str(name).startswith("_")}
     known = check(table, given, where)
@@ -60,8 +58,9 @@ def _profile(context: str, given: Mapping[str, Any], where: str) -> dict[str, An
 
 def machine_to_dict(machine: MachineDescription, *, secrets: bool = False) -> dict[str, Any]:
     """Without `secrets` the values of secret keys are left out; references to where they are (`env:NAME`) stay."""
+    table = schema.context_kind(machine.context_type).profile or ()
     profile = dict(machine.profile)
-    for name in () if secrets else [key.name for key in schema.SSH_PROFILE if key.secret and profile.get(key.name)]:
+    for name in () if secrets else [key.name for key in table if key.secret and profile.get(key.name)]:
         profile[name] = without_secrets(profile[name])
         if not profile[name]:
             del profile[name]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from . import schema, systems
-from .schema import DescriptionError, UnknownNameError
+from .schema import CONTEXTS, DescriptionError, UnknownNameError
 
-CONTEXTS = {"Local": "LocalContext", "LazyLocal": "LazyLocalContext", "SSH": "SSHContext"}
-"""What is written -> the name of the class."""
 _LATER = ("DistributedShell", "Bohrium", "DpCloudServer", "Lebesgue", "OpenAPI", "HDFS")
 
 
@@ -22,7 +20,7 @@ def batch_type(name: str, where: str) -> str:
 
 def context_type(name: str, where: str) -> str:
     """The context of that name, whatever its case, with or without `Context`. Raises UnknownNameError."""
-    return CONTEXTS[_same(name, CONTEXTS, where, "Context")]
+    return CONTEXTS[_same(name, CONTEXTS, where, "Context")].name
 
 
 def _same(name: str, known: Iterable[str], where: str, suffix: str) -> str:

@@ -145,6 +145,37 @@ SSH_PROFILE = (
     ),
 )
 
+
+@dataclass(frozen=True)
+class ContextKind:
+    """A way to reach machines, as files name it.
+
+    Attributes:
+        name: of the class, which is DPDispatcher's for those that it has too.
+        module: where the class is, below `launcher/contexts`.
+        profile: the keys of `remote_profile`; None: any.
+        in_place: the work is done in the folder of the tasks themselves, so there is no `remote_root`.
+    """
+
+    name: str
+    module: str
+    profile: tuple[Key, ...] | None = None
+    in_place: bool = False
+
+
+CONTEXTS = {
+    "Local": ContextKind("LocalContext", "local", LOCAL_PROFILE),
+    "LazyLocal": ContextKind("LazyLocalContext", "lazy_local", in_place=True),
+    "SSH": ContextKind("SSHContext", "ssh.context", SSH_PROFILE),
+}
+"""All there are, by what is written (`Context` may follow). A new one is a line here and its module."""
+
+
+def context_kind(name: str) -> ContextKind:
+    """By the name of its class."""
+    return next(kind for kind in CONTEXTS.values() if kind.name == name)
+
+
 STRATEGY = (
     Key("if_cuda_multi_devices", "bool", False, "give each running task a GPU of its own"),
     Key("ratio_unfinished", "float", 0.0, "cancel the rest when at most this share of the tasks is left; 0 <= r < 1"),
@@ -427,8 +458,7 @@ def rows(kwargs: Mapping[str, Sequence[Key]]) -> Iterator[tuple[str, Key]]:
     for section, table in (
         ("submission", SUBMISSION),
         ("machine", MACHINE),
-        ("remote_profile (SSH)", SSH_PROFILE),
-        ("remote_profile (Local)", LOCAL_PROFILE),
+        *((f"remote_profile ({name})", kind.profile) for name, kind in CONTEXTS.items() if kind.profile),
         ("resources", (*RESOURCES, SYSTEM)),
         ("resources.strategy", STRATEGY),
         *((f"resources.kwargs ({name})", table) for name, table in kwargs.items()),

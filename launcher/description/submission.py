@@ -12,7 +12,7 @@ from . import files, schema, systems
 from .machine import MachineDescription, machine_to_dict, parse_machine
 from .pilot import Pilot
 from .resources import Resources
-from .schema import DescriptionError
+from .schema import DescriptionError, context_kind
 from .task import Task, check_path
 
 _HASH = re.compile(r"[0-9a-f]{40}")
@@ -44,7 +44,7 @@ class SubmissionDescription:
             systems.known().keys(self.machine.batch_type).keys, self.resources.kwargs, "resources.kwargs"
         )
         # Where the work is done in the folder itself nothing is staged, and tasks may be beside each other.
-        beside = self.machine.context_type == "LazyLocalContext"
+        beside = context_kind(self.machine.context_type).in_place
         for number, task in enumerate(self.tasks):
             check_path(task.task_work_path, f"task_list[{number}]", "task_work_path", beside=beside)
 

@@ -143,7 +143,7 @@ def take_over(site: Site) -> None:
     old = _with_ids(site.context, folder, old)
     if site.machine.kind == "Shell":
         old = _with_start_times(site.context, old)
-    if site.context.kind != "LazyLocalContext":
+    if not site.context.in_place:
         name = posixpath.basename(path).removesuffix(".json")
         _rename(site.context, _MOVE_AND_LINK, f"{posixpath.dirname(site.work.root)}/{name}", site.work.root)
     there = [file.path for file in site.context.list_files(site.work.root, ["."])]
@@ -159,7 +159,7 @@ def inherit(site: Site, previous: str) -> bool:
 
     Raises DescriptionError when it is of other folders or has living jobs, RefusedError when it cannot be renamed.
     """
-    lazy = site.context.kind == "LazyLocalContext"
+    lazy = site.context.in_place
     folder = site.work.root if lazy else posixpath.join(posixpath.dirname(site.work.root), previous)
     path = f"{folder}/{previous}.json"
     text = site.context.read([path]).get(path)
@@ -200,7 +200,7 @@ def _search(site: Site, names: Sequence[str]) -> tuple[str, dict[str, OldJob]]:
     """The newest record that has one of these jobs: (its path, its jobs)."""
     jobs = words(word for each in names[:_MOST_SOUGHT] for word in ("-e", each))
     found = _search_in(site, site.work.root, sh(_HERE, jobs=jobs))
-    if not found[1] and site.context.kind != "LazyLocalContext":
+    if not found[1] and not site.context.in_place:
         found = _search_in(site, posixpath.dirname(site.work.root), sh(_BELOW, jobs=jobs))
     return found
 

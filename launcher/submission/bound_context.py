@@ -237,7 +237,7 @@ class BoundContext:
             raise RuntimeError("no submission is bound to this context; call bind_submission first")
         if isinstance(self.submission, Owner):
             self.submission.clean_jobs()
-        elif self.context_type != "LazyLocalContext":  # there it is the project's own folder
+        elif not self.inner.in_place:  # there it is the project's own folder
             self.inner.remove(self.remote_root)
 
     # --- commands -----------------------------------------------------------------------------------------------------

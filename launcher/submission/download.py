@@ -41,7 +41,7 @@ class Fetching:
         self._site = site
         self._work = site.work
         self._home = site.record.local_work
-        self._may_miss = site.context.kind == "LazyLocalContext"
+        self._may_miss = site.context.in_place
 
     def ended(self, jobs: Sequence[BatchJob]) -> None:
         """Bring home what the tasks of these jobs have made; of tasks that failed their logs, and what there is.

@@ -98,9 +98,9 @@ class PilotWork(Work):
         own = job_hash(description.tasks, description.resources)
         self._hash = digest({"job": own, "pilot": description.pilot.serialize()})
         self._names = _names(description.tasks)
-        lazy = description.machine.context_type == "LazyLocalContext"
-        self._machine_root = (description.machine.remote_root or root) if lazy else posixpath.dirname(root)
-        self._local = context_class(description.machine.context_type).local
+        context = context_class(description.machine.context_type)
+        self._local = context.local
+        self._machine_root = (description.machine.remote_root or root) if context.in_place else posixpath.dirname(root)
         self._read_bytes = 0
         self._told: dict[str, TaskResult] = {}
 

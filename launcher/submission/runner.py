@@ -385,7 +385,7 @@ class Runner:
 
     def clean(self) -> None:
         """Remove what the submission has on the machine; of a project's own folder only what the launcher has put there."""
-        if self._context.kind != "LazyLocalContext":
+        if not self._context.in_place:
             adopt.remove_folder(self._context, self._work.root)
             return
         names = "".join(f"{job}\n" for job in self.progress.jobs).encode()

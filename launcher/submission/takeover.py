@@ -100,7 +100,7 @@ def take_over(
     def is_wanted(job: BatchJob) -> bool:
         return _is_fresh(job) or job.phase is Phase.CANCELLED or (retry_failed and job.phase is Phase.FAILED)
 
-    if not before and site.context.kind != "LazyLocalContext":
+    if not before and not site.context.in_place:
         _run_on(site.context, _UNLINK, site.work.root, site.work.root)  # we may have died after we had made it
     others = [name for name in record.names() if name != site.record.hash]
     return took + _take_from(site, others, files, is_wanted)
@@ -160,7 +160,7 @@ def _take_from(
         found = [_held(site, name, is_wanted, stack) for name in names]
         transfers = [_Transfer(site, earlier, files, is_wanted, again) for earlier in found if earlier is not None]
         needed = [transfer for transfer in transfers if transfer.is_needed()]
-        if needed and not again and site.context.kind != "LazyLocalContext":
+        if needed and not again and not site.context.in_place:
             places = 0 if site.context.run(sh("true"), cwd=site.work.root).code == 0 else 1
             if len(needed) > places:
                 raise needed[-1].refusal("and others as part of another")
@@ -223,7 +223,7 @@ class _Transfer:
         needed = [job for job in self._shared if _needs_folder(job)]
         if needed and any(_needs_folder(job) for job in self._others):
             raise self._refusal(needed, "which has other jobs under way")
-        if self._again and self._site.context.kind != "LazyLocalContext":
+        if self._again and not self._site.context.in_place:
             self._check_parting()
         return bool(needed)
 
@@ -294,7 +294,7 @@ class _Transfer:
 
     def _take_all(self) -> TookOver:
         site, root = self._site, self._earlier.record.root
-        shares = root != site.work.root and site.context.kind != "LazyLocalContext"
+        shares = root != site.work.root and not site.context.in_place
         if shares and not self._again and site.context.run(sh("true"), cwd=site.work.root).code == 0:
             remove_folder(site.context, root)  # `is_needed` was False: nothing in it is needed
             shares = False

@@ -88,7 +88,7 @@ class Inputs:
             site.note(Uploaded(None))  # until all have arrived nobody knows what is there
             affected = self._affected(changed, gone, common, own)
             self._renew_affected(affected, f"inputs changed: {', '.join(sorted(changed | gone)[:3])}")
-        if gone and site.context.kind != "LazyLocalContext":
+        if gone and not site.context.in_place:
             site.context.delete(self._work.root, sorted(gone))
         if known is None:
             self._take_old_tags(common, own)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ...description import arguments, names
+from ...description import arguments, schema
 from ...description.machine import parse_machine
 from ...submission.bound_context import BoundContext
 
@@ -28,7 +28,7 @@ class _ByContextType(type):
 class BaseContext(BoundContext, metaclass=_ByContextType):
     """A context of the kind that `context_type` says."""
 
-    options = set(names.CONTEXTS.values())
+    options = {kind.name for kind in schema.CONTEXTS.values()}
     _context_type: ClassVar[str] = ""
 
     def __init__(
