@@ -20,6 +20,7 @@ BELOW_COMMANDS = BELOW_MACHINES | {
     "launcher.machines",
     "launcher.submission",
     "api",
+    "pilot.files",
     "pilot.locks",
     "pilot.wire.connection",
 }

@@ -15,6 +15,7 @@ import click
 from ...pilot.console import echo, show
 from ...pilot.model.errors import UsageError
 from ..contexts.paths import printable
+from ..contexts.shell import relative, sh
 from ..description.task import Task
 from ..job import store as job_store
 from ..job.single import JobRecord
@@ -232,36 +233,48 @@ def watch(beginning: str, **options: Any) -> None:
 @submissions.command()
 @_chosen
 @click.argument("task", required=False)
-@click.option("--lines", "-n", default=20, show_default=True, help="How many of the last lines.")
+@click.option(
+    "--lines", "-n", type=click.IntRange(1), default=20, show_default=True, help="How many of the last lines."
+)
 @click.option("--stdout", "which", flag_value="out", help="What it printed; default: both.")
 @click.option("--stderr", "which", flag_value="err", help="Its errors; default: both.")
 @_as_json
 def logs(beginning: str, task: str | None, lines: int, which: str | None, as_json: bool) -> None:
-    """Show the last lines that a task (by name, folder, or the beginning of its hash) has printed, from the machine.
+    """Show the last lines that a task has printed, from the machine.
 
-    A single batch job has no task to be named.
+    TASK is its name, its folder, or the beginning of its hash. Without it: those of all tasks that have failed, or of a single
+    batch job.
     """
-    from shlex import quote
-
     alone = _single(beginning)
     if alone is not None:
         single.logs(alone, lines, which, as_json)
         return
-    if task is None:
-        raise UsageError("which task is missing", where=beginning, remedy="`submissions status` names them")
     submission = Placement.of(record.find(beginning))
     with submission.context() as context:
         work = submission.work(context)
-        chosen = _task_named(task, work.tasks)
-        names = {"out": [chosen.outlog], "err": [chosen.errlog]}.get(which or "", [chosen.outlog, chosen.errlog])
-        paths = [chosen.path(name) for name in names if name is not None]
-        found = {path: context.run(f"tail -n {lines} -- {quote(path)}", cwd=work.root).out for path in paths}
+        chosen = _failed(submission.peek(), work.tasks) if task is None else [_task_named(task, work.tasks)]
+        names = [(each, name) for each in chosen for name in _logs_of(each, which) if name is not None]
+        paths = {each.path(name): None for each, name in names}
+        last = {path: sh("tail -n {lines} -- {file}", lines=lines, file=relative(path)) for path in paths}
+        found = {path: context.run(command, cwd=work.root).out for path, command in last.items()}
     if as_json:
         show(json.dumps(found))
         return
+    if not found:
+        echo("no task has failed; name one to see what it has printed", err=True)
     for path, text in found.items():
         echo(f"==> {path} <==", bold=True, err=True)
         show(text, nl=False)
+
+
+def _logs_of(task: Task, which: str | None) -> list[str | None]:
+    return {"out": [task.outlog], "err": [task.errlog]}.get(which or "", [task.outlog, task.errlog])
+
+
+def _failed(progress: Progress, tasks: Mapping[str, Task]) -> list[Task]:
+    """In the order of the submission."""
+    ended = {name: result for job in progress.jobs.values() for name, result in job.results.items()}
+    return [task for name, task in tasks.items() if name in ended and ended[name].exit_code]
 
 
 def _task_named(text: str, tasks: Mapping[str, Task]) -> Task:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...pilot.files import write_atomically
 from ...pilot.model.errors import JournalError, UsageError
 from ..description.submission import SubmissionDescription, parse_submission, submission_to_dict
 
@@ -62,12 +63,7 @@ def save(record: Record) -> None:
         "submission": submission_to_dict(record.description),
     }
     target = record.folder / "submission.json"
-    temporary = record.folder / f".submission.json.{os.getpid()}"
-    with open(temporary, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-        json.dump(written, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, target)
+    write_atomically(target, json.dumps(written, indent=1).encode(), fsync=True)
 
 
 def load(name: str) -> Record:
@@ -110,12 +106,7 @@ def set_successor(record: Record, name: str | None, token: str = "") -> None:
     if name is None:
         path.unlink(missing_ok=True)
         return
-    temporary = record.folder / f".{_SUCCESSOR}.{os.getpid()}"
-    with open(temporary, "w") as file:
-        file.write(f"{name} {token}".rstrip())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_atomically(path, f"{name} {token}".rstrip().encode(), fsync=True)
 
 
 def taken_over_by(name: str) -> list[str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from ...pilot.files import write_atomically
 from ...pilot.model.errors import TransientError
 from ..contexts.paths import printable
 from ..description.task import Task
+from ..job.record import TaskResult
+from ..job.states import Reason
 from .state import BatchJob, Progress
 from .work import Work
 
@@ -69,8 +71,16 @@ def _row(name: str, task: Task, job: BatchJob, doing: str | None) -> Row:
         attempts=job.attempt + 1 if result is None else result.attempt + result.starts,
         job=job.hash,
         job_id=job.id,
-        reason=_missing(job, name) if done else (result.message if result is not None else "") or job.reason,
+        reason=_missing(job, name) if done else _reason(job, result),
     )
+
+
+def _reason(job: BatchJob, result: TaskResult | None) -> str:
+    """Why a task has not ended well; that of its job counts where it is another than this task's own exit code."""
+    if result is None:
+        return job.reason
+    own = f"exit code {result.exit_code}"
+    return result.message or (own if job.reason in ("", Reason.PROGRAM) else job.reason)
 
 
 def _missing(job: BatchJob, name: str) -> str:
@@ -87,11 +97,10 @@ def write(folder: Path, work: Work, progress: Progress) -> None:
         writer.writeheader()
         writer.writerows(found)
     for name, content in ((JSON_NAME, json.dumps(found, indent=1) + "\n"), (CSV_NAME, text.getvalue())):
-        temporary = folder / f".{name}.{os.getpid()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)  # it may have been removed meanwhile
-            temporary.write_text(content, encoding="utf-8", errors="backslashreplace")  # of pilots: their words
-            os.replace(temporary, folder / name)
+            data = content.encode(errors="backslashreplace")  # of pilots: their words
+            write_atomically(folder / name, data, mode=0o644)
         except OSError as error:
             what = f"cannot be written: {error.strerror or error}"
             raise TransientError(what, where=str(folder / name), remedy="mend it and run the same again") from error

@@ -83,6 +83,8 @@ def test_a_failed_task_is_exit_code_1_and_its_logs_can_be_seen(wd: Path, write: 
     status = json.loads(pilotfish(wd, "submissions", "status", row["id"][:6], "--json").stdout)
     assert [task["state"] for task in status["tasks"]] == ["finished", "failed"]
     assert ("failed", 1, "program") in [(job["phase"], job["attempts"], job["reason"]) for job in status["jobs"]]
+    assert [task["reason"] for task in status["tasks"]] == ["", "exit code 3"]
+    assert pilotfish(wd, "submissions", "logs", "last", "--stderr").stdout == "oh no\n", "of those that failed"
     assert pilotfish(wd, "submissions", "logs", "last", "n1", "--stderr").stdout == "oh no\n"
     logs = json.loads(pilotfish(wd, "submissions", "logs", "last", "n1", "--json").stdout)
     assert logs == {"t1/log": "", "t1/err": "oh no\n"}
