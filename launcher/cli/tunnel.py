@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import click
 from ...pilot import variable_names
 from ...pilot.console import echo
 from ...pilot.model.errors import UsageError
+from ..contexts.shell import word
 from ..submission import store as record
 from ..submission.placement import Placement
 from .submit import ended_by_signals
@@ -46,9 +46,7 @@ def tunnel(beginning: str, words: tuple[str, ...], as_json: bool) -> None:
         if as_json:
             echo(json.dumps({"id": submission.hash, "connection": str(path)}))
         else:
-            echo(
-                f"the tunnel is there until Ctrl-C; in another terminal:\npilotfish status -c {shlex.quote(str(path))}"
-            )
+            echo(f"the tunnel is there until Ctrl-C; in another terminal:\npilotfish status -c {word(str(path))}")
         sys.stdout.flush()
         threading.Event().wait()
 

@@ -22,7 +22,7 @@ from string import Formatter
 from typing import Any
 
 from ..contexts.modes import MODES, OURS, THEIRS
-from ..contexts.shell import from_home
+from ..contexts.shell import Text, from_home, joined, sh, word, words
 from ..description.resources import Resources
 from ..description.schema import DescriptionError
 from ..description.task import TASK_TAG as TASK_TAG
@@ -75,46 +75,42 @@ def render(
     if len(top) > 1 and top[1].startswith("#!"):
         del top[0]
     lines = [line for line in top if line] + [*job.resources.custom_flags]
-    claim = _CLAIM.format(**_words(job), **_told(variables))
+    claim = sh(
+        _CLAIM,
+        root=from_home(job.root),
+        hash=word(job.hash),
+        attempt=job.attempt,
+        tasks=word(tasks_folder(job.hash)),
+        id=first_set(variables.id, sh("$$")),
+        element=_element(variables),
+    )
     text = "\n".join([*lines, MODES, OURS, claim, THEIRS, *_environment(job), *_tail(job)])
     if run_part is None:
         run_part = plain_run_part(job) if job.body is None else f"{job.body}\n"
     return {job.script_name: f"{text}\n", job.run_name: f"{run_part}{RAN_PART}={job.hash}\n"}
 
 
-def _words(job: JobToPlace) -> dict[str, Any]:
-    return {
-        "root": from_home(job.root),
-        "hash": job.hash,
-        "attempt": job.attempt,
-        "tasks": tasks_folder(job.hash),
-        "run": job.run_name,
-    }
-
-
-def _told(variables: JobVariables) -> dict[str, str]:
-    """What the script takes from the batch system, as words of the shell.
+def _element(variables: JobVariables) -> Text:
+    """Which element of an array this is.
 
     Where an array is too large for the batch system the script has an argument: what its elements count from.
     """
-    return {
-        "id": first_set(variables.id, "$$"),
-        "element": f"${{{variables.part}:+.$(({variables.part} + ${{1:-0}}))}}" if variables.part else "",
-    }
+    part = variables.part
+    return sh("${{part}:+.$(({part} + ${1:-0}))}", part=word(part)) if part else sh("")
 
 
-def first_set(names: Iterable[str], default: str = "") -> str:
+def first_set(names: Iterable[str], default: Text = sh("")) -> Text:
     """The value of the first of these variables that is set, in words of the shell; they need quotes around them."""
     found = default
     for name in reversed([*names]):
-        found = f"${{{name}:-{found}}}"
+        found = sh("${{name}:-{found}}", name=word(name), found=found)
     return found
 
 
 def _tail(job: JobToPlace) -> list[str]:
     return [
         *job.resources.prepend_script,
-        _RUN.format(**_words(job)),
+        sh(_RUN, run=word(job.run_name), hash=word(job.hash), tasks=word(tasks_folder(job.hash))),
         THEIRS,
         *job.resources.append_script,
         "pf_append_code=$?",
@@ -125,41 +121,52 @@ def _tail(job: JobToPlace) -> list[str]:
 # --- tasks ----------------------------------------------------------------------------------------------------------------
 
 
-def plain_run_part(job: JobToPlace) -> str:
+def plain_run_part(job: JobToPlace) -> Text:
     """All tasks, as many at a time as `para_deg` says (on each device, with one device for each task)."""
     blocks = [task_block(job, position) for position in range(len(job.tasks))]
-    return pool(job.resources) + "".join(blocks) + f'wait\nPILOTFISH_TASKS="{" ".join(job.hashes)}"\n'
+    return joined([pool(job.resources), *blocks, sh('wait\nPILOTFISH_TASKS="{hashes}"\n', hashes=words(job.hashes))])
 
 
-def pool(resources: Resources) -> str:
+def pool(resources: Resources) -> Text:
     """A pipe with a token for each task that may run; the token is the number of a device."""
     devices = resources.gpu_per_node if resources.device_per_task else 1
-    tokens = " ".join(str(number) for number in range(devices)) + " "
-    return f"exec 9<> <(:)\nprintf '%s\\n' {(tokens * resources.para_deg).strip()} >&9\n"
+    tokens = [str(number) for number in range(devices)] * resources.para_deg
+    return sh("exec 9<> <(:)\nprintf '%s\\n' {tokens} >&9\n", tokens=words(tokens))
 
 
-def task_block(job: JobToPlace, position: int) -> str:
-    """One task: skipped when it has finished before, else run in the background when a token is free."""
-    task, name = job.tasks[position], job.hashes[position]
-    path = shlex.quote(task.task_work_path)
-    device = 'export CUDA_VISIBLE_DEVICES="$pf_token"\n    ' if job.resources.device_per_task else ""
-    return f"""
-if [ ! -e "$pf_root"/{path}/{name}{TASK_TAG} ]; then
+_TASK = """
+if [ ! -e "$pf_root"/{folder}/{tag} ]; then
   pf_next
-  {{
+  {
     pf_start=$(pf_now)
-    {device}builtin cd "$pf_root"/{path} && ( exec 9>&-; eval "$pf_theirs"; eval {shlex.quote(task.command)} ){_streams(task)}
-    pf_ended {name} $? "$pf_start" {path} {shlex.quote(task.errlog or "")}
+    {device}builtin cd "$pf_root"/{folder} && ( exec 9>&-; eval "$pf_theirs"; eval {command} ){streams}
+    pf_ended {hash} $? "$pf_start" {folder} {errlog}
     echo "$pf_token" >&9
-  }} &
+  } &
 fi
 """
 
 
-def _streams(task: Task) -> str:
-    out = "" if task.outlog is None else f" 1>>{shlex.quote(task.outlog)}"
-    err = "" if task.errlog is None else f" 2>>{shlex.quote(task.errlog)}"
-    return f"{out}{err} </dev/null"
+def task_block(job: JobToPlace, position: int) -> Text:
+    """One task: skipped when it has finished before, else run in the background when a token is free."""
+    task, name = job.tasks[position], job.hashes[position]
+    device = sh('export CUDA_VISIBLE_DEVICES="$pf_token"\n    ') if job.resources.device_per_task else sh("")
+    return sh(
+        _TASK,
+        folder=word(task.task_work_path),
+        tag=word(name + TASK_TAG),
+        device=device,
+        command=word(task.command),
+        streams=_streams(task),
+        hash=word(name),
+        errlog=word(task.errlog or ""),
+    )
+
+
+def _streams(task: Task) -> Text:
+    out = sh("") if task.outlog is None else sh(" 1>>{log}", log=word(task.outlog))
+    err = sh("") if task.errlog is None else sh(" 2>>{log}", log=word(task.errlog))
+    return sh("{out}{err} </dev/null", out=out, err=err)
 
 
 # --- the fixed parts ------------------------------------------------------------------------------------------------------
@@ -175,7 +182,7 @@ REMOTE_ROOT=$pf_root
 pf_part={element}
 pf_group=$$
 pf_id={id}
-if [ -n "${{PILOTFISH_SHELL_JOB-}}" ]; then # no batch system; and not one in which the launcher itself runs
+if [ -n "${PILOTFISH_SHELL_JOB-}" ]; then # no batch system; and not one in which the launcher itself runs
   pf_group=$PILOTFISH_SHELL_JOB # `timeout`, maybe
   pf_id=$PILOTFISH_SHELL_JOB:$(sed 's/.*) //' "/proc/$PILOTFISH_SHELL_JOB/stat" | cut -d' ' -f20)
   unset PILOTFISH_SHELL_JOB
@@ -191,13 +198,13 @@ rm -f "$pf_claim.$$"
 mkdir -p {tasks} || exit 1
 PILOTFISH_JOB_FAILED=1
 pf_append_code=null
-pf_next() {{ # a task whose shell was killed gives no token back; when no task runs all of them are free
-  until read -r -t 2 -u 9 pf_token; do [ -n "$(jobs -rp)" ] || {{ pf_token=0; break; }}; done
-}}
-pf_now() {{ local now=${{EPOCHREALTIME:-$(date +%s)}}; echo "${{now/,/.}}"; }}
+pf_next() { # a task whose shell was killed gives no token back; when no task runs all of them are free
+  until read -r -t 2 -u 9 pf_token; do [ -n "$(jobs -rp)" ] || { pf_token=0; break; }; done
+}
+pf_now() { local now=${EPOCHREALTIME:-$(date +%s)}; echo "${now/,/.}"; }
 pf_node=$(uname -n | tr -cd 'A-Za-z0-9._-')
 pf_begin=$(pf_now)
-pf_ended() {{
+pf_ended() {
   printf '%s %s %s %s %s %s\\n' "$1" "$2" "$3" "$(pf_now)" "$pf_node" {attempt} >"$pf_root/{tasks}/.$1" &&
     mv "$pf_root/{tasks}/.$1" "$pf_root/{tasks}/$1" || return
   if [ "$2" -eq 0 ]; then
@@ -206,38 +213,38 @@ pf_ended() {{
     echo 1 >"$pf_root/{hash}_flag_if_job_task_fail"
     [ -z "$5" ] || tail -v -c 1000 "$pf_root/$4/$5" >"$pf_root/{hash}_last_err_file" 2>/dev/null
   fi
-}}
-pf_record() {{
+}
+pf_record() {
   local code=$? name exit start end node attempt comma=
   trap - EXIT
   \\eval "$pf_ours"
   [ -z "$pf_their_exit" ] || (eval "$pf_theirs"; eval "$pf_their_exit")
   builtin cd "$pf_root" || exit "$code"
-  {{
-    printf '{{"job": "{hash}", "attempt": {attempt}, "id": "%s", "node": "%s", "exit_code": %s, ' \\
+  {
+    printf '{"job": "{hash}", "attempt": {attempt}, "id": "%s", "node": "%s", "exit_code": %s, ' \\
       "$pf_id" "$pf_node" "$code"
     printf '"start_s": %s, "end_s": %s, "append_exit_code": %s, "tasks": [' "$pf_begin" "$(pf_now)" "$pf_append_code"
     while read -r name exit start end node attempt; do
-      printf '%s\\n{{"hash": "%s", "exit_code": %s, "start_s": %s, "end_s": %s, "node": "%s", "attempt": %s}}' \\
+      printf '%s\\n{"hash": "%s", "exit_code": %s, "start_s": %s, "end_s": %s, "node": "%s", "attempt": %s}' \\
         "$comma" "$name" "$exit" "$start" "$end" "$node" "$attempt"
       comma=,
-    done < <(find {tasks} -type f ! -name '.*' -exec cat {{}} +)
-    printf ']}}\\n'
-  }} >"{hash}_result$pf_part.json.$$" && mv "{hash}_result$pf_part.json.$$" "{hash}_result$pf_part.json"
+    done < <(find {tasks} -type f ! -name '.*' -exec cat {} +)
+    printf ']}\\n'
+  } >"{hash}_result$pf_part.json.$$" && mv "{hash}_result$pf_part.json.$$" "{hash}_result$pf_part.json"
   if [ "$code" -eq 0 ] && [ "$PILOTFISH_JOB_FAILED" -eq 0 ] && [ -z "$pf_part" ]; then
     : >{hash}_job_tag_finished
   fi
   exit "$code"
-}}
-pf_others() {{ # what lives in our group, should it be one of our own
+}
+pf_others() { # what lives in our group, should it be one of our own
   local stat
   for stat in /proc/[0-9]*/stat; do
-    read -r stat 2>/dev/null <"$stat" && set -- ${{stat##*) }} || continue
+    read -r stat 2>/dev/null <"$stat" && set -- ${stat##*) } || continue
     [ "$3" = "$pf_group" ] && [ "$1" != Z ] || continue
-    case ${{stat%% *}} in $$ | $BASHPID | $pf_group) ;; *) echo "${{stat%% *}}" ;; esac
+    case ${stat%% *} in $$ | $BASHPID | $pf_group) ;; *) echo "${stat%% *}" ;; esac
   done
-}}
-pf_stopped() {{ # tasks get 5 s; the signal may have passed by what a shell was just starting
+}
+pf_stopped() { # tasks get 5 s; the signal may have passed by what a shell was just starting
   eval "$pf_ours"
   local tries=50
   trap '' TERM INT USR1 USR2 XCPU
@@ -247,13 +254,13 @@ pf_stopped() {{ # tasks get 5 s; the signal may have passed by what a shell was 
   while [ -n "$(pf_others)" ] && [ $((tries -= 1)) -gt 0 ]; do sleep 0.1; done
   kill -KILL $(pf_others) 2>/dev/null
   exit "$1"
-}}
+}
 pf_their_exit=
-pf_keep_exit() {{ # where the lines of the user have set a trap of their own both are run
+pf_keep_exit() { # where the lines of the user have set a trap of their own both are run
   local theirs=$(trap -p EXIT)
   case $theirs in *pf_record*) return ;; ?*) eval "set -- $theirs" && pf_their_exit=$3 ;; esac
   trap pf_record EXIT
-}}
+}
 trap pf_record EXIT
 trap 'pf_stopped 143' TERM INT
 trap 'pf_stopped 138' USR1 USR2 XCPU
@@ -283,7 +290,7 @@ def _environment(job: JobToPlace) -> list[str]:
     lines += [f"module unload {_plain(name, 'module_unload_list')}" for name in resources.module_unload_list if name]
     lines += [f"module load {_plain(name, 'module_list')}" for name in resources.module_list if name]
     lines += [f"source {_plain(entry, 'source_list')}" for entry in resources.source_list if entry]
-    return lines + [f"export {name}={shlex.quote(value)}" for name, value in _variables(resources)]
+    return lines + [f"export {name}={word(value)}" for name, value in _variables(resources)]
 
 
 def _variables(resources: Resources) -> Iterable[tuple[str, str]]:
@@ -307,7 +314,7 @@ def _plain(entry: str, key: str) -> str:
     """Words, each quoted. What a shell would act on is refused: it belongs into `prepend_script`."""
     where = f"resources.{key}"
     try:
-        words = shlex.split(entry)
+        found = shlex.split(entry)
     except ValueError as error:
         raise DescriptionError(f"{entry!r}: {error}", where=where) from None
     unquoted = re.sub(r"'[^']*'", "", entry)
@@ -316,9 +323,9 @@ def _plain(entry: str, key: str) -> str:
         if unquoted.startswith("~"):  # quoting would break it
             remedy = f'write "source $HOME{unquoted.partition(" ")[0][1:]}" in prepend_script'
         raise DescriptionError(f"{entry!r} has shell syntax", where=where, remedy=remedy)
-    if not words or words[0].startswith("-"):
+    if not found or found[0].startswith("-"):
         raise DescriptionError(f"{entry!r} must not begin with '-'", where=where)
-    return " ".join(shlex.quote(word) for word in words)
+    return words(found)
 
 
 class _Keys(Formatter):

@@ -9,13 +9,13 @@ job that a listing leaves out is therefore asked about once more, alone. Anythin
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
 from ...pilot.model.errors import PilotfishError, TransientError
 from ..contexts.base import Context, Done
+from ..contexts.shell import Text, joined, relative, sh, word, words
 from ..job import script
 from ..job.spec import JobToPlace
 from ..job.states import JobState, Listing, Status
@@ -41,7 +41,7 @@ for words in {alone}; do
   [ -n "$id" ] || [ $code -ne 0 ] || id=$(printf '%s\\n' "$plain" | sed -nE "$words" | sort -u)
 done
 case $id in *[!][A-Za-z0-9_.@\\;-]*) id= ;; esac # more than one line
-[ -z "$id" ] || {{ printf %s "$id" >.{hash}.id && cp .{hash}.id {hash}_job_id && mv .{hash}.id {id_file}; }}
+[ -z "$id" ] || { printf %s "$id" >.{hash}.id && cp .{hash}.id {hash}_job_id && mv .{hash}.id {id_file}; }
 printf '%s\\n' "$out"
 cat .{hash}.submit_err >&2
 rm -f .{hash}.submit_err
@@ -49,15 +49,15 @@ exit $code"""
 
 # Several in one round trip; each in a shell of its own.
 _MARK = "@pilotfish@"
-_EACH = f"""\
-echo {_MARK} >&2
+_EACH = """\
+echo {mark} >&2
 (
-{{command}}
+{command}
 )
 code=$?
-printf '\\n%s\\n' "{_MARK}$code"
+printf '\\n%s\\n' {mark}$code
 """
-_ONE_OF_SOME = f"{_EACH}[ $code -eq 0 ] || exit 0\n"  # the first that fails is the last
+_ONE_OF_SOME = "{each}[ $code -eq 0 ] || exit 0\n"  # the first that fails is the last
 
 
 class BatchMachine(Machine):
@@ -91,7 +91,7 @@ class BatchMachine(Machine):
     def submit_some(self, context: Context, jobs: Sequence[JobToPlace]) -> list[str | PilotfishError]:
         if len(jobs) < 2:
             return super().submit_some(context, jobs)
-        command = "".join(_ONE_OF_SOME.format(command=self._submission(job)) for job in jobs)
+        command = joined(sh(_ONE_OF_SOME, each=_each(self._submission(job))) for job in jobs)
         done = self._run(context, command, cwd=jobs[0].root, once=True)
         parts = _parts(done)
         answers: list[str | PilotfishError] = []
@@ -107,12 +107,15 @@ class BatchMachine(Machine):
             answers += [unknown] * (len(jobs) - len(answers))
         return answers
 
-    def _submission(self, job: JobToPlace) -> str:
-        dependent = job.resources.dependency and self.dialect.submit_dependent
-        return _SUBMIT.format(
-            submit=(dependent or self.dialect.submit).format(script=shlex.quote(f"./{job.script_name}")),
-            hash=job.hash,
-            id_file=job.id_file,
+    def _submission(self, job: JobToPlace) -> Text:
+        submit = sh(self.dialect.submit, script=relative(job.script_name))
+        if job.resources.dependency and self.dialect.submit_dependent:
+            submit = sh(self.dialect.submit_dependent, script=relative(job.script_name))
+        return sh(
+            _SUBMIT,
+            submit=submit,
+            hash=word(job.hash),
+            id_file=relative(job.id_file),
             in_words=_for_sed(self.dialect.id_in_words),
             alone=_for_sed(self.dialect.id_alone),
         )
@@ -220,7 +223,7 @@ class BatchMachine(Machine):
     def _probe(self, context: Context, missing: Sequence[str], probe: Command, told: Listing) -> None:
         """Ask about each of these jobs alone."""
         asked = missing[:_PROBES]
-        command = "".join(_EACH.format(command=probe([name])) for name in asked)
+        command = joined(_each(probe([name])) for name in asked)
         parts = _parts(self._run(context, command))
         if len(parts) != len(asked):
             parts = []
@@ -281,7 +284,7 @@ class BatchMachine(Machine):
             if done.code and not _says(done, self.dialect.gone):
                 raise MachineBusyError(f"cannot end jobs: {_trouble(done, ())}", where=self.dialect.cancel(some[:1]))
 
-    def _run(self, context: Context, command: str, *, cwd: str | None = None, once: bool = False) -> Done:
+    def _run(self, context: Context, command: Text, *, cwd: str | None = None, once: bool = False) -> Done:
         try:
             return context.run(command, cwd=cwd, timeout_s=_PATIENCE_S, once=once)
         except TransientError as error:
@@ -300,8 +303,12 @@ def _parts(done: Done) -> list[Done]:
     return [Done(int(each[1]), each[0], err) for each, err in ended if each]
 
 
-def _for_sed(words: Words) -> str:
-    return " ".join(shlex.quote(f"s/{pattern}/{what}/p") for pattern, what in words) or "''"
+def _each(command: Text) -> Text:
+    return sh(_EACH, mark=word(_MARK), command=command)
+
+
+def _for_sed(patterns: Words) -> Text:
+    return words([f"s/{pattern}/{what}/p" for pattern, what in patterns] or [""])
 
 
 def _matches(words: Words, text: str) -> list[str]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..contexts.shell import Text
 from ..description.schema import Key
 from ..job.spec import JobToPlace
 from ..job.states import JobState, Listing, Reason, Status
 from .directives import Directives
 
-Command = Callable[[Sequence[str]], str]
+Command = Callable[[Sequence[str]], Text]
 Reader = Callable[[str], Listing]
 Finder = Callable[[str], tuple[list[tuple[str, str]], list[str]]]
 Words = tuple[tuple[str, str], ...]
@@ -107,7 +107,7 @@ class Dialect:
     submit_dependent: str = ""
     history: Command | None = None
     read_history: Reader | None = None
-    find: str | None = None
+    find: Text | None = None
     read_find: Finder | None = None
     parts: Callable[[str], tuple[str, ...]] = field(default=lambda job_id: (job_id,))
     owner: Callable[[str], str] = plain
@@ -123,10 +123,6 @@ class Dialect:
     def header(self, job: JobToPlace) -> list[str]:
         """The directives for a job, without shebang."""
         return self.directives.header(job, self.kind)
-
-
-def quoted(ids: Sequence[str]) -> str:
-    return " ".join(shlex.quote(name) for name in ids)
 
 
 def status_of(

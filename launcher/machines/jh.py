@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+from ..contexts.shell import Text, sh, words
 from ..description.schema import KeysOfSystem
 from ..job.states import JobState, Listing
 from . import lsf
-from .dialect import GPU_LINE, quoted, status_of
+from .dialect import GPU_LINE, status_of
 
 STATES: dict[str, tuple[JobState, str]] = {**lsf.STATES, "PSUSP": (JobState.running, "")}
 
@@ -23,8 +24,8 @@ DIRECTIVES = replace(
 )
 
 
-def listing(ids: Sequence[str]) -> str:
-    return f"jjobs {quoted(ids)}"
+def listing(ids: Sequence[str]) -> Text:
+    return sh("jjobs {ids}", ids=words(ids))
 
 
 def read_listing(text: str) -> Listing:
@@ -58,5 +59,5 @@ class JH_UniScheduler(lsf.LSF):
         read_history=None,
         reasons=None,
         read_reasons=None,
-        cancel=lambda ids: f"jctrl kill {quoted(ids)}",
+        cancel=lambda ids: sh("jctrl kill {ids}", ids=words(ids)),
     )

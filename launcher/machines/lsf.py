@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
+from ..contexts.shell import Text, sh, word, words
 from ..description.resources import Resources
 from ..description.schema import Key, KeysOfSystem
 from ..job.spec import JobVariables
 from ..job.states import JobState, Listing, Reason, Status
 from .commands import BatchMachine
-from .dialect import GPU_LINE, Dialect, quoted, status_of
+from .dialect import GPU_LINE, Dialect, status_of
 from .directives import Directives
 
 # bjobs(1), "STAT". ZOMBI: the host is unreachable, the job was killed meanwhile.
@@ -86,9 +87,9 @@ DIRECTIVES = Directives(
 )
 
 
-def listing(ids: Sequence[str]) -> str:
+def listing(ids: Sequence[str]) -> Text:
     fields = "jobid stat exit_code exit_reason exec_host delimiter='|'"
-    return f'bjobs -a -noheader -o "{fields}" {quoted(ids)}'
+    return sh("bjobs -a -noheader -o {fields} {ids}", fields=word(fields), ids=words(ids))
 
 
 def owner(name: str) -> str:
@@ -114,8 +115,8 @@ def _told(word: str, code: str, why: str, hosts: str) -> Status:
     return Status(status.state, word, reason if status.reason else "", number, nodes=status.nodes)
 
 
-def history(ids: Sequence[str]) -> str:
-    return f"bhist -a -l {quoted(ids)} 2>/dev/null; true"
+def history(ids: Sequence[str]) -> Text:
+    return sh("bhist -a -l {ids} 2>/dev/null; true", ids=words(ids))
 
 
 def read_history(text: str) -> Listing:
@@ -155,7 +156,7 @@ DIALECT = Dialect(
     read_listing=read_listing,
     history=history,
     read_history=read_history,
-    cancel=lambda ids: f"bkill {quoted(ids)}",
+    cancel=lambda ids: sh("bkill {ids}", ids=words(ids)),
     owner=owner,
     gone=(
         r"Job <\d+(\[\d+\])?> is not found",
@@ -180,7 +181,7 @@ DIALECT = Dialect(
         r"reached (the|its) .*job.* limit",
         "Queue has been closed",
     ),
-    reasons=lambda ids: f"bjobs -p {quoted(ids)}",
+    reasons=lambda ids: sh("bjobs -p {ids}", ids=words(ids)),
     read_reasons=read_reasons,
     never=("never satisfied",),
     outputs=lambda job_id: (f"{owner(job_id)}.out", f"{owner(job_id)}.err"),

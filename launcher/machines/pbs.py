@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import ClassVar
 
+from ..contexts.shell import Text, sh, words
 from ..description.resources import Resources
 from ..description.schema import Key, KeysOfSystem
 from ..job.spec import JobVariables
 from ..job.states import JobState, Listing, Reason, Status
 from .commands import BatchMachine
-from .dialect import Dialect, quoted
+from .dialect import Dialect
 from .directives import Directives, tasks_and_threads
 
 # qstat(1B), "Job States"; E is still there: its processes are being ended.
@@ -81,12 +82,12 @@ def owner(name: str) -> str:
     return re.sub(r"\[\d+\]", "[]", name.partition(".")[0])
 
 
-def listing(ids: Sequence[str]) -> str:
-    return f"qstat -x -f {quoted(ids)}"
+def listing(ids: Sequence[str]) -> Text:
+    return sh("qstat -x -f {ids}", ids=words(ids))
 
 
-def without_history(ids: Sequence[str]) -> str:
-    return f"qstat -f {quoted(ids)}"
+def without_history(ids: Sequence[str]) -> Text:
+    return sh("qstat -f {ids}", ids=words(ids))
 
 
 def read_listing(text: str) -> Listing:
@@ -119,10 +120,12 @@ def blocks(text: str) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
     return found, unread
 
 
-FIND = """\
+FIND = sh(
+    """\
 command -v qselect >/dev/null 2>&1 || exit 0
 jobs=$(qselect -u "$(id -un)") || exit
 [ -z "$jobs" ] || qstat -f $jobs"""
+)
 
 
 def read_find(text: str) -> tuple[list[tuple[str, str]], list[str]]:
@@ -188,7 +191,7 @@ DIALECT = Dialect(
     listing=listing,
     read_listing=read_listing,
     without_history=("not configured to maintain job history", without_history),
-    cancel=lambda ids: f"qdel {quoted(ids)}",
+    cancel=lambda ids: sh("qdel {ids}", ids=words(ids)),
     find=FIND,
     read_find=read_find,
     owner=owner,

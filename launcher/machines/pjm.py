@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
+from ..contexts.shell import Text, sh, words
 from ..job.spec import JobVariables
 from ..job.states import JobState, Listing, Reason
 from .commands import BatchMachine
-from .dialect import Dialect, quoted, status_of
+from .dialect import Dialect, status_of
 from .directives import Directives
 from .lsf import owner
 
@@ -51,12 +52,12 @@ DIRECTIVES = Directives(
 )
 
 
-def listing(ids: Sequence[str]) -> str:
-    return f"pjstat {quoted(ids)}"
+def listing(ids: Sequence[str]) -> Text:
+    return sh("pjstat {ids}", ids=words(ids))
 
 
-def history(ids: Sequence[str]) -> str:
-    return f"pjstat -H {quoted(ids)} 2>/dev/null; true"
+def history(ids: Sequence[str]) -> Text:
+    return sh("pjstat -H {ids} 2>/dev/null; true", ids=words(ids))
 
 
 def read(text: str) -> Listing:
@@ -80,7 +81,7 @@ DIALECT = Dialect(
     read_listing=read,
     history=history,
     read_history=read,
-    cancel=lambda ids: f"pjdel {quoted(ids)}",
+    cancel=lambda ids: sh("pjdel {ids}", ids=words(ids)),
     owner=owner,
     gone=("does not exist", "Not found"),
     busy=("Connection refused", "Connection timed out", "temporarily"),

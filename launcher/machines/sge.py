@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 from xml.etree import ElementTree
 
+from ..contexts.shell import Text, sh, word, words
 from ..description.resources import Resources
 from ..description.schema import Key, KeysOfSystem
 from ..job import script
 from ..job.spec import JobToPlace, JobVariables
 from ..job.states import JobState, Listing, Reason, Status
 from .commands import BatchMachine
-from .dialect import Dialect, quoted
+from .dialect import Dialect
 from .directives import Directives
 
 # accounting(5): `failed` says who ended the job; 37 and 44 are its limits.
@@ -29,18 +29,18 @@ _SIGXCPU, _SIGKILL, _SIGTERM = 24, 9, 15
 
 # `-hold_jid` waits for the end, however it was; accounting is written some seconds after it. `pf_known` are looked at already.
 _ENDED_WELL = """\
-rm -f {reason}
+rm -f -- "$pf_root"/{reason}
 for pf_job in {ids}; do
-  case " ${{pf_known-}} " in *" $pf_job "*) continue ;; esac
+  case " ${pf_known-} " in *" $pf_job "*) continue ;; esac
   pf_tries={patience}
-  until pf_told=$(PATH=$PATH:${{SGE_BINARY_PATH-}} qacct -j "$pf_job" 2>/dev/null) || [ $((pf_tries -= 1)) -lt 0 ]; do
+  until pf_told=$(PATH=$PATH:${SGE_BINARY_PATH-} qacct -j "$pf_job" 2>/dev/null) || [ $((pf_tries -= 1)) -lt 0 ]; do
     sleep 2
   done
   if ! awk '
-    $1 == "taskid" {{ array = $2 != "undefined" }} $1 == "failed" {{ failed = $2 }}
-    $1 == "exit_status" {{ bad = (array && bad) || failed != 0 || $2 != 0; known = 1 }}
-    END {{ exit bad || !known }}' <<<"$pf_told"; then
-    printf '%s\\n' "{failed}: job $pf_job" >|{reason}
+    $1 == "taskid" { array = $2 != "undefined" } $1 == "failed" { failed = $2 }
+    $1 == "exit_status" { bad = (array && bad) || failed != 0 || $2 != 0; known = 1 }
+    END { exit bad || !known }' <<<"$pf_told"; then
+    printf '%s\\n' {failed}": job $pf_job" >|"$pf_root"/{reason}
     echo "job $pf_job, on which this one depends, has not ended well: nothing is run" >&2
     exit 1
   fi
@@ -90,8 +90,8 @@ DIRECTIVES = Directives(
 )
 
 
-def listing(ids: Sequence[str]) -> str:
-    return "qstat -u '*' -xml"
+def listing(ids: Sequence[str]) -> Text:
+    return sh("qstat -u '*' -xml")
 
 
 _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]|&(?!#?\w+;)")
@@ -115,8 +115,8 @@ def read_listing(text: str) -> Listing:
     return found
 
 
-def probe(ids: Sequence[str]) -> str:
-    return f"qstat -j {quoted(ids)}"
+def probe(ids: Sequence[str]) -> Text:
+    return sh("qstat -j {ids}", ids=words(ids))
 
 
 def read_probe(text: str) -> Listing:
@@ -138,11 +138,13 @@ def read_reasons(text: str) -> dict[str, str]:
     return found
 
 
-FIND = """\
+FIND = sh(
+    """\
 out=$(qstat -j '*' 2>&1); code=$?
 printf '%s\\n' "$out"
 case $out in '' | *'do not exist'*) exit 0 ;; esac
 exit $code"""
+)
 
 
 def read_find(text: str) -> tuple[list[tuple[str, str]], list[str]]:
@@ -172,8 +174,8 @@ def _iso(text: str) -> float | None:
         return None
 
 
-def history(ids: Sequence[str]) -> str:
-    return f"for id in {quoted(ids)}; do qacct -j $id 2>/dev/null; done; true"
+def history(ids: Sequence[str]) -> Text:
+    return sh("for id in {ids}; do qacct -j $id 2>/dev/null; done; true", ids=words(ids))
 
 
 def read_history(text: str) -> Listing:
@@ -229,7 +231,7 @@ DIALECT = Dialect(
     read_listing=read_listing,
     history=history,
     read_history=read_history,
-    cancel=lambda ids: f"qdel {quoted(ids)}",
+    cancel=lambda ids: sh("qdel {ids}", ids=words(ids)),
     lists_all=True,
     probe=probe,
     read_probe=read_probe,
@@ -272,11 +274,12 @@ class SGE(BatchMachine):
     def script(self, job: JobToPlace) -> dict[str, str]:
         needed = job.resources.dependency
         if needed:
-            check = _ENDED_WELL.format(
-                ids=quoted(needed),
+            check = sh(
+                _ENDED_WELL,
+                ids=words(needed),
                 patience=_ACCOUNTED_AFTER_S // 2,
-                failed=Reason.DEPENDENCY,
-                reason=shlex.quote(f"{job.root}/{script.reason_file(job.hash)}"),
+                failed=word(Reason.DEPENDENCY),
+                reason=word(script.reason_file(job.hash)),
             )
             before = [*job.resources.prepend_script, check]
             job = replace(job, resources=replace(job.resources, prepend_script=before))

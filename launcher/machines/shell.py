@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ...pilot.model.errors import TransientError
 from ..contexts.base import Context
+from ..contexts.shell import relative, sh, word, words
 from ..job import script
 from ..job.spec import JobToPlace
 from ..job.states import JobState, Listing, Reason, Status
@@ -21,22 +21,22 @@ _NOTHING_FOR = ("account", "qos", "memory", "exclusive", "reservation", "depende
 _START = """\
 id=$(setsid sh -c '
   id=$$:$(sed "s/.*) //" /proc/$$/stat | cut -d" " -f20)
-  {{ echo $id >.{hash}.id && cp .{hash}.id {hash}_job_id && mv .{hash}.id {id_file} && : >>{hash}.out; }} || exit
+  { echo $id >.{hash}.id && cp .{hash}.id {hash}_job_id && mv .{hash}.id {id_file} && : >>{hash}.out; } || exit
   echo $id
   PILOTFISH_SHELL_JOB=$$; export PILOTFISH_SHELL_JOB
   read PILOTFISH_SHELL_SINCE rest </proc/uptime; export PILOTFISH_SHELL_SINCE
-  exec {limit}bash ./{script} >>{hash}.out 2>&1' </dev/null &)
+  exec {limit} bash {script} >>{hash}.out 2>&1' </dev/null &)
 [ -n "$id" ] && echo $id"""
 # `timeout` sends what a cancellation sends; only the time tells them apart.
 _LIMIT = """\
-rm -f {file}
-pf_since=${{PILOTFISH_SHELL_SINCE-}}
-pf_told_to_end() {{
+rm -f -- "$pf_root"/{file}
+pf_since=${PILOTFISH_SHELL_SINCE-}
+pf_told_to_end() {
   local now rest IFS=' '
   read -r now rest </proc/uptime
-  [ -z "$pf_since" ] || [ $((${{now/.}} - ${{pf_since/.}})) -lt {hundredths} ] || echo "{reason}" >|{file}
+  [ -z "$pf_since" ] || [ $((${now/.} - ${pf_since/.})) -lt {hundredths} ] || echo {reason} >|"$pf_root"/{file}
   pf_stopped 143
-}}
+}
 unset PILOTFISH_SHELL_SINCE
 trap pf_told_to_end TERM INT"""
 _NO_ROOM = ("I/O error", "No space left", "Disk quota exceeded")
@@ -45,20 +45,24 @@ _NO_ROOM = ("I/O error", "No space left", "Disk quota exceeded")
 _EACH = """\
 for id in {ids}; do
   state=unclear; set --
-  if read -r stat 2>/dev/null </proc/${{id%%:*}}/stat; then
-    set -- ${{stat##*) }}
-    state=gone; [ "${{20}}" != "${{id#*:}}" ] || [ "$1" = Z ] || state=alive
-  elif [ -d /proc/self ] && [ ! -d /proc/${{id%%:*}} ]; then
+  if read -r stat 2>/dev/null </proc/${id%%:*}/stat; then
+    set -- ${stat##*) }
+    state=gone; [ "${20}" != "${id#*:}" ] || [ "$1" = Z ] || state=alive
+  elif [ -d /proc/self ] && [ ! -d /proc/${id%%:*} ]; then
     state=gone
   fi
   {act}
 done"""
-_ALIVE = '[ "$state" != alive ] || '
+_ACTS = {
+    "alive": sh('[ "$state" != alive ] || echo $id'),
+    "terminate": sh('[ "$state" != alive ] || kill -TERM -${id%:*} 2>/dev/null || tree TERM ${id%:*}'),
+    "kill": sh('[ "$state" != alive ] || kill -KILL -${id%:*} 2>/dev/null || tree KILL ${id%:*}'),
+}
 
 # Jobs of DPDispatcher are no sessions of their own: their processes are found by their parents.
 _KILL = """\
-tree() {{ below=$(cat /proc/$2/task/*/children 2>/dev/null); kill -$1 $2; for each in $below; do tree $1 $each; done; }}
-alive() {{ {alive}; }}
+tree() { below=$(cat /proc/$2/task/*/children 2>/dev/null); kill -$1 $2; for each in $below; do tree $1 $each; done; }
+alive() { {alive}; }
 {terminate}
 tries=80
 while [ -n "$(alive)" ] && [ $tries -gt 0 ]; do sleep 0.1; tries=$((tries - 1)); done
@@ -77,16 +81,21 @@ class Shell(Machine):
         refuse(job.resources, self.kind, _NOTHING_FOR)
         seconds = job.resources.walltime_s
         if seconds:
-            file = shlex.quote(f"{job.root}/{script.reason_file(job.hash)}")
-            limit = _LIMIT.format(hundredths=int(seconds * 100), reason=Reason.TIME, file=file)
+            file = word(script.reason_file(job.hash))
+            limit = sh(_LIMIT, hundredths=int(seconds * 100), reason=word(Reason.TIME), file=file)
             before = [limit, *job.resources.prepend_script]
             job = replace(job, resources=replace(job.resources, prepend_script=before))
         return script.render([], job)
 
     def submit(self, context: Context, job: JobToPlace) -> str:
         seconds = job.resources.walltime_s
-        limit = f"timeout -k 10 {seconds:g} " if seconds else ""
-        command = _START.format(script=job.script_name, hash=job.hash, limit=limit, id_file=job.id_file)
+        command = sh(
+            _START,
+            script=relative(job.script_name),
+            hash=word(job.hash),
+            limit=sh("timeout -k 10 {seconds}", seconds=seconds) if seconds else sh(""),
+            id_file=relative(job.id_file),
+        )
         try:
             done = context.run(command, cwd=job.root, once=True)
         except TransientError as error:
@@ -102,7 +111,7 @@ class Shell(Machine):
         if not ids:
             return Listing()
         try:
-            done = context.run(_EACH.format(ids=_quoted(ids), act='echo "$state $id"') + "\ntrue")
+            done = context.run(sh("{each}\ntrue", each=sh(_EACH, ids=words(ids), act=sh('echo "$state $id"'))))
         except TransientError as error:
             raise MachineBusyError(error.what, where=error.where) from error
         found, told = Listing(), {tuple(line.split()) for line in done.out.splitlines()}
@@ -118,16 +127,5 @@ class Shell(Machine):
         return (f"{job_hash}.out",)
 
     def cancel(self, context: Context, ids: Sequence[str]) -> None:
-        quoted = _quoted(ids)
-        command = _KILL.format(
-            alive=_EACH.format(ids=quoted, act=f"{_ALIVE}echo $id"),
-            terminate=_EACH.format(
-                ids=quoted, act=f"{_ALIVE}kill -TERM -${{id%:*}} 2>/dev/null || tree TERM ${{id%:*}}"
-            ),
-            kill=_EACH.format(ids=quoted, act=f"{_ALIVE}kill -KILL -${{id%:*}} 2>/dev/null || tree KILL ${{id%:*}}"),
-        )
-        context.run(command)
-
-
-def _quoted(ids: Sequence[str]) -> str:
-    return " ".join(shlex.quote(name) for name in ids)
+        each = {name: sh(_EACH, ids=words(ids), act=act) for name, act in _ACTS.items()}
+        context.run(sh(_KILL, **each))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from ...pilot.model.errors import PilotfishError
 from ..contexts.base import Context, Done
+from ..contexts.shell import Text, joined, relative, sh, word, words
 from ..description.schema import DescriptionError, Key, KeysOfSystem
 from ..job import script
 from ..job.spec import JobToPlace, JobVariables
 from ..job.states import JobState, Listing, Reason, Status
 from .base import SubmitRefusedError
 from .commands import BatchMachine
-from .dialect import GPU_LINE, Dialect, QueueRow, View, cluster_of, quoted, status_of
+from .dialect import GPU_LINE, Dialect, QueueRow, View, cluster_of, status_of
 from .directives import Directives, tasks_and_threads
 
 _OUT_OF_MEMORY, _KILL = 125, 9
@@ -118,18 +118,19 @@ def _together(ids: Sequence[str]) -> str:
     return ",".join(_numbers(ids)) + mark + cluster_of(ids[0])
 
 
-def _on(ids: Sequence[str]) -> str:
+def _on(ids: Sequence[str]) -> Text:
     """The option that asks the cluster that has these jobs; empty for the local one."""
     cluster = cluster_of(ids[0])
-    return f" -M {shlex.quote(cluster)}" if cluster else ""
+    return sh("-M {cluster}", cluster=word(cluster)) if cluster else sh("")
 
 
 def _numbers(ids: Sequence[str]) -> list[str]:
     return [name.partition(";")[0] for name in ids]
 
 
-def listing(ids: Sequence[str]) -> str:
-    return f"SQUEUE_FEDERATION=1 squeue{_on(ids)} -h -r -t all -o '%i|%T|%N|%r' -j {quoted([','.join(_numbers(ids))])}"
+def listing(ids: Sequence[str]) -> Text:
+    numbers = word(",".join(_numbers(ids)))
+    return sh("SQUEUE_FEDERATION=1 squeue {on} -h -r -t all -o '%i|%T|%N|%r' -j {numbers}", on=_on(ids), numbers=numbers)
 
 
 def read_listing(text: str) -> Listing:
@@ -144,11 +145,13 @@ def read_listing(text: str) -> Listing:
     return found
 
 
-FIND = """\
+FIND = sh(
+    """\
 me=$(id -un)
 squeue -h -u "$me" -o '%i|%Z|%o'; code=$?
 squeue -M all -h -u "$me" -o '%i|%Z|%o' 2>/dev/null
 exit $code"""
+)
 """Here, then on all clusters, where accounting knows of any."""
 
 
@@ -166,12 +169,17 @@ def read_find(text: str) -> tuple[list[tuple[str, str]], list[str]]:
     return list(rows.values()), unread
 
 
-def history(ids: Sequence[str]) -> str:
+_HISTORY = """\
+export SLURM_TIME_FORMAT=%s SACCT_FEDERATION=1
+sacct {on} -P -n -X -j {all} -o JobID,State,ExitCode,Start,End,NodeList 2>/dev/null ||
+  for id in {each}; do scontrol {on} -o show job $id 2>/dev/null; done
+true"""
+
+
+def history(ids: Sequence[str]) -> Text:
     """Accounting; where there is none, what the controller still remembers (MinJobAge). Times are seconds since the epoch."""
-    fields, numbers = "JobID,State,ExitCode,Start,End,NodeList", _numbers(ids)
-    accounting = f"sacct{_on(ids)} -P -n -X -j {quoted([','.join(numbers)])} -o {fields} 2>/dev/null"
-    controller = f"for id in {quoted(numbers)}; do scontrol{_on(ids)} -o show job $id 2>/dev/null; done"
-    return f"export SLURM_TIME_FORMAT=%s SACCT_FEDERATION=1; {accounting} || {controller}; true"
+    numbers = _numbers(ids)
+    return sh(_HISTORY, on=_on(ids), all=word(",".join(numbers)), each=words(numbers))
 
 
 def read_history(text: str) -> Listing:
@@ -197,8 +205,8 @@ def read_history(text: str) -> Listing:
     return found
 
 
-def cancel(ids: Sequence[str]) -> str:
-    return f"scancel{_on(ids)} -Q {quoted(_numbers(ids))}"
+def cancel(ids: Sequence[str]) -> Text:
+    return sh("scancel {on} -Q {numbers}", on=_on(ids), numbers=words(_numbers(ids)))
 
 
 def _ended(words: Sequence[str]) -> Status:
@@ -439,7 +447,7 @@ class SlurmJobArray(Slurm):
         return self._submit_several(context, job)
 
     def _submit_several(self, context: Context, job: JobToPlace) -> str:
-        told = re.search(r"^MaxArraySize\s*=\s*(\d+)", self._run(context, "scontrol show config").out, re.MULTILINE)
+        told = re.search(r"^MaxArraySize\s*=\s*(\d+)", self._run(context, sh("scontrol show config")).out, re.MULTILINE)
         limit = int(told[1]) if told else 0
         if limit < 1:
             what = f"{_TOO_LARGE}: this site takes no arrays, or does not say how large they may be"
@@ -447,7 +455,8 @@ class SlurmJobArray(Slurm):
         ids: list[str] = []
         try:
             for start, array in arrays(job, limit):
-                command = f"sbatch --parsable --hold --array={array} {shlex.quote(f'./{job.script_name}')} {start}"
+                some = "sbatch --parsable --hold --array={array} {script} {start}"
+                command = sh(some, array=word(array), script=relative(job.script_name), start=start)
                 ids.append(self._id_in(self._run(context, command, cwd=job.root, once=True)))
         except PilotfishError:
             if ids:
@@ -458,13 +467,13 @@ class SlurmJobArray(Slurm):
 
     def _one_of(self, context: Context, names: Sequence[str]) -> str:
         """All of them: who submitted them may have died before they were let go."""
-        self._run(context, f"scontrol{_on(names)} release {quoted(_numbers(names))}")
+        self._run(context, sh("scontrol {on} release {numbers}", on=_on(names), numbers=words(_numbers(names))))
         return _together(names)
 
 
-def _run_part(job: JobToPlace) -> str:
-    lines = [script.pool(job.resources), 'case "${pf_part#.}" in\n']
+def _run_part(job: JobToPlace) -> Text:
+    parts = [script.pool(job.resources), sh('case "${pf_part#.}" in\n')]
     for number, positions in elements(job).items():
-        blocks = "".join(script.task_block(job, position) for position in positions)
-        lines.append(f"{number}){blocks};;\n")
-    return "".join([*lines, "*) exit 1 ;;\nesac\nwait\n"])
+        blocks = joined(script.task_block(job, position) for position in positions)
+        parts.append(sh("{number}){blocks};;\n", number=number, blocks=blocks))
+    return joined([*parts, sh("*) exit 1 ;;\nesac\nwait\n")])

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from secrets import token_hex
 
 from ..contexts.base import Context
+from ..contexts.shell import Text, sh, word
 from ..description.grouping import groups
 from ..description.identity import job_hash
 from ..description.submission import SubmissionDescription
@@ -25,10 +26,11 @@ listed() { while read -r folder; do for file in $folder/*; do [ ! -e $file ] || 
   xargs -0 -r ls -i | sed 's/^ *//'; }
 told() { cut -d' ' -f2 | xargs -r cat; }
 """
-_ALL = f"{_FUNCTIONS}listed | told"
+_ALL = sh("{functions}listed | told", functions=sh(_FUNCTIONS))
 """Results of all tasks that have ended; asks nothing of a full disk."""
-_NEW = f"""\
-{_FUNCTIONS}[ -e $seen ] || : >$seen
+_NEW = """\
+seen={seen}
+{functions}[ -e $seen ] || : >$seen
 listed | sort >$seen.now; comm -13 $seen $seen.now | told; mv -f $seen.now $seen"""
 """Those that are not on the list in the file `$seen`, which is renewed."""
 
@@ -101,7 +103,8 @@ class PlainWork(Work):
         The first poll reads everything and writes no list, so that a launcher that only looks once leaves nothing on the
         machine; the second reads everything once more, and writes the list.
         """
-        new = f"seen=.{next(iter(self._jobs))}.seen-{self._seen}\n{_NEW}"
+        seen = word(f".{next(iter(self._jobs))}.seen-{self._seen}")
+        new = sh(_NEW, functions=sh(_FUNCTIONS), seen=seen)
         command, self._looked = new if self._looked else _ALL, False  # an answer that gets lost is asked for again
         results = self._read_results(context, command, [job.hash for job in jobs])
         self._looked = True
@@ -113,7 +116,7 @@ class PlainWork(Work):
         places = resources.para_deg * (resources.gpu_per_node if resources.device_per_task else 1)
         return sum(min(places, sum(name not in job.results for name in job.tasks)) for job in jobs)
 
-    def _read_results(self, context: Context, command: str, jobs: Collection[str]) -> dict[str, TaskResult]:
+    def _read_results(self, context: Context, command: Text, jobs: Collection[str]) -> dict[str, TaskResult]:
         if not jobs:
             return {}
         names = "".join(f"{script.tasks_folder(name)}\n" for name in jobs).encode()

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...contexts.shell import sh
 from ...job.script import first_set
 from ...job.spec import Needed
 from ...machines import registry
@@ -15,13 +16,13 @@ from ...machines import registry
 def variables(name: str, batch_type: str) -> str:
     """Shell lines with what clusterjob puts in the place of its variables; here they are variables of the job."""
     told = registry.job_variables(batch_type)
-    node_file = first_set(told.node_file, "/dev/null")
+    node_file = first_set(told.node_file, sh("/dev/null"))
     return f"""\
 export CLUSTERJOB_ID="$pf_id" CLUSTERJOB_WORKDIR="$REMOTE_ROOT" CLUSTERJOB_NAME={shlex.quote(name)}
-export CLUSTERJOB_SUBMIT_HOST="{first_set(told.submit_host, "$(uname -n)")}"
+export CLUSTERJOB_SUBMIT_HOST="{first_set(told.submit_host, sh("$(uname -n)"))}"
 export CLUSTERJOB_ARRAY_INDEX="{first_set(told.element)}"
 pf_word=$(cut -d' ' -f1 "{node_file}")
-export CLUSTERJOB_NODELIST="{first_set(told.nodes, "$pf_word")}\""""
+export CLUSTERJOB_NODELIST="{first_set(told.nodes, sh("$pf_word"))}\""""
 
 
 def by_hand_variables(name: str, batch_type: str) -> str:
