@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from ..contexts.paths import printable
 from .states import JobState, Reason, Status
 
 
@@ -49,21 +51,22 @@ class JobResult:
 
 
 def parse(text: bytes) -> JobResult | None:
-    """A job's record; None for what is none (a file system that lost half of it)."""
+    """A job's record; None for what is none: a file system has lost half of it, or somebody else has written there."""
     try:
         found = json.loads(text)
+        append_code = found["append_exit_code"]
         return JobResult(
-            hash=found["job"],
-            attempt=found["attempt"],
-            job_id=found["id"],
-            node=found["node"],
-            exit_code=found["exit_code"],
-            start_s=found["start_s"],
-            end_s=found["end_s"],
-            append_exit_code=found["append_exit_code"],
+            hash=_text(found["job"]),
+            attempt=_whole(found["attempt"]),
+            job_id=_text(found["id"]),
+            node=_text(found["node"]),
+            exit_code=_whole(found["exit_code"]),
+            start_s=_seconds(found["start_s"]),
+            end_s=_seconds(found["end_s"]),
+            append_exit_code=None if append_code is None else _whole(append_code),
             tasks=tuple(_task(each) for each in found["tasks"]),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -80,7 +83,33 @@ def command_status(text: bytes) -> Status | None:
 
 
 def _task(found: dict[str, Any]) -> TaskResult:
-    return TaskResult(**found)
+    return TaskResult(
+        hash=_text(found["hash"]),
+        exit_code=_whole(found["exit_code"]),
+        start_s=_seconds(found["start_s"]),
+        end_s=_seconds(found["end_s"]),
+        node=_text(found["node"]),
+        attempt=_whole(found["attempt"]),
+    )
+
+
+def _text(value: Any) -> str:
+    """For people's terminals too."""
+    if not isinstance(value, str):
+        raise TypeError
+    return printable(value)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise TypeError
+    return value
 
 
 def parse_lines(text: str) -> dict[str, TaskResult]:
@@ -90,7 +119,8 @@ def parse_lines(text: str) -> dict[str, TaskResult]:
         words = line.split()
         try:
             name, code, start, end, node, attempt = words
-            found[name] = TaskResult(name, int(code), float(start), float(end), node, int(attempt))
-        except ValueError:
+            times = _seconds(float(start)), _seconds(float(end))
+            found[name] = TaskResult(name, int(code), *times, printable(node), int(attempt))
+        except (ValueError, TypeError):
             continue
     return found

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..contexts import shell
 from ..contexts.base import CommandFailedError, Context, succeeded
+from ..contexts.paths import printable
 from ..contexts.registry import context_class
 from ..contexts.shell import Text, sh
 from ..description.digests import digest
@@ -237,11 +238,11 @@ class PilotWork(Work):
         for line in whole.splitlines():
             try:
                 entry = json.loads(line)
-            except ValueError:
+                name = tasks.get(entry.get("name"))
+                if name is not None and name not in self._told:
+                    self._told[name] = job.results.get(name) or _task_result(name, entry, job.attempt)
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError):  # not the pilot has written that
                 continue
-            name = tasks.get(entry.get("name"))
-            if name is not None and name not in self._told:
-                self._told[name] = job.results.get(name) or _task_result(name, entry, job.attempt)
         return {**job.results, **self._told}
 
 
@@ -293,11 +294,11 @@ def _task_result(name: str, entry: Mapping[str, Any], attempt: int) -> TaskResul
         exit_code=int(code) if entry["state"] == "SUCCEED" or int(code) else _UNKNOWN_EXIT,
         start_s=times.get("EXECUTING") or times.get("QUEUED"),
         end_s=times.get(entry["state"]),
-        node=ran.get("node", ""),
+        node=printable(str(ran.get("node", ""))),
         attempt=attempt,
         peak_bytes=None if peak is None else int(peak) * 1024,
         starts=int(ran.get("attempts", 1)),
-        message=entry.get("messages", ""),
+        message=printable(str(entry.get("messages", ""))),
     )
 
 

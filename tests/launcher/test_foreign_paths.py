@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import tarfile
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.contexts.paths import ForeignPathError
 from pilotfish.launcher.contexts.ssh import rsync
 from pilotfish.launcher.contexts.ssh.context import SSHContext
+from pilotfish.launcher.job import record
 from pilotfish.launcher.submission.placement import Placement
 
 OUTSIDE = [
@@ -394,3 +396,38 @@ def test_a_result_is_not_open_to_more_people_than_before(liar: Liar, wd: Path, w
     finally:
         os.umask(before)
     assert [(here / name).stat().st_mode & 0o777 for name in names] == [expected for _, _, expected in MODES]
+
+
+# --- records --------------------------------------------------------------------------------------------------------------
+
+RECORD = {
+    "job": "a" * 40,
+    "attempt": 0,
+    "id": "7",
+    "node": "n1",
+    "exit_code": 0,
+    "start_s": 1.0,
+    "end_s": 2.0,
+    "append_exit_code": None,
+    "tasks": [{"hash": "b" * 40, "exit_code": 0, "start_s": 1.0, "end_s": 2.0, "node": "n1", "attempt": 0}],
+}
+
+
+def test_a_record_is_believed_when_each_value_is_of_its_kind() -> None:
+    found = record.parse(json.dumps(RECORD).encode())
+    assert found is not None
+    assert (found.job_id, found.tasks[0].end_s) == ("7", 2.0)
+
+
+@pytest.mark.parametrize("key", list(RECORD))
+@pytest.mark.parametrize("value", ["x", True, [[1]], [{"hash": 1}], float("nan"), float("inf")])
+def test_a_record_with_a_value_of_another_kind_is_none(key: str, value: Any) -> None:
+    """A machine may write anything there; nothing that reads it later fails of that."""
+    found = record.parse(json.dumps({**RECORD, key: value}).encode())
+    assert (found is None) == (value != "x" or key not in ("job", "id", "node"))
+
+
+def test_what_a_machine_calls_its_node_does_not_move_the_cursor() -> None:
+    lines = "a 0 1.0 2.0 \x1b[2Jn1 0\nb 0 nan 2.0 n1 0\nc 0 1.0 inf n1 0\nd x 1 2 n1 0\ne 0 1 2 n1 0 more\n"
+    found = record.parse_lines(lines)
+    assert {name: result.node for name, result in found.items()} == {"a": "\\x1b[2Jn1"}
