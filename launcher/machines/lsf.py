@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ..contexts.shell import Text, sh, word, words
+from ..contexts.shell import Text, sh, words
 from ..description.resources import Resources
 from ..description.schema import Key, KeysOfSystem
 from ..job.spec import JobVariables
@@ -87,9 +87,11 @@ DIRECTIVES = Directives(
 )
 
 
+_LISTING = """bjobs -a -noheader -o "jobid stat exit_code exit_reason exec_host delimiter='|'" {ids}"""
+
+
 def listing(ids: Sequence[str]) -> Text:
-    fields = "jobid stat exit_code exit_reason exec_host delimiter='|'"
-    return sh("bjobs -a -noheader -o {fields} {ids}", fields=word(fields), ids=words(ids))
+    return sh(_LISTING, ids=words(ids))
 
 
 def owner(name: str) -> str:

@@ -121,7 +121,7 @@ def _together(ids: Sequence[str]) -> str:
 def _on(ids: Sequence[str]) -> Text:
     """The option that asks the cluster that has these jobs; empty for the local one."""
     cluster = cluster_of(ids[0])
-    return sh("-M {cluster}", cluster=word(cluster)) if cluster else sh("")
+    return sh(" -M {cluster}", cluster=word(cluster)) if cluster else sh("")
 
 
 def _numbers(ids: Sequence[str]) -> list[str]:
@@ -130,7 +130,7 @@ def _numbers(ids: Sequence[str]) -> list[str]:
 
 def listing(ids: Sequence[str]) -> Text:
     numbers = word(",".join(_numbers(ids)))
-    return sh("SQUEUE_FEDERATION=1 squeue {on} -h -r -t all -o '%i|%T|%N|%r' -j {numbers}", on=_on(ids), numbers=numbers)
+    return sh("SQUEUE_FEDERATION=1 squeue{on} -h -r -t all -o '%i|%T|%N|%r' -j {numbers}", on=_on(ids), numbers=numbers)
 
 
 def read_listing(text: str) -> Listing:
@@ -171,8 +171,8 @@ def read_find(text: str) -> tuple[list[tuple[str, str]], list[str]]:
 
 _HISTORY = """\
 export SLURM_TIME_FORMAT=%s SACCT_FEDERATION=1
-sacct {on} -P -n -X -j {all} -o JobID,State,ExitCode,Start,End,NodeList 2>/dev/null ||
-  for id in {each}; do scontrol {on} -o show job $id 2>/dev/null; done
+sacct{on} -P -n -X -j {all} -o JobID,State,ExitCode,Start,End,NodeList 2>/dev/null ||
+  for id in {each}; do scontrol{on} -o show job $id 2>/dev/null; done
 true"""
 
 
@@ -206,7 +206,7 @@ def read_history(text: str) -> Listing:
 
 
 def cancel(ids: Sequence[str]) -> Text:
-    return sh("scancel {on} -Q {numbers}", on=_on(ids), numbers=words(_numbers(ids)))
+    return sh("scancel{on} -Q {numbers}", on=_on(ids), numbers=words(_numbers(ids)))
 
 
 def _ended(words: Sequence[str]) -> Status:
@@ -467,7 +467,7 @@ class SlurmJobArray(Slurm):
 
     def _one_of(self, context: Context, names: Sequence[str]) -> str:
         """All of them: who submitted them may have died before they were let go."""
-        self._run(context, sh("scontrol {on} release {numbers}", on=_on(names), numbers=words(_numbers(names))))
+        self._run(context, sh("scontrol{on} release {numbers}", on=_on(names), numbers=words(_numbers(names))))
         return _together(names)
 
 
