@@ -192,7 +192,7 @@ class Context(ABC):
 
     @abstractmethod
     def run(
-        self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False
+        self, command: Text, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False
     ) -> Done:
         """Run shell text on the machine and wait. A missing `cwd` gives code NO_FOLDER and the command is not run.
 
@@ -276,7 +276,7 @@ class Context(ABC):
     def remove(self, root: str) -> None:
         """Remove a submission's folder with all it holds; nothing happens when it is gone already."""
 
-    def check(self, command: str, *, cwd: str | None = None, timeout_s: float = 60.0) -> str:
+    def check(self, command: Text, *, cwd: str | None = None, timeout_s: float = 60.0) -> str:
         """The output of a command that must succeed; CommandFailedError with its error text otherwise."""
         return succeeded(self.run(command, cwd=cwd, timeout_s=timeout_s), f"{self.kind}: {command}")
 

@@ -22,7 +22,7 @@ from ..description.schema import DescriptionError
 from .base import NO_FOLDER, NOTHING, Context, Done, LocalFile, RemoteFile, Transfer, TransferError, Watch
 from .landing import BLOCK, Landing, NotWrittenError, write_all
 from .paths import below, walk
-from .shell import LONGEST_LINE, VARIABLE, ahead
+from .shell import LONGEST_LINE, VARIABLE, Text, ahead
 
 _REMOVE_TRIES, _REMOVE_PAUSE_S = 50, 0.1
 """A job that was just cancelled may still be writing its last files."""
@@ -57,7 +57,7 @@ class LocalContext(Context):
         return os.path.abspath(path)
 
     def run(
-        self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False
+        self, command: Text, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False
     ) -> Done:
         cwd = None if cwd is None else self.absolute(cwd)
         if cwd is not None and not os.path.isdir(cwd):

@@ -96,6 +96,11 @@ def relatives(paths: Iterable[str]) -> Text:
     return Text(" ".join(relative(path) for path in paths))
 
 
+def patterns(globs: Iterable[str]) -> Text:
+    """Patterns of files below the folder in which the command runs: `*`, `?` and `[...]` mean something, nothing else does."""
+    return Text(" ".join("./" + re.sub(r"[^\w./*?\[\]^-]", r"\\\g<0>", glob.replace("\n", "?")) for glob in globs))
+
+
 def lines(parts: Iterable[Text]) -> Text:
     return Text("\n".join(parts))
 

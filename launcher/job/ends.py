@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...pilot.model.errors import TransientError
 from ..contexts.base import Context
+from ..contexts.shell import Text, joined, place, places, sh, word
 from .script import told_reason
 from .spec import is_id
 from .states import JobState, Status
@@ -25,7 +25,7 @@ _LONGEST_ID = 200
 """Which is part of the name of a file."""
 
 _FOLDER = """\
-for at in "${{PILOTFISH_HOME:-$HOME/.pilotfish}}/jobs" {folder}/.pilotfish-jobs; do
+for at in "${PILOTFISH_HOME:-$HOME/.pilotfish}/jobs" {folder}/.pilotfish-jobs; do
   (umask 077; mkdir -p -- "$at") 2>/dev/null && [ -w "$at" ] && cd -- "$at" && uname -n && pwd && exit
 done
 exit 1"""
@@ -34,14 +34,20 @@ exit 1"""
 _NEW = "[ -s {path} ] || printf '%s\\n' {text} >{path}.$$\n"
 _KEEP = """\
 f={path} t={path}.$$
-[ ! -s $t ] || ln $t $f 2>/dev/null || [ -s $f ] || mv $t $f
-if [ -s $f ] && read -r kept <$f; then printf '%s\\n' "$kept"; ( {tidy} ) >&2; else printf '%s\\n' {text}; fi
+[ ! -s "$t" ] || ln "$t" "$f" 2>/dev/null || [ -s "$f" ] || mv "$t" "$f"
+if [ -s "$f" ] && read -r kept <"$f"; then printf '%s\\n' "$kept"; ( {tidy} ) >&2; else printf '%s\\n' {text}; fi
 """
+
+_WRITE = """\
+umask 077
+{new}sync -d {drafts} 2>/dev/null
+{keep}rm -f -- {drafts}"""
 
 _CLAIM = """\
 umask 077; f={path} t={path}.$$
-printf %s {token} >$t && {{ ln $t $f 2>/dev/null || [ -s $f ] || mv $t $f; }}
-rm -f $t; cat $f"""
+printf %s {token} >"$t" && { ln "$t" "$f" 2>/dev/null || [ -s "$f" ] || mv "$t" "$f"; }
+rm -f "$t"; cat "$f"
+"""
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,12 @@ class Folder:
 
 def folder_on(context: Context, job_folder: str) -> Folder:
     """Made if it is missing; where the home cannot be written it is below the job's own folder."""
-    host, path = context.check(_FOLDER.format(folder=shlex.quote(job_folder))).strip().split("\n", 1)
+    told = context.check(sh(_FOLDER, folder=place(context.absolute(job_folder))))
+    host, path = told.strip().split("\n", 1)
     return Folder(path, re.sub(r"[^A-Za-z0-9.-]", "", host))
 
 
-def write(context: Context, ended: Sequence[tuple[str, str, Status, str]]) -> dict[str, Status]:
+def write(context: Context, ended: Sequence[tuple[str, str, Status, Text]]) -> dict[str, Status]:
     """Write down how jobs ended: (path, the job's hash, its end, shell text that removes its own files).
 
     What somebody has written before stays. Gives what is there now, by the hash.
@@ -74,14 +81,14 @@ def write(context: Context, ended: Sequence[tuple[str, str, Status, str]]) -> di
     found: dict[str, Status] = {name: status for _, name, status, _ in ended}
     for start in range(0, len(ended), _AT_ONCE):
         some = ended[start : start + _AT_ONCE]
-        paths = [shlex.quote(path) for path, _, _, _ in some]
-        texts = [shlex.quote(_text(name, status)) for _, name, status, _ in some]
-        lines = ["umask 077\n", *(_NEW.format(path=path, text=text) for path, text in zip(paths, texts, strict=True))]
-        lines.append(f"sync -d {' '.join(f'{path}.$$' for path in paths)} 2>/dev/null\n")
-        for path, text, (_, _, _, tidy) in zip(paths, texts, some, strict=True):
-            lines.append(_KEEP.format(path=path, text=text, tidy=tidy))
-        lines.append(f"rm -f {' '.join(f'{path}.$$' for path in paths)}\n")
-        for line in context.run("exec sh -s", stdin="".join(lines).encode(), timeout_s=600).out.splitlines():
+        keep = [
+            {"path": place(path), "text": word(_text(name, status)), "tidy": tidy} for path, name, status, tidy in some
+        ]
+        drafts = joined(sh("{path}.$$ ", path=each["path"]) for each in keep)
+        new = joined(sh(_NEW, path=each["path"], text=each["text"]) for each in keep)
+        kept = joined(sh(_KEEP, **each) for each in keep)
+        command = sh(_WRITE, new=new, drafts=drafts, keep=kept)
+        for line in context.run(command, timeout_s=600).out.splitlines():
             name, told = _parsed(line)
             if told is not None and name in found:
                 found[name] = told
@@ -129,7 +136,7 @@ def _number(value: Any) -> float | None:
 def claim(context: Context, path: str) -> bool:
     """Whether we are the first to claim this, of all programs; the claim stays. Raises TransientError."""
     token = secrets.token_hex(8)
-    found = context.run(_CLAIM.format(path=shlex.quote(path), token=token)).out.strip()
+    found = context.run(sh(_CLAIM, path=place(path), token=word(token))).out.strip()
     if not found:
         raise TransientError("cannot be written", where=path, remedy="look for a full disk or a quota on the machine")
     return found == token
@@ -139,4 +146,4 @@ def forget(context: Context, path: str, *more: str | None) -> None:
     """Remove what is kept of a job, and these files too."""
     stem = path.removesuffix(".json")
     files = [f"{stem}.json", f"{stem}.epilogue", *(each for each in more if each)]
-    context.run(f"rm -f -- {' '.join(map(shlex.quote, files))}")
+    context.run(sh("rm -f -- {files}", files=places(files)))

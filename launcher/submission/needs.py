@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 
 from ..contexts.base import Context
+from ..contexts.shell import Text, sh, word, words
 from ..job import ends, script
 from ..job import record as result
 from ..job.spec import Needed
@@ -24,27 +24,31 @@ _PATIENCE_S = 90
 
 # Gives up after a while: nobody knows how that job ended, so it has not ended well.
 _CHECK = """\
-pf_known="${{pf_known-}} "{ids}
-pf_needs() {{ # id, record, end
+pf_known="${pf_known-} "{ids}
+pf_needs() { # id, record, end
   local tries={patience}
   until [ -s "$2" ] || [ -s "$3" ] || [ $((tries -= 1)) -lt 0 ]; do sleep 1; done
   head -n 1 "$2" 2>/dev/null | grep -q '"exit_code": 0, "start_s"' && return
   grep -qs '"state": "finished"' "$3" && return
-  printf '%s\\n' "{failed}: job $1" >|{reason}
+  printf '%s\\n' {failed}": job $1" >|{reason}
   echo "job $1, on which this one depends, has not ended well: nothing is run" >&2
   exit 1
-}}"""
+}"""
 
 
-def check(needed: Sequence[Needed], folder: str, job_hash: str) -> tuple[str, ...]:
+def check(needed: Sequence[Needed], folder: str, job_hash: str) -> tuple[Text, ...]:
     """Shell lines for the script of a job that needs these; they end it when one of ours has not ended well."""
     ours = [each for each in needed if each.record]
     if not ours:
         return ()
-    ids = shlex.quote(" ".join(each.id for each in ours) + " ")
-    reason = shlex.quote(posixpath.join(folder, script.reason_file(job_hash)))
-    text = _CHECK.format(ids=ids, patience=_PATIENCE_S, failed=Reason.DEPENDENCY, reason=reason)
-    calls = [" ".join(["pf_needs", *map(shlex.quote, (each.id, each.record, each.end))]) for each in ours]
+    text = sh(
+        _CHECK,
+        ids=word(" ".join(each.id for each in ours) + " "),
+        patience=_PATIENCE_S,
+        failed=word(Reason.DEPENDENCY),
+        reason=word(posixpath.join(folder, script.reason_file(job_hash))),
+    )
+    calls = [sh("pf_needs {job}", job=words((each.id, each.record, each.end))) for each in ours]
     return (text, *calls)
 
 

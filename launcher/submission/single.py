@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import shlex
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from ...pilot.model.errors import LostError, PilotfishError, RefusedError
 from ..contexts.base import Context
 from ..contexts.registry import build_context
+from ..contexts.shell import Text, patterns, place, sh, word
 from ..description.resources import Resources
 from ..description.task import Task
 from ..job import ends, script, store
@@ -30,6 +30,14 @@ from ..job.states import JobState, Reason, Status
 from ..machines.base import MachineBusyError, QueueFullError, SubmitRefusedError
 from ..machines.registry import build_machine
 from . import needs
+
+_OWN = ((".", ".*"), ("", "[._]*"))
+"""Before and behind its hash in the names of its own files."""
+_TIDY = "cd {folder} && rm -rf -- {names}"
+_TIDY_BOTH = """\
+cd {folder} && rm -rf -- {names}
+for file in {outputs}; do [ -s "$file" ] || rm -f -- "$file"; done"""
+_LAST_WORDS = 'for file in {outputs}; do [ ! -s "$file" ] || tail -n {lines} -- "$file"; done'
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class SingleJob:
 
     def enter(self, folder: str) -> None:
         """Make the folder in which it will run; `~` is the home there, a relative one is below it (or the current one)."""
-        self.record = replace(self.record, folder=make_folder(self.context, folder))
+        self.record = replace(self.record, folder=self.context.make_folder(folder))
 
     def step(self, step: store.Step) -> None:
         """Change the record, from what other programs have made of it."""
@@ -150,30 +158,30 @@ class SingleJob:
         return posixpath.join(self.folder, script.reason_file(self.hash))
 
     @property
-    def tidying(self) -> str:
+    def tidying(self) -> Text:
         """Shell text that removes its own files from the folder; what it has made stays."""
-        tag = f"{self.hash}{script.TASK_TAG}"
-        names = f"{shlex.quote(script.tasks_folder(self.hash))} {tag} .{self.hash}.* {self.hash}[._]*"
-        empty = ""
+        folder, names = (
+            place(self.context.absolute(self.folder)),
+            patterns(f"{each}{self.hash}{end}" for each, end in _OWN),
+        )
         if self._has_own_output:  # what the batch system keeps beside it is only noise
-            empty = f'; for file in {self._outputs}; do [ -s "$file" ] || rm -f -- "$file"; done'
-        return f"cd -- {shlex.quote(self.folder)} && rm -rf -- {names}{empty}"
+            return sh(_TIDY_BOTH, folder=folder, names=names, outputs=self._outputs)
+        return sh(_TIDY, folder=folder, names=names)
 
     @property
     def _has_own_output(self) -> bool:
         return bool(self.record.out and self.record.err and self._outputs)
 
     @property
-    def _outputs(self) -> str:
+    def _outputs(self) -> Text:
         """Patterns of the files in which the batch system keeps what the script prints."""
-        patterns = self._batch.outputs(self.id, self.hash) if self.id else ()
-        return "" if any(";" in each for each in patterns) else " ".join(patterns)
+        return patterns(self._batch.outputs(self.id, self.hash) if self.id else ())
 
     def tidy(self, *, with_output: bool = False) -> None:
         """Remove its own files once more: a job that was killed may have written some of them after its end."""
         command = self.tidying
         if with_output and self._has_own_output:
-            command += f"; rm -f -- {self._outputs}"
+            command = sh("{tidy}; rm -f -- {outputs}", tidy=command, outputs=self._outputs)
         self.context.run(command)
 
     def read(self, name: str) -> bytes | None:
@@ -186,15 +194,17 @@ class SingleJob:
         stem, dot, suffix = name.rpartition(".")
         own = f"{stem}.{self.id.partition(':')[0]}{dot}{suffix}"
         for each in (own, name):
-            done = self.context.run(f"tail -n {lines} -- {shlex.quote(each)}", cwd=self.folder)
+            done = self.context.run(sh("tail -n {lines} -- {file}", lines=lines, file=word(each)), cwd=self.folder)
             if done.code == 0:
                 return done.out
         return None
 
     def last_words(self, lines: int) -> str:
         """The end of what the batch system keeps of its output."""
-        command = f'for file in {self._outputs}; do [ ! -s "$file" ] || tail -n {lines} -- "$file"; done'
-        return self.context.run(command, cwd=self.folder).out if self._outputs else ""
+        if not self._outputs:
+            return ""
+        command = sh(_LAST_WORDS, outputs=self._outputs, lines=lines)
+        return self.context.run(command, cwd=self.folder).out
 
     # --- jobs that it needs, and that need it ---------------------------------------------------------------------------
 
@@ -258,7 +268,7 @@ class SingleJob:
         return "there is no such batch system: name another machine, or none (backend='shell', qtype='local')"
 
     def _job(self, given: Script) -> JobToPlace:
-        fresh = [f": >{shlex.quote(name)}" for name in (given.out, given.err) if name is not None]
+        fresh = [sh(": >{file}", file=word(name)) for name in (given.out, given.err) if name is not None]
         before = [
             *given.before,
             *needs.check(given.after, self.folder, self.hash),
@@ -363,15 +373,8 @@ def _close(context: Context, owner: int) -> None:
 
 def _redirected(given: Script) -> str:
     """The command with its output in its files, also what the shell says of a mistake in it."""
-    streams = [
-        f"{number}>>{shlex.quote(name)}" for number, name in ((1, given.out), (2, given.err)) if name is not None
-    ]
-    return f"exec {' '.join(streams)}\neval {shlex.quote(given.command)}" if streams else given.command
-
-
-def make_folder(context: Context, folder: str) -> str:
-    """Make a folder on a machine; its absolute path. `~` is the home there, a relative one is below it (or the current one)."""
-    folder = context.absolute(folder)
-    quoted = f'"$HOME"/{shlex.quote(folder[2:])}' if folder.startswith("~/") else shlex.quote(folder)
-    quoted = '"$HOME"' if folder == "~" else quoted
-    return context.check(f"mkdir -p -- {quoted} && cd -- {quoted} && pwd").strip()
+    if given.out is None and given.err is None:
+        return given.command
+    out = sh("") if given.out is None else sh("1>>{file}", file=word(given.out))
+    err = sh("") if given.err is None else sh("2>>{file}", file=word(given.err))
+    return sh("exec {out} {err}\neval {command}", out=out, err=err, command=word(given.command))

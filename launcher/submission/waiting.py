@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ..contexts import shell
 from ..contexts.base import Context
 from ..contexts.paths import printable
+from ..contexts.shell import joined, sh, word
 from ..job.sighting import HOPELESS_POLLS
 from .events import Ended
 from .session import Site
@@ -81,9 +83,9 @@ def explained(site: Site, silent: Sequence[BatchJob], ends: Mapping[str, Ended])
 
 def last_words(context: Context, folder: str, patterns: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """The end of what the scripts of jobs in this folder have printed, by their hashes; of those that have printed anything."""
-    files = {name: " ".join(each) for name, each in patterns.items() if each}
+    files = {name: shell.patterns(each) for name, each in patterns.items() if each}
     if not files:
         return {}
-    command = "".join(_LAST_WORDS.format(job=name, files=each) for name, each in files.items())
+    command = joined(sh(_LAST_WORDS, job=word(name), files=each) for name, each in files.items())
     parts = re.split(r"^@pilotfish@([0-9a-f]{40})\n", context.run(command, cwd=folder).out, flags=re.MULTILINE)
     return {name: part.strip() for name, part in zip(parts[1::2], parts[2::2], strict=True) if part.strip()}

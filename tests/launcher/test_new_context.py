@@ -160,7 +160,7 @@ def test_its_keys_are_checked_and_its_name_is_known_in_any_case(wd: Path) -> Non
     assert parse_machine(given).context_type == "FolderContext"
     with pytest.raises(DescriptionError, match=r"remote_profile.*'at'"):
         parse_machine({**given, "remote_profile": {}})
-    assert ("remote_profile (Folder)", "at") in [(section, key.name) for section, key in schema.rows()]
+    assert ("remote_profile (Folder)", "at") in [(section, key.name) for section, key in schema.rows({})]
 
 
 def test_the_doctor_looks_at_it(wd: Path) -> None:

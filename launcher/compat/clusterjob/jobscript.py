@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import shlex
 import subprocess
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, overload
 
 from ....pilot.locks import held
+from ...contexts.shell import lines, relative, sh
 from ...description.digests import digest
 from ...description.machine import MachineDescription, machine_to_dict, parse_machine
 from ...description.resources import Resources
@@ -31,7 +31,7 @@ from . import checks
 from .async_result import CANCELLED, AsyncResult, EndedResult, run_here
 from .headers import DEFAULT, SHELL, Backend, ResourcesNotSupportedError, backends, headers, time_to_seconds
 from .settings import read_ini
-from .surroundings import OUTPUT_NAME, by_hand_variables, needed, variables, with_own
+from .surroundings import by_hand_variables, needed, own_output, variables, with_own
 
 _SHELLS = re.compile(r"\b(?:sh|bash|dash|ash|ksh|mksh|zsh)\b")
 _VARIABLE = re.compile(r"\$\{CLUSTERJOB_[A-Z_]+\}")
@@ -300,11 +300,8 @@ class JobScript(metaclass=checks.CheckedClass):
             raise ResourcesNotSupportedError(what, where="resources", remedy="wait() for the other one, then submit")
         streams = {".out": resources.get("stdout"), ".err": resources.get("stderr")}
         ends = [end for end, given in streams.items() if plain and not given]
-        before = [variables(name, style.batch_type)]
-        if ends:
-            before.append(OUTPUT_NAME.format(name=shlex.quote(name), hash=job.hash))
-            before += [f': >|"$pf_name"{end}' for end in ends]
-        redirections = [f'exec {"2" if end == ".err" else ""}>>"$pf_name"{end}\n' for end in ends]
+        made, redirections = own_output(name, job.hash, ends) if ends else ([], [])
+        before = [variables(name, style.batch_type), *made]
         return Script(
             command="".join([*redirections, command]),
             header=tuple(headers(style, resources)),
@@ -336,7 +333,7 @@ class JobScript(metaclass=checks.CheckedClass):
         folder = posixpath.join(self.rootdir, self.workdir)
         if self.machine is not None and job.record.machine.remote_root:
             folder = posixpath.join(job.record.machine.remote_root, folder)
-        return os.path.expanduser(folder) if job.context.local else folder
+        return folder
 
     def _write_all(self, job: SingleJob) -> None:
         """The script and its auxiliary scripts under the names that users know; the job does not run these."""
@@ -358,10 +355,13 @@ class JobScript(metaclass=checks.CheckedClass):
         texts |= {f"{given}/{each}": text for each, text in aux.items()} | {name: with_own(str(self), aux, own)}
         job.context.write({posixpath.join(job.folder, each): text.encode() for each, text in texts.items()}, mode=0o700)
         placed = [
-            f"cp -p {shlex.quote(f'{given}/{each}')} {given}.tmp && mv -f {given}.tmp {shlex.quote(each)}"
+            sh(_PLACE, given=relative(f"{given}/{each}"), draft=relative(f"{given}.tmp"), file=relative(each))
             for each in aux
         ]
-        return "\n".join([*placed, f"exec ./{shlex.quote(name)}"])
+        return lines([*placed, sh("exec {file}", file=relative(name))])
+
+
+_PLACE = "cp -p -- {given} {draft} && mv -f -- {draft} {file}"
 
 
 def _is_same(one: MachineDescription, other: MachineDescription) -> bool:

@@ -3,49 +3,69 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...contexts.shell import sh
+from ...contexts.shell import Text, sh, word
 from ...job.script import first_set
 from ...job.spec import Needed
 from ...machines import registry
 
-
-def variables(name: str, batch_type: str) -> str:
-    """Shell lines with what clusterjob puts in the place of its variables; here they are variables of the job."""
-    told = registry.job_variables(batch_type)
-    node_file = first_set(told.node_file, sh("/dev/null"))
-    return f"""\
-export CLUSTERJOB_ID="$pf_id" CLUSTERJOB_WORKDIR="$REMOTE_ROOT" CLUSTERJOB_NAME={shlex.quote(name)}
-export CLUSTERJOB_SUBMIT_HOST="{first_set(told.submit_host, sh("$(uname -n)"))}"
-export CLUSTERJOB_ARRAY_INDEX="{first_set(told.element)}"
+_VARIABLES = """\
+export CLUSTERJOB_ID="$pf_id" CLUSTERJOB_WORKDIR="$REMOTE_ROOT" CLUSTERJOB_NAME={name}
+export CLUSTERJOB_SUBMIT_HOST="{submit_host}"
+export CLUSTERJOB_ARRAY_INDEX="{element}"
 pf_word=$(cut -d' ' -f1 "{node_file}")
-export CLUSTERJOB_NODELIST="{first_set(told.nodes, sh("$pf_word"))}\""""
-
-
-def by_hand_variables(name: str, batch_type: str) -> str:
-    """Shell lines for a script that may be submitted without us: it finds the variables that our own wrapper sets."""
-    told = registry.job_variables(batch_type)
-    return f"""\
-if [ -z "${{CLUSTERJOB_ID-}}" ]; then
-pf_id={first_set(told.id, "$$")}
-REMOTE_ROOT={first_set(told.submit_folder, "$PWD")}
-{variables(name, batch_type)}
+export CLUSTERJOB_NODELIST="{nodes}\""""
+_BY_HAND = """\
+if [ -z "${CLUSTERJOB_ID-}" ]; then
+pf_id={id}
+REMOTE_ROOT={folder}
+{variables}
 fi"""
-
-
 # Where no batch system gives each job files for its output; jobs of one name that run at the same time do not share them.
-OUTPUT_NAME = """\
+_OUTPUT_NAME = """\
 pf_name={name}
 printf '%s\\n' {name} >|.{hash}.name
 for pf_word in .*.name; do
   [ "$pf_word" != .{hash}.name ] && [ "$(cat "$pf_word" 2>/dev/null)" = {name} ] || continue
-  pf_word=$(cat "${{pf_word%.name}}.0.claim" 2>/dev/null) || continue
-  set -- $(sed 's/.*) //' "/proc/${{pf_word%:*}}/stat" 2>/dev/null)
-  [ "${{20-}}" != "${{pf_word#*:}}" ] || pf_name={name}.${{pf_id%%:*}}
+  pf_word=$(cat "${pf_word%.name}.0.claim" 2>/dev/null) || continue
+  set -- $(sed 's/.*) //' "/proc/${pf_word%:*}/stat" 2>/dev/null)
+  [ "${20-}" != "${pf_word#*:}" ] || pf_name={name}.${pf_id%%:*}
 done"""
+
+
+def variables(name: str, batch_type: str) -> Text:
+    """Shell lines with what clusterjob puts in the place of its variables; here they are variables of the job."""
+    told = registry.job_variables(batch_type)
+    return sh(
+        _VARIABLES,
+        name=word(name),
+        submit_host=first_set(told.submit_host, sh("$(uname -n)")),
+        element=first_set(told.element),
+        node_file=first_set(told.node_file, sh("/dev/null")),
+        nodes=first_set(told.nodes, sh("$pf_word")),
+    )
+
+
+def by_hand_variables(name: str, batch_type: str) -> Text:
+    """Shell lines for a script that may be submitted without us: it finds the variables that our own wrapper sets."""
+    told = registry.job_variables(batch_type)
+    return sh(
+        _BY_HAND,
+        id=first_set(told.id, sh("$$")),
+        folder=first_set(told.submit_folder, sh("$PWD")),
+        variables=variables(name, batch_type),
+    )
+
+
+def own_output(name: str, job_hash: str, ends: Sequence[str]) -> tuple[list[Text], list[Text]]:
+    """(lines that make the files NAME.END for the output of this job alone, lines that lead its output there)."""
+    found = [sh(_OUTPUT_NAME, name=word(name), hash=word(job_hash))]
+    found += [sh(': >|"$pf_name"{end}', end=word(end)) for end in ends]
+    streams = {".out": sh('exec >>"$pf_name".out\n'), ".err": sh('exec 2>>"$pf_name".err\n')}
+    return found, [streams[end] for end in ends]
+
 
 _FOLDERS = "|".join(("CLUSTERJOB_WORKDIR", *registry.job_variables(registry.names()[0]).submit_folder))
 _WORKDIR = rf"\$(?:\{{(?:{_FOLDERS})\}}|(?:{_FOLDERS})\b)"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import posixpath
 import secrets
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ...contexts.shell import places, sh, word
 from ...description.machine import parse_machine
 from ...job.single import JobRecord, new_hash
 from ...job.spec import Needed
@@ -162,7 +162,7 @@ class Job(JobView):
         folder = self.options.get("runpath", ".")
         if not job.context.local:
             folder = posixpath.join(machine.remote_root or "~", folder)
-        job.enter(os.path.expanduser(folder) if job.context.local else folder)
+        job.enter(folder)
         return job
 
     # --- running ----------------------------------------------------------------------------------------------------------
@@ -207,9 +207,9 @@ class Job(JobView):
         return self.machine is None and self.qtype == "local"
 
     def _script(self, qtype: str, after: tuple[Needed, ...]) -> Script:
-        path = shlex.quote(self.files[0])
         python = self.options.get("python") or (sys.executable if self._placed().context.local else "python3")
-        command = f"bash {path}" if self.function is None else f"{shlex.quote(python)} {path}"
+        program = word("bash" if self.function is None else python)
+        command = sh("{program} {file}", program=program, file=word(self.files[0]))
         resources = to_resources(self.options, qtype, tuple(each.id for each in after))
         return Script(command, self.name, resources=resources, out=self.outfile, err=self.errfile, after=after)
 
@@ -352,7 +352,7 @@ class Job(JobView):
         paths = [*self.files, *([self.outfile, self.errfile] if wanted else [])]
         has_result = self._output is not None and self._output.result is not None
         paths += [self.poutfile] if self.function is not None and (wanted or has_result) else []
-        self._place.context.run("rm -f -- " + " ".join(shlex.quote(path) for path in paths))
+        self._place.context.run(sh("rm -f -- {files}", files=places(map(self._place.context.absolute, paths))))
         if self.done and isinstance(self._place, SingleJob):
             self._place.tidy(with_output=bool(wanted))
         return self

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ...contexts.shell import word
 from ...job.states import Reason, Status
 from . import functions
 from .options import ClusterError
@@ -61,7 +61,7 @@ class JobFiles:
     def texts(self) -> dict[str, bytes]:
         """The scripts. Raises FunctionError."""
         if not callable(self.command):
-            line = " ".join([self.command, *(shlex.quote(str(each)) for each in self.args)])
+            line = " ".join([self.command, *(word(str(each)) for each in self.args)])
             return {self.scripts[0]: f"{line}\n".encode()}
         text, call = functions.prepared(
             self.command,

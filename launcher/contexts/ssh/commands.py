@@ -95,9 +95,9 @@ class Commands(Context):
     # --- commands -------------------------------------------------------------------------------------------------------
 
     def run(
-        self, command: str, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False
+        self, command: Text, *, cwd: str | None = None, stdin: bytes = b"", timeout_s: float = 60.0, once: bool = False
     ) -> Done:
-        text = Text(command) if cwd is None else self._in(cwd, Text(command))
+        text = command if cwd is None else self._in(cwd, command)
         code, out, err = self._called(text, timeout_s, io.BytesIO(stdin), once=once)
         return Done(code, out.decode(errors="replace"), err.decode(errors="replace"))
 

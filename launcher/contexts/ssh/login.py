@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ....pilot.model.errors import PilotfishError, RefusedError, UsageError
+from ..shell import sh, words
 from . import refusals
 from .prompts import Prompts, tell_on_terminal
 from .session import HostKeyError, LoginError
@@ -70,8 +70,8 @@ class Login:
 
     def _environ(self) -> dict[str, str]:
         program = self._folder / "askpass"
-        words = shlex.join([sys.executable, "-IS", str(Path(__file__).with_name("askpass.py"))])
-        program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        asks = words([sys.executable, "-IS", str(Path(__file__).with_name("askpass.py"))])
+        program.write_text(sh('#!/bin/sh\nexec {asks} "$@"\n', asks=asks))
         program.chmod(0o700)
         return {
             **os.environ,

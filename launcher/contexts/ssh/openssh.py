@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import shlex
 import shutil
 import socket
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ....pilot.model.errors import UsageError
+from .. import shell
 from . import mux, refusals
 from .login import Login
 from .prompts import Prompts
@@ -191,7 +191,7 @@ class Words:
         if hops[:-1]:
             words += _options(ProxyCommand=self._proxy(hops[:-1]))
         words = [word.replace("%", "%%") for word in words]  # the ssh that starts this one fills in what has one
-        return shlex.join([*words, "-W", "[%h]:%p", "--", host])
+        return shell.words([*words, "-W", "[%h]:%p", "--", host])
 
 
 def _options(**values: Any) -> list[str]:

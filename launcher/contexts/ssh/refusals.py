@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-
 from ....pilot.model.errors import RefusedError, UsageError
+from ..shell import word
 from .session import HostKeyError
 
 
 def changed_key(name: str, fingerprint: str) -> HostKeyError:
-    remedy = f"if that is right: ssh-keygen -R {shlex.quote(name)}, and connect anew"
+    remedy = f"if that is right: ssh-keygen -R {word(name)}, and connect anew"
     return HostKeyError(f"the key of {name} has changed; it is now {fingerprint}", where=name, remedy=remedy)
 
 
