@@ -15,6 +15,8 @@ from pilotfish.launcher.contexts import shell
 from pilotfish.launcher.contexts.base import StartFilesError
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.contexts.shell import Marks, place, places, relative, relatives, sh, users, word, words
+from pilotfish.launcher.job import ends
+from pilotfish.launcher.job.states import JobState, Status
 
 from .test_script_modes import HOSTILE
 
@@ -232,3 +234,26 @@ def test_text_of_users_is_marked_only_where_they_write_for_a_shell() -> None:
     }
     assert marked - HOME_OF_SHELL_TEXT == {"contexts/ssh/rsync.py", "submission/bound_context.py"}
     assert users("echo $HOME") == "echo $HOME"
+
+
+def test_in_a_pattern_only_the_signs_of_patterns_mean_something(wd: Path) -> None:
+    for each in ("a.out", "b.out", "c;x.out", "[1].err", "-n"):
+        (wd / each).touch()
+    told = sh("ls -d -- {files} | tr '\\n' '\\0'", files=shell.patterns(["[ab].out", "c;x*", "-?"]))
+    assert printed(told, wd) == ["./-n", "./a.out", "./b.out", "./c;x.out"]
+    assert "$(id)" not in shell.patterns(["$(id)"])
+
+
+def test_ends_of_jobs_are_kept_below_a_home_folder_with_blanks(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their paths are in quotes, also where they stand in variables of the shell."""
+    monkeypatch.setenv("PILOTFISH_HOME", str(wd / "my home"))
+    context = LocalContext(wd, str(wd), {})
+    kept = ends.folder_on(context, str(wd))
+    assert kept.path == f"{wd}/my home/jobs"
+    path, name = kept.of("a" * 40), "a" * 40
+    first = Status(JobState.terminated, reason="program", exit_code=3)
+    assert ends.write(context, [(path, name, first, sh("touch tidied"))])[name].exit_code == 3
+    later = Status(JobState.finished, exit_code=0)
+    assert ends.write(context, [(path, name, later, sh("true"))])[name].exit_code == 3, "what was written first stays"
+    assert [ends.claim(context, f"{path}.epilogue") for _ in range(2)] == [True, False]
+    assert sorted(each.name for each in Path(kept.path).iterdir()) == [f"{name}.json", f"{name}.json.epilogue"]
