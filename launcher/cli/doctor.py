@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -50,26 +50,19 @@ class Finding:
     warning: bool = False
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What is looked at besides the machine itself.
-
-    Attributes:
-        resources: of the submission; where its jobs may run.
-        wait_s: for the job of one second; 0: none is run.
-    """
-
-    resources: Resources = field(default_factory=Resources)
-    wait_s: float = 0.0
-
-
 def examine(
     machine: MachineDescription,
     context: Context,
-    asked: Asked = Asked(),
+    queue: str = "",
     now: Callable[[], float] = time.time,
+    *,
+    resources: Resources | None = None,
+    wait_s: float = 0.0,
 ) -> Iterator[Finding]:
-    """All findings, as they are made; ends early when the machine cannot be reached, or runs no command."""
+    """All findings, as they are made; ends early when the machine cannot be reached, or runs no command.
+
+    `queue`: that jobs will ask for. With `wait_s` a job of one second may take that long, where `resources` let it run.
+    """
     begin = now()
     try:
         done = context.run(sh("date +%s.%N; uname -sn; bash -c 'echo $BASH_VERSION'; echo \"$SHELL\""))
@@ -101,10 +94,10 @@ def examine(
     yield from _profile(machine, context)
     yield from _commands(machine, context)
     answers = True
-    for finding in _batch_system(machine, context, asked.resources.queue_name):
+    for finding in _batch_system(machine, context, queue):
         answers = answers and finding.ok
         yield finding
-    yield from _folder(machine, context, asked if answers else replace(asked, wait_s=0.0))
+    yield from _folder(machine, context, resources or Resources(queue_name=queue), wait_s if answers else 0.0)
     yield from _python(context)
 
 
@@ -164,7 +157,7 @@ def _batch_system(machine: MachineDescription, context: Context, queue: str) -> 
 _REMEDY = "add its folder to PATH in ~/.bashrc (above any test for interactive shells), or ask the administrators"
 
 
-def _folder(machine: MachineDescription, context: Context, asked: Asked) -> Iterator[Finding]:
+def _folder(machine: MachineDescription, context: Context, resources: Resources, wait_s: float) -> Iterator[Finding]:
     """Where submissions will lie: is there room, can it be written, does a job run there?"""
     root = machine.remote_root or machine.local_root
     try:
@@ -178,9 +171,9 @@ def _folder(machine: MachineDescription, context: Context, asked: Asked) -> Iter
         yield from _room(context, folder)
         if context.kind == "SSHContext":
             yield from _rsync(machine, context)
-        if asked.wait_s:
+        if wait_s:
             batch = build_machine(machine.batch_type)
-            found = run_trial_job(batch, context, asked.resources, folder, asked.wait_s)
+            found = run_trial_job(batch, context, resources, folder, wait_s)
             yield Finding("job of one second", found.ok, found.found, found.remedy, warning=found.waits)
     finally:
         context.run(sh("rm -rf -- {folder}", folder=place(folder)))  # in a project's own folder `remove` does nothing
@@ -280,12 +273,13 @@ def doctor(machine: str, as_json: bool, job: bool, wait_s: float) -> None:
     Exit code: 0 all is well (there may be warnings), 1 something must be mended, 3 the machine cannot be reached.
     """
     description, resources = machine_of(machine)
-    asked = Asked(resources, wait_s if job else 0.0)
     # What a submission would bear for minutes is to be told at once.
     at_once = {"reconnect_for": 0} if description.context_type == "SSHContext" else {}
     with build_context(replace(description, profile={**description.profile, **at_once})) as context:
         found = []
-        for finding in examine(description, context, asked):
+        for finding in examine(
+            description, context, resources.queue_name, resources=resources, wait_s=wait_s if job else 0.0
+        ):
             found.append(finding)
             if not as_json:
                 _show(finding)

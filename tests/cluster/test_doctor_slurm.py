@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from emulated import Slurm
+from patience import PATIENCE_S
 
 from pilotfish.launcher.cli.doctor import Finding, examine
 from pilotfish.launcher.contexts.registry import build_context
@@ -23,18 +24,19 @@ def on_slurm(slurm: Slurm, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     return slurm
 
 
-def findings(wd: Path, queue: str) -> dict[str, Finding]:
+def findings(wd: Path, queue: str, wait_s: float = 0.0) -> dict[str, Finding]:
     given = {"batch_type": "Slurm", "context_type": "Local", "local_root": ".", "remote_root": str(wd)}
     machine = parse_machine(given)
     with build_context(machine) as context:
-        return {found.what: found for found in examine(machine, context, queue)}
+        return {found.what: found for found in examine(machine, context, queue, wait_s=wait_s)}
 
 
 def test_a_sound_machine(wd: Path, on_slurm: Slurm) -> None:
     (queue,) = on_slurm.run("sinfo", "-h", "-o", "%R").split()[:1]
-    found = findings(wd, queue)
+    found = findings(wd, queue, PATIENCE_S)
     assert all(each.ok or each.warning for each in found.values()), found
     assert (found["batch system"].found, found["queue"].found) == ("Slurm answers", queue)
+    assert found["job of one second"].found.startswith("ran on ")
     assert list(wd.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from liar import Liar
 
-from pilotfish.launcher.cli.doctor import Asked, Finding, examine
+from pilotfish.launcher.cli.doctor import Finding, examine
 from pilotfish.launcher.cli.trial_job import run_trial_job
 from pilotfish.launcher.contexts.base import Context
 from pilotfish.launcher.contexts.local import LocalContext
@@ -28,14 +28,14 @@ from pilotfish.launcher.machines.shell import Shell
 WAIT_S = 60.0
 
 
-def findings(asked: Asked = Asked(), **machine: Any) -> dict[str, Finding]:
+def findings(*, wait_s: float = 0.0, **machine: Any) -> dict[str, Finding]:
     given = parse_machine({"batch_type": "Shell", "context_type": "Local", "local_root": ".", **machine})
     with build_context(given) as context:
-        return {found.what: found for found in examine(given, context, asked)}
+        return {found.what: found for found in examine(given, context, wait_s=wait_s)}
 
 
 def test_a_sound_machine_has_run_a_job_and_nothing_is_left_of_it(wd: Path) -> None:
-    found = findings(Asked(wait_s=WAIT_S), remote_root=str(wd / "there"))
+    found = findings(wait_s=WAIT_S, remote_root=str(wd / "there"))
     assert all(each.ok or each.warning for each in found.values()), found
     assert found["job of one second"].found.startswith("ran on ")
     assert list((wd / "there").iterdir()) == []

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 from patience import PATIENCE_S
 
-from pilotfish.launcher.cli.doctor import Asked, examine
+from pilotfish.launcher.cli.doctor import examine
 from pilotfish.launcher.contexts.base import (
     NO_FOLDER,
     NOTHING,
@@ -166,6 +166,6 @@ def test_its_keys_are_checked_and_its_name_is_known_in_any_case(wd: Path) -> Non
 def test_the_doctor_looks_at_it(wd: Path) -> None:
     given = parse_machine({"batch_type": "Shell", "local_root": ".", **machine(wd)})
     with build_context(given) as context:
-        found = {each.what: each for each in examine(given, context, Asked(wait_s=PATIENCE_S))}
+        found = {each.what: each for each in examine(given, context, wait_s=PATIENCE_S)}
     assert all(each.ok or each.warning for each in found.values()), found
     assert found["write access"].found == f"~/work, which is {HOME}/work"
