@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
+from pilotfish.launcher.contexts.shell import sh, words
 from pilotfish.launcher.description.schema import Key, KeysOfSystem
 from pilotfish.launcher.job.spec import JobVariables
 from pilotfish.launcher.job.states import JobState, Listing, Reason
 from pilotfish.launcher.machines.commands import BatchMachine
-from pilotfish.launcher.machines.dialect import Dialect, quoted, status_of
+from pilotfish.launcher.machines.dialect import Dialect, status_of
 from pilotfish.launcher.machines.directives import Directives
 
 STATES = {"LINE": (JobState.waiting, ""), "ON": (JobState.running, ""), "OK": (JobState.finished, "")}
@@ -57,9 +58,9 @@ class Toy(BatchMachine):
         directives=DIRECTIVES,
         submit="toysub {script}",
         id_in_words=((r"^toy (t[0-9]+) is on its way$", r"\1"),),
-        listing=lambda ids: f"toystat {quoted(ids)}",
+        listing=lambda ids: sh("toystat {ids}", ids=words(ids)),
         read_listing=read_listing,
-        cancel=lambda ids: f"toydel {quoted(ids)}",
+        cancel=lambda ids: sh("toydel {ids}", ids=words(ids)),
         gone=("no such toy",),
         busy=("the toy box is shut",),
         full=("too many toys",),
