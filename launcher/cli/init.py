@@ -14,7 +14,7 @@ from ...pilot.model.errors import UsageError
 from ..description import files as loading
 from ..description import schema
 from ..description.machine import parse_machine
-from ..description.names import CONTEXTS
+from ..description.schema import CONTEXTS
 from ..description.submission import parse_submission
 from ..machines import registry
 
