@@ -261,7 +261,7 @@ def state(record: JobRecord) -> str:
         return "refused"
     end = record.end
     if end is not None:
-        return "finished" if end.state is JobState.finished else "cancelled" if _cancelled(record) else "failed"
+        return "finished" if end.state is JobState.finished else "cancelled" if _is_canceled(record) else "failed"
     return "submitted" if record.state is JobState.unsubmitted else record.state.name
 
 
@@ -270,8 +270,8 @@ def reason(record: JobRecord) -> str:
     return "" if end is None else printable(end.native if record.phase is Phase.REFUSED else end.reason)
 
 
-def _cancelled(record: JobRecord) -> bool:
-    return record.end is not None and record.end.reason == Reason.CANCELLED
+def _is_canceled(record: JobRecord) -> bool:
+    return record.end is not None and record.end.reason == Reason.CANCELED
 
 
 def exit_code(each: SingleJob) -> ExitCode:

@@ -105,7 +105,7 @@ def _state(progress: Progress) -> str:
         return "missing"
     if phases == {Phase.DONE}:
         return "finished"
-    if Phase.CANCELLED in phases:
+    if Phase.CANCELED in phases:
         return "cancelled"
     return "placed" if Phase.PLACED in phases else "new"
 

@@ -151,7 +151,7 @@ def run(make: Callable[..., Placement], what: Any, **options: Any) -> None:
         echo(f"{submission.hash}: come back with `pilotfish submissions watch {submission.hash[:8]}`", err=True)
         sys.exit(ExitCode.WORK_LEFT)
     jobs = submission.last.jobs.values() if submission.last is not None else ()
-    cancelled = sum(job.phase is Phase.CANCELLED and job.detail == ASKED_FOR for job in jobs)
+    cancelled = sum(job.phase is Phase.CANCELED and job.detail == ASKED_FOR for job in jobs)
     if not quiet or cancelled:
         what = f"{cancelled} of {len(jobs)} jobs were cancelled" if cancelled else "all done"
         echo(f"{what}: {submission.local_work / results.CSV_NAME}", err=True)

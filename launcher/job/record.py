@@ -78,7 +78,7 @@ def command_status(text: bytes) -> Status | None:
     code = found.tasks[0].exit_code if found.tasks else found.exit_code or 1
     state, reason = (JobState.terminated, Reason.PROGRAM) if code else (JobState.finished, "")
     if not found.tasks and found.exit_code > 128:
-        reason = Reason.CANCELLED
+        reason = Reason.CANCELED
     return Status(state, "", reason, code, found.start_s, found.end_s, found.node)
 
 

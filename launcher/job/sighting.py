@@ -19,7 +19,7 @@ DOUBTED_POLLS, DOUBTED_S = 10, 300.0
 """The same for a job that an answer leaves out without a word: that may be another trouble."""
 HOPELESS_POLLS = 3
 """How often in a row a job must be listed as one that can never start: somebody may be just mending it."""
-_KILLED = (Reason.TIME, Reason.MEMORY, Reason.NODE, Reason.CANCELLED, Reason.PREEMPTED)
+_KILLED = (Reason.TIME, Reason.MEMORY, Reason.NODE, Reason.CANCELED, Reason.PREEMPTED)
 """Ends that the batch system knows of, and that may keep the job from writing its own record."""
 
 

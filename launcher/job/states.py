@@ -19,7 +19,7 @@ class Reason:
     TIME = "time limit"
     NODE = "node failure"
     PREEMPTED = "preempted"
-    CANCELLED = "cancelled"
+    CANCELED = "cancelled"
     LAUNCH = "not started"
     VANISHED = "vanished"
     DEPENDENCY = "dependency failed"

@@ -149,7 +149,7 @@ def status(
     if state is JobState.finished and code:
         state, reason = JobState.terminated, server_codes.get(code, Reason.PROGRAM)
         if code > _KILLED:
-            code, reason = 128 + code - _KILLED, Reason.CANCELLED
+            code, reason = 128 + code - _KILLED, Reason.CANCELED
     nodes = re.sub(r"/[^+]*", "", facts.get("exec_host", "")).replace("+", ",")
     start_s, end_s = _time(facts, "stime", "start_time"), _time(facts, "obittime", "comp_time")
     why = _why(facts) if state is JobState.waiting else ""

@@ -28,7 +28,7 @@ STATES: dict[str, tuple[JobState, str]] = {
     "RNE": (JobState.completing, ""),
     "RNO": (JobState.completing, ""),
     "EXT": (JobState.finished, ""),
-    "CCL": (JobState.terminated, Reason.CANCELLED),
+    "CCL": (JobState.terminated, Reason.CANCELED),
     "ERR": (JobState.terminated, Reason.PROGRAM),
     "RJT": (JobState.terminated, Reason.LAUNCH),
 }

@@ -203,7 +203,7 @@ def _reason(failed: int, code: int) -> str:
     if failed in _FAILED_TIME or (failed == _FAILED_KILLED and code == 128 + _SIGXCPU):
         return Reason.TIME
     if failed == _FAILED_KILLED and code in (128 + _SIGKILL, 128 + _SIGTERM):
-        return Reason.CANCELLED
+        return Reason.CANCELED
     if failed in _FAILED_LAUNCH:
         return Reason.LAUNCH
     if failed in _FAILED_NODE:

@@ -48,7 +48,7 @@ STATES: dict[str, tuple[JobState, str]] = {
     "LAUNCH_FAILED": (JobState.terminated, Reason.LAUNCH),
     "RECONFIG_FAIL": (JobState.terminated, Reason.LAUNCH),
     "PREEMPTED": (JobState.terminated, Reason.PREEMPTED),
-    "CANCELLED": (JobState.terminated, Reason.CANCELLED),
+    "CANCELLED": (JobState.terminated, Reason.CANCELED),
     "REVOKED": (JobState.unknown, ""),  # in a federation another cluster has it: that one tells
 }
 

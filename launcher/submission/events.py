@@ -94,7 +94,7 @@ class CommonFetched:
 
 
 @dataclass(frozen=True)
-class Cancelled:
+class Canceled:
     """Nobody waits for the job any more; what its tasks had done until then counts."""
 
     job: str
@@ -152,14 +152,17 @@ Event = (
     | Ended
     | Fetched
     | CommonFetched
-    | Cancelled
+    | Canceled
     | Renewed
     | TookOver
     | FolderGone
 )
 
+_WRITTEN: dict[type[Any], str] = {Canceled: "Cancelled"}
+"""Kinds that journals call otherwise."""
+
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
+    _WRITTEN.get(kind, kind.__name__): kind
     for kind in (
         Uploaded,
         Intent,
@@ -168,7 +171,7 @@ _KINDS: dict[str, type[Any]] = {
         Ended,
         Fetched,
         CommonFetched,
-        Cancelled,
+        Canceled,
         Renewed,
         Inherited,
         TookOver,
@@ -181,14 +184,14 @@ def to_dict(event: Event) -> dict[str, Any]:
     fields = asdict(event)
     if isinstance(event, TookOver):
         fields["events"] = [to_dict(each) for each in event.events]
-    return {"event": type(event).__name__, **fields}
+    return {"event": _WRITTEN.get(type(event), type(event).__name__), **fields}
 
 
 def from_dict(found: Mapping[str, Any]) -> Event:
     """Raises KeyError or TypeError for what is no event."""
     fields = {name: value for name, value in found.items() if name not in ("event", "time_s")}
     if "tasks" in fields:
-        as_results = found["event"] in (Ended.__name__, Inherited.__name__, Cancelled.__name__)
+        as_results = _KINDS[found["event"]] in (Ended, Inherited, Canceled)
         fields["tasks"] = tuple(TaskResult(**each) if as_results else each for each in fields["tasks"])
     if "missing" in fields:
         fields["missing"] = tuple(Missing(**each) for each in fields["missing"])

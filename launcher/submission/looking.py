@@ -134,7 +134,7 @@ def _never_began(context: Context, jobs: Sequence[SingleJob]) -> dict[SingleJob,
     """Of these jobs, of which nothing is known any more, those that somebody has taken out of the queue."""
     paths = {job: posixpath.join(job.folder, f".{job.hash}.0.claim") for job in jobs}
     read = context.read(list(paths.values())) if paths else {}
-    return {job: Status(JobState.terminated, reason=Reason.CANCELLED) for job in paths if paths[job] not in read}
+    return {job: Status(JobState.terminated, reason=Reason.CANCELED) for job in paths if paths[job] not in read}
 
 
 def _never_to_start(context: Context, machine: Machine, found: Mapping[SingleJob, Status]) -> dict[SingleJob, Status]:

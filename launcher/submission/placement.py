@@ -173,7 +173,7 @@ class Placement:
             if retry_failed:
                 self._renew(opened, Phase.FAILED)
             if not only_watch:
-                self._renew(opened, Phase.CANCELLED)
+                self._renew(opened, Phase.CANCELED)
             if gathered is not None:
                 self._upload(opened, gathered)
             if previous:  # not before: a run that dies in between inherits once more

@@ -19,7 +19,7 @@ from ..machines.base import MachineBusyError, MaybeTakenError, QueueFullError
 from ..machines.dialect import cluster_of, plain
 from . import adopt, dpdispatcher_record, waiting
 from .download import Fetching
-from .events import Cancelled, Ended, Intent, NotTaken, Submitted
+from .events import Canceled, Ended, Intent, NotTaken, Submitted
 from .session import Site
 from .state import BatchJob, Phase
 from .work import Collected
@@ -381,7 +381,7 @@ class Runner:
             collected = self._work.collect(self._context, placed)
         for job in jobs:
             results = collected[job.hash].results if job.hash in collected else {}
-            self._note(Cancelled(job.hash, why, tuple(each for each in results.values() if each.exit_code == 0)))
+            self._note(Canceled(job.hash, why, tuple(each for each in results.values() if each.exit_code == 0)))
 
     def clean(self) -> None:
         """Remove what the submission has on the machine; of a project's own folder only what the launcher has put there."""

@@ -318,7 +318,7 @@ class SingleJob:
         record = result.command_status(self.context.read([self.record_path]).get(self.record_path, b""))
         if record is None or record.state is not JobState.finished:
             code = None if record is None else record.exit_code
-            record = Status(JobState.terminated, reason=Reason.CANCELLED, exit_code=code)
+            record = Status(JobState.terminated, reason=Reason.CANCELED, exit_code=code)
         end = write_ends(self.context, {self: record})[self]
         self.step(lambda known: known.ended(end))
         return end

@@ -19,7 +19,7 @@ from ..job.sighting import HOPELESS_POLLS as HOPELESS_POLLS
 from ..job.sighting import Sighting
 from ..job.states import SETTLE_S, JobState, Reason, Status
 from .events import (
-    Cancelled,
+    Canceled,
     CommonFetched,
     Ended,
     Event,
@@ -38,7 +38,7 @@ MOST_INNOCENT = 5
 ASKED_FOR = "asked for"
 """Why a job was cancelled, or is placed again: somebody has said so."""
 _INNOCENT = frozenset({Reason.NODE, Reason.PREEMPTED, Reason.VANISHED, Reason.LAUNCH})
-_KILLED = frozenset({Reason.NODE, Reason.PREEMPTED, Reason.CANCELLED, Reason.MEMORY, Reason.TIME})
+_KILLED = frozenset({Reason.NODE, Reason.PREEMPTED, Reason.CANCELED, Reason.MEMORY, Reason.TIME})
 """Ends that keep a job from writing its record."""
 
 
@@ -49,11 +49,11 @@ class Phase(Enum):
     PLACED = "placed"
     DONE = "done"
     FAILED = "failed"
-    CANCELLED = "cancelled"
+    CANCELED = "cancelled"
 
     @property
     def final(self) -> bool:
-        return self in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
+        return self in (Phase.DONE, Phase.FAILED, Phase.CANCELED)
 
 
 @dataclass
@@ -130,7 +130,7 @@ class Plan:
 
 def _for_good(reason: str) -> bool:
     """Whether a job that ended for this reason need not be tried again."""
-    return reason == Reason.CANCELLED or reason.startswith((Reason.DEPENDENCY, Reason.NEVER))
+    return reason == Reason.CANCELED or reason.startswith((Reason.DEPENDENCY, Reason.NEVER))
 
 
 class Progress:
@@ -192,8 +192,8 @@ class Progress:
                 job.phase, job.state = Phase.DONE, JobState.finished
         elif isinstance(event, Fetched):
             job.fetched, job.missing = True, event.missing
-        elif isinstance(event, Cancelled):
-            self._on_cancelled(job, event)
+        elif isinstance(event, Canceled):
+            self._on_canceled(job, event)
         elif isinstance(event, Renewed):
             self._on_renewed(job, event)
 
@@ -244,14 +244,14 @@ class Progress:
         job.state = JobState.terminated if event.again else JobState.failed
         job.attempt += event.again
 
-    def _on_cancelled(self, job: BatchJob, event: Cancelled) -> None:
+    def _on_canceled(self, job: BatchJob, event: Canceled) -> None:
         job.results |= {result.hash: result for result in event.tasks}
         job.left_id = job.id if job.phase is Phase.PLACED else job.left_id
         if job.tasks and job.succeeded:
             job.phase, job.state = Phase.DONE, JobState.finished
         else:
-            job.phase, job.state = Phase.CANCELLED, JobState.terminated
-            job.reason, job.detail = Reason.CANCELLED, event.why
+            job.phase, job.state = Phase.CANCELED, JobState.terminated
+            job.reason, job.detail = Reason.CANCELED, event.why
 
     def on_listing(
         self,
@@ -321,7 +321,7 @@ class Progress:
             reason = reason or (Reason.PROGRAM if failed or recorded else Reason.VANISHED)
             if job.never and not mine:  # whatever else is told of a job that was taken out of the queue
                 reason = f"{Reason.NEVER}: {job.never}"
-            elif job.given_up and reason in (Reason.CANCELLED, Reason.PROGRAM):  # by us
+            elif job.given_up and reason in (Reason.CANCELED, Reason.PROGRAM):  # by us
                 reason = Reason.VANISHED
         counts, again = self._verdict(job, reason, mine)
         known_end = end or Status(JobState.unknown)

@@ -16,7 +16,7 @@ from ..contexts.paths import printable
 from ..description.task import Task
 from ..job.record import TaskResult
 from ..job.states import Reason
-from .state import BatchJob, Progress
+from .state import BatchJob, Phase, Progress
 from .work import Work
 
 JSON_NAME, CSV_NAME = "results.json", "results.csv"
@@ -61,7 +61,7 @@ def _row(name: str, task: Task, job: BatchJob, doing: str | None) -> Row:
         name=task.task_name,
         folder=task.task_work_path,
         command=task.command,
-        state="cancelled" if job.phase.name == "CANCELLED" and not done else state,
+        state="cancelled" if job.phase is Phase.CANCELED and not done else state,
         exit_code=None if result is None else result.exit_code,
         start_s=start,
         end_s=end,

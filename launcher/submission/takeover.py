@@ -30,7 +30,7 @@ from ..contexts.base import Context, LocalFile
 from ..contexts.shell import Text, relative, sh
 from . import store as record
 from .adopt import remove_folder
-from .events import Cancelled, Event, Fetched, FolderGone, Inherited, TookOver
+from .events import Canceled, Event, Fetched, FolderGone, Inherited, TookOver
 from .journal import InUseError, Journal
 from .replay import is_beside, replay_record
 from .session import Site
@@ -98,7 +98,7 @@ def take_over(
         before = True
 
     def is_wanted(job: BatchJob) -> bool:
-        return _is_fresh(job) or job.phase is Phase.CANCELLED or (retry_failed and job.phase is Phase.FAILED)
+        return _is_fresh(job) or job.phase is Phase.CANCELED or (retry_failed and job.phase is Phase.FAILED)
 
     if not before and not site.context.in_place:
         _run_on(site.context, _UNLINK, site.work.root, site.work.root)  # we may have died after we had made it
@@ -117,7 +117,7 @@ def release(own: Record, progress: Progress) -> None:
             known, _ = replay_record(theirs, journal.open())
             _tell(journal, known, progress)
         if all(job.phase.final for job in known.jobs.values()) and any(
-            job.phase is Phase.CANCELLED for job in known.jobs.values()
+            job.phase is Phase.CANCELED for job in known.jobs.values()
         ):
             release(theirs, known)
             record.forget(theirs)
@@ -135,7 +135,7 @@ def _tell(journal: Journal, known: Progress, progress: Progress) -> None:
         if ours.phase is Phase.DONE:
             happened += [Inherited(job.hash, done), Fetched(job.hash)]
         else:
-            happened.append(Cancelled(job.hash, "its folder was removed", done))
+            happened.append(Canceled(job.hash, "its folder was removed", done))
     happened.append(FolderGone())
     journal.write(*happened)
     for event in happened:
@@ -290,7 +290,7 @@ class _Transfer:
             if self._is_home(job):
                 self._note(Inherited(job.hash, tuple(job.results.values())), Fetched(job.hash))
             elif not job.phase.final:
-                self._earlier.journal.write(Cancelled(job.hash, f"is part of submission {self._site.record.hash[:10]}"))
+                self._earlier.journal.write(Canceled(job.hash, f"is part of submission {self._site.record.hash[:10]}"))
 
     def _take_all(self) -> TookOver:
         site, root = self._site, self._earlier.record.root
@@ -344,7 +344,7 @@ def _needs_folder(job: BatchJob) -> bool:
         return True
     if job.phase is Phase.NEW:
         return bool(job.attempt)
-    return not job.is_home and (job.phase is not Phase.CANCELLED or bool(job.results))
+    return not job.is_home and (job.phase is not Phase.CANCELED or bool(job.results))
 
 
 def _history(events: Iterable[Event], names: Collection[str]) -> tuple[Event, ...]:

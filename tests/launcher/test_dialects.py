@@ -180,7 +180,7 @@ def test_slurms_listing_and_accounting() -> None:
         "5": "",
         "6": Reason.PROGRAM,
         "7": Reason.TIME,
-        "8": Reason.CANCELLED,
+        "8": Reason.CANCELED,
         "9": Reason.MEMORY,
         "10": Reason.NODE,
         "11": "",
@@ -219,7 +219,7 @@ Job Id: 124.server
     [
         (0, JobState.finished, "", 0),
         (3, JobState.terminated, Reason.PROGRAM, 3),
-        (271, JobState.terminated, Reason.CANCELLED, 143),
+        (271, JobState.terminated, Reason.CANCELED, 143),
         (-29, JobState.terminated, Reason.TIME, -29),
         (-27, JobState.terminated, Reason.MEMORY, -27),
     ],
@@ -280,7 +280,7 @@ exit_status  {code}
         ]
     )
     reasons = {name: status.reason for name, status in sge.read_history(told).items()}
-    assert reasons == {"1": "", "2": Reason.PROGRAM, "3": Reason.TIME, "4": Reason.CANCELLED, "5": Reason.LAUNCH}
+    assert reasons == {"1": "", "2": Reason.PROGRAM, "3": Reason.TIME, "4": Reason.CANCELED, "5": Reason.LAUNCH}
 
 
 def test_lsf() -> None:

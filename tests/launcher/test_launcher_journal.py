@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from pilotfish.launcher.submission.events import Event, Fetched, Intent, Submitted
+from pilotfish.launcher.job.record import TaskResult
+from pilotfish.launcher.submission import events
+from pilotfish.launcher.submission.events import Canceled, Event, Fetched, Intent, Submitted
 from pilotfish.launcher.submission.journal import InUseError, Journal
 from pilotfish.pilot.model.errors import JournalError
 
@@ -34,6 +37,14 @@ def read(path: Path) -> list[object]:
 def test_what_was_written_is_read(path: Path) -> None:
     assert read(path) == EVENTS
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_cancelled_is_read_from_journals_of_all_versions() -> None:
+    """The class has another spelling than the word in the file."""
+    event = Canceled("j", "asked for", (TaskResult("t", 0),))
+    written = json.loads(json.dumps(events.to_dict(event)))
+    assert written["event"] == "Cancelled"
+    assert events.from_dict(written) == event
 
 
 def test_a_torn_last_line_is_cut_off_at_every_place(path: Path) -> None:

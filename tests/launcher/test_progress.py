@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pilotfish.launcher.job.record import TaskResult
 from pilotfish.launcher.job.states import JobState, Reason, Status
 from pilotfish.launcher.submission import events
-from pilotfish.launcher.submission.events import Cancelled, Fetched, Intent, NotTaken, Renewed, Submitted
+from pilotfish.launcher.submission.events import Canceled, Fetched, Intent, NotTaken, Renewed, Submitted
 from pilotfish.launcher.submission.state import GRACE_POLLS, BatchJob, Phase, PilotProgress, Progress
 
 RUNNING = Status(JobState.running)
@@ -112,7 +112,7 @@ def test_a_lost_node_and_preemption_do_not_count() -> None:
 
 def test_what_somebody_cancelled_is_not_placed_again() -> None:
     progress, job = one()
-    found = end(progress, job, Status(JobState.terminated, "CANCELLED", Reason.CANCELLED), a=0)
+    found = end(progress, job, Status(JobState.terminated, "CANCELLED", Reason.CANCELED), a=0)
     assert found is not None
     assert not found.again
 
@@ -157,9 +157,9 @@ def test_what_was_finished_before_counts_at_the_end() -> None:
 
 def test_what_tasks_of_a_cancelled_job_have_done_counts() -> None:
     progress, job = one()
-    progress.apply(Cancelled("j", "asked for", (TaskResult("a", 0),)))
-    assert (job.phase, set(job.results), progress.plan().fetch) == (Phase.CANCELLED, {"a"}, (job,))
-    progress.apply(Cancelled("j", "asked for", (TaskResult("b", 0),)))
+    progress.apply(Canceled("j", "asked for", (TaskResult("a", 0),)))
+    assert (job.phase, set(job.results), progress.plan().fetch) == (Phase.CANCELED, {"a"}, (job,))
+    progress.apply(Canceled("j", "asked for", (TaskResult("b", 0),)))
     assert job.phase is Phase.DONE
 
 
@@ -244,7 +244,7 @@ def test_events_are_written_and_read_as_themselves() -> None:
         NotTaken("j", 1, "why", True),
         events.Ended("j", 1, "r", "d", 1, True, False, (TaskResult("t", 0, 1.0, 2.0, "n", 1, 5),)),
         Fetched("j"),
-        Cancelled("j", "why", (TaskResult("t", 0),)),
+        Canceled("j", "why", (TaskResult("t", 0),)),
         Renewed("j", ("t",), "why"),
     ):
         assert events.from_dict(events.to_dict(event)) == event

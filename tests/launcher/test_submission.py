@@ -153,7 +153,7 @@ def test_cancel_ends_jobs_with_all_that_runs_in_them(
     wait_until(lambda: pid.exists() and pid.read_text().strip(), "the task to start")
     assert made.cancel() == 1
     wait_until(lambda: not Path("/proc", pid.read_text().strip()).exists(), "the task to end")
-    assert {job.phase for job in made.peek().jobs.values()} == {Phase.CANCELLED}
+    assert {job.phase for job in made.peek().jobs.values()} == {Phase.CANCELED}
 
 
 def test_enough_is_enough(submission: Make, work: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_job_must_be_without_hope_several_times_in_a_row() -> None:
     assert progress.without_hope() == [progress.jobs["j"]]
 
 
-@pytest.mark.parametrize("told", [None, Reason.CANCELLED, Reason.LAUNCH])
+@pytest.mark.parametrize("told", [None, Reason.CANCELED, Reason.LAUNCH])
 def test_one_that_can_never_start_ends_with_the_reason_and_is_not_placed_again(told: str | None) -> None:
     """Whatever the batch system says of a job that was taken out of the queue."""
     progress = placed()

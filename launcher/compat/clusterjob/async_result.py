@@ -253,7 +253,7 @@ def _code(found: Status) -> int:
     if found.state is JobState.finished:
         return COMPLETED
     if found.state.ended:
-        return CANCELLED if found.reason == Reason.CANCELLED else FAILED
+        return CANCELLED if found.reason == Reason.CANCELED else FAILED
     return PENDING if found.state in (JobState.waiting, JobState.unsubmitted) else RUNNING
 
 

@@ -25,7 +25,7 @@ _STATES = {
     "EXECUTING": (JobState.running, ""),
     "SUCCEED": (JobState.finished, ""),
     "FAILED": (JobState.terminated, Reason.PROGRAM),
-    "CANCELED": (JobState.terminated, Reason.CANCELLED),
+    "CANCELED": (JobState.terminated, Reason.CANCELED),
     "OMITTED": (JobState.terminated, Reason.DEPENDENCY),
 }
 _LIMITS = {"wall time limit": Reason.TIME, "memory limit": Reason.MEMORY}
@@ -151,7 +151,7 @@ class LocalJob:
 
     def cancel(self) -> Status:
         self.pilot.manager.cancel(self.id)
-        self.status = Status(JobState.terminated, reason=Reason.CANCELLED)
+        self.status = Status(JobState.terminated, reason=Reason.CANCELED)
         return self.status
 
     def read(self, name: str) -> bytes | None:

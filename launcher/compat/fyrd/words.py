@@ -86,5 +86,5 @@ def state_word(found: Status) -> str:
     if found.state is JobState.finished:
         return "completed"
     if found.state.ended:
-        return {Reason.CANCELLED: "cancelled", Reason.VANISHED: "vanished"}.get(found.reason, "failed")
+        return {Reason.CANCELED: "cancelled", Reason.VANISHED: "vanished"}.get(found.reason, "failed")
     return _ALIVE.get(found.state, "pending")
