@@ -20,8 +20,7 @@ _TYPES: dict[str, tuple[Any, ...]] = {
     "bool": (bool,),
     "dict": (dict,),
     "null": (type(None),),
-    "list[str]": (list,),
-    "list[dict]": (list,),
+    "list": (list,),
 }
 
 
@@ -98,7 +97,7 @@ def _leaf(dargs: Any, key: Key, below: Branch | None) -> Any:
         options["extra_check"] = lambda value: not schema.out_of_range(key, value)
         words = " and ".join(f"{word} {limit}" for limit, word in limits if limit is not None)
         options["extra_check_errmsg"] = f"{key.name} must be {words}"
-    types = [each for kind in key.kind.split("|") for each in _TYPES[kind]]
+    types = [each for kind in key.kind.split("|") for each in _TYPES[kind.partition("[")[0]]]
     fields = None if below is None else [_leaf(dargs, each, None) for each in below.keys]
     return dargs.Argument(key.name, types, fields, **options)
 
