@@ -26,7 +26,7 @@ def submission_hash(submission: SubmissionDescription, local_work: str) -> str:
     """
     machine = machine_to_dict(submission.machine)
     profile = machine.pop("remote_profile")
-    where = {name: profile[name] for name in ("hostname", "username", "port") if name in profile}
+    where = {name: profile[name] for name in ("hostname", "username", "port") if profile.get(name) is not None}
     for name in ("retry_count", "clean_asynchronously", "create_remote_root", "local_root"):
         machine.pop(name, None)
     written = {

@@ -204,6 +204,9 @@ def test_a_submission_that_was_written_has_the_same_jobs_when_it_is_read(here: P
     assert again.submission_hash == made.submission_hash
     assert [task.task_work_path for task in again.belonging_tasks] == [f"t{n}" for n in range(7)]
     assert again.belonging_jobs[0].of_submission() is again
+    ssh = SHELL | {"context_type": "SSH", "remote_profile": {"hostname": "h"}}
+    over_ssh = Submission("w", Machine.load_from_dict(ssh), Resources(), task_list=[Task("true", "a")])
+    assert Submission.deserialize(over_ssh.serialize()).submission_hash == over_ssh.submission_hash
     with_pilot = submission(Task("true", "a"), pilot=Pilot(max_allocations=2))
     assert Submission.deserialize(with_pilot.serialize()).submission_hash == with_pilot.submission_hash
 
