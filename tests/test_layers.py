@@ -226,6 +226,18 @@ def test_no_circle_of_imports_not_even_for_types() -> None:
     assert circles == sorted(map(sorted, CIRCLES_THAT_ARE_KNOWN))
 
 
+def test_a_noun_of_the_launcher_is_one_class() -> None:
+    """`Submission`, `Task`, `Machine` and so on; the old interfaces in compat have their own names, which nobody imports."""
+    homes: dict[str, list[str]] = {}
+    for module, path in _modules():
+        if module.startswith("launcher.") and not module.startswith("launcher.compat."):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    homes.setdefault(node.name, []).append(module)
+    twice = {name: modules for name, modules in homes.items() if len(modules) > 1}
+    assert twice == {"Phase": ["launcher.job.single", "launcher.submission.state"]}  # of a single job, of one of many
+
+
 def test_importing_anything_opens_nothing() -> None:
     """No module writes a file, opens a socket or starts a process when it is imported."""
     names = [f"pilotfish.{name}" for name, _ in _modules()]

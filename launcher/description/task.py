@@ -22,8 +22,8 @@ TASK_TAG = "_task_tag_finished"
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
-class Folder(Protocol):
-    """A submission's folder on its machine."""
+class FileLookup(Protocol):
+    """Whatever can look for a file in a submission's folder on its machine."""
 
     def check_file_exists(self, fname: str) -> bool: ...
 
@@ -169,11 +169,11 @@ class Task(Written):
 
     # --- how far it is ------------------------------------------------------------------------------------------------
 
-    def has_finished_tag(self, context: Folder) -> bool:
+    def has_finished_tag(self, context: FileLookup) -> bool:
         """Whether the task's tag is in its folder on the machine."""
         return context.check_file_exists(self.path(self.task_hash + TASK_TAG))
 
-    def get_task_state(self, context: Folder) -> None:
+    def get_task_state(self, context: FileLookup) -> None:
         """Make `task_state` finished when the tag is there."""
         if self.has_finished_tag(context):
             self.task_state = JobState.finished

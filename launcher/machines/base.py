@@ -39,7 +39,7 @@ class MaybeTakenError(MachineBusyError):
     code = "maybe-taken"
 
 
-class Machine(ABC):
+class BatchSystem(ABC):
     """A batch system. Knows no transport; it hands commands to a context. Holds nothing that changes.
 
     Attributes:

@@ -20,7 +20,7 @@ from ..job import script
 from ..job.spec import JobToPlace
 from ..job.states import JobState, Listing, Status
 from . import registry
-from .base import Machine, MachineBusyError, MaybeTakenError, QueueFullError, SubmitRefusedError
+from .base import BatchSystem, MachineBusyError, MaybeTakenError, QueueFullError, SubmitRefusedError
 from .dialect import Command, Dialect, Words, cluster_of
 from .directives import Directives
 
@@ -60,7 +60,7 @@ printf '\\n%s\\n' {mark}$code
 _ONE_OF_SOME = "{each}[ $code -eq 0 ] || exit 0\n"  # the first that fails is the last
 
 
-class BatchMachine(Machine):
+class BatchMachine(BatchSystem):
     """A batch system as its dialect has it."""
 
     dialect: Dialect

@@ -10,7 +10,7 @@ from ..description.schema import KeysOfSystem
 from ..job.spec import JobVariables
 
 if TYPE_CHECKING:
-    from .base import Machine
+    from .base import BatchSystem
 
 HOMES = {
     "Slurm": ".slurm",
@@ -39,13 +39,13 @@ def keys(name: str) -> KeysOfSystem:
     return system(name).keys
 
 
-def system(name: str) -> type[Machine]:
+def system(name: str) -> type[BatchSystem]:
     """The class of the batch system of that name, which the description has checked."""
-    found: type[Machine] = getattr(import_module(HOMES[name], __package__), name)
+    found: type[BatchSystem] = getattr(import_module(HOMES[name], __package__), name)
     return found
 
 
-def build_machine(batch_type: str) -> Machine:
+def build_machine(batch_type: str) -> BatchSystem:
     return system(batch_type)()
 
 

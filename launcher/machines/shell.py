@@ -11,7 +11,7 @@ from ..contexts.shell import relative, sh, word, words
 from ..job import script
 from ..job.spec import JobToPlace
 from ..job.states import JobState, Listing, Reason, Status
-from .base import Machine, MachineBusyError, SubmitRefusedError
+from .base import BatchSystem, MachineBusyError, SubmitRefusedError
 from .directives import refuse
 
 _NOTHING_FOR = ("account", "qos", "memory", "exclusive", "reservation", "dependency")
@@ -70,7 +70,7 @@ while [ -n "$(alive)" ] && [ $tries -gt 0 ]; do sleep 0.1; tries=$((tries - 1));
 true"""
 
 
-class Shell(Machine):
+class Shell(BatchSystem):
     """Ids are `PID:START`. A job that has ended is not listed: its own record tells how."""
 
     kind = "Shell"

@@ -19,7 +19,7 @@ from ..job import ends, script, store
 from ..job import record as result
 from ..job.single import Phase
 from ..job.states import JobState, Listing, Reason, Status
-from ..machines.base import Machine, MachineBusyError
+from ..machines.base import BatchSystem, MachineBusyError
 from ..machines.registry import build_machine
 from . import needs
 from .single import SingleJob, write_ends
@@ -89,7 +89,7 @@ def _look_at_one_machine(jobs: Sequence[SingleJob]) -> dict[SingleJob, Status]:
     return {**known, **new, **write_ends(context, ended)}
 
 
-def _listing(machine: Machine, context: Context, ids: Sequence[str]) -> Listing:
+def _listing(machine: BatchSystem, context: Context, ids: Sequence[str]) -> Listing:
     """What the batch system tells; of a batch system that does not answer now the jobs' own records may tell more."""
     try:
         return machine.query(context, ids) if ids else Listing()
@@ -108,7 +108,7 @@ def _share_ends(jobs: Sequence[SingleJob]) -> None:
         known[job.folder] = job.ends_folder
 
 
-def _judged(job: SingleJob, machine: Machine, listed: Listing, read: Mapping[str, bytes]) -> Status:
+def _judged(job: SingleJob, machine: BatchSystem, listed: Listing, read: Mapping[str, bytes]) -> Status:
     now_s = job.clock()
     if not job.id:
         return _without_id(job, now_s)
@@ -137,7 +137,9 @@ def _never_began(context: Context, jobs: Sequence[SingleJob]) -> dict[SingleJob,
     return {job: Status(JobState.terminated, reason=Reason.CANCELED) for job in paths if paths[job] not in read}
 
 
-def _never_to_start(context: Context, machine: Machine, found: Mapping[SingleJob, Status]) -> dict[SingleJob, Status]:
+def _never_to_start(
+    context: Context, machine: BatchSystem, found: Mapping[SingleJob, Status]
+) -> dict[SingleJob, Status]:
     """Those that the batch system has said for a while can never start: they are taken out of the queue."""
     lost = {
         job: Status(JobState.terminated, reason=f"{Reason.NEVER}: {printable(status.why)}")
@@ -150,7 +152,7 @@ def _never_to_start(context: Context, machine: Machine, found: Mapping[SingleJob
 
 
 def _with_last_words(
-    context: Context, machine: Machine, silent: Sequence[SingleJob], ended: Mapping[SingleJob, Status]
+    context: Context, machine: BatchSystem, silent: Sequence[SingleJob], ended: Mapping[SingleJob, Status]
 ) -> dict[SingleJob, Status]:
     """The ends of jobs that have left no record, with the last words of their scripts, before these are tidied away."""
     found: dict[SingleJob, Status] = {}
@@ -162,7 +164,7 @@ def _with_last_words(
 
 
 def _without_hope(
-    context: Context, machine: Machine, jobs: Sequence[SingleJob], found: Mapping[SingleJob, Status]
+    context: Context, machine: BatchSystem, jobs: Sequence[SingleJob], found: Mapping[SingleJob, Status]
 ) -> dict[SingleJob, Status]:
     """Those of these jobs that can never start, or never could, because a job that they need has not ended well."""
     known = needs.outcomes(context, machine, [need for job in jobs for need in job.record.after])

@@ -19,8 +19,7 @@ from ..description.written import Written
 from ..job.script import FINISHED_TAG
 from ..job.spec import JobToPlace
 from ..machines import registry
-from ..machines.base import Machine as BatchSystem
-from ..machines.base import SubmitRefusedError
+from ..machines.base import BatchSystem, SubmitRefusedError
 from ..machines.registry import build_machine
 from .bound_context import BoundContext, Files
 from .events import Intent, NotTaken, Submitted

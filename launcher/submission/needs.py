@@ -17,7 +17,7 @@ from ..job import ends, script
 from ..job import record as result
 from ..job.spec import Needed
 from ..job.states import Reason
-from ..machines.base import Machine
+from ..machines.base import BatchSystem
 
 _PATIENCE_S = 90
 """So long the files of a job that has ended may take to be seen on another node."""
@@ -52,7 +52,7 @@ def check(needed: Sequence[Needed], folder: str, job_hash: str) -> tuple[Text, .
     return (text, *calls)
 
 
-def outcomes(context: Context, machine: Machine, needed: Iterable[Needed]) -> dict[Needed, bool]:
+def outcomes(context: Context, machine: BatchSystem, needed: Iterable[Needed]) -> dict[Needed, bool]:
     """Of those of these that are known to be over: whether they have ended well."""
     found = list(dict.fromkeys(needed))
     if not found:

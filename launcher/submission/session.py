@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..contexts.base import Context, Watch
-from ..machines.base import Machine
+from ..machines.base import BatchSystem
 from .events import Event
 from .journal import Journal
 from .state import Progress
@@ -31,7 +31,7 @@ class Site:
 
     record: Record
     work: Work
-    machine: Machine
+    machine: BatchSystem
     context: Context
     journal: Journal
     progress: Progress
