@@ -34,6 +34,8 @@ lost here, and that is measured from its last frame, which may be older than our
 """
 _TOLD = 2000
 """Agents that a turn tells that we live, and how far their reports are on disk."""
+_LOST = 200
+"""Agents that a turn gives up for their silence."""
 
 
 class AgentWatch:
@@ -196,16 +198,26 @@ class AgentWatch:
     def _heartbeat(self) -> None:
         settings = self._parts.settings
         self.agents.links.beat()
-        for link in self.agents.silent_for(settings.node_lost_s):
-            if self.processes.lives(link.node, link.agent_id):
-                self.agents.hold(link)
-                continue
-            joined = self._scheduler.nodes.specs[link.node].joined
-            self.agents.lost(link.node, f"not heard of for {settings.node_lost_s:g} s", silent=True)
-            if not joined:
-                self.processes.silent(link.node)
+        self._lose_silent()
         for link in self.agents.silent_for(settings.node_lost_s + settings.manager_wait_s):
             self.processes.kill(link.node, link.agent_id)
+
+    def _lose_silent(self) -> None:
+        """Give up, a share in each turn, the nodes whose agents are not heard any more; a network may take all at once."""
+        silent_s = self._parts.settings.node_lost_s
+        lost = []
+        for link in self.agents.silent_for(silent_s):
+            if self.processes.lives(link.node, link.agent_id):
+                self.agents.hold(link)
+            else:
+                lost.append(link)
+        for link in lost[:_LOST]:
+            joined = self._scheduler.nodes.specs[link.node].joined
+            self.agents.lost(link.node, f"not heard of for {silent_s:g} s", silent=True)
+            if not joined:
+                self.processes.silent(link.node)
+        if len(lost) > _LOST:
+            self._parts.loop.call_after(0, self._lose_silent)
 
     def await_joined(self, node: NodeNo) -> None:
         """A joined node of an earlier life may still be there: it has as long to report as one that has fallen silent."""

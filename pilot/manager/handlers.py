@@ -237,9 +237,8 @@ class Handlers:
 
     def _cancel_job(self, request: requests.CancelJob) -> Steps[Reply]:
         def cancel(job: Job, pos: int | None) -> Steps[None]:
-            yield from ()
             if pos is None:
-                self._scheduler.cancel(job, self._parts.now())
+                yield from self._scheduler.cancel_in_steps(job, self._parts.now())
             else:
                 self._scheduler.cancel_task(job, pos, self._parts.now())
 
@@ -318,7 +317,7 @@ class Handlers:
             for number, no in enumerate(self._jobs.numbers(), 1):
                 job = self._jobs.by_no(no)
                 if job is not None and not job.state.final and not job.canceling:
-                    self._scheduler.cancel(job, self._parts.now())
+                    yield from self._scheduler.cancel_in_steps(job, self._parts.now())
                 if not number % _FEW:
                     yield Pause.MORE
         self._ending.finish_after(request.delay_s)

@@ -77,7 +77,8 @@ def _check_attempts(scheduler: Scheduler) -> None:
         assert attempt.job.tasks.run(key.pos) == key.run, f"{attempt} is not the latest attempt"
         state = attempt.job.tasks.state(key.pos)
         assert state in _STATES_OF_TASK.get(attempt.state, ()), f"{attempt} is {state.name}"
-        cancels = attempt.job.canceling and attempt.state is not AttemptState.CANCELING
+        is_canceled = attempt.job.canceling and attempt.job.no not in scheduler.being_canceled
+        cancels = is_canceled and attempt.state is not AttemptState.CANCELING
         assert not cancels, f"{attempt} of a cancelled job is not being stopped"
         home = scheduler.nodes[attempt.node].state
         assert home in SERVED or home in AWAITED, f"{attempt}, which is {home.name}"

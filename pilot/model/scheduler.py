@@ -49,6 +49,8 @@ from .steps import SLICE, Pause, Steps, finish
 
 _End = TypeVar("_End", bound=EndReport)
 _Start = TypeVar("_Start", bound=StartReport)
+_STOPPED = 5 * SLICE
+"""Attempts that a slice orders to be stopped."""
 
 
 class Scheduler:
@@ -81,6 +83,8 @@ class Scheduler:
         self.most_per_turn: int | None = None
         """How many consequences of what has happened are followed in one turn; None: all, as in a replay."""
         self._followed = 0
+        self.being_canceled: set[JobNo] = set()
+        """Cancelled jobs of which some tasks may not have been ordered to stop yet."""
         self._was_busy = False
         self.recovery = Recovery(self.nodes, self.jobs, self.dispatch, self._life, self._decisions)
 
@@ -161,6 +165,13 @@ class Scheduler:
 
         Raises RefusedError when the job has ended or was cancelled before.
         """
+        finish(self.cancel_in_steps(job, now))
+
+    def cancel_in_steps(self, job: Job, now: float) -> Steps[None]:
+        """The same in slices, as very many tasks may be running. It is accepted, or refused, in the first.
+
+        What has come back to the queue by the time it would have been stopped is CANCELED there.
+        """
         if job.state.final:
             raise RefusedError(f"Job {job.spec.name} already finished")
         if job.canceling:
@@ -169,8 +180,12 @@ class Scheduler:
         self._decisions.canceled.append((job.no, None))
         in_flight = job.tasks.in_flight()
         self._life.end_queued_tasks(job, State.CANCELED, now)
-        for pos in in_flight:
-            self._kill(job, pos)
+        self.being_canceled.add(job.no)
+        for number, pos in enumerate(in_flight, 1):
+            self._end_task(job, pos, now)
+            if not number % _STOPPED:
+                yield Pause.MORE
+        self.being_canceled.discard(job.no)
         self._settle(now)
 
     def cancel_task(self, job: Job, pos: int, now: float) -> None:
@@ -179,13 +194,17 @@ class Scheduler:
         if state.final:
             raise RefusedError(f"Job {job.spec.task_name(pos)} already finished")
         self._decisions.canceled.append((job.no, pos))
-        if state is State.QUEUED:
-            self._life.end_queued_task(job, pos, State.CANCELED, now)
-        else:
-            self._kill(job, pos)
+        self._end_task(job, pos, now)
         self._settle(now)
 
-    def _kill(self, job: Job, pos: int) -> None:
+    def _end_task(self, job: Job, pos: int, now: float) -> None:
+        state = job.tasks.state(pos)
+        if state is State.QUEUED:
+            self._life.end_queued_task(job, pos, State.CANCELED, now)
+        elif not state.final:
+            self._stop_attempt(job, pos)
+
+    def _stop_attempt(self, job: Job, pos: int) -> None:
         attempt = self.dispatch.attempts[TaskKey(job.no, pos, job.tasks.run(pos))]
         if attempt.after(AttemptEvent.CANCEL) is Fate.STOP:
             self._decisions.orders_for(attempt.node).kills.append(attempt.key)

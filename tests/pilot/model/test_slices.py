@@ -6,11 +6,12 @@ import tracemalloc
 from typing import TypeVar
 
 import pytest
-from world import job, node
+from world import World, job, node
 
 from pilotfish.pilot.model import invariants
+from pilotfish.pilot.model import scheduler as scheduler_module
 from pilotfish.pilot.model.acceptance import Checked
-from pilotfish.pilot.model.errors import JobExistsError, NotEnoughResourcesError
+from pilotfish.pilot.model.errors import JobExistsError, NotEnoughResourcesError, RefusedError
 from pilotfish.pilot.model.ids import JobNo, NodeNo
 from pilotfish.pilot.model.job_spec import JobSpec
 from pilotfish.pilot.model.scheduler import Scheduler
@@ -236,3 +237,29 @@ def test_what_waits_only_for_the_next_plan_is_not_passed() -> None:
     scheduler.submit([job("many", count=1000), job("later", 2)], 1.0)
     scheduler.plan(1.0)
     assert (scheduler.planned, scheduler.dispatch.reserved) == (False, None)
+
+
+def test_running_tasks_of_a_cancelled_job_are_stopped_a_share_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two shares some end, are tried again, or wait to be: all the others are over by the end."""
+    monkeypatch.setattr(scheduler_module, "_STOPPED", 3)
+    world = World(node("n", 8))
+    world.submit(job("many", count=100, retries=1), job("after", after=["many"]))
+    assert world.running == [f"many:{number}" for number in range(8)]
+    many = world.scheduler.jobs.get("many")
+    steps = begun(world.scheduler.cancel_in_steps(many, world.now))
+    world.settle()
+    assert world.running == [f"many:{number}" for number in range(3, 8)]
+    assert world.states("many")[8:] == ["CANCELED"] * 92
+    world.finish("many:3")
+    world.finish("many:4", 1)
+    assert "many:4" in world.running, "it is tried again"
+    world.drain(0)
+    world.finish("many:5", 1)
+    assert world.state("many", 5) == "QUEUED"
+    with pytest.raises(RefusedError, match="already canceled"):
+        world.cancel("many")
+    finish(steps)
+    world.settle()
+    assert world.running == []
+    assert world.states("many") == ["CANCELED"] * 3 + ["SUCCEED"] + ["CANCELED"] * 96
+    assert (world.state("many"), world.state("after")) == ("CANCELED", "OMITTED")
