@@ -29,6 +29,7 @@ from ..model.explain import why_not_running
 from ..model.ids import JobNo, split_name
 from ..model.job_spec import JobSpec, Size
 from ..model.jobs import Job
+from ..model.large import ByName
 from ..model.states import State
 from ..model.steps import SLICE, Pause, Steps
 from ..wire import replies, requests
@@ -40,6 +41,8 @@ from .request_server import Asked, Reply
 from .shutdown import Shutdown
 
 MOST_EVENTS = 10_000
+MOST_ERRORS = 10_000
+"""Of one request, that are told: they are encoded at once, and who has so many knows what is wrong."""
 _FEW = 50
 """Items in a slice where each has consequences that are recorded, reported and published at the end of the turn."""
 _Answer = tuple[replies.JobInfo | replies.JobStatus, list[bytes] | None]
@@ -153,11 +156,11 @@ class Handlers:
         """The answers of jobStatus and jobInfo: odd names are errors of their entry, unknown ones of the request."""
         stretches: list[bytes] = []
         entries: dict[str, replies.Entry[object]] = {}
-        answered: set[str] = set()
+        answered: ByName[None] = ByName()
         for number, name in enumerate(names, 1):
             text = name if isinstance(name, str) else json.dumps(name)
             if text not in answered:
-                answered.add(text)
+                answered[text] = None
                 entries[text], childs = yield from self._entry(name, text, one)
                 if childs is not None:  # by itself: it is large
                     last = {text: entries.pop(text)}
@@ -166,7 +169,7 @@ class Handlers:
                 stretches += _encoded(entries)
                 yield Pause.MORE
         stretches += _encoded(entries)
-        return Reply(replies.large(None, replies.Entries[object]({}), "jobs", stretches))
+        return Reply((yield from replies.large(None, replies.Entries[object]({}), "jobs", stretches)))
 
     def _entry(
         self, name: object, text: str, one: Callable[[Job, int | None, str], Steps[_Answer]]
@@ -228,7 +231,7 @@ class Handlers:
                 yield Pause.MORE
         stretches += _encoded(jobs)
         listed.length = length
-        return Reply(replies.large(None, listed, "jobs", stretches))
+        return Reply((yield from replies.large(None, listed, "jobs", stretches)))
 
     def _is_entering(self, job: Job) -> bool:
         return bool(self._jobs.entering) and self._jobs.entering_with(job.spec.name) is not None
@@ -262,8 +265,9 @@ class Handlers:
     def _each(
         self, names: list[object], unknown: str, act: Callable[[Job, int | None], Steps[None]]
     ) -> Steps[tuple[int, dict[str, str]]]:
-        """Do something to each named job; returns how often it succeeded, and the errors by name."""
-        count, errors = 0, {}
+        """Do something to each named job; returns how often it succeeded, and the errors by name, as many as are told."""
+        count = 0
+        errors: dict[str, str] = {}
         for number, name in enumerate(names, 1):
             key = name if isinstance(name, str) else json.dumps(name)
             try:
@@ -274,7 +278,8 @@ class Handlers:
                 yield from act(*self._find(name))
                 count += 1
             except (PilotfishError, ValueError) as error:
-                errors[key] = str(error)
+                if len(errors) < MOST_ERRORS:
+                    errors[key] = str(error)
             if not number % _FEW:
                 yield Pause.MORE
         return count, errors
@@ -304,7 +309,7 @@ class Handlers:
         if events:
             stretches.append(replies.stretch(events))
         data = replies.EventList([], caught.last, caught.missed)
-        return Reply(replies.large(None, data, "events", stretches))
+        return Reply((yield from replies.large(None, data, "events", stretches)))
 
     def _control(self, request: requests.Control) -> Steps[Reply]:
         yield from ()
@@ -342,7 +347,7 @@ def _submitted(checked: Checked) -> Steps[Reply]:
         stretches.append(replies.stretch([spec.name for spec in checked.specs[start : start + 10 * SLICE]]))
         if start:
             yield Pause.MORE
-    body = replies.large(f"{count} jobs submitted", replies.Submitted(count, []), "jobs", stretches)
+    body = yield from replies.large(f"{count} jobs submitted", replies.Submitted(count, []), "jobs", stretches)
     return Reply(body, durable=True)
 
 

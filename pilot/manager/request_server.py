@@ -48,7 +48,7 @@ _FRAMES = 3
 
 
 class Reply(NamedTuple):
-    body: bytes
+    body: replies.Body
     durable: bool = False
     """The reply tells of something that must be on disk before it is sent."""
 
@@ -69,7 +69,7 @@ class Asked:
     def note_id(self, number: object) -> None:
         self.number = [number]
 
-    def reply(self, body: bytes) -> list[bytes]:
+    def reply(self, body: replies.Body) -> list[replies.Body]:
         with_id = replies.with_id_value(body, self.number[0]) if self.number else replies.with_id(body, self.body)
         return [*self.envelope, with_id]
 
@@ -78,7 +78,7 @@ class _Held(NamedTuple):
     """A reply that waits, and for which sync; None: for the turn to be written."""
 
     sync: int | None
-    message: list[bytes]
+    message: list[replies.Body]
 
 
 class _Client:
@@ -134,7 +134,7 @@ class RequestServer:
         self._clients: dict[tuple[zmq.Socket[bytes], bytes], _Client] = {}
         self._busy: deque[_Client] = deque()
         """Those with something to do, in the order of their turn."""
-        self._ready: list[tuple[_Client, list[bytes]]] = []
+        self._ready: list[tuple[_Client, list[replies.Body]]] = []
         self._is_called = False
         self._looks = False
 

@@ -21,11 +21,17 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from ..model.errors import PilotfishError
 from ..model.states import State
+from ..model.steps import Pause, Steps
 from . import codec
 from .events import Event
 from .legacy import wire_message
 
 T = TypeVar("T")
+
+Body = bytes | bytearray
+"""A reply as it is sent; a large one is not copied once more to become bytes."""
+_JOINED_BYTES = 4 << 20
+"""Of a large reply, in one slice."""
 
 FINAL = frozenset(state.name for state in State if state.final)
 """The states of the wire that nothing can follow."""
@@ -314,9 +320,20 @@ def filled(text: bytes, member: str, stretches: Sequence[bytes]) -> list[bytes]:
     return parts
 
 
-def large(message: str | None, data: Struct, member: str, stretches: Sequence[bytes]) -> bytes:
-    """As `ok`, where `member` of the data is empty and is to have all the stretches."""
-    return b",".join(filled(ok(message, data), member, stretches))
+def large(message: str | None, data: Struct, member: str, stretches: Sequence[bytes]) -> Steps[Body]:
+    """As `ok`, where `member` of the data is empty and is to have all the stretches; put together in slices."""
+    first, *rest = filled(ok(message, data), member, stretches)
+    if not rest:
+        return first
+    body, joined = bytearray(first), 0
+    for part in rest:
+        body += b","
+        body += part
+        joined += len(part)
+        if joined > _JOINED_BYTES:
+            joined = 0
+            yield Pause.MORE
+    return body
 
 
 def error_reply(error: PilotfishError) -> bytes:
@@ -352,7 +369,7 @@ def data_of(reply: Received, kind: type[T]) -> T:
     return codec.load(reply.data, kind)
 
 
-def with_id(reply: bytes, request: bytes) -> bytes:
+def with_id(reply: Body, request: bytes) -> Body:
     """The reply with the `id` of its request, if that has one (ours): for clients that send several and wait later."""
     if b'"id"' not in request:
         return reply
@@ -372,10 +389,14 @@ def _id_beside_odd_bytes(request: bytes) -> bytes:
         return b""
 
 
-def with_id_value(reply: bytes, number: object) -> bytes:
+def with_id_value(reply: Body, number: object) -> Body:
     """The same with an `id` that has been read already."""
     return _with(reply, codec.encode(number))
 
 
-def _with(reply: bytes, number: bytes) -> bytes:
-    return b"".join([memoryview(reply)[:-1], b',"id":', number, b"}"])
+def _with(reply: Body, number: bytes) -> Body:
+    end = b',"id":' + number + b"}"
+    if isinstance(reply, bytearray):  # in place: it may be large
+        reply[-1:] = end
+        return reply
+    return reply[:-1] + end

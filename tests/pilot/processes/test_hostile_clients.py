@@ -196,3 +196,31 @@ def test_a_large_job_is_told_in_pages(pilot: Pilot, clients: Clients) -> None:
     assert [*first["jobs"], *second["jobs"]] == ["childs", "b", "c"]
     assert "next" not in second
     assert ask(client, "listJobs", params={"limit": 0})["code"] == 1
+
+
+def test_a_request_that_is_wrong_ten_thousand_times_is_told_no_more_than_that(pilot: Pilot, clients: Clients) -> None:
+    """All errors are encoded at once, and 64 MiB of names can be millions."""
+    client = clients(pilot)
+    assert ask(client, "submit", jobs=[sleeper("known", 1, 100.0)])["code"] == 0
+    reply = ask(client, "cancelJob", jobNames=[*(f"unknown{number}" for number in range(11_000)), "known"])
+    assert (reply["code"], reply["data"]["canceled"], len(reply["data"]["errors"])) == (0, 1, 10_000)
+
+
+def test_bytes_that_are_not_text_pass_in_a_large_request_too(pilot: Pilot, clients: Clients) -> None:
+    client = clients(pilot)
+    execution = {"exec": "touch", "args": ["caf\udce9"]}
+    jobs = [{"name": f"odd{number}", "execution": execution} for number in range(2000)]
+    assert len(json.dumps(jobs)) > 64 << 10
+    assert ask(client, "submit", jobs=jobs)["code"] == 0
+    assert ask(client, "cancelJob", jobNames=[job["name"] for job in jobs])["code"] == 0
+
+
+def test_a_text_of_tens_of_megabytes_is_refused_with_its_place(pilot: Pilot, clients: Clients) -> None:
+    client = clients(pilot)
+    scripts = [
+        {"name": f"s{number}", "execution": {"script": "#" * (size << 20)}} for number, size in enumerate((1, 20))
+    ]
+    reply = ask(client, "submit", jobs=scripts)
+    assert reply["message"] == "Invalid request: this text has more than 8388608 characters"
+    assert reply["error"]["where"] == "jobs[1].execution.script"
+    assert ask(client, "submit", jobs=scripts[:1])["code"] == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
+from itertools import chain
 
 import msgspec
 import pytest
@@ -11,6 +13,8 @@ from msgspec import Struct
 
 from pilotfish.pilot.model.errors import InvalidJobError, JobExistsError, SplitToZeroError, UnknownJobError
 from pilotfish.pilot.model.states import State
+from pilotfish.pilot.model.steps import Steps
+from pilotfish.pilot.wire import replies
 from pilotfish.pilot.wire.events import Event
 from pilotfish.pilot.wire.legacy import NO_NAME, FormError, wire_message
 from pilotfish.pilot.wire.replies import (
@@ -214,3 +218,22 @@ def test_a_client_understands_the_status_of_an_original_service() -> None:
     assert status.system.event_seq is msgspec.UNSET
     assert status.system.status_publisher == "tcp://h:1"
     assert status.tasks.ended == 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+@pytest.mark.parametrize("number", [None, 7])
+def test_a_large_reply_is_put_together_in_slices(
+    count: int, number: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replies, "_JOINED_BYTES", 10)
+    names = [[f"job-{part}-{place}" for place in range(3)] for part in range(count)]
+    stretches = [replies.stretch(some) for some in names]
+    bodies: list[replies.Body] = []
+
+    def steps() -> Steps[None]:
+        bodies.append((yield from replies.large("hello", replies.Submitted(3 * count, []), "jobs", stretches)))
+
+    assert sum(1 for _ in steps()) == max(0, count - 1)
+    body = bodies[0] if number is None else replies.with_id_value(bodies[0], number)
+    expected = {"code": 0, "message": "hello", "data": {"submitted": 3 * count, "jobs": list(chain(*names))}}
+    assert json.loads(body) == expected | ({} if number is None else {"id": number})
