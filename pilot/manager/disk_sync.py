@@ -1,10 +1,11 @@
 """fdatasync beside the loop: one thread that does nothing else.
 
 A busy parallel file system can take seconds for it, and there is no call that syncs without waiting: io_uring is not
-everywhere, and a helper process would have to be given each new descriptor. So this is the one thread of the manager. It shares
-nothing with the loop: it gets a function to call, and says through a pipe that it has returned. Whatever follows from that
-happens in the loop. It never holds up the end of the process either (a daemon): what was written survives that, only a crash of
-the machine at that moment could lose what nobody was promised.
+everywhere, and a helper process would have to be given each new descriptor. So this is the one thread of the manager (while the
+journal is compacted, compacting.py has another one). It shares nothing with the loop: it gets a function to call, and says
+through a pipe that it has returned. Whatever follows from that happens in the loop. It never holds up the end of the process
+either (a daemon): what was written survives that, and only a crash of the machine at that moment could lose what nobody was
+promised.
 
 Each submit waits for a sync, so the two threads must not wait for each other's interpreter lock: it costs more than the sync.
 The thread takes the lock twice for each call, while the loop waits in its poll: when an order has come, and when the call has
