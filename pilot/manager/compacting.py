@@ -88,8 +88,8 @@ class Compacting:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is worth it now, and not being done."""
-        return self.is_idle and self._store.size > WORTH_BYTES and mostly_removed(self._jobs)
+        """Whether most of the journal is about removed jobs, and nothing is being done about it."""
+        return self.is_idle and mostly_removed(self._jobs)
 
     def begin(self) -> None:
         """At the end of a turn in which all is written and reported, and nothing is left to be followed."""

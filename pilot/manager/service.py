@@ -27,7 +27,7 @@ from . import request_file
 from .agent_processes import Recipe
 from .agent_watch import AgentWatch
 from .auxdir import leave_socket_folder
-from .compacting import Compacting
+from .compacting import WORTH_BYTES, Compacting
 from .ending import Ending
 from .garbage import Garbage
 from .handlers import Handlers
@@ -147,7 +147,7 @@ class Service:
         is_done = self._scheduler.settled and self._scheduler.planned
         if not (is_done or self.shutdown.stopping or self.held):
             self.parts.loop.call_after(0, lambda: None)
-        if self._compacting.is_due and self._scheduler.settled and not self._scheduler.jobs.entering:
+        if self._store.size > WORTH_BYTES and self._compacting.is_due and is_done and not self._scheduler.jobs.entering:
             self._compacting.begin()
 
     def _note(self, decisions: Decisions) -> None:

@@ -122,7 +122,7 @@ class Faults:
 
 def play(folder: Path, how: str, at: int) -> Faults:
     """Turns of a manager: each writes a record, and syncs follow each other, while the journal is compacted."""
-    for name, value in {"WORTH_BYTES": 0, "_PAUSE_S": 0.0, "_LOOK_S": 0.0, "_LITTLE_BYTES": 200}.items():
+    for name, value in {"_PAUSE_S": 0.0, "_LOOK_S": 0.0, "_LITTLE_BYTES": 200}.items():
         setattr(compacting, name, value)
     faults = Faults(folder, how, at)
     store, loop = Store.create(folder / "j"), Loop()

@@ -86,8 +86,7 @@ class Running:
 
 @pytest.fixture
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    for name in ("WORTH_BYTES", "_PAUSE_S"):
-        monkeypatch.setattr(compacting, name, 0)
+    monkeypatch.setattr(compacting, "_PAUSE_S", 0)
     running = Running(tmp_path, 2000)
     yield running
     running.close()
