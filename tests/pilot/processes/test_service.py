@@ -365,3 +365,29 @@ def test_a_file_of_requests_is_served_and_then_the_service_ends(wd: Path) -> Non
     done = subprocess.run(command, cwd=wd, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0
     assert (wd / "made").exists()
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_long_file_of_requests_is_served_whole_or_not_at_all(wd: Path, is_whole: bool) -> None:
+    """It is read while the pilot serves others already, so what is wrong with it is found late."""
+    jobs = [
+        {"name": f"job{number}", "execution": {"exec": "touch", "args": [f"ran{number}"]}} for number in range(3000)
+    ]
+    requests = [
+        {"request": "submit", "jobs": jobs[:3]},
+        {"request": "submit", "jobs": jobs[3:]},
+        {"request": "cancelJob", "jobNames": [job["name"] for job in jobs[3:]]},
+    ]
+    text = json.dumps(requests)
+    (wd / "long.json").write_text(text if is_whole else text[:-1])
+    command = [sys.executable, "-m", "pilotfish", "service", "--file-path", "long.json", "--nodes", "1"]
+    ended = subprocess.run(command, cwd=wd, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    if is_whole:
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert {f"ran{number}" for number in range(3)} <= {path.name for path in wd.iterdir()}
+    else:
+        assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+        assert ended.stderr.startswith(
+            "Error: long.json: Wrong job description: this JSON cannot be read: expecting ',' or ']'"
+        )
+        assert list(wd.glob("ran*")) == []
