@@ -21,7 +21,7 @@ from pilotfish.pilot.model.ids import JobNo
 from pilotfish.pilot.model.job_spec import Execution, JobSpec
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import State
-from pilotfish.pilot.wire.records import Canceled, Closed, Compacted, Removed, Submitted
+from pilotfish.pilot.wire.records import Canceled, Closed, Compacted, Record, Removed, Submitted
 from pilotfish.pilot.wire.report import ReportEntry
 
 FAULTS = Path(__file__).parent / "compaction_faults.py"
@@ -34,7 +34,7 @@ def test_whatever_happens_at_whatever_call_all_that_was_written_or_acknowledged_
     how: str, tmp_path: Path
 ) -> None:
     """`kill`: what was written; `crash`, of the machine: what was synced; `full`, a disk: all, and it goes on."""
-    command = [sys.executable, FAULTS, tmp_path, how]
+    command = [sys.executable, str(FAULTS), str(tmp_path), how]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     *wrong, count = done.stdout.splitlines()
     assert wrong == []
@@ -53,11 +53,9 @@ class Running:
         self.reporter = Reporter(folder / "jobs.report", "json")
         specs = [JobSpec(f"job{number}", Execution(exec="true")) for number in range(count + 1)]
         gone = [JobNo(number) for number in range(2, count + 2)]
-        for record in (
-            Submitted(JobNo(1), 1.0, specs),
-            *(Canceled(number, None, 1.0) for number in gone),
-            Removed(gone),
-        ):
+        canceled = [Canceled(number, None, 1.0) for number in gone]
+        records: list[Record] = [Submitted(JobNo(1), 1.0, specs), *canceled, Removed(gone)]
+        for record in records:
             self.store.append(record)
         self.store.write()
         self.store.sync()
@@ -66,11 +64,14 @@ class Running:
         self.told = 0
         self.tell()
         self.compacting = Compacting(self.store, self.reporter, scheduler.jobs, self.loop)
-        self.loop.on_readable(self.store.sync_ended, self.store.end_sync)
+        self.loop.on_readable(self.store.sync_ended, self._end_sync)
 
     def _clock(self) -> float:
         self.now += 0.001
         return self.now
+
+    def _end_sync(self) -> None:
+        self.store.end_sync()
 
     def tell(self) -> None:
         """An ending gets into the report."""

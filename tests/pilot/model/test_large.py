@@ -44,7 +44,8 @@ def test_by_number_is_a_dictionary_in_ascending_order(changes: list[tuple[bool, 
         if is_set:
             model[number] = table[number] = place
         elif number in model:
-            del model[number], table[number]
+            del model[number]
+            del table[number]
         assert (table.get(number), number in table, len(table)) == (model.get(number), number in model, len(model))
     assert list(table) == sorted(model)
 
