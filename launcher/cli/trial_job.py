@@ -16,7 +16,7 @@ from ..job import record
 from ..job.record import JobResult
 from ..job.spec import JobToPlace
 from ..job.states import Listing
-from ..machines.base import Machine
+from ..machines.base import BatchSystem
 
 _WALLTIME_S = 120.0
 _LOOK_EVERY_S = 0.5
@@ -35,7 +35,7 @@ class Trial:
 
 
 def run_trial_job(
-    machine: Machine,
+    machine: BatchSystem,
     context: Context,
     resources: Resources,
     folder: str,
@@ -96,7 +96,7 @@ def _result(context: Context, job: JobToPlace) -> JobResult | None:
     return record.parse(context.read([path]).get(path, b""))
 
 
-def _listing(machine: Machine, context: Context, job_id: str) -> Listing | None:
+def _listing(machine: BatchSystem, context: Context, job_id: str) -> Listing | None:
     """None when the batch system does not answer now."""
     try:
         return machine.query(context, [job_id])
