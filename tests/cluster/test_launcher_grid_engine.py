@@ -14,6 +14,7 @@ from patience import wait_until
 
 from pilotfish.launcher.contexts.base import Context, Done
 from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.contexts.shell import users
 from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
@@ -29,7 +30,7 @@ def submission(sge: GridEngine, wd: Path, monkeypatch: pytest.MonkeyPatch, tmp_p
         def run(self, command: str, *, cwd: str | None = None, **options: Any) -> Done:
             folder = f"cd {shlex.quote(cwd)} || exit 73; " if cwd else ""
             words = sge.hosts.ctl.command("env", *variables, "sh", "-c", folder + command)
-            return super().run(shlex.join(words), **options)
+            return super().run(users(shlex.join(words)), **options)
 
     class OnGridEngine(Placement):
         def context(self) -> Context:

@@ -19,6 +19,7 @@ from patience import wait_until
 from real import SLURM_PROGRAMS, require
 
 from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.contexts.shell import users
 from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.launcher.machines.registry import build_machine
 from pilotfish.launcher.submission.placement import Placement
@@ -116,7 +117,7 @@ def test_many_jobs_are_asked_about_with_one_command(submission: Make, wd: Path) 
     class Counting(LocalContext):
         def run(self, command: str, **options: Any) -> Any:
             asked.extend(word for word in ("squeue", "sacct") if f"{word} " in command)
-            return super().run(command, **options)
+            return super().run(users(command), **options)
 
     made.run(detach=True)
     ids = [job.id for job in made.peek().jobs.values()]
@@ -251,7 +252,7 @@ def test_with_accounting_slurm_tells_how_jobs_ended_long_after(wd: Path, monkeyp
             return {name: (each.state.name, each.reason, each.exit_code) for name, each in found.items()}
 
         def forgotten() -> bool:
-            return context.run(f"scontrol show job {ids[0]}").code != 0
+            return context.run(users(f"scontrol show job {ids[0]}")).code != 0
 
         wait_until(forgotten, "the controller to forget")
         wait_until(

@@ -17,6 +17,7 @@ from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import Context, TransferError
 from pilotfish.launcher.contexts.globs import MissingFileError
 from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.contexts.shell import users
 from pilotfish.launcher.contexts.ssh import rsync
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.submission.placement import Placement
@@ -149,7 +150,7 @@ def test_what_must_not_be_read_here_is_told(wd: Path) -> None:
         pytest.skip("needs root")
     context = LocalContext(wd, str(wd / "there"), {})
     with other_user(wd):
-        assert context.run(f"mkdir there && cd there && {MAKES}", cwd=str(wd)).code == 0
+        assert context.run(users(f"mkdir there && cd there && {MAKES}"), cwd=str(wd)).code == 0
         listed = context.list_files(str(wd / "there"), ["**"], with_folders=True)
         assert {file.path for file in listed if file.closed} == {"closed"}
         moved = context.get(str(wd / "there"), ["good", "locked", "sub/good"], wd / "here", partly=True)

@@ -18,7 +18,7 @@ from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.contexts.registry import build_context
 from pilotfish.launcher.contexts.shell import sh
 from pilotfish.launcher.contexts.ssh import rsync
-from pilotfish.launcher.description.parse import parse_machine
+from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.description.resources import Resources
 from pilotfish.launcher.job.spec import JobToPlace
 from pilotfish.launcher.job.states import JobState, Listing, Status
@@ -77,7 +77,7 @@ def test_a_full_disk_is_found(full: Path) -> None:
 
 def test_over_ssh_a_machine_without_rsync_and_with_another_clock_is_found(liar: Liar, wd: Path) -> None:
     server = liar.lie(rsync="exit 127", date="/usr/bin/date -d '+1000 seconds' \"$@\"")
-    machine = {"context_type": "SSH", "remote_root": str(wd), "remote_profile": server.profile}
+    machine: dict[str, Any] = {"context_type": "SSH", "remote_root": str(wd), "remote_profile": server.profile}
     found = findings(**machine)
     assert (found["rsync"].found, found["rsync"].warning) == ("none there, or one older than 3.1", True)
     assert (found["clock"].ok, found["clock"].warning) == (False, True)

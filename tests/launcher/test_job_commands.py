@@ -17,7 +17,7 @@ from pilotfish.launcher.cli.submissions import submissions
 from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED
 from pilotfish.launcher.contexts.base import ContextLostError
 from pilotfish.launcher.contexts.ssh.context import SSHContext
-from pilotfish.launcher.description.parse import parse_machine
+from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.job import store
 from pilotfish.launcher.job.ends import Folder
 from pilotfish.launcher.job.single import JobRecord

@@ -451,8 +451,14 @@ def test_what_is_no_kept_result(wd: Path) -> None:
     JobScript("true", "j", backend="shell").submit(block=True).dump("kept")
     good = json.loads((wd / "kept").read_text())
     without_job = {name: value for name, value in good.items() if name != "job"}
-    bad = [{"machine": {}}, {"hash": "0; touch pwned"}, {"hash": "../x"}, {"id": "1; touch pwned"}, {"folder": None}]
-    jobs = [{}, *({**good["job"], **each} for each in bad)]
+    bad: list[dict[str, Any]] = [
+        {"machine": {}},
+        {"hash": "0; touch pwned"},
+        {"hash": "../x"},
+        {"id": "1; touch pwned"},
+        {"folder": None},
+    ]
+    jobs: list[dict[str, Any]] = [{}, *({**good["job"], **dict(each)} for each in bad)]
     for found in ({"version": 2}, without_job, *({**good, "job": each} for each in jobs)):
         (wd / "kept").write_text(json.dumps(found))
         with pytest.raises(JournalError, match="kept: is no kept result: "):

@@ -12,6 +12,7 @@ from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import NO_FOLDER, Context, TransferError
 from pilotfish.launcher.contexts.lazy_local import LazyLocalContext
 from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.contexts.shell import users
 from pilotfish.pilot.model.errors import TransientError
 
 
@@ -21,12 +22,12 @@ def context(wd: Path, request: pytest.FixtureRequest) -> Context:
 
 
 def test_commands(wd: Path, context: Context) -> None:
-    done = context.run("cat; echo err >&2; exit 3", cwd=str(wd), stdin=b"in")
+    done = context.run(users("cat; echo err >&2; exit 3"), cwd=str(wd), stdin=b"in")
     assert (done.code, done.out, done.err) == (3, "in", "err\n")
-    assert context.run("kill -9 $$").code == 137
-    assert context.run("touch ran", cwd=str(wd / "gone")).code == NO_FOLDER
+    assert context.run(users("kill -9 $$")).code == 137
+    assert context.run(users("touch ran"), cwd=str(wd / "gone")).code == NO_FOLDER
     with pytest.raises(TransientError, match="not done after"):
-        context.run("sleep 60", timeout_s=0.1)
+        context.run(users("sleep 60"), timeout_s=0.1)
 
 
 def test_a_folder_into_which_an_ending_job_still_writes_is_removed(

@@ -29,9 +29,9 @@ from pilotfish.launcher.contexts.paths import below
 from pilotfish.launcher.contexts.registry import build_context
 from pilotfish.launcher.contexts.shell import Text, expanded, place, sh
 from pilotfish.launcher.description import schema
-from pilotfish.launcher.description.parse import parse_machine
+from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.description.schema import ContextKind, DescriptionError, Key
-from pilotfish.launcher.submission.submission import Submission
+from pilotfish.launcher.submission.placement import Placement
 
 HOME = "/home/x"
 
@@ -139,7 +139,7 @@ def machine(wd: Path, root: str = "~/work") -> dict[str, object]:
 
 
 @pytest.mark.parametrize("root", ["~/work", f"{HOME}/work", "work"])
-def test_a_submission_runs_through_it(wd: Path, submission: Callable[..., Submission], root: str) -> None:
+def test_a_submission_runs_through_it(wd: Path, submission: Callable[..., Placement], root: str) -> None:
     (wd / "here/w/a").mkdir(parents=True)
     (wd / "here/w/a/in").write_text("1 2 3\n")
     task = {

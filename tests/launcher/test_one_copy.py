@@ -17,6 +17,7 @@ from answers import NO_JOBS, SAYS_GONE, answered, garbled, rows
 
 from pilotfish.launcher.contexts.base import Done
 from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.contexts.shell import users
 from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.job.single import JobRecord
 from pilotfish.launcher.job.states import JobState
@@ -406,10 +407,10 @@ class Noisy(LocalContext):
 
     def run(self, command: str, **options: Any) -> Done:
         if self.batch == "Shell":
-            done = super().run(command, **options)
+            done = super().run(users(command), **options)
             return self._noisy(done) if "$state $id" in command and done.out else done
         if "esc=" in command or not re.search("squeue|qstat|bjobs|jjobs|pjstat|sacct|qacct|bhist|scontrol", command):
-            return super().run(command, **options)
+            return super().run(users(command), **options)
         return answered(command, self._answer)[1]
 
     def _answer(self, command: str) -> Done:

@@ -190,7 +190,7 @@ def _offences(tree: ast.Module) -> Iterator[tuple[int, str]]:
     parameters = {argument.arg for node in ast.walk(tree) if isinstance(node, ast.arguments) for argument in node.args}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            text = "".join(part.value for part in node.values if isinstance(part, ast.Constant))
+            text = "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
             if SHELL.search(text):
                 yield node.lineno, "an f-string of shell text"
         if not isinstance(node, ast.Call):
@@ -200,9 +200,10 @@ def _offences(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, called
         if called in ("sh", "shell.sh") and not _is_template(node.args[0], constants | parameters):
             yield node.lineno, "sh() of what is no literal"
-        if called.endswith(".format") and SHELL.search(
-            ast.unparse(node.func.value) if _literal(node.func.value) else ""
-        ):  # type: ignore[attr-defined]
+        function = node.func
+        if not (isinstance(function, ast.Attribute) and function.attr == "format"):
+            continue
+        if _literal(function.value) and SHELL.search(ast.unparse(function.value)):
             yield node.lineno, "a template that is filled in elsewhere"
 
 

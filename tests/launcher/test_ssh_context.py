@@ -17,6 +17,7 @@ from sshd import TOTP_SECRET, Sshd
 
 from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import NO_FOLDER, ContextLostError, TransferError
+from pilotfish.launcher.contexts.shell import users
 from pilotfish.launcher.contexts.ssh import rsync
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.contexts.ssh.session import HostKeyError, LoginError
@@ -41,7 +42,7 @@ def test_a_host_never_seen_is_refused_with_its_fingerprint(sshd: Sshd, wd: Path)
         ["ssh-keygen", "-lf", wd / "sshd/host.pub"], capture_output=True, text=True, check=True
     ).stdout
     with pytest.raises(HostKeyError) as caught, context(sshd, wd, known_hosts=str(wd / "none")) as there:
-        there.run("true")
+        there.run(users("true"))
     assert shown.split()[1] in str(caught.value)
     assert '"accept_new": true' in str(caught.value)
 
@@ -50,9 +51,9 @@ def test_a_host_never_seen_is_refused_with_its_fingerprint(sshd: Sshd, wd: Path)
 def test_a_new_host_may_be_accepted_and_is_known_then(sshd: Sshd, wd: Path) -> None:
     known = str(wd / "known")
     with context(sshd, wd, known_hosts=known, accept_new=True) as there:
-        assert there.run("true").code == 0
+        assert there.run(users("true")).code == 0
     with context(sshd, wd, known_hosts=known) as there:
-        assert there.run("true").code == 0
+        assert there.run(users("true")).code == 0
 
 
 @both
@@ -64,16 +65,16 @@ def test_a_changed_key_is_refused_whatever_is_said(sshd: Sshd, wd: Path) -> None
         pytest.raises(HostKeyError, match="has changed"),
         context(sshd, wd, known_hosts=str(wd / "known"), accept_new=True) as there,
     ):
-        there.run("true")
+        there.run(users("true"))
 
 
 @both
 def test_no_way_to_log_in_is_told_with_what_was_tried(sshd: Sshd, wd: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wd / "other"], check=True)
     with pytest.raises(LoginError, match=f"key {wd}/other"), context(sshd, wd, key_filename=str(wd / "other")) as there:
-        there.run("true")
+        there.run(users("true"))
     with pytest.raises(UsageError, match="not found!"), context(sshd, wd, key_filename="/none") as there:
-        there.run("true")
+        there.run(users("true"))
 
 
 @both
@@ -81,12 +82,12 @@ def test_a_key_with_a_passphrase_from_a_file(sshd: Sshd, wd: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret words", "-f", wd / "sshd/user"], check=True)
     (wd / "phrase").write_text("secret words\n")
     with context(sshd, wd, passphrase=f"file:{wd}/phrase") as there:
-        assert there.run("true").code == 0
+        assert there.run(users("true")).code == 0
     with (
         pytest.raises(UsageError, match="is the passphrase right") as caught,
         context(sshd, wd, passphrase="wrong") as there,
     ):
-        there.run("true")
+        there.run(users("true"))
     assert "wrong" not in str(caught.value)
 
 
@@ -97,7 +98,7 @@ def test_names_and_keys_from_ssh_config(sshd: Sshd, wd: Path) -> None:
         f" UserKnownHostsFile {wd}/sshd/known_hosts\n"
     )
     with SSHContext(wd, str(wd), {"hostname": "cluster", "ssh_config": str(wd / "config")}) as there:
-        assert there.run("echo hi").out == "hi\n"
+        assert there.run(users("echo hi")).out == "hi\n"
 
 
 @both
@@ -110,7 +111,7 @@ def test_through_two_other_hosts(sshd: Sshd, wd: Path) -> None:
         (wd / "known").write_text(known)
         jump = f"root@127.0.0.1:{first.port},root@127.0.0.1:{second.port}"
         with context(sshd, wd, jump=jump, known_hosts=str(wd / "known")) as there:
-            port = there.run("echo $SSH_CONNECTION").out.split()[3]
+            port = there.run(users("echo $SSH_CONNECTION")).out.split()[3]
         assert port == str(sshd.port)
         assert "Accepted publickey" in (first.folder / "log").read_text()
         assert "Accepted publickey" in (second.folder / "log").read_text()
@@ -120,7 +121,7 @@ def test_through_two_other_hosts(sshd: Sshd, wd: Path) -> None:
 def test_through_a_command(sshd: Sshd, wd: Path) -> None:
     program = f"{os.path.realpath('/proc/self/exe')} {Path(__file__).with_name('relay.py')} %h %p"
     with context(sshd, wd, proxy_command=program) as there:
-        assert there.run("echo hi").out == "hi\n"
+        assert there.run(users("echo hi")).out == "hi\n"
 
 
 def by_password(server: Sshd, wd: Path, user: str, **more: Any) -> SSHContext:
@@ -133,9 +134,9 @@ def by_password(server: Sshd, wd: Path, user: str, **more: Any) -> SSHContext:
 def test_a_password_from_the_environment(sshd: Sshd, wd: Path, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_PASSWORD", "secret")
     with by_password(sshd, wd, user, password="env:MY_PASSWORD") as there:
-        assert there.run("id -un").out.strip() == user
+        assert there.run(users("id -un")).out.strip() == user
     with pytest.raises(LoginError), by_password(sshd, wd, user, password="wrong") as there:
-        there.run("true")
+        there.run(users("true"))
 
 
 @both
@@ -155,7 +156,7 @@ def test_password_and_one_time_password(wd: Path, user: str, sshd: Sshd) -> None
         Sshd(folder, *lines) as server,
         by_password(server, wd, user, password="secret", totp_secret=TOTP_SECRET) as there,
     ):
-        assert there.run("id -un").out.strip() == user
+        assert there.run(users("id -un")).out.strip() == user
         (wd / "big").write_bytes(os.urandom(2 << 20))
         there.put(f"/tmp/{wd.name}-otp", staging.forward(["big"], wd, ""))
         there.remove(f"/tmp/{wd.name}-otp")
@@ -177,21 +178,21 @@ def test_commands_and_folders(sshd: Sshd, wd: Path) -> None:
     with context(sshd, wd) as there:
         root = there.root_for("hash", "w")
         there.write({f"{root}/x": b"1"})
-        done = there.run("cat x; cat; echo err >&2; exit 3", cwd=root, stdin=b"in")
+        done = there.run(users("cat x; cat; echo err >&2; exit 3"), cwd=root, stdin=b"in")
         assert (done.code, done.out, done.err) == (3, "1in", "err\n")
-        assert there.run("touch /tmp/must-not-be", cwd=f"{root}/none").code == NO_FOLDER
+        assert there.run(users("touch /tmp/must-not-be"), cwd=f"{root}/none").code == NO_FOLDER
         assert not Path("/tmp/must-not-be").exists()
         with pytest.raises(TransientError):
-            there.run("sleep 60", timeout_s=0.3)
+            there.run(users("sleep 60"), timeout_s=0.3)
 
 
 @both
 def test_a_command_after_each_connect_may_print_much(sshd: Sshd, wd: Path) -> None:
     command = f"echo x >>{wd}/connected; head -c 5000000 /dev/zero"
     with context(sshd, wd, execute_command=command) as there:
-        assert there.run("echo in").out == "in\n"
+        assert there.run(users("echo in")).out == "in\n"
         sshd.cut()
-        assert there.run("echo back").out == "back\n"
+        assert there.run(users("echo back")).out == "back\n"
     assert (wd / "connected").read_text() == "x\nx\n"
 
 
@@ -200,8 +201,8 @@ def test_much_goes_in_and_out_at_once_and_what_is_not_read_does_no_harm(sshd: Ss
     """More than SSH's windows and the machine's pipes hold."""
     much = os.urandom(6 << 20).hex()
     with context(sshd, wd) as there:
-        assert there.run("cat", stdin=much.encode()).out == much
-        done = there.run("echo enough >&2; exit 4", stdin=much.encode())
+        assert there.run(users("cat"), stdin=much.encode()).out == much
+        done = there.run(users("echo enough >&2; exit 4"), stdin=much.encode())
         assert (done.code, done.out, done.err) == (4, "", "enough\n")
     assert (sshd.folder / "log").read_text().count("Accepted publickey") == 1
 
@@ -279,11 +280,11 @@ def test_a_full_disk_there_is_told(sshd: Sshd, wd: Path) -> None:
 @both
 def test_a_server_that_comes_back_is_waited_for(sshd: Sshd, wd: Path) -> None:
     with context(sshd, wd) as there:
-        there.run("true")
+        there.run(users("true"))
         sshd.kill()
         back = threading.Timer(1.0, sshd.start)
         back.start()
-        assert there.run("echo back").out == "back\n"
+        assert there.run(users("echo back")).out == "back\n"
         back.join()
 
 
@@ -292,11 +293,11 @@ def test_who_waits_for_a_server_is_told(sshd: Sshd, wd: Path) -> None:
     told: list[str] = []
     with context(sshd, wd) as there:
         there.tell = told.append
-        there.run("true")
+        there.run(users("true"))
         sshd.kill()
         back = threading.Timer(1.0, sshd.start)
         back.start()
-        there.run("true")
+        there.run(users("true"))
         back.join()
     assert len(told) == 1
     assert "trying again for" in told[0]
@@ -308,22 +309,22 @@ def test_a_host_that_does_not_exist_is_not_waited_for(sshd: Sshd, wd: Path, monk
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)  # here a name server may not answer at all
     with pytest.raises(ContextLostError, match="is the name right"), context(sshd, wd) as there:
-        there.run("true")
+        there.run(users("true"))
 
 
 @both
 def test_a_server_that_stays_away_is_lost_with_a_remedy(sshd: Sshd, wd: Path) -> None:
     with context(sshd, wd, reconnect_for=0.5) as there:
-        there.run("true")
+        there.run(users("true"))
         sshd.kill()
         with pytest.raises(ContextLostError, match="jobs there go on"):
-            there.run("true")
+            there.run(users("true"))
 
 
 @both
 def test_what_must_not_be_repeated_is_not(sshd: Sshd, wd: Path, wait_until: Callable[..., None]) -> None:
     with context(sshd, wd) as there:
-        there.run("true")
+        there.run(users("true"))
         ran = wd / "ran"
 
         def cut_when_it_runs() -> None:
@@ -333,7 +334,7 @@ def test_what_must_not_be_repeated_is_not(sshd: Sshd, wd: Path, wait_until: Call
         killer = threading.Thread(target=cut_when_it_runs)
         killer.start()
         with pytest.raises(TransientError, match="the connection broke"):
-            there.run(f"echo x >>{wd}/ran; sleep 5", once=True)
+            there.run(users(f"echo x >>{wd}/ran; sleep 5"), once=True)
         killer.join()
         assert ran.read_text() == "x\n"
 
@@ -401,10 +402,10 @@ def test_a_submission_survives_an_outage_while_it_runs(
 def test_a_forked_child_has_a_connection_of_its_own(sshd: Sshd, wd: Path) -> None:
     """The thread that serves the parent's stays there; two processes on it would break it for both."""
     with context(sshd, wd) as there:
-        server = there.run("echo $PPID").out
+        server = there.run(users("echo $PPID")).out
         child = os.fork()
         if child == 0:
-            said = there.run("echo $PPID").out
+            said = there.run(users("echo $PPID")).out
             os._exit(0 if said.strip().isdigit() and said != server else 1)
         assert os.waitpid(child, 0)[1] == 0
-        assert there.run("echo $PPID").out == server, "the parent's connection is still the same"
+        assert there.run(users("echo $PPID")).out == server, "the parent's connection is still the same"

@@ -19,6 +19,7 @@ from patience import only_when_thorough
 from sshd import Sshd
 
 from pilotfish.launcher.cli import doctor
+from pilotfish.launcher.contexts.shell import users
 from pilotfish.launcher.contexts.ssh.choice import choose
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.contexts.ssh.session import HostKeyError, LoginError
@@ -58,7 +59,7 @@ def config_of(sshd: Sshd, wd: Path, *lines: str, name: str = "cluster", **change
 
 def says_hello(profile: dict[str, Any], wd: Path) -> bool:
     with SSHContext(wd, str(wd), profile) as there:
-        return there.run("echo hello").out == "hello\n"
+        return there.run(users("echo hello")).out == "hello\n"
 
 
 @pytest.fixture
@@ -180,11 +181,11 @@ def test_the_name_under_which_a_host_is_known_may_be_another(sshd: Sshd, wd: Pat
 def test_a_new_host_is_accepted_where_the_configuration_says_so_and_a_changed_one_is_not(
     sshd: Sshd, wd: Path, value: str
 ) -> None:
-    options = {"StrictHostKeyChecking": value, "UserKnownHostsFile": wd / "new"}
+    options = {"StrictHostKeyChecking": value, "UserKnownHostsFile": str(wd / "new")}
     assert says_hello(config_of(sshd, wd, **options), wd)
     known(sshd, wd, f"[127.0.0.1]:{sshd.port} {public(make_key(wd / 'other').with_suffix('.pub'))}")
     with pytest.raises(HostKeyError, match="has changed"):
-        says_hello(config_of(sshd, wd, **(options | {"UserKnownHostsFile": wd / "known"})), wd)
+        says_hello(config_of(sshd, wd, **(options | {"UserKnownHostsFile": str(wd / "known")})), wd)
 
 
 # --- configuration --------------------------------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ def masters(wd: Path) -> list[str]:
 def test_all_goes_over_one_login_and_nothing_is_left(sshd: Sshd, wd: Path, wait_until: Callable[..., None]) -> None:
     with SSHContext(wd, str(wd), {**sshd.profile, "transport": "openssh"}) as there:
         for _ in range(3):
-            there.run("true")
+            there.run(users("true"))
         assert len(masters(wd)) == 1
         folder = Path(there.session._transport._folder)  # type: ignore[union-attr]
         assert folder.stat().st_mode & 0o777 == 0o700
@@ -316,9 +317,9 @@ def test_a_master_of_the_users_own_is_used_and_left_running(sshd: Sshd, wd: Path
         assert says_hello(profile, wd)
         assert (sshd.folder / "log").read_text().count("Accepted publickey") == 1
         with SSHContext(wd, str(wd), profile) as there:
-            there.run("true")
+            there.run(users("true"))
             sshd.cut()
-            assert there.run("echo back").out == "back\n", "with a login of our own"
+            assert there.run(users("echo back")).out == "back\n", "with a login of our own"
         assert (sshd.folder / "log").read_text().count("Accepted publickey") == 2
     finally:
         subprocess.run([*ssh, "-O", "exit", "cluster"], check=False, stderr=subprocess.DEVNULL)

@@ -15,6 +15,7 @@ from asking import Asking
 from patience import PATIENCE_S
 from sshd import TOTP_SECRET
 
+from pilotfish.launcher.contexts.shell import users
 from pilotfish.launcher.contexts.ssh import prompts
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.contexts.ssh.prompts import Prompts
@@ -129,7 +130,7 @@ def test_what_the_profile_does_not_know_is_asked_on_the_terminal(wd: Path, trans
     with Asking(wd, QUESTIONS, ["hunter2", "cccccc"]) as server:
         profile = {**server.profile, "password": "hunter2", "transport": transport}
         with SSHContext(wd, str(wd), profile) as there:
-            assert there.run("echo in").out == "in\n"
+            assert there.run(users("echo in")).out == "in\n"
         assert server.answered == ["hunter2", "cccccc"]
     assert len(shown) == 1
     assert shown[0].endswith("Yubikey for ann: ")
@@ -141,7 +142,7 @@ def test_answers_of_the_profile_log_in_without_anybody(wd: Path, transport: str,
     with Asking(wd, QUESTIONS, ["hunter2", "cccccc"]) as server:
         secrets = {"password": "hunter2", "answers": {"Yubikey": "cccccc"}, "transport": transport}
         with SSHContext(wd, str(wd), server.profile | secrets) as there:
-            assert there.run("echo in").out == "in\n"
+            assert there.run(users("echo in")).out == "in\n"
     assert shown == []
 
 
@@ -151,7 +152,7 @@ def test_where_nobody_can_answer_nothing_is_sent_and_one_error_says_so(wd: Path,
     with Asking(wd, QUESTIONS[1:], ["cccccc"]) as server:
         profile = {**server.profile, "password": "hunter2", "transport": transport}
         with pytest.raises(LoginError) as caught, SSHContext(wd, str(wd), profile) as there:
-            there.run("true")
+            there.run(users("true"))
         assert server.answered == []
     assert str(caught.value).count("there is no terminal to ask on") == 1
     assert '"answers": {"Yubikey for ann": "env:NAME"}' in caught.value.remedy
@@ -164,7 +165,7 @@ def test_a_password_that_is_wrong_is_sent_once(wd: Path, transport: str, typed: 
     with Asking(wd, QUESTIONS[:1], ["right"]) as server:
         profile = {**server.profile, "password": "wrong", "transport": transport}
         with pytest.raises(LoginError), SSHContext(wd, str(wd), profile) as there:
-            there.run("true")
+            there.run(users("true"))
         assert server.answered == ["wrong"]
 
 

@@ -11,6 +11,7 @@ import pytest
 from sshd import Sshd
 
 from pilotfish.launcher.contexts.base import ContextLostError
+from pilotfish.launcher.contexts.shell import users
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.contexts.ssh.login import failure
 from pilotfish.launcher.contexts.ssh.session import Channel, HostKeyError, LoginError, Session, Transport
@@ -120,7 +121,7 @@ def test_a_port_where_nobody_listens_is_told_at_once(wd: Path, transport: str) -
         pytest.raises(ContextLostError, match=r"refused.*are hostname and port right"),
         SSHContext(wd, str(wd), profile) as there,
     ):
-        there.run("true")
+        there.run(users("true"))
 
 
 # --- the words of ssh -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from sshd import Sshd
 from pilotfish.launcher.cli import doctor
 from pilotfish.launcher.contexts import globs as staging
 from pilotfish.launcher.contexts.base import StartFilesError
-from pilotfish.launcher.contexts.shell import Answer, Marks, Reader, sh, words
+from pilotfish.launcher.contexts.shell import Answer, Marks, Reader, sh, users, words
 from pilotfish.launcher.contexts.ssh import rsync
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.description.machine import parse_machine
@@ -65,10 +65,10 @@ def everything_works(there: SSHContext, wd: Path, size: int = 10) -> None:
     (here / "a/words").write_bytes(os.urandom(size))
     root = there.absolute(there.root_for("hash", "w"))
     assert root == str(wd / "my home/work/hash")
-    done = there.run("cat; echo err >&2; exit 3", stdin=ODD.encode())
+    done = there.run(users("cat; echo err >&2; exit 3"), stdin=ODD.encode())
     assert (done.code, done.out, done.err) == (3, ODD, "err\n")
-    assert there.run(f"cat <<'END'\n{ODD}END\n").out == ODD
-    assert there.run("printf %s 'no line break'").out == "no line break"
+    assert there.run(users(f"cat <<'END'\n{ODD}END\n")).out == ODD
+    assert there.run(users("printf %s 'no line break'")).out == "no line break"
     many = [f"{number:0100}" for number in range(2000)]  # longer than a command line may be
     done = there.run(sh("printf '%s\\n' {words}; cat", words=words(many)), stdin=ODD.encode())
     assert done.out == "".join(f"{each}\n" for each in many) + ODD
@@ -79,7 +79,7 @@ def everything_works(there: SSHContext, wd: Path, size: int = 10) -> None:
     there.get(root, ["a/words"], back)
     assert (back / "a/words").read_bytes() == (here / "a/words").read_bytes()
     there.remove(root)
-    assert there.run("true", cwd=root).code == 73
+    assert there.run(users("true"), cwd=root).code == 73
 
 
 GREETING = "Welcome to 12 nodes\\n@ begins @\\n\\n5\\n"
@@ -113,7 +113,7 @@ def test_a_greeting_does_not_get_into_an_rsync(login: Login, wd: Path) -> None:
 @both
 def test_a_start_file_that_runs_another_shell_is_told(login: Login) -> None:
     with login(bashrc="echo Hello; exec cat") as there, pytest.raises(StartFilesError, match="it says 'Hello'"):
-        there.run("true")
+        there.run(users("true"))
 
 
 def test_doctor_tells_of_what_start_files_print_and_of_a_profile_that_replaces_the_shell(

@@ -18,6 +18,7 @@ from sshd import Sshd
 
 from pilotfish.api.jobs import Jobs
 from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.contexts.shell import users
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.submission import store as record
 from pilotfish.launcher.submission.placement import Placement
@@ -75,7 +76,7 @@ def test_several_connections_go_through_one_tunnel(sshd: Sshd, wd: Path, echo: i
         threads = [threading.Thread(target=lambda: found.append(said(tunnel.address, much))) for _ in range(3)]
         for thread in threads:
             thread.start()
-        assert there.run("echo commands go on").out == "commands go on\n"
+        assert there.run(users("echo commands go on")).out == "commands go on\n"
         for thread in threads:
             thread.join()
         assert found == [much.upper()] * 3
@@ -108,7 +109,7 @@ def test_without_a_target_or_leave_it_is_refused_with_the_reason(wd: Path, sshd:
     with SSHContext(wd, str(wd), sshd.profile) as there:
         with pytest.raises(RefusedError, match=r"onnect failed.*; is it still there"):
             there.tunnel("127.0.0.1", 1)
-        assert there.run("true").code == 0
+        assert there.run(users("true")).code == 0
     with (
         Sshd(wd / "strict", "AllowTcpForwarding no") as strict,
         SSHContext(wd, str(wd), strict.profile) as there,

@@ -102,7 +102,7 @@ def test_tasks_that_succeed_together_have_the_lines_that_each_would_have(
     name = '100 % "d"'
     (job,) = scheduler.submit([replace(PLAIN, name=name, execution=Execution(exec="%s", wd="%d"))], BEGIN_S)
     assert isinstance(job.tasks, ManyTasks)
-    places = [(PlacedShare(NodeNo(0), cores, "0"),) for cores in ("1", "2")]
+    places: list[tuple[PlacedShare, ...]] = [(PlacedShare(NodeNo(0), cores, "0"),) for cores in ("1", "2")]
     numbers = list(map(scheduler.jobs.places.number, places))
     count, (started_s, ended_s) = len(times), map(list, zip(*times, strict=True))
     where = [place % 2 for place in range(count)]

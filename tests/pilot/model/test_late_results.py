@@ -8,8 +8,15 @@ from pilotfish.pilot.model.attempts import End
 from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
 from pilotfish.pilot.model.job_spec import ONE_CORE
 from pilotfish.pilot.model.resources import Grant, Share
+from pilotfish.pilot.model.results import Result, Successes
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause
+
+
+def _results(world: World) -> list[Result]:
+    """All results of all turns, one by one."""
+    all_of_them = [result for turn in world.turns for result in turn.results]
+    return [one for result in all_of_them for one in (result.each() if isinstance(result, Successes) else [result])]
 
 
 def _late(world: World, key: TaskKey, exit_code: int = 0) -> None:
@@ -31,7 +38,7 @@ def test_a_late_result_of_a_task_that_waits_again_counts() -> None:
     world.revive(0)
     assert world.state("a") == "SUCCEED"
     assert world.running == []
-    (result,) = [result for turn in world.turns for result in turn.results if result.exit_code == 0]
+    (result,) = [result for result in _results(world) if result.exit_code == 0]
     assert [share.node for share in result.shares] == [0]
 
 
@@ -77,7 +84,7 @@ def test_a_late_result_is_replayed() -> None:
     world.submit(job("a"))
     world.cut(0)
     _late(world, _first_attempt(world, "a"))
-    results = [result for turn in world.turns for result in turn.results]
+    results = _results(world)
     again = Scheduler([node("n1", 1)])
     again.replay_submitted([job("a")], 1000.0)
     again.recovery.replay_sent(next(world.scheduler.nodes.here), _first_attempt(world, "a"), 1000.0)
@@ -165,7 +172,7 @@ def test_an_attempt_that_goes_on_again_is_replayed() -> None:
     again = Scheduler([node("n1", 1)], crash_limit=2)
     again.replay_submitted([job("a")], 1000.0)
     again.recovery.replay_sent(here, key, 1000.0)
-    for result in [result for turn in world.turns for result in turn.results]:
+    for result in _results(world):
         again.recovery.replay_result(result)
     again.recovery.replay_sent(here, key, 1000.0)
     assert again.jobs.get("a").tasks.state(0).name == "SCHEDULED"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from world import World, job, node
 
+from pilotfish.pilot.model.decisions import each_change
 from pilotfish.pilot.model.ids import NodeNo
 from pilotfish.pilot.model.states import AttemptState, Cause
 
@@ -56,7 +57,7 @@ def test_a_start_that_is_told_after_the_cancel_is_told_on() -> None:
     for _ in range(2):
         scheduler.on_started(attempt.key, grant.grant_id, 7, world.now)
     assert (attempt.state, world.state("a")) == (AttemptState.CANCELING, "EXECUTING")
-    assert [change.state.name for change in scheduler.take_decisions().changes] == ["EXECUTING"]
+    assert [change.state.name for change in each_change(scheduler.take_decisions().changes)] == ["EXECUTING"]
 
 
 def test_tasks_that_are_stopped_because_the_pilot_ends_wait_again_and_are_counted() -> None:
