@@ -121,6 +121,13 @@ def _no_submission(file: str) -> UsageError:
     return UsageError("is a file of jobs for a running pilot", where=file, remedy=remedy)
 
 
+def _what_goes_on(submission: Placement) -> str:
+    """What happens on the machine without us, and how to come back."""
+    if not any(job.attempt or job.phase is not Phase.NEW for job in submission.peek().jobs.values()):
+        return "no job has been submitted; the same command begins where it stopped"
+    return f"jobs go on; `pilotfish submissions watch {submission.hash[:8]}` goes on from here"
+
+
 def run(make: Callable[..., Placement], what: Any, **options: Any) -> None:
     """Run a submission and leave with the exit code it deserves."""
     dry, output = options.pop("dry_run", False), options.pop("output", None)
@@ -137,12 +144,10 @@ def run(make: Callable[..., Placement], what: Any, **options: Any) -> None:
             try:
                 outcome = submission.run(**options)
             except KeyboardInterrupt:
-                screen.tell(
-                    f"interrupted: jobs go on; `pilotfish submissions watch {submission.hash[:8]}` goes on from here"
-                )
+                screen.tell(f"interrupted: {_what_goes_on(submission)}")
                 raise
             except ContextLostError:
-                screen.tell(f"jobs go on; `pilotfish submissions watch {submission.hash[:8]}` goes on from here")
+                screen.tell(_what_goes_on(submission))
                 raise
             finally:
                 if as_json:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +125,25 @@ def test_a_port_where_nobody_listens_is_told_at_once(wd: Path, transport: str) -
         SSHContext(wd, str(wd), profile) as there,
     ):
         there.run(users("true"))
+
+
+def test_a_submission_to_a_host_that_refuses_says_that_nothing_runs_there(wd: Path) -> None:
+    server = Sshd(wd / "sshd")  # not started
+    (wd / "w/a").mkdir(parents=True)
+    machine = {"batch_type": "Shell", "context_type": "SSH", "local_root": str(wd), "remote_root": "x"}
+    given = {
+        "work_base": "w",
+        "machine": {**machine, "remote_profile": {**server.profile, "reconnect_for": 600}},
+        "resources": {"group_size": 1},
+        "task_list": [{"command": "true", "task_work_path": "a"}],
+    }
+    (wd / "run.json").write_text(json.dumps(given))
+    command = [sys.executable, "-m", "pilotfish", "submit", str(wd / "run.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "no job has been submitted; the same command begins where it stopped" in done.stderr
+    assert "jobs go on" not in done.stderr
+    assert "are hostname and port right?" in done.stderr
 
 
 # --- the words of ssh -----------------------------------------------------------------------------------------------------
