@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....pilot.model.errors import RefusedError, UsageError
 from . import refusals
+from .keys import agent_keys, certifies, is_public, public_half
 from .known_hosts import KnownKeys
 from .prompts import Prompts
 from .session import BrokenError, Channel, HostKeyError, LoginError, Transport
@@ -205,13 +206,17 @@ class ParamikoTransport(Transport):
     # --- logging in -----------------------------------------------------------------------------------------------------
 
     def _log_in(self, target: Target, transport: paramiko.Transport) -> None:
+        with agent_keys() as agent:
+            self._try_ways(target, transport, agent)
+
+    def _try_ways(self, target: Target, transport: paramiko.Transport, agent: Mapping[bytes, paramiko.PKey]) -> None:
         """Keys first, then password, then questions; each may be one of several factors."""
         import paramiko
 
         refused: list[str] = []
         offered: list[str] | None = None
         remedy = "give key_filename, password or totp_secret in remote_profile, or start an ssh-agent"
-        for what, attempt in self._ways(target, transport):
+        for what, attempt in self._ways(target, transport, agent):
             try:
                 offered = attempt()
                 if transport.is_authenticated():
@@ -230,8 +235,10 @@ class ParamikoTransport(Transport):
         still = f"; then the host asks for {', '.join(offered)}" if offered else ""
         raise LoginError(f"{target.user} cannot log in: {told}{still}", where=target.name_in_known_hosts, remedy=remedy)
 
-    def _ways(self, target: Target, transport: paramiko.Transport) -> Iterator[tuple[str, Callable[[], list[str]]]]:
-        for name, key in self._keys(target):
+    def _ways(
+        self, target: Target, transport: paramiko.Transport, agent: Mapping[bytes, paramiko.PKey]
+    ) -> Iterator[tuple[str, Callable[[], list[str]]]]:
+        for name, key in self._keys(target, agent):
             yield f"key {name}", lambda key=key: transport.auth_publickey(target.user, key)  # type: ignore[misc]
         password = self._prompts.secret("password")
         if password is not None and self._prompts.secret("totp_secret") is None:
@@ -247,14 +254,13 @@ class ParamikoTransport(Transport):
 
         return transport.auth_interactive(user, handler)
 
-    def _keys(self, target: Target) -> Iterator[tuple[str, paramiko.PKey]]:
+    def _keys(self, target: Target, agent: Mapping[bytes, paramiko.PKey]) -> Iterator[tuple[str, paramiko.PKey]]:
         """Each key as it is certified, then as it is."""
         in_profile = bool(self._profile.get("key_filename"))
-        agent = _agent_keys()
         for path in target.keys:
-            held = agent.get(_public_half(path))
+            held = agent.get(public_half(path))
             try:
-                if os.path.exists(path) and not _is_public(path):
+                if os.path.exists(path) and not is_public(path):
                     yield from self._with_certificates(path, target.certificates)
                     continue
             except UsageError:  # a key with a passphrase: the agent may hold it
@@ -277,7 +283,7 @@ class ParamikoTransport(Transport):
     def _with_certificates(self, path: str, certificates: tuple[str, ...]) -> Iterator[tuple[str, paramiko.PKey]]:
         plain = self._key(path)
         for certificate in (f"{path}-cert.pub", *certificates):
-            if _certifies(certificate, plain):
+            if certifies(certificate, plain):
                 key = self._key(path)
                 key.load_certificate(certificate)
                 yield f"{path} with {certificate}", key
@@ -356,40 +362,6 @@ def _as_os_error() -> Iterator[None]:
         raise
     except (EOFError, paramiko.SSHException) as error:
         raise OSError(str(error) or type(error).__name__) from error
-
-
-def _agent_keys() -> dict[bytes, paramiko.PKey]:
-    """Keys of the agent by their public halves, in its order."""
-    import paramiko
-
-    try:
-        return {key.asbytes(): key for key in paramiko.Agent().get_keys()}
-    except (paramiko.SSHException, OSError):
-        return {}
-
-
-def _certifies(certificate: str, key: paramiko.PKey) -> bool:
-    """Whether a file is a certificate of that key. Its binary form has all fields of the public key in it, but for the type."""
-    with suppress(OSError, ValueError, IndexError):
-        kind, text = Path(certificate).read_text(encoding="ascii").split()[:2]
-        fields = key.asbytes()[4 + len(key.get_name()) :]
-        return kind.startswith(f"{key.get_name()}-cert-") and fields in base64.b64decode(text)
-    return False
-
-
-def _is_public(path: str) -> bool:
-    """Whether a file holds a public key although it is named as a private one (IdentitiesOnly with an agent)."""
-    with suppress(OSError), open(path, "rb") as file:
-        return not file.read(11).startswith(b"-----BEGIN")
-    return False
-
-
-def _public_half(path: str) -> bytes:
-    """Of the key that a file names; empty when there is no such file."""
-    for name in (path, f"{path}.pub"):
-        with suppress(OSError, ValueError, IndexError):
-            return base64.b64decode(Path(name).read_text(encoding="ascii").split()[1], validate=True)
-    return b""
 
 
 def _prefer(transport: paramiko.Transport, known: KnownKeys) -> None:
