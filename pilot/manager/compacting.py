@@ -12,6 +12,9 @@ At a resume that is done at once (`compact`), as nobody is served yet. A running
 
 Until that last step nothing depends on the draft: what goes wrong is logged, and tried again when as much has been removed
 once more.
+
+Rejected: a process of its own, which takes the memory once more and a core from the tasks; a thread for all of it, as the loop
+would have to wait for the interpreter's lock after each call of the system.
 """
 
 from __future__ import annotations

@@ -147,7 +147,12 @@ class Service:
         is_done = self._scheduler.settled and self._scheduler.planned
         if not (is_done or self.shutdown.stopping or self.held):
             self.parts.loop.call_after(0, lambda: None)
-        if self._store.size > WORTH_BYTES and self._compacting.is_due and is_done and not self._scheduler.jobs.entering:
+        if is_done and not self.shutdown.stopping:
+            self._compact_if_worth_it()
+
+    def _compact_if_worth_it(self) -> None:
+        """Called where the report has all that follows from the journal: what has no record would be missing in it."""
+        if self._store.size > WORTH_BYTES and self._compacting.is_due and not self._scheduler.jobs.entering:
             self._compacting.begin()
 
     def _note(self, decisions: Decisions) -> None:
