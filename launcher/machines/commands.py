@@ -197,11 +197,12 @@ class BatchMachine(BatchSystem):
         told = self._known(dialect.read_listing(done.out), ids)
         if not told and ((done.code and not _says(done, dialect.gone)) or _says(done, dialect.busy)):
             raise MachineBusyError(_trouble(done, told.unread), where=listing(ids[:1]))
-        rest = [name for name in ids if name not in told or told[name].state.ended]
+        rest = [name for name in ids if name not in told or told[name].state.ended or _says_nothing(told[name])]
         if rest and dialect.history is not None and dialect.read_history is not None:
             before = self._known(dialect.read_history(self._run(context, dialect.history(rest)).out), rest)
             # What has ended for the one does so for the other later.
-            told.update({name: status for name, status in before.items() if name not in told or status.state.ended})
+            better = {name for name in before if name not in told or _says_nothing(told[name])}
+            told.update({name: each for name, each in before.items() if name in better or each.state.ended})
         missing = [name for name in ids if name not in told]
         if not missing:
             return told
@@ -289,6 +290,11 @@ class BatchMachine(BatchSystem):
             return context.run(command, cwd=cwd, timeout_s=_PATIENCE_S, once=once)
         except TransientError as error:
             raise MachineBusyError(error.what, where=error.where) from error
+
+
+def _says_nothing(status: Status) -> bool:
+    """The job is there, and where is not told: a word that is new, or that leads elsewhere."""
+    return status.state is JobState.unknown
 
 
 def _set_unclear(told: Listing, name: str, why: str) -> None:

@@ -115,6 +115,7 @@ class Slurm:
     """A real Slurm: controller on `ctl`, one slurmd for each of `nodes` hosts `node1`, `node2` ...
 
     Use as a context manager. `environ` is the environment of its users; `sbatch` starts a script and waits for its end.
+    `beside`: another one with accounting, whose keys and accounting it shares: users of one see the other by `-M NAME`.
     """
 
     def __init__(
@@ -126,7 +127,10 @@ class Slurm:
         network: bool = False,
         accounting: bool = False,
         extra: str = "",
+        name: str = "tests",
+        beside: Slurm | None = None,
     ) -> None:
+        self.name, self._beside = name, beside
         self.cpus = cpus
         self.node_names = [f"node{number + 1}" for number in range(nodes)]
         self._gpus = gpus
@@ -278,6 +282,19 @@ class Slurm:
             )
 
     def _start_all(self) -> None:
+        if self._beside is None:
+            self._start_services()
+        if self._accounting:
+            self._try("sacctmgr", "-i", "add", "cluster", self.name)
+            self._try("sacctmgr", "-i", "add", "account", "test", f"Cluster={self.name}")
+            self._try("sacctmgr", "-i", "add", "user", "root", "Account=test", f"Cluster={self.name}")
+        self.start_controller()
+        for name in self.node_names:
+            self.start_node(name)
+        wait_until(lambda: self.idle_nodes() == len(self.node_names), f"all nodes idle; see {self.folder}/log")
+
+    def _start_services(self) -> None:
+        """Keys and accounting."""
         key, socket = self.folder / "munge.key", self.folder / "munge.socket"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o600)
@@ -291,13 +308,6 @@ class Slurm:
             accounting.write_configuration(self.folder, self._port + 10, self._port + 11)
             self._spawn("slurmdbd", self.hosts.ctl, "slurmdbd", "-D")
             wait_until(lambda: self._try("sacctmgr", "-n", "list", "cluster") == 0, "slurmdbd")
-            self._try("sacctmgr", "-i", "add", "cluster", "tests")
-            self._try("sacctmgr", "-i", "add", "account", "test", "Cluster=tests")
-            self._try("sacctmgr", "-i", "add", "user", "root", "Account=test")
-        self.start_controller()
-        for name in self.node_names:
-            self.start_node(name)
-        wait_until(lambda: self.idle_nodes() == len(self.node_names), f"all nodes idle; see {self.folder}/log")
 
     def _spawn_here(self, name: str, *words: str) -> None:
         self._spawn(name, None, *words)
@@ -335,9 +345,12 @@ class Slurm:
             connect_s=2 if self._network else 10,  # over loopback nothing is lost, a machine may only be slow
         )
         text += "GresTypes=gpu\n" if self._gpus else ""
+        text = text.replace("ClusterName=tests", f"ClusterName={self.name}")
+        home = self._beside or self
+        text = text.replace(f"socket={self.folder}", f"socket={home.folder}")
         if self._accounting:
             text = text.replace(
-                _NO_ACCOUNTING, accounting.SLURM_CONF.format(folder=self.folder, dbd_port=self._port + 10)
+                _NO_ACCOUNTING, accounting.SLURM_CONF.format(folder=home.folder, dbd_port=home._port + 10)
             )
         (self.folder / "slurm.conf").write_text(text + self._extra)
 

@@ -170,6 +170,8 @@ def test_a_job_that_a_federation_gave_to_another_cluster_has_not_ended() -> None
     assert ask("Slurm", "101", listed=Done(0, "101|REVOKED||None\n", ""))["101"].state is JobState.unknown
     both = Done(0, "101|REVOKED||None\n101|RUNNING|e7|None\n", "")
     assert ask("Slurm", "101", listed=both)["101"].state is JobState.running
+    told = table(("sacct", Done(0, "101|COMPLETED|0:0|1|2|e7\n", "")), ("squeue", Done(0, "101|REVOKED||None\n", "")))
+    assert build_machine("Slurm").query(told, ["101"])["101"].state is JobState.finished
 
 
 # --- jobs of several parts ------------------------------------------------------------------------------------------------
