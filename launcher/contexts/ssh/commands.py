@@ -103,7 +103,7 @@ class Commands(Context):
 
     def _in(self, folder: str, command: Text) -> Text:
         """A command in a folder there; NO_FOLDER when that is missing."""
-        return sh("cd {folder} || exit {code}\n{command}", folder=self._place(folder), code=NO_FOLDER, command=command)
+        return joined([sh("cd {folder} || exit {code}\n", folder=self._place(folder), code=NO_FOLDER), command])
 
     def _called(
         self, command: Text, timeout_s: float, stdin: IO[bytes] | None = None, *, once: bool = False
