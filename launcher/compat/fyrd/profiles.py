@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import configparser
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ....pilot.files import write_atomically
 from ....pilot.model.errors import UsageError
 from ...description.schema import nearest
 from .options import SYNONYMS, OptionsError, check_arguments, split_keywords
@@ -141,10 +143,9 @@ def _write(found: Mapping[str, Mapping[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     parser = configparser.ConfigParser(default_section="DEFAULT", interpolation=None)
     parser.read_dict({name: {key: _text(value) for key, value in args.items()} for name, args in found.items()})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w") as file:
-        parser.write(file)
-    os.replace(temporary, path)
+    text = io.StringIO()
+    parser.write(text)
+    write_atomically(path, text.getvalue().encode(), mode=0o644)
 
 
 def _text(value: Any) -> str:
