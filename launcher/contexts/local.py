@@ -175,7 +175,8 @@ class LocalContext(Context):
                 problem.__cause__ = error
                 continue
             except NotWrittenError as error:
-                problem = error
+                problem = NotWrittenError(f"cannot fetch: {error.what}", where=path)
+                problem.__cause__ = error
                 continue
             except TransferError as error:
                 lost[path] = error.what
