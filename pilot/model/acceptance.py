@@ -35,8 +35,10 @@ def check(specs: Sequence[JobSpec], jobs: Registry, nodes: Nodes) -> Steps[Check
                 of_need.setdefault(need, number)
             if not (number + 1) % SLICE:
                 yield Pause.MORE
-        for need, number in of_need.items():
+        for count, (need, number) in enumerate(of_need.items(), 1):
             _check_need(need, nodes, specs[number].name, number)
+            if not count % SLICE:
+                yield Pause.MORE
         yield from dependencies.check(specs, jobs, entering)
     except BaseException:
         jobs.entering.remove(entering)

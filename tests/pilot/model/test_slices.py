@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import TypeVar
 
 import pytest
@@ -13,7 +15,7 @@ from pilotfish.pilot.model import scheduler as scheduler_module
 from pilotfish.pilot.model.acceptance import Checked
 from pilotfish.pilot.model.errors import JobExistsError, NotEnoughResourcesError, RefusedError
 from pilotfish.pilot.model.ids import JobNo, NodeNo
-from pilotfish.pilot.model.job_spec import JobSpec
+from pilotfish.pilot.model.job_spec import JobSpec, Need
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import State
 from pilotfish.pilot.model.steps import SLICE, Pause, Steps, finish
@@ -51,6 +53,25 @@ def test_no_slice_takes_more_than_its_number_of_jobs() -> None:
         before = len(scheduler.jobs)
     assert len(scheduler.jobs) == len(specs)
     invariants.check(scheduler)
+
+
+def test_jobs_that_wait_for_nothing_are_not_gone_through_at_once() -> None:
+    """To see that, all of them are looked at: a million in one slice was a turn of 150 ms."""
+    looks = 0
+
+    class Counted(list[JobSpec]):
+        def __iter__(self) -> Iterator[JobSpec]:
+            nonlocal looks
+            for spec in super().__iter__():
+                looks += 1
+                yield spec
+
+    specs, seen = Counted(many("a", 30 * SLICE)), [0]
+    for _ in pilot().check(specs):
+        seen.append(looks)
+    seen.append(looks)
+    assert looks >= 3 * len(specs)
+    assert max(after - before for before, after in pairwise(seen)) <= 10 * SLICE
 
 
 def test_names_belong_to_the_submit_that_is_on_its_way_in() -> None:
@@ -263,3 +284,19 @@ def test_running_tasks_of_a_cancelled_job_are_stopped_a_share_at_a_time(monkeypa
     assert world.running == []
     assert world.states("many") == ["CANCELED"] * 3 + ["SUCCEED"] + ["CANCELED"] * 96
     assert (world.state("many"), world.state("after")) == ("CANCELED", "OMITTED")
+
+
+def test_jobs_with_needs_of_their_own_are_asked_for_a_share_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler, asked = Scheduler([node("n", 4, mem=1 << 30)]), [0]
+    why_never = scheduler.nodes.why_never
+
+    def counted(need: Need) -> str | None:
+        asked[-1] += 1
+        return why_never(need)
+
+    monkeypatch.setattr(scheduler.nodes, "why_never", counted)
+    specs = [job(f"a{number}", mem=number + 1) for number in range(3 * SLICE)]
+    for _ in scheduler.check(specs):
+        asked.append(0)
+    assert sum(asked) == 3 * SLICE
+    assert max(asked) <= SLICE
