@@ -111,11 +111,8 @@ def killed_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             nonlocal left
             left -= 1
             if left == 0:
-                if (
-                    args and isinstance(args[0], subprocess.Popen) and args[0].stdin
-                ):  # a command goes on when who started it is gone
-                    args[0].stdin.close()
-                    args[0].wait()
+                if args and isinstance(args[0], subprocess.Popen):
+                    _go_on_alone(args[0])
                 raise Killed
             done = act(*args, **options)
             left -= 1
@@ -129,3 +126,12 @@ def killed_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         for owner, name in ((os, "fsync"), (os, "replace"), (os, "symlink"), (subprocess.Popen, "communicate")):
             patch.setattr(owner, name, dies(getattr(owner, name)))
         yield
+
+
+def _go_on_alone(process: subprocess.Popen[bytes]) -> None:
+    """A command goes on when who started it is gone; nobody reads what it prints."""
+    if process.stdin:
+        process.stdin.close()
+    process.wait()
+    for pipe in filter(None, (process.stdout, process.stderr)):
+        pipe.close()
