@@ -110,7 +110,6 @@ class ParamikoTransport(Transport):
 
     def _socket_to(self, target: Target) -> Any:
         """A connection to the host's port: direct, through a command, or through other hosts."""
-
         if target.proxy_command:
             return _through_command(target.proxy_command)
         if target.jump is None:
