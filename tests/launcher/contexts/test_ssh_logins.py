@@ -357,7 +357,7 @@ def test_doctor_names_the_other_transport_where_only_that_one_works(
     sshd: Sshd, wd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proxy command is one for a shell, and paramiko has none."""
-    relay = [os.path.realpath("/proc/self/exe"), str(Path(__file__).with_name("relay.py"))]
+    relay = [os.path.realpath("/proc/self/exe"), str(Path(__file__).parents[1] / "relay.py")]
     monkeypatch.setenv("RELAY", shlex.join(relay))
     profile = config_of(sshd, wd, ProxyCommand="$RELAY %h %p") | {"transport": "paramiko"}
     connection = examined(profile, wd)["connection"]
@@ -370,7 +370,7 @@ def test_doctor_names_the_other_transport_where_only_that_one_works(
 @pytest.mark.filterwarnings("error")
 def test_a_proxy_command_ends_with_its_connection(sshd: Sshd, wd: Path) -> None:
     """Also one that does not listen when it is told to; no process and no pipe is left."""
-    relay = [os.path.realpath("/proc/self/exe"), str(Path(__file__).with_name("relay.py"))]
+    relay = [os.path.realpath("/proc/self/exe"), str(Path(__file__).parents[1] / "relay.py")]
     (wd / "deaf").write_text(f"#!/bin/bash\ntrap '' TERM\n{shlex.join(relay)} \"$@\"\n")
     (wd / "deaf").chmod(0o700)
     before = psutil.Process().children()

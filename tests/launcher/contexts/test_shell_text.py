@@ -18,9 +18,9 @@ from pilotfish.launcher.contexts.shell import Marks, place, places, relative, re
 from pilotfish.launcher.job import ends
 from pilotfish.launcher.job.states import JobState, Status
 
-from .test_script_modes import HOSTILE
+from ..job.test_script_modes import HOSTILE
 
-LAUNCHER = Path(__file__).parents[2] / "launcher"
+LAUNCHER = Path(__file__).parents[3] / "launcher"
 ODD = [
     "-rf",
     " x ",

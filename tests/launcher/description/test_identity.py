@@ -20,7 +20,7 @@ from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.launcher.description.task import Task
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "hashes.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "hashes.json").read_text())
 
 
 @pytest.mark.parametrize("case", GOLDEN["tasks"])

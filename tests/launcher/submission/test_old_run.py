@@ -22,7 +22,7 @@ from pilotfish.launcher.submission.events import Ended, Submitted
 from pilotfish.launcher.submission.state import BatchJob, Phase
 from pilotfish.launcher.submission.store import UnknownSubmissionError
 
-RECORD = (Path(__file__).parent / "golden" / "dpdispatcher_record.json").read_text()
+RECORD = (Path(__file__).parents[1] / "golden" / "dpdispatcher_record.json").read_text()
 """As DPDispatcher 1.1.0 wrote it, with @HERE@ for the folder in which it ran."""
 FOLDER = "d7354f3302d26f5b3fefea733ee952f19ac08103"
 A, B, C = (

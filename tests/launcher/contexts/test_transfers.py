@@ -17,7 +17,7 @@ from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.contexts.ssh import rsync
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 
-from .test_bad_results import other_user
+from ..submission.test_bad_results import other_user
 
 WAYS = ["Local", "archive", "rsync", "large"]
 MIB = 1 << 20

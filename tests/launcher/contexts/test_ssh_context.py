@@ -119,7 +119,7 @@ def test_through_two_other_hosts(sshd: Sshd, wd: Path) -> None:
 
 @both
 def test_through_a_command(sshd: Sshd, wd: Path) -> None:
-    program = f"{os.path.realpath('/proc/self/exe')} {Path(__file__).with_name('relay.py')} %h %p"
+    program = f"{os.path.realpath('/proc/self/exe')} {Path(__file__).parents[1] / 'relay.py'} %h %p"
     with context(sshd, wd, proxy_command=program) as there:
         assert there.run(users("echo hi")).out == "hi\n"
 

@@ -17,7 +17,7 @@ from pilotfish.launcher.compat.dpdispatcher.machine import SUBCLASSES
 from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.launcher.job.states import JobState
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "hashes.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "hashes.json").read_text())
 
 
 def machine(wd: Path, **changes: Any) -> Machine:
