@@ -14,7 +14,7 @@ from emulated import Slurm
 from patience import wait_until
 from real import SLURM_PROGRAMS, require
 
-from pilotfish.launcher.description.parse import parse_submission
+from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.launcher.submission.placement import Placement
 
 
