@@ -67,7 +67,7 @@ def test_a_task_that_fails_is_told_with_its_last_words_and_the_others_come_home(
     assert (rows(work)["b"]["state"], rows(work)["b"]["exit_code"], rows(work)["b"]["reason"]) == (
         "failed",
         3,
-        "program",
+        "exit code 3",
     )
 
 
