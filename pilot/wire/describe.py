@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from sys import intern
 from typing import Any
 
+import msgspec
+
 from ..model.errors import InvalidJobError
 from ..model.execution_models import MODEL_OPTIONS
 from ..model.job_spec import NO_MAPPING, Dependency, Execution, JobSpec, Resources
 from ..model.steps import SLICE, Pause, Steps, finish
 from ..model.units import form_bytes
-from ..model.variables import substitute, substitute_in_steps
+from ..model.variables import substitute, substitute_all, substitute_in_steps
 from ..model.walltime import form
 from . import legacy
 from .check import check_members, is_count, need_object, need_text, shown
@@ -38,8 +40,8 @@ _ITERATION_KINDS = frozenset({"stop", "values", "params", "grid"})
 _SURE_TO_FIT = MOST_WORD_BYTES // 4
 _MANY = MOST_ALL_BYTES // MOST_WORD_BYTES
 """Of fewer words none of which is too long not all together can be."""
-_WORDS = 10 * SLICE
-"""Dependencies in one slice."""
+_LARGE_BYTES = 64 << 10
+"""A description of more than this is filled in by slices."""
 
 
 class Once:
@@ -110,7 +112,9 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: O
     name = need_text(job["name"], f"{where}.name")
     if variables is not None:
         name = substitute(name, variables)
-        job = yield from substitute_in_steps(job, {**variables, "jname": name})
+        values = {**variables, "jname": name}
+        is_large = len(msgspec.msgpack.encode(job)) > _LARGE_BYTES
+        job = (yield from substitute_in_steps(job, values)) if is_large else substitute_all(job, values)
     if unfit := _BAD_NAME.search(name):
         remedy = f"leave out {shown(unfit[0])}"
         raise InvalidNameError(legacy.BAD_NAME.format(name), where=f"{where}.name", remedy=remedy)

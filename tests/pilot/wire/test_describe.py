@@ -20,7 +20,8 @@ from pilotfish.pilot.model.job_spec import (
     Resources,
     Size,
 )
-from pilotfish.pilot.wire.describe import describe_jobs, undescribe
+from pilotfish.pilot.model.steps import SLICE, Steps
+from pilotfish.pilot.wire.describe import describe_in_steps, describe_jobs, undescribe
 from pilotfish.pilot.wire.legacy import wire_message
 
 VARIABLES = {"rcnt": "3", "uniq": "u-1", "sname": "local", "date": "D", "dateTime": "D", "time": "00:00:00"}
@@ -500,3 +501,19 @@ def test_what_no_program_can_be_started_with_is_refused(execution: dict[str, Any
 )
 def test_other_lengths_are_taken(execution: dict[str, Any]) -> None:
     described(execution=execution)
+
+
+def test_a_large_description_is_filled_in_and_read_in_slices() -> None:
+    """A job may have a million values, or wait for as many others."""
+    names = [f"${{uniq}}-{number}" for number in range(10_000)]
+    raw = {"name": "a", "execution": {"exec": "true"}, "iteration": {"values": names}, "dependencies": {"after": names}}
+    specs: list[JobSpec] = []
+
+    def steps() -> Steps[None]:
+        specs.extend((yield from describe_in_steps([raw], {"uniq": "u"})))
+
+    count = sum(1 for _ in steps())
+    filled = tuple(f"u-{number}" for number in range(10_000))
+    assert specs[0].iteration == Iteration(0, 10_000, filled)
+    assert tuple(one.job for one in specs[0].after) == filled
+    assert count >= 20_000 // (10 * SLICE) + 10_000 // (10 * SLICE) + 10_000 // SLICE
