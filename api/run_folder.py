@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ..pilot.files import link_atomically
-from ..pilot.model.errors import LostError, PilotfishError, UsageError
+from ..pilot.model.errors import LostError, PilotfishError, RefusedError, UsageError
 from ..pilot.wire import connection, journal, ownership
 from ..pilot.wire.connection import AUX_PREFIX
 
@@ -81,12 +81,12 @@ def name_run(aux: Path, name: str | None) -> str:
             f"there is a run {name!r} already", where=str(folder), remedy=f"pilotfish rm {name}, or another name"
         )
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o755, exist_ok=True)
         ownership.check_folder(folder)
         if not os.path.lexists(folder / name):
             (folder / name).symlink_to(os.path.relpath(aux, folder))
         link_atomically(name, folder / LAST)
-    except OSError:
+    except (OSError, RefusedError):  # no links there, or a folder that others can change: the id is a name too
         return aux.name.removeprefix(AUX_PREFIX)
     return name
 

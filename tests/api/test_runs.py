@@ -131,8 +131,8 @@ def test_a_killed_run_tells_as_much_and_goes_on_under_its_name(wd: Path, wait_un
         assert "it is running" in pilotfish(wd, "rm", "-y", "last", code=1).stderr
         pilotfish(wd, "wait", "--timeout", "0", code=75)
     finally:
-        os.killpg(run.pid, signal.SIGINT)
-        assert run.wait(PATIENCE_S) == 130
+        os.killpg(run.pid, signal.SIGTERM)
+        assert run.wait(PATIENCE_S) == 143
     wait_until(lambda: Run("monday", wd).state != "running", "it is over")
     summary = Run("monday", wd).summary()
     assert (summary.succeeded, summary.left) == (1, 2)
@@ -148,6 +148,14 @@ def test_removing_a_run_leaves_what_its_tasks_have_written(wd: Path) -> None:
     assert [run.name for run in runs_in(wd)] == ["one"]
     assert os.readlink(wd / "pilotfish-runs/last") == "one"
     assert (wd / "out/task.out").exists()
+
+
+def test_a_folder_of_names_that_others_can_change_is_not_used(wd: Path) -> None:
+    (wd / "pilotfish-runs").mkdir()
+    (wd / "pilotfish-runs").chmod(0o777)
+    pilotfish(wd, "run", "--quiet", "--nodes", "1", "--", "true")
+    assert list((wd / "pilotfish-runs").iterdir()) == []
+    assert Run("last", wd).summary().succeeded == 1
 
 
 # --- names and folders --------------------------------------------------------------------------------------------------

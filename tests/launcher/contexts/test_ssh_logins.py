@@ -293,8 +293,12 @@ def program(sshd: Sshd, text: str) -> list[str]:
 
 
 def test_ctrl_c_does_not_end_the_connection(sshd: Sshd) -> None:
-    """The terminal sends it to the whole process group."""
-    text = "try: os.killpg(0, signal.SIGINT)\nexcept KeyboardInterrupt: print(there.run('echo $PPID').out == said)\n"
+    """The terminal sends it to the whole process group. (What a shell starts in the background ignores it.)"""
+    handled = "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    text = (
+        handled
+        + "try: os.killpg(0, signal.SIGINT)\nexcept KeyboardInterrupt: print(there.run('echo $PPID').out == said)\n"
+    )
     done = subprocess.run(
         program(sshd, text + "there.close()"), capture_output=True, text=True, check=True, start_new_session=True
     )
