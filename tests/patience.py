@@ -7,10 +7,11 @@ people wait for, and a lot in `.ci/run`, which sets CI=true.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -22,6 +23,19 @@ only_when_thorough = pytest.mark.skipif(not THOROUGH, reason="takes long; .ci/ru
 
 PATIENCE_S = 200.0
 PATIENCE_MS = int(1000 * PATIENCE_S)
+
+
+def give_up(reason: str) -> NoReturn:
+    """What a test needs is missing here: it is skipped, in `.ci/run` it fails."""
+    if THOROUGH:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def need(*programs: str) -> None:
+    """Give up unless all these are installed."""
+    if absent := [name for name in programs if shutil.which(name) is None]:
+        give_up(f"not installed: {', '.join(absent)}")
 
 
 def wait_until(

@@ -77,7 +77,10 @@ def test_bad_ends_have_their_reasons(submission: Callable[..., Placement], sge: 
     sge.run("qdel", ids["cancelled"])
     with pytest.raises(SubmissionFailedError):
         made.run(check_interval_s=1)
-    assert {folder: row["reason"] for folder, row in rows(wd).items()} == {"error": "program", "cancelled": "cancelled"}
+    assert {folder: row["reason"] for folder, row in rows(wd).items()} == {
+        "error": "exit code 7",
+        "cancelled": "cancelled",
+    }
     assert rows(wd)["error"]["exit_code"] == 7
 
 

@@ -92,7 +92,7 @@ def test_every_bad_end_has_its_reason(submission: Make, wd: Path, on_slurm: Slur
     with pytest.raises(SubmissionFailedError, match="3 of 3 jobs failed for good"):
         made.run(check_interval_s=1)
     reasons = {folder: row["reason"] for folder, row in rows(wd).items()}
-    assert reasons == {"error": "program", "time": "time limit", "cancelled": "cancelled"}
+    assert reasons == {"error": "exit code 7", "time": "time limit", "cancelled": "cancelled"}
     assert rows(wd)["error"]["exit_code"] == 7
 
 

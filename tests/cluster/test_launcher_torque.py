@@ -77,7 +77,7 @@ def test_exit_codes_come_from_the_jobs_own_records(submission: Make, wd: Path) -
     with pytest.raises(SubmissionFailedError, match="1 of 2 jobs failed for good"):
         submission(task("bad", "exit 7"), task("good", "true")).run(check_interval_s=1)
     found = rows(wd)
-    assert (found["bad"]["exit_code"], found["bad"]["reason"]) == (7, "program")
+    assert (found["bad"]["exit_code"], found["bad"]["reason"]) == (7, "exit code 7")
     assert found["good"]["exit_code"] == 0
 
 
@@ -101,4 +101,4 @@ def test_an_end_that_the_commands_do_not_explain_is_still_an_end(submission: Mak
     slurm.run("scancel", *(job.id for job in made.peek().jobs.values()))
     with pytest.raises(SubmissionFailedError, match="1 of 1 jobs failed for good"):
         made.run(check_interval_s=1)
-    assert (rows(wd)["ended"]["state"], rows(wd)["ended"]["reason"]) == ("failed", "program")
+    assert (rows(wd)["ended"]["state"], rows(wd)["ended"]["reason"]) == ("failed", "exit code 7")

@@ -15,7 +15,7 @@ from typing import Any
 from ....pilot.model.errors import JournalError
 from ...description.schema import DescriptionError
 from ...job import store
-from ...job.single import Phase, from_dict, to_dict
+from ...job.single import JobRecord, Phase, from_dict, to_dict
 from ...job.states import JobState, Reason, Status
 from ...submission.looking import look_at
 from ...submission.single import SingleJob
@@ -67,6 +67,8 @@ class AsyncResult:
         self.backend = backend
         self.remote: str | None = None
         self.cache_file: str | None = None
+        self._kept: JobRecord | None = None
+        """What this handle has read from the cache file, or written there, last."""
         self.job = job
         self._clock, self._sleep = clock, sleep
 
@@ -205,13 +207,16 @@ class AsyncResult:
             "job": None if self.job is None else to_dict(self.job.record),
         }
         store.write_copy(Path(target).absolute(), json.dumps(kept, indent=1))
+        if target == self.cache_file:
+            self._kept = None if self.job is None else self.job.record
 
     load = _Load()
 
     def _take_over(self, cache_file: str | os.PathLike[str]) -> AsyncResult:
         found = _read(cache_file)
         try:
-            self.job = None if found["job"] is None else SingleJob(store.current(from_dict(found["job"])))
+            self._kept = None if found["job"] is None else from_dict(found["job"])
+            self.job = None if self._kept is None else SingleJob(store.current(self._kept))
         except (KeyError, TypeError, ValueError, AttributeError, DescriptionError) as error:
             raise _no_result(cache_file, f"job: {error}") from error
         self.backend, self.remote = found["backend"], found["remote"]
@@ -238,11 +243,11 @@ class EndedResult(int, AsyncResult):
 
 
 def _look_at(results: Sequence[AsyncResult]) -> list[int]:
-    before = [each._known for each in results]
     look_at([each.job for each in results if each.job is not None])
     now = [each._known for each in results]
-    for each, was, status in zip(results, before, now, strict=True):
-        if status != was:
+    for each, status in zip(results, now, strict=True):
+        # What this handle has written last counts, not what it knew: another may have seen the end between two of our looks.
+        if each.job is not None and each.job.record != each._kept:
             each.dump()
         if status >= COMPLETED:
             each._is_over()

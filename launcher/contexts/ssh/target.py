@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -147,10 +148,13 @@ def config_options(profile: Mapping[str, Any], of_system: bool = False) -> list[
     own = profile.get("ssh_config")  # named, it replaces that of the system too
     if of_system:
         return ["-F", "none" if own or not os.path.exists(SYSTEM_CONFIG) else SYSTEM_CONFIG]
-    if not own:
-        return []
     file = config_file(profile)
-    return ["-F", str(file) if file.exists() else "none"]
+    if own:
+        return ["-F", str(file) if file.exists() else "none"]
+    if Path.home() == Path(pwd.getpwuid(os.getuid()).pw_dir):
+        return []
+    # ssh looks in the home folder of the account, all others in that of the environment.
+    return ["-F", str(file)] if file.exists() else config_options(profile, of_system=True)
 
 
 def read_by_paramiko(host: str, profile: Mapping[str, Any]) -> Options:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ def leave(code: int) -> None:
 
 
 def hog(megabytes: int) -> int:
-    return len(bytearray(megabytes * 2**20))
+    """Has so much until it is ended: whoever watches looks now and then."""
+    held = b"x" * (megabytes * 2**20)
+    time.sleep(PATIENCE_S)
+    return len(held)
 
 
 # --- jobs ---------------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import need
 
 from pilotfish.launcher.contexts.ssh.choice import choose
 from pilotfish.launcher.description.machine import machine_to_dict, parse_machine
@@ -17,6 +18,11 @@ from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.pilot.model.errors import UsageError
 
 Chosen = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def programs() -> None:
+    need("ssh", "ssh-keygen")
 
 
 @pytest.fixture

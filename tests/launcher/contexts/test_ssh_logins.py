@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from patience import only_when_thorough
+from patience import need, only_when_thorough
 from sshd import Sshd
 
 from pilotfish.launcher.cli import doctor
@@ -27,6 +27,11 @@ from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.pilot.model.errors import PilotfishError
 
 both = pytest.mark.usefixtures("transport")
+
+
+@pytest.fixture(autouse=True)
+def programs() -> None:
+    need("ssh", "ssh-keygen")
 
 
 def make_key(path: Path) -> Path:

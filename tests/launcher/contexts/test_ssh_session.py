@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import need
 from sshd import Sshd
 
 from pilotfish.launcher.contexts.base import ContextLostError
@@ -118,6 +119,7 @@ def test_a_first_connection_is_not_tried_for_longer_than_the_profile_says() -> N
 
 @pytest.mark.usefixtures("transport")
 def test_a_port_where_nobody_listens_is_told_at_once(wd: Path, transport: str) -> None:
+    need("ssh-keygen")
     server = Sshd(wd / "sshd")  # not started
     profile = {**server.profile, "reconnect_for": 600}
     with (
@@ -128,6 +130,7 @@ def test_a_port_where_nobody_listens_is_told_at_once(wd: Path, transport: str) -
 
 
 def test_a_submission_to_a_host_that_refuses_says_that_nothing_runs_there(wd: Path) -> None:
+    need("ssh-keygen")
     server = Sshd(wd / "sshd")  # not started
     (wd / "w/a").mkdir(parents=True)
     machine = {"batch_type": "Shell", "context_type": "SSH", "local_root": str(wd), "remote_root": "x"}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_until
 from sshd import Sshd
 
 from pilotfish.api.jobs import Jobs
@@ -142,18 +142,24 @@ def placed(sshd: Sshd, wd: Path, submission: Make) -> Iterator[Placement]:
     assert made.run(check_interval_s=0.5).over
 
 
-@both
-def test_a_manager_here_steers_the_pilot_there(placed: Placement, wd: Path, wait_until: Callable[..., None]) -> None:
+def wait_for_task(placed: Placement, wd: Path) -> None:
+    """Until it runs, and the pilot has heard of that."""
     wait_until((wd / "begun").exists, "the task to start")
     with remote_manager(placed) as pilot:
-        assert pilot.list()["a"]["status"] in RUNS
+        wait_until(lambda: pilot.list()["a"]["status"] in RUNS, "the pilot to know that it runs")
+
+
+@both
+def test_a_manager_here_steers_the_pilot_there(placed: Placement, wd: Path) -> None:
+    wait_for_task(placed, wd)
+    with remote_manager(placed) as pilot:
         jobs = Jobs().add(name="more", exec="/bin/true")
         pilot.submit(jobs)
         assert pilot.wait4(["more"], timeout=PATIENCE_S) == {"more": "SUCCEED"}
 
 
 def test_its_connection_file_is_private_leads_through_the_tunnel_and_is_gone_at_the_end(
-    placed: Placement, wd: Path, wait_until: Callable[..., None]
+    placed: Placement, wd: Path
 ) -> None:
     wait_until((wd / "begun").exists, "the task to start")
     with remote_pilot(placed) as path:
@@ -165,8 +171,8 @@ def test_its_connection_file_is_private_leads_through_the_tunnel_and_is_gone_at_
     assert not path.parent.exists()
 
 
-def test_commands_run_with_the_pilot_as_their_own(placed: Placement, wd: Path, wait_until: Callable[..., None]) -> None:
-    wait_until((wd / "begun").exists, "the task to start")
+def test_commands_run_with_the_pilot_as_their_own(placed: Placement, wd: Path) -> None:
+    wait_for_task(placed, wd)
     begin = [sys.executable, "-m", "pilotfish", "submissions", "tunnel", "last"]
     words = ["--", sys.executable, "-m", "pilotfish", "status", "a", "--json"]
     done = subprocess.run([*begin, *words], capture_output=True, text=True, check=True)
@@ -176,10 +182,8 @@ def test_commands_run_with_the_pilot_as_their_own(placed: Placement, wd: Path, w
     assert (absent.returncode, "cannot be started" in absent.stderr) == (2, True)
 
 
-def test_a_tunnel_stays_until_it_is_ended_and_leaves_nothing(
-    placed: Placement, wd: Path, wait_until: Callable[..., None]
-) -> None:
-    wait_until((wd / "begun").exists, "the task to start")
+def test_a_tunnel_stays_until_it_is_ended_and_leaves_nothing(placed: Placement, wd: Path) -> None:
+    wait_for_task(placed, wd)
     command = [sys.executable, "-m", "pilotfish", "submissions", "tunnel", "last", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -194,15 +198,13 @@ def test_a_tunnel_stays_until_it_is_ended_and_leaves_nothing(
     assert not path.parent.exists()
 
 
-def test_without_ssh_the_same_function_reaches_the_pilot(
-    wd: Path, submission: Make, wait_until: Callable[..., None]
-) -> None:
+def test_without_ssh_the_same_function_reaches_the_pilot(wd: Path, submission: Make) -> None:
     command = f"touch {wd}/begun; until [ -e {wd}/go ]; do sleep 0.1; done"
     made = submission({"task_name": "a", "command": command, "task_work_path": "a"}, pilot={"python": sys.executable})
     made.run(detach=True)
     wait_until((wd / "begun").exists, "the task to start")
     with remote_manager(made) as pilot:
-        assert pilot.list()["a"]["status"] in RUNS
+        wait_until(lambda: pilot.list()["a"]["status"] in RUNS, "the pilot to know that it runs")
         (wd / "go").touch()
         assert pilot.wait4(["a"], timeout=PATIENCE_S) == {"a": "SUCCEED"}
     assert made.run(check_interval_s=0.5).over
