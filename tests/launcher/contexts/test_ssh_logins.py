@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from patience import need, only_when_thorough
+from patience import need, only_when_thorough, wait_until
 from sshd import Sshd
 
 from pilotfish.launcher.cli import doctor
@@ -77,8 +77,11 @@ def agent(wd: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path]
     def add(key: Path) -> None:
         subprocess.run(["ssh-add", "-q", key], check=True, stderr=subprocess.DEVNULL)
 
-    while not path.exists() and process.poll() is None:
-        pass
+    def answers() -> bool:
+        """The socket is there before anybody listens; 2: there is no agent."""
+        return subprocess.run(["ssh-add", "-l"], capture_output=True, check=False).returncode != 2
+
+    wait_until(answers, "the agent to answer", of=process)
     yield add
     process.terminate()
     process.wait()
@@ -253,7 +256,7 @@ def masters(wd: Path) -> list[str]:
     return [line for line in shown.splitlines() if line.split()[0].endswith("ssh") and str(wd) in line]
 
 
-def test_all_goes_over_one_login_and_nothing_is_left(sshd: Sshd, wd: Path, wait_until: Callable[..., None]) -> None:
+def test_all_goes_over_one_login_and_nothing_is_left(sshd: Sshd, wd: Path) -> None:
     with SSHContext(wd, str(wd), {**sshd.profile, "transport": "openssh"}) as there:
         for _ in range(3):
             there.run(users("true"))
@@ -311,7 +314,7 @@ def test_ctrl_c_does_not_end_the_connection(sshd: Sshd) -> None:
 
 
 @only_when_thorough
-def test_a_launcher_that_is_killed_leaves_no_ssh_behind(sshd: Sshd, wd: Path, wait_until: Callable[..., None]) -> None:
+def test_a_launcher_that_is_killed_leaves_no_ssh_behind(sshd: Sshd, wd: Path) -> None:
     done = subprocess.run(program(sshd, "os.kill(os.getpid(), signal.SIGKILL)"), check=False)
     assert done.returncode == -signal.SIGKILL
     wait_until(lambda: not masters(wd), "the master to end")
@@ -382,12 +385,14 @@ def test_a_proxy_command_ends_with_its_connection(sshd: Sshd, wd: Path) -> None:
     relay = [os.path.realpath("/proc/self/exe"), str(Path(__file__).parents[1] / "relay.py")]
     (wd / "deaf").write_text(f"#!/bin/bash\ntrap '' TERM\n{shlex.join(relay)} \"$@\"\n")
     (wd / "deaf").chmod(0o700)
-    before = psutil.Process().children()
+
+    def held() -> tuple[list[psutil.Process], int]:
+        return psutil.Process().children(), len(os.listdir("/proc/self/fd"))
+
+    before = held()
     for command in (shlex.join(relay), f"{wd}/deaf"):
-        files = len(os.listdir("/proc/self/fd"))
         says_hello(config_of(sshd, wd, ProxyCommand=f"{command} %h %p") | {"transport": "paramiko"}, wd)
-        assert psutil.Process().children() == before
-        assert len(os.listdir("/proc/self/fd")) == files
+        wait_until(lambda: held() == before, "the proxy command to end, and its pipes to be closed")
 
 
 @both
