@@ -101,4 +101,4 @@ def test_an_end_that_the_commands_do_not_explain_is_still_an_end(submission: Mak
     slurm.run("scancel", *(job.id for job in made.peek().jobs.values()))
     with pytest.raises(SubmissionFailedError, match="1 of 1 jobs failed for good"):
         made.run(check_interval_s=1)
-    assert (rows(wd)["ended"]["state"], rows(wd)["ended"]["reason"]) == ("failed", "exit code 7")
+    assert (rows(wd)["ended"]["state"], rows(wd)["ended"]["reason"]) == ("failed", "program")
