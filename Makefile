@@ -1,4 +1,4 @@
-# make demo | test | test-all | check | types | bench | chaos | mutants: each sets up .venv first. PYTHON chooses the interpreter.
+# make demo | test | test-all | check | types | docs | bench | chaos | mutants: each sets up .venv first. PYTHON chooses the interpreter.
 PYTHON ?= python3
 # How many tests run at a time: most of them wait for processes, so more than there are cores.
 JOBS ?= 4
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all check types bench chaos mutants clean
+.PHONY: demo test test-all check types docs bench chaos mutants clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,7 +35,14 @@ check: $(READY)
 	$(BIN)/python -m coverage run -m pytest -q tests/pilot/model tests/pilot/wire tests/pilot/manager
 	$(BIN)/python -m coverage report
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+	$(MAKE) docs
+
+# The site, in .venv/site. The package's parts are linked, not its root, in which the links would be found again without end.
+PACKAGE := $(VENV)/package/pilotfish
+docs: $(READY)
+	rm -rf $(VENV)/package && mkdir -p $(PACKAGE)
+	ln -s $(CURDIR)/api $(CURDIR)/pilot $(CURDIR)/launcher $(CURDIR)/*.py $(CURDIR)/py.typed $(PACKAGE)/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir $(VENV)/site
 
 # The repository root is the package `pilotfish`. Tests import their helpers by bare names, because conftest.py files put
 # these folders on the path; links to both show mypy the same names.

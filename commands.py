@@ -39,6 +39,7 @@ COMMANDS = {
     "script": ".launcher.cli.submit",
     "doctor": ".launcher.cli.doctor",
     "init": ".launcher.cli.init",
+    "schema": ".launcher.cli.schema",
     "completion": ".api.completion",
     "agent": ".pilot.cli",
 }
@@ -70,6 +71,7 @@ SUMMARIES = {
     "script": "Run a Python script where its first comment says.",
     "doctor": "Check that a machine has everything submissions need.",
     "init": "Write a first submission file.",
+    "schema": "Print the JSON Schema of job files or submission files.",
     "completion": "Print the completion script for your shell.",
 }
 """Shown by --help without loading anything."""

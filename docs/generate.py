@@ -1,4 +1,4 @@
-"""Writes docs/reference.md, docs/launcher-keys.md and parts of docs/developing/states.md from the tables the code works by.
+"""Writes docs/reference.md, job-keys.md, launcher-keys.md, schemas/ and parts of developing/states.md from the code's tables.
 
 With --check it only says whether they are up to date.
 
@@ -16,15 +16,18 @@ from pathlib import Path
 
 import state_machines
 
-from pilotfish.launcher.description import schema
+from pilotfish.launcher.description import json_schema, schema
 from pilotfish.launcher.machines import registry
 from pilotfish.pilot.manager.config import OPTIONS, default_of
 from pilotfish.pilot.model import errors
 from pilotfish.pilot.model.states import ALLOWED, State
+from pilotfish.pilot.wire import job_schema
 from pilotfish.pilot.wire.requests import KINDS
 
 PAGE = Path(__file__).with_name("reference.md")
 KEYS = Path(__file__).with_name("launcher-keys.md")
+JOB_KEYS = Path(__file__).with_name("job-keys.md")
+SCHEMAS = Path(__file__).with_name("schemas")
 STATES = Path(__file__).parent / "developing" / "states.md"
 _FROM = {
     "old": "QCG-PilotJob",
@@ -38,8 +41,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when the page is stale")
     check, stale = parser.parse_args().check, 0
-    for path, text in ((PAGE, page()), (KEYS, keys_page()), (STATES, states_page())):
+    for path, text in (
+        (PAGE, page()),
+        (KEYS, keys_page()),
+        (JOB_KEYS, job_keys_page()),
+        (STATES, states_page()),
+        (SCHEMAS / "job.schema.json", _json(job_schema.job_file_schema())),
+        (SCHEMAS / "submission.schema.json", _json(json_schema.submission_schema(_keys_of_systems()))),
+    ):
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             print(f"{path} is stale: run python docs/generate.py", file=sys.stderr)
@@ -53,8 +64,7 @@ def keys_page() -> str:
         "# Keys of submission files\n\nMade from the code by `docs/generate.py`. `ours`: DPDispatcher does not have it.\n"
     ]
     rows: dict[str, list[tuple[str, ...]]] = {}
-    of_systems = {name: registry.keys(name).keys for name in registry.names()}
-    for section, key in schema.rows(of_systems):
+    for section, key in schema.rows(_keys_of_systems()):
         default = "required" if key.default is schema.REQUIRED else f"`{json.dumps(key.default)}`"
         meaning = f"{key.meaning}{' (ours)' if key.ours else ''}"
         if key is schema.MACHINE[0]:
@@ -63,6 +73,39 @@ def keys_page() -> str:
     for section, entries in rows.items():
         sections += [f"## {section}\n", _table(("key", "type", "default", "meaning"), entries)]
     return "\n".join(sections)
+
+
+def _keys_of_systems() -> dict[str, tuple[schema.Key, ...]]:
+    return {name: registry.keys(name).keys for name in registry.names()}
+
+
+def job_keys_page() -> str:
+    """All keys of job descriptions."""
+    sections = [_JOB_KEYS_TEXT]
+    rows: dict[str, list[tuple[str, ...]]] = {}
+    for section, key, kind, meaning in job_schema.rows():
+        rows.setdefault(section, []).append((f"`{key}`", kind, _plain(meaning)))
+    for section, entries in rows.items():
+        title = f"## {section}\n" if section else "## A job\n"
+        sections += [title, _table(("key", "type", "meaning"), entries)]
+    return "\n".join(sections)
+
+
+_JOB_KEYS_TEXT = """# Keys of jobs
+
+Made from the code by `docs/generate.py`. What they do, with examples: [Jobs](jobs.md). For editors there is a
+[JSON Schema](schemas/job.schema.json) (also `pilotfish schema job`): with `# yaml-language-server: $schema=job.schema.json` as
+the first line of a YAML file they check and complete as you write. `null` is the same as leaving a key out.
+"""
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Brackets and bars of a text that stands in a table, where Markdown would take them for its own."""
+    return text.replace("|", "\\|").replace("[", "\\[").replace("<", "&lt;")
 
 
 def states_page() -> str:
@@ -109,7 +152,7 @@ def _options() -> Iterator[tuple[str, ...]]:
             shown = ",".join(default) if isinstance(default, tuple) else str(default)
             yield (
                 f"`--{option.name}`",
-                option.help,
+                _plain(option.help),
                 "" if default in (None, (), False) else f"`{shown}`",
                 _FROM[option.group],
             )

@@ -124,3 +124,15 @@ def test_the_other_submission_files_load() -> None:
     _, machine, with_pilot = LAUNCHER_FILES
     found = parse_submission(with_pilot | {"machine": machine})
     assert (found.machine.batch_type, found.tasks[1].dependencies) == ("Slurm", ["prepare"])
+
+
+def test_every_error_code_has_its_entry() -> None:
+    """`troubleshooting.md` is sorted by codes: each that the code knows is a heading there, and no other."""
+    declared = {
+        code
+        for folder in ("pilot", "api", "launcher")
+        for source in (ROOT / folder).rglob("*.py")
+        for code in re.findall(r'^    code = "([a-z-]+)"$', source.read_text(), re.MULTILINE)
+    }
+    headings = re.findall(r"^### (.*)$", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
+    assert {code for heading in headings for code in re.findall("`([a-z-]+)`", heading)} == declared
