@@ -13,7 +13,7 @@ from typing import Any
 import zmq
 
 from ..pilot.wire import codec
-from ..pilot.wire.connection import FILE_NAME, ConnectionFile, best_address
+from ..pilot.wire.connection import FILE_NAME, ConnectionFile, best_address, why_ended
 from ..pilot.wire.names import why_unknown
 from ..pilot.wire.room import check_room_for_sockets
 from ..pilot.wire.security import unlock_client, wants_keys
@@ -50,8 +50,8 @@ class Channel:
         self._closed = False
         self._begin()
         renew_in_children(self)
-        self.why_gone: Callable[[], str] = lambda: ""
-        """Why no answer will come any more, empty while one may; for those who can know."""
+        self.why_gone: Callable[[], str] = lambda: "" if isinstance(target, str) else why_ended(target)
+        """Why no answer will come any more, empty while one may. Who has started the pilot knows better than its file."""
         if isinstance(target, str):
             self.transport, self.address = "plain", target
         else:

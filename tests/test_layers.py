@@ -98,7 +98,8 @@ ALLOWED: dict[str, set[str]] = {
     "launcher.job": WORDS | {"launcher.description", "launcher.contexts", "pilot.locks", "pilot.files"},
     "launcher.machines": BELOW_MACHINES,
     "launcher.submission": BELOW_COMMANDS,
-    "launcher.cli": BELOW_COMMANDS | {"pilot.console", "pilot.exit_codes", "pilot.variable_names", "pilot.wire.job_schema"},
+    "launcher.cli": BELOW_COMMANDS
+    | {"pilot.console", "pilot.exit_codes", "pilot.variable_names", "pilot.wire.job_schema"},
     "launcher.compat": BELOW_COMMANDS,
 }
 """Package (or module) -> what of ours it may import, besides itself."""

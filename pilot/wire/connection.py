@@ -253,6 +253,19 @@ def _pilot_at(path: Path) -> ConnectionFile:
     return info
 
 
+def why_ended(pilot: ConnectionFile) -> str:
+    """Why nobody answers there any more, as far as its file can be seen from here; empty when the pilot may well live."""
+    try:
+        found = _pilot_at(Path(pilot.aux_dir))
+    except EndedError as error:
+        return error.what
+    except PilotfishError:  # as on another host: nothing is known
+        return ""
+    if (found.pid, found.started_s) != (pilot.pid, pilot.started_s):
+        return f"pilot {pilot.instance_id} has ended, and was started again: connect anew"
+    return ""
+
+
 def _newest_in(folder: Path, before: str = "") -> ConnectionFile:
     """Files that cannot be used are passed over, but named when nothing better is found, and when they are not ours."""
     files = sorted(folder.glob(f"{AUX_PREFIX}*/{FILE_NAME}"), key=_mtime, reverse=True)

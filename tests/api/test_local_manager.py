@@ -154,3 +154,13 @@ def test_a_service_that_cannot_start_says_why(wd: Path) -> None:
     with pytest.raises(ServiceError, match='"many" is not a number of cores'):
         LocalManager(["--wd", str(wd), "--nodes", "many"], QUIET)
     assert "PILOTFISH_CONNECTION" not in os.environ
+
+
+def test_who_only_talks_to_a_pilot_hears_that_it_has_ended(wd: Path) -> None:
+    """At once, from its connection file: nobody waits for the reply that cannot come."""
+    with LocalManager(["--wd", str(wd)], QUIET) as pilot:
+        other = Manager(str(pilot.connection_file), QUIET)
+        assert other.list() == {}
+    with pytest.raises(ConnectionError, match="has ended"):
+        other.list()
+    other.close()

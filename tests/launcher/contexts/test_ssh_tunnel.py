@@ -199,14 +199,21 @@ def test_a_tunnel_stays_until_it_is_ended_and_leaves_nothing(placed: Placement, 
 
 
 def test_without_ssh_the_same_function_reaches_the_pilot(wd: Path, submission: Make) -> None:
+    """The pilot ends with its last task, so one more waits until the question is answered."""
     command = f"touch {wd}/begun; until [ -e {wd}/go ]; do sleep 0.1; done"
-    made = submission({"task_name": "a", "command": command, "task_work_path": "a"}, pilot={"python": sys.executable})
+    last = f"until [ -e {wd}/end ]; do sleep 0.1; done"
+    made = submission(
+        {"task_name": "a", "command": command, "task_work_path": "a"},
+        {"task_name": "b", "command": last, "task_work_path": "b"},
+        pilot={"python": sys.executable},
+    )
     made.run(detach=True)
     wait_until((wd / "begun").exists, "the task to start")
     with remote_manager(made) as pilot:
         wait_until(lambda: pilot.list()["a"]["status"] in RUNS, "the pilot to know that it runs")
         (wd / "go").touch()
         assert pilot.wait4(["a"], timeout=PATIENCE_S) == {"a": "SUCCEED"}
+        (wd / "end").touch()
     assert made.run(check_interval_s=0.5).over
 
 
