@@ -1,4 +1,4 @@
-"""The link to the agents: frames in and out, acknowledgement, heartbeat; what they report goes to the scheduler.
+"""The link to the agents: frames in and out, acknowledgement, heartbeat; what they report of tasks: agent_reports.py.
 
 Record, act, tell: nothing an agent reports is acknowledged before it is on disk, and an agent keeps a report until then. So
 a manager that was killed gets again what it had not made durable, and drops what it had.
@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 
 import msgspec
 import zmq
 
 from ..clock import Patience
-from ..model.attempts import End
 from ..model.decisions import Orders
 from ..model.ids import JobNo, NodeNo, TaskKey
 from ..model.recovery import Had
-from ..model.resources import Grant, NodeSpec
+from ..model.resources import NodeSpec
 from ..model.scheduler import Scheduler
 from ..model.states import NodeState
 from ..model.topology import groups_of
 from ..systems import registry
 from ..wire import frames
-from ..wire.ends import one_of
 from ..wire.records import AgentDown, AgentUp, NodeJoined, NodeLeft, Record
 from .admission import Newcomer, other_name_for, why_not
 from .agent_links import AgentLinks, Link, send_on
+from .agent_reports import AgentReports
 from .claims import Claims, GarbageError, named_in
 from .inbox import Inbox, shares_of, things_in
 from .work_frames import WorkFrames
@@ -75,6 +73,7 @@ class Agents:
         self._numbers = {scheduler.nodes.specs[node].name: node for node in scheduler.nodes.here}
         self._claims = Claims(scheduler, self._numbers)
         self._orders = WorkFrames(scheduler, settings.bind)
+        self._reports = AgentReports(scheduler, self._claims, self.links, settings, clock)
         self.inbox = Inbox(sockets, self._take_frame, clock)
 
     # --- in -------------------------------------------------------------------------------------------------------------
@@ -190,7 +189,7 @@ class Agents:
         for share in shares:
             if not self._speaks_for_its_node(link):
                 return
-            self._take_report(link.node, self._claims.of_report(link.node, share))
+            self._reports.take(link.node, share)
             if share is shares[-1]:
                 link.seen_seq = report.seq  # only now: what is acknowledged, the agent forgets
             yield things_in(share)
@@ -199,54 +198,6 @@ class Agents:
         log.info("agent.left", extra={"node": link.node, "reason": bye.reason})
         self.lost(link.node, bye.reason)
         self.gone(link.node, link.agent_id)
-
-    def _take_report(self, node: NodeNo, report: frames.Report) -> None:
-        scheduler, now = self._scheduler, self._clock()
-        scheduler.on_all_started(node, report.started, partial(self._take_start, node))
-        self._take_columns(node, report, returns_grants=False)
-        scheduler.on_ended(node, report.finished, partial(self._take_end, node))
-        self._take_columns(node, report, returns_grants=True)
-        for key in report.revoked:
-            scheduler.on_revoked(TaskKey(*key), now)
-        for grant_id in report.returned:
-            scheduler.on_returned(grant_id)
-        self._claims.log_dropped(node)
-
-    def _take_start(self, node: NodeNo, reported: frames.Started) -> None:
-        """One that means more than that a task has started which was sent there."""
-        start = self._claims.of_start(node, reported)
-        if start is not None:
-            key = TaskKey(start.job_no, start.pos, start.run)
-            self._scheduler.on_started(key, start.grant_id, start.pid, start.started_s)
-
-    def _take_end(self, node: NodeNo, reported: frames.Finished) -> None:
-        """Take an end that is not plain: see PlainEnds."""
-        end = self._claims.of_end(node, reported)
-        if end is None:
-            return
-        key, grant = TaskKey(end.job_no, end.pos, end.run), self._scheduler.dispatch.grants.get(end.grant_id)
-        if grant is not None and len(grant.shares) > 1:
-            self._sweep(grant, key)
-        how = End(
-            end.pid, end.started_s, end.ended_s, end.exit_code, end.cause, end.cpu_s, end.max_rss_kib, end.message
-        )
-        self._scheduler.on_finished(key, end.grant_id, how, end.returns_grant, self._clock())
-
-    def _take_columns(self, node: NodeNo, report: frames.Report, returns_grants: bool) -> None:
-        for ends in report.succeeded:
-            if ends.returns_grants is returns_grants:
-                self._claims.check_columns(ends)
-                self._scheduler.on_succeeded(node, ends, partial(self._take_end_at, node, ends))
-
-    def _take_end_at(self, node: NodeNo, ends: frames.Succeeded, place: int) -> None:
-        self._take_end(node, one_of(ends, place))
-
-    def _sweep(self, grant: Grant, ended: TaskKey) -> None:
-        """Kill what this task has left on its other nodes before anything else starts there."""
-        for share in grant.shares[1:]:
-            link = self.links.get(share.node)
-            if link is not None:
-                self.links.send(link, [frames.Sweep([frames.spread_mark(self.settings, ended)])])
 
     def _welcome(self, socket: zmq.Socket[bytes], identity: bytes, hello: frames.Hello) -> Link | None:
         node = self._numbers.get(hello.node)
@@ -418,7 +369,7 @@ class Agents:
         log.warning("agent.lost", extra={"node": name, "agent": link.agent_id, "reason": reason})
         for attempt in self._scheduler.dispatch.attempts_at.of(node):
             if attempt.grant is not None:
-                self._sweep(attempt.grant, attempt.key)
+                self._reports.sweep(attempt.grant, attempt.key)
         was_dismissed = self._nodes[node].state is NodeState.DISMISSED
         self._scheduler.on_node_lost(node, self._clock(), silent and not was_dismissed)
         if self._nodes.specs[node].joined:
