@@ -266,6 +266,7 @@ def test_no_module_is_imported_twice_under_two_names() -> None:
 
 NAMES_SLURM = {
     "launcher/machines/slurm.py",
+    "launcher/machines/slurm_array.py",
     "launcher/machines/registry.py",
     "pilot/systems/slurm.py",
     "pilot/systems/registry.py",

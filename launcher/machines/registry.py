@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HOMES = {
     "Slurm": ".slurm",
-    "SlurmJobArray": ".slurm",
+    "SlurmJobArray": ".slurm_array",
     "PBS": ".pbs",
     "Torque": ".torque",
     "LSF": ".lsf",

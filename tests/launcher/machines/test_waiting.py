@@ -14,7 +14,7 @@ from pilotfish.launcher.description.resources import Resources
 from pilotfish.launcher.description.task import Task
 from pilotfish.launcher.job.spec import JobToPlace
 from pilotfish.launcher.job.states import JobState, Listing, Reason, Status
-from pilotfish.launcher.machines import slurm
+from pilotfish.launcher.machines import slurm, slurm_array
 from pilotfish.launcher.machines.base import MachineBusyError, QueueFullError, SubmitRefusedError
 from pilotfish.launcher.machines.registry import build_machine
 from pilotfish.launcher.submission.events import Intent, Submitted
@@ -224,8 +224,8 @@ def test_a_site_without_arrays_refuses_with_a_remedy() -> None:
 
 def test_elements_that_are_left_keep_their_numbers() -> None:
     job = array(12, max_jobs=4, kwargs={"slurm_job_size": 2})
-    assert slurm.arrays(job, 1000) == [(0, "0-5%4")]
-    assert slurm.arrays(job, 4) == [(0, "0-3%2"), (4, "0-1%2")]
+    assert slurm_array.arrays(job, 1000) == [(0, "0-5%4")]
+    assert slurm_array.arrays(job, 4) == [(0, "0-3%2"), (4, "0-1%2")]
 
 
 PARTS: list[tuple[str, Callable[[Listing], bool]]] = [
