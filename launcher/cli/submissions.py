@@ -22,9 +22,10 @@ from ..job.single import JobRecord
 from ..job.states import JobState
 from ..submission import store as record
 from ..submission import table as results
+from ..submission.batch_job import BatchJob, Phase
 from ..submission.placement import Placement, raise_missing
 from ..submission.single import SingleJob
-from ..submission.state import BatchJob, Phase, Progress
+from ..submission.state import Progress
 from ..submission.store import Record
 from . import job as single
 from .display import Screen

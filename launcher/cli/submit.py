@@ -21,8 +21,8 @@ from ..description import files as loading
 from ..description.submission import load_submission, parse_submission
 from ..submission import store
 from ..submission import table as results
+from ..submission.batch_job import ASKED_FOR, Phase
 from ..submission.placement import Placement
-from ..submission.state import ASKED_FOR, Phase
 from .display import Screen
 
 _KEYS = {"work_base", "machine", "task_list"}

@@ -22,9 +22,9 @@ from ..contexts.shell import Text, joined, relative, relatives, sh, word, words
 from ..description.schema import DescriptionError
 from ..job.states import JobState, Reason
 from . import store as record
+from .batch_job import BatchJob, Phase
 from .events import Ended, Event, Submitted
 from .session import Site
-from .state import BatchJob, Phase
 
 _LIVING = frozenset({JobState.waiting, JobState.running, JobState.completing, JobState.unknown})
 

@@ -13,9 +13,9 @@ from ..contexts import paths
 from ..contexts.base import RemoteFile, Transfer
 from ..contexts.landing import open_folder
 from ..description.task import Task
+from .batch_job import BatchJob
 from .events import CommonFetched, Fetched, Missing
 from .session import Site
-from .state import BatchJob
 
 _TOLD = 5
 """So many results that do not come are told one by one."""

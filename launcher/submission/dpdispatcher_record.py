@@ -7,7 +7,8 @@ from typing import Any
 
 from ..description.machine import machine_to_dict
 from ..job.states import JobState
-from .state import BatchJob, Progress
+from .batch_job import BatchJob
+from .state import Progress
 from .store import Record
 from .work import Work
 

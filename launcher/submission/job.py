@@ -16,9 +16,9 @@ from ..description.schema import DescriptionError, InconsistentError
 from ..description.task import Task
 from ..description.written import Serialized
 from ..machines.directives import job_name
+from .batch_job import BatchJob
 from .machine import Machine
 from .owner import Owner
-from .state import BatchJob
 
 
 class Job(Serialized):

@@ -21,10 +21,10 @@ from ..job.spec import JobToPlace
 from ..machines import registry
 from ..machines.base import BatchSystem, SubmitRefusedError
 from ..machines.registry import build_machine
+from .batch_job import ASKED_FOR, BatchJob, Phase
 from .bound_context import BoundContext, Files
 from .events import Intent, NotTaken, Submitted
 from .owner import Owner
-from .state import ASKED_FOR, BatchJob, Phase
 from .work import template
 
 

@@ -30,7 +30,7 @@ from ..job import record as result
 from ..job.record import TaskResult
 from ..job.spec import JobToPlace
 from . import bootstrap
-from .state import BatchJob
+from .batch_job import BatchJob
 from .work import Collected, Work, template
 
 IS_OURS = sh(

@@ -28,11 +28,12 @@ from ..description.schema import DescriptionError
 from ..description.submission import SubmissionDescription
 from ..machines.registry import build_machine
 from . import adopt, dpdispatcher_record, events, store, table, takeover
+from .batch_job import ASKED_FOR, BatchJob, Phase
 from .journal import Journal
 from .replay import Sent, build_work, is_beside, new_progress, read_journal, replay, replay_record
 from .runner import Outcome, Runner, SubmissionFailedError
 from .session import Site, Tools
-from .state import ASKED_FOR, BatchJob, Phase, Progress
+from .state import Progress
 from .store import Record
 from .upload import Gathered, Inputs, gather
 from .work import Work

@@ -15,7 +15,7 @@ from ..job import record as result
 from ..job import script
 from ..job.record import TaskResult
 from ..job.spec import JobToPlace
-from .state import BatchJob
+from .batch_job import BatchJob
 from .work import Collected, Work, template
 
 _READ_S = 600.0

@@ -18,10 +18,10 @@ from ..job.states import JobState, Listing, Reason
 from ..machines.base import MachineBusyError, MaybeTakenError, QueueFullError
 from ..machines.dialect import cluster_of, plain
 from . import adopt, dpdispatcher_record, waiting
+from .batch_job import BatchJob, Phase
 from .download import Fetching
 from .events import Canceled, Ended, Intent, NotTaken, Submitted
 from .session import Site
-from .state import BatchJob, Phase
 from .work import Collected
 
 SHORTEST_POLL_S = 0.5

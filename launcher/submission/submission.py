@@ -30,12 +30,13 @@ from ..description.schema import InconsistentError
 from ..description.submission import SubmissionDescription, check_names
 from ..description.task import Task
 from ..description.written import Serialized, listed
+from .batch_job import Phase
 from .job import Job
 from .machine import Machine
 from .owner import Owner
 from .placement import Opened, Placement, raise_missing
 from .runner import SubmissionFailedError
-from .state import Phase, Progress
+from .state import Progress
 
 if TYPE_CHECKING:
     from ...api.manager import Manager

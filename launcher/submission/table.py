@@ -16,7 +16,8 @@ from ..contexts.paths import printable
 from ..description.task import Task
 from ..job.record import TaskResult
 from ..job.states import Reason
-from .state import BatchJob, Phase, Progress
+from .batch_job import BatchJob, Phase
+from .state import Progress
 from .work import Work
 
 JSON_NAME, CSV_NAME = "results.json", "results.csv"

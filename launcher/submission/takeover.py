@@ -30,11 +30,12 @@ from ..contexts.base import Context, LocalFile
 from ..contexts.shell import Text, relative, sh
 from . import store as record
 from .adopt import remove_folder
+from .batch_job import BatchJob, Phase
 from .events import Canceled, Event, Fetched, FolderGone, Inherited, TookOver
 from .journal import InUseError, Journal
 from .replay import is_beside, replay_record
 from .session import Site
-from .state import BatchJob, Phase, Progress
+from .state import Progress
 from .store import Record
 
 _UNDER_WAY = (Phase.INTENDED, Phase.PLACED)

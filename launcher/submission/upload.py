@@ -13,9 +13,9 @@ from ..contexts.shell import place, sh
 from ..description.submission import SubmissionDescription
 from ..job.record import TaskResult
 from ..job.script import TASK_TAG
+from .batch_job import BatchJob, Phase
 from .events import Inherited, Renewed, Uploaded
 from .session import Site
-from .state import BatchJob, Phase
 
 _INHERIT = "if [ -d {old} ] && [ ! -e {new} ]; then mv -- {old} {new}; fi; mkdir -p -- {new}"
 

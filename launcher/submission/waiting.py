@@ -11,9 +11,9 @@ from ..contexts.base import Context
 from ..contexts.paths import printable
 from ..contexts.shell import joined, sh, word
 from ..job.sighting import HOPELESS_POLLS
+from .batch_job import BatchJob
 from .events import Ended
 from .session import Site
-from .state import BatchJob
 
 _ASK_EVERY_S = 60.0
 """Where it takes a command of its own to learn what jobs wait for."""

@@ -16,8 +16,8 @@ from ..description.schema import DescriptionError
 from ..description.submission import SubmissionDescription
 from ..job.record import TaskResult
 from ..job.spec import JobToPlace
+from .batch_job import BatchJob
 from .events import Missing
-from .state import BatchJob
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from pilotfish.launcher.submission import store as record
+from pilotfish.launcher.submission.batch_job import Phase
 from pilotfish.launcher.submission.placement import Placement
-from pilotfish.launcher.submission.state import Phase
 
 NAMES = "abcd"
 

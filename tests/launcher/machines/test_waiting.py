@@ -14,11 +14,12 @@ from pilotfish.launcher.description.resources import Resources
 from pilotfish.launcher.description.task import Task
 from pilotfish.launcher.job.spec import JobToPlace
 from pilotfish.launcher.job.states import JobState, Listing, Reason, Status
-from pilotfish.launcher.machines import slurm, slurm_array
+from pilotfish.launcher.machines import slurm_array
 from pilotfish.launcher.machines.base import MachineBusyError, QueueFullError, SubmitRefusedError
 from pilotfish.launcher.machines.registry import build_machine
+from pilotfish.launcher.submission.batch_job import Phase
 from pilotfish.launcher.submission.events import Intent, Submitted
-from pilotfish.launcher.submission.state import HOPELESS_POLLS, Phase, Progress
+from pilotfish.launcher.submission.state import HOPELESS_POLLS, Progress
 
 
 class Answers(Context):

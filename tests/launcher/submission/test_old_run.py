@@ -18,8 +18,8 @@ from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.launcher.job.states import JobState
 from pilotfish.launcher.submission import adopt as old_run
 from pilotfish.launcher.submission.adopt import OldJob
+from pilotfish.launcher.submission.batch_job import BatchJob, Phase
 from pilotfish.launcher.submission.events import Ended, Submitted
-from pilotfish.launcher.submission.state import BatchJob, Phase
 from pilotfish.launcher.submission.store import UnknownSubmissionError
 
 RECORD = (Path(__file__).parents[1] / "golden" / "dpdispatcher_record.json").read_text()

@@ -21,11 +21,11 @@ from pilotfish.launcher.contexts.shell import users
 from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.job.single import JobRecord
 from pilotfish.launcher.job.states import JobState
+from pilotfish.launcher.submission.batch_job import Phase
 from pilotfish.launcher.submission.looking import look_at
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
 from pilotfish.launcher.submission.single import Script, SingleJob
-from pilotfish.launcher.submission.state import Phase
 
 # Files in $FAKE change how it behaves: `cluster` (jobs are on the cluster east), `rows` (what names of jobs end with in
 # listings, `+0 +1`, `_0`), `says` (printed instead of the id), `waits` (jobs are kept in the queue until it is removed),

@@ -12,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pilotfish.launcher.job.record import TaskResult
 from pilotfish.launcher.job.states import JobState, Reason, Status
 from pilotfish.launcher.submission import events
+from pilotfish.launcher.submission.batch_job import BatchJob, Phase
 from pilotfish.launcher.submission.events import Canceled, Fetched, Intent, NotTaken, Renewed, Submitted
-from pilotfish.launcher.submission.state import GRACE_POLLS, BatchJob, Phase, PilotProgress, Progress
+from pilotfish.launcher.submission.state import GRACE_POLLS, PilotProgress, Progress
 
 RUNNING = Status(JobState.running)
 

@@ -13,10 +13,10 @@ import pytest
 from patience import only_when_thorough
 
 from pilotfish.launcher.contexts.local import LocalContext
+from pilotfish.launcher.submission.batch_job import BatchJob, Phase
 from pilotfish.launcher.submission.pilot_jobs import PilotWork
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.launcher.submission.state import BatchJob, Phase
 from pilotfish.launcher.submission.tunnel import remote_pilot
 from pilotfish.pilot.model.errors import TransientError
 from pilotfish.pilot.wire import connection

@@ -14,9 +14,9 @@ import pytest
 from pilotfish.launcher.contexts.globs import MissingFileError
 from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.launcher.submission import store as record
+from pilotfish.launcher.submission.batch_job import Phase
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.launcher.submission.state import Phase
 
 Make = Callable[..., Placement]
 
