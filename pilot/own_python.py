@@ -7,7 +7,7 @@ module of this name. Python has had `-P` against this since 3.11; `-I` would als
 
 from __future__ import annotations
 
-_PROGRAM = (
+PROGRAM = (
     "import sys; sys.path[:] = filter(None, sys.path); from importlib.util import find_spec; "
     "find_spec('pilotfish') or sys.exit(sys.executable + ': No module named pilotfish'); "
     "from pilotfish.__main__ import main; main()"
@@ -17,4 +17,4 @@ _PROGRAM = (
 
 def pilotfish(python: str, *words: str) -> list[str]:
     """The command line of `pilotfish WORDS` with this interpreter, here or on another host."""
-    return [python, "-c", _PROGRAM, *words]
+    return [python, "-c", PROGRAM, *words]

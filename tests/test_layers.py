@@ -22,6 +22,7 @@ BELOW_COMMANDS = BELOW_MACHINES | {
     "api",
     "pilot.files",
     "pilot.locks",
+    "pilot.own_python",
     "pilot.wire.connection",
 }
 
@@ -236,7 +237,9 @@ def test_a_noun_of_the_launcher_is_one_class() -> None:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                     homes.setdefault(node.name, []).append(module)
     twice = {name: modules for name, modules in homes.items() if len(modules) > 1}
-    assert twice == {"Phase": ["launcher.job.single", "launcher.submission.batch_job"]}  # of a single job, of one of many
+    assert twice == {
+        "Phase": ["launcher.job.single", "launcher.submission.batch_job"]
+    }  # of a single job, of one of many
 
 
 def test_importing_anything_opens_nothing() -> None:

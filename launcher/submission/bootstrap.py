@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ...pilot import own_python
 from ...pilot.model.errors import RefusedError
 from ..contexts.base import Context
 from ..contexts.shell import Text, from_home, joined, lines, sh, word
@@ -23,12 +24,14 @@ _FOLDER = ".pilotfish"
 
 
 _WITH_PYTHON = """\
-[ -n "$pilotfish" ] || ! {python} -c 'import pilotfish' 2>/dev/null || pilotfish=({python} -m pilotfish)"""
+[ -n "$pilotfish" ] || ! {python} -c {program} --version >/dev/null 2>&1 || pilotfish=({python} -c {program})"""
+# `-m` looks for modules in the current folder first: in one of ours there are only wheels.
 _INSTALL = """\
 set -e
 {python} -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
   { echo "$({python} --version 2>&1) is older than 3.10"; exit 1; }
 rm -rf -- {target}
+cd -- {target}.wheels
 {python} -m venv {target}
 {target}/bin/python -m pip install --quiet --disable-pip-version-check {index} \\
   --find-links {target}.wheels {target}.wheels/{wheel}
@@ -85,14 +88,19 @@ def finder(pilot: Pilot, remote_root: str, *, local: bool) -> Text:
     """
     parts = [sh("pilotfish=()")]
     if pilot.python is not None:
-        parts.append(sh(_WITH_PYTHON, python=_program(pilot.python)))
+        parts.append(_with_python(_program(pilot.python)))
     ours = joined([from_home(folder(remote_root)), word("/bin/pilotfish")])
     parts.append(sh('[ -n "$pilotfish" ] || [ ! -x {ours} ] || pilotfish=({ours})', ours=ours))
     if pilot.bootstrap != "always":
         parts.append(sh('[ -n "$pilotfish" ] || ! command -v pilotfish >/dev/null || pilotfish=(pilotfish)'))
         if local:
-            parts.append(sh(_WITH_PYTHON, python=word(sys.executable)))
+            parts.append(_with_python(word(sys.executable)))
     return lines(parts)
+
+
+def _with_python(python: Text) -> Text:
+    """Neither the probe nor the pilot runs what lies in the job's folder: see own_python."""
+    return sh(_WITH_PYTHON, python=python, program=word(own_python.PROGRAM))
 
 
 def _program(path: str) -> Text:
