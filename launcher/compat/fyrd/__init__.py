@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any
 
-from .job import Job, wait_for
-from .local import JobQueue, default_queue
-from .options import (
+from ...submission.job_options import (
     ClusterError,
     OptionsError,
     check_arguments,
@@ -17,9 +15,11 @@ from .options import (
     options_to_string,
     split_keywords,
 )
-from .profiles import Profile, del_profile, get_profile, get_profiles, set_profile
+from ...submission.profiles import Profile, del_profile, get_profile, get_profiles, set_profile
+from ...submission.queues import get_cluster_environment
+from .job import Job, wait_for
+from .local import JobQueue, default_queue
 from .queue import Queue, QueueError, QueueJob
-from .words import get_cluster_environment
 
 __all__ = [
     "ClusterError",

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .options import ClusterError
+from ...submission.job_options import ClusterError
 
 # For the program on the machine too, which has nothing of ours: plain Python 3.6, standard library only.
 ENCODER = '''\

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn, Protocol
 
 from ...job.spec import Needed
+from ...submission.job_options import ClusterError
+from ...submission.queues import BAD
 from ...submission.single import SingleJob
 from .local_pilot import LocalJob
-from .options import ClusterError
-from .words import BAD
 
 
 class Dependency(Protocol):

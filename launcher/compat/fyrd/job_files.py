@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from ...contexts.shell import word
 from ...job.states import Reason, Status
+from ...submission.job_options import ClusterError
 from . import functions
-from .options import ClusterError
 from .words import file_name
 
 

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ...job.states import Status
+from ...submission.job_options import ClusterError, check_arguments
+from ...submission.queues import BAD, GOOD
 from ...submission.single import SingleJob
 from .local_pilot import LocalJob
-from .options import ClusterError, check_arguments
-from .words import BAD, GOOD, state_word
+from .words import state_word
 
 
 class JobView:

@@ -12,10 +12,10 @@ from typing import Any
 
 from ...machines import registry
 from ...machines.dialect import QueueRow, cluster_of, plain
+from ...submission.job_options import ClusterError
+from ...submission.queues import ACTIVE, BAD, GOOD, get_cluster_environment, views
 from .job import Job, wait_for
 from .local import JobQueue, default_queue
-from .options import ClusterError
-from .words import ACTIVE, BAD, GOOD, get_cluster_environment, views
 
 _UPDATE_EVERY_S = 2.0
 _MISSING = 12

@@ -14,9 +14,9 @@ from patience import PATIENCE_S
 
 from pilotfish import fyrd
 from pilotfish.launcher.compat.fyrd.functions import FunctionError
-from pilotfish.launcher.compat.fyrd.options import OptionsError
-from pilotfish.launcher.compat.fyrd.profiles import ProfileError
 from pilotfish.launcher.compat.fyrd.queue import QueueJob
+from pilotfish.launcher.submission.job_options import OptionsError
+from pilotfish.launcher.submission.profiles import ProfileError
 
 SHELL = {"batch_type": "Shell", "context_type": "LazyLocal", "local_root": "."}
 

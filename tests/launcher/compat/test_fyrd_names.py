@@ -13,10 +13,10 @@ import pytest
 from patience import PATIENCE_S
 
 from pilotfish import JobScript, fyrd
-from pilotfish.launcher.compat.fyrd.options import OptionsError
-from pilotfish.launcher.compat.fyrd.profiles import ProfileError
 from pilotfish.launcher.compat.fyrd.queue import QueueJob
 from pilotfish.launcher.machines.base import SubmitRefusedError
+from pilotfish.launcher.submission.job_options import OptionsError
+from pilotfish.launcher.submission.profiles import ProfileError
 
 SHELL = {"batch_type": "Shell", "context_type": "LazyLocal", "local_root": "."}
 HERE = str(Path(__file__).parent)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ....pilot.files import write_atomically
-from ....pilot.model.errors import UsageError
-from ...description.schema import nearest
-from .options import SYNONYMS, OptionsError, check_arguments, split_keywords
+from ...pilot.files import write_atomically
+from ...pilot.model.errors import UsageError
+from ..description.schema import nearest
+from .job_options import SYNONYMS, OptionsError, check_arguments, split_keywords
 
 _BUILT_IN: dict[str, dict[str, Any]] = {
     "DEFAULT": {"nodes": 1, "cores": 1},

@@ -1,4 +1,4 @@
-"""Options of jobs in fyrd's words, with their synonyms: a table, checked values, and what they are in ours."""
+"""Options of single batch jobs in fyrd's words, with their synonyms: a table, checked values, what they are in resources."""
 
 from __future__ import annotations
 
@@ -7,22 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ....pilot.model.errors import PilotfishError, UsageError
-from ...description.resources import Resources
-from ...description.schema import nearest
-from ...description.task import Task
-from ...job.spec import JobToPlace
-from ...machines import registry
-from ...machines.directives import Directives
-
-
-def qtypes() -> dict[str, str]:
-    """Kinds of queues that are batch systems -> our machines. `local` is a pilot on this machine."""
-    systems = {name: registry.build_machine(name) for name in registry.names()}
-    return {each.aliases[0]: name for name, each in systems.items() if each.aliases and each.directives is not None}
-
-
-DEFAULT = next(iter(qtypes()))
+from ...pilot.model.errors import PilotfishError, UsageError
+from ..description.resources import Resources
+from ..description.schema import nearest
+from ..description.task import Task
+from ..job.spec import JobToPlace
+from ..machines import registry
+from ..machines.directives import Directives
+from .queues import DEFAULT, qtypes
 
 
 class ClusterError(PilotfishError):
