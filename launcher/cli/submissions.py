@@ -27,7 +27,7 @@ from ..submission.placement import Placement, raise_missing
 from ..submission.single import SingleJob
 from ..submission.state import Progress
 from ..submission.store import Record
-from . import job as single
+from . import single_jobs as single
 from .display import Screen
 from .submit import ended_by_signals, run
 from .tunnel import tunnel
