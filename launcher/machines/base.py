@@ -48,6 +48,8 @@ class BatchSystem(ABC):
         keys: what it takes in `resources.kwargs`.
         variables: in which its jobs are told about themselves.
         commands: programs that it is used by; `helpful_commands`: without these only less is known of how jobs have ended.
+        answers: a command, and what (a regular expression) it prints where this batch system is and not another one with
+            commands of the same names; empty when only this one has them.
         queue_check: a command that prints something when there is a queue of the name `{queue}`.
         views: commands that show the whole queue; of a job that several show the first counts.
         script_suffix: how the names of scripts for it end, for people.
@@ -59,6 +61,7 @@ class BatchSystem(ABC):
     variables: ClassVar[JobVariables] = JobVariables()
     commands: ClassVar[tuple[str, ...]] = ()
     helpful_commands: ClassVar[tuple[str, ...]] = ()
+    answers: ClassVar[tuple[tuple[str, ...], str]] = ((), "")
     queue_check: ClassVar[str] = ""
     views: ClassVar[tuple[View, ...]] = ()
     script_suffix: ClassVar[str] = ".sh"

@@ -125,6 +125,31 @@ class Dialect:
         return self.directives.header(job, self.kind)
 
 
+_ROW_WORDS = {
+    JobState.unsubmitted: "pending",
+    JobState.waiting: "pending",
+    JobState.running: "running",
+    JobState.completing: "completing",
+    JobState.finished: "completed",
+}
+_BAD_ROW_WORDS = {
+    Reason.CANCELED: "cancelled",
+    Reason.TIME: "timeout",
+    Reason.MEMORY: "out_of_memory",
+    Reason.NODE: "node_fail",
+    Reason.PREEMPTED: "preempted",
+}
+
+
+def row_word(status: Status) -> str:
+    """The state of a row of the queue; an unknown one keeps the batch system's own word."""
+    if status.state is JobState.unknown:
+        return status.native.lower()
+    if status.state.ended and status.reason:
+        return _BAD_ROW_WORDS.get(status.reason, "failed")
+    return _ROW_WORDS.get(status.state, "failed")
+
+
 def status_of(
     word: str,
     table: Mapping[str, tuple[JobState, str]],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from ..contexts.shell import Text, sh, words
@@ -12,7 +12,7 @@ from ..description.schema import Key, KeysOfSystem
 from ..job.spec import JobVariables
 from ..job.states import JobState, Listing, Reason, Status
 from .commands import BatchMachine
-from .dialect import GPU_LINE, Dialect, status_of
+from .dialect import GPU_LINE, Dialect, QueueRow, View, row_word, status_of
 from .directives import Directives
 
 # bjobs(1), "STAT". ZOMBI: the host is unreachable, the job was killed meanwhile.
@@ -149,6 +149,24 @@ def read_reasons(text: str) -> dict[str, str]:
     return {name: " ".join(lines).removesuffix(";") for name, lines in found.items()}
 
 
+_QUEUE = "jobid user stat queue slots exit_code exec_host job_name delimiter='|'"
+
+
+def _queue(cluster: str, everybody: bool) -> list[str]:
+    return ["bjobs", "-a", *(["-u", "all"] if everybody else []), "-noheader", "-o", _QUEUE]
+
+
+def _read_queue(text: str) -> Iterator[QueueRow]:
+    for line in text.splitlines():
+        words = [word.strip() for word in line.split("|", 7)]  # a name may have a bar in it
+        if len(words) == 8 and words[0][:1].isdigit():
+            job, owner, word, queue, slots, code, hosts, name = words
+            told = _told(word, code, "", hosts)
+            shown = "suspended" if word in ("USUSP", "SSUSP") else row_word(told)
+            nodes = ",".join(dict.fromkeys(host.rpartition("*")[2] for host in told.nodes.split(":")))
+            yield QueueRow(job, name, owner, queue, shown, nodes, int(slots) if slots.isdigit() else 0, told.exit_code)
+
+
 DIALECT = Dialect(
     kind="LSF",
     directives=DIRECTIVES,
@@ -212,5 +230,6 @@ class LSF(BatchMachine):
     )
     commands = ("bsub", "bjobs", "bkill")
     helpful_commands: ClassVar[tuple[str, ...]] = ("bhist",)
+    views: ClassVar[tuple[View, ...]] = (View(_queue, _read_queue),)
     queue_check = "bqueues {queue}"
     script_suffix = ".lsf"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from ..description.schema import Key, KeysOfSystem
 from ..job.spec import JobVariables
 from ..job.states import JobState, Listing, Reason, Status
 from .commands import BatchMachine
-from .dialect import Dialect
+from .dialect import Dialect, QueueRow, View, row_word
 from .directives import Directives, tasks_and_threads
 
 # qstat(1B), "Job States"; E is still there: its processes are being ended.
@@ -233,6 +233,22 @@ DIALECT = Dialect(
 )
 
 
+def _read_queue(text: str) -> Iterator[QueueRow]:
+    for name, facts in blocks(text)[0]:
+        told = status(facts, STATES, _SERVER_CODES)
+        cores = facts.get("Resource_List.ncpus", "")
+        yield QueueRow(
+            name.partition(".")[0],
+            facts.get("Job_Name", ""),
+            facts.get("Job_Owner", "").partition("@")[0],
+            facts.get("queue", ""),
+            "suspended" if facts.get("job_state") in ("S", "U") else row_word(told),
+            ",".join(dict.fromkeys(told.nodes.split(","))),
+            int(cores) if cores.isdigit() else 0,
+            told.exit_code,
+        )
+
+
 _TASKS = Key(
     "tasks_per_node", "int", None, "what MPI starts on a node, each with its share of the cores", ours=True, least=1
 )
@@ -251,5 +267,7 @@ class PBS(BatchMachine):
         node_file=("PBS_NODEFILE",),
     )
     commands = ("qsub", "qstat", "qdel")
+    answers: ClassVar[tuple[tuple[str, ...], str]] = (("qstat", "--version"), "pbs_version")
+    views: ClassVar[tuple[View, ...]] = (View(lambda cluster, everybody: ["qstat", "-f"], _read_queue),)
     queue_check = "qstat -Q {queue}"
     script_suffix = ".pbs"

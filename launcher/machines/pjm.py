@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from ..contexts.shell import Text, sh, words
 from ..job.spec import JobVariables
 from ..job.states import JobState, Listing, Reason
 from .commands import BatchMachine
-from .dialect import Dialect, status_of
+from .dialect import Dialect, QueueRow, View, row_word, status_of
 from .directives import Directives
 from .lsf import owner
 
@@ -72,6 +72,14 @@ def read(text: str) -> Listing:
     return found
 
 
+def _read_queue(text: str) -> Iterator[QueueRow]:
+    """`JOB_ID JOB_NAME MD ST USER ...`; the resource group is in no column of it."""
+    for line in text.splitlines():
+        row = line.split()
+        if len(row) > 4 and re.fullmatch(r"\d+(\[\d+\])?", row[0]) and row[3] in STATES:
+            yield QueueRow(row[0], row[1], row[4], "", row_word(status_of(row[3], STATES)), "", 0)
+
+
 DIALECT = Dialect(
     kind="Fugaku",
     directives=DIRECTIVES,
@@ -102,3 +110,4 @@ class Fugaku(BatchMachine):
     dialect = DIALECT
     variables = JobVariables(id=("PJM_JOBID",), element=("PJM_BULKNUM",), submit_folder=("PJM_O_WORKDIR",))
     commands = ("pjsub", "pjstat", "pjdel")
+    views: ClassVar[tuple[View, ...]] = (View(lambda cluster, everybody: ["pjstat"], _read_queue),)

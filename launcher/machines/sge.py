@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from ..job import script
 from ..job.spec import JobToPlace, JobVariables
 from ..job.states import JobState, Listing, Reason, Status
 from .commands import BatchMachine
-from .dialect import Dialect
+from .dialect import Dialect, QueueRow, View, row_word
 from .directives import Directives
 
 # accounting(5): `failed` says who ended the job; 37 and 44 are its limits.
@@ -98,11 +98,16 @@ _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]|&(?!#?\w+;)")
 """What some releases leave in names of jobs."""
 
 
+def _rows(text: str) -> list[ElementTree.Element]:
+    """Raises ParseError for a document that is not whole."""
+    document = _NOT_XML.sub("_", text[max(text.find("<?xml"), 0) :])
+    return list(ElementTree.fromstring(document).iter("job_list"))
+
+
 def read_listing(text: str) -> Listing:
     """One document, whatever a wrapper says before it. One that is not whole tells nothing."""
-    document = _NOT_XML.sub("_", text[max(text.find("<?xml"), 0) :])
     try:
-        jobs = list(ElementTree.fromstring(document).iter("job_list"))
+        jobs = _rows(text)
     except ElementTree.ParseError as error:
         return Listing(unread=[f"{error} in {text.strip()[:200]}"])
     found = Listing()
@@ -113,6 +118,22 @@ def read_listing(text: str) -> Listing:
         # One that it could not start stays so until somebody clears it, whatever the reason was.
         found.add(name, replace(status, why="error state", hopeless=True) if "E" in letters else status)
     return found
+
+
+def _read_queue(text: str) -> Iterator[QueueRow]:
+    """Of `qstat -xml`; a job that waits is in no queue yet."""
+    for job in _rows(text):
+        letters, (queue, _, node) = job.findtext("state", ""), job.findtext("queue_name", "").partition("@")
+        slots = job.findtext("slots", "")
+        yield QueueRow(
+            job.findtext("JB_job_number", ""),
+            job.findtext("JB_name", ""),
+            job.findtext("JB_owner", ""),
+            queue,
+            "suspended" if set(letters) & set("sST") else row_word(Status(state(letters), letters)),
+            node,
+            int(slots) if slots.isdigit() else 0,
+        )
 
 
 def probe(ids: Sequence[str]) -> Text:
@@ -268,6 +289,11 @@ class SGE(BatchMachine):
     )
     commands = ("qsub", "qstat", "qdel")
     helpful_commands: ClassVar[tuple[str, ...]] = ("qacct",)
+    answers: ClassVar[tuple[tuple[str, ...], str]] = (
+        ("qstat", "-help"),
+        r"^\s*(\w*GE\b|Univa|Altair|Open Grid|Sun Grid)",
+    )
+    views: ClassVar[tuple[View, ...]] = (View(lambda cluster, everybody: ["qstat", "-u", "*", "-xml"], _read_queue),)
     queue_check = "qconf -sq {queue}"
     script_suffix = ".sge"
 

@@ -105,6 +105,7 @@ class Torque(pbs.PBS):
     kind = "Torque"
     aliases: ClassVar[tuple[str, ...]] = ("torque",)
     keys = KeysOfSystem()
+    answers: ClassVar[tuple[tuple[str, ...], str]] = ((), "")
     views = (View(lambda cluster, everybody: ["qstat", "-x"], _read_queue),)
     variables = replace(pbs.PBS.variables, element=("PBS_ARRAYID",))
     dialect = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -40,10 +41,21 @@ def get_cluster_environment() -> str:
 
 def _is_here(kind: str) -> bool:
     system = registry.system(qtypes()[kind])
+    asked_for_name, named = system.answers
+    if asked_for_name and not re.search(named, _told_by(asked_for_name), re.MULTILINE):
+        return False
     asked = [view.command("", False) for view in views()[kind]]
     return shutil.which(system.commands[0]) is not None and all(
         _answers(command) for command in asked if command[0] not in system.helpful_commands
     )
+
+
+def _told_by(command: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWERS_IN_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout + done.stderr
 
 
 def _answers(command: Sequence[str]) -> bool:

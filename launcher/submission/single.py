@@ -238,7 +238,7 @@ class SingleJob:
         self.refresh()
         if self.record.phase is Phase.PLACED or (self.record.phase is Phase.INTENDED and self.find()):
             return
-        job = self._job(given)
+        job = self.described(given)
         texts = {name: text.encode() for name, text in self._batch.script(job).items()}
         self.context.write({posixpath.join(self.folder, name): text for name, text in texts.items()})
         kept, now_s = self.ends_folder, self.clock()
@@ -267,7 +267,8 @@ class SingleJob:
             return ""
         return "there is no such batch system: name another machine, or none (backend='shell', qtype='local')"
 
-    def _job(self, given: Script) -> JobToPlace:
+    def described(self, given: Script) -> JobToPlace:
+        """What the batch system is asked for."""
         fresh = [sh(": >{file}", file=word(name)) for name in (given.out, given.err) if name is not None]
         before = [
             *given.before,

@@ -16,10 +16,11 @@ from ...submission.job_options import (
     split_keywords,
 )
 from ...submission.profiles import Profile, del_profile, get_profile, get_profiles, set_profile
+from ...submission.queue_view import QueueError
 from ...submission.queues import get_cluster_environment
 from .job import Job, wait_for
 from .local import JobQueue, default_queue
-from .queue import Queue, QueueError, QueueJob
+from .queue import Queue, QueueJob
 
 __all__ = [
     "ClusterError",

@@ -16,6 +16,7 @@ from ...description.machine import parse_machine
 from ...job.single import JobRecord, new_hash
 from ...job.spec import Needed
 from ...job.states import Reason
+from ...submission.command_jobs import short_name
 from ...submission.job_options import ClusterError, OptionsError, check_arguments, to_resources
 from ...submission.looking import living_beside, look_at
 from ...submission.machine import MachineLike, described_machine
@@ -28,7 +29,6 @@ from .functions import refuse_inside_a_call
 from .job_files import JobFiles, Output, no_result, unique_stem
 from .job_view import JobView
 from .local_pilot import HasPilot, LocalJob, LocalPilot, default_pilot
-from .words import short_name
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
 _COUNT_EVERY_S = 2.0

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from ...contexts.shell import word
 from ...job.states import Reason, Status
+from ...submission.command_jobs import file_name
 from ...submission.job_options import ClusterError
 from . import functions
-from .words import file_name
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...machines import registry
 from ...machines.dialect import QueueRow, cluster_of, plain
-from ...submission.job_options import ClusterError
+from ...submission.queue_view import QueueError
 from ...submission.queues import ACTIVE, BAD, GOOD, get_cluster_environment, views
 from .job import Job, wait_for
 from .local import JobQueue, default_queue
@@ -22,12 +22,6 @@ _MISSING = 12
 """So many looks a job may be missing before it counts as vanished."""
 
 Run = Callable[[Sequence[str]], str]
-
-
-class QueueError(ClusterError):
-    """The queue cannot be read, or has no such job."""
-
-    code = "queue"
 
 
 class QueueJob(QueueRow):

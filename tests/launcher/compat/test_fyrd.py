@@ -401,8 +401,8 @@ def test_a_job_that_is_nowhere() -> None:
     assert len(slept) == 11
     with pytest.raises(fyrd.QueueError, match="no job 99"):
         queue["99"]
-    with pytest.raises(fyrd.QueueError, match="no view of queues of the kind 'lsf'"):
-        fyrd.Queue(qtype="lsf")
+    with pytest.raises(fyrd.QueueError, match="no view of queues of the kind 'slrm'"):
+        fyrd.Queue(qtype="slrm")
 
 
 def test_jobs_are_waited_for_by_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:
