@@ -1,8 +1,9 @@
-"""`pilotfish job`: single batch jobs, by whatever they were submitted (`JobScript`, `fyrd`)."""
+"""`pilotfish job`: single batch jobs, by whatever they were submitted (these commands, `JobScript`, `fyrd`)."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -11,8 +12,27 @@ import click
 from ...pilot.console import echo, show
 from ...pilot.exit_codes import ExitCode
 from ..job import store
+from ..machines import registry
+from ..submission.command_jobs import machine_of
 from ..submission.single import SingleJob
-from .single_jobs import cancel, exit_code, found, logs, look, print_jobs, remove, row, time_of, wait
+from .job_clean import clean
+from .job_options import keywords, profile
+from .job_queue import show_queue, wait_in_queue
+from .job_run import run_command, submit_scripts
+from .single_jobs import (
+    cancel,
+    exit_code,
+    found,
+    is_known,
+    logs,
+    look,
+    may_be_id,
+    print_jobs,
+    remove,
+    row,
+    time_of,
+    wait,
+)
 from .submit import ended_by_signals
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
@@ -20,11 +40,14 @@ _Command = TypeVar("_Command", bound=Callable[..., None])
 
 @click.group()
 def job() -> None:
-    """Work on single batch jobs: those of job scripts (`JobScript`) and of `fyrd`, on any machine.
+    """Run commands and scripts as single batch jobs on any machine, and work on them; also those of `JobScript` and `fyrd`.
 
     JOB is the batch system's id, the beginning of the hash that `list` shows, or `last`.
 
     \b
+    pilotfish job run -c 4 -t 1:00:00 'gzip -9 {}' data/*.txt
+    pilotfish job submit step1.sh -M cluster
+    pilotfish job queue
     pilotfish job list
     pilotfish job wait last
     pilotfish job logs 4711 -n 50
@@ -85,22 +108,56 @@ def show_jobs(beginnings: Sequence[str], offline: bool, as_json: bool) -> None:
 
 
 @job.command("wait")
-@_options(_several, _as_json)
+@click.argument("beginnings", metavar="JOB...", nargs=-1)
+@_as_json
+@click.option("--all", "everything", is_flag=True, help="All that have been submitted from here.")
+@click.option("--user", "-u", "users", multiple=True, help="All jobs of this user that are in the queue now.")
+@click.option(
+    "--machine", "-M", help="Where jobs are that were not submitted from here; default: the batch system here."
+)
 @click.option("--timeout", type=float, help="Give up after this many seconds, with exit code 75.")
 @click.option(
     "--check-interval", type=float, default=30.0, show_default=True, help="Seconds between two looks, at most."
 )
-def wait_for(beginnings: Sequence[str], as_json: bool, timeout: float | None, check_interval: float) -> None:
+def wait_for(
+    beginnings: Sequence[str],
+    as_json: bool,
+    everything: bool,
+    users: Sequence[str],
+    machine: str | None,
+    timeout: float | None,
+    check_interval: float,
+) -> None:
     """Wait until jobs are over. Exit code 1 when one of them has not ended well.
+
+    Jobs that were not submitted from here are looked for in the queue of the machine.
 
     \b
     pilotfish job wait 4711 4712 --timeout 3600
+    pilotfish job wait --user bob -M cluster
     """
-    jobs = found(beginnings)
+    if not (beginnings or everything or users):
+        raise click.UsageError("Name jobs, or give --all or --user.")
+    others = [each for each in beginnings if not is_known(each)]
+    jobs = found([each for each in beginnings if each not in others])
+    if everything:
+        jobs = [SingleJob(record) for record in store.all_records() if not record.over]
+    elsewhere = machine_of(machine) if others or users else None
+    if elsewhere is not None:
+        lists = registry.system(elsewhere.batch_type).views
+        for each in others:
+            if not (lists and may_be_id(each)):
+                store.find(each)  # says that there is none
+    deadline_s = None if timeout is None else time.monotonic() + timeout
+    well = True
     with ended_by_signals():
         over = wait(jobs, timeout, check_interval)
+        if over and elsewhere is not None:
+            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            over, well = wait_in_queue(elsewhere, others, users, left_s)
     print_jobs([each.record for each in jobs], as_json)
-    sys.exit(ExitCode.WORK_LEFT if not over else max(map(exit_code, jobs)))
+    worst = max([*map(exit_code, jobs), ExitCode.DONE if well else ExitCode.FAILED])
+    sys.exit(ExitCode.WORK_LEFT if not over else worst)
 
 
 @job.command("cancel")
@@ -150,3 +207,7 @@ def show_logs(beginning: str, lines: int, which: str | None, as_json: bool) -> N
     pilotfish job logs last --stderr
     """
     logs(SingleJob(store.find(beginning)), lines, which, as_json)
+
+
+for _command in (run_command, submit_scripts, show_queue, profile, keywords, clean):
+    job.add_command(_command)

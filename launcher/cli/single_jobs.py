@@ -13,6 +13,7 @@ from ...pilot.model.errors import PilotfishError, RefusedError
 from ..contexts.paths import printable
 from ..job import store
 from ..job.single import JobRecord, Phase
+from ..job.spec import is_id
 from ..job.states import JobState, Reason
 from ..submission.looking import by_machine, look_at
 from ..submission.single import SingleJob
@@ -156,6 +157,20 @@ def print_jobs(records: Sequence[JobRecord], as_json: bool) -> None:
 def found(beginnings: Sequence[str]) -> list[SingleJob]:
     records = {record.hash: record for record in map(store.find, beginnings)}
     return [SingleJob(record) for record in records.values()]
+
+
+def is_known(name: str) -> bool:
+    """Whether one job of ours is meant by it."""
+    try:
+        store.find(name)
+    except store.UnknownBatchJobError:
+        return False
+    return True
+
+
+def may_be_id(name: str) -> bool:
+    """Whether a batch system may call a job so: not `last`, nor the beginning of a hash."""
+    return is_id(name) and name[:1].isdigit()
 
 
 def time_of(seconds: float) -> str:

@@ -6,7 +6,7 @@ import ast
 import configparser
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,7 @@ def get_profile(name: str | None = None) -> Profile:
     wanted = name or "DEFAULT"
     wanted = "DEFAULT" if wanted == "default" and wanted not in found else wanted  # as older releases of fyrd write it
     if wanted not in found:
-        remedy = nearest(wanted, found) or f"known are {', '.join(found)}"
-        raise ProfileError(f"no profile is called {wanted!r}", remedy=remedy)
+        raise ProfileError(f"no profile is called {wanted!r}", remedy=_known(wanted, found))
     return Profile(wanted, {**found["DEFAULT"], **found[wanted]})
 
 
@@ -87,13 +86,39 @@ def set_profile(name: str, args: Mapping[str, Any], update: bool = True) -> None
     _write(found)
 
 
+def rename_profile(old: str, new: str) -> None:
+    """Raises ProfileError."""
+    found = _read()
+    if old not in found or old == "DEFAULT":
+        raise ProfileError(f"cannot rename the profile {old!r}", remedy=_known(old, found))
+    if new in found or not new.strip():
+        raise ProfileError(f"there is a profile {new!r} already", remedy="choose another name, or remove it first")
+    _write({new if name == old else name: args for name, args in found.items()})
+
+
+def unset_options(name: str, options: Sequence[str]) -> None:
+    """Take options out of a profile. Raises ProfileError for one that it does not have itself."""
+    found = _read()
+    for option in options:
+        if option not in found[name]:
+            what = f"the profile has no {option!r} of its own"
+            raise ProfileError(what, where=name, remedy="what DEFAULT says is changed there")
+        del found[name][option]
+    if options:
+        _write(found)
+
+
 def del_profile(name: str) -> None:
     """Raises ProfileError."""
     found = _read()
     if name not in found or name == "DEFAULT":
-        raise ProfileError(f"cannot remove the profile {name!r}")
+        raise ProfileError(f"cannot remove the profile {name!r}", remedy=_known(name, found))
     del found[name]
     _write(found)
+
+
+def _known(name: str, found: Mapping[str, Any]) -> str:
+    return "DEFAULT always stays" if name == "DEFAULT" else nearest(name, found) or f"known are {', '.join(found)}"
 
 
 def _read() -> dict[str, dict[str, Any]]:
