@@ -68,11 +68,16 @@ def submit(file: str, form: str | None, connect: str | None, as_json: bool) -> N
 @click.command()
 @_client
 def jobs(connect: str | None, as_json: bool) -> None:
-    """List all jobs of a running pilot."""
+    """List all jobs of a running pilot.
+
+    \b
+    pilotfish jobs
+    pilotfish jobs -c run1 --json
+    """
     with _pilot(connect) as pilot:
         listed = pilot.client.jobs()
     if as_json:
-        print_json(listed)
+        print_json({"jobs": listed})
     else:
         print_table(
             ("JOB", "STATE", "MESSAGE"), [(name, job.status, job.messages or "") for name, job in listed.items()]
@@ -89,6 +94,11 @@ def status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_j
     """Show what a running pilot is doing, or the states of the named jobs (JOB or JOB:ITERATION).
 
     Of a pilot that has ended: what it did.
+
+    \b
+    pilotfish status
+    pilotfish status sweep sweep:17
+    pilotfish status --all-finished && echo idle
     """
     try:
         answer = _status(names, all_finished, connect, as_json)
@@ -120,7 +130,7 @@ def _status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_
         if names:
             entries = pilot.client.job_states(names)
             if as_json:
-                print_json(entries)
+                print_json({"jobs": entries})
             else:
                 rows = [
                     (name, entry.data.status if entry.data else entry.message or "") for name, entry in entries.items()
@@ -136,12 +146,16 @@ def _status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_
 @click.option("--explain", is_flag=True, help="Say why it is not running.")
 @_client
 def info(names: tuple[str, ...], childs: bool, explain: bool, connect: str | None, as_json: bool) -> None:
-    """Show everything that is known about the named jobs (JOB or JOB:ITERATION)."""
+    """Show everything that is known about the named jobs (JOB or JOB:ITERATION).
+
+    \b
+    pilotfish info sweep:17 --explain
+    """
     params = {name: True for name, wanted in (("withChilds", childs), ("explain", explain)) if wanted}
     with _pilot(connect) as pilot:
         entries = pilot.client.job_entries(names, params)
     if as_json:
-        print_json(entries)
+        print_json({"jobs": entries})
         return
     for name, entry in entries.items():
         show(name, bold=True)
@@ -172,7 +186,11 @@ def _show_count(done: Canceled | Removed, word: str, as_json: bool) -> None:
 @click.argument("names", nargs=-1, required=True)
 @_client
 def cancel(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
-    """Cancel jobs or single iterations (JOB:ITERATION), running ones too."""
+    """Cancel jobs or single iterations (JOB:ITERATION), running ones too.
+
+    \b
+    pilotfish cancel sweep first:3
+    """
     with _pilot(connect) as pilot:
         done = pilot.client.cancel(names)
     _show_count(done, "canceled", as_json)
@@ -182,7 +200,11 @@ def cancel(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
 @click.argument("names", nargs=-1, required=True)
 @_client
 def remove(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
-    """Forget ended jobs, so that their names can be used again."""
+    """Forget ended jobs, so that their names can be used again.
+
+    \b
+    pilotfish remove sweep
+    """
     with _pilot(connect) as pilot:
         done = pilot.client.remove(names)
     _show_count(done, "removed", as_json)
@@ -194,6 +216,10 @@ def resources(connect: str | None, as_json: bool) -> None:
     """Show nodes and cores of a running pilot.
 
     With --here: what a pilot would find if it were started here (`pilotfish resources --here --help`).
+
+    \b
+    pilotfish resources
+    pilotfish resources --here
     """
     with _pilot(connect) as pilot:
         members = pilot.resources()
@@ -210,6 +236,9 @@ def watch(connect: str | None, as_json: bool) -> None:
     """Follow a running pilot until nothing is queued or running: on a terminal with a table of its jobs.
 
     With --json one event per line: seq, time, job, it, state, exit_code, message.
+
+    \b
+    pilotfish watch -c run1
     """
     with _pilot(connect) as pilot:
         if as_json:
@@ -225,7 +254,12 @@ def watch(connect: str | None, as_json: bool) -> None:
 @click.option("--kill", is_flag=True, help="Stop running tasks and cancel queued ones instead of waiting for them.")
 @_client
 def finish(kill: bool, connect: str | None, as_json: bool) -> None:
-    """End a running pilot: when all its work is done, or now with --kill."""
+    """End a running pilot: when all its work is done, or now with --kill.
+
+    \b
+    pilotfish finish
+    pilotfish finish --kill -c run1
+    """
     with _pilot(connect) as pilot:
         time = pilot.client.finish(kill=kill)
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 import click
 
 from ..pilot import early_warnings
-from ..pilot.console import echo
+from ..pilot.console import echo, print_json
 from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import EndingError, LostError, UsageError
 from ..pilot.options import RUN_OPTIONS, as_words, with_options
@@ -173,7 +172,7 @@ def run(
     if not course.begun and work is not None:
         outcome = outcome.with_not_run(max(0, session.task_count(work) - outcome.tasks))
     if as_json:
-        echo(json.dumps(outcome.as_json(), indent=2))
+        print_json(outcome.as_json(), echo)
     else:
         outcome.show()
     if course.lost is not None:

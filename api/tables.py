@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 
 import click
 import msgspec
 
+from ..pilot import console
 from ..pilot.console import show
 
 _STATE_COLOURS = {"SUCCEED": "green", "FAILED": "red", "CANCELED": "yellow", "OMITTED": "yellow", "EXECUTING": "cyan"}
 
 
 def print_json(value: object, write: Callable[[str], None] = show) -> None:
-    write(json.dumps(msgspec.to_builtins(value), indent=2))
+    """A record, or a mapping whose keys are words of ours: what has other keys goes below one of these."""
+    console.print_json(msgspec.to_builtins(value), write, indent=2)
 
 
 def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from .console import echo, show
+from .console import echo, print_json, show
 from .manager.config import OF_ALLOCATION, OPTIONS, Settings, build
 from .manager.sources import Given, gather
 from .model.errors import SettingsError
@@ -109,10 +109,8 @@ def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:
             origin = said[option.name].origin if option.name in said else "default"
             rows.append((option.name, getattr(settings, option.setting), origin))
     if as_json:
-        import json
-
         shown = {name: {"value": value, "origin": origin} for name, value, origin in rows}
-        show(json.dumps(shown, indent=2, default=str))
+        print_json(shown)
         return
     widths = [max(len(str(row[column])) for row in rows) for column in range(2)]
     for name, value, origin in rows:

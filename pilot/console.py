@@ -7,14 +7,18 @@ command goes on. For commands whose only work is to print, `show` makes it an er
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import click
 
 from .model.errors import PilotfishError
+
+JSON_VERSION = 1
 
 
 class OutputError(PilotfishError):
@@ -42,6 +46,11 @@ def show(text: object = "", *, nl: bool = True, **style: Any) -> None:
         raise failed
     if failed is not None:
         raise OutputError(f"cannot be written: {failed.strerror}", where="stdout")
+
+
+def print_json(members: Mapping[str, object], write: Callable[[str], None] = show, indent: int | None = 1) -> None:
+    """What every `--json` prints: one object, whose `version` changes when a member gets another meaning or goes."""
+    write(json.dumps({"version": JSON_VERSION, **members}, indent=indent, default=str))
 
 
 def _printed(text: object, err: bool, nl: bool, style: dict[str, Any]) -> OSError | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from datetime import datetime
 
 import click
 
-from .console import show
+from .console import print_json, show
 from .systems import document
 from .systems.base import Allocation
 from .systems.detect import detect
@@ -33,7 +32,7 @@ def resources_here(
     found = detect(this_host(os.environ), nodes, resources, (begin, end), file)
     if as_json:
         shown = asdict(found) | {"sources": [source._asdict() for source in found.sources]}
-        show(json.dumps(shown, indent=2))
+        print_json(shown)
         return
     for line in lines(found):
         show(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 import secrets
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...pilot.console import echo
+from ...pilot.console import echo, print_json
 from ...pilot.model.errors import PilotfishError
 from ..contexts.base import Context, ContextLostError, StartFilesError
 from ..contexts.registry import build_context
@@ -271,6 +270,10 @@ def doctor(machine: str, as_json: bool, job: bool, wait_s: float) -> None:
     MACHINE is the name of one of your machine files (~/.config/pilotfish/machines), or a file: a machine, or a submission.
 
     Exit code: 0 all is well (there may be warnings), 1 something must be mended, 3 the machine cannot be reached.
+
+    \b
+    pilotfish doctor cluster
+    pilotfish doctor run.json --no-job
     """
     description, resources = machine_of(machine)
     # What a submission would bear for minutes is to be told at once.
@@ -284,7 +287,7 @@ def doctor(machine: str, as_json: bool, job: bool, wait_s: float) -> None:
             if not as_json:
                 _show(finding)
     if as_json:
-        echo(json.dumps([asdict(finding) for finding in found], indent=1))
+        print_json({"findings": [asdict(finding) for finding in found]}, echo)
     bad = [finding for finding in found if not finding.ok and not finding.warning]
     if bad:
         sys.exit(3 if bad[0].what == "connection" else 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import sys
@@ -11,14 +10,14 @@ from pathlib import Path
 
 import click
 
-from ...pilot.console import echo, show
+from ...pilot.console import echo, print_json, show
 from ...pilot.model.errors import UsageError
 from ..description.machine import MachineDescription, machine_to_dict
 from ..job import store
 from ..job.single import JobRecord
 from ..submission.machine import described_machine
 from ..submission.single import SingleJob
-from .single_jobs import VERSION, look
+from .single_jobs import look
 
 _RESULTS = (".out.func.pickle",)
 """What a function of `fyrd` has returned is output, beside those that the record names."""
@@ -53,7 +52,7 @@ def clean(folder: str, machine: str | None, outputs: bool, dry_run: bool, yes: b
     for job in jobs:
         job.close()
     if as_json:
-        show(json.dumps({"version": VERSION, "removed": not dry_run, "files": files}, indent=1))
+        print_json({"removed": not dry_run, "files": files})
         return
     for file in files:
         show(file)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from ...pilot.console import echo, show
+from ...pilot.console import echo, print_json, show
 from ...pilot.model.errors import UsageError
 from ..description.schema import nearest
 from ..submission.job_options import OPTIONS, SYNONYMS, TABLE, option_help
@@ -24,7 +23,6 @@ from ..submission.profiles import (
     unset_options,
 )
 from ..submission.queues import qtypes
-from .single_jobs import VERSION
 
 _OLD_WORDS = {
     "add": "create",
@@ -174,7 +172,7 @@ def keywords(system: str | None, only_names: bool, as_json: bool) -> None:
         raise UsageError(f"there is no batch system {system!r}", where="--system", remedy=remedy)
     if as_json:
         rows = [_row(name) for name in option_help("list", system)]
-        show(json.dumps({"version": VERSION, "options": rows}, indent=1))
+        print_json({"options": rows})
     elif only_names:
         show("\n".join(option_help("list", system)))
     else:
@@ -190,7 +188,7 @@ def _row(name: str) -> dict[str, Any]:
 def _print(profiles: Sequence[Profile], as_json: bool) -> None:
     if as_json:
         found = {each.name: each.args for each in profiles}
-        show(json.dumps({"version": VERSION, "file": str(profiles_file()), "profiles": found}, indent=1))
+        print_json({"file": str(profiles_file()), "profiles": found})
         return
     order = [option.name for option in TABLE]
     for each in profiles:

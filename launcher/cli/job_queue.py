@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from dataclasses import asdict
 
 import click
 
-from ...pilot.console import echo, show
+from ...pilot.console import echo, print_json, show
 from ..contexts.base import Context
 from ..contexts.registry import build_context
 from ..description.machine import MachineDescription
@@ -23,7 +22,7 @@ from ..submission.command_jobs import machine_of
 from ..submission.queue_view import QueueError, rows
 from ..submission.queues import BAD, GOOD
 from ..submission.single import SingleJob
-from .single_jobs import VERSION, look, state
+from .single_jobs import look, state
 
 _OVER = (*GOOD, *BAD)
 _WORDS = {
@@ -139,8 +138,7 @@ def _print_json(machine: MachineDescription, found: Sequence[QueueRow]) -> None:
         for (user, partition, word), many in sorted(_count(found).items())
     ]
     name = f"{machine.batch_type}@{machine.profile.get('hostname', 'here')}"
-    told = {"version": VERSION, "machine": name, "jobs": [asdict(row) for row in found], "counts": counts}
-    show(json.dumps(told, indent=1))
+    print_json({"machine": name, "jobs": [asdict(row) for row in found], "counts": counts})
 
 
 def _count(found: Sequence[QueueRow]) -> Counter[tuple[str, str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 
 import click
 
-from ...pilot.console import echo, show
+from ...pilot.console import echo, print_json, show
 from ...pilot.exit_codes import ExitCode
 from ...pilot.model.errors import UsageError
 from ..job import store
@@ -25,7 +24,7 @@ from ..submission.job_options import check_arguments
 from ..submission.looking import living_beside
 from ..submission.profiles import get_profile
 from ..submission.single import SingleJob
-from .single_jobs import VERSION, exit_code, is_known, print_jobs, wait
+from .single_jobs import exit_code, is_known, print_jobs, wait
 from .submit import ended_by_signals
 
 _COUNT_EVERY_S = 1.0
@@ -200,7 +199,7 @@ def _tell(job: SingleJob, only_id: bool) -> None:
 
 def _show_text(wanted: _Wanted, text: str, as_json: bool) -> None:
     if as_json:
-        show(json.dumps({"version": VERSION, "name": wanted.name, "command": wanted.command, "script": text}))
+        print_json({"name": wanted.name, "command": wanted.command, "script": text}, indent=None)
         return
     show(f"==> {wanted.name}{': ' if wanted.command else ''}{wanted.command} <==", bold=True)
     show(text)

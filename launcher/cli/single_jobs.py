@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from ...pilot.console import echo, show
+from ...pilot.console import echo, print_json, show
 from ...pilot.exit_codes import ExitCode
 from ...pilot.model.errors import PilotfishError, RefusedError
 from ..contexts.paths import printable
@@ -18,8 +17,6 @@ from ..job.states import JobState, Reason
 from ..submission.looking import by_machine, look_at
 from ..submission.single import SingleJob
 
-VERSION = 1
-"""Of what `--json` prints."""
 _FIRST_PAUSE_S, _SLOWER = 0.5, 1.5
 
 
@@ -76,7 +73,7 @@ def logs(each: SingleJob, lines: int, which: str | None, as_json: bool) -> None:
         read |= {} if any(names) else {"output": each.last_words(lines) or None}
     found = {name: text for name, text in read.items() if text is not None}
     if as_json:
-        show(json.dumps({"version": VERSION, "job": record.hash, "logs": found}))
+        print_json({"job": record.hash, "logs": found})
         return
     if not found:
         echo(f"no output of it was found in {record.folder}", err=True)
@@ -148,7 +145,7 @@ def line(record: JobRecord) -> str:
 
 def print_jobs(records: Sequence[JobRecord], as_json: bool) -> None:
     if as_json:
-        show(json.dumps({"version": VERSION, "jobs": [row(each) for each in records]}, indent=1))
+        print_json({"jobs": [row(each) for each in records]})
         return
     for each in records:
         show(line(each))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 import click
 
-from ...pilot.console import echo, show
+from ...pilot.console import echo, print_json, show
 from ...pilot.model.errors import UsageError
 from ..contexts.paths import printable
 from ..contexts.shell import relative, sh
@@ -65,7 +64,7 @@ def submissions(ctx: click.Context, as_json: bool) -> None:
     rows = [_summary(each) for each in record.all_records()] + [_job_summary(each) for each in job_store.all_records()]
     rows.sort(key=lambda row: float(row["created_s"]), reverse=True)
     if as_json:
-        show(json.dumps(rows, indent=1))
+        print_json({"submissions": rows})
         return
     if not rows:
         echo("nothing submitted yet; see `pilotfish submit --help`", err=True)
@@ -144,7 +143,7 @@ def _refuse_single(beginning: str) -> None:
 def _say(as_json: bool, found: dict[str, Any], text: str) -> None:
     """What a command has done: for programs on stdout, for people on stderr."""
     if as_json:
-        echo(json.dumps(found))
+        print_json(found, echo, None)
     else:
         echo(text, err=True)
 
@@ -154,12 +153,19 @@ def _say(as_json: bool, found: dict[str, Any], text: str) -> None:
 @click.option("--offline", is_flag=True, help="Only what is known here; ask nobody.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(beginning: str, offline: bool, as_json: bool) -> None:
-    """Show the jobs of a submission and what became of its tasks."""
+    """Show the jobs of a submission and what became of its tasks.
+
+    \b
+    pilotfish submissions status last --offline
+    """
     alone = _single(beginning)
     if alone is not None:
         if not offline:
             single.look([alone])
-        show(json.dumps(single.row(alone.record), indent=1) if as_json else single.line(alone.record))
+        if as_json:
+            print_json(single.row(alone.record))
+        else:
+            single.print_jobs([alone.record], False)
         return
     submission = Placement.of(record.find(beginning))
     states: dict[str, str] = {}
@@ -177,7 +183,7 @@ def status(beginning: str, offline: bool, as_json: bool) -> None:
     if as_json:
         jobs = [_job_row(job) for job in progress.jobs.values()]
         found = {"id": submission.hash, "jobs": jobs, "tasks": rows, "missing": missing}
-        show(json.dumps(found, indent=1))
+        print_json(found)
     else:
         _show_status(progress, rows)
     raise_missing(submission.hash, work, progress.missing())
@@ -221,12 +227,16 @@ def _job_row(job: BatchJob) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="A row for each task as JSON on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def watch(beginning: str, **options: Any) -> None:
-    """Go on with a submission until all is done and home."""
+    """Go on with a submission until all is done and home.
+
+    \b
+    pilotfish submissions watch last
+    """
     alone = _single(beginning)
     if alone is not None:
         with ended_by_signals():
             single.wait([alone], None, options["check_interval"])
-        show(json.dumps([single.row(alone.record)], indent=1) if options["as_json"] else single.line(alone.record))
+        single.print_jobs([alone.record], options["as_json"])
         sys.exit(single.exit_code(alone))
     run(Placement.of, record.find(beginning), only_watch=True, **options)
 
@@ -245,6 +255,10 @@ def logs(beginning: str, task: str | None, lines: int, which: str | None, as_jso
 
     TASK is its name, its folder, or the beginning of its hash. Without it: those of all tasks that have failed, or of a single
     batch job.
+
+    \b
+    pilotfish submissions logs last
+    pilotfish submissions logs 3f2a case7 -n 50
     """
     alone = _single(beginning)
     if alone is not None:
@@ -259,7 +273,7 @@ def logs(beginning: str, task: str | None, lines: int, which: str | None, as_jso
         last = {path: sh("tail -n {lines} -- {file}", lines=lines, file=relative(path)) for path in paths}
         found = {path: context.run(command, cwd=work.root).out for path, command in last.items()}
     if as_json:
-        show(json.dumps(found))
+        print_json({"logs": found})
         return
     if not found:
         echo("no task has failed; name one to see what it has printed", err=True)
@@ -293,7 +307,12 @@ def _task_named(text: str, tasks: Mapping[str, Task]) -> Task:
 @click.option("--task", multiple=True, help="Only this task of a pilot, by its name; may be repeated.")
 @_as_json
 def cancel(beginning: str, task: tuple[str, ...], as_json: bool) -> None:
-    """End all jobs of a submission, with everything that runs in them. What is done stays, and can be downloaded."""
+    """End all jobs of a submission, with everything that runs in them. What is done stays, and can be downloaded.
+
+    \b
+    pilotfish submissions cancel last
+    pilotfish submissions cancel 3f2a --task case7
+    """
     alone = _single(beginning)
     if alone is not None:
         over = alone.record.over
@@ -320,7 +339,11 @@ def _json_flag(as_json: bool) -> list[str]:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_as_json
 def add(beginning: str, file: Path, as_json: bool) -> None:
-    """Send more jobs (a file of job descriptions) to the running pilot of a submission."""
+    """Send more jobs (a file of job descriptions) to the running pilot of a submission.
+
+    \b
+    pilotfish submissions add last more.yaml
+    """
     _refuse_single(beginning)
     submission = Placement.of(record.find(beginning))
     with submission.opened() as opened:
@@ -333,7 +356,11 @@ def add(beginning: str, file: Path, as_json: bool) -> None:
 @_chosen
 @_as_json
 def download(beginning: str, as_json: bool) -> None:
-    """Bring home what is there now, of tasks that run or have failed too (their logs)."""
+    """Bring home what is there now, of tasks that run or have failed too (their logs).
+
+    \b
+    pilotfish submissions download last
+    """
     _refuse_single(beginning)
     with Screen() as screen:
         submission = Placement.of(record.find(beginning), tell=screen.tell, watch=screen.watch)
@@ -354,7 +381,11 @@ def download(beginning: str, as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Also when jobs are not over (they are cancelled) or results are not home.")
 @_as_json
 def clean(beginning: str, force: bool, as_json: bool) -> None:
-    """Remove the submission's folder on the machine and its record here; of a single batch job only what is kept of it."""
+    """Remove the submission's folder on the machine and its record here; of a single batch job only what is kept of it.
+
+    \b
+    pilotfish submissions clean 3f2a --force
+    """
     alone = _single(beginning)
     if alone is not None:
         single.look([] if force else [alone])

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from ...pilot import variable_names
-from ...pilot.console import echo, show
+from ...pilot.console import echo, print_json, show
 from ...pilot.exit_codes import ExitCode
 from ...pilot.model.errors import UsageError
 from ..contexts.base import ContextLostError
@@ -151,7 +151,7 @@ def run(make: Callable[..., Placement], what: Any, **options: Any) -> None:
                 raise
             finally:
                 if as_json:
-                    echo(json.dumps(_home_results(submission), indent=1))
+                    print_json({"tasks": _home_results(submission)}, echo)
     if not outcome.over:
         echo(f"{submission.hash}: come back with `pilotfish submissions watch {submission.hash[:8]}`", err=True)
         sys.exit(ExitCode.WORK_LEFT)
@@ -180,7 +180,7 @@ def _warn_of_inputs(submission: Placement) -> None:
 def _show_scripts(submission: Placement, output: Path | None, as_json: bool) -> None:
     texts = submission.scripts()
     if as_json:
-        show(json.dumps(texts, indent=1))
+        print_json({"scripts": texts})
     elif output is not None:
         output.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
@@ -216,6 +216,10 @@ def script(file: Path, **options: Any) -> None:
     The comment block is that of PEP 723; its table `[tool.pilotfish]` (or `[tool.dpdispatcher]`) has `machine`, `resources` and
     `task_list` like a submission file. Each task's command (default: python) gets the script as its last argument;
     `task_work_path` may be a pattern for several folders.
+
+    \b
+    pilotfish script analysis.py
+    pilotfish script analysis.py --dry-run
     """
     from ..description.pep723 import read_script
 

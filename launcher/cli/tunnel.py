@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import click
 
 from ...pilot import variable_names
-from ...pilot.console import echo
+from ...pilot.console import echo, print_json
 from ...pilot.model.errors import UsageError
 from ..contexts.shell import word
 from ..submission import store as record
@@ -44,7 +43,7 @@ def tunnel(beginning: str, words: tuple[str, ...], as_json: bool) -> None:
         if words:
             sys.exit(_run(words, path))
         if as_json:
-            echo(json.dumps({"id": submission.hash, "connection": str(path)}))
+            print_json({"id": submission.hash, "connection": str(path)}, echo, None)
         else:
             echo(f"the tunnel is there until Ctrl-C; in another terminal:\npilotfish status -c {word(str(path))}")
         sys.stdout.flush()

@@ -217,7 +217,8 @@ class PilotWork(Work):
 
     def states(self, context: Context) -> dict[str, str]:
         try:
-            jobs = json.loads(self.ask_pilot(context, ["jobs", "--json"]))
+            told = json.loads(self.ask_pilot(context, ["jobs", "--json"]))
+            jobs = told["jobs"] if isinstance(told.get("version"), int) else told  # as of an older Pilotfish there
         except (CommandFailedError, ValueError):  # it has not begun to listen, or has just ended
             return {}
         found = {name: _WORDS.get(job["status"], job["status"].lower()) for name, job in jobs.items()}

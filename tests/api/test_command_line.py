@@ -134,10 +134,14 @@ def test_client_commands_talk_to_a_running_pilot(wd: Path) -> None:
     with LocalManager(["--wd", str(wd), "--nodes", "1"], {"log_file": "/dev/null"}):
         assert pilotfish("submit", "-", wd=wd, given="true\nfalse\n").stdout == "2 jobs submitted\n"
         assert "2 tasks, 1 failed" in pilotfish("watch", wd=wd).stdout
-        jobs = json.loads(pilotfish("jobs", "--json", wd=wd).stdout)
-        assert {name: entry["status"] for name, entry in jobs.items()} == {"line-1": "SUCCEED", "line-2": "FAILED"}
+        told = json.loads(pilotfish("jobs", "--json", wd=wd).stdout)
+        assert told["version"] == 1
+        assert {name: entry["status"] for name, entry in told["jobs"].items()} == {
+            "line-1": "SUCCEED",
+            "line-2": "FAILED",
+        }
         info = json.loads(pilotfish("info", "line-2", "--json", wd=wd).stdout)
-        assert info["line-2"]["data"]["runtime"]["exit_code"] == "1"
+        assert info["jobs"]["line-2"]["data"]["runtime"]["exit_code"] == "1"
         assert pilotfish("cancel", "line-1", wd=wd).returncode == 1
         assert pilotfish("remove", "line-1", wd=wd).stdout == "1 removed\n"
         assert json.loads(pilotfish("resources", "--json", wd=wd).stdout)["total_cores"] == 1

@@ -45,7 +45,7 @@ def test_a_script_on_the_laptop_steers_the_pilot_behind_the_login_node(cluster: 
     (wd / "steer.py").write_text(STEER)
     assert through_tunnel(sys.executable, str(wd / "steer.py")).split() == ["SUCCEED", "3"]
     states = json.loads(through_tunnel(sys.executable, "-m", "pilotfish", "jobs", "--json"))
-    assert [entry["status"] for entry in states.values()].count("CANCELED") == 1
+    assert [entry["status"] for entry in states["jobs"].values()].count("CANCELED") == 1
     (wd / "go").touch()
     output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, output

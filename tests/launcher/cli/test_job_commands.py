@@ -158,11 +158,6 @@ def test_the_last_lines_are_read_on_the_machine(wd: Path) -> None:
     assert call(job, "logs", "last", "-n", "1", "--stdout") == "30\n"
 
 
-def test_every_command_has_an_example() -> None:
-    for name in job.commands:
-        assert f"pilotfish job {name}" in call(job, name, "--help")
-
-
 # --- submissions --------------------------------------------------------------------------------------------------------------
 
 
@@ -170,7 +165,7 @@ def test_submissions_show_single_jobs_beside_their_own(wd: Path, submission: Cal
     made = submission({"command": UNTIL_GO.replace("go", f"{wd}/go"), "task_work_path": "."})
     assert not made.run(detach=True).over
     JobScript("exit 4", "bad").submit().get()
-    found = json.loads(call(submissions, "--json"))
+    found = json.loads(call(submissions, "--json"))["submissions"]
     assert [(row["id"], row["state"], row["tasks"]["failed"]) for row in found] == [
         (next(store.all_records()).hash, "failed", 1),
         (made.hash, "placed", 0),

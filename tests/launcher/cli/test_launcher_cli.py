@@ -69,7 +69,7 @@ def write(wd: Path) -> Callable[..., str]:
 
 def test_submit_brings_results_home_and_tells_them_to_programs(wd: Path, write: Callable[..., str]) -> None:
     done = pilotfish(wd, "submit", write("echo hi"), "--json")
-    assert [row["exit_code"] for row in json.loads(done.stdout)] == [0]
+    assert [row["exit_code"] for row in json.loads(done.stdout)["tasks"]] == [0]
     assert (wd / "w/t0/log").read_text() == "hi\n"
     assert "submitted as" in done.stderr
     assert "nothing submitted yet" in pilotfish(wd, "submissions").stderr
@@ -78,7 +78,7 @@ def test_submit_brings_results_home_and_tells_them_to_programs(wd: Path, write: 
 def test_a_failed_task_is_exit_code_1_and_its_logs_can_be_seen(wd: Path, write: Callable[..., str]) -> None:
     done = pilotfish(wd, "submit", write("true", "echo oh no >&2; exit 3"), code=1)
     assert "task in t1: exit code 3" in done.stderr
-    (row,) = json.loads(pilotfish(wd, "submissions", "--json").stdout)
+    (row,) = json.loads(pilotfish(wd, "submissions", "--json").stdout)["submissions"]
     assert (row["state"], row["tasks"]) == ("failed", {"tasks": 2, "done": 1, "failed": 1})
     status = json.loads(pilotfish(wd, "submissions", "status", row["id"][:6], "--json").stdout)
     assert [task["state"] for task in status["tasks"]] == ["finished", "failed"]
@@ -87,7 +87,7 @@ def test_a_failed_task_is_exit_code_1_and_its_logs_can_be_seen(wd: Path, write: 
     assert pilotfish(wd, "submissions", "logs", "last", "--stderr").stdout == "oh no\n", "of those that failed"
     assert pilotfish(wd, "submissions", "logs", "last", "n1", "--stderr").stdout == "oh no\n"
     logs = json.loads(pilotfish(wd, "submissions", "logs", "last", "n1", "--json").stdout)
-    assert logs == {"t1/log": "", "t1/err": "oh no\n"}
+    assert logs == {"version": 1, "logs": {"t1/log": "", "t1/err": "oh no\n"}}
     pilotfish(wd, "submissions", "clean", "last")
     assert list((wd / "there").iterdir()) == []
 
@@ -162,7 +162,8 @@ def test_a_host_that_cannot_be_reached_is_exit_code_3(wd: Path, write: Callable[
 
 
 def test_the_doctor_looks_at_this_machine(wd: Path, write: Callable[..., str]) -> None:
-    found = {each["what"]: each for each in json.loads(pilotfish(wd, "doctor", write("true"), "--json").stdout)}
+    told = json.loads(pilotfish(wd, "doctor", write("true"), "--json").stdout)
+    found = {each["what"]: each for each in told["findings"]}
     assert all(
         found[what]["ok"] for what in ("connection", "clock", "bash", "commands", "write access", "job of one second")
     )
@@ -234,7 +235,7 @@ def test_init_keeps_a_machine_under_a_name(wd: Path) -> None:
     assert yaml.safe_load((wd / "submission.yaml").read_text())["machine"] == "mine"
     assert load_submission(wd / "submission.yaml").machine.batch_type == "Shell"
     found = json.loads(pilotfish(wd, "doctor", "submission.yaml", "--json").stdout)
-    assert all(each["ok"] or each["warning"] for each in found)
+    assert all(each["ok"] or each["warning"] for each in found["findings"])
     assert "is there already" in pilotfish(wd, "init", "other.yaml", *words, code=2).stderr
     assert "is no name" in pilotfish(wd, "init", "other.yaml", *words[:-1], "a/b", code=2).stderr
 
@@ -249,7 +250,7 @@ def test_the_doctor_does_not_wait_for_a_host(wd: Path) -> None:
         "remote_profile": profile,
     }
     (wd / "m.json").write_text(json.dumps(machine))
-    (found,) = json.loads(pilotfish(wd, "doctor", "m.json", "--json", code=3).stdout)
+    (found,) = json.loads(pilotfish(wd, "doctor", "m.json", "--json", code=3).stdout)["findings"]
     assert "ssh 127.0.0.1" in found["remedy"]
 
 

@@ -176,7 +176,7 @@ def test_commands_run_with_the_pilot_as_their_own(placed: Placement, wd: Path) -
     begin = [sys.executable, "-m", "pilotfish", "submissions", "tunnel", "last"]
     words = ["--", sys.executable, "-m", "pilotfish", "status", "a", "--json"]
     done = subprocess.run([*begin, *words], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["a"]["data"]["status"] in RUNS
+    assert json.loads(done.stdout)["jobs"]["a"]["data"]["status"] in RUNS
     assert subprocess.run([*begin, "--", "sh", "-c", "exit 7"], check=False).returncode == 7
     absent = subprocess.run([*begin, "--", "/none/at/all"], capture_output=True, text=True, check=False)
     assert (absent.returncode, "cannot be started" in absent.stderr) == (2, True)

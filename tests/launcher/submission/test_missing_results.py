@@ -71,7 +71,7 @@ def test_every_command_says_what_the_first_said(wd: Path, write: Callable[..., s
         told = pilotfish(wd, *words, code=2).stderr
         assert f"cannot find download file {root(wd)}/a/reslt.dat" in told, words
         assert (root(wd) / "a/result.dat").read_text() == "42\n"
-    assert json.loads(pilotfish(wd, "submissions", "--json", code=0).stdout)[0]["state"] == "missing"
+    assert json.loads(pilotfish(wd, "submissions", "--json", code=0).stdout)["submissions"][0]["state"] == "missing"
     (row,) = csv.DictReader((wd / "here/w/results.csv").read_text().splitlines())
     assert (row["state"], row["exit_code"], row["reason"]) == ("finished", "0", "missing: reslt.dat")
     found = json.loads(pilotfish(wd, "submissions", "status", "last", "--json", code=2).stdout)

@@ -312,7 +312,7 @@ def test_an_ended_pilot_has_new_keys_when_it_is_resumed(ended: Pilot) -> None:
 def test_the_status_of_an_ended_pilot_is_what_it_said_last(ended: Pilot, where: str) -> None:
     said = sites.shell(Site(""), ended.wd, dict(os.environ), f"pilotfish status --json {where.format(aux=ended.aux)}")
     assert (said.code, said.err) == (0, f"the pilot has ended; this is what {ended.aux} says\n")
-    assert json.loads(said.out) == json.loads((ended.aux / "final_status.json").read_bytes())
+    assert json.loads(said.out) == {"version": 1} | json.loads((ended.aux / "final_status.json").read_bytes())
     for line, code in (("status --all-finished", 0), ("status a", 3), ("jobs", 3), ("finish", 3)):
         other = sites.shell(Site(""), ended.wd, dict(os.environ), f"pilotfish {line} -c .")
         assert (other.code, "has ended" in other.err) == (code, code == 3)
