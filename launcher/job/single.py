@@ -89,6 +89,7 @@ class JobRecord:
         epilogue: a script that runs here when the job is over.
         epilogue_ran: it has run, or need not run any more.
         fetched: what it printed and returned has been brought home.
+        elements: of an array: the indexes of its elements, each of which writes a record of its own.
         created_s, submitted_s: seconds since the epoch.
     """
 
@@ -113,6 +114,7 @@ class JobRecord:
     fetched: bool = False
     created_s: float = 0.0
     submitted_s: float | None = None
+    elements: tuple[int, ...] = ()
 
     @property
     def status(self) -> Status:
@@ -124,9 +126,9 @@ class JobRecord:
         return self.phase in (Phase.ENDED, Phase.REFUSED)
 
     @property
-    def record_file(self) -> str:
-        """What the job itself writes when its shell ends, below its folder."""
-        return f"{self.hash}_result.json"
+    def record_files(self) -> tuple[str, ...]:
+        """What the job itself writes when its shell ends, below its folder; of an array each element."""
+        return tuple(f"{self.hash}_result.{each}.json" for each in self.elements) or (f"{self.hash}_result.json",)
 
     # --- steps ----------------------------------------------------------------------------------------------------------
 
@@ -204,5 +206,6 @@ def from_dict(found: Mapping[str, Any]) -> JobRecord:
     fields["phase"], fields["state"] = Phase(fields["phase"]), JobState[fields["state"]]
     fields["end"] = None if end is None else Status(**{**end, "state": JobState[end["state"]]})
     fields["after"] = tuple(Needed(**each) for each in fields["after"])
+    fields["elements"] = tuple(int(each) for each in fields.get("elements", ()))
     fields["ends"] = None if kept is None else Folder(**kept)
     return JobRecord(**fields)

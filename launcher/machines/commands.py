@@ -126,7 +126,7 @@ class BatchMachine(BatchSystem):
         Where it is not clear which line is the id (a greeting may have a bare number in it) the batch system tells.
         """
         try:
-            printed = self._id_in(done)
+            printed = self.id_in(done)
         except MaybeTakenError:
             if found := self.find(context, [job]).get(job.hash):
                 return found
@@ -136,7 +136,7 @@ class BatchMachine(BatchSystem):
         )
         return (self.find(context, [job]).get(job.hash) if several else None) or printed
 
-    def _id_in(self, done: Done) -> str:
+    def id_in(self, done: Done) -> str:
         """The id that a submission has printed, in the last line that has one. Raises what `submit` does."""
         ids = _matches(self.dialect.id_in_words, done.out)
         ids = ids or (_matches(self.dialect.id_alone, done.out) if done.code == 0 else [])

@@ -24,15 +24,22 @@ HOMES = {
     "Fugaku": ".pjm",
 }
 """Name -> the module with the class of that name. A new batch system has a line here."""
+_own: dict[str, type[BatchSystem]] = {}
+"""Those that the program has brought with it, by name."""
+
+
+def register(system: type[BatchSystem]) -> None:
+    """Make a class known under its `kind`, in this program only: another one cannot look at its jobs."""
+    _own[system.kind] = system
 
 
 def names() -> tuple[str, ...]:
-    return tuple(HOMES)
+    return (*HOMES, *_own)
 
 
 def aliases() -> dict[str, str]:
     """Other names, in small letters -> the name."""
-    return {alias: name for name in HOMES for alias in system(name).aliases}
+    return {alias: name for name in names() for alias in system(name).aliases}
 
 
 def keys(name: str) -> KeysOfSystem:
@@ -41,6 +48,8 @@ def keys(name: str) -> KeysOfSystem:
 
 def system(name: str) -> type[BatchSystem]:
     """The class of the batch system of that name, which the description has checked."""
+    if name in _own:
+        return _own[name]
     found: type[BatchSystem] = getattr(import_module(HOMES[name], __package__), name)
     return found
 
@@ -55,4 +64,4 @@ def job_variables(name: str) -> JobVariables:
     The latter count where one system is wrapped in the commands of another.
     """
     first = system(name).variables
-    return reduce(JobVariables.followed_by, [first, *(system(other).variables for other in HOMES if other != name)])
+    return reduce(JobVariables.followed_by, [first, *(system(other).variables for other in names() if other != name)])

@@ -117,7 +117,7 @@ class SlurmJobArray(Slurm):
             for start, array in arrays(job, limit):
                 some = "sbatch --parsable --hold --array={array} {script} {start}"
                 command = sh(some, array=word(array), script=relative(job.script_name), start=start)
-                ids.append(self._id_in(self._run(context, command, cwd=job.root, once=True)))
+                ids.append(self.id_in(self._run(context, command, cwd=job.root, once=True)))
         except PilotfishError:
             if ids:
                 self.cancel(context, ids)

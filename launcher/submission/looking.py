@@ -16,7 +16,6 @@ from ..contexts.base import Context
 from ..contexts.paths import printable
 from ..description.machine import machine_to_dict
 from ..job import ends, script, store
-from ..job import record as result
 from ..job.single import Phase
 from ..job.states import JobState, Listing, Reason, Status
 from ..machines.base import BatchSystem, MachineBusyError
@@ -76,10 +75,12 @@ def _look_at_one_machine(jobs: Sequence[SingleJob]) -> dict[SingleJob, Status]:
     alive = {name for name, status in listed.items() if not status.state.ended and status.state is not JobState.unknown}
     over = [job for job in jobs if job.id not in alive]
     # The end is read last: it is written before the others go.
-    read = context.read([path for job in over for path in (job.record_path, job.reason_path, job.end_path)])
+    read = context.read([path for job in over for path in (*job.record_paths, job.reason_path, job.end_path)])
     known = {job: told for job in over if (told := ends.read(read.get(job.end_path, b""))) is not None}
     new = {job: _judged(job, machine, listed, read) for job in jobs if job not in known}
-    silent = [job for job in new if job.record_path not in read and new[job].state in _MAY_NEVER_START]
+    silent = [
+        job for job in new if not any(path in read for path in job.record_paths) and new[job].state in _MAY_NEVER_START
+    ]
     if machine.settle_s:
         new |= _never_began(context, [job for job in silent if new[job].reason == Reason.VANISHED])
     new |= _without_hope(context, machine, [job for job in silent if job.record.after], new)
@@ -112,7 +113,7 @@ def _judged(job: SingleJob, machine: BatchSystem, listed: Listing, read: Mapping
     now_s = job.clock()
     if not job.id:
         return _without_id(job, now_s)
-    record = result.command_status(read.get(job.record_path, b""))
+    record = job.own_status(read)
     reason = script.told_reason(read.get(job.reason_path, b""))
     if reason:
         record = replace(record or Status(JobState.terminated), state=JobState.terminated, reason=reason)

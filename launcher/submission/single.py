@@ -27,7 +27,7 @@ from ..job.sighting import Sighting
 from ..job.single import JobRecord, Phase
 from ..job.spec import JobToPlace, Needed, is_id
 from ..job.states import JobState, Reason, Status
-from ..machines.base import MachineBusyError, QueueFullError, SubmitRefusedError
+from ..machines.base import BatchSystem, MachineBusyError, QueueFullError, SubmitRefusedError
 from ..machines.registry import build_machine
 from . import needs
 
@@ -66,13 +66,18 @@ class Script:
 
 
 class SingleJob:
-    """A batch job on its machine; `record` is what is known of it, and any number of these may share one."""
+    """A batch job on its machine; `record` is what is known of it, and any number of these may share one.
 
-    def __init__(self, record: JobRecord, clock: Callable[[], float] = time.time) -> None:
+    `batch`: how its batch system is used; default: as the registry has it.
+    """
+
+    def __init__(
+        self, record: JobRecord, clock: Callable[[], float] = time.time, batch: BatchSystem | None = None
+    ) -> None:
         self.record = record
         self.sighting = Sighting()
         self.clock = clock
-        self._batch = build_machine(record.machine.batch_type)
+        self._batch = batch or build_machine(record.machine.batch_type)
         self._context: Context | None = None
 
     @property
@@ -148,9 +153,22 @@ class SingleJob:
         return self.ends_folder.of(self.hash)
 
     @property
-    def record_path(self) -> str:
+    def record_paths(self) -> list[str]:
         """What the job itself writes when its shell ends."""
-        return posixpath.join(self.folder, self.record.record_file)
+        return [posixpath.join(self.folder, name) for name in self.record.record_files]
+
+    def own_status(self, read: Mapping[str, bytes]) -> Status | None:
+        """How its command has ended, by what it has written itself; of an array when all its elements have."""
+        told = [result.command_status(read.get(path, b"")) for path in self.record_paths]
+        ended = [each for each in told if each is not None]
+        if len(ended) < len(told):
+            return None
+        worst = next((each for each in ended if each.state is not JobState.finished), ended[0])
+        if len(ended) == 1:
+            return worst
+        starts = [each.start_s for each in ended if each.start_s is not None]
+        ends_s = [each.end_s for each in ended if each.end_s is not None]
+        return replace(worst, start_s=min(starts, default=None), end_s=max(ends_s, default=None))
 
     @property
     def reason_path(self) -> str:
@@ -316,7 +334,7 @@ class SingleJob:
             what = "another program is just submitting it, or has died before it did"
             raise MachineBusyError(what, where=self.folder, remedy="try again in a moment")
         self._batch.cancel(self.context, [self.id])
-        record = result.command_status(self.context.read([self.record_path]).get(self.record_path, b""))
+        record = self.own_status(self.context.read(self.record_paths))
         if record is None or record.state is not JobState.finished:
             code = None if record is None else record.exit_code
             record = Status(JobState.terminated, reason=Reason.CANCELED, exit_code=code)

@@ -11,7 +11,7 @@ from emulated import Slurm
 from patience import PATIENCE_S, wait_until
 
 from pilotfish import AsyncResult, JobScript, Machine, Resources, Submission, Task, fyrd
-from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED, FAILED
+from pilotfish.launcher.compat.clusterjob.status import CANCELLED, COMPLETED, FAILED
 
 
 @pytest.fixture(autouse=True)

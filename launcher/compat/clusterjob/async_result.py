@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import tempfile
@@ -16,16 +17,14 @@ from ....pilot.model.errors import JournalError
 from ...description.schema import DescriptionError
 from ...job import store
 from ...job.single import JobRecord, Phase, from_dict, to_dict
-from ...job.states import JobState, Reason, Status
+from ...job.states import JobState
 from ...submission.looking import look_at
 from ...submission.single import SingleJob
+from .backends import ClusterjobBackend
 from .headers import DEFAULT
+from .status import CANCELLED, COMPLETED, code_of, str_status
 
-PENDING, RUNNING, COMPLETED, CANCELLED, FAILED = range(-2, 3)
-"""Below 0: not over; above 0: over, and not well."""
-STATUS_CODES = [PENDING, RUNNING, COMPLETED, CANCELLED, FAILED]
-str_status = dict(zip(STATUS_CODES, ("PENDING", "RUNNING", "COMPLETED", "CANCELLED", "FAILED"), strict=True))
-
+log = logging.getLogger("clusterjob")
 _FIRST_PAUSE_S = 0.5
 _VERSION = 2
 
@@ -39,9 +38,7 @@ class NoKeptResultError(JournalError, FileNotFoundError):
 class _Load:
     """Of the class it makes a result of what `dump` has written, of an object it loads into that. Raises JournalError."""
 
-    def __get__(
-        self, result: AsyncResult | None, kind: type[AsyncResult]
-    ) -> Callable[[str | os.PathLike[str]], AsyncResult]:
+    def __get__(self, result: AsyncResult | None, kind: type[AsyncResult]) -> Callable[..., AsyncResult]:
         return (AsyncResult() if result is None else result)._take_over
 
 
@@ -58,13 +55,13 @@ class AsyncResult:
 
     def __init__(
         self,
-        job: SingleJob | None = None,
-        backend: str = DEFAULT,
+        backend: str | ClusterjobBackend = DEFAULT,
         *,
+        job: SingleJob | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.backend = backend
+        self.backend = backend if isinstance(backend, str) else backend.name
         self.remote: str | None = None
         self.cache_file: str | None = None
         self._kept: JobRecord | None = None
@@ -107,7 +104,7 @@ class AsyncResult:
 
     @property
     def _known(self) -> int:
-        return CANCELLED if self.job is None else _code(self.job.record.status)
+        return CANCELLED if self.job is None else code_of(self.job.record.status)
 
     @property
     def status(self) -> int:
@@ -137,6 +134,7 @@ class AsyncResult:
         first = min(_FIRST_PAUSE_S, longest)
         pause, seen = first, _look_at(results)
         while any(status < COMPLETED for status in seen):
+            log.debug("waiting for %d jobs, next look in %g s", sum(each < COMPLETED for each in seen), pause)
             left = pause if deadline is None else min(pause, deadline - clock())
             if left <= 0:
                 return
@@ -212,14 +210,17 @@ class AsyncResult:
 
     load = _Load()
 
-    def _take_over(self, cache_file: str | os.PathLike[str]) -> AsyncResult:
+    def _take_over(
+        self, cache_file: str | os.PathLike[str], backend: str | ClusterjobBackend | None = None
+    ) -> AsyncResult:
         found = _read(cache_file)
         try:
             self._kept = None if found["job"] is None else from_dict(found["job"])
             self.job = None if self._kept is None else SingleJob(store.current(self._kept))
         except (KeyError, TypeError, ValueError, AttributeError, DescriptionError) as error:
             raise _no_result(cache_file, f"job: {error}") from error
-        self.backend, self.remote = found["backend"], found["remote"]
+        named = backend if backend is None or isinstance(backend, str) else backend.name
+        self.backend, self.remote = named or found["backend"], found["remote"]
         self.max_sleep_interval, self.cache_file = found["max_sleep_interval"], os.fspath(cache_file)
         return self
 
@@ -246,20 +247,13 @@ def _look_at(results: Sequence[AsyncResult]) -> list[int]:
     look_at([each.job for each in results if each.job is not None])
     now = [each._known for each in results]
     for each, status in zip(results, now, strict=True):
+        log.debug("Job %s is %s", each.job_id, str_status[status])
         # What this handle has written last counts, not what it knew: another may have seen the end between two of our looks.
         if each.job is not None and each.job.record != each._kept:
             each.dump()
         if status >= COMPLETED:
             each._is_over()
     return now
-
-
-def _code(found: Status) -> int:
-    if found.state is JobState.finished:
-        return COMPLETED
-    if found.state.ended:
-        return CANCELLED if found.reason == Reason.CANCELED else FAILED
-    return PENDING if found.state in (JobState.waiting, JobState.unsubmitted) else RUNNING
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:

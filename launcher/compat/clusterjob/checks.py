@@ -7,7 +7,7 @@ from textwrap import dedent
 from typing import Any
 
 from ...description.schema import DescriptionError, nearest
-from .headers import backends
+from .own_backend import all_backends
 
 _WHOLE = frozenset({"nodes", "ppn", "threads"})
 _MEMORY = re.compile(r"(\d+)\s*([kmgt]?)b?", re.IGNORECASE)
@@ -37,7 +37,7 @@ def attribute(name: str, value: Any) -> Any:
         return text if text == "/" else text.removesuffix("/")
     if name == "max_sleep_interval":
         return _seconds(value)
-    if name == "backend" and value not in (known := backends()):
+    if name == "backend" and value not in (known := all_backends()):
         remedy = nearest(str(value), known) or f"known are {', '.join(sorted(known))}"
         raise UnknownBackendError(f"Unknown backend {value}", where="backend", remedy=remedy)
     if name == "resources":

@@ -59,11 +59,17 @@ _TIME = "time"
 
 @dataclass(frozen=True)
 class Backend:
-    """A batch system under clusterjob's name for it. `directives` is None where there is none: jobs just start."""
+    """A batch system under clusterjob's name for it.
+
+    Attributes:
+        directives: None where there is no batch system, so jobs just start, and of somebody's own class.
+        own: that class's object, which writes the directives.
+    """
 
     batch_type: str
     extension: str
     directives: Directives | None
+    own: Any = None
 
 
 _OLD_NAMES = {"PBS": "pbspro", "Torque": "pbs"}

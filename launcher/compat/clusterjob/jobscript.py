@@ -5,6 +5,9 @@ A script stands in its folder on the machine (`rootdir/workdir/filename`) and ru
 
 from __future__ import annotations
 
+import copy
+import glob
+import logging
 import os
 import posixpath
 import re
@@ -24,19 +27,23 @@ from ...description.resources import Resources
 from ...description.schema import DescriptionError, nearest
 from ...job import store
 from ...job.single import JobRecord, Phase, new_hash
+from ...machines import registry
 from ...machines.base import SubmitRefusedError
 from ...submission.machine import MachineLike, described_machine
 from ...submission.single import Script, SingleJob
 from . import checks
-from .async_result import CANCELLED, AsyncResult, EndedResult, run_here
-from .headers import DEFAULT, SHELL, Backend, ResourcesNotSupportedError, backends, headers, time_to_seconds
+from .async_result import AsyncResult, EndedResult, run_here
+from .headers import DEFAULT, SHELL, Backend, ResourcesNotSupportedError, headers, time_to_seconds
+from .own_backend import OwnBackend, all_backends, register
 from .settings import read_ini
-from .surroundings import by_hand_variables, needed, own_output, variables, with_own
+from .status import CANCELLED
+from .surroundings import array_elements, by_hand_variables, needed, own_output, variables, with_own
 
 _SHELLS = re.compile(r"\b(?:sh|bash|dash|ash|ksh|mksh|zsh)\b")
 _VARIABLE = re.compile(r"\$\{CLUSTERJOB_[A-Z_]+\}")
 _ORDER = frozenset({"dependency", "depend", "hold_jid"})
 _ONLY_CLASS = frozenset({"cache_folder", "cache_prefix"})
+log = logging.getLogger("clusterjob")
 
 
 class PlaceholderError(DescriptionError, KeyError):
@@ -45,13 +52,20 @@ class PlaceholderError(DescriptionError, KeyError):
     code = "placeholder"
 
 
+class _Names:
+    """Of the class and of a script: the names of all backends."""
+
+    def __get__(self, script: object, kind: type) -> list[str]:
+        return sorted(all_backends())
+
+
 class JobScript(metaclass=checks.CheckedClass):
     """A script for a batch system.
 
     Attributes may be set on the class (for all scripts) or on one script, also new ones, for use as `{placeholders}`.
 
     Attributes:
-        backend: the batch system, in small letters; pbs is Torque, pbspro PBS Pro, shell none.
+        backend: the batch system, in small letters, of `backends`; pbs is Torque, pbspro PBS Pro, shell none.
         remote: a host for SSH, as `ssh` takes it; None is this machine.
         machine: instead of both: a Machine, or the name of a machine file.
         ssh, scp: taken, and without effect: connections are ours (keys, agent, `~/.ssh/config`).
@@ -80,7 +94,23 @@ class JobScript(metaclass=checks.CheckedClass):
     prologue: str = ""
     epilogue: str = ""
     max_sleep_interval: float = 900
+    backends: ClassVar[_Names] = _Names()
     _pristine: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def register_backend(cls, backend: object, name: str | None = None) -> None:
+        """Make a backend of one's own known, under its name or another one, which may be that of ours.
+
+        It is used in this program. Raises TypeError for what is no ClusterjobBackend.
+        """
+        register(backend, name)
+
+    @classmethod
+    def clear_cache_folder(cls) -> None:
+        """Forget which scripts were submitted: remove the files with our prefix from the cache folder."""
+        if cls.cache_folder is not None:
+            for path in Path(cls.cache_folder).expanduser().glob(f"{glob.escape(cls.cache_prefix)}.*.cache*"):
+                path.unlink(missing_ok=True)
 
     def __init__(self, body: str, jobname: str, aux_scripts: Mapping[str, str] | None = None, **given: Any) -> None:
         self.body = body
@@ -128,11 +158,17 @@ class JobScript(metaclass=checks.CheckedClass):
     def _style(self) -> Backend:
         if self.machine is not None:
             batch_type = self._described().batch_type
-            found = next((style for style in backends().values() if style.batch_type == batch_type), None)
+            found = next((style for style in all_backends().values() if style.batch_type == batch_type), None)
             if found is None:
                 raise DescriptionError(f"job scripts cannot be written for {batch_type}", where="machine")
             return found
-        return backends()[self.backend]
+        return all_backends()[self.backend]
+
+    def _headers(self) -> list[str]:
+        style = self._style
+        if style.own is not None:
+            return list(style.own.resource_headers(self))
+        return headers(style, checks.attribute("resources", self.resources))
 
     def render_script(self, scriptbody: str, jobscript: bool = False) -> str:
         """A text with its placeholders filled in, from resources and attributes, and a first line that names its shell.
@@ -144,13 +180,14 @@ class JobScript(metaclass=checks.CheckedClass):
 
     def _text(self, body: str, jobscript: bool, *, by_hand: bool = False) -> str:
         """`by_hand`: it may be submitted by somebody else, who sets no variables of ours."""
-        text = _filled_in(body, self._values())
+        own = self._style.own
+        text = _filled_in(body if own is None else own.replace_body_vars(body), self._values())
         first, _, rest = text.partition("\n")
         if not first.startswith("#!"):
             first, rest = f"#!{self.shell}", text
         lines = [first]
         if jobscript:
-            lines += headers(self._style, checks.attribute("resources", self.resources))
+            lines += self._headers()
         if by_hand and _SHELLS.search(first):
             lines.append(by_hand_variables(str(self.resources["jobname"]), self._style.batch_type))
         return "\n".join([*lines, rest])
@@ -165,6 +202,12 @@ class JobScript(metaclass=checks.CheckedClass):
     @property
     def _name(self) -> str:
         return self.filename or f"{self.resources['jobname']}.{self._style.extension}"
+
+    def named(self, filename: str) -> JobScript:
+        """The same in a file of another name, for a backend that is to hand it over."""
+        made = copy.copy(self)
+        made.filename = filename
+        return made
 
     def write(self, filename: str | os.PathLike[str] | None = None) -> None:
         """Write the script, ready to run; without a name to its place on the machine."""
@@ -208,11 +251,13 @@ class JobScript(metaclass=checks.CheckedClass):
             of its status: 0 when all went well.
         """
         cache_file = self._cache_file(cache_id)
+        log.info("Submitting job %s %s", self.resources["jobname"], f"on {self.remote}" if self.remote else "locally")
         with nullcontext() if cache_file is None else held(f"{os.path.abspath(cache_file)}.lock"):
             earlier = None if cache_file is None or not os.path.exists(cache_file) else AsyncResult.load(cache_file)
             if earlier is None or force or not self._still_good(earlier, retry):
                 made = self._submit_new(cache_file, None if earlier is None else earlier.job)
             else:
+                log.debug("Reloading AsyncResult from %s", cache_file)
                 made = earlier
         if not block:
             return made
@@ -244,12 +289,13 @@ class JobScript(metaclass=checks.CheckedClass):
 
     def _submit_new(self, cache_file: str | None, earlier: SingleJob | None) -> AsyncResult:
         job = self._new_job(earlier)
-        made = AsyncResult(job, self.backend)
+        made = AsyncResult(self.backend, job=job)
         made.remote, made.cache_file, made.max_sleep_interval = self.remote, cache_file, self._longest_pause()
         if self.prologue:
             try:
                 run_here(self._local_script(self.prologue))
             except subprocess.CalledProcessError as error:
+                log.error("Prologue script for job %s failed: exit code %d", job.record.name, error.returncode)
                 why = f"the prologue ended with {error.returncode}"
                 job.record = store.create(job.record.refused(why))
                 return made
@@ -262,8 +308,9 @@ class JobScript(metaclass=checks.CheckedClass):
         made.dump()  # before: should we die now, the next run finds the job by its name
         try:
             job.submit(self._script(job, command))
-        except SubmitRefusedError:
-            pass  # its words are in the record
+            log.info("Job ID: %s", job.id)
+        except SubmitRefusedError as error:  # its words are in the record
+            log.error("Failed to submit job: %s", error)
         made.dump()
         return made
 
@@ -276,7 +323,10 @@ class JobScript(metaclass=checks.CheckedClass):
             same = before.phase is Phase.INTENDED and _is_same(before.machine, machine)
             fresh = replace(before if same else before.again(), machine=machine)
         name, epilogue = str(self.resources["jobname"]), self._local_script(self.epilogue)
-        return SingleJob(replace(fresh, name=name, epilogue=epilogue, created_s=time.time()))
+        elements = array_elements(str(self.resources["array"])) if self.resources.get("array") else ()
+        record = replace(fresh, name=name, epilogue=epilogue, elements=elements, created_s=time.time())
+        own = OwnBackend.of(self._style, self)
+        return SingleJob(record, batch=own)
 
     def _local_script(self, text: str) -> str:
         return self.render_script(text) if text else ""
@@ -289,9 +339,10 @@ class JobScript(metaclass=checks.CheckedClass):
 
     def _script(self, job: SingleJob, command: str) -> Script:
         style, resources = self._style, self.resources
-        if "array" in resources:
+        if resources.get("array") and not registry.system(style.batch_type).variables.part:
+            what = f"elements of arrays are not followed on {style.batch_type}"
             remedy = "submit a script for each index; a submission with many tasks does it by itself"
-            raise ResourcesNotSupportedError("arrays are not followed", where="resources.array", remedy=remedy)
+            raise ResourcesNotSupportedError(what, where="resources.array", remedy=remedy)
         plain = style is SHELL
         limit = resources.get("time")
         name, after = str(resources["jobname"]), needed(resources)
@@ -304,7 +355,7 @@ class JobScript(metaclass=checks.CheckedClass):
         before = [variables(name, style.batch_type), *made]
         return Script(
             command="".join([*redirections, command]),
-            header=tuple(headers(style, resources)),
+            header=tuple(self._headers()),
             resources=Resources(
                 walltime_s=time_to_seconds(limit) if plain and limit is not None else None,
                 dependency=() if plain else tuple(each.id for each in after),

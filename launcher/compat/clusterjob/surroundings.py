@@ -10,6 +10,7 @@ from ...contexts.shell import Text, sh, word
 from ...job.script import first_set
 from ...job.spec import Needed
 from ...machines import registry
+from .checks import SettingError
 
 _VARIABLES = """\
 export CLUSTERJOB_ID="$pf_id" CLUSTERJOB_WORKDIR="$REMOTE_ROOT" CLUSTERJOB_NAME={name}
@@ -98,3 +99,19 @@ def needed(resources: Mapping[str, Any]) -> tuple[Needed, ...]:
         return ()
     found = [job for match in _NEEDED.finditer(text) for job in (match[1] or match[2]).strip(":").split(":")]
     return tuple(Needed(job) for job in found)
+
+
+_SOME = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
+
+
+def array_elements(text: str) -> tuple[int, ...]:
+    """Of `0-3`, `1,5,9`, `0-15:4%2`. Raises SettingError."""
+    found: list[int] = []
+    for part in text.partition("%")[0].split(","):
+        match = _SOME.fullmatch(part.strip())
+        if match is None:
+            remedy = "write 0-9, 1,3,7 or 0-30:5, with %N behind it for at most N at a time"
+            raise SettingError(f"{text!r} is no list of indexes", where="resources.array", remedy=remedy)
+        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+        found += range(first, last + 1, max(1, step))
+    return tuple(dict.fromkeys(found))

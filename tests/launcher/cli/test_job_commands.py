@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from pilotfish import AsyncResult, JobScript
 from pilotfish.launcher.cli.job import job
 from pilotfish.launcher.cli.submissions import submissions
-from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED
+from pilotfish.launcher.compat.clusterjob.status import CANCELLED, COMPLETED
 from pilotfish.launcher.contexts.base import ContextLostError
 from pilotfish.launcher.contexts.ssh.context import SSHContext
 from pilotfish.launcher.description.machine import parse_machine

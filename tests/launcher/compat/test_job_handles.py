@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from pilotfish import AsyncResult, JobScript
-from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING
 from pilotfish.launcher.compat.clusterjob.headers import ResourcesNotSupportedError
+from pilotfish.launcher.compat.clusterjob.status import CANCELLED, COMPLETED, FAILED, PENDING
 from pilotfish.launcher.job import store
 from pilotfish.launcher.job.single import Phase
 from pilotfish.launcher.submission.single import SingleJob
@@ -185,7 +185,7 @@ def test_a_handle_from_before_the_job_had_an_id_finds_it(wd: Path) -> None:
     result.dump("early")
     store.create(dataclasses.replace(result.job.record, hash="0" * 40))
     result.dump("later")
-    early, not_yet = AsyncResult.load("early"), AsyncResult(SingleJob(store.load("0" * 40)))
+    early, not_yet = AsyncResult.load("early"), AsyncResult(job=SingleJob(store.load("0" * 40)))
     assert [not_yet.status for _ in range(9)] == [PENDING] * 9
     with pytest.raises(TransientError, match="just submitting it"):
         not_yet.cancel()
@@ -222,7 +222,7 @@ def test_garbage_where_an_end_is_kept_is_no_end(wd: Path) -> None:
     assert result.job is not None
     for text in ("", "{}", "[1]", '{"job": 1, "state": "running"}', "\x00\xff"):
         Path(result.job.end_path).write_text(text)
-        assert AsyncResult(result.job).status in (PENDING, -1, COMPLETED)
+        assert AsyncResult(job=result.job).status in (PENDING, -1, COMPLETED)
 
 
 def test_a_result_loads_what_was_kept_into_itself(wd: Path) -> None:

@@ -17,8 +17,8 @@ from patience import PATIENCE_S
 from sshd import Sshd
 
 from pilotfish import AsyncResult, JobScript
-from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING
 from pilotfish.launcher.compat.clusterjob.headers import ResourcesNotSupportedError, backends, headers, time_to_seconds
+from pilotfish.launcher.compat.clusterjob.status import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING
 from pilotfish.launcher.compat.clusterjob.surroundings import needed
 from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.launcher.job import store
@@ -399,7 +399,7 @@ def test_pauses_between_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = JobScript("true", "j")._described()
     placed = [JobRecord(f"{n:040}", machine, ".").intended(0.0).placed(str(n)) for n in range(200)]
     jobs = [SingleJob(store.create(record), clock=lambda: 0.0) for record in placed]
-    results = [AsyncResult(job, clock=lambda: 0.0, sleep=slept.append) for job in jobs]
+    results = [AsyncResult(job=job, clock=lambda: 0.0, sleep=slept.append) for job in jobs]
     for result in results:
         result.max_sleep_interval = 5
     AsyncResult.wait_all(results)

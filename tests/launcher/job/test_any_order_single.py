@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from pilotfish import AsyncResult, JobScript
-from pilotfish.launcher.compat.clusterjob.async_result import CANCELLED, COMPLETED, FAILED
+from pilotfish.launcher.compat.clusterjob.status import CANCELLED, COMPLETED, FAILED
 from pilotfish.launcher.job import store
 from pilotfish.launcher.job.single import Phase
 from pilotfish.launcher.job.states import Reason

@@ -17,7 +17,7 @@ import pytest
 from patience import PATIENCE_S
 
 from pilotfish import AsyncResult, JobScript, fyrd
-from pilotfish.launcher.compat.clusterjob.async_result import COMPLETED, FAILED, PENDING
+from pilotfish.launcher.compat.clusterjob.status import COMPLETED, FAILED, PENDING
 from pilotfish.launcher.contexts.lazy_local import LazyLocalContext
 from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.job import single, store
@@ -436,5 +436,5 @@ def test_a_script_that_waits_for_another_by_its_id_looks_how_that_ended(lsf: Non
     assert first.job is not None
     assert second.job is not None
     (needed,) = second.job.record.after
-    assert (needed.id, needed.record) == (first.job_id, first.job.record_path)
+    assert (needed.id, needed.record) == (first.job_id, first.job.record_paths[0])
     assert "pf_needs 1 " in (wd / f".{second.job.hash}.sub").read_text()
