@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -89,6 +90,11 @@ class Ledger:
 
     def get(self, name: str) -> Entry | None:
         return self._by_name.get(name)
+
+    @cached_property
+    def drops(self) -> bool:
+        """Whether there are tasks that do not count any more."""
+        return any(entry.dropped for entry in self)
 
     def counts(self, task: str) -> bool:
         """Whether a task of the pilot (`JOB` or `JOB:INDEX`) is part of the run; what others submitted is."""

@@ -1,10 +1,8 @@
-"""What came of a run, from its `jobs.report`: counts of all its tasks, and the failures with the last lines of their stderr."""
+"""What came of a run, from its folder: counts of all its tasks, and the failures with the last lines of their stderr."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +12,9 @@ from ..pilot.console import echo
 from ..pilot.model.states import State
 from ..pilot.wire import codec
 from ..pilot.wire.replies import Status, TaskCounts
-from ..pilot.wire.report import ReadEntry, decode_json
 from .ledger import Ledger
+from .run_overview import overview_of
+from .task_records import NOT_ENDED, REPORT, TaskRecords, TaskRow
 
 MOST_FAILURES = 10
 STDERR_LINES = 5
@@ -48,6 +47,8 @@ class Outcome:
     report: Path
     failures: list[Failure]
     """The first MOST_FAILURES."""
+    more: int = 0
+    """How many others have failed."""
     problem: str = ""
     """Why the counts may be too small."""
 
@@ -86,73 +87,43 @@ class Outcome:
             echo(f"  {failure.name}: {failure.state}{code} {failure.message}".rstrip(), err=True)
             for line in failure.stderr.splitlines():
                 echo(f"    | {line}", err=True)
-        if self.failed > len(self.failures):
-            echo(f"  ... and {self.failed - len(self.failures)} more", err=True)
+        if self.more:
+            echo(f"  ... and {self.more} more", err=True)
         if self.problem:
             echo(self.problem, err=True)
         echo(f"report: {self.report}", err=True)
 
 
-@dataclass
-class _Ended:
-    """Counts from a report of what counts in `ledger`. `bad` has the first entries of failures."""
-
-    ledger: Ledger
-    tasks: int = 0
-    failed: int = 0
-    bad: list[ReadEntry] = field(default_factory=list)
-    executions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    _iterations: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-
-    def add(self, entry: ReadEntry) -> None:
-        """Entries of iterations come before that of their job."""
-        if not self.ledger.counts(entry.name):
-            return
-        if entry.execution is not None:
-            self.executions[entry.name] = entry.execution
-        job, _, index = entry.name.partition(":")
-        count = 1
-        if index:
-            self._iterations[job] += 1
-        elif entry.iterations is not None:  # those that never started have no entry of their own
-            entry_of_job = self.ledger.get(job)
-            all_of_them = entry.iterations if entry_of_job is None else entry_of_job.wanted_count
-            count = max(0, all_of_them - self._iterations.pop(job, 0))
-        self.tasks += count
-        if entry.state != State.SUCCEED.name and count:
-            self.failed += count
-            if len(self.bad) < MOST_FAILURES:
-                self.bad.append(entry)
-
-
-def read_outcome(aux: Path, seconds: float, ledger: Ledger, seen: TaskCounts | None) -> Outcome:
-    """What the report in an auxiliary folder tells of the tasks that count; those it does not tell of have not ended.
+def read_outcome(aux: Path, seconds: float, seen: TaskCounts | None) -> Outcome:
+    """What the folder of a pilot tells of the tasks that count.
 
     What cannot be read is passed over, and said in `problem`; then `seen` helps, the last counts that the pilot told.
     """
-    report, final = aux / "jobs.report", _final_status(aux)
-    ended, problem = _Ended(ledger), ""
-    for entry in report_entries(report):
-        if isinstance(entry, str):
-            problem = f"{report.name} is not complete ({entry}; is the disk full?): the counts are what the pilot told"
-        else:
-            ended.add(entry)
-    failures = [_failure(entry, ended.executions) for entry in ended.bad]
-    if problem and seen is not None:
-        ended.failed = max(ended.failed, seen.failed)
-        ended.tasks = max(ended.tasks, ended.failed + seen.finished)
-    of_others = max(0, final.total - ledger.task_count)
-    tasks = max(ledger.wanted_count + of_others, ended.tasks)
-    left = tasks - ended.tasks
-    stopped = min(left, final.interrupted)
-    succeeded = ended.tasks - ended.failed
-    return Outcome(tasks, succeeded, ended.failed, stopped, left - stopped, seconds, report, failures, problem)
+    report, task_records = aux / REPORT, TaskRecords(aux)
+    overview = overview_of(task_records, MOST_FAILURES)
+    counts, problem = overview.summary, ""
+    tasks, failed, ended = counts.tasks, counts.failed, counts.succeeded + counts.failed
+    if task_records.problem:
+        why = f"{task_records.problem}; is the disk full?"
+        problem = f"{report.name} is not complete ({why}): the counts are what the pilot told"
+        if seen is not None:
+            failed = max(failed, seen.failed)
+            ended = max(ended, failed + seen.finished)
+            tasks = max(tasks, ended)
+    final = final_status(aux)
+    stopped = min(tasks - ended, 0 if final is None else final.system.interrupted or 0)
+    failures = [_failure(row) for row in overview.failures]
+    left = tasks - ended - stopped
+    return Outcome(tasks, ended - failed, failed, stopped, left, seconds, report, failures, overview.more, problem)
 
 
 def final_states(aux: Path) -> dict[str, str]:
-    """The final states of all tasks (`JOB` or `JOB:INDEX`) that have ended, and of all whole jobs."""
-    entries = report_entries(aux / "jobs.report")
-    return {entry.name: entry.state for entry in entries if isinstance(entry, ReadEntry)}
+    """The final states of all tasks (`JOB` or `JOB:INDEX`) that have ended, whether they still count or not."""
+    states: dict[str, str] = {}
+    for batch in TaskRecords(aux, Ledger()).batches():
+        if batch.state[0] != NOT_ENDED:
+            states.update((batch.task(at), batch.state[at]) for at in range(len(batch)))
+    return states
 
 
 class Retry(NamedTuple):
@@ -162,44 +133,20 @@ class Retry(NamedTuple):
     codes: tuple[int, ...] = ()
     reasons: tuple[str, ...] = ()
 
-    def wants(self, entry: ReadEntry) -> bool:
+    def wants(self, exit_code: int | None, reason: str) -> bool:
         if not self.codes and not self.reasons:
             return True
-        code = entry.runtime.exit_code
-        return (code is not None and int(code) in self.codes) or any(
-            reason.lower() in entry.messages.lower() for reason in self.reasons
-        )
+        return exit_code in self.codes or any(text.lower() in reason.lower() for text in self.reasons)
 
 
 def failed_tasks(aux: Path, retry: Retry) -> set[str]:
     """The tasks (`JOB` or `JOB:INDEX`) that have failed and are to run again."""
-    failed: set[str] = set()
-    for entry in report_entries(aux / "jobs.report"):
-        if isinstance(entry, ReadEntry) and entry.state == State.FAILED.name and retry.wants(entry):
-            failed.add(entry.name)
-    return failed
-
-
-def report_entries(report: Path) -> Iterator[ReadEntry | str]:
-    """The entries of a report; a text where one cannot be read: a full disk tears the last line."""
-    try:
-        with open(report, "rb") as file:
-            for line in file:
-                try:
-                    entry = decode_json(line)
-                except ValueError:
-                    yield "a line is torn"
-                else:
-                    yield entry
-    except OSError as error:
-        yield str(error.strerror)
-
-
-class _Final(NamedTuple):
-    """What a pilot said last: how many tasks it had, and how many it had to stop."""
-
-    total: int = 0
-    interrupted: int = 0
+    return {
+        batch.task(at)
+        for batch in TaskRecords(aux, Ledger()).batches()
+        for at, state in enumerate(batch.state)
+        if state == State.FAILED.name and retry.wants(batch.exit_code[at], batch.reason[at])
+    }
 
 
 def final_status(aux: Path) -> Status | None:
@@ -210,16 +157,10 @@ def final_status(aux: Path) -> Status | None:
         return None
 
 
-def _final_status(aux: Path) -> _Final:
-    status = final_status(aux)
-    return _Final() if status is None else _Final(status.tasks.total, status.system.interrupted or 0)
-
-
-def _failure(entry: ReadEntry, executions: Mapping[str, Mapping[str, Any]]) -> Failure:
-    job, _, it = entry.name.partition(":")
-    stderr, wd = executions.get(job, {}).get("stderr"), entry.runtime.wd
-    text = tail_of(Path(wd) / stderr.replace("${it}", it), STDERR_LINES) if stderr and wd is not None else ""
-    return Failure(entry.name, entry.state, entry.runtime.exit_code, entry.messages, text)
+def _failure(row: TaskRow) -> Failure:
+    code = None if row.exit_code is None else str(row.exit_code)
+    message = "" if row.reason == f"exit code {code}" else row.reason
+    return Failure(row.task, row.state, code, message, tail_of(row.stderr, STDERR_LINES))
 
 
 def tail_of(path: Path | None, lines: int) -> str:

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import click
 from ..pilot import early_warnings
 from ..pilot.console import echo, print_json
 from ..pilot.exit_codes import ExitCode
-from ..pilot.model.errors import EndingError, LostError, UsageError
+from ..pilot.model.errors import EndingError, LostError, PilotfishError, UsageError
 from ..pilot.options import RUN_OPTIONS, as_words, with_options
 from ..pilot.wire import journal
 from ..pilot.wire.connection import AUX_PREFIX, FILE_NAME
@@ -27,10 +27,12 @@ from .errors import RequestRefusedError
 from .local import LocalManager
 from .outcome import Outcome, read_outcome
 from .progress import Progress
-from .run_folder import checked_name, name_run
+from .run_folder import checked_name, find_run, name_run
+from .task_records import REPORT, format_of
 
 _LOOK_S = 0.25
-
+MOST_IN_JSON = 10_000
+"""With more tasks their report is written in columns, unless asked otherwise."""
 
 _ENDED_IN_ORDER = (ExitCode.WORK_LEFT, ExitCode.TOLD_TO_STOP, ExitCode.INTERRUPTED)
 """Exit codes of a manager that was stopped before its work was done, and kept what is left."""
@@ -119,6 +121,11 @@ _ALL_WORDS = f"{__name__}.all_words"
 @click.option("--max-fails", type=click.IntRange(1), help="Stop when this many tasks have failed in this run.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@click.option(
+    "--report-format",
+    type=click.Choice(("json", "columns")),
+    help=f"Format of jobs.report; default: json, above {MOST_IN_JSON} tasks columns, which takes a fifth of the room.",
+)
 @with_options(RUN_OPTIONS)
 def run(
     words: tuple[str, ...],
@@ -128,6 +135,7 @@ def run(
     as_json: bool,
     quiet: bool,
     run_name: str | None,
+    report_format: str | None,
     **options: Any,
 ) -> None:
     """Run tasks on this machine (or in this allocation) and wait for them.
@@ -157,7 +165,7 @@ def run(
         resume = options["wd"]
     of_tasks = runjobs.TaskOptions.of(options)
     work = _work(words, resume, context.meta[_BEHIND_DASHES] == words, form, of_tasks)
-    pilot = _pilot(options, resume)
+    pilot = _pilot(options, resume, _report_format(report_format, work, resume))
 
     def begin() -> session.Session:
         begun = session.begin(pilot, work, of_tasks, resumed=resume is not None)
@@ -166,9 +174,7 @@ def run(
 
     course = _Course(options["max_fails"])
     course.run(pilot, begin, Progress(quiet=quiet))
-    outcome = read_outcome(
-        pilot.connection_file.parent, time.monotonic() - started_s, course.session.ledger, course.counts
-    )
+    outcome = read_outcome(pilot.connection_file.parent, time.monotonic() - started_s, course.counts)
     if not course.begun and work is not None:
         outcome = outcome.with_not_run(max(0, session.task_count(work) - outcome.tasks))
     if as_json:
@@ -313,10 +319,25 @@ def _passing_signals_on(pilot: LocalManager) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _pilot(options: dict[str, Any], resume: str | None) -> LocalManager:
+def _report_format(asked: str | None, work: runjobs.Work | None, resume: str | None) -> str:
+    """As asked for; else what an earlier run has, and what has room for this many tasks: programs that know `jobs.report`
+    from QCG-PilotJob read `json`.
+    """
+    if asked is not None:
+        return asked
+    if resume is not None:
+        with suppress(PilotfishError):  # the pilot says what is wrong with the folder
+            earlier = format_of(find_run(resume, Path(resume)).path)
+            if earlier is not None:
+                return earlier
+    return "columns" if work is not None and runjobs.task_count(work.jobs) > MOST_IN_JSON else "json"
+
+
+def _pilot(options: dict[str, Any], resume: str | None, report_format: str) -> LocalManager:
     """A pilot for this run: as a context manager it ends when it is idle, or at once on an exception."""
     args = ["--resume", resume] if resume else ["--wd", options["wd"]]
-    args += ["--report-format", "json", "--report-file", "jobs.report"]  # which is read here, whatever is configured
+    # The report is read here, whatever is configured.
+    args += ["--report-format", report_format, "--report-file", REPORT]
     if options["nodes"]:
         args += ["--nodes", options["nodes"]]
     if options["walltime"]:

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,8 +22,10 @@ from ..pilot.model.errors import RefusedError, UsageError
 from ..pilot.model.states import State
 from .outcome import tail_of
 from .run_folder import FOLDER, LAST, RunFolder, find_run, runs_in
-from .runs import NOT_ENDED, SUCCEEDED, Run, Summary, TaskRow, as_csv
+from .run_overview import Summary
+from .runs import Run, as_csv
 from .tables import print_json, print_table
+from .task_records import NOT_ENDED, TaskRow
 
 _VERSION = 1
 _LOOK_S = 0.5
@@ -122,7 +123,10 @@ def show_run(
     """
     found = Run(run, wd)
     wanted = _filter(state, pattern, param, code)
-    rows = [row for row in found.tasks() if wanted(row)]
+    if wanted is None and not (parquet or as_csv_text or as_json):
+        _print_summary(found)
+        return
+    rows = [row for row in found.tasks() if wanted is None or wanted(row)]
     if parquet:
         _write_parquet(found, rows, parquet)
     elif as_csv_text:
@@ -132,15 +136,16 @@ def show_run(
     elif as_json:
         entry = _entry(found.folder, found)
         print_json({"version": _VERSION, **entry, "selected": [row.as_json() for row in rows]})
-    elif state or pattern or param or code is not None:
-        _print_tasks(rows)
     else:
-        _print_summary(found, rows)
+        _print_tasks(rows)
 
 
 def _filter(
     states: Sequence[str], pattern: str | None, params: Sequence[str], code: int | None
-) -> Callable[[TaskRow], bool]:
+) -> Callable[[TaskRow], bool] | None:
+    """None when all are wanted."""
+    if not (states or pattern or params) and code is None:
+        return None
     pairs = []
     for text in params:
         name, equals, value = text.partition("=")
@@ -172,28 +177,27 @@ def _cells(row: TaskRow, names: Sequence[str]) -> tuple[str, ...]:
     return row.task, row.state, code, seconds, row.node, *(row.params.get(name, "") for name in names), row.reason
 
 
-def _print_summary(run: Run, rows: Sequence[TaskRow]) -> None:
-    summary, began = Summary.of(rows), run.began
+def _print_summary(run: Run) -> None:
+    overview, began = run.overview(), run.began
+    summary = overview.summary
     when = "" if began is None else f", began {began:%Y-%m-%d %H:%M}"
     put(f"run {run.name}: {run.state}{when}", bold=True)
     put(f"  {run.path}")
     colour = "red" if summary.failed else "yellow" if summary.left else "green"
     left = f", {summary.left} left" if summary.left else ""
     put(f"  {summary.tasks} tasks: {summary.succeeded} succeeded, {summary.failed} failed{left}", fg=colour)
-    failed = [row for row in rows if row.state not in (SUCCEEDED, NOT_ENDED)]
-    for row in failed[:_SHOWN]:
+    for row in overview.failures:
         values = "".join(f" {name}={value}" for name, value in row.params.items())
         put(f"  {row.task}{values}: {row.state} {row.reason}".rstrip())
         for line in tail_of(row.stderr, _LINES).splitlines():
             put(f"    | {line}")
-    if len(failed) > _SHOWN:
-        put(f"  ... and {len(failed) - _SHOWN} more: pilotfish show {run.name} --state failed")
-    slowest = sorted((row for row in rows if row.seconds), key=lambda row: row.seconds or 0, reverse=True)[:3]
-    for row in slowest:
+    if overview.more:
+        put(f"  ... and {overview.more} more: pilotfish show {run.name} --state failed")
+    for row in overview.slowest:
         put(f"  slowest: {row.task} {row.seconds:.2f} s on {row.node}")
-    nodes = Counter(row.node for row in rows if row.node)
-    if len(nodes) > 1:
-        put("  by node: " + ", ".join(f"{node} {count}" for node, count in nodes.most_common(_SHOWN)))
+    if len(overview.by_node) > 1:
+        nodes = sorted(overview.by_node.items(), key=lambda item: -item[1])
+        put("  by node: " + ", ".join(f"{node} {count}" for node, count in nodes[:_SHOWN]))
 
 
 def _write_parquet(run: Run, rows: Sequence[TaskRow], path: str) -> None:

@@ -101,7 +101,7 @@ class Output:
     def __init__(self, work: Work, options: TaskOptions, wd: Path) -> None:
         self._folder: Path | None = None
         asked = options.output
-        tasks = sum(_task_count(job) for job in work.jobs)
+        tasks = task_count(work.jobs)
         if not options.no_output:
             if asked:
                 self._folder = Path(asked).absolute()
@@ -123,6 +123,11 @@ class Output:
         begin = str(self._folder / stem) + ("-${it}" if "iteration" in job else "")
         named = {"stdout": begin + self._suffixes[0], "stderr": begin + self._suffixes[1]}
         job["execution"] = {**execution, **{member: named[member] for member in named if execution.get(member) is None}}
+
+
+def task_count(jobs: Sequence[Mapping[str, Any]]) -> int:
+    """How many tasks these are."""
+    return sum(map(_task_count, jobs))
 
 
 def _task_count(job: Mapping[str, Any]) -> int:

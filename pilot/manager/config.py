@@ -28,7 +28,7 @@ class Settings:
     file_path: str = "qcg_pm_reqs.json"
     wd: Path = Path(".")
     envschema: tuple[str, ...] = ("auto",)
-    report_format: Literal["json", "text", "none"] = "json"
+    report_format: Literal["json", "text", "columns", "none"] = "json"
     report_file: str = "jobs.report"
     nodes: str | None = None
     governor: bool = False
@@ -130,7 +130,11 @@ OPTIONS = (
     Option("file-path", "text", "The file with a JSON array of requests."),
     Option("wd", "path", "Root of working folders and of the auxiliary folder; created if missing."),
     Option("envschema", "list", f"Environment of tasks: {', '.join(registry.schemas())} (comma list)."),
-    Option("report-format", ("json", "text", "none"), "Format of jobs.report."),
+    Option(
+        "report-format",
+        ("json", "text", "columns", "none"),
+        "Format of jobs.report; columns takes a fifth of the room (see docs/protocol.md).",
+    ),
     Option("report-file", "text", "Name of the report, relative to the auxiliary folder."),
     Option("nodes", "text", "Virtual nodes: a comma list of [NAME:]CORES[:Ngpu][:MEM], e.g. 4,2 or n1:4:2gpu:16G."),
     Option("resources", "text", f"Which batch system's variables list the nodes: {', '.join(registry.names())}."),

@@ -21,6 +21,7 @@ from ..model.variables import of_iteration, substitute
 from ..wire import codec, replies, reply_texts
 from ..wire.describe import undescribe
 from ..wire.report import PlaceTexts, ReportEntry, TaskLines, place_texts
+from ..wire.report_columns import EndedTask
 from ..wire.runtime import Ran, runtime
 
 _CHILDREN = 100
@@ -178,11 +179,39 @@ class Views:
         texts = self._place_texts.get(number)
         if texts is not None:
             return texts
-        place = self._places(self._scheduler.jobs.places.shares(number))
+        place = self.place(number)
         if len(self._place_texts) >= _MOST_PLACES:
             self._place_texts.clear()
         texts = self._place_texts[number] = place_texts(place.text, place.nodes[0])
         return texts
+
+    def place(self, number: int) -> Place:
+        """The place of that number in the registry."""
+        return self._places(self._scheduler.jobs.places.shares(number))
+
+    def ended_task(self, ending: Change) -> EndedTask | None:
+        """For the report in columns; None for a job with iterations, and for what was never placed."""
+        job, pos, state, _, _, message = ending
+        if pos is None and job.is_iteration:
+            return None
+        record = job.tasks.load(pos or 0)
+        if not record.shares:
+            return None
+        return EndedTask(
+            job.spec.task_name(pos or 0),
+            job.spec.index_of(pos or 0),
+            state,
+            record.exit_code,
+            record.pid,
+            self._scheduler.jobs.places.number(record.shares),
+            record.max_rss_kib,
+            record.cpu_s,
+            record.scheduled_s,
+            record.started_s,
+            record.ended_s,
+            job.attempts(pos or 0),
+            message,
+        )
 
     def report_entry(self, ending: Change) -> ReportEntry:
         """The `jobs.report` entry of a job or iteration that has just ended."""

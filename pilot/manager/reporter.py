@@ -14,9 +14,10 @@ from pathlib import Path
 from ..files import write_atomically
 from ..model.decisions import Change, Changes, Succeeded
 from ..model.states import State
-from ..wire import codec
+from ..wire import codec, report_columns
 from ..wire.replies import Status
 from ..wire.report import ENCODERS, Format, ReportEntry
+from .column_report import ColumnReport
 from .job_info import Views
 
 _CHUNK_BYTES = 1 << 20
@@ -35,7 +36,8 @@ class Reporter:
         self._draft: Path | None = path.with_name(path.name + ".new")  # None once it is in place
         self._encode = ENCODERS[report_format]
         self._is_json = report_format == "json"
-        self._waiting = bytearray()
+        self._columns = ColumnReport() if report_format == "columns" else None
+        self._waiting = bytearray() if self._columns is None else bytearray(self._columns.begin())
         self._descriptor: int | None = None
         self._failing = False
 
@@ -50,6 +52,10 @@ class Reporter:
 
     def add_ended(self, changes: Iterable[Changes], views: Views) -> None:
         """Note an entry for each job or task that has ended with these changes."""
+        if self._columns is not None:
+            self._waiting += self._columns.lines(changes, views)
+            self._flush_if_long()
+            return
         for change in changes:
             if isinstance(change, Change):
                 self._add_ended(change, views)
@@ -74,11 +80,13 @@ class Reporter:
     def begin_with(self, size: int) -> None:
         """Begin with the first `size` bytes of the older report instead of what was added so far; before any `write`.
 
-        When the older report does not have as much, what was added stays.
+        When the older report does not have as much, or is of another format, what was added stays.
         """
         with suppress(FileNotFoundError), open(self.path, "rb") as older:
-            if os.fstat(older.fileno()).st_size < size:
+            if os.fstat(older.fileno()).st_size < size or self._is_other_format(older.peek(len(report_columns.HEADER))):
                 return
+            if self._columns is not None:
+                self._columns.begin()
             self._waiting.clear()
             if self._descriptor is not None:
                 os.ftruncate(self._descriptor, 0)
@@ -86,6 +94,9 @@ class Reporter:
                 size -= len(chunk)
                 self._waiting += chunk
                 self._guarded_flush()
+
+    def _is_other_format(self, begin: bytes) -> bool:
+        return begin.startswith(report_columns.HEADER) is (self._columns is None)
 
     def sync(self) -> int | None:
         """Put all entries onto the disk; returns the size of the report. None: that is not possible now."""

@@ -11,7 +11,7 @@ can look like a record.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, get_args
 from zlib import crc32
@@ -65,8 +65,13 @@ class Reader:
     A file shorter than its header (killed while it was created) has no records and is torn from offset 0.
     """
 
-    def __init__(self, file: BinaryIO, name: str, stop: int | None = None) -> None:
-        """`file` is open for reading at its start; `name` is for messages. `stop`: where to end; None: at its end."""
+    def __init__(
+        self, file: BinaryIO, name: str, stop: int | None = None, kinds: Iterable[type[Record]] | None = None
+    ) -> None:
+        """`file` is open for reading at its start; `name` is for messages. `stop`: where to end; None: at its end.
+
+        `kinds`: all others come as None, and are not looked into; None: all are wanted.
+        """
         self.end = 0
         self.torn: TornTail | None = None
         self.senseless: list[str] = []
@@ -76,6 +81,7 @@ class Reader:
         self._stop = stop
         self._size = 0
         self._parts: dict[int, list[SubmittedPart]] = {}
+        self._beginnings = None if kinds is None else tuple(map(_beginning, kinds))
 
     def __iter__(self) -> Iterator[Record]:
         """Raises JournalError for a file that is no journal, of another version, or damaged before its last record."""
@@ -87,7 +93,8 @@ class Reader:
         self._file.seek(0)
         if self._read_header():
             while (body := self._next_body()) is not None:
-                record = self._decode(body)
+                wanted = self._beginnings is None or body[1:40].startswith(self._beginnings)
+                record = self._decode(body) if wanted else None
                 if isinstance(record, (Submitted, SubmittedPart)):
                     record = self._joined(record)
                 yield record
@@ -176,6 +183,11 @@ def _kind(body: bytes) -> object:
         return msgspec.msgpack.decode(body, type=list[Any])[0]
     except (ValueError, IndexError, TypeError, RecursionError):
         return None
+
+
+def _beginning(kind: type[Record]) -> bytes:
+    """How a record begins, behind the byte that tells how many members it has: with its name."""
+    return msgspec.msgpack.encode(kind.__name__)
 
 
 def _is_whole(body: bytes, length: int, crc: int) -> bool:

@@ -23,7 +23,8 @@ from .replies import Runtime
 from .reply_texts import rtime, rtimes
 from .runtime import Ran, encode_ended, texts
 
-Format = Literal["json", "text"]
+Format = Literal["json", "text", "columns"]
+"""`columns`: see report_columns.py."""
 
 
 class ReportEntry(msgspec.Struct, frozen=True):
@@ -155,7 +156,11 @@ def encode_text(entry: ReportEntry) -> bytes:
     return to_os("\n".join(lines) + "\n").encode(errors="surrogateescape")
 
 
-ENCODERS: dict[Format, Callable[[ReportEntry], bytes]] = {"json": encode_json, "text": encode_text}
+ENCODERS: dict[Format, Callable[[ReportEntry], bytes]] = {
+    "json": encode_json,
+    "text": encode_text,
+    "columns": encode_json,
+}
 
 _NAMES = tuple(state.name for state in State)
 _AT = tuple(f'{{"state": "{name}","date": "' for name in _NAMES)

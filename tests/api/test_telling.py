@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from pilotfish import Jobs, LocalManager
-from pilotfish.api.ledger import Ledger
 from pilotfish.api.outcome import read_outcome
+from pilotfish.pilot.model.ids import JobNo
+from pilotfish.pilot.model.job_spec import Execution, Iteration, JobSpec
+from pilotfish.pilot.wire import journal, records
 from pilotfish.pilot.wire.replies import TaskCounts
 
 ENDS = {
@@ -86,25 +88,38 @@ def entry(name: str, state: str = "SUCCEED", **more: object) -> str:
     return json.dumps({"name": name, "state": state, "history": [], "runtime": {}} | more) + "\n"
 
 
+def accepted(wd: Path, *jobs: JobSpec) -> None:
+    """A journal in which these were accepted."""
+    record = records.Submitted(JobNo(0), 1.0, list(jobs), [JobNo(number) for number in range(len(jobs))])
+    (wd / journal.FILE_NAME).write_bytes(journal.HEADER + journal.encode(record))
+
+
 def test_a_torn_report_costs_no_counts_that_are_known_otherwise(wd: Path) -> None:
+    accepted(wd, *(JobSpec(name, Execution(exec="true")) for name in "abc"))
     (wd / "jobs.report").write_text(entry("a") + entry("b", "FAILED") + entry("c")[:20])
     counts = TaskCounts(total=3, in_schedule=0, failed=1, finished=2, executing=0)
-    outcome = read_outcome(wd, 1.0, Ledger(), counts)
+    outcome = read_outcome(wd, 1.0, counts)
     assert (outcome.tasks, outcome.succeeded, outcome.failed) == (3, 2, 1)
     assert outcome.problem.startswith("jobs.report is not complete (a line is torn;")
 
 
 def test_a_job_is_not_counted_beside_its_iterations_however_it_ended(wd: Path) -> None:
     """One iteration ran before the rest was canceled; nothing of another job was ever started."""
+    execution = Execution(exec="true")
+    accepted(wd, JobSpec("a", execution, iteration=Iteration(0, 5)), JobSpec("b", execution, iteration=Iteration(0, 3)))
     lines = (
         entry("a:0")
         + entry("a", "CANCELED", execution={}, iterations=5)
         + entry("b", "OMITTED", execution={}, iterations=3)
     )
     (wd / "jobs.report").write_text(lines)
-    outcome = read_outcome(wd, 1.0, Ledger(), None)
+    outcome = read_outcome(wd, 1.0, None)
     assert (outcome.tasks, outcome.succeeded, outcome.failed) == (8, 1, 7)
-    assert [failure.name for failure in outcome.failures] == ["a", "b"]
+    assert [(failure.name, failure.message) for failure in outcome.failures] == [
+        ("a", "4 tasks were not started"),
+        ("b", "3 tasks were not started"),
+    ]
+    assert outcome.more == 0
 
 
 @pytest.fixture
