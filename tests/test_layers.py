@@ -127,7 +127,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.options": {"click"},
     "pilot.cli": {"click"},
     "pilot.show_resources": {"click"},
-    "api": {"zmq", "msgspec", "click", "rich", "pyarrow", "pandas"},
+    "api": {"zmq", "msgspec", "click", "rich", "pyarrow", "pandas", "matplotlib"},
     "launcher": set(),
     "launcher.description": {"keyring", "dargs"},
     "launcher.contexts": {"paramiko"},
@@ -279,6 +279,7 @@ NAMES_SLURM = {
     "api/script_job.py",
     "launcher/compat/clusterjob/backends.py",
     "launcher/compat/modules.py",
+    "api/report/traces.py",
 }
 
 

@@ -1,0 +1,218 @@
+"""Time in columns, cores in rows: what a picture shows of very many tasks. Pure.
+
+Each span is counted in constant time, however many columns it covers: its two ends by their part of a column, what lies between
+by marks where it begins and ends, which one pass over the grid adds up.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from .figures import Span, spans, times_of
+from .record import Record
+from .tasks import SUCCEED
+
+
+class Axis(NamedTuple):
+    """`columns` columns of `step_s` seconds from `from_s` on."""
+
+    from_s: float
+    step_s: float
+    columns: int
+
+    @property
+    def to_s(self) -> float:
+        return self.from_s + self.step_s * self.columns
+
+    def column(self, time_s: float) -> int:
+        return min(self.columns - 1, max(0, int((time_s - self.from_s) / self.step_s)))
+
+
+def axis_of(from_s: float, to_s: float, columns: int) -> Axis:
+    """At least a microsecond long."""
+    return Axis(from_s, max(1e-6, to_s - from_s) / columns, columns)
+
+
+class Sums:
+    """Seconds in each column, of spans added in any order."""
+
+    def __init__(self, axis: Axis, rows: int = 1) -> None:
+        self._axis = axis
+        self._stride = axis.columns + 1
+        self._parts = array("d", bytes(8 * rows * self._stride))
+        self._marks = array("d", bytes(8 * rows * self._stride))
+
+    def add(self, row: int, from_s: float, to_s: float, weight: float = 1.0) -> None:
+        axis = self._axis
+        from_s, to_s = max(from_s, axis.from_s), min(to_s, axis.to_s)
+        if to_s <= from_s:
+            return
+        first, last, base = axis.column(from_s), axis.column(to_s), row * self._stride
+        if first == last:
+            self._parts[base + first] += weight * (to_s - from_s)
+            return
+        self._parts[base + first] += weight * (axis.from_s + (first + 1) * axis.step_s - from_s)
+        self._parts[base + last] += weight * (to_s - axis.from_s - last * axis.step_s)
+        self._marks[base + first + 1] += weight
+        self._marks[base + last] -= weight
+
+    def row(self, row: int) -> list[float]:
+        base, level, sums = row * self._stride, 0.0, []
+        for column in range(self._axis.columns):
+            level += self._marks[base + column]
+            sums.append(self._parts[base + column] + level * self._axis.step_s)
+        return sums
+
+
+class Row(NamedTuple):
+    """A core, a node or some nodes. `node`: its name, empty for several."""
+
+    label: str
+    node: str
+    cores: int
+
+
+class Grid(NamedTuple):
+    """`busy`, `bad`: for each row the part of its time, 0 to 1, in which tasks ran, and in which such that did not succeed."""
+
+    axis: Axis
+    rows: list[Row]
+    row_of: list[int]
+    """By number of the core."""
+    busy: list[list[float]]
+    bad: list[list[float]]
+
+
+def layout(record: Record, most_rows: int) -> tuple[list[Row], list[int]]:
+    """A row for each core if there are not too many, else for each node, else for some nodes each; and the row of each core."""
+    by_node: dict[str, list[int]] = {}
+    for number, core in enumerate(record.cores):
+        by_node.setdefault(core.node, []).append(number)
+    rows: list[Row] = []
+    row_of = [0] * len(record.cores)
+    if len(record.cores) <= most_rows:
+        for node, numbers in by_node.items():
+            for number in sorted(numbers, key=lambda number: _natural(record.cores[number].name)):
+                row_of[number] = len(rows)
+                rows.append(Row(f"{node}:{record.cores[number].name}", node, 1))
+        return rows, row_of
+    nodes = list(by_node)
+    together = math.ceil(len(nodes) / most_rows)
+    for first in range(0, len(nodes), together):
+        some = nodes[first : first + together]
+        for node in some:
+            for number in by_node[node]:
+                row_of[number] = len(rows)
+        label = some[0] if len(some) == 1 else f"{some[0]} … {some[-1]}"
+        rows.append(Row(label, some[0] if len(some) == 1 else "", sum(len(by_node[node]) for node in some)))
+    return rows, row_of
+
+
+def _natural(name: str) -> tuple[int, str]:
+    """`2` before `10`; a core of two threads, `0&40`, by the first."""
+    number = name.partition("&")[0]
+    return (int(number), name) if number.isdigit() else (1 << 30, name)
+
+
+def grid(record: Record, axis: Axis, most_rows: int) -> Grid:
+    rows, row_of = layout(record, most_rows)
+    busy, bad = Sums(axis, len(rows)), Sums(axis, len(rows))
+    state = record.tasks.state
+    for row, core, from_s, to_s in spans(record):
+        busy.add(row_of[core], from_s, to_s)
+        if state[row] != SUCCEED:
+            bad.add(row_of[core], from_s, to_s)
+    shares = [_share(busy, number, row, axis) for number, row in enumerate(rows)]
+    return Grid(axis, rows, row_of, shares, [_share(bad, number, row, axis) for number, row in enumerate(rows)])
+
+
+def _share(sums: Sums, number: int, row: Row, axis: Axis) -> list[float]:
+    whole = row.cores * axis.step_s
+    return [min(1.0, max(0.0, seconds / whole)) for seconds in sums.row(number)]
+
+
+class Series(NamedTuple):
+    """For each column of an axis: cores in use, cores that were there, tasks that waited, tasks that ended (well, badly)."""
+
+    busy: list[float]
+    cores: list[float]
+    waiting: list[float]
+    succeeded: list[int]
+    failed: list[int]
+
+
+def series(record: Record, axis: Axis) -> Series:
+    busy, present, waiting = Sums(axis), Sums(axis), Sums(axis)
+    succeeded, failed = [0] * axis.columns, [0] * axis.columns
+    tasks = record.tasks
+    for row in tasks.those_that_ran():
+        from_s, to_s = times_of(record, row)
+        busy.add(0, from_s, to_s, len(tasks.places[tasks.place[row]].cores))
+    for ended_s, state in zip(tasks.ended_s, tasks.state, strict=True):
+        if ended_s:
+            (succeeded if state == SUCCEED else failed)[axis.column(ended_s)] += 1
+    for submit in record.submits:
+        waiting.add(0, submit.time_s, axis.to_s, submit.tasks)
+    for started_s, ended_s in zip(tasks.started_s, tasks.ended_s, strict=True):
+        waiting.add(0, started_s or ended_s or axis.to_s, axis.to_s, -1.0)
+    waiting.add(0, record.ended_s or axis.to_s, axis.to_s, -sum(record.unlisted.values()))
+    for node in record.nodes:
+        present.add(0, node.from_s or axis.from_s, node.to_s or axis.to_s, node.cores)
+    if not record.nodes:
+        present.add(0, axis.from_s, axis.to_s, len(record.cores))
+    per_step = [[max(0.0, seconds / axis.step_s) for seconds in sums.row(0)] for sums in (busy, present, waiting)]
+    return Series(per_step[0], per_step[1], per_step[2], succeeded, failed)
+
+
+def runs_of(values: Iterable[int]) -> list[tuple[int, int, int]]:
+    """Equal neighbours together: (first column, number of columns, value), without those of value 0."""
+    found: list[tuple[int, int, int]] = []
+    first, before, place = 0, 0, -1
+    for place, value in enumerate(values):
+        if value != before:
+            if before:
+                found.append((first, place - first, before))
+            first, before = place, value
+    if before:
+        found.append((first, place + 1 - first, before))
+    return found
+
+
+_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+
+
+def ticks(length_s: float, most: int) -> list[float]:
+    """Round times from 0 on, in equal steps, at most as many."""
+    step = next((step for step in _STEPS_S if length_s / step <= most), 0.0)
+    if length_s < most:  # parts of a second: 1, 2 or 5 of some power of ten
+        power = 10.0 ** math.floor(math.log10(max(length_s, 1e-6) / most))
+        step = next(power * digit for digit in (1, 2, 5, 10) if length_s / (power * digit) <= most)
+    elif not step:
+        step = 86400.0 * math.ceil(length_s / 86400 / most)
+    return [number * step for number in range(int(length_s / step + 1e-9) + 1)]
+
+
+def tick_text(seconds: float, step_s: float) -> str:
+    """`0.05 s`, `40 s`, `1:30`, `2:00:00`, `3 d`."""
+    if step_s < 1:
+        return f"{seconds:.{max(0, -math.floor(math.log10(step_s) + 1e-9))}f} s"
+    if step_s % 86400 == 0:
+        return f"{seconds / 86400:.0f} d"
+    whole = round(seconds)
+    if seconds >= 3600 or step_s >= 3600:
+        return f"{whole // 3600}:{whole // 60 % 60:02}" + (f":{whole % 60:02}" if step_s < 60 else " h")
+    if seconds >= 60 or step_s >= 60:
+        return f"{whole // 60}:{whole % 60:02} min" if whole else "0"
+    return f"{whole} s"
+
+
+def coloured(spans_: Sequence[Span], record: Record) -> dict[str, list[Span]]:
+    """Spans by what became of their tasks: `good`, `bad`, `gap`."""
+    by_kind: dict[str, list[Span]] = {}
+    for span in spans_:
+        kind = "gap" if span.row < 0 else "good" if record.tasks.state[span.row] == SUCCEED else "bad"
+        by_kind.setdefault(kind, []).append(span)
+    return by_kind
