@@ -101,6 +101,7 @@ def _usage(name: str) -> str:
 
 @click.command(cls=_Report)
 @click.argument("words", nargs=-1, metavar="[RUN]... [VIEW [ARGS]...]")
+@click.option("--html", type=click.Path(dir_okay=False), help="Write all of it as one page for the browser.")
 @_with([name for name in _OPTIONS if name not in _ONLY_ORIGINAL])
 @click.option("--csv", "as_csv", is_flag=True, help="Print the view as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print the view as JSON.")
@@ -108,20 +109,29 @@ def _usage(name: str) -> str:
 @click.option(
     "--wd", type=click.Path(), default=".", show_default=True, help="Working folder in which runs are looked up."
 )
-def report(words: tuple[str, ...], as_csv: bool, as_json: bool, verbose: bool, wd: str, **options: Any) -> None:
-    """Tell what a run was like: one VIEW as text, CSV, JSON or picture.
+def report(
+    words: tuple[str, ...], html: str | None, as_csv: bool, as_json: bool, verbose: bool, wd: str, **options: Any
+) -> None:
+    """Tell what a run was like: as a page with pictures (--html), or one VIEW as text, CSV, JSON or picture.
 
     RUN is a name, `last` (the default), or a folder; several are looked at together. The default VIEW is stats.
 
     \b
+    pilotfish report monday --html monday.html
     pilotfish report monday stats --details
     pilotfish report jobs --state failed --csv
     pilotfish report monday tuesday gantt both.svg
     """
     place = next((place for place, word in enumerate(words) if word in VIEWS), len(words))
     runs, view, rest = words[:place] or (LAST,), words[place:][:1], words[place + 1 :]
-    from .report.command import print_view
+    if html is not None and (view or as_csv or as_json):
+        raise UsageError("a page has all views", where="--html", remedy="leave out the view, --csv and --json")
+    from .report.command import print_view, write_page
 
+    if html is not None:
+        _check_options("--html", (), options)
+        write_page(runs, Path(wd), html, verbose)
+        return
     name = view[0] if view else "stats"
     if VIEWS[name].more == "TASK" and not rest:
         raise UsageError(f"{name} of which tasks?", where=name, remedy=f"write: {_usage(name)}")

@@ -92,6 +92,7 @@ ALLOWED: dict[str, set[str]] = {
         "pilot.own_python",
         "pilot.early_warnings",
         "pilot.variable_names",
+        "pilot.version",
     },
     "launcher": set(),
     "launcher.description": WORDS,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...pilot.console import echo
-from ...pilot.model.errors import LostError
+from ...pilot.model.errors import LostError, PilotfishError
 from ...pilot.wire import ownership
 from ...pilot.wire.connection import AUX_PREFIX
 from ..run_folder import RunFolder, find_run
@@ -99,3 +99,15 @@ _VIEWS: dict[str, Made] = {
     "tree": lambda record, folders, words, options: process_views.tree(record, _traces(folders), words, **options),
     "apps": lambda record, folders, words, options: process_views.apps(record, _traces(folders), words),
 }
+
+
+def write_page(runs: Sequence[str], wd: Path, path: str, verbose: bool = False) -> None:
+    """The page. Raises PilotfishError."""
+    from . import page
+
+    record = _read(find_runs(runs, wd), verbose)
+    try:
+        Path(path).write_text(page.render(record), encoding="utf-8")
+    except OSError as error:
+        raise PilotfishError(f"cannot be written: {error.strerror}", where=path) from error
+    echo(f"report written to {path}", err=True)

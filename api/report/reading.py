@@ -17,19 +17,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...pilot.model.job_spec import JobSpec
-from ...pilot.model.resources import NodeSpec, host_of
+from ...pilot.model.resources import NodeSpec, bits, host_of
+from ...pilot.model.results import PlacedShare
 from ...pilot.model.states import State
+from ...pilot.model.variables import of_iteration, substitute
 from ...pilot.wire import journal, records
 from ...pilot.wire.connection import AUX_PREFIX
 from ...pilot.wire.reply_texts import parse_allocation
 from ...pilot.wire.report import ReadEntry
 from .. import ledger
-from ..outcome import report_entries
+from ..outcome import report_entries, tail_of
 from ..run_folder import RunFolder
-from .record import Fault, LostAttempt, NodeFacts, RealTimes, Record, RunFacts, Submit
+from .record import Failure, Fault, LostAttempt, NodeFacts, RealTimes, Record, RunFacts, Submit
 from .tasks import Core, Job, Place
 
 REPORT = "jobs.report"
+_MOST_FAILURES = 20
+_LINES = 12
 _FINAL = "final_status.json"
 
 
@@ -66,11 +70,13 @@ class _Node:
 class _Lost(NamedTuple):
     job_no: int
     pos: int
-    node: int
-    cores: int
+    shares: tuple[PlacedShare, ...]
     started_s: float
     ended_s: float
     reason: str
+
+
+_WORK = (records.Sent, records.Ended, records.Succeeded, records.AgentExpected, records.AgentUp)
 
 
 class _Journal:
@@ -83,6 +89,8 @@ class _Journal:
         self.submits: list[Submit] = []
         self.lost: list[_Lost] = []
         self.faults: list[Fault] = []
+        self._downs: list[Fault] = []
+        """Agents that are gone; if nothing but the end follows, that was their end too."""
         self.began_s = self.closed_s = self.latest_s = 0.0
         self.by_number: dict[int, JobSpec] = {}
         path = folder / journal.FILE_NAME
@@ -97,12 +105,20 @@ class _Journal:
         return [node.spec for node in self.nodes]
 
     def _take(self, record: records.Record) -> None:
+        self._take_work(record)
+        if self._downs and isinstance(record, _WORK):  # its own record has no time
+            self.faults += [fault._replace(time_s=self.latest_s) for fault in self._downs]
+            self._downs.clear()
+
+    def _take_work(self, record: records.Record) -> None:
         if isinstance(record, records.Succeeded):
             if record.results.ended_s:
                 self.latest_s = max(self.latest_s, record.results.ended_s[-1])
         elif isinstance(record, records.Ended):
             for result in record.results:
                 self._take_result(result)
+        elif isinstance(record, records.Sent):
+            self.latest_s = max(self.latest_s, record.time_s)
         elif isinstance(record, records.Submitted):
             self._take_submitted(record)
         elif isinstance(record, records.Removed):
@@ -113,6 +129,7 @@ class _Journal:
             self.latest_s, self.closed_s = max(self.latest_s, record.time_s), 0.0
         elif isinstance(record, records.Closed):
             self.closed_s = record.time_s
+            self._downs.clear()
         else:
             self._take_node(record)
 
@@ -125,11 +142,9 @@ class _Journal:
     def _take_result(self, result: records.Result) -> None:
         self.latest_s = max(self.latest_s, result.ended_s)
         if result.state == State.QUEUED:
-            node = result.shares[0].node if result.shares else -1
-            cores = sum(int(share.cores, 16).bit_count() for share in result.shares)
             reason = result.message or result.cause.name.lower().replace("_", " ")
             times = result.started_s, result.ended_s or self.latest_s
-            self.lost.append(_Lost(result.job_no, result.pos, node, cores, *times, reason))
+            self.lost.append(_Lost(result.job_no, result.pos, result.shares, *times, reason))
 
     def _take_node(self, record: records.Record) -> None:
         if isinstance(record, records.NodeJoined):
@@ -139,7 +154,7 @@ class _Journal:
                 node = self.nodes[record.node]
                 node.spec = replace(node.spec, core_ids=tuple(record.core_ids))
         elif isinstance(record, records.AgentDown):
-            self.faults.append(Fault(self.latest_s, self.node_name(record.node), "its agent was lost"))
+            self._downs.append(Fault(self.latest_s, self.node_name(record.node), "its agent was gone"))
         elif isinstance(record, records.NodeLeft):
             self.latest_s = max(self.latest_s, record.time_s)
             self.faults.append(Fault(record.time_s, self.node_name(record.node), "the node left"))
@@ -262,6 +277,23 @@ class _RunReading:
             int(ran.attempts or (1 if ran.allocation else 0)),
             entry.messages,
         )
+        if entry.state != State.SUCCEED.name and len(self._record.failures) < _MOST_FAILURES:
+            row = len(self._record.tasks) - 1
+            self._record.failures.append(Failure(row, self._last_lines(entry.name, ran.wd)))
+
+    def _last_lines(self, task: str, folder: str | None) -> str:
+        """What a task wrote last to stderr, else to stdout; empty when neither was kept."""
+        job, _, index = task.partition(":")
+        spec = self._journal.jobs.get(job)
+        if spec is None or folder is None:
+            return ""
+        values = {}
+        if spec.iteration is not None:
+            iteration, pos = spec.iteration, int(index) - spec.iteration.start
+            values = of_iteration(int(index), iteration.value_at(pos), bool(iteration.params))
+        names = [name for name in (spec.execution.stderr, spec.execution.stdout) if name is not None]
+        texts = (tail_of(Path(folder) / substitute(name, values), _LINES) for name in names)
+        return next((text for text in texts if text), "")
 
     def _count_unstarted(self, kept: ledger.Ledger) -> None:
         """What has neither an end of its own nor one with its job is left."""
@@ -282,11 +314,16 @@ class _RunReading:
 
     def _lost(self, lost: _Lost) -> LostAttempt:
         spec = self._journal.by_number[lost.job_no]
-        node = self._journal.node_name(lost.node)
+        names: list[Core] = []
+        for share in lost.shares:
+            node = self._journal.nodes[share.node].spec
+            names += [
+                Core(self._before_node + host_of(node.name), node.core_ids[bit]) for bit in bits(int(share.cores, 16))
+            ]
         return LostAttempt(
             self._before_task + spec.task_name(lost.pos),
-            self._before_node + node if node else "",
-            lost.cores,
+            names[0].node if names else "",
+            tuple(self._core(*name) for name in names),
             lost.started_s,
             lost.ended_s,
             lost.reason,
@@ -302,7 +339,7 @@ class _RunReading:
         if known.began_s and not known.closed_s:  # it goes on, or was killed: the status is of an earlier end
             ended_s = 0.0
         state = folder.state
-        if not known.began_s and ended_s:
+        if state == "stopped" and ended_s:
             state = "ended"
         self._record.runs.append(RunFacts(folder.name, folder.path, state, began_s, ended_s, sum(self._seen.values())))
 

@@ -34,18 +34,18 @@ class NodeFacts(NamedTuple):
 
 
 class LostAttempt(NamedTuple):
-    """A start of a task that came to nothing: the task was started again."""
+    """A start of a task that came to nothing: the task was started again. `cores`: their numbers."""
 
     task: str
     node: str
-    cores: int
+    cores: tuple[int, ...]
     started_s: float
     ended_s: float
     reason: str
 
     @property
     def core_seconds(self) -> float:
-        return max(0.0, self.ended_s - self.started_s) * self.cores if self.started_s else 0.0
+        return max(0.0, self.ended_s - self.started_s) * len(self.cores) if self.started_s else 0.0
 
 
 class Fault(NamedTuple):
@@ -54,6 +54,13 @@ class Fault(NamedTuple):
     time_s: float
     node: str
     event: str
+
+
+class Failure(NamedTuple):
+    """A task that did not succeed. `lines`: the last ones that it wrote to stderr, else to stdout."""
+
+    row: int
+    lines: str
 
 
 class Submit(NamedTuple):
@@ -81,8 +88,8 @@ class Record:
         submits: when how many tasks were accepted, in order.
         lost: attempts that were repeated.
         faults: in order of time.
+        failures: the first ones.
         real: by row; empty when no wrapper has measured.
-        traces: by node, the processes that were seen there (pid -> what was seen), from `--enable-proc-stats`.
         problems: why it may not be all.
     """
 
@@ -95,6 +102,7 @@ class Record:
     submits: list[Submit] = field(default_factory=list)
     lost: list[LostAttempt] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     real: dict[int, RealTimes] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 

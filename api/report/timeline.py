@@ -76,7 +76,9 @@ class Row(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """`busy`, `bad`: for each row the part of its time, 0 to 1, in which tasks ran, and in which such that did not succeed."""
+    """For each row the part of its time, 0 to 1, in which tasks ran (`busy`), such that did not succeed (`bad`), and attempts
+    that were lost (`lost`).
+    """
 
     axis: Axis
     rows: list[Row]
@@ -84,6 +86,7 @@ class Grid(NamedTuple):
     """By number of the core."""
     busy: list[list[float]]
     bad: list[list[float]]
+    lost: list[list[float]]
 
 
 def layout(record: Record, most_rows: int) -> tuple[list[Row], list[int]]:
@@ -119,19 +122,25 @@ def _natural(name: str) -> tuple[int, str]:
 
 def grid(record: Record, axis: Axis, most_rows: int) -> Grid:
     rows, row_of = layout(record, most_rows)
-    busy, bad = Sums(axis, len(rows)), Sums(axis, len(rows))
+    busy, bad, lost = (Sums(axis, len(rows)) for _ in range(3))
     state = record.tasks.state
     for row, core, from_s, to_s in spans(record):
         busy.add(row_of[core], from_s, to_s)
         if state[row] != SUCCEED:
             bad.add(row_of[core], from_s, to_s)
-    shares = [_share(busy, number, row, axis) for number, row in enumerate(rows)]
-    return Grid(axis, rows, row_of, shares, [_share(bad, number, row, axis) for number, row in enumerate(rows)])
+    for attempt in record.lost:
+        for core in attempt.cores:
+            if attempt.started_s:
+                lost.add(row_of[core], attempt.started_s, attempt.ended_s)
+    return Grid(axis, rows, row_of, *[_shares(sums, rows, axis) for sums in (busy, bad, lost)])
 
 
-def _share(sums: Sums, number: int, row: Row, axis: Axis) -> list[float]:
-    whole = row.cores * axis.step_s
-    return [min(1.0, max(0.0, seconds / whole)) for seconds in sums.row(number)]
+def _shares(sums: Sums, rows: Sequence[Row], axis: Axis) -> list[list[float]]:
+    shares = []
+    for number, row in enumerate(rows):
+        whole = row.cores * axis.step_s
+        shares.append([min(1.0, max(0.0, seconds / whole)) for seconds in sums.row(number)])
+    return shares
 
 
 class Series(NamedTuple):
@@ -196,17 +205,17 @@ def ticks(length_s: float, most: int) -> list[float]:
 
 
 def tick_text(seconds: float, step_s: float) -> str:
-    """`0.05 s`, `40 s`, `1:30`, `2:00:00`, `3 d`."""
+    """`0.05 s`, `40 s`, `10 min`, `1:30 min`, `2 h`, `2:15 h`, `3 d`."""
     if step_s < 1:
         return f"{seconds:.{max(0, -math.floor(math.log10(step_s) + 1e-9))}f} s"
     if step_s % 86400 == 0:
         return f"{seconds / 86400:.0f} d"
     whole = round(seconds)
-    if seconds >= 3600 or step_s >= 3600:
-        return f"{whole // 3600}:{whole // 60 % 60:02}" + (f":{whole % 60:02}" if step_s < 60 else " h")
-    if seconds >= 60 or step_s >= 60:
-        return f"{whole // 60}:{whole % 60:02} min" if whole else "0"
-    return f"{whole} s"
+    if not whole or max(seconds, step_s) < 60:
+        return f"{whole} s" if whole else "0"
+    size, unit = (3600, "h") if max(seconds, step_s) >= 3600 else (60, "min")
+    rest = whole % size * 60 // size
+    return f"{whole // size}:{rest:02} {unit}" if rest else f"{whole // size} {unit}"
 
 
 def coloured(spans_: Sequence[Span], record: Record) -> dict[str, list[Span]]:

@@ -19,6 +19,7 @@ from ..description.pilot import Pilot
 
 _PACKAGE = Path(__file__).parents[2]
 _PARTS = ("api", "launcher", "pilot")
+_SUFFIXES = (".py", ".html", ".css", ".js")
 _LONGEST_INSTALL_S = 1800.0
 _FOLDER = ".pilotfish"
 
@@ -68,7 +69,8 @@ def wheel() -> tuple[str, bytes]:
 
 def _sources() -> list[Path]:
     own = [path for path in _PACKAGE.iterdir() if path.suffix == ".py" or path.name == "py.typed"]
-    return sorted([*own, *(path for part in _PARTS for path in (_PACKAGE / part).rglob("*.py"))])
+    parts = (path for part in _PARTS for path in (_PACKAGE / part).rglob("*") if path.suffix in _SUFFIXES)
+    return sorted([*own, *parts])
 
 
 def _record_digest(content: bytes) -> str:
