@@ -8,14 +8,14 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
 
 from ...pilot.console import echo, print_json
 from ...pilot.model.errors import PilotfishError
-from ..contexts.base import Context, ContextLostError, StartFilesError
+from ..contexts.base import Context, ContextLostError, Finding, StartFilesError
 from ..contexts.registry import build_context
 from ..contexts.shell import place, sh, word, words
 from ..contexts.ssh import rsync
@@ -38,17 +38,6 @@ _PROBE_BYTES = 1 << 20
 _PROFILE_S = 120.0
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. `remedy` is what to do when it is not well; a finding that does not matter much is a warning."""
-
-    what: str
-    ok: bool
-    found: str
-    remedy: str = ""
-    warning: bool = False
-
-
 def examine(
     machine: MachineDescription,
     context: Context,
@@ -62,6 +51,9 @@ def examine(
 
     `queue`: that jobs will ask for. With `wait_s` a job of one second may take that long, where `resources` let it run.
     """
+    if context.staged:
+        yield from _staged(machine, context, resources or Resources(queue_name=queue), wait_s)
+        return
     begin = now()
     try:
         done = context.run(sh("date +%s.%N; uname -sn; bash -c 'echo $BASH_VERSION'; echo \"$SHELL\""))
@@ -100,6 +92,17 @@ def examine(
     yield from _python(context)
 
 
+def _staged(machine: MachineDescription, context: Context, resources: Resources, wait_s: float) -> Iterator[Finding]:
+    """Where jobs run no command can be run: the way there, what is used of this machine, and a job."""
+    well = True
+    for finding in context.examine():
+        well = well and (finding.ok or finding.warning)
+        yield finding
+    if well:
+        yield from _commands(machine, context)
+        yield from _folder(machine, context, resources, wait_s)
+
+
 def _other_transport(machine: MachineDescription) -> Comparison | None:
     """What the other way to speak SSH would do."""
     if machine.context_type != "SSHContext":
@@ -115,7 +118,9 @@ def _profile(machine: MachineDescription, context: Context) -> Iterator[Finding]
         context.run_in_login_shell(sh("true"), timeout_s=_PROFILE_S)
     except PilotfishError as error:
         remedy = error.remedy or "make its start files faster"
-        yield Finding("login profile", False, error.what, remedy, warning=machine.batch_type == "Shell")
+        yield Finding(
+            "login profile", False, error.what, remedy, warning=not build_machine(machine.batch_type).login_shell
+        )
 
 
 def _commands(machine: MachineDescription, context: Context) -> Iterator[Finding]:

@@ -23,12 +23,16 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def pack(files: Iterable[LocalFile], stream: IO[bytes], *, compress: bool) -> None:
-    """Write the files as a tar stream under their places below the root.
+def pack(files: Iterable[LocalFile], stream: IO[bytes], *, compress: bool, folders: Iterable[str] = ()) -> None:
+    """Write the files as a tar stream under their places below the root, and these folders.
 
     Raises TransferError when one has become another since it was read last: what arrives must be what was promised.
     """
     with _tar(stream, compress) as tar:
+        for folder in folders:
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(entry)
         for file in files:
             entry = tarfile.TarInfo(file.path)
             entry.size, entry.mode = file.size, file.mode

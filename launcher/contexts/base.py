@@ -18,7 +18,7 @@ import os
 import posixpath
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -132,6 +132,17 @@ class Tunnel:
         self.close()
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `remedy` is what to do when it is not well; a finding that does not matter much is a warning."""
+
+    what: str
+    ok: bool
+    found: str
+    remedy: str = ""
+    warning: bool = False
+
+
 NO_FOLDER = 73
 """Exit code of a command whose folder is missing (EX_CANTCREAT)."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -151,6 +162,9 @@ class Context(ABC):
     """Whether the machine is this one: its files can be opened here by the same path, and programs are the same."""
     in_place: ClassVar[bool] = False
     """Whether work is done in the folder of the tasks themselves: nothing is brought over, and nothing of theirs removed."""
+    staged: ClassVar[bool] = False
+    """Whether jobs run where no command of ours does, and see other files than these: their batch system brings them what
+    they need, and back what they have made. Commands and files here are those of a folder that stands for theirs."""
 
     def __init__(self, local_root: Path, remote_root: str | None, profile: Mapping[str, Any]) -> None:
         self.local_root = local_root
@@ -279,6 +293,10 @@ class Context(ABC):
     def check(self, command: Text, *, cwd: str | None = None, timeout_s: float = 60.0) -> str:
         """The output of a command that must succeed; CommandFailedError with its error text otherwise."""
         return succeeded(self.run(command, cwd=cwd, timeout_s=timeout_s), f"{self.kind}: {command}")
+
+    def examine(self) -> Iterator[Finding]:
+        """For `pilotfish doctor`: what only this way has to be looked at. Does not raise for what it finds."""
+        return iter(())
 
     def tunnel(self, host: str, port: int) -> Tunnel:
         """A way to a port by its name on the machine; where nothing lies between, the port itself.

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
@@ -33,6 +34,19 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ACTIVE = re.compile(r"[$`;&|<>()*?\[\]{}~#\n]")
 FINISHED_TAG = "_job_tag_finished"
 RAN_PART = "PILOTFISH_RAN"
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Shell lines of a job whose files are elsewhere; both run in the folder in which the job has begun.
+
+    Attributes:
+        enter: bring what it needs, after the lines of the user's that come first.
+        leave: take away what it has made, once its record is written.
+    """
+
+    enter: Text
+    leave: Text
 
 
 def tasks_folder(job_hash: str) -> str:
@@ -57,11 +71,13 @@ def render(
     *,
     keep_header: bool = False,
     variables: JobVariables = JobVariables(),
+    stages: Stages | None = None,
 ) -> dict[str, str]:
     """The files of a job by name: the script to submit, and the run part which that reads.
 
     `header` is the batch system's, without shebang; a template replaces it, or with `keep_header` goes before it. `run_part`
-    replaces the plain list of tasks. `variables`: where the batch system tells the job its id.
+    replaces the plain list of tasks. `variables`: where the batch system tells the job its id. `stages`: for a job that runs in
+    the folder in which it begins.
     Raises DescriptionError for names and values no shell takes.
     """
     if job.template is None:
@@ -77,14 +93,15 @@ def render(
     lines = [line for line in top if line] + [*job.resources.custom_flags]
     claim = sh(
         _CLAIM,
-        root=from_home(job.root),
+        root=from_home(job.root) if stages is None else sh("."),
         hash=word(job.hash),
         attempt=job.attempt,
         tasks=word(tasks_folder(job.hash)),
         id=first_set(variables.id, sh("$$")),
         element=_element(variables),
+        leave=sh("") if stages is None else stages.leave,
     )
-    text = "\n".join([*lines, MODES, OURS, claim, THEIRS, *_environment(job), *_tail(job)])
+    text = "\n".join([*lines, MODES, OURS, claim, THEIRS, *_environment(job), *_tail(job, stages)])
     if run_part is None:
         run_part = plain_run_part(job) if job.body is None else f"{job.body}\n"
     return {job.script_name: f"{text}\n", job.run_name: f"{run_part}{RAN_PART}={job.hash}\n"}
@@ -107,9 +124,10 @@ def first_set(names: Iterable[str], default: Text = sh("")) -> Text:
     return found
 
 
-def _tail(job: JobToPlace) -> list[str]:
+def _tail(job: JobToPlace, stages: Stages | None) -> list[str]:
     return [
         *job.resources.prepend_script,
+        *([] if stages is None or not stages.enter else [OURS, stages.enter, THEIRS]),
         sh(_RUN, run=word(job.run_name), hash=word(job.hash), tasks=word(tasks_folder(job.hash))),
         THEIRS,
         *job.resources.append_script,
@@ -234,7 +252,7 @@ pf_record() {
   if [ "$code" -eq 0 ] && [ "$PILOTFISH_JOB_FAILED" -eq 0 ] && [ -z "$pf_part" ]; then
     : >{hash}_job_tag_finished
   fi
-  exit "$code"
+{leave}  exit "$code"
 }
 pf_others() { # what lives in our group, should it be one of our own
   local stat

@@ -70,6 +70,7 @@ class JobToPlace:
         pending: for arrays: positions of tasks without a good result yet; None for all.
         template: text of the header template file, when the resources name one.
         body: shell lines that run the work, instead of one block for each task (a pilot).
+        forward_common_files, backward_common_files: patterns below the root of what all jobs need, and may make.
     """
 
     hash: str
@@ -82,6 +83,8 @@ class JobToPlace:
     pending: tuple[int, ...] | None = None
     template: str | None = None
     body: str | None = None
+    forward_common_files: tuple[str, ...] = ()
+    backward_common_files: tuple[str, ...] = ()
 
     @property
     def script_name(self) -> str:

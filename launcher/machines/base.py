@@ -66,6 +66,8 @@ class BatchSystem(ABC):
     views: ClassVar[tuple[View, ...]] = ()
     script_suffix: ClassVar[str] = ".sh"
 
+    login_shell: ClassVar[bool] = True
+    """Whether its jobs begin as a login shell of the machine that the context reaches."""
     settle_s: ClassVar[float] = SETTLE_S
     """How long after a job's end its files may take to be seen where the launcher looks."""
 

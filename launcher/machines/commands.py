@@ -70,7 +70,7 @@ class BatchMachine(BatchSystem):
         return self.dialect.kind
 
     @property
-    def directives(self) -> Directives:
+    def directives(self) -> Directives | None:
         return self.dialect.directives
 
     def script(self, job: JobToPlace) -> dict[str, str]:
@@ -111,6 +111,10 @@ class BatchMachine(BatchSystem):
         submit = sh(self.dialect.submit, script=relative(job.script_name))
         if job.resources.dependency and self.dialect.submit_dependent:
             submit = sh(self.dialect.submit_dependent, script=relative(job.script_name))
+        return self._noting_id(job, submit)
+
+    def _noting_id(self, job: JobToPlace, submit: Text) -> Text:
+        """Submit, and write the id down where it is looked for."""
         return sh(
             _SUBMIT,
             submit=submit,

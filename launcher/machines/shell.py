@@ -75,6 +75,7 @@ class Shell(BatchSystem):
 
     kind = "Shell"
     commands = ("setsid",)
+    login_shell = False
     settle_s = 0.0  # jobs run where their files are looked at
 
     def script(self, job: JobToPlace) -> dict[str, str]:

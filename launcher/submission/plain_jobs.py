@@ -69,6 +69,8 @@ class PlainWork(Work):
             attempt=job.attempt,
             pending=left if job.attempt else None,
             template=self._template,
+            forward_common_files=self.description.forward_common_files,
+            backward_common_files=self.description.backward_common_files,
         )
 
     def forget(self, context: Context, job: BatchJob, tasks: Sequence[str]) -> None:

@@ -130,7 +130,7 @@ class Runner:
             self.cancel(plan.cancel, "not needed any more")
             plan = self.progress.plan()
         if plan.submit and not self._prepared:
-            if self._machine.kind != "Shell":
+            if self._machine.login_shell:
                 self._context.run_in_login_shell(sh("true"), timeout_s=120)
             self._work.prepare(self._context, self._tools.tell)
             self._prepared = True
