@@ -24,9 +24,14 @@ if TYPE_CHECKING:
     from .launcher.compat.clusterjob.jobscript import JobScript
     from .launcher.compat.dpdispatcher import (
         BaseContext,
+        BohriumContext,
+        DpCloudServerContext,
+        HDFSContext,
         JobStatus,
         LazyLocalContext,
+        LebesgueContext,
         LocalContext,
+        OpenAPIContext,
         SSHContext,
         info,
     )
@@ -40,16 +45,21 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncResult",
     "BaseContext",
+    "BohriumContext",
+    "DpCloudServerContext",
+    "HDFSContext",
     "Job",
     "JobInfo",
     "JobScript",
     "JobStatus",
     "Jobs",
     "LazyLocalContext",
+    "LebesgueContext",
     "LocalContext",
     "LocalManager",
     "Machine",
     "Manager",
+    "OpenAPIContext",
     "Pilot",
     "Resources",
     "Run",
@@ -81,7 +91,19 @@ _HOMES = {
     "fyrd": ".launcher.compat.fyrd",
 }
 _HOMES |= dict.fromkeys(
-    ("BaseContext", "JobStatus", "LazyLocalContext", "LocalContext", "SSHContext", "info"),
+    (
+        "BaseContext",
+        "BohriumContext",
+        "DpCloudServerContext",
+        "HDFSContext",
+        "JobStatus",
+        "LazyLocalContext",
+        "LebesgueContext",
+        "LocalContext",
+        "OpenAPIContext",
+        "SSHContext",
+        "info",
+    ),
     ".launcher.compat.dpdispatcher",
 )
 

@@ -131,7 +131,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "api": {"zmq", "msgspec", "click", "rich", "pyarrow", "pandas", "matplotlib"},
     "launcher": set(),
     "launcher.description": {"keyring", "dargs"},
-    "launcher.contexts": {"paramiko"},
+    "launcher.contexts": {"httpx", "paramiko"},
     "launcher.job": set(),
     "launcher.machines": set(),
     "launcher.submission": set(),

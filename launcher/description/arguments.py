@@ -121,9 +121,13 @@ def _key(table: Sequence[Key], name: str) -> Key:
 def context(name: str) -> Branch:
     """What a machine with this context has besides the keys of all machines."""
     own = ["remote_profile"] + (["create_remote_root"] if name == "SSHContext" else [])
-    profile = Branch("remote_profile", schema.context_kind(name).profile or ())
+    kind = schema.context_kind(name)
+    profile = Branch("remote_profile", kind.profile or ())
     short = name.removesuffix("Context")
-    aliases = (name.lower(), short, short.lower())
+    others = [
+        spelt for each in kind.aliases for spelt in (f"{each}Context", f"{each}context".lower(), each, each.lower())
+    ]
+    aliases = (name.lower(), short, short.lower(), *others)
     return Branch(name, [_key(schema.MACHINE, each) for each in own], {"remote_profile": profile}, aliases=aliases)
 
 

@@ -18,6 +18,10 @@ def job_hash(tasks: Sequence[Task], resources: Resources) -> str:
     return digest({"job_task_list": [task.serialize() for task in tasks], "resources": resources.serialize()})
 
 
+_WHERE = ("hostname", "username", "port", "email", "phone", "program_id", "project_id")
+"""Keys of a profile that decide which machine it is, and who we are there."""
+
+
 def submission_hash(submission: SubmissionDescription, local_work: str) -> str:
     """Of everything that decides where the work is and what it is: not of secrets, retries, or how one logs in.
 
@@ -26,7 +30,7 @@ def submission_hash(submission: SubmissionDescription, local_work: str) -> str:
     """
     machine = machine_to_dict(submission.machine)
     profile = machine.pop("remote_profile")
-    where = {name: profile[name] for name in ("hostname", "username", "port") if profile.get(name) is not None}
+    where = {name: profile[name] for name in _WHERE if profile.get(name) is not None}
     for name in ("retry_count", "clean_asynchronously", "create_remote_root", "local_root"):
         machine.pop(name, None)
     written = {

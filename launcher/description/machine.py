@@ -33,7 +33,7 @@ def parse_machine(mapping: Any, where: str = "machine") -> MachineDescription:
     """Raises DescriptionError."""
     given = check(schema.MACHINE, mapping, where)
     context = names.context_type(given["context_type"], f"{where}.context_type")
-    if not schema.context_kind(context).in_place and not given["remote_root"]:
+    if schema.context_kind(context).has_root and not given["remote_root"]:
         raise DescriptionError("key 'remote_root' is required", where=where, remedy="give the folder on the machine")
     return MachineDescription(
         batch_type=names.batch_type(given["batch_type"], f"{where}.batch_type"),

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from . import schema, systems
-from .schema import CONTEXTS, DescriptionError, UnknownNameError
-
-_LATER = ("DistributedShell", "Bohrium", "DpCloudServer", "Lebesgue", "OpenAPI", "HDFS")
+from .schema import CONTEXTS, UnknownNameError
 
 
 def batch_type(name: str, where: str) -> str:
@@ -20,7 +18,8 @@ def batch_type(name: str, where: str) -> str:
 
 def context_type(name: str, where: str) -> str:
     """The context of that name, whatever its case, with or without `Context`. Raises UnknownNameError."""
-    return CONTEXTS[_same(name, CONTEXTS, where, "Context")].name
+    known = {each: kind.name for kind_name, kind in CONTEXTS.items() for each in (kind_name, *kind.aliases)}
+    return known[_same(name, known, where, "Context")]
 
 
 def _same(name: str, known: Iterable[str], where: str, suffix: str) -> str:
@@ -30,9 +29,5 @@ def _same(name: str, known: Iterable[str], where: str, suffix: str) -> str:
     for each in known:
         if plain(name) == plain(each):
             return each
-    for each in _LATER:
-        if plain(name) == plain(each):
-            remedy = f"this version has {', '.join(known)}"
-            raise DescriptionError(f"{name!r} is not built yet", where=where, remedy=remedy)
     remedy = schema.nearest(name, known) or f"known are {', '.join(known)}"
     raise UnknownNameError(f"unknown {name!r}", where=where, remedy=remedy)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .cloud_keys import BOHRIUM_PROFILE, OPENAPI_PROFILE
 from .keys import REQUIRED as REQUIRED
 from .keys import DescriptionError as DescriptionError
 from .keys import InconsistentError as InconsistentError
@@ -28,7 +29,7 @@ Elsewhere = Callable[[str], str]
 
 MACHINE = (
     Key("batch_type", "str", REQUIRED, "the batch system; Shell: none, jobs start at once", ("machine_type",)),
-    Key("context_type", "str", REQUIRED, "how to reach it: Local, LazyLocal or SSH"),
+    Key("context_type", "str", REQUIRED, "how to reach it: Local, LazyLocal, SSH, HDFS, Bohrium or OpenAPI"),
     Key("local_root", "str", REQUIRED, "the project's folder here; `work_base` is below it"),
     Key(
         "remote_root",
@@ -94,19 +95,40 @@ class ContextKind:
         name: of the class, which is DPDispatcher's for those that it has too.
         module: where the class is, below `launcher/contexts`.
         profile: the keys of `remote_profile`; None: any.
-        in_place: the work is done in the folder of the tasks themselves, so there is no `remote_root`.
+        in_place: the work is done in the folder of the tasks themselves.
+        has_root: submissions lie below `remote_root`.
+        systems: the batch systems that are reached by it, and by no other; empty: any of those that have no way of their own.
+        aliases: other names, without `Context`.
     """
 
     name: str
     module: str
     profile: tuple[Key, ...] | None = None
     in_place: bool = False
+    has_root: bool = True
+    systems: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def staged(self) -> bool:
+        """Whether jobs run where no command of ours does."""
+        return bool(self.systems)
 
 
 CONTEXTS = {
     "Local": ContextKind("LocalContext", "local", LOCAL_PROFILE),
-    "LazyLocal": ContextKind("LazyLocalContext", "lazy_local", in_place=True),
+    "LazyLocal": ContextKind("LazyLocalContext", "lazy_local", in_place=True, has_root=False),
     "SSH": ContextKind("SSHContext", "ssh.context", SSH_PROFILE),
+    "HDFS": ContextKind("HDFSContext", "hdfs", systems=("DistributedShell",)),
+    "Bohrium": ContextKind(
+        "BohriumContext",
+        "bohrium",
+        BOHRIUM_PROFILE,
+        has_root=False,
+        systems=("Bohrium",),
+        aliases=("DpCloudServer", "Lebesgue"),
+    ),
+    "OpenAPI": ContextKind("OpenAPIContext", "openapi", OPENAPI_PROFILE, has_root=False, systems=("OpenAPI",)),
 }
 """All there are, by what is written (`Context` may follow). A new one is a line here and its module."""
 
@@ -114,6 +136,15 @@ CONTEXTS = {
 def context_kind(name: str) -> ContextKind:
     """By the name of its class."""
     return next(kind for kind in CONTEXTS.values() if kind.name == name)
+
+
+def check_pair(batch_type: str, context_type: str, where: str) -> None:
+    """Raises InconsistentError for a batch system that is not reached this way."""
+    ways = [kind.name for kind in CONTEXTS.values() if batch_type in kind.systems]
+    ways = ways or [kind.name for kind in CONTEXTS.values() if not kind.systems]
+    if context_type not in ways:
+        what = f"{batch_type} is not reached by {context_type}"
+        raise InconsistentError(what, where=at(where, "context_type"), remedy=f"write {' or '.join(ways)}")
 
 
 STRATEGY = (

@@ -12,7 +12,7 @@ from . import files, schema, systems
 from .machine import MachineDescription, machine_to_dict, parse_machine
 from .pilot import Pilot
 from .resources import Resources
-from .schema import DescriptionError, context_kind
+from .schema import DescriptionError, InconsistentError, context_kind
 from .task import Task, check_path
 
 _HASH = re.compile(r"[0-9a-f]{40}")
@@ -43,6 +43,10 @@ class SubmissionDescription:
         schema.check_kwargs(
             systems.known().keys(self.machine.batch_type).keys, self.resources.kwargs, "resources.kwargs"
         )
+        schema.check_pair(self.machine.batch_type, self.machine.context_type, "machine")
+        if self.pilot is not None and context_kind(self.machine.context_type).staged:
+            what, remedy = f"no pilot can be put in place through {self.machine.context_type}", "leave `pilot` out"
+            raise InconsistentError(what, where="pilot", remedy=remedy)
         # Where the work is done in the folder itself nothing is staged, and tasks may be beside each other.
         beside = context_kind(self.machine.context_type).in_place
         for number, task in enumerate(self.tasks):

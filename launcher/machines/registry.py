@@ -22,6 +22,9 @@ HOMES = {
     "JH_UniScheduler": ".jh",
     "Shell": ".shell",
     "Fugaku": ".pjm",
+    "DistributedShell": ".yarn",
+    "Bohrium": ".bohrium",
+    "OpenAPI": ".openapi",
 }
 """Name -> the module with the class of that name. A new batch system has a line here."""
 _own: dict[str, type[BatchSystem]] = {}

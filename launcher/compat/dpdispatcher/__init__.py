@@ -12,10 +12,33 @@ from typing import Any
 
 from ...description.job_state import JobState as JobStatus
 from ...submission.bound_context import Stream as SPRetObj
-from .context import BaseContext, LazyLocalContext, LocalContext, SSHContext
+from .context import (
+    BaseContext,
+    BohriumContext,
+    DpCloudServerContext,
+    HDFSContext,
+    LazyLocalContext,
+    LebesgueContext,
+    LocalContext,
+    OpenAPIContext,
+    SSHContext,
+)
 from .machine import SUBCLASSES
 
-__all__ = ["BaseContext", "JobStatus", "LazyLocalContext", "LocalContext", "SPRetObj", "SSHContext", "info"]
+__all__ = [
+    "BaseContext",
+    "BohriumContext",
+    "DpCloudServerContext",
+    "HDFSContext",
+    "JobStatus",
+    "LazyLocalContext",
+    "LebesgueContext",
+    "LocalContext",
+    "OpenAPIContext",
+    "SPRetObj",
+    "SSHContext",
+    "info",
+]
 
 
 def __getattr__(name: str) -> Any:

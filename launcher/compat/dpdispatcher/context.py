@@ -74,3 +74,24 @@ class SSHContext(BaseContext):
     """Another machine, by SSH."""
 
     _context_type = "SSHContext"
+
+
+class HDFSContext(BaseContext):
+    """Hadoop's file system, for containers of YARN."""
+
+    _context_type = "HDFSContext"
+
+
+class BohriumContext(BaseContext):
+    """Bohrium's service, with email and password."""
+
+    _context_type = "BohriumContext"
+
+
+class OpenAPIContext(BaseContext):
+    """Bohrium's newer service, with an access key."""
+
+    _context_type = "OpenAPIContext"
+
+
+DpCloudServerContext = LebesgueContext = BohriumContext

@@ -53,6 +53,7 @@ def _named(batch_type: str) -> type[_Named]:
 
 
 SUBCLASSES: dict[str, type[_Named]] = {name: _named(name) for name in registry.names()}
+SUBCLASSES |= dict.fromkeys(("DpCloudServer", "Lebesgue"), SUBCLASSES["Bohrium"])
 
 
 def __getattr__(name: str) -> Any:

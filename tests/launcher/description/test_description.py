@@ -11,7 +11,7 @@ import pytest
 from pilotfish.launcher.description import files as loading
 from pilotfish.launcher.description.machine import machine_to_dict, parse_machine
 from pilotfish.launcher.description.resources import Resources
-from pilotfish.launcher.description.schema import DescriptionError, rows
+from pilotfish.launcher.description.schema import DescriptionError, InconsistentError, rows
 from pilotfish.launcher.description.submission import load_submission, parse_submission
 from pilotfish.launcher.description.task import Task
 from pilotfish.launcher.machines import registry
@@ -44,7 +44,6 @@ def test_names_of_machines_and_contexts_in_any_case(batch_type: str, context_typ
     ("change", "message"),
     [
         ({"batch_type": "slrum"}, "machine.batch_type: unknown 'slrum'; did you mean 'Slurm'?"),
-        ({"batch_type": "Bohrium"}, "machine.batch_type: 'Bohrium' is not built yet; this version has Slurm"),
         ({"context_type": "lazy_local"}, "machine.context_type: unknown 'lazy_local'; did you mean 'LazyLocal'?"),
         ({"retry_cuont": 2}, "machine: unknown key 'retry_cuont'; did you mean 'retry_count'?"),
         (
@@ -177,6 +176,33 @@ def test_a_task_is_below_the_submissions_folder(context_type: str, folder: str, 
     tasks = [TASK | {"task_work_path": folder}]
     given = {"work_base": "w", "machine": machine, "resources": {"group_size": 1}, "task_list": tasks}
     assert message in refused(parse_submission, given)
+
+
+@pytest.mark.parametrize(
+    ("batch_type", "context_type", "ways"),
+    [
+        ("Slurm", "HDFS", "LocalContext or LazyLocalContext or SSHContext"),
+        ("DistributedShell", "Local", "HDFSContext"),
+        ("lebesgue", "OpenAPI", "BohriumContext"),
+        ("OpenAPI", "dpcloudservercontext", "OpenAPIContext"),
+    ],
+)
+def test_a_batch_system_is_reached_its_own_way(batch_type: str, context_type: str, ways: str) -> None:
+    """Which contexts go with a batch system is told before anything is sent."""
+    machine = {"batch_type": batch_type, "context_type": context_type, "local_root": ".", "remote_root": "/r"}
+    profiles = {"dpcloudservercontext": {"program_id": 1, "input_data": {}}}
+    machine |= {"remote_profile": profiles.get(context_type, {})}
+    given = {"work_base": "w", "machine": machine, "resources": {"group_size": 1}, "task_list": [TASK]}
+    with pytest.raises(InconsistentError) as caught:
+        parse_submission(given)
+    assert caught.value.where == "machine.context_type"
+    assert caught.value.remedy == f"write {ways}"
+
+
+def test_no_pilot_where_no_command_can_be_run() -> None:
+    machine = {"batch_type": "OpenAPI", "context_type": "OpenAPI", "local_root": "."}
+    given = {"work_base": "w", "machine": machine, "resources": {"group_size": 1}, "task_list": [TASK], "pilot": {}}
+    assert refused(parse_submission, given).startswith("pilot: no pilot can be put in place through OpenAPIContext")
 
 
 def test_where_nothing_is_staged_a_task_may_be_beside_it() -> None:
