@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from .ids import NodeNo
 from .job_spec import Need
-from .jobs import Job, pending_of
+from .jobs import Job, Pending, pending_of
 from .resources import bits
 from .scheduler import Scheduler
 from .states import State
+
+_MIB = 1 << 20
 
 
 def why_not_running(scheduler: Scheduler, job: Job, pos: int | None, now: float) -> list[str]:
@@ -19,7 +24,7 @@ def why_not_running(scheduler: Scheduler, job: Job, pos: int | None, now: float)
     if not job.is_iteration:
         pos = 0
     elif pos is None:
-        queued = next((at for at in range(job.spec.task_count) if job.tasks.state(at) is State.QUEUED), None)
+        queued = job.tasks.first_queued()
         if queued is None:
             return ["all its tasks have been started"]
         pos = queued
@@ -28,7 +33,7 @@ def why_not_running(scheduler: Scheduler, job: Job, pos: int | None, now: float)
         return [f"it has ended: {state.name}"]
     if state is not State.QUEUED:
         return [_sent(scheduler, job, pos, now)]
-    return _dependencies(scheduler, job, pos) or _resources(scheduler, job, pos, now)
+    return _dependencies(scheduler, job, pos) or why_waiting(scheduler, pending_of(job.pendings, pos), now)
 
 
 def _sent(scheduler: Scheduler, job: Job, pos: int, now: float) -> str:
@@ -56,9 +61,9 @@ def _dependencies(scheduler: Scheduler, job: Job, pos: int) -> list[str]:
     return reasons
 
 
-def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str]:
+def why_waiting(scheduler: Scheduler, pending: Pending, now: float) -> list[str]:
+    """Why this work, which waits for nothing but resources, does not start."""
     nodes, dispatch = scheduler.nodes, scheduler.dispatch
-    pending = pending_of(job.pendings, pos)
     need = pending.shape.need
     never = nodes.why_never(need)
     if never is not None:
@@ -68,9 +73,9 @@ def _resources(scheduler: Scheduler, job: Job, pos: int, now: float) -> list[str
     if not dispatch.in_time(pending.shape, now):
         assert dispatch.ends_s is not None
         left_s = dispatch.ends_s - dispatch.margin_s - now
-        wt_s = job.spec.resources.wt_s or 0.0
+        wt_s = pending.job.spec.resources.wt_s or 0.0
         return [f"it may take {wt_s:.0f} s, and {max(0.0, left_s):.0f} s are left for tasks in this allocation"]
-    reasons = [f"it needs {_needed(need)}; {_free(scheduler, need)}"]
+    reasons = [f"it needs {needed(need)}; {'; '.join(_unmet(scheduler, need)) or 'that is free'}"]
     reserved = dispatch.reserved
     if reserved is pending:
         reasons.append(f"held for it: {_held(scheduler)}")
@@ -98,26 +103,64 @@ def _held(scheduler: Scheduler) -> str:
     return ", ".join(scheduler.nodes.specs[node].name for node in bits(scheduler.dispatch.held))
 
 
-def _needed(need: Need) -> str:
+def needed(need: Need) -> str:
+    """A need in words: `4 cores, 1 GPU, on 1 node`."""
     parts = ["all cores" if need.cores is None else _count(need.cores.min, "core")]
     parts += [_count(need.gpus, "GPU")] if need.gpus else []
-    parts += [f"{need.mem_bytes / 2**20:.0f} MiB of memory"] if need.mem_bytes else []
+    parts += [f"{need.mem_bytes / _MIB:.0f} MiB of memory"] if need.mem_bytes else []
     if need.nodes is not None:
         parts.append(f"on {'each of ' * (need.nodes.min != 1)}{_count(need.nodes.min, 'node')}")
+    parts += [f"tagged {', '.join(need.tags)}"] if need.tags else []
     return ", ".join(parts)
 
 
-def _free(scheduler: Scheduler, need: Need) -> str:
-    """How much of what is needed is free now."""
+def _unmet(scheduler: Scheduler, need: Need) -> list[str]:
+    """What of a need is not free now, each with the most that is free and the most there is, on a node and in all."""
     nodes = scheduler.nodes
-    usable = list(bits(nodes.usable))
-    cores = max(nodes.free_cores[node].bit_count() for node in usable)
-    parts = [f"free: {_count(nodes.free_count, 'core')} on {_count(len(usable), 'node')}, at most {cores} on one"]
+    usable = [NodeNo(node) for node in bits(nodes.usable & (nodes.with_tags(need.tags) if need.tags else -1))]
+    if not usable:
+        return [f"no node tagged {', '.join(need.tags)} is ready"]
+    count = 1 if need.nodes is None else need.nodes.min
+    anywhere = need.nodes is None and not (need.gpus or need.mem_bytes)
+    parts, fitting = [], set(usable)
+    for amount, unit, free, whole in _amounts(scheduler, need, usable):
+        able = {node for node, there in zip(usable, free, strict=True) if there >= amount}
+        fitting &= able
+        if sum(free) < amount if anywhere else len(able) < count:
+            parts.append(_most(unit, free, whole))
+    if need.cores is None:
+        idle = {node for node in usable if nodes.free_cores[node] == nodes.all_cores[node]}
+        fitting &= idle
+        if len(idle) < count:
+            parts.append(f"only {len(idle)} of {_count(len(usable), 'node')} {'is' if len(idle) == 1 else 'are'} idle")
+    if not parts and not anywhere and len(fitting) < count:
+        parts.append("each of these is free, but not together on a node")
+    return parts
+
+
+def _amounts(
+    scheduler: Scheduler, need: Need, usable: Sequence[NodeNo]
+) -> Iterator[tuple[int, str, list[int], list[int]]]:
+    """(how much of it, of what, how much of it is free on each node, how much of it each has)."""
+    nodes = scheduler.nodes
+    if need.cores is not None:
+        free = [nodes.free_cores[node].bit_count() for node in usable]
+        yield need.cores.min, "cores", free, [nodes.all_cores[node].bit_count() for node in usable]
     if need.gpus:
-        parts.append(f"at most {_count(max(nodes.free_gpus[node].bit_count() for node in usable), 'GPU')} on one")
-    if need.mem_bytes:
-        parts.append(f"at most {max(nodes.free_mem[node] for node in usable) / 2**20:.0f} MiB on one")
-    return ", ".join(parts)
+        free = [nodes.free_gpus[node].bit_count() for node in usable]
+        yield need.gpus, "GPUs", free, [len(nodes.specs[node].gpu_ids) for node in usable]
+    counted = [node for node in usable if nodes.specs[node].mem_bytes]
+    if need.mem_bytes and len(counted) == len(usable):  # on one whose memory is not known every need fits
+        yield need.mem_bytes, "memory", [nodes.free_mem[n] for n in usable], [nodes.specs[n].mem_bytes for n in usable]
+
+
+def _most(unit: str, free: Sequence[int], whole: Sequence[int]) -> str:
+    def shown(amount: int) -> str:
+        return f"{amount / _MIB:.0f} MiB" if unit == "memory" else str(amount)
+
+    there = f"at most {shown(max(free))} on one node (the largest has {shown(max(whole))})"
+    verb = "is" if unit == "memory" else "are"
+    return f"not enough {unit} {verb} free: {there}, {shown(sum(free))} of {shown(sum(whole))} in all"
 
 
 def _count(number: int, word: str) -> str:

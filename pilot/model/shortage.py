@@ -45,7 +45,10 @@ def _most(amount: int, unit: str, found: Sequence[int]) -> str:
     able = sum(amount <= there for there in found)
     if able:
         return f"and only {able} of {len(found)} {'has' if able == 1 else 'have'} as much"
-    return f"no node has more than {_many(max(found), unit)}" if max(found) else f"no node has a {unit}"
+    if not max(found):
+        return f"no node has a {unit}"
+    in_all = f" ({_many(sum(found), unit)} in all)" if len(found) > 1 else ""
+    return f"no node has more than {_many(max(found), unit)}{in_all}"
 
 
 def _many(amount: int, unit: str) -> str:

@@ -117,6 +117,14 @@ class OneTask:
         """The states of positions start..stop-1."""
         return bytes([self._state])
 
+    def count(self, state: State) -> int:
+        """How many are in this state."""
+        return int(self._state is state)
+
+    def first_queued(self) -> int | None:
+        """The lowest position that is QUEUED."""
+        return 0 if self._state is State.QUEUED else None
+
     def counts(self) -> list[tuple[State, int]]:
         """How many tasks there are in each state."""
         return [(self._state, 1)]
@@ -249,6 +257,16 @@ class ManyTasks:
     def states(self, start: int, stop: int) -> bytes:
         """The states of positions start..stop-1."""
         return bytes(self._state[start:stop]).ljust(stop - start, bytes([State.QUEUED]))
+
+    def count(self, state: State) -> int:
+        untouched = self._count - len(self._state) if state is State.QUEUED else 0
+        return self._state.count(state) + untouched
+
+    def first_queued(self) -> int | None:
+        place = self._state.find(bytes([State.QUEUED]))
+        if place >= 0:
+            return place
+        return len(self._state) if len(self._state) < self._count else None
 
     def counts(self) -> list[tuple[State, int]]:
         untouched = self._count - len(self._state)

@@ -32,7 +32,10 @@ def test_a_dependency_is_named_with_its_state() -> None:
 def test_too_few_free_cores_are_counted() -> None:
     world = World(node("n", 4), node("m", 2))
     world.submit(job("a", 3), job("b", 4, nodes=1))
-    assert why(world, "b") == ["it needs 4 cores, on 1 node; free: 3 cores on 2 nodes, at most 2 on one"]
+    assert why(world, "b") == [
+        "it needs 4 cores, on 1 node; "
+        "not enough cores are free: at most 2 on one node (the largest has 4), 3 of 6 in all"
+    ]
 
 
 def test_gpus_and_memory_are_counted_too() -> None:
@@ -40,8 +43,21 @@ def test_gpus_and_memory_are_counted_too() -> None:
     world.submit(job("a", gpus=1, mem=2**29), job("b", gpus=1, mem=2**30))
     assert why(world, "b") == [
         "it needs 1 core, 1 GPU, 1024 MiB of memory; "
-        "free: 3 cores on 1 node, at most 3 on one, at most 0 GPUs on one, at most 512 MiB on one"
+        "not enough GPUs are free: at most 0 on one node (the largest has 1), 0 of 1 in all; "
+        "not enough memory is free: at most 512 MiB on one node (the largest has 1024 MiB), 512 MiB of 1024 MiB in all"
     ]
+
+
+def test_what_is_free_but_not_together_is_told() -> None:
+    world = World(node("n", 2, gpus=1), node("m", 2))
+    world.submit(job("a", 1, nodes=1), job("c", 2, gpus=1))
+    assert why(world, "c") == ["it needs 2 cores, 1 GPU; each of these is free, but not together on a node"]
+
+
+def test_whole_nodes_are_counted_as_such() -> None:
+    world = World(node("n", 2), node("m", 2))
+    world.submit(job("a"), job("w", None, nodes=2))
+    assert why(world, "w") == ["it needs all cores, on each of 2 nodes; only 1 of 2 nodes is idle"]
 
 
 def test_the_work_in_front_with_the_same_need_is_named() -> None:

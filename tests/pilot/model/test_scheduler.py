@@ -157,15 +157,18 @@ def test_memory_keeps_tasks_from_starting_together() -> None:
     ("spec", "reason"),
     [
         (job("a", 5), "5 cores are needed, the pilot has 4"),
-        (job("a", 3, nodes=2), "3 cores on each of 2 nodes are needed, no node has more than 2 cores"),
+        (job("a", 3, nodes=2), "3 cores on each of 2 nodes are needed, no node has more than 2 cores (4 cores in all)"),
         (job("a", 1, nodes=3), "3 nodes are needed, the pilot has 2"),
-        (job("a", 1, gpus=3), "3 GPUs on a node are needed, no node has more than 1 GPU"),
+        (job("a", 1, gpus=3), "3 GPUs on a node are needed, no node has more than 1 GPU (1 GPU in all)"),
         (job("a", 1, nodes=2, gpus=1), "1 GPU on each of 2 nodes is needed, and only 1 of 2 has as much"),
-        (job("a", 1, mem=20 << 20), "20 MiB of memory on a node are needed, no node has more than 8 MiB of memory"),
+        (
+            job("a", 1, mem=20 << 20),
+            "20 MiB of memory on a node are needed, no node has more than 8 MiB of memory (12 MiB of memory in all)",
+        ),
         (
             job("a", 3, gpus=2),
-            "3 cores on a node are needed, no node has more than 2 cores; "
-            "2 GPUs on a node are needed, no node has more than 1 GPU",
+            "3 cores on a node are needed, no node has more than 2 cores (4 cores in all); "
+            "2 GPUs on a node are needed, no node has more than 1 GPU (1 GPU in all)",
         ),
         (
             job("a", 2, gpus=1, mem=8 << 20),
