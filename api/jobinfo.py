@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from msgspec import structs
 
 from ..pilot.wire import replies, reply_texts
 
@@ -21,7 +20,8 @@ class JobInfo:
     Attributes:
         nodes: core ids by node, as text; empty before the start, and for a whole job with iterations.
         time: how long it ran; None when it did not end.
-        iterations: `start`, `stop`, `total`, `finished`, `failed` of a job with iterations; else empty.
+        iterations: `start`, `stop`, `total`, `finished`, `failed` of a job with iterations, and `running` while
+            some do; else empty.
         childs: its iterations, when they were asked for.
         history: (time, state), oldest first.
         exit_code: None when it has none; `cpu_s` in seconds, `max_rss_kib` in KiB, `attempts` counts starts.
@@ -59,7 +59,7 @@ class JobInfo:
         """The same from a decoded entry."""
         info = cls(data.job_name, data.status, messages=data.messages)
         if data.iterations is not None:
-            info.iterations = structs.asdict(data.iterations)
+            info.iterations = msgspec.to_builtins(data.iterations)
         info._take_runtime(data.runtime)
         info.history = reply_texts.parse_history(data.history or "")
         info.childs = [cls._from_iteration(data.job_name, child) for child in data.childs or ()]

@@ -45,6 +45,7 @@ from .job_info import Views
 from .logs import configure_log
 from .parts import Parts
 from .publisher import Publisher
+from .recent import Recent
 from .reporter import Reporter
 from .request_file import RequestFile
 from .resume import Replayed, replay
@@ -132,7 +133,9 @@ def _put_together(
     )
     scheduler.nodes.elastic = settings.governor
     views = Views(scheduler, settings.wd)
-    reporter, replayed = _replay(settings, aux, store, scheduler, views, warnings)
+    recent = Recent(scheduler.jobs, views)
+    recent.keep_log()
+    reporter, replayed = _replay(settings, aux, store, scheduler, views, recent, warnings)
     settle_nodes(allocation.nodes, scheduler, store)
     launcher = agent_launch_plan.launcher_for(settings, allocation)
     recipe = agent_launch_plan.recipe_for(settings, launcher, len(allocation.nodes), aux)
@@ -146,7 +149,7 @@ def _put_together(
     store.append(records.Opened(aux.instance_id, epoch, clock.now()))
     store.write()
     recipe = agent_launch_plan.with_endpoints(recipe, _publish(aux, endpoints))
-    parts = Parts.build(settings, aux, allocation, scheduler, store, endpoints, views, publisher, reporter)
+    parts = Parts.build(settings, aux, allocation, scheduler, store, endpoints, views, publisher, reporter, recent)
     for warning in warnings:
         parts.status.warn(warning)
     service = Service(parts, recipe, epoch)
@@ -198,13 +201,20 @@ def _folder(settings: Settings) -> tuple[AuxDir, Settings]:
 
 
 def _replay(
-    settings: Settings, aux: AuxDir, store: Store, scheduler: Scheduler, views: Views, warnings: list[str]
+    settings: Settings,
+    aux: AuxDir,
+    store: Store,
+    scheduler: Scheduler,
+    views: Views,
+    recent: Recent,
+    warnings: list[str],
 ) -> tuple[Reporter | None, Replayed]:
     """Read the journal, if there is one, and write the report of what it tells: each ending is in it exactly once."""
     path = aux.path / settings.report_file
     reporter = None if settings.report_format == "none" else Reporter(path, settings.report_format)
 
     def report(changes: list[Changes]) -> None:
+        recent.note([changes])
         if reporter is not None:
             reporter.add_ended(changes, views)
 

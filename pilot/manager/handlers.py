@@ -30,12 +30,14 @@ from ..model.ids import JobNo, split_name
 from ..model.job_spec import JobSpec, Size
 from ..model.jobs import Job
 from ..model.large import ByName
+from ..model.running import running_of
 from ..model.states import State
 from ..model.steps import SLICE, Pause, Steps
 from ..wire import replies, requests
 from ..wire.json_steps import PIECE_BYTES
 from ..wire.records import Submitted, SubmittedPart, portions
 from .ending import Ending
+from .overview import overview
 from .parts import Parts
 from .request_server import Asked, Reply
 from .shutdown import Shutdown
@@ -74,6 +76,7 @@ class Handlers:
             requests.Control: self._control,
             requests.Finish: self._finish,
             requests.Events: self._events,
+            requests.Overview: self._overview,
             requests.Register: self._register,
             requests.Notify: self._notify,
         }
@@ -224,6 +227,8 @@ class Handlers:
                     jobs[job.spec.name] = replies.ListedJob(job.state.name, job.message or None)
                     if job.state is State.QUEUED:
                         jobs[job.spec.name].in_queue = queued
+                        if job.is_iteration:
+                            jobs[job.spec.name].running = running_of(self._scheduler, job)
                     length, last = length + 1, no
                 queued += job.state is State.QUEUED
             if not number % SLICE:
@@ -310,6 +315,9 @@ class Handlers:
             stretches.append(replies.stretch(events))
         data = replies.EventList([], caught.last, caught.missed)
         return Reply((yield from replies.large(None, data, "events", stretches)))
+
+    def _overview(self, request: requests.Overview) -> Steps[Reply]:
+        return Reply(replies.ok(data=(yield from overview(self._parts, request.limit, request.match))))
 
     def _control(self, request: requests.Control) -> Steps[Reply]:
         yield from ()

@@ -13,6 +13,7 @@ from ..model.ids import JobNo
 from ..model.jobs import Job
 from ..model.resources import NodeSpec, bits, host_of
 from ..model.results import PlacedShare
+from ..model.running import running_of
 from ..model.scheduler import Scheduler
 from ..model.states import State
 from ..model.steps import Pause, Steps
@@ -20,6 +21,7 @@ from ..model.tasks import ManyTasks, TaskRecord
 from ..model.variables import of_iteration, substitute
 from ..wire import codec, replies, reply_texts
 from ..wire.describe import undescribe
+from ..wire.overview import Failure
 from ..wire.report import PlaceTexts, ReportEntry, TaskLines, place_texts
 from ..wire.report_columns import EndedTask
 from ..wire.runtime import Ran, runtime
@@ -101,6 +103,19 @@ class Views:
             values |= of_iteration(iteration.start + pos, iteration.value_at(pos), bool(iteration.params))
         return substitute(text, values)
 
+    def failure(self, change: Change) -> Failure:
+        """What there is to say of a task that has failed."""
+        job, pos = change.job, change.pos or 0
+        record = job.tasks.load(pos)
+        failure = Failure(job.spec.task_name(pos), change.time_s, change.exit_code, change.message)
+        if record.shares:
+            place, name = self._places(record.shares), job.spec.execution.stderr
+            failure.node = place.nodes[0]
+            failure.stderr = (
+                "" if name is None else _below(self._wd(job, pos, place), self._filled(job, pos, place, name))
+            )
+        return failure
+
     # --- entries --------------------------------------------------------------------------------------------------------
 
     def info(self, job: Job, pos: int | None, name: str) -> replies.JobInfo:
@@ -110,7 +125,7 @@ class Views:
         info = replies.JobInfo(name, state.name, messages=job.message_of(pos) or None)
         record = None if whole_iteration else self.record(job, pos or 0)
         if whole_iteration:
-            info.iterations = _iterations(job)
+            info.iterations = _iterations(job, running_of(self._scheduler, job))
         if record is not None:
             info.runtime = self._runtime(job, pos or 0, record)
         info.history = reply_texts.history(self.history(job, pos, record)) or None
@@ -262,7 +277,7 @@ def _place(specs: Sequence[NodeSpec], shares: tuple[PlacedShare, ...]) -> Place:
     return Place(reply_texts.allocation(parts), [name for name, _ in parts], total)
 
 
-def _iterations(job: Job) -> replies.Iterations:
+def _iterations(job: Job, running: int) -> replies.Iterations:
     iteration = job.spec.iteration
     assert iteration is not None
-    return replies.Iterations(iteration.start, iteration.stop, iteration.count, job.finished, job.failed)
+    return replies.Iterations(iteration.start, iteration.stop, iteration.count, job.finished, job.failed, running)

@@ -20,6 +20,7 @@ from .config import Settings
 from .endpoints import Endpoints
 from .job_info import Views
 from .publisher import Publisher
+from .recent import Recent
 from .reporter import Reporter
 from .status import Status
 from .store import Store
@@ -43,6 +44,7 @@ class Parts:
     views: Views
     publisher: Publisher
     reporter: Reporter | None
+    recent: Recent
     status: Status
     loop: Loop
     patience: Patience
@@ -69,6 +71,7 @@ class Parts:
         views: Views,
         publisher: Publisher,
         reporter: Reporter | None,
+        recent: Recent,
         now: Callable[[], float] = clock.now,
     ) -> Parts:
         """Add what follows from the others: the loop, its patience, and the status."""
@@ -86,6 +89,7 @@ class Parts:
             views,
             publisher,
             reporter,
+            recent,
             status,
             loop,
             patience,

@@ -139,6 +139,7 @@ class Service:
             if not self.shutdown.stopping:
                 self.watch.agents.send(decisions.orders)
         self._report(done)
+        self.parts.recent.note([decisions.changes for decisions in done])
         for decisions in done:
             self._tell(decisions)
         if self._request_server.holds_replies:
@@ -216,6 +217,7 @@ class Service:
 
     def _tick(self) -> None:
         self.parts.patience.look()
+        self.parts.recent.look(self.parts.loop.clock())
         self._scheduler.on_time(self.parts.now())
         self.watch.processes.look_around()
 

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from msgspec import UNSET
 
 from ..console import echo
+from ..model.running import running
 from ..model.scheduler import Scheduler
 from ..model.states import State
 from ..wire import replies
@@ -42,7 +43,7 @@ class Status:
         self._scheduler = scheduler
         self._publisher = publisher
         self._now = now
-        self._started_s = now()
+        self.started_s = now()
         self.warnings: list[str] = []
         """What is not as it should be, in the order in which it was noticed."""
         self.problem = ""
@@ -70,17 +71,16 @@ class Status:
         )
         jobs = self._scheduler.jobs
         job_counts, task_counts = _by_group(jobs.jobs_in), _by_group(jobs.tasks_in)
-        return replies.Status(
-            self._system(ended), nodes, replies.JobCounts(*job_counts), replies.TaskCounts(*task_counts)
-        )
+        tasks = replies.TaskCounts(*task_counts, running(self._scheduler))
+        return replies.Status(self._system(ended), nodes, replies.JobCounts(*job_counts), tasks)
 
     def _system(self, ended: bool) -> replies.System:
         now = self._now()
         return replies.System(
             instance_id=self._aux.instance_id,
-            started=_moment(self._started_s),
+            started=_moment(self.started_s),
             generated=_moment(now),
-            uptime=str(timedelta(seconds=now - self._started_s)),
+            uptime=str(timedelta(seconds=now - self.started_s)),
             zmqaddress=self._endpoints.address,
             ifaces=(["FILE"] if self._settings.file else []) + ["ZMQ"],
             status_publisher=None if ended else self._endpoints.event_address,

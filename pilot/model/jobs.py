@@ -177,6 +177,10 @@ class Shape:
             pending.listed = False
         return None
 
+    def first(self, most: int) -> tuple[list[Pending], bool]:
+        """`most` entries, in no order, some of which may have nothing to take any more; and whether there are others."""
+        return [pending for _, pending in self._heap[:most]], len(self._heap) > most
+
 
 class LeasePool:
     """The grants and unstarted tasks of one shape on one node."""

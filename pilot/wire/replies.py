@@ -85,14 +85,18 @@ class JobStatus(Struct, rename="camel"):
     status: str
 
 
-class Iterations(Struct):
-    """How far a job with iterations is; indices are [start, stop), `failed` is a part of `finished`."""
+class Iterations(Struct, omit_defaults=True):
+    """How far a job with iterations is; indices are [start, stop), `failed` is a part of `finished`.
+
+    `running` (ours): how many run now. The state of the job itself is QUEUED until all have ended, as it always was.
+    """
 
     start: int
     stop: int
     total: int
     finished: int
     failed: int
+    running: int = 0
 
 
 class Runtime(Struct, omit_defaults=True):
@@ -139,13 +143,27 @@ class JobInfo(Struct, rename={"job_name": "jobName"}, omit_defaults=True):
     explain: list[str] | None = None
     next: int | None = None
 
+    @property
+    def state(self) -> str:
+        """For people: EXECUTING when something runs."""
+        return State.EXECUTING.name if self.iterations is not None and self.iterations.running else self.status
+
 
 class ListedJob(Struct, rename={"in_queue": "inQueue"}, omit_defaults=True):
-    """`in_queue`: its place among the queued jobs, from 0; None for a job that is not queued."""
+    """`in_queue`: its place among the queued jobs, from 0; None for a job that is not queued.
+
+    `running` (ours): of a QUEUED job with iterations how many of these run now, if any do.
+    """
 
     status: str
     messages: str | None = None
     in_queue: int | None = None
+    running: int = 0
+
+    @property
+    def state(self) -> str:
+        """For people: EXECUTING when something runs."""
+        return State.EXECUTING.name if self.running else self.status
 
 
 class JobList(Struct):
@@ -238,13 +256,21 @@ class JobCounts(Struct, rename=lambda name: f"{name.title().replace('_', '')}Job
 
 
 class TaskCounts(Struct, rename=lambda name: f"{name.title().replace('_', '')}Iterations"):
-    """The same of tasks; a job without iterations counts as one."""
+    """The same of tasks; a job without iterations counts as one.
+
+    `executing` has those whose start was reported; `running` (ours) also those that are over before that is done.
+    """
 
     total: int
     in_schedule: int
     failed: int
     finished: int
     executing: int
+    running: int | UnsetType = UNSET
+
+    @property
+    def now_running(self) -> int:
+        return self.executing if self.running is UNSET else self.running
 
     @property
     def ended(self) -> int:

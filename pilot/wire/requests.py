@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..model.job_spec import JobSpec
 from ..model.steps import Steps, finish
-from . import legacy
+from . import legacy, overview
 from .check import is_count, shown
 from .codec import check_storable, decode
 from .describe import describe_in_steps
@@ -93,6 +93,14 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Overview:
+    """Ours: what the pilot does now, with lists of at most `limit` entries; `match`: running tasks with this in their names."""
+
+    limit: int
+    match: str
+
+
+@dataclass(frozen=True, slots=True)
 class Register:
     params: Mapping[str, Any]
 
@@ -114,6 +122,7 @@ Request = (
     | Control
     | Finish
     | Events
+    | Overview
     | Register
     | Notify
 )
@@ -249,6 +258,18 @@ def _events(value: Mapping[str, Any]) -> Events:
     return Events(after)
 
 
+def _overview(value: Mapping[str, Any]) -> Overview:
+    params = _object(value, "params")
+    limit, match = params.get("limit", overview.USUAL), params.get("match", "")
+    if not (is_count(limit) and limit <= overview.MOST):
+        raise MemberError(
+            f"{shown(limit)} is not a number of entries", where="params.limit", remedy=f"write 0 to {overview.MOST}"
+        )
+    if not isinstance(match, str):
+        raise MemberError(f"{shown(match)} is not text", where="params.match")
+    return Overview(limit, match)
+
+
 def _register(value: Mapping[str, Any]) -> Register:
     if value.get("entity") != "manager":
         raise FormError(legacy.NO_REGISTER_ENTITY, where="entity")
@@ -319,6 +340,12 @@ KINDS: dict[str, Kind] = {
         "End after `delay` seconds (2), when what was submitted is done, or with `kill` after stopping it (ours).",
     ),
     "events": Kind(_events, "`after`", "Ours: the events after that number."),
+    "overview": Kind(
+        _overview,
+        "`params: {limit, match}`",
+        "Ours: what the pilot does now: nodes, running tasks by age, what waits and why, the rate, the latest failures, "
+        "the log. Each list has at most `limit` (100) entries; `match`: only running tasks and nodes with this text.",
+    ),
     "register": Kind(_register, "`entity`, `params`", "Refused: this manager has no parent."),
     "notify": Kind(_notify, "`entity`, `params`", "Refused: this manager has no parent."),
 }
