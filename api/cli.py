@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from ..pilot import variable_names
 from ..pilot.console import echo, show
 from ..pilot.wire.connection import EndedError, discover
 from ..pilot.wire.replies import Canceled, Removed
-from . import follow, jobfile
+from . import jobfile
 from .manager import Manager, default_is_served
 from .outcome import final_status
 from .tables import print_json, print_table
@@ -25,19 +24,21 @@ from .tables import print_json, print_table
 _CONNECT_S = 5.0
 
 
-def _client(command: Callable[..., None]) -> Callable[..., None]:
+connect_option = click.option(
+    "--connect",
+    "-c",
+    envvar=variable_names.CONNECTION,
+    help="The pilot: its connection file, its auxiliary folder, a folder with some, or a ZeroMQ address.",
+)
+
+
+def client_command(command: Callable[..., None]) -> Callable[..., None]:
     """The options that all client commands have."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
-    return click.option(
-        "--connect",
-        "-c",
-        envvar=variable_names.CONNECTION,
-        help="The pilot: its connection file, its auxiliary folder, a folder with some, or a ZeroMQ address.",
-    )(command)
+    return connect_option(click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command))
 
 
 @contextmanager
-def _pilot(connect: str | None) -> Iterator[Manager]:
+def connected(connect: str | None) -> Iterator[Manager]:
     if connect is None and not default_is_served():
         discover(None, os.environ, Path.cwd())  # says where it has looked
     pilot = Manager(connect, {"connect_timeout": _CONNECT_S, "log_file": "/dev/null"})
@@ -50,14 +51,14 @@ def _pilot(connect: str | None) -> Iterator[Manager]:
 @click.command()
 @click.argument("file")
 @click.option("--format", "form", type=click.Choice(jobfile.FORMATS), help="Format of FILE; default: by its suffix.")
-@_client
+@client_command
 def submit(file: str, form: str | None, connect: str | None, as_json: bool) -> None:
     """Send the jobs of FILE (JSON, YAML, TOML or one command per line; - for standard input) to a running pilot.
 
     All of them are accepted, or none.
     """
     jobs = jobfile.load(file, form).jobs
-    with _pilot(connect) as pilot:
+    with connected(connect) as pilot:
         names = pilot.client.submit(jobs)
     if as_json:
         print_json({"submitted": len(names), "jobs": names}, echo)
@@ -66,7 +67,7 @@ def submit(file: str, form: str | None, connect: str | None, as_json: bool) -> N
 
 
 @click.command()
-@_client
+@client_command
 def jobs(connect: str | None, as_json: bool) -> None:
     """List all jobs of a running pilot.
 
@@ -74,13 +75,13 @@ def jobs(connect: str | None, as_json: bool) -> None:
     pilotfish jobs
     pilotfish jobs -c run1 --json
     """
-    with _pilot(connect) as pilot:
+    with connected(connect) as pilot:
         listed = pilot.client.jobs()
     if as_json:
         print_json({"jobs": listed})
     else:
         print_table(
-            ("JOB", "STATE", "MESSAGE"), [(name, job.status, job.messages or "") for name, job in listed.items()]
+            ("JOB", "STATE", "MESSAGE"), [(name, job.state, job.messages or "") for name, job in listed.items()]
         )
 
 
@@ -89,7 +90,7 @@ def jobs(connect: str | None, as_json: bool) -> None:
 @click.option(
     "--all-finished", is_flag=True, help="Print nothing; exit code 0 when nothing is queued or running, else 1."
 )
-@_client
+@client_command
 def status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_json: bool) -> None:
     """Show what a running pilot is doing, or the states of the named jobs (JOB or JOB:ITERATION).
 
@@ -123,7 +124,7 @@ def status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_j
 
 def _status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_json: bool) -> dict[str, Any] | None:
     """The status of a running pilot; None when what was asked for has been printed."""
-    with _pilot(connect) as pilot:
+    with connected(connect) as pilot:
         if all_finished:
             counts = pilot.client.status().jobs
             sys.exit(int(counts.in_schedule + counts.executing > 0))
@@ -140,37 +141,6 @@ def _status(names: tuple[str, ...], all_finished: bool, connect: str | None, as_
         return pilot.system_status()
 
 
-@click.command()
-@click.argument("names", nargs=-1, required=True)
-@click.option("--childs", is_flag=True, help="With all iterations.")
-@click.option("--explain", is_flag=True, help="Say why it is not running.")
-@_client
-def info(names: tuple[str, ...], childs: bool, explain: bool, connect: str | None, as_json: bool) -> None:
-    """Show everything that is known about the named jobs (JOB or JOB:ITERATION).
-
-    \b
-    pilotfish info sweep:17 --explain
-    """
-    params = {name: True for name, wanted in (("withChilds", childs), ("explain", explain)) if wanted}
-    with _pilot(connect) as pilot:
-        entries = pilot.client.job_entries(names, params)
-    if as_json:
-        print_json({"jobs": entries})
-        return
-    for name, entry in entries.items():
-        show(name, bold=True)
-        members: dict[str, Any] = {"message": entry.message}
-        if entry.data is not None:
-            members = msgspec.to_builtins(entry.data)
-        for member, value in members.items():
-            if isinstance(value, str):
-                show(f"  {member}: " + value.replace("\n", "\n    "))
-            elif member == "explain":
-                show("  why it is not running:\n" + "\n".join(f"    {reason}" for reason in value))
-            else:
-                show(f"  {member}: {json.dumps(value)}")
-
-
 def _show_count(done: Canceled | Removed, word: str, as_json: bool) -> None:
     """Problems with single jobs go to stderr and make the exit code 1."""
     if as_json:
@@ -184,34 +154,34 @@ def _show_count(done: Canceled | Removed, word: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("names", nargs=-1, required=True)
-@_client
+@client_command
 def cancel(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
     """Cancel jobs or single iterations (JOB:ITERATION), running ones too.
 
     \b
     pilotfish cancel sweep first:3
     """
-    with _pilot(connect) as pilot:
+    with connected(connect) as pilot:
         done = pilot.client.cancel(names)
     _show_count(done, "canceled", as_json)
 
 
 @click.command()
 @click.argument("names", nargs=-1, required=True)
-@_client
+@client_command
 def remove(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
     """Forget ended jobs, so that their names can be used again.
 
     \b
     pilotfish remove sweep
     """
-    with _pilot(connect) as pilot:
+    with connected(connect) as pilot:
         done = pilot.client.remove(names)
     _show_count(done, "removed", as_json)
 
 
 @click.command()
-@_client
+@client_command
 def resources(connect: str | None, as_json: bool) -> None:
     """Show nodes and cores of a running pilot.
 
@@ -221,7 +191,7 @@ def resources(connect: str | None, as_json: bool) -> None:
     pilotfish resources
     pilotfish resources --here
     """
-    with _pilot(connect) as pilot:
+    with connected(connect) as pilot:
         members = pilot.resources()
     if as_json:
         print_json(members)
@@ -231,28 +201,8 @@ def resources(connect: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@_client
-def watch(connect: str | None, as_json: bool) -> None:
-    """Follow a running pilot until nothing is queued or running: on a terminal with a table of its jobs.
-
-    With --json one event per line: seq, time, job, it, state, exit_code, message.
-
-    \b
-    pilotfish watch -c run1
-    """
-    with _pilot(connect) as pilot:
-        if as_json:
-            follow.stream_events(pilot, echo)
-            return
-        counts = follow.until_idle(pilot)
-        echo(f"{counts.total} tasks, {counts.failed} failed")
-        for line in follow.failures(pilot):
-            echo(line)
-
-
-@click.command()
 @click.option("--kill", is_flag=True, help="Stop running tasks and cancel queued ones instead of waiting for them.")
-@_client
+@client_command
 def finish(kill: bool, connect: str | None, as_json: bool) -> None:
     """End a running pilot: when all its work is done, or now with --kill.
 
@@ -260,7 +210,7 @@ def finish(kill: bool, connect: str | None, as_json: bool) -> None:
     pilotfish finish
     pilotfish finish --kill -c run1
     """
-    with _pilot(connect) as pilot:
+    with connected(connect) as pilot:
         time = pilot.client.finish(kill=kill)
     if as_json:
         print_json(time, echo)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ..pilot.wire import codec, replies
+from ..pilot.wire.overview import USUAL, Overview
 from .channel import Channel, NoAnswerError
 from .clientlog import ClientLog
 from .errors import InternalError, RequestRefusedError, TimeoutElapsed
@@ -116,6 +117,10 @@ class Client:
 
     def events(self, after: int, deadline: float | None = None) -> replies.EventList:
         return self.ask(replies.EventList, "events", {"after": after}, deadline=deadline)
+
+    def overview(self, limit: int = USUAL, match: str = "") -> Overview:
+        """What the pilot does now; each list has at most `limit` entries."""
+        return self.ask(Overview, "overview", {"params": {"limit": limit, "match": match}})
 
     def submit(self, jobs: Sequence[Mapping[str, Any]]) -> list[str]:
         """All of these descriptions, or none; returns their names."""

@@ -7,6 +7,7 @@ import os
 import socket as network
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,10 @@ class Manager:
         self._poll_delay_s = max(_FIRST_LOOK_S, poll_delay_s)
         self.default_poll_delay = self._poll_delay_s
         self.default_pub_timeout = self._seconds("pub_timeout", self.DEFAULT_PUB_TIMEOUT)
-        self._channel = Channel(_target(address), request_timeout_s)
+        target = _target(address)
+        self._channel = Channel(target, request_timeout_s)
+        if isinstance(target, connection.ConnectionFile):
+            self._channel.why_gone = partial(_why_ended, target)
         self._log = ClientLog(config)
         self.client = Client(self._channel, self._log)
         """Typed requests, for the commands."""
@@ -92,6 +96,11 @@ class Manager:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._channel.address}>"
 
+    @property
+    def where(self) -> str:
+        """Its connection file, or its address when that is all that is known."""
+        return self._channel.where
+
     def _seconds(self, name: str, default: float) -> float:
         value = self._cfg.get(name)
         if isinstance(value, str):  # of a file of settings
@@ -101,7 +110,7 @@ class Manager:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Other processes (`spawn`, executors) get a Manager of their own, with a connection of its own."""
-        return Manager, (self._channel.where, {**self._cfg, "log_file": os.devnull})
+        return Manager, (self.where, {**self._cfg, "log_file": os.devnull})
 
     # --- requests: dictionaries as they were sent, because the old API promises them ------------------------------------
 
@@ -302,6 +311,17 @@ def _target(address: str | None) -> connection.ConnectionFile | str:
     if isinstance(target, str) and target.startswith("tcp://") and ":" not in target.removeprefix("tcp://"):
         return f"{target}:{DEFAULT_PORT}"
     return target
+
+
+def _why_ended(info: connection.ConnectionFile) -> str:
+    """What its own folder says, where that can be seen from here; empty while it runs, and when it was killed: then somebody
+    may be about to resume it.
+    """
+    try:
+        now = connection.read(Path(info.aux_dir) / connection.FILE_NAME)
+    except PilotfishError:  # of another machine, or being written
+        return ""
+    return "the pilot has ended" if now.ended and now.instance_id == info.instance_id else ""
 
 
 def default_is_served() -> bool:

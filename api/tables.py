@@ -23,7 +23,10 @@ def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     show("  ".join(text.ljust(width) for text, width in zip(header, widths, strict=True)).rstrip(), bold=True)
     for row in rows:
-        cells = [
-            click.style(text.ljust(width), fg=_STATE_COLOURS.get(text)) for text, width in zip(row, widths, strict=True)
-        ]
-        show("  ".join(cells).rstrip())
+        show("  ".join(_coloured(text, width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _coloured(text: str, width: int) -> str:
+    """In the colour of its state, if it is one; otherwise without the reset that would keep blanks at the end of a line."""
+    colour = _STATE_COLOURS.get(text)
+    return text.ljust(width) if colour is None else click.style(text.ljust(width), fg=colour)

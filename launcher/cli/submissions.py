@@ -29,6 +29,7 @@ from ..submission.store import Record
 from . import single_jobs as single
 from .display import Screen
 from .submit import ended_by_signals, run
+from .top import top
 from .tunnel import tunnel
 
 
@@ -407,3 +408,4 @@ def clean(beginning: str, force: bool, as_json: bool) -> None:
 
 
 submissions.add_command(tunnel)
+submissions.add_command(top)

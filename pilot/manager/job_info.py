@@ -103,17 +103,24 @@ class Views:
             values |= of_iteration(iteration.start + pos, iteration.value_at(pos), bool(iteration.params))
         return substitute(text, values)
 
+    def files(self, job: Job, pos: int, shares: tuple[PlacedShare, ...]) -> tuple[str, str]:
+        """The absolute names of stdout and stderr of a task that was placed there; empty where it has none."""
+        place, execution = self._places(shares), job.spec.execution
+        wd = self._wd(job, pos, place)
+        stdout, stderr = (
+            "" if name is None else _below(wd, self._filled(job, pos, place, name))
+            for name in (execution.stdout, execution.stderr)
+        )
+        return stdout, stderr
+
     def failure(self, change: Change) -> Failure:
         """What there is to say of a task that has failed."""
         job, pos = change.job, change.pos or 0
-        record = job.tasks.load(pos)
+        shares = job.tasks.load(pos).shares
         failure = Failure(job.spec.task_name(pos), change.time_s, change.exit_code, change.message)
-        if record.shares:
-            place, name = self._places(record.shares), job.spec.execution.stderr
-            failure.node = place.nodes[0]
-            failure.stderr = (
-                "" if name is None else _below(self._wd(job, pos, place), self._filled(job, pos, place, name))
-            )
+        if shares:
+            failure.node = self._places(shares).nodes[0]
+            failure.stdout, failure.stderr = self.files(job, pos, shares)
         return failure
 
     # --- entries --------------------------------------------------------------------------------------------------------

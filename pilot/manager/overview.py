@@ -36,6 +36,7 @@ def overview(parts: Parts, limit: int, match: str) -> Steps[wire.Overview]:
     """`limit`: entries of each list, at most; `match`: of running tasks and of nodes only those with this in their names."""
     scheduler, now = parts.scheduler, parts.now()
     oldest, matching, running_at = yield from _running(scheduler, limit, match)
+    listed = [_entry(parts, attempt) for attempt in oldest if attempt.key in scheduler.dispatch.attempts]
     nodes = _Nodes()
     yield from nodes.count(scheduler, running_at, limit, match)
     queue, depending, shape_count = yield from _queue(scheduler, limit, now)
@@ -51,7 +52,7 @@ def overview(parts: Parts, limit: int, match: str) -> Steps[wire.Overview]:
         ready,
         nodes.listed,
         matching,
-        oldest,
+        listed,
         shape_count,
         depending,
         queue,
@@ -95,7 +96,7 @@ def _tasks(parts: Parts) -> wire.Tasks:
 # --- running ------------------------------------------------------------------------------------------------------------
 
 
-def _running(scheduler: Scheduler, limit: int, match: str) -> Steps[tuple[list[wire.Running], int, Counter[NodeNo]]]:
+def _running(scheduler: Scheduler, limit: int, match: str) -> Steps[tuple[list[Attempt], int, Counter[NodeNo]]]:
     """The oldest of those that run, how many match, and how many run on each node."""
     oldest: list[Attempt] = []
     matching = 0
@@ -117,7 +118,7 @@ def _running(scheduler: Scheduler, limit: int, match: str) -> Steps[tuple[list[w
             yield Pause.MORE
         for node, sent in sent_at.items():
             running_at[node] += max(0, min(sent, granted_at[node] - running_at[node]))
-    return [_entry(scheduler, attempt) for attempt in oldest], matching, running_at
+    return oldest, matching, running_at
 
 
 def _name(scheduler: Scheduler, attempt: Attempt) -> str:
@@ -125,11 +126,12 @@ def _name(scheduler: Scheduler, attempt: Attempt) -> str:
     return f"{attempt.job.spec.task_name(attempt.key.pos)} {scheduler.nodes.specs[attempt.node].name}"
 
 
-def _entry(scheduler: Scheduler, attempt: Attempt) -> wire.Running:
-    grant, job, pos = attempt.grant, attempt.job, attempt.key.pos
-    cores = sum(share.cores.bit_count() for share in grant.shares) if grant else 0
-    node = scheduler.nodes.specs[attempt.node].name
-    return wire.Running(job.spec.task_name(pos), node, attempt.started_s, cores, job.attempts(pos))
+def _entry(parts: Parts, attempt: Attempt) -> wire.Running:
+    job, pos, shares = attempt.job, attempt.key.pos, attempt.record().shares
+    cores = sum(int(share.cores, 16).bit_count() for share in shares)
+    files = parts.views.files(job, pos, shares) if shares else ("", "")
+    node = parts.scheduler.nodes.specs[attempt.node].name
+    return wire.Running(job.spec.task_name(pos), node, attempt.started_s, cores, job.attempts(pos), *files)
 
 
 def _portions(items: list[T]) -> Iterator[list[T]]:

@@ -66,14 +66,19 @@ class Node(Struct, omit_defaults=True):
     reason: str = ""
 
 
-class Running(Struct):
-    """A task whose start has been reported. `cores`: how many it has; `attempt`: counts its starts."""
+class Running(Struct, omit_defaults=True):
+    """A task whose start has been reported. `cores`: how many it has; `attempt`: counts its starts.
+
+    `stdout`, `stderr`: the absolute names of these files, if it has them; of failures too.
+    """
 
     task: str
     node: str
     started_s: float
     cores: int
     attempt: int
+    stdout: str = ""
+    stderr: str = ""
 
 
 class Waiting(Struct, omit_defaults=True):
@@ -91,13 +96,14 @@ class Waiting(Struct, omit_defaults=True):
 
 
 class Failure(Struct, omit_defaults=True):
-    """A task that has failed. `stderr`: the absolute name of that file, if it has one."""
+    """A task that has failed."""
 
     task: str
     ended_s: float
     exit_code: int | None = None
     message: str = ""
     node: str = ""
+    stdout: str = ""
     stderr: str = ""
 
 

@@ -36,16 +36,24 @@ def test_a_script_on_the_laptop_steers_the_pilot_behind_the_login_node(cluster: 
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
     environ |= {"PILOTFISH_HOME": str(wd / "home")}
 
-    def through_tunnel(*words: str) -> str:
-        pilotfish = [sys.executable, "-m", "pilotfish", "submissions", "tunnel", "last", "--", *words]
+    def submissions(*words: str) -> str:
+        pilotfish = [sys.executable, "-m", "pilotfish", "submissions", *words]
         done = subprocess.run(laptop.command(*pilotfish), env=environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def through_tunnel(*words: str) -> str:
+        return submissions("tunnel", "last", "--", *words)
 
     (wd / "steer.py").write_text(STEER)
     assert through_tunnel(sys.executable, str(wd / "steer.py")).split() == ["SUCCEED", "3"]
     states = json.loads(through_tunnel(sys.executable, "-m", "pilotfish", "jobs", "--json"))
     assert [entry["status"] for entry in states["jobs"].values()].count("CANCELED") == 1
+    seen = json.loads(submissions("top", "last", "--json"))
+    assert sorted(node["name"] for node in seen["nodes"]) == ["node1", "node2", "node3"]
+    assert {task["node"] for task in seen["running"]} <= {"node1", "node2", "node3"}
+    assert seen["tasks"]["running"] == len(seen["running"]) > 0
+    assert "nodes 3/3 ready" in submissions("top", "last")
     (wd / "go").touch()
     output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, output

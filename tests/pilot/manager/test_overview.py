@@ -25,13 +25,15 @@ from pilotfish.pilot.wire.overview import Amount, Node, Overview, Running
 
 def look(world: World, limit: int = 100, match: str = "", recent: Recent | None = None) -> Overview:
     """What the world's manager would answer; the way over the wire and back is part of it."""
+    views = Views(world.scheduler, Path("/wd"))
     parts: Any = SimpleNamespace(
+        views=views,
         scheduler=world.scheduler,
         now=lambda: world.now,
         aux=SimpleNamespace(instance_id="pilot-1"),
         settings=SimpleNamespace(wd=Path("/wd")),
         status=SimpleNamespace(started_s=900.0, problem="", warnings=["the disk is slow"]),
-        recent=recent or Recent(world.scheduler.jobs, Views(world.scheduler, Path("/wd"))),
+        recent=recent or Recent(world.scheduler.jobs, views),
     )
     return codec.load(codec.encode(finish(overview(parts, limit, match))), Overview)
 
