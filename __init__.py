@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from . import errors
+    from . import dropin, errors
     from .api.jobinfo import JobInfo
     from .api.jobs import Jobs
     from .api.local import LocalManager
@@ -67,6 +67,7 @@ __all__ = [
     "Submission",
     "Task",
     "TimeStamp",
+    "dropin",
     "errors",
     "fyrd",
     "info",
@@ -87,6 +88,7 @@ _HOMES = {
     "Submission": ".launcher.submission.submission",
     "Task": ".launcher.description.task",
     "TimeStamp": ".api.timestamp",
+    "dropin": ".dropin",
     "errors": ".errors",
     "fyrd": ".launcher.compat.fyrd",
 }
@@ -114,7 +116,7 @@ def __getattr__(name: str) -> Any:
 
     if name in _HOMES:
         home = import_module(_HOMES[name], __name__)
-        return home if name in ("errors", "fyrd") else getattr(home, name)
+        return home if name in ("dropin", "errors", "fyrd") else getattr(home, name)
     if name[:1].isupper():
         classes = import_module(".launcher.compat.dpdispatcher.machine", __name__).SUBCLASSES
         if name in classes:

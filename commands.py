@@ -43,6 +43,7 @@ COMMANDS = {
     "doctor": ".launcher.cli.doctor",
     "init": ".launcher.cli.init",
     "schema": ".launcher.cli.schema",
+    "with": ".launcher.cli.with_names",
     "completion": ".api.completion",
     "agent": ".pilot.cli",
 }
@@ -78,12 +79,13 @@ SUMMARIES = {
     "doctor": "Check that a machine has everything submissions need.",
     "init": "Write a first submission file.",
     "schema": "Print the JSON Schema of job files or submission files.",
+    "with": "Run a program of QCG-PilotJob, DPDispatcher, clusterjob or fyrd as it is.",
     "completion": "Print the completion script for your shell.",
 }
 """Shown by --help without loading anything."""
 
 
-_NAMES = {"show": "show_run", "wait": "wait_for"}
+_NAMES = {"show": "show_run", "wait": "wait_for", "with": "with_names"}
 """Commands whose functions have other names, because theirs mean something else there."""
 
 

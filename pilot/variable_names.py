@@ -22,5 +22,17 @@ TASK = "PILOTFISH_TASK"
 RUN = "PILOTFISH_RUN"
 """For tasks: which attempt it is, from 1."""
 
+DROPIN = "PILOTFISH_DROPIN"
+"""For programs below `pilotfish with`, and all they start: the old systems whose names they find."""
+DROPIN_PYTHON = "PILOTFISH_DROPIN_PYTHON"
+"""For the old systems' commands: the interpreter that has Pilotfish."""
+DROPIN_PATH = "PILOTFISH_DROPIN_PATH"
+"""For a Python without Pilotfish: where what that imports is installed."""
+DROPIN_TAG = "PILOTFISH_DROPIN_TAG"
+"""Which kind of Python can use that."""
+
 OURS = (CONNECTION, CONNECT, LIFELINE_FD, INHERITED, AGENT_ID, TASK, RUN)
 """Those that begin with our prefix, as settings of the service do."""
+
+OF_DROPIN = (DROPIN, DROPIN_PYTHON, DROPIN_PATH, DROPIN_TAG)
+"""Those with our prefix that tasks are to see as the pilot was started with them."""

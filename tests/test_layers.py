@@ -104,8 +104,10 @@ ALLOWED: dict[str, set[str]] = {
     "launcher.machines": BELOW_MACHINES,
     "launcher.submission": BELOW_COMMANDS,
     "launcher.cli": BELOW_COMMANDS
-    | {"pilot.console", "pilot.exit_codes", "pilot.variable_names", "pilot.wire.job_schema"},
+    | {"pilot.console", "pilot.exit_codes", "pilot.variable_names", "pilot.wire.job_schema", "launcher.compat.dropin"},
     "launcher.compat": BELOW_COMMANDS | {"pilot.version"},
+    "launcher.compat.dropin": BELOW_COMMANDS | {"launcher.compat", "pilot.variable_names", "pilot.own_python"},
+    "launcher.compat.qcg": BELOW_COMMANDS | {"pilot.own_python"},
 }
 """Package (or module) -> what of ours it may import, besides itself."""
 
@@ -141,6 +143,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "launcher.submission": set(),
     "launcher.cli": {"click", "rich", "yaml"},
     "launcher.compat": {"click", "cloudpickle"},
+    "launcher.compat.dropin": {"sitecustomize"},
+    "launcher.compat.qcg": {"click", "msgspec"},
 }
 
 IMPURE = {"asyncio", "io", "logging", "os", "random", "secrets", "signal", "socket", "subprocess", "tempfile"}
@@ -285,6 +289,7 @@ NAMES_SLURM = {
     "launcher/compat/clusterjob/backends.py",
     "launcher/compat/modules.py",
     "api/report/traces.py",
+    "launcher/compat/dropin/tables.py",
 }
 
 

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from .. import formats
 from ..model.errors import SettingsError
-from ..variable_names import OURS
+from ..variable_names import OF_DROPIN, OURS
 from .config import OPTIONS, Option
 
 CONFIG_VARIABLE = "PILOTFISH_CONFIG"
 _PREFIX = "PILOTFISH_"
-_OWN = frozenset(name.removeprefix(_PREFIX) for name in (CONFIG_VARIABLE, *OURS))
+_OWN = frozenset(name.removeprefix(_PREFIX) for name in (CONFIG_VARIABLE, *OURS, *OF_DROPIN))
 """Variables with our prefix that are no settings of the service."""
 _TABLE = "service"
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
