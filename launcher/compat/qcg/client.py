@@ -52,6 +52,7 @@ def _status(pilot: dict[str, Any]) -> dict[str, Any]:
         last = final_status(error.folder)
         if last is None:
             raise
+        click.echo("the pilot has ended; this is what it said last", err=True)
         found: dict[str, Any] = msgspec.to_builtins(last)
         return found
     try:
