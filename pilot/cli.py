@@ -128,6 +128,7 @@ def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:
 @click.option("--replaces", hidden=True, help="The dead agent whose tasks are to be cleared away.")
 @click.option("--watched", is_flag=True, hidden=True, help="A watcher tells the manager when this agent is killed.")
 @click.option("--gone", hidden=True, help="Tell the manager that this agent was killed.")
+@click.option("--traces", hidden=True, help="Write which processes the agent's tasks start into this folder.")
 @click.option("--joins", hidden=True, help="The nodes that join, as JSON.")
 @click.option(
     "--workers",
@@ -148,6 +149,7 @@ def agent(
     replaces: str | None,
     watched: bool,
     gone: str | None,
+    traces: str | None,
     joins: str | None,
     workers: int | None,
 ) -> None:
@@ -168,6 +170,10 @@ def agent(
 
     if gone is not None:
         sys.exit(tell(Path(connect), gone))
+    if traces is not None and node is not None:
+        from .agent import process_traces
+
+        sys.exit(process_traces.run(traces, node))
     if node is None or agent_id is None:
         from .joining import Agents, Nodes, join
 

@@ -25,11 +25,12 @@ from ..inherited import Inherited
 from ..logs import EventFormatter
 from ..loop import Loop, Timer
 from ..model.resources import NodeSpec
-from ..wire import connection, frames
+from ..wire import codec, connection, frames
 from ..wire.room import check_room_for_sockets
 from . import bind, worker_pool
 from .gpus import near_gpus
 from .link import Link
+from .process_traces import Tracer
 from .report_buffer import FlushPolicy, ReportBuffer
 
 log = logging.getLogger(__name__)
@@ -151,6 +152,7 @@ class Agent:
         self._said_hello = -HELLO_AGAIN_S
         self._beat_timer: Timer | None = None
         self._stopping = ""
+        self._tracer: Tracer | None = None
 
     def run(self) -> int:
         loop = self._loop
@@ -161,6 +163,8 @@ class Agent:
         loop.run(self._end_of_turn)
         self._workers.close()
         self._kill_left_overs()
+        if self._tracer is not None:
+            self._tracer.close()
         leftover_processes.kill_marked([os.fsencode(f"{variable_names.AGENT_ID}={self._agent_id}")])
         self._send([frames.Bye(self._stopping)])
         self._link.close()
@@ -235,6 +239,10 @@ class Agent:
         if self._welcomed == self._hellos:
             self._until_s = self._loop.clock() + welcome.settings.window_s
         self._workers.configure(welcome.settings)
+        if welcome.settings.proc_stats and self._tracer is None:
+            folder = codec.to_os(welcome.settings.root_wd)
+            self._tracer = Tracer(str(self._connect_file), folder, self._node)
+            self._spared = {*self._spared, *self._tracer.process}
         self._beat()
         if self._draining:
             self._send([frames.Draining()])

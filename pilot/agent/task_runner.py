@@ -23,14 +23,16 @@ from ..inherited import Inherited
 from ..leftover_processes import Process
 from ..loop import Loop
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
+from ..wire import codec
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, TaskStart
 from . import places
 from .launch import LaunchError
 from .limits import Limits, settle_memory
 from .memory_groups import MemoryGroups
 from .report_buffer import ReportBuffer, unstarted
+from .run_times import RunTimes
 from .task_starter import NoRoomError, TaskStarter
-from .tasks import HeldGrant, Pool, Task, key_of
+from .tasks import HeldGrant, Pool, Task, key_of, task_name
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,8 @@ class TaskRunner:
         self.ignored = inherited.ignored
         self._starter = TaskStarter(agent_id, number, inherited, self.groups)
         self._kill_grace_s = 0.0
+        self._run_times: RunTimes | None = None
+        """With --enable-rt-stats."""
         self._fresh: deque[Task] = deque()
         """Started and not announced, oldest first; those that have ended meanwhile are dropped when their turn comes."""
         self._ended_s = 0.0
@@ -75,6 +79,8 @@ class TaskRunner:
         """What the manager said in Welcome."""
         self._kill_grace_s = settings.kill_grace_s
         self._starter.configure(settings)
+        if settings.rt_stats and self._run_times is None:
+            self._run_times = RunTimes(codec.to_os(settings.root_wd))
 
     # --- orders ---------------------------------------------------------------------------------------------------------
 
@@ -285,6 +291,9 @@ class TaskRunner:
 
     def _report(self, task: Task, ended_s: float, status: int, usage: resource.struct_rusage, returns: bool) -> None:
         exit_code = os.waitstatus_to_exitcode(status)
+        if self._run_times is not None:
+            node = task.held.grant.nodes[0].name
+            self._run_times.add(node, task_name(task.job, task.start), task.started_s, ended_s)
         of_group_kib = settle_memory(task, self.groups.ended(task.pid), exit_code) if task.confined else 0
         self._report_buffer.finished(
             Finished(

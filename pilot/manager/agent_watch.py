@@ -91,6 +91,8 @@ class AgentWatch:
             bind=settings.cpu_bind != "none",
             models=parts.uses_models,
             window_s=settings.node_lost_s * _WINDOW,
+            rt_stats=settings.enable_rt_stats,
+            proc_stats=settings.enable_proc_stats,
         )
 
     def start(self) -> None:

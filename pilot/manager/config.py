@@ -63,6 +63,8 @@ class Settings:
     nl_init_timeout_s: float = 60.0
     nl_ready_threshold: float = 0.0
     min_nodes: int = 1
+    enable_rt_stats: bool = False
+    enable_proc_stats: bool = False
     debug_checks: bool = False
     ready_fd: int | None = None
     lifeline_fd: int | None = None
@@ -208,19 +210,14 @@ OPTIONS = (
     Option("lifeline-fd", "int", "", "hidden"),
     Option("hold-fd", "int", "", "hidden"),
     Option("disable-nl", "flag", "Accepted for compatibility; has no effect.", "accepted"),
+    Option("enable-proc-stats", "flag", "Write which processes tasks start, seen once a second, to WD/ptrace_*.log."),
+    Option("enable-rt-stats", "flag", "Write when the process of each task began and ended to WD/rtimes_*.log."),
     Option(
-        "enable-proc-stats",
-        "flag",
-        "Accepted for compatibility; has no effect: the usage of each task is always recorded.",
+        "wrapper-rt-stats",
+        "text",
+        "Accepted for compatibility; has no effect: agents measure without a program around the task.",
         "accepted",
     ),
-    Option(
-        "enable-rt-stats",
-        "flag",
-        "Accepted for compatibility; has no effect: the times of each task are always recorded.",
-        "accepted",
-    ),
-    Option("wrapper-rt-stats", "text", "Accepted for compatibility; has no effect.", "accepted"),
     Option("governor", "flag", "Bring no nodes: wait for agents that join (`pilotfish agent`, or --parent)."),
     Option(
         "parent", "text", "Start no manager: let the nodes of this allocation join the pilot of this connection file."

@@ -55,6 +55,10 @@ class Settings(msgspec.Struct, array_like=True, frozen=True):
     """
     models: bool = True
     """Whether execution models start ranks; else each task is one process."""
+    rt_stats: bool = False
+    """Whether agents write down when each task began and ended."""
+    proc_stats: bool = False
+    """Whether agents write down which processes tasks start."""
 
 
 class JobDef(msgspec.Struct, array_like=True, frozen=True):
