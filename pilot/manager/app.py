@@ -34,7 +34,7 @@ from ..systems.host_env import this_host
 from ..version import VERSION
 from ..wire import connection, records
 from ..wire.room import check_room_for_sockets
-from . import agent_launch_plan, auxdir
+from . import agent_launch_plan, auxdir, original_run
 from .accept_limit import limit_connections, reserved
 from .auxdir import AuxDir
 from .compacting import compact, mostly_removed
@@ -192,6 +192,8 @@ def _folder(settings: Settings) -> tuple[AuxDir, Settings]:
     """The auxiliary folder, new or resumed, and the settings with the working directory made absolute."""
     if settings.resume is not None:
         aux = auxdir.resume_folder(settings.resume)
+        if original_run.is_original(aux.path):
+            original_run.take_over(aux.path)
         aux.check_resumable()
         return aux, replace(settings, wd=aux.path.parent)
     settings = replace(settings, wd=settings.wd.absolute())

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from ..console import echo
 from ..files import open_private, write_atomically
-from ..model.errors import JournalError, LostError, RefusedError, SettingsError, UsageError
+from ..model.errors import JournalError, LostError, RefusedError, SettingsError
 from ..wire import connection, journal, ownership
 from ..wire.codec import is_text
 from ..wire.connection import AUX_PREFIX
+from . import original_run
 
 MAX_SOCKET_PATH_BYTES = 100
 """Room in a Unix socket address is 107 bytes; the rest is for temporary names."""
@@ -99,22 +100,11 @@ class AuxDir:
         """Its journal is there. Else its manager was killed before it could accept anything, and it may be begun anew."""
         return self.journal.exists()
 
-    @property
-    def is_original(self) -> bool:
-        """QCG-PilotJob has made it."""
-        return not self.is_begun and any((self.path / name).exists() for name in ("track.reqs", "track.states"))
-
     def check_resumable(self) -> None:
         """Changes nothing. A pilot says where it is only when its journal has begun: without a record it has been emptied.
 
-        Raises JournalError, and UsageError for a folder of QCG-PilotJob.
+        Raises JournalError.
         """
-        if self.is_original:
-            raise UsageError(
-                "this is a run of QCG-PilotJob, which Pilotfish cannot resume",
-                where=str(self.path),
-                remedy="resume it with QCG-PilotJob, or submit its jobs to a new pilot (track.reqs has one in each line)",
-            )
         if not self.connection.exists():
             return
         try:
@@ -143,7 +133,7 @@ def create(wd: Path, instance_id: str) -> AuxDir:
         wd.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
     except FileExistsError as error:
-        if path.is_dir() and not (aux.is_begun or aux.is_original or aux.connection.exists()):
+        if path.is_dir() and not (aux.is_begun or original_run.is_original(path) or aux.connection.exists()):
             ownership.check_folder(path)
             return aux
         remedy = f"continue it: --resume {path}; or choose another --id" if aux.is_begun else "choose another --id"

@@ -261,14 +261,14 @@ def test_an_emptied_journal_is_not_resumed(wd: Path) -> None:
         agent.kill()
 
 
-def test_a_run_of_the_original_is_named_and_nothing_is_left_in_its_folder(wd: Path) -> None:
+def test_a_run_of_the_original_that_makes_no_sense_is_named_and_nothing_is_left_in_its_folder(wd: Path) -> None:
     aux = wd / ".qcgpjm-service-host.1"
     aux.mkdir(mode=0o700)
     (aux / "track.reqs").write_text("{}\n")
     said = sites.shell(Site(""), wd, dict(os.environ), "pilotfish service --resume .")
-    assert (said.code, said.err.partition(";")[0]) == (
-        2,
-        f"Error: {aux}: this is a run of QCG-PilotJob, which Pilotfish cannot resume",
+    assert (said.code, said.err) == (
+        1,
+        f"Error: {aux}/track.reqs: line 1: jobs[0].name: Missing name in job description\n",
     )
     assert os.listdir(aux) == ["track.reqs"]
 

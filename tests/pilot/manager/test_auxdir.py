@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pilotfish.pilot.manager import auxdir
-from pilotfish.pilot.model.errors import JournalError, RefusedError, SettingsError, UsageError
+from pilotfish.pilot.model.errors import JournalError, RefusedError, SettingsError
 from pilotfish.pilot.wire.journal import HEADER
 
 
@@ -67,12 +67,11 @@ def test_resume_takes_the_latest_that_had_a_journal(tmp_path: Path) -> None:
     assert auxdir.resume_folder(tmp_path) == half_made
 
 
-def test_a_run_of_the_original_is_said_to_be_one_and_left_alone(tmp_path: Path) -> None:
+def test_the_folder_of_a_run_of_the_original_is_not_begun_anew(tmp_path: Path) -> None:
     aux = auxdir.create(tmp_path, "i")
     (aux.path / "track.reqs").touch()
-    with pytest.raises(UsageError, match="a run of QCG-PilotJob, which Pilotfish cannot resume"):
-        aux.check_resumable()
-    assert os.listdir(aux.path) == ["track.reqs"]
+    with pytest.raises(RefusedError, match="the auxiliary folder cannot be made"):
+        auxdir.create(tmp_path, "i")
 
 
 @pytest.mark.parametrize("content", [None, b"", HEADER[:7], HEADER, HEADER + b"\xff\xfeR\xff"])
