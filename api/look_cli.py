@@ -36,12 +36,13 @@ def info(names: tuple[str, ...], childs: bool, why: bool, connect: str | None, a
 
     \b
     pilotfish info tiles --childs
+    pilotfish info tiles:17 --explain
     """
     params = {name: True for name, wanted in (("withChilds", childs), ("explain", why)) if wanted}
     with connected(connect) as pilot:
         entries = pilot.client.job_entries(names, params)
     if as_json:
-        print_json(entries)
+        print_json({"version": _VERSION, "jobs": entries})
         return
     for name, entry in entries.items():
         print_info(name, entry)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from patience import PATIENCE_S
 
+from pilotfish import Machine
 from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.pilot.wire.describe import describe_jobs
 
@@ -121,9 +122,11 @@ def test_the_first_submission_runs_as_it_stands(wd: Path) -> None:
 
 
 def test_the_other_submission_files_load() -> None:
-    _, machine, with_pilot = LAUNCHER_FILES
+    _, machine, with_pilot, *clouds = LAUNCHER_FILES
     found = parse_submission(with_pilot | {"machine": machine})
     assert (found.machine.batch_type, found.tasks[1].dependencies) == ("Slurm", ["prepare"])
+    for cloud in clouds:
+        assert Machine.load_from_dict(cloud).batch_type == cloud["batch_type"]
 
 
 def test_every_error_code_has_its_entry() -> None:
