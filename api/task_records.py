@@ -11,6 +11,7 @@ Each accepted task is in one of them exactly once, also one that was never start
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -310,6 +311,13 @@ class TaskRecords:
             _file(spec, pos, spec.execution.stdout, wd),
             _file(spec, pos, spec.execution.stderr, wd),
         )
+
+    def program_and_folder(self, spec: JobSpec, pos: int, allocation: str) -> tuple[str, str]:
+        """The name of the program of a task, and where it ran."""
+        program = spec.execution.exec
+        if program is None:
+            return "bash", self._wd(spec, pos, allocation)
+        return os.path.basename(substitute(program, _variables(spec, pos))), self._wd(spec, pos, allocation)
 
     def _wd(self, spec: JobSpec, pos: int, allocation: str) -> str:
         """The folder of a task. Of one that was never placed some variables are not known, and stay as they stand."""

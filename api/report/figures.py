@@ -27,20 +27,29 @@ def times_of(record: Record, row: int) -> tuple[float, float]:
 
 def spans(record: Record) -> Iterator[Span]:
     """Of all tasks that ran, one for each core."""
-    tasks = record.tasks
-    for row in tasks.those_that_ran():
-        from_s, to_s = times_of(record, row)
-        for core in tasks.places[tasks.place[row]].cores:
-            yield Span(row, core, from_s, to_s)
+    tasks, cores = record.tasks, [place.cores for place in record.tasks.places]
+    if record.real:
+        for row in tasks.those_that_ran():
+            for core in cores[tasks.place[row]]:
+                yield Span(row, core, *times_of(record, row))
+        return
+    for row, (place, from_s, to_s) in enumerate(zip(tasks.place, tasks.started_s, tasks.ended_s, strict=True)):
+        if from_s and to_s:
+            for core in cores[place]:
+                yield Span(row, core, from_s, to_s)
 
 
 def limits(record: Record) -> tuple[float, float]:
     """The start of the first task and the end of the last; (0, 0) when none ran."""
-    first, last = math.inf, 0.0
-    for row in record.tasks.those_that_ran():
-        from_s, to_s = times_of(record, row)
-        first, last = min(first, from_s), max(last, to_s)
-    return (first, last) if last else (0.0, 0.0)
+    tasks = record.tasks
+    times = zip(tasks.started_s, tasks.ended_s, strict=True)
+    ends = [ended_s for started_s, ended_s in times if started_s]
+    if not any(ends):
+        return 0.0, 0.0
+    first_s, last_s = min(filter(None, tasks.started_s)), max(ends)
+    for from_s, to_s in record.real.values():
+        first_s, last_s = min(first_s, from_s), max(last_s, to_s)
+    return first_s, last_s
 
 
 def gaps(record: Record) -> Iterator[Span]:

@@ -106,8 +106,7 @@ def _cells(
         sums[_kind(record, span)].add(row_of[span.core], span.from_s, span.to_s)
     for kind, of_kind in sums.items():
         for row, count in enumerate(cores):
-            whole = count * axis.step_s
-            levels = [round(min(1.0, seconds / whole) * _LEVELS + 0.3) for seconds in of_kind.row(row)]
+            levels = [round(min(1.0, spans / count) * _LEVELS + 0.3) for spans in of_kind.row(row)]
             for first, columns, level in runs_of([min(_LEVELS, level) for level in levels]):
                 yield kind, row, first, columns, level
 

@@ -15,7 +15,7 @@ from importlib import resources
 from ...pilot.version import VERSION
 from . import charts, figures, summary, timeline
 from .charts import number, percent, seconds
-from .page_data import data_of
+from .page_data import MOST_ROWS, data_of
 from .page_sections import WORDS, core_time, sections
 from .record import Record
 from .views import counts
@@ -28,8 +28,8 @@ _OTHERS = {"FAILED": "bad", "CANCELED": "canceled", "OMITTED": "omitted", "QUEUE
 def render(record: Record) -> str:
     """The page as text."""
     by_state = counts(record)
-    axis = _axis(record)
-    shown = [section for section in sections(record, axis) if section.html]
+    grid = timeline.grid(record, _axis(record), MOST_ROWS)
+    shown = [section for section in sections(record, grid) if section.html]
     name = _title(record)
     texts = {
         "title": escape(f"{name}: Pilotfish report"),
@@ -46,7 +46,7 @@ def render(record: Record) -> str:
             for section in shown
         ),
         "footer": f"Made by Pilotfish {VERSION} on {datetime.now():%Y-%m-%d %H:%M}.",
-        "data": json.dumps(data_of(record, axis), separators=(",", ":")).replace("<", "\\u003c"),
+        "data": json.dumps(data_of(record, grid), separators=(",", ":")).replace("<", "\\u003c"),
     }
     texts |= {"css": _file("page.css").rstrip(), "js": _file("page.js").rstrip()}
     page = re.sub(r"{{(\w+)}}", lambda part: texts[part[1]], _file("page.html"))

@@ -25,14 +25,14 @@ def has_bars(record: Record) -> bool:
     return spans <= _MOST_BARS and len(record.cores) <= MOST_ROWS
 
 
-def data_of(record: Record, axis: timeline.Axis) -> dict[str, Any]:
+def data_of(record: Record, found: timeline.Grid) -> dict[str, Any]:
+    axis = found.axis
     length = axis.to_s - axis.from_s
     data: dict[str, Any] = {"length": length, "columns": axis.columns}
     if not len(record.tasks):
         return data
     if has_bars(record):
-        return data | _bars(record, axis)
-    found = timeline.grid(record, axis, MOST_ROWS)
+        return data | _bars(record, found)
     rows = [[row.label, row.node] for row in found.rows]
     return data | {
         "rows": rows,
@@ -44,8 +44,8 @@ def data_of(record: Record, axis: timeline.Axis) -> dict[str, Any]:
     }
 
 
-def _bars(record: Record, axis: timeline.Axis) -> dict[str, Any]:
-    rows, row_of = timeline.layout(record, MOST_ROWS)
+def _bars(record: Record, found: timeline.Grid) -> dict[str, Any]:
+    axis, rows, row_of = found.axis, found.rows, found.row_of
     tasks = record.tasks
     bars = [
         [

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from . import charts, summary, timeline
 from .charts import kib, meter, number, seconds
-from .page_data import MOST_ROWS, has_bars
+from .page_data import has_bars
 from .record import Record
 from .tables import Column, rows_of, table
 
@@ -27,11 +27,12 @@ class Section(NamedTuple):
     html: str
 
 
-def sections(record: Record, axis: timeline.Axis) -> list[Section]:
+def sections(record: Record, grid: timeline.Grid) -> list[Section]:
+    axis = grid.axis
     coarse = axis._replace(step_s=axis.step_s * axis.columns / _CURVE, columns=_CURVE)
     return [
-        Section("timeline", "Timeline", _timeline(record, axis)),
-        Section("over-time", "Over time", _curves(record, coarse)),
+        Section("timeline", "Timeline", _timeline(record, grid)),
+        Section("over-time", "Over time", _curves(record, grid, coarse)),
         Section("times", "Run times and waiting", _spreads(record)),
         Section("failed", "Tasks that did not succeed", _failed(record)),
         Section("slowest", "Slowest tasks", _slowest(record)),
@@ -47,10 +48,10 @@ def core_time(core_s: float) -> str:
     return f"{number(core_s / 3600)} core-h" if core_s >= 3600 else f"{number(core_s)} core-s"
 
 
-def _timeline(record: Record, axis: timeline.Axis) -> str:
+def _timeline(record: Record, grid: timeline.Grid) -> str:
     if not len(record.tasks):
         return "<p class=none>No task has ended.</p>"
-    rows, _ = timeline.layout(record, MOST_ROWS)
+    rows = grid.rows
     what = "core" if len(rows) == len(record.cores) else "node" if all(row.node for row in rows) else "group of nodes"
     each = (
         "Each bar is a task." if has_bars(record) else "The stronger the colour, the more of that time cores were busy."
@@ -66,17 +67,18 @@ def _timeline(record: Record, axis: timeline.Axis) -> str:
         f"<p>A row for each {what}. {each} Use the pointer, or the arrow keys once it has the focus.</p>"
         f"<ul class=legend>{legend}</ul>"
         f'<div class=timeline><canvas tabindex=0 role=img aria-label="{label}" aria-describedby=tip></canvas>'
-        f"{charts.time_marks(axis)}<p class=tip id=tip role=status aria-live=polite></p></div>"
+        f"{charts.time_marks(grid.axis)}<p class=tip id=tip role=status aria-live=polite></p></div>"
         '<noscript><p>Without JavaScript the timeline is not drawn; the table <a href="#nodes">Nodes</a> has the sums.</p>'
         "</noscript>"
     )
 
 
-def _curves(record: Record, axis: timeline.Axis) -> str:
-    found = timeline.series(record, axis)
+def _curves(record: Record, grid: timeline.Grid, axis: timeline.Axis) -> str:
+    found = timeline.series(record, grid, axis)
     together = _CURVE // _rate_columns(len(record.tasks))
     rates = [_rates(of_kind, together, axis.step_s) for of_kind in (found.succeeded, found.failed)]
     both = [good + bad for good, bad in zip(*rates, strict=True)]
+    axis = grid.axis
     coarse = axis._replace(step_s=axis.step_s * together, columns=len(both))
     mean = sum(found.busy) / len(found.busy)
     most_waiting = max(found.waiting)

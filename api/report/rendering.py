@@ -13,7 +13,6 @@ from ...pilot.console import echo, show
 from .record import Record
 from .tasks import Place
 from .view import Cell, Moment, View
-from .views import allocation
 
 VERSION = 1
 _TOGETHER = 1000
@@ -100,7 +99,7 @@ def _csv_lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
 
 def _in_csv(value: Cell) -> object:
     if isinstance(value, Place):
-        return allocation(value)
+        return value.allocation
     return datetime.fromtimestamp(value).isoformat() if isinstance(value, Moment) else value
 
 

@@ -7,14 +7,15 @@ pandas, which a login node may not have, for sums that take a second.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
+
+from ..task_records import Batch
 
 STATES = ("SUCCEED", "FAILED", "CANCELED", "OMITTED")
 """A row has the number of its state."""
 SUCCEED = 0
 _STATE_NUMBERS = {state: number for number, state in enumerate(STATES)}
-_NO_INDEX = -(1 << 62)
 NO_CODE = -(1 << 31)
 
 
@@ -32,6 +33,11 @@ class Place(NamedTuple):
     @property
     def nodes(self) -> tuple[str, ...]:
         return tuple(node for node, _ in self.shares)
+
+    @property
+    def allocation(self) -> str:
+        """`NODE[CORE:CORE],NODE2[CORE]`."""
+        return ",".join(f"{node}[{':'.join(cores)}]" for node, cores in self.shares)
 
 
 NOWHERE = Place((), ())
@@ -69,29 +75,19 @@ class TaskEnd(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What the tasks of a job have in common. `memory_bytes`: what each asks for, 0 for no limit."""
+    """What the tasks of a job have in common.
+
+    Attributes:
+        memory_bytes: what each asks for; 0: nothing in particular.
+        start: the index of its first iteration; None: it has none, and is one task.
+        words: program and folder of the task at a position that ran at an allocation; None: the tasks have their own.
+    """
 
     name: str
     queued_s: float = 0.0
     memory_bytes: int = 0
-
-
-class Texts:
-    """Numbers for texts that many tasks have in common."""
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-        self._numbers: dict[str, int] = {}
-
-    def __getitem__(self, number: int) -> str:
-        return self._texts[number]
-
-    def number(self, text: str) -> int:
-        number = self._numbers.get(text)
-        if number is None:
-            number = self._numbers[text] = len(self._texts)
-            self._texts.append(text)
-        return number
+    start: int | None = None
+    words: Callable[[int, str], tuple[str, str]] | None = None
 
 
 class Tasks:
@@ -101,44 +97,62 @@ class Tasks:
         self.jobs: list[Job] = []
         self.places: list[Place] = [NOWHERE]
         self.job = array("i")
-        self.index = array("q")
+        self.pos = array("i")
         self.state = array("b")
         self.scheduled_s = array("d")
         self.started_s = array("d")
         self.ended_s = array("d")
         self.place = array("i")
         self.exit_code = array("i")
-        self.pid = array("q")
+        self.pid = array("i")
         self.cpu_s = array("d")
         self.max_rss_kib = array("q")
         self.attempts = array("i")
         self.messages: dict[int, str] = {}
-        self._program, self._folder, self._texts = array("i"), array("i"), Texts()
+        self._words: dict[int, tuple[str, str]] = {}
 
     def __len__(self) -> int:
         return len(self.job)
 
+    def extend(self, batch: Batch, jobs: Sequence[int], places: Sequence[int]) -> None:
+        """`jobs`, `places`: their numbers. What was not started has no start."""
+        first = len(self.job)
+        self.job.extend(jobs)
+        self.pos.extend(batch.pos)
+        self.state.extend([_STATE_NUMBERS.get(state, 1) for state in batch.state])
+        self.scheduled_s.extend(batch.scheduled_s)
+        started = zip(batch.started_s, batch.pid, strict=True)
+        self.started_s.extend([time_s if pid > 0 else 0.0 for time_s, pid in started])
+        self.ended_s.extend(batch.ended_s)
+        self.place.extend(places)
+        self.exit_code.extend([NO_CODE if code is None else code for code in batch.exit_code])
+        self.pid.extend(batch.pid)
+        self.cpu_s.extend(batch.cpu_s)
+        self.max_rss_kib.extend(batch.max_rss_kib)
+        self.attempts.extend(batch.attempts)
+        if any(batch.reason):
+            self.messages.update({first + at: reason for at, reason in enumerate(batch.reason) if reason})
+
     def add(
         self,
         job: int,
-        index: int | None,
+        pos: int,
         state: str,
         times_s: tuple[float, float, float],
         place: int,
         exit_code: int | None,
         pid: int,
-        program: str,
-        folder: str,
-        cpu_s: float,
-        max_rss_kib: int,
+        words: tuple[str, str],
         attempts: int,
         message: str,
     ) -> None:
-        """`times_s`: when it was scheduled, started and ended; `job`, `place`: their numbers."""
+        """One of an original. `times_s`: when it was scheduled, started and ended; `words`: program and folder."""
+        row = len(self.job)
+        self._words[row] = words
         if message:
-            self.messages[len(self.job)] = message
+            self.messages[row] = message
         self.job.append(job)
-        self.index.append(_NO_INDEX if index is None else index)
+        self.pos.append(pos)
         self.state.append(_STATE_NUMBERS.get(state, 1))
         self.scheduled_s.append(times_s[0])
         self.started_s.append(times_s[1])
@@ -146,18 +160,13 @@ class Tasks:
         self.place.append(place)
         self.exit_code.append(NO_CODE if exit_code is None else exit_code)
         self.pid.append(pid)
-        self._program.append(self._texts.number(program))
-        self._folder.append(self._texts.number(folder))
-        self.cpu_s.append(cpu_s)
-        self.max_rss_kib.append(max_rss_kib)
+        self.cpu_s.append(0.0)
+        self.max_rss_kib.append(0)
         self.attempts.append(attempts)
 
     def name(self, row: int) -> str:
-        job, index = self.jobs[self.job[row]].name, self.index[row]
-        return job if index == _NO_INDEX else f"{job}:{index}"
-
-    def has_run(self, row: int) -> bool:
-        return self.started_s[row] > 0.0 and self.ended_s[row] > 0.0
+        job = self.jobs[self.job[row]]
+        return job.name if job.start is None else f"{job.name}:{job.start + self.pos[row]}"
 
     def those_that_ran(self) -> Iterator[int]:
         started, ended = self.started_s, self.ended_s
@@ -169,7 +178,13 @@ class Tasks:
         return array("d", [round(ended_s - started_s, 6) for started_s, ended_s in ends if started_s and ended_s])
 
     def __getitem__(self, row: int) -> TaskEnd:
-        job, code, pid = self.jobs[self.job[row]], self.exit_code[row], self.pid[row]
+        job, code, pid, place = (
+            self.jobs[self.job[row]],
+            self.exit_code[row],
+            self.pid[row],
+            self.places[self.place[row]],
+        )
+        words = self._words.get(row, ("", "")) if job.words is None else job.words(self.pos[row], place.allocation)
         return TaskEnd(
             self.name(row),
             STATES[self.state[row]],
@@ -177,11 +192,10 @@ class Tasks:
             self.scheduled_s[row] or None,
             self.started_s[row] or None,
             self.ended_s[row] or None,
-            self.places[self.place[row]],
+            place,
             None if code == NO_CODE else code,
             pid if pid > 0 else None,
-            self._texts[self._program[row]],
-            self._texts[self._folder[row]],
+            *words,
             self.cpu_s[row],
             self.max_rss_kib[row],
             self.attempts[row],
@@ -190,16 +204,19 @@ class Tasks:
 
     def rows(self, names: Sequence[str]) -> dict[str, int]:
         """The last row of each of these names; those that are not there are left out."""
-        wanted: dict[tuple[str, int], str] = {}
+        numbers = {job.name: number for number, job in enumerate(self.jobs)}
+        wanted: dict[tuple[int, int], str] = {}
         for name in names:
-            job, colon, index = name.partition(":")
-            if not colon or index.lstrip("-").isdigit():
-                wanted[job, int(index) if colon else _NO_INDEX] = name
-        numbers = {number for number, job in enumerate(self.jobs) if any(job.name == name for name, _ in wanted)}
+            job_name, colon, index = name.partition(":")
+            number = numbers.get(job_name)
+            if number is not None and bool(colon) == (self.jobs[number].start is not None):
+                if not colon:
+                    wanted[number, 0] = name
+                elif index.isdigit():
+                    wanted[number, int(index) - (self.jobs[number].start or 0)] = name
+        jobs = {number for number, _ in wanted}
         found: dict[str, int] = {}
-        for row, job_number in enumerate(self.job):
-            if job_number in numbers:
-                name = wanted.get((self.jobs[job_number].name, self.index[row]), "")
-                if name:
-                    found[name] = row
+        for row, number in enumerate(self.job):
+            if number in jobs and (number, self.pos[row]) in wanted:
+                found[wanted[number, self.pos[row]]] = row
         return found

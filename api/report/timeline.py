@@ -7,11 +7,11 @@ by marks where it begins and ends, which one pass over the grid adds up.
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Iterable, Sequence
+from operator import mul
 from typing import NamedTuple
 
-from .figures import Span, spans, times_of
+from .figures import Span, spans
 from .record import Record
 from .tasks import SUCCEED
 
@@ -37,33 +37,56 @@ def axis_of(from_s: float, to_s: float, columns: int) -> Axis:
 
 
 class Sums:
-    """Seconds in each column, of spans added in any order."""
+    """For each column, how many spans there were on average; they may be added in any order.
+
+    Two loops over a million spans go through here, so it is written for speed: times are in columns.
+    """
 
     def __init__(self, axis: Axis, rows: int = 1) -> None:
-        self._axis = axis
+        self._columns = axis.columns
+        self._from_s = axis.from_s
+        self._scale = 1.0 / axis.step_s
         self._stride = axis.columns + 1
-        self._parts = array("d", bytes(8 * rows * self._stride))
-        self._marks = array("d", bytes(8 * rows * self._stride))
+        self._parts = [0.0] * (rows * self._stride)
+        self._marks = [0.0] * (rows * self._stride)
 
     def add(self, row: int, from_s: float, to_s: float, weight: float = 1.0) -> None:
-        axis = self._axis
-        from_s, to_s = max(from_s, axis.from_s), min(to_s, axis.to_s)
-        if to_s <= from_s:
+        from_x, to_x = (from_s - self._from_s) * self._scale, (to_s - self._from_s) * self._scale
+        from_x = max(from_x, 0.0)
+        if to_x > self._columns:
+            to_x = float(self._columns)
+        if to_x <= from_x:
             return
-        first, last, base = axis.column(from_s), axis.column(to_s), row * self._stride
+        first, last = int(from_x), int(to_x)
+        at = row * self._stride + first
         if first == last:
-            self._parts[base + first] += weight * (to_s - from_s)
+            self._parts[at] += weight * (to_x - from_x)
             return
-        self._parts[base + first] += weight * (axis.from_s + (first + 1) * axis.step_s - from_s)
-        self._parts[base + last] += weight * (to_s - axis.from_s - last * axis.step_s)
-        self._marks[base + first + 1] += weight
-        self._marks[base + last] -= weight
+        self._parts[at] += weight * (first + 1 - from_x)
+        self._marks[at + 1] += weight
+        at += last - first
+        self._parts[at] += weight * (to_x - last)
+        self._marks[at] -= weight
+
+    def add_steps(self, times_s: Iterable[float], weight: float) -> None:
+        """Spans from each of these times to the end, in the first row."""
+        counts, offsets, columns = [0] * self._stride, [0.0] * self._stride, self._columns
+        from_s, scale = self._from_s, self._scale
+        for time_s in times_s:
+            place = (time_s - from_s) * scale
+            column = int(place) if place > 0.0 else 0
+            if column < columns:
+                counts[column] += 1
+                offsets[column] += place if place > 0.0 else 0.0
+        for column, count in enumerate(counts[:-1]):
+            self._parts[column] += weight * (count * (column + 1) - offsets[column])
+            self._marks[column + 1] += weight * count
 
     def row(self, row: int) -> list[float]:
         base, level, sums = row * self._stride, 0.0, []
-        for column in range(self._axis.columns):
-            level += self._marks[base + column]
-            sums.append(self._parts[base + column] + level * self._axis.step_s)
+        for column in range(base, base + self._columns):
+            level += self._marks[column]
+            sums.append(self._parts[column] + level)
         return sums
 
 
@@ -76,8 +99,8 @@ class Row(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """For each row the part of its time, 0 to 1, in which tasks ran (`busy`), such that did not succeed (`bad`), and attempts
-    that were lost (`lost`).
+    """For each row and column the part of the time, 0 to 1, in which tasks ran (`busy`), such that did not succeed (`bad`), and
+    attempts that were lost (`lost`).
     """
 
     axis: Axis
@@ -136,11 +159,7 @@ def grid(record: Record, axis: Axis, most_rows: int) -> Grid:
 
 
 def _shares(sums: Sums, rows: Sequence[Row], axis: Axis) -> list[list[float]]:
-    shares = []
-    for number, row in enumerate(rows):
-        whole = row.cores * axis.step_s
-        shares.append([min(1.0, max(0.0, seconds / whole)) for seconds in sums.row(number)])
-    return shares
+    return [[min(1.0, max(0.0, count / row.cores)) for count in sums.row(number)] for number, row in enumerate(rows)]
 
 
 class Series(NamedTuple):
@@ -153,27 +172,37 @@ class Series(NamedTuple):
     failed: list[int]
 
 
-def series(record: Record, axis: Axis) -> Series:
-    busy, present, waiting = Sums(axis), Sums(axis), Sums(axis)
-    succeeded, failed = [0] * axis.columns, [0] * axis.columns
-    tasks = record.tasks
-    for row in tasks.those_that_ran():
-        from_s, to_s = times_of(record, row)
-        busy.add(0, from_s, to_s, len(tasks.places[tasks.place[row]].cores))
-    for ended_s, state in zip(tasks.ended_s, tasks.state, strict=True):
-        if ended_s:
-            (succeeded if state == SUCCEED else failed)[axis.column(ended_s)] += 1
-    for submit in record.submits:
-        waiting.add(0, submit.time_s, axis.to_s, submit.tasks)
-    for started_s, ended_s in zip(tasks.started_s, tasks.ended_s, strict=True):
-        waiting.add(0, started_s or ended_s or axis.to_s, axis.to_s, -1.0)
-    waiting.add(0, record.ended_s or axis.to_s, axis.to_s, -sum(record.unlisted.values()))
+def series(record: Record, busy: Grid, axis: Axis) -> Series:
+    """`axis`: of `busy`, with columns that are some of its columns each."""
+    together = busy.axis.columns // axis.columns
+    fine = [sum(map(mul, column, (row.cores for row in busy.rows))) for column in zip(*busy.busy, strict=True)]
+    in_use = [sum(fine[first : first + together]) / together for first in range(0, len(fine), together)]
+    return Series(in_use, _present(record, axis), _waiting(record, axis), *_ends(record, axis))
+
+
+def _present(record: Record, axis: Axis) -> list[float]:
+    present = Sums(axis)
     for node in record.nodes:
         present.add(0, node.from_s or axis.from_s, node.to_s or axis.to_s, node.cores)
-    if not record.nodes:
-        present.add(0, axis.from_s, axis.to_s, len(record.cores))
-    per_step = [[max(0.0, seconds / axis.step_s) for seconds in sums.row(0)] for sums in (busy, present, waiting)]
-    return Series(per_step[0], per_step[1], per_step[2], succeeded, failed)
+    return present.row(0) if record.nodes else [float(len(record.cores))] * axis.columns
+
+
+def _waiting(record: Record, axis: Axis) -> list[float]:
+    """From its submit each task waits until it starts, or ends without having been started."""
+    waiting, tasks = Sums(axis), record.tasks
+    for submit in record.submits:
+        waiting.add(0, submit.time_s, axis.to_s, submit.tasks)
+    times = zip(tasks.started_s, tasks.ended_s, strict=True)
+    waiting.add_steps((started_s or ended_s for started_s, ended_s in times), -1.0)
+    return [max(0.0, count) for count in waiting.row(0)]
+
+
+def _ends(record: Record, axis: Axis) -> tuple[list[int], list[int]]:
+    succeeded, failed = [0] * axis.columns, [0] * axis.columns
+    for ended_s, state in zip(record.tasks.ended_s, record.tasks.state, strict=True):
+        if ended_s:
+            (failed if state else succeeded)[axis.column(ended_s)] += 1
+    return succeeded, failed
 
 
 def runs_of(values: Iterable[int]) -> list[tuple[int, int, int]]:

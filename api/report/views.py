@@ -154,18 +154,13 @@ def _history(record: Record, row: int) -> str:
     )
     lines = [f"{datetime.fromtimestamp(time_s).isoformat()}: {state}" for state, time_s in times if time_s]
     members: dict[str, object] = {
-        "allocation": allocation(task.place),
+        "allocation": task.place.allocation,
         "wd": task.folder,
         "rtime": duration(task.seconds),
     }
     members |= {"exit_code": task.exit_code, "pid": task.pid, "pname": task.program}
     known = [f"{name}: {value}" for name, value in members.items() if value not in (None, "", "None")]
     return "\n\t".join([f"{task.name} ({task.state}) {task.message}", *lines, *known]) + "\n"
-
-
-def allocation(place: Place) -> str:
-    """`NODE[CORE:CORE],NODE2[CORE]`."""
-    return ",".join(f"{node}[{':'.join(cores)}]" for node, cores in place.shares)
 
 
 def job(record: Record, *names: str) -> View:
@@ -286,4 +281,4 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" ... {names[-1]}" if len(names) > 8 else "")
 
 
-__all__ = ["allocation", "allocation_view", "check_core", "counts", "job", "jobs", "stats", "text"]
+__all__ = ["allocation_view", "check_core", "counts", "job", "jobs", "stats", "text"]
