@@ -13,6 +13,7 @@ from .summary import Histogram
 from .timeline import Axis, tick_text, ticks
 
 _HEIGHT = 100
+_LATE = 0.88
 
 
 class Line(NamedTuple):
@@ -68,12 +69,13 @@ def time_marks(axis: Axis, most: int = 6) -> str:
     length = axis.to_s - axis.from_s
     marks = ticks(length, most)
     step = marks[1] if len(marks) > 1 else length
-    spans = "".join(
-        f'<span style="left:{100 * seconds / length:.2f}%">{tick_text(seconds, step)}</span>'
-        for seconds in marks
-        if seconds < 0.95 * length
-    )
+    spans = "".join(f'<span style="{_at(seconds / length)}">{tick_text(seconds, step)}</span>' for seconds in marks)
     return f"<div class=marks aria-hidden=true>{spans}</div>"
+
+
+def _at(part: float) -> str:
+    """Where a mark begins, or where it ends when it would not fit otherwise."""
+    return f"left:{100 * part:.2f}%" if part < _LATE else f"right:{100 * (1 - part):.2f}%"
 
 
 def bars(name: str, found: Histogram | None, text: str) -> str:
@@ -153,7 +155,7 @@ def percent(part: float) -> str:
         return "< 0.1 %"
     if 0.999 < part < 1:
         return "> 99.9 %"
-    return f"{100 * part:.0f} %" if part in (0, 1) or 0.1 <= part < 0.99 else f"{100 * part:.1f} %"
+    return f"{100 * part:.0f} %" if part in (0, 1) or 0.1 <= part <= 0.99 else f"{100 * part:.1f} %"
 
 
 def seconds(value: float) -> str:
@@ -162,12 +164,17 @@ def seconds(value: float) -> str:
         return f"{1000 * value:.3g} ms" if value else "0 s"
     if value < 59.5:
         return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
-    for size, unit, small, below in ((60, "min", 1, "s"), (3600, "h", 60, "min"), (86400, "d", 3600, "h")):
-        if value < size * (60 if size == 60 else 24) or size == 86400:
-            whole = round(value / small) * small
-            rest = whole % size // small
-            return f"{whole // size:.0f} {unit}" + (f" {rest:.0f} {below}" if rest else "")
-    raise AssertionError
+    size, unit, small, below = _UNITS[-1]
+    for limit, (larger, name, smaller, rest_name) in zip((3600, 86400), _UNITS, strict=False):
+        if round(value / smaller) * smaller < limit:
+            size, unit, small, below = larger, name, smaller, rest_name
+            break
+    whole = round(value / small) * small
+    rest = whole % size // small
+    return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
+
+
+_UNITS = ((60, "min", 1, "s"), (3600, "h", 60, "min"), (86400, "d", 3600, "h"))
 
 
 def kib(value: float) -> str:

@@ -114,7 +114,7 @@ function timeline() {
     const [name] = rows[cursor.row], bar = barsOf[cursor.row][cursor.bar];
     if (data.bars) {
       tip.textContent = bar
-        ? `${data.names[bar[4]]} on ${name}: ${data.states[bar[4]]}, ${time(bar[1])} to ${time(bar[1] + bar[2])}`
+        ? `${data.names[bar[4]]} on ${name}: ${data.states[bar[3]]}, ${time(bar[1])} to ${time(bar[1] + bar[2])}`
         : `${name}: idle at ${time((cursor.column / columns) * data.length)}`;
       return;
     }

@@ -19,7 +19,7 @@ from typing import Any
 from ...pilot.model.job_spec import JobSpec
 from ...pilot.model.resources import bits, host_of
 from ...pilot.wire.connection import AUX_PREFIX
-from ...pilot.wire.reply_texts import parse_allocation
+from ...pilot.wire.reply_texts import parse_allocation, parse_rtime
 from ...pilot.wire.report import ReadEntry
 from ..outcome import tail_of
 from ..run_folder import RunFolder
@@ -30,6 +30,8 @@ from .tasks import Core, Job, Place
 
 _MOST_FAILURES = 20
 _LINES = 12
+_CLOCKS_S = 5.0
+"""By how much the clocks of two nodes may differ."""
 _FINAL = "final_status.json"
 
 
@@ -186,6 +188,7 @@ class _RunReading:
 
     def _add_entry(self, entry: ReadEntry, job: int, index: int | None, times: Mapping[str, float]) -> None:
         ran = entry.runtime
+        took = parse_rtime(ran.rtime) if ran.rtime else None
         if index is not None and self._record.tasks.jobs[job].start is None:
             self._record.tasks.jobs[job] = self._record.tasks.jobs[job]._replace(start=0)
         self._record.tasks.add(
@@ -197,6 +200,7 @@ class _RunReading:
             None if ran.exit_code is None else int(ran.exit_code),
             int(ran.pid or 0),
             (ran.pname or "", ran.wd or ""),
+            None if took is None else took.total_seconds(),
             1 if ran.allocation else 0,
             entry.messages,
         )
@@ -247,7 +251,7 @@ class _RunReading:
             for name, times in content.get("rt", {}).items():
                 with suppress(KeyError, TypeError, AttributeError):
                     began_s, ended_s = self._clock.seconds(times["s"]), self._clock.seconds(times["f"])
-                    if began_s and ended_s:
+                    if began_s and ended_s >= self._record.runs[-1].began_s - _CLOCKS_S:  # else of an earlier run
                         measured[self._before_task + name] = RealTimes(began_s, ended_s)
         for name, row in self._record.tasks.rows(list(measured)).items():
             self._record.real[row] = measured[name]

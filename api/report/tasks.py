@@ -61,10 +61,8 @@ class TaskEnd(NamedTuple):
     max_rss_kib: int
     attempts: int
     message: str
-
-    @property
-    def seconds(self) -> float | None:
-        return None if self.started_s is None or self.ended_s is None else round(self.ended_s - self.started_s, 6)
+    seconds: float | None
+    """Between its start and its end, as precisely as it is known."""
 
     @property
     def reason(self) -> str:
@@ -110,6 +108,8 @@ class Tasks:
         self.attempts = array("i")
         self.messages: dict[int, str] = {}
         self._words: dict[int, tuple[str, str]] = {}
+        self._took_s: dict[int, float] = {}
+        """What an original has measured itself."""
 
     def __len__(self) -> int:
         return len(self.job)
@@ -143,12 +143,15 @@ class Tasks:
         exit_code: int | None,
         pid: int,
         words: tuple[str, str],
+        took_s: float | None,
         attempts: int,
         message: str,
     ) -> None:
         """One of an original. `times_s`: when it was scheduled, started and ended; `words`: program and folder."""
         row = len(self.job)
         self._words[row] = words
+        if took_s is not None:
+            self._took_s[row] = took_s
         if message:
             self.messages[row] = message
         self.job.append(job)
@@ -174,8 +177,15 @@ class Tasks:
 
     def runtimes(self) -> array[float]:
         """Of those that ran, in order of their ends."""
+        if self._took_s:
+            return array("d", [self.seconds(row) for row in self.those_that_ran()])
         ends = zip(self.started_s, self.ended_s, strict=True)
         return array("d", [round(ended_s - started_s, 6) for started_s, ended_s in ends if started_s and ended_s])
+
+    def seconds(self, row: int) -> float:
+        """Of one that ran."""
+        took_s = self._took_s.get(row)
+        return round(self.ended_s[row] - self.started_s[row], 6) if took_s is None else took_s
 
     def __getitem__(self, row: int) -> TaskEnd:
         job, code, pid, place = (
@@ -200,6 +210,7 @@ class Tasks:
             self.max_rss_kib[row],
             self.attempts[row],
             self.messages.get(row, ""),
+            self.seconds(row) if self.started_s[row] and self.ended_s[row] else None,
         )
 
     def rows(self, names: Sequence[str]) -> dict[str, int]:

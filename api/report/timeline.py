@@ -237,11 +237,11 @@ def tick_text(seconds: float, step_s: float) -> str:
     """`0.05 s`, `40 s`, `10 min`, `1:30 min`, `2 h`, `2:15 h`, `3 d`."""
     if step_s < 1:
         return f"{seconds:.{max(0, -math.floor(math.log10(step_s) + 1e-9))}f} s"
-    if step_s % 86400 == 0:
-        return f"{seconds / 86400:.0f} d"
     whole = round(seconds)
     if not whole or max(seconds, step_s) < 60:
         return f"{whole} s" if whole else "0"
+    if step_s % 86400 == 0:
+        return f"{whole // 86400} d"
     size, unit = (3600, "h") if max(seconds, step_s) >= 3600 else (60, "min")
     rest = whole % size * 60 // size
     return f"{whole // size}:{rest:02} {unit}" if rest else f"{whole // size} {unit}"

@@ -233,7 +233,7 @@ def _is_at(place: Place, node: str | None, core: str | None) -> bool:
 _ORDERS: dict[str, Callable[[Record], Callable[[int], str | float]]] = {
     "start": lambda record: record.tasks.started_s.__getitem__,
     "finish": lambda record: record.tasks.ended_s.__getitem__,
-    "runtime": lambda record: lambda row: record.tasks.ended_s[row] - record.tasks.started_s[row],
+    "runtime": lambda record: record.tasks.seconds,
     "name": lambda record: record.tasks.name,
     "state": lambda record: lambda row: STATES[record.tasks.state[row]],
 }
