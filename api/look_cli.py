@@ -22,7 +22,6 @@ from .manager import Manager
 from .run_folder import find_run
 from .tables import print_json, print_table
 
-_VERSION = 1
 _PLAIN_WIDTH = 120
 
 
@@ -42,7 +41,7 @@ def info(names: tuple[str, ...], childs: bool, why: bool, connect: str | None, a
     with connected(connect) as pilot:
         entries = pilot.client.job_entries(names, params)
     if as_json:
-        print_json({"version": _VERSION, "jobs": entries})
+        print_json({"jobs": entries})
         return
     for name, entry in entries.items():
         print_info(name, entry)
@@ -70,7 +69,7 @@ def explain(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
         for name, entry in entries.items()
     }
     if as_json:
-        print_json({"version": _VERSION, "jobs": reasons})
+        print_json({"jobs": reasons})
         return
     for name, lines in reasons.items():
         show(name, bold=True)
@@ -81,7 +80,7 @@ def explain(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
 def _explain_queue(seen: Overview, as_json: bool) -> None:
     """What waits, by equal needs."""
     if as_json:
-        print_json({"version": _VERSION, "queue": seen.queue, "depending": seen.depending})
+        print_json({"queue": seen.queue, "depending": seen.depending})
         return
     if not seen.queue and not seen.depending:
         show("nothing waits")

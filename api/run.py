@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import click
 
-from ..pilot import early_warnings
+from ..pilot import early_warnings, notify
 from ..pilot.console import echo, print_json
 from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import EndingError, LostError, PilotfishError, UsageError
@@ -182,6 +183,7 @@ def run(
     else:
         outcome.show()
     if course.lost is not None:
+        _notify_of_loss(options["notify"], outcome, course.lost)
         raise course.lost
     again = _go_on_with(context.meta[_ALL_WORDS])
     code = course.exit_code(pilot.exit_code, outcome)
@@ -190,6 +192,23 @@ def run(
     if reason:
         echo(reason, err=True)
     sys.exit(code)
+
+
+def _notify_of_loss(command: str | None, outcome: Outcome, lost: LostError) -> None:
+    """A manager that was killed has told nobody that this is the end."""
+    command = command or os.environ.get("PILOTFISH_NOTIFY")
+    if command:
+        aux = outcome.report.parent
+        counts = {
+            "TASKS": outcome.tasks,
+            "SUCCEEDED": outcome.succeeded,
+            "FAILED": outcome.failed,
+            "LEFT": outcome.left,
+        }
+        variables = {name: str(count) for name, count in counts.items()}
+        variables |= {"": "end", "STATE": "lost", "EXIT_CODE": str(int(ExitCode.UNREACHABLE)), "FOLDER": str(aux)}
+        variables |= {"RUN": aux.name.removeprefix(AUX_PREFIX), "TEXT": f"pilotfish: {lost}"}
+        notify.run(notify.command_of(command), variables, lambda text: echo(f"Warning: {text}", err=True))
 
 
 def _work(

@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "pilot.logs": set(),
     "pilot.inherited": set(),
     "pilot.rate": set(),
+    "pilot.notify": {"pilot.model.errors"},
     "pilot.clock": {"pilot.loop"},
     "pilot.cgroups": set(),
     "pilot.leftover_processes": {"pilot.cgroups", "pilot.variable_names"},
@@ -70,6 +71,7 @@ ALLOWED: dict[str, set[str]] = {
         "pilot.formats",
         "pilot.clock",
         "pilot.rate",
+        "pilot.notify",
         "pilot.leftover_processes",
         "pilot.systems",
         "pilot.agent_launchers",
@@ -91,6 +93,7 @@ ALLOWED: dict[str, set[str]] = {
         "pilot.formats",
         "pilot.options",
         "pilot.rate",
+        "pilot.notify",
         "pilot.exit_codes",
         "pilot.own_python",
         "pilot.early_warnings",
@@ -108,6 +111,8 @@ ALLOWED: dict[str, set[str]] = {
     "launcher.compat": BELOW_COMMANDS | {"pilot.version"},
     "launcher.compat.dropin": BELOW_COMMANDS | {"launcher.compat", "pilot.variable_names", "pilot.own_python"},
     "launcher.compat.qcg": BELOW_COMMANDS | {"pilot.own_python"},
+    | {"pilot.console", "pilot.exit_codes", "pilot.variable_names", "pilot.wire.job_schema"},
+    "launcher.compat": BELOW_COMMANDS,
 }
 """Package (or module) -> what of ours it may import, besides itself."""
 
@@ -121,6 +126,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.formats": {"yaml", "tomli"},
     "pilot.logs": set(),
     "pilot.rate": set(),
+    "pilot.notify": set(),
     "pilot.clock": set(),
     "pilot.cgroups": set(),
     "pilot.leftover_processes": set(),

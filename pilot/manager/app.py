@@ -93,7 +93,7 @@ def _leave(code: int) -> NoReturn:
 
 def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     inherited = _free_of_limits()
-    check_room_for_sockets(_DESCRIPTORS + reserved(), own_threads=1)  # disk_sync has one
+    check_room_for_sockets(_DESCRIPTORS + reserved(), own_threads=3)  # disk_sync has one, metrics may have two
     aux, settings = _folder(settings)
     try:
         auxdir.await_room(aux, settings.resume is not None and settings.ready_fd is None)
@@ -153,6 +153,7 @@ def _put_together(
     for warning in warnings:
         parts.status.warn(warning)
     service = Service(parts, recipe, epoch)
+    service.metrics.open()
     _install_signals(service)
     feed = service.read_requests(Path(settings.file_path)) if settings.file else None
     return service, feed, replayed

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..model import walltime
 from ..model.errors import SettingsError, UsageError
+from ..notify import command_of
 from ..systems import registry
 
 
@@ -65,6 +66,9 @@ class Settings:
     min_nodes: int = 1
     enable_rt_stats: bool = False
     enable_proc_stats: bool = False
+    metrics: str | None = None
+    metrics_file: Path | None = None
+    notify: str | None = None
     debug_checks: bool = False
     ready_fd: int | None = None
     lifeline_fd: int | None = None
@@ -202,6 +206,25 @@ OPTIONS = (
     Option(
         "nl-start-method", ("slurm", "ssh"), "How agents are started on the nodes of a batch job: its own way, or ssh."
     ),
+    Option(
+        "metrics",
+        "text",
+        "Serve OpenMetrics at http://ADDRESS:PORT/metrics: [ADDRESS:]PORT, by default 127.0.0.1; port 0: a free one, which "
+        "`pilotfish status` tells.",
+        "ours",
+    ),
+    Option(
+        "metrics-file",
+        "path",
+        "Write metrics to this file every 5 s, for a node exporter's textfile collector (NAME.prom).",
+        "ours",
+    ),
+    Option(
+        "notify",
+        "text",
+        "Run this command (no shell) at the first failure of a task and at the end; variables tell what has happened.",
+        "ours",
+    ),
     Option("debug-checks", "flag", "Check all invariants after every turn; for hunting bugs, slow.", "ours"),
     Option("config", "path", "TOML file with a table [service] of these options.", "command"),
     Option("show-settings", "flag", "Print every setting with its origin, and exit.", "command"),
@@ -238,6 +261,7 @@ _SECONDS = ("end-margin", "kill-grace", "heartbeat", "node-lost", "manager-wait"
 _ABOVE_ZERO = ("heartbeat", "node-lost", "crash-limit", "max-message-mib")
 _PORTS = ("net-port", "net-port-min", "net-port-max", "net-pub-port")
 _HIGHEST_PORT = 65535
+_METRICS_HOST = "127.0.0.1"
 
 
 def default_of(option: Option) -> Any:
@@ -286,10 +310,24 @@ def _check(settings: Settings, places: Mapping[str, str]) -> None:
         raise SettingsError(
             f"{settings.net_port_min} is above {settings.net_port_max}", where="--net-port-min, --net-port-max"
         )
+    if settings.metrics is not None:
+        address_of(settings.metrics, places.get("metrics", "--metrics"))
+    if settings.notify is not None:
+        command_of(settings.notify, places.get("notify", "--notify"))
     for option in OPTIONS:
         value = getattr(settings, option.setting, None)
         if option.kind in ("int", "float") and value is not None:
             _check_number(option.name, value, places.get(option.name, f"--{option.name}"))
+
+
+def address_of(text: str, where: str = "--metrics") -> tuple[str, int]:
+    """Address and port of `[ADDRESS:]PORT`. Raises SettingsError."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdecimal() and int(port) <= _HIGHEST_PORT):
+        raise SettingsError(
+            f"{text!r} is not a port", where=where, remedy="write 9400, or 0.0.0.0:9400 to let others in"
+        )
+    return host.strip("[]") or _METRICS_HOST, int(port)
 
 
 def _check_number(name: str, value: float, where: str) -> None:

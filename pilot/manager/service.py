@@ -31,6 +31,8 @@ from .compacting import WORTH_BYTES, Compacting
 from .ending import Ending
 from .garbage import Garbage
 from .handlers import Handlers
+from .metrics import Metrics
+from .notices import Notices
 from .parts import Parts
 from .request_file import RequestFile
 from .request_server import RequestServer
@@ -71,6 +73,8 @@ class Service:
         )
         self._scheduler = parts.scheduler
         self._store = parts.store
+        self.metrics = Metrics(parts)
+        self._notices = Notices(parts)
         self._garbage = Garbage()
         self._compacting = Compacting(parts.store, parts.reporter, parts.scheduler.jobs, parts.loop)
         self._stuck: list[Decisions] = []
@@ -218,6 +222,8 @@ class Service:
     def _tick(self) -> None:
         self.parts.patience.look()
         self.parts.recent.look(self.parts.loop.clock())
+        self.metrics.look()
+        self._notices.look()
         self._scheduler.on_time(self.parts.now())
         self.watch.processes.look_around()
 
@@ -260,11 +266,13 @@ class Service:
         if self.parts.reporter is not None:
             self.parts.reporter.close()
         self.parts.status.write_final()
+        self.metrics.close()
         self.parts.endpoints.close()
         leave_socket_folder(self.parts.aux, self.parts.endpoints.folder)
         self.parts.aux.forget_keys()
         self._store.close()
         self.parts.loop.close()
+        self._notices.end(self.shutdown.exit_code)  # last, so that the command sees a run that is over
 
     def _last_sync(self) -> None:
         try:

@@ -46,6 +46,8 @@ class Status:
         self.started_s = now()
         self.warnings: list[str] = []
         """What is not as it should be, in the order in which it was noticed."""
+        self.metrics_address = ""
+        """Where metrics are served, if they are."""
         self.problem = ""
         """Why the pilot had to end, if it had to."""
 
@@ -91,6 +93,7 @@ class Status:
             python_version=sys.version.replace("\n", " "),
             python=sys.executable,
             platform=platform.platform(),
+            metrics_address=self.metrics_address or UNSET,
             problem=self.problem or UNSET,
             warnings=self.warnings or UNSET,
             interrupted=self._scheduler.interrupted or UNSET,

@@ -225,6 +225,8 @@ class System(Struct, rename="pascal"):
     python_version: str = ""
     python: str = ""
     platform: str = ""
+    metrics_address: str | UnsetType = UNSET
+    """Where metrics are served."""
     problem: str | UnsetType = UNSET
     """Why the pilot had to end, if it had to."""
     warnings: list[str] | UnsetType = UNSET

@@ -1,0 +1,286 @@
+"""What monitoring systems collect: counters and gauges of a pilot, as OpenMetrics over HTTP or as a file.
+
+The loop makes the text every few seconds from counters that exist anyway. A thread hands it out, and another writes it to the
+file: neither a client that is slow nor a disk that hangs can hold up the loop, and nothing of the core is shared with them but
+the bytes of the last text. It says how much runs where, and no names of tasks; who may connect may read it.
+
+Rejected: to serve HTTP in the loop. It would need a parser, a state for each connection and time limits, for a page that one
+client asks for four times a minute.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import socketserver
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from threading import Event, Thread
+from typing import NamedTuple
+
+from ..files import write_atomically
+from ..model.errors import SettingsError
+from ..model.running import running
+from ..model.states import NodeState, State
+from ..version import VERSION
+from .config import address_of
+from .parts import Parts
+
+log = logging.getLogger(__name__)
+
+PATH = "/metrics"
+_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_EVERY_S = 2.0
+_FILE_EVERY_S = 5.0
+_CLIENT_S = 2.0
+"""How long a client may take for its request and for reading the answer; others wait meanwhile."""
+_LAST_WRITE_S = 1.0
+_MOST_NODES = 1000
+"""With more, only their sums are given."""
+_READABLE = 0o644
+"""Of the file: who collects it is somebody else."""
+
+Labels = Mapping[str, str]
+
+
+class Family(NamedTuple):
+    """One metric. `samples`: labels and value; a counter's name has no `_total`, an info's no `_info`."""
+
+    name: str
+    kind: str
+    help: str
+    samples: Sequence[tuple[Labels, float]]
+
+
+class Metrics:
+    """The text of now, and those who hand it out."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._made_s = float("-inf")
+        self._server: _Server | None = None
+        self._file: _File | None = None
+
+    def open(self) -> None:
+        """Begin, as the settings say. Raises SettingsError."""
+        settings = self._parts.settings
+        if settings.metrics is not None:
+            self._server = _serve(settings.metrics)
+            self._parts.status.metrics_address = self._server.address
+            log.info("metrics.served", extra={"address": self._server.address})
+        if settings.metrics_file is not None:
+            self._file = _File(settings.metrics_file)
+        self.look()
+        if self._file is not None:
+            self._file.start()
+
+    def look(self) -> None:
+        """Called twice a second."""
+        if self._server is None and self._file is None:
+            return
+        now = self._parts.loop.clock()
+        if now - self._made_s >= _EVERY_S:
+            self._made_s = now
+            self._make(up=True)
+
+    def _make(self, up: bool) -> None:
+        families = list(_families(self._parts, up))
+        if self._server is not None:
+            self._server.text = as_text(families).encode()
+        if self._file is not None:
+            self._file.text = as_text(families, open_metrics=False).encode()
+
+    def close(self) -> None:
+        """The file stays, and says that the pilot has ended."""
+        self._make(up=False)
+        if self._file is not None:
+            self._file.close()
+
+
+# --- what there is ------------------------------------------------------------------------------------------------------
+
+
+def _families(parts: Parts, up: bool) -> Iterator[Family]:
+    scheduler, recent = parts.scheduler, parts.recent
+    jobs, nodes = scheduler.jobs, scheduler.nodes
+    about = {"id": parts.aux.instance_id, "host": socket.gethostname(), "version": VERSION}
+    yield Family("pilotfish_pilot", "info", "The pilot.", [(about, 1)])
+    yield Family("pilotfish_up", "gauge", "1 while the pilot runs.", [({}, float(up))])
+    yield Family("pilotfish_start_time_seconds", "gauge", "When it was started.", [({}, parts.status.started_s)])
+    if scheduler.dispatch.ends_s is not None:
+        yield Family("pilotfish_end_time_seconds", "gauge", "When its time is over.", [({}, scheduler.dispatch.ends_s)])
+    yield Family("pilotfish_tasks", "gauge", "Tasks by state.", _by_state(jobs.tasks_in))
+    yield Family("pilotfish_tasks_running", "gauge", "Tasks that run now.", [({}, running(scheduler))])
+    yield Family("pilotfish_tasks_ended", "counter", "Tasks that have ended.", [({}, recent.ended)])
+    yield Family("pilotfish_jobs", "gauge", "Jobs by state.", _by_state(jobs.jobs_in))
+    shapes = sum(shape.head() is not None for shape in scheduler.queue)
+    yield Family("pilotfish_queue_shapes", "gauge", "Different needs among the tasks that wait.", [({}, shapes)])
+    states = [({"state": state.name.lower()}, nodes.in_state[state]) for state in NodeState]
+    yield Family("pilotfish_nodes", "gauge", "Nodes by state.", states)
+    yield from _resources(parts)
+    yield Family("pilotfish_warnings", "counter", "Warnings of the pilot.", [({}, len(parts.status.warnings))])
+    yield Family("pilotfish_journal_bytes", "gauge", "Size of the journal.", [({}, parts.store.size)])
+
+
+def _by_state(counts: Sequence[int]) -> list[tuple[Labels, float]]:
+    return [({"state": state.name.lower()}, counts[state]) for state in State]
+
+
+def _resources(parts: Parts) -> Iterator[Family]:
+    nodes = parts.scheduler.nodes
+    here = list(nodes.here)
+    cores = sum(nodes.all_cores[node].bit_count() for node in here)
+    gpus = sum(len(nodes.specs[node].gpu_ids) for node in here)
+    mem = sum(nodes.specs[node].mem_bytes for node in here)
+    free_cores = sum(nodes.free_cores[node].bit_count() for node in here)
+    free_gpus = sum(nodes.free_gpus[node].bit_count() for node in here)
+    free_mem = sum(nodes.free_mem[node] for node in here if nodes.specs[node].mem_bytes)
+    for name, what, total, free in (
+        ("cores", "Cores", cores, free_cores),
+        ("gpus", "GPUs", gpus, free_gpus),
+        ("memory_bytes", "Memory", mem, free_mem),
+    ):
+        yield Family(f"pilotfish_{name}", "gauge", f"{what} that tasks can have.", [({}, total)])
+        yield Family(f"pilotfish_used_{name}", "gauge", f"{what} that tasks have.", [({}, total - free)])
+    if len(here) <= _MOST_NODES:
+        used = [
+            ({"node": nodes.specs[node].name}, (nodes.all_cores[node] & ~nodes.free_cores[node]).bit_count())
+            for node in here
+        ]
+        yield Family("pilotfish_node_used_cores", "gauge", "Cores of a node that tasks have.", used)
+
+
+# --- as text ------------------------------------------------------------------------------------------------------------
+
+
+def as_text(families: Sequence[Family], open_metrics: bool = True) -> str:
+    """OpenMetrics 1.0, or the older text format of Prometheus, which is what a node exporter reads from files."""
+    lines = []
+    for name, kind, text, samples in families:
+        suffix = {"counter": "_total", "info": "_info"}.get(kind, "")
+        family = name if open_metrics else name + suffix
+        shown = "gauge" if kind == "info" and not open_metrics else kind
+        lines += [f"# TYPE {family} {shown}", f"# HELP {family} {text}"]
+        lines += [f"{name}{suffix}{_labels(labels)} {_number(value)}" for labels, value in samples]
+    return "\n".join([*lines, "# EOF\n" if open_metrics else ""])
+
+
+def _labels(labels: Labels) -> str:
+    parts = [f'{name}="{_escaped(value)}"' for name, value in labels.items()]
+    return f"{{{','.join(parts)}}}" if parts else ""
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+# --- handing out --------------------------------------------------------------------------------------------------------
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request. The server has the text."""
+
+    timeout = _CLIENT_S
+    server: _Server
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != PATH:
+            self.send_error(404, explain=f"it is at {PATH}")
+            return
+        text = self.server.text
+        self.send_response(200)
+        self.send_header("Content-Type", _CONTENT_TYPE)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the log is about the pilot."""
+
+
+class _Server(socketserver.TCPServer):
+    """Not http.server's own, which looks up the name of the host, and may wait long for that."""
+
+    allow_reuse_address = True
+    text = b""
+
+    @property
+    def address(self) -> str:
+        host, port = self.server_address[:2]
+        name = host.decode() if isinstance(host, bytes | bytearray) else str(host)
+        return f"http://{f'[{name}]' if ':' in name else name}:{port}{PATH}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that has gone, or is too slow, is none of the pilot's business."""
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+def _serve(said: str) -> _Server:
+    host, port = address_of(said)
+    try:
+        server = (_Server6 if ":" in host else _Server)((host, port), _Handler)
+    except OSError as error:
+        raise SettingsError(f"cannot listen there: {error.strerror}", where=f"--metrics {said}") from error
+    _thread("metrics", server.serve_forever)
+    return server
+
+
+class _File:
+    """Writes the text again and again. A failure is told in the log once, until it has been written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self.text = b""
+        self._ends = Event()
+        self._failing = False
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        """Raises SettingsError when it cannot be written even now."""
+        try:
+            self._write()
+        except OSError as error:
+            raise SettingsError(f"cannot be written: {error.strerror}", where=f"--metrics-file {self._path}") from error
+        self._thread = _thread("metrics-file", self._run)
+
+    def close(self) -> None:
+        self._ends.set()
+        if self._thread is not None:
+            self._thread.join(_LAST_WRITE_S)
+
+    def _write(self) -> None:
+        write_atomically(self._path, self.text, mode=_READABLE)
+
+    def _run(self) -> None:
+        ends = False
+        while not ends:
+            ends = self._ends.wait(_FILE_EVERY_S)
+            try:
+                self._write()
+            except OSError as error:
+                if not self._failing:
+                    log.error("metrics.failed", extra={"path": str(self._path), "reason": error.strerror})
+                self._failing = True
+            else:
+                self._failing = False
+
+
+def _thread(name: str, act: Callable[[], None]) -> Thread:
+    """Signals are the loop's: each thread begins with all of them blocked."""
+
+    def run() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        act()
+
+    thread = Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
