@@ -63,7 +63,8 @@ def run_trial_job(
             native, gone_since_s = listing[job_id].native, None
         elif listing is not None:
             gone_since_s = now() if gone_since_s is None else gone_since_s
-            if now() - gone_since_s > machine.settle_s:
+            result = _result(context, job)  # it may have ended since that was read
+            if result is None and now() - gone_since_s > machine.settle_s:
                 remedy = "do the nodes see this folder? Do start files there end or replace the shell?"
                 return Trial(False, f"job {job_id} has ended without a word{_last_words(context, job)}", remedy)
         if now() - began_s > wait_s:

@@ -79,7 +79,7 @@ class BohriumContext(StagedContext):
             with self._login:
                 if not self._token or (fresh and token == self._token):
                     self._token = self._new_token()
-        return {"Authorization": f"jwt {self._token}", "Brm-Ticket": ticket}
+        return {"Brm-Ticket": ticket} if ticket else {"Authorization": f"jwt {self._token}"}
 
     def _new_token(self) -> str:
         where = "machine.remote_profile"
@@ -122,7 +122,7 @@ class BohriumContext(StagedContext):
     def download(self, url: str, target: Path) -> None:
         """Bring a result here. Its address is signed; the token goes only to the service's own hosts."""
         own = url.startswith(_setting(_HOST))
-        self.http.download(url, target, {"Authorization": f"jwt {self._token}"} if own else {})
+        self.http.download(url, target, {"Authorization": f"jwt {self._token}"} if own and self._token else {})
 
     def examine(self) -> Iterator[Finding]:
         try:

@@ -153,6 +153,7 @@ class StagedContext(LocalContext):
     def keep_id(self, sent: SentJob, job_id: str) -> None:
         """Write down, where all others look for it, under which id the service has the job."""
         sent.id = job_id
+        sent.ticket.pop("token", None)
         sent.save()
         for path in (sent.path("id"), Path(sent.root, f"{sent.job}_job_id")):
             write_atomically(path, job_id.encode())

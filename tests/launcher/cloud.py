@@ -25,6 +25,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+PROFILES: dict[str, dict[str, Any]] = {
+    "Bohrium": {
+        "email": "ann@example.org",
+        "password": "env:BOHRIUM_PASSWORD",
+        "program_id": 12,
+        "input_data": {
+            "job_type": "container",
+            "platform": "ali",
+            "machine_type": "c2",
+            "image_name": "i",
+            "grouped": True,
+        },
+    },
+    "OpenAPI": {"access_key": "env:KEY_OF_ANN", "project_id": 12, "machine_type": "c2", "image_address": "i"},
+}
+"""With references to secrets, which the fixture puts into the environment."""
 KEYS = {"AccessKeyId": "id", "AccessKeySecret": "secret", "SecurityToken": "token"}
 
 
@@ -63,6 +79,7 @@ class Cloud:
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
     hold: bool = False
     logins: int = 0
+    last: int = 1000
     changed_results: Callable[[Path], None] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -104,7 +121,8 @@ class Cloud:
 
     def create(self, given: dict[str, Any], group: int) -> CloudJob:
         with self.lock:
-            number = 1000 + len(self.jobs)
+            self.last += 1
+            number = self.last
             self.jobs[number] = CloudJob(number, group or number * 10, given, self.folder / str(number))
             return self.jobs[number]
 
@@ -241,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _bohrium(self, path: str, body: dict[str, Any], query: dict[str, list[str]]) -> object:  # noqa: PLR0911
         cloud = self.owner
         if path == "/account/login":
-            if body != {"email": "ann@example.org", "password": "secret"}:
+            if body != {"email": "ann@example.org", "password": "s3cret-of-ann"}:
                 return {"code": 2104, "message": "wrong password"}
             cloud.logins += 1
             cloud.tokens.add(token := f"t{cloud.logins}")
@@ -277,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _openapi(self, path: str, body: dict[str, Any], query: dict[str, list[str]]) -> object:  # noqa: PLR0911
         cloud = self.owner
-        if query.get("accessKey") != ["key"] or self.headers.get("Authorization") != "Bearer key":
+        if query.get("accessKey") != ["k3y-of-ann"] or self.headers.get("Authorization") != "Bearer k3y-of-ann":
             return 401
         if path == "/openapi/v1/job/create":
             job = cloud.create({}, body.get("bohrGroupId", 0))

@@ -13,14 +13,6 @@ from hadoop import Hadoop
 from pilotfish.launcher.submission.placement import Placement
 
 
-@pytest.fixture
-def hadoop(wd: Path, monkeypatch: pytest.MonkeyPatch) -> Hadoop:
-    made = Hadoop(wd / "hadoop")
-    for name, value in made.environ.items():
-        monkeypatch.setenv(name, value)
-    return made
-
-
 def soon(seconds: float) -> None:
     time.sleep(seconds / 10)
 
