@@ -6,9 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from ....pilot import own_python
+from .. import modules
 
 Words = list[str]
 
@@ -17,14 +19,13 @@ def main() -> NoReturn:
     """Become the command of ours that does what the one named in `sys.argv[1]` does."""
     name, *words = sys.argv[1:]
     sys.argv = [name, *words]
-    if name == "qcg-pm-service":
-        from ..qcg import service
+    if name in PROGRAMS:
+        module, _, function = PROGRAMS[name].partition(":")
+        sys.exit(getattr(import_module(module, __package__), function)())
+    if name in ("qcg-pm-report", "qcg-pm-processes"):
+        from ....api import report_cli
 
-        service.main()
-    if name == "qcg-pm":
-        from ..qcg import client
-
-        client.main()
+        sys.exit(report_cli.main(name, words))
     ours = COMMANDS[name](words)
     os.execv(sys.executable, own_python.pilotfish(sys.executable, *ours))
 
@@ -89,14 +90,8 @@ def _fyrd(words: Sequence[str]) -> Words:
 _FYRD = {"prof": "profile", "sub": "submit", "q": "queue", "keys": "keywords", "options": "keywords"}
 
 
-def _test_backend(words: Sequence[str]) -> Words:
-    """A guided check of a machine: `doctor` has it, for machine files."""
-    return ["doctor", *words]
-
-
 COMMANDS: dict[str, Callable[[Sequence[str]], Words]] = {
     "dpdisp": _dpdisp,
-    "clusterjob-test-backend": _test_backend,
     "fyrd": _fyrd,
     "frun": _job("run"),
     "fsub": _job("submit"),
@@ -106,3 +101,11 @@ COMMANDS: dict[str, Callable[[Sequence[str]], Words]] = {
     "cluster-keywords": _job("keywords"),
     "clean-job-files": _job("clean"),
 }
+"""Those that are commands of ours with other words."""
+
+PROGRAMS = {
+    "qcg-pm-service": "..qcg.service:main",
+    "qcg-pm": "..qcg.client:main",
+    **{name: f".{place}" for name, place in modules.COMMANDS.items()},
+}
+"""Those that are programs of their own: module and function."""

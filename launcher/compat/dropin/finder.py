@@ -4,8 +4,8 @@ Two finders stand in `sys.meta_path`. The first is asked before any other, so th
 program's own folder or in site-packages. The second is asked last, and says why a module of an old system cannot be had.
 Nothing of ours is loaded before it is asked for.
 
-A module that is served by one of ours alone is that module under a second name, so that what a program sets in it
-(`fyrd.logme.MIN_LEVEL = "debug"`) has its effect. Of several it is a `Collection`.
+A module that is there under the same name is that module under a second one; others are a `Collection`. What a program sets in
+either (`fyrd.logme.MIN_LEVEL = "debug"`) has its effect.
 """
 
 from __future__ import annotations
@@ -46,6 +46,15 @@ class Collection(ModuleType):
             if hasattr(_load(part, self.__name__), name):
                 return getattr(_load(part, self.__name__), name)
         raise AttributeError(f"module {self.__name__!r} of Pilotfish has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """In the part that has it; what none has, and the modules that Python notes in their packages, here."""
+        if not name.startswith("__") and not isinstance(value, ModuleType):
+            for part in self._parts:
+                if hasattr(_load(part, self.__name__), name):
+                    setattr(_load(part, self.__name__), name, value)
+                    return
+        super().__setattr__(name, value)
 
     def _own(self, name: str) -> Any:
         if name == "__all__":

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..modules import MODULES
+
 
 class System(NamedTuple):
     """One of the old systems.
@@ -78,7 +80,7 @@ _OF_DPDISPATCHER = (
     *("local_context", "lazy_local_context", "ssh_context", "hdfs_context"),
 )
 
-PARTS: dict[str, tuple[str, ...]] = {
+_LISTED: dict[str, tuple[str, ...]] = {
     **{f"qcg.pilotjob{name}": parts for name, parts in _QCG.items()},
     "dpdispatcher": (
         *("launcher.submission.submission", "launcher.submission.job", "launcher.submission.machine"),
@@ -92,12 +94,23 @@ PARTS: dict[str, tuple[str, ...]] = {
     "dpdispatcher.utils": (_DPDISPATCHER,),
     "dpdispatcher.utils.job_status": (_DPDISPATCHER,),
     **{f"dpdispatcher.{name}": (_DPDISPATCHER,) for name in _OF_DPDISPATCHER},
-    "clusterjob": ("launcher.compat.clusterjob.jobscript", "launcher.compat.clusterjob.async_result"),
     "fyrd": (),
     "fyrd.basic": ("launcher.compat.fyrd",),
     "fyrd.helpers": ("launcher.compat.fyrd",),
-    "fyrd.conf": ("launcher.compat.fyrd.profiles", "launcher.compat.fyrd"),
+    "fyrd.conf": ("launcher.submission.profiles", "launcher.compat.fyrd"),
     "fyrd.batch_systems": ("launcher.compat.fyrd",),
-    "fyrd.batch_systems.options": ("launcher.compat.fyrd.options",),
+    "fyrd.batch_systems.options": ("launcher.submission.job_options", "launcher.compat.fyrd"),
+    "fyrd.options": ("launcher.submission.job_options", "launcher.compat.fyrd"),
 }
-"""Module of an old system -> modules of ours, below `pilotfish`."""
+
+
+def _absolute(module: str) -> str:
+    """Of a module as `MODULES` names it: with one dot below `launcher/compat`, with two below `launcher`."""
+    return f"launcher.{module[2:]}" if module.startswith("..") else f"launcher.compat{module}"
+
+
+PARTS = {
+    name: (*((_absolute(MODULES[name]),) if name in MODULES else ()), *_LISTED.get(name, ()))
+    for name in (*_LISTED, *MODULES)
+}
+"""Module of an old system -> modules of ours, below `pilotfish`, in which its names are looked up."""

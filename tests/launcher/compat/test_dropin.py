@@ -263,4 +263,4 @@ def test_each_script_is_executable_and_knows_its_command() -> None:
     for system in SYSTEMS:
         for script in folder_of_commands(system).iterdir():
             assert os.access(script, os.X_OK)
-            assert script.name in commands.COMMANDS or script.name in ("qcg-pm-service", "qcg-pm")
+            assert script.name in {*commands.COMMANDS, *commands.PROGRAMS, "qcg-pm-report", "qcg-pm-processes"}
