@@ -19,7 +19,11 @@ from pilotfish.launcher.description.submission import parse_submission
 from pilotfish.pilot.wire.describe import describe_jobs
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "coming-from").glob("*.md")),
+]
 EXAMPLES = ROOT / "docs" / "examples"
 
 
@@ -47,6 +51,28 @@ def _run(command: list[str], wd: Path) -> str:
 def test_python_in_the_text_runs(name: str, code: str, wd: Path) -> None:
     (wd / "example.py").write_text(code)
     _run([sys.executable, "example.py"], wd)
+
+
+OLD_SYSTEMS = {"qcg.md": "qcg"}
+"""Pages on an old system, whose scripts are there before and after the change."""
+
+
+@pytest.mark.parametrize("page", OLD_SYSTEMS)
+def test_the_script_of_an_old_system_runs_before_and_after_the_change(page: str, wd: Path) -> None:
+    (before,), (after,) = (
+        [code for name, code in _blocks(f'python title="{title}.py"') if name.startswith(page)]
+        for title in ("before", "after")
+    )
+    for code, prefix in ((before, ["with", OLD_SYSTEMS[page], "--", sys.executable]), (after, None)):
+        (wd / "script.py").write_text(code)
+        command = (
+            [sys.executable, "script.py"]
+            if prefix is None
+            else [sys.executable, "-m", "pilotfish", *prefix, "script.py"]
+        )
+        assert "'SUCCEED'" in _run(command, wd)
+        assert (wd / "sum").exists()
+        (wd / "sum").unlink()
 
 
 MODEL_EXAMPLES = [code for name, code in _blocks("yaml") if name.startswith("execution-models")]

@@ -17,7 +17,7 @@ from ..console import echo
 from ..model.running import running
 from ..model.scheduler import Scheduler
 from ..model.states import State
-from ..wire import replies
+from ..wire import codec, replies
 from .auxdir import AuxDir
 from .config import Settings
 from .endpoints import Endpoints
@@ -94,6 +94,7 @@ class Status:
             python=sys.executable,
             platform=platform.platform(),
             metrics_address=self.metrics_address or UNSET,
+            aux_dir=codec.to_text(str(self._aux.path)),
             problem=self.problem or UNSET,
             warnings=self.warnings or UNSET,
             interrupted=self._scheduler.interrupted or UNSET,

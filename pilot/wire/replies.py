@@ -227,6 +227,8 @@ class System(Struct, rename="pascal"):
     platform: str = ""
     metrics_address: str | UnsetType = UNSET
     """Where metrics are served."""
+    aux_dir: str | UnsetType = UNSET
+    """(ours) Where its connection file is, for those who may read it."""
     problem: str | UnsetType = UNSET
     """Why the pilot had to end, if it had to."""
     warnings: list[str] | UnsetType = UNSET

@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import pytest
 import zmq
 from patience import PATIENCE_MS, PATIENCE_S
 
-from pilotfish.api.errors import TimeoutElapsed, WrongArgumentsError
-from pilotfish.launcher.compat.qcg import auxdir
+from pilotfish.api.errors import ConnectionError, TimeoutElapsed, WrongArgumentsError
+from pilotfish.launcher.compat.qcg import auxdir, service
 from pilotfish.launcher.compat.qcg.executor import BasicTemplate, QCGPJExecutor, QCGPJTemplate
 from pilotfish.launcher.compat.qcg.service import QCGPMService, QCGPMServiceProcess, with_plain_endpoint
 
@@ -115,13 +115,39 @@ def test_a_service_that_does_not_start_says_why_in_the_queue(wd: Path) -> None:
     process.join(PATIENCE_S)
 
 
+def test_services_of_one_host_join_a_governor_by_its_address_and_all_their_cores_count(
+    wd: Path, wait_until: Callable[..., None]
+) -> None:
+    queue: Any = multiprocessing.Queue()
+    governor = QCGPMServiceProcess(["--governor", "--wd", wd], queue)
+    governor.start()
+    (address,) = queue.get(timeout=PATIENCE_S)["zmq_addresses"]
+    members = [
+        QCGPMServiceProcess(["--parent", address, "--nodes", f"n0:{cores}", "--wd", wd], queue) for cores in (1, 2)
+    ]
+    for member in members:
+        member.start()
+        assert queue.get(timeout=PATIENCE_S) == {"zmq_addresses": [address]}
+    wait_until(lambda: ask(address, {"request": "resourcesInfo"})["data"]["free_cores"] == 3, "not all have joined")
+    ask(address, {"request": "finish"})
+    for process in (governor, *members):
+        process.join(PATIENCE_S)
+        assert process.exitcode == 0
+
+
+def test_a_parent_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_ANSWER_S", 0.1)
+    with pytest.raises(ConnectionError, match=r"Failed to connect to tcp://127\.0\.0\.1:1 "):
+        with_plain_endpoint(["--parent", "127.0.0.1:1"])
+
+
 def test_a_service_as_an_object_runs_a_file_of_requests(wd: Path) -> None:
     job = {"name": "a", "execution": {"exec": "true"}, "resources": {"numCores": {"exact": 1}}}
     requests = [{"request": "submit", "jobs": [job]}, {"request": "control", "command": "finishAfterAllTasksDone"}]
     (wd / "requests.json").write_text(json.dumps(requests))
-    service = QCGPMService(["--file-path", wd / "requests.json", "--nodes", "2", "--wd", wd])
-    service.start()
-    assert (service.exit_code, service.addresses) == (0, [])
+    runner = QCGPMService(["--file-path", wd / "requests.json", "--nodes", "2", "--wd", wd])
+    runner.start()
+    assert (runner.exit_code, runner.addresses) == (0, [])
     (report,) = auxdir.find_report_files(wd)
     assert json.loads(Path(report).read_text())["state"] == "SUCCEED"
 
