@@ -148,12 +148,13 @@ class Handlers:
     # --- looking --------------------------------------------------------------------------------------------------------
 
     def _find(self, name: str) -> tuple[Job, int | None]:
-        """(job, position or None for the whole job). Raises UnknownJobError, or ValueError for a strange iteration."""
-        job_name, iteration = split_name(name)
+        """(job, position or None for the whole job). Raises ValueError for an odd iteration, UnknownJobError."""
+        job_name, text = split_name(name)
+        iteration = None if text is None else int(text)
         job = self._jobs.find_settled(job_name)
         if job is None:
             raise UnknownJobError(f"Job '{name}' doesn't exist")
-        return job, None if iteration is None else job.pos_of(int(iteration))
+        return job, None if iteration is None else job.pos_of(iteration)
 
     def _entries(self, names: list[object], one: Callable[[Job, int | None, str], Steps[_Answer]]) -> Steps[Reply]:
         """The answers of jobStatus and jobInfo: odd names are errors of their entry, unknown ones of the request."""
