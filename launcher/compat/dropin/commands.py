@@ -1,4 +1,4 @@
-"""The commands of the old systems, by commands of ours. The scripts in `bin` come here with their name and their words."""
+"""The commands of the old systems, by commands of ours. The scripts in `old-commands` come here with their name and their words."""
 
 from __future__ import annotations
 

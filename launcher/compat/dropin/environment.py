@@ -21,7 +21,7 @@ START = _HERE / "start"
 
 def commands(system: str) -> Path:
     """The folder with the commands of one of the old systems."""
-    return _HERE / "bin" / system
+    return _HERE / "old-commands" / system
 
 
 def environment(systems: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
