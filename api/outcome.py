@@ -14,11 +14,11 @@ from ..pilot.wire import codec
 from ..pilot.wire.replies import Status, TaskCounts
 from .ledger import Ledger
 from .run_overview import overview_of
+from .task_output import last_lines
 from .task_records import NOT_ENDED, REPORT, TaskRecords, TaskRow
 
 MOST_FAILURES = 10
 STDERR_LINES = 5
-_TAIL_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def read_outcome(aux: Path, seconds: float, seen: TaskCounts | None) -> Outcome:
             tasks = max(tasks, ended)
     final = final_status(aux)
     stopped = min(tasks - ended, 0 if final is None else final.system.interrupted or 0)
-    failures = [_failure(row) for row in overview.failures]
+    failures = [_failure(aux, row) for row in overview.failures]
     left = tasks - ended - stopped
     return Outcome(tasks, ended - failed, failed, stopped, left, seconds, report, failures, overview.more, problem)
 
@@ -157,20 +157,7 @@ def final_status(aux: Path) -> Status | None:
         return None
 
 
-def _failure(row: TaskRow) -> Failure:
+def _failure(aux: Path, row: TaskRow) -> Failure:
     code = None if row.exit_code is None else str(row.exit_code)
     message = "" if row.reason == f"exit code {code}" else row.reason
-    return Failure(row.task, row.state, code, message, tail_of(row.stderr, STDERR_LINES))
-
-
-def tail_of(path: Path | None, lines: int) -> str:
-    """The last lines of a file, without those that are further than some KiB from its end; empty when there is none."""
-    if path is None or not lines:
-        return ""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES * max(1, lines // STDERR_LINES)))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    return "\n".join(text.splitlines()[-lines:])
+    return Failure(row.task, row.state, code, message, last_lines(aux, row, STDERR_LINES))

@@ -95,6 +95,11 @@ _ALL_WORDS = f"{__name__}.all_words"
 )
 @click.option("--no-output", is_flag=True, help="Throw away what tasks print, unless they name files of their own.")
 @click.option(
+    "--stream",
+    is_flag=True,
+    help="Put what tasks print into a few files for all of them, with an index; see `pilotfish cat`.",
+)
+@click.option(
     "--run-name",
     callback=checked_name,
     help="Name of this run, for `pilotfish show` and its kin; default: date and time.",

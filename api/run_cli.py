@@ -20,11 +20,12 @@ from ..pilot.console import show as put
 from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import RefusedError, UsageError
 from ..pilot.model.states import State
-from .outcome import tail_of
+from ..pilot.wire.streams import Part
 from .run_folder import FOLDER, LAST, RunFolder, find_run, runs_in
 from .run_overview import Summary
 from .runs import Run, as_csv
 from .tables import print_json, print_table
+from .task_output import last_lines, output_of, tail_of
 from .task_records import NOT_ENDED, TaskRow
 
 _VERSION = 1
@@ -189,7 +190,7 @@ def _print_summary(run: Run) -> None:
     for row in overview.failures:
         values = "".join(f" {name}={value}" for name, value in row.params.items())
         put(f"  {row.task}{values}: {row.state} {row.reason}".rstrip())
-        for line in tail_of(row.stderr, _LINES).splitlines():
+        for line in last_lines(run.path, row, _LINES).splitlines():
             put(f"    | {line}")
     if overview.more:
         put(f"  ... and {overview.more} more: pilotfish show {run.name} --state failed")
@@ -225,13 +226,18 @@ def cat(run: str, task: str, of_stderr: bool, wd: str, as_json: bool) -> None:
     \b
     pilotfish cat last task:3
     """
-    path = _output_of(Run(run, wd), task, of_stderr)
+    part = _output_of(Run(run, wd), task, of_stderr)
     if as_json:
-        print_json({"version": _VERSION, "task": task, "file": str(path), "text": path.read_text(errors="replace")})
+        text = part.read().decode(errors="replace")
+        print_json({"version": _VERSION, "task": task, "file": str(part.path), "text": text})
         return
     sys.stdout.flush()
-    with open(path, "rb") as file:
-        shutil.copyfileobj(file, sys.stdout.buffer)
+    with open(part.path, "rb") as file:
+        file.seek(part.start)
+        left = sys.maxsize if part.size is None else part.size
+        while left and (piece := file.read(min(left, 1 << 20))):
+            sys.stdout.buffer.write(piece)
+            left -= len(piece)
 
 
 @click.command()
@@ -247,30 +253,49 @@ def tail(run: str, task: str, of_stderr: bool, lines: int, follow: bool, wd: str
     \b
     pilotfish tail -f last task:3
     """
-    path = _output_of(Run(run, wd), task, of_stderr)
+    found = Run(run, wd)
+    part = _output_of(found, task, of_stderr)
     if as_json:
-        text = tail_of(path, lines)
-        print_json({"version": _VERSION, "task": task, "file": str(path), "lines": text.splitlines()})
-    elif follow:
-        sys.exit(subprocess.run(["tail", f"-n{lines}", "-F", "--", str(path)], check=False).returncode)
-    else:
-        put(tail_of(path, lines))
+        text = tail_of(part, lines)
+        print_json({"version": _VERSION, "task": task, "file": str(part.path), "lines": text.splitlines()})
+        return
+    if follow and not part.is_of_stream:
+        sys.exit(subprocess.run(["tail", f"-n{lines}", "-F", "--", str(part.path)], check=False).returncode)
+    put(tail_of(part, lines))
+    if follow:
+        _follow_stream(found, task, of_stderr, part)
 
 
-def _output_of(run: Run, task: str, of_stderr: bool) -> Path:
+def _follow_stream(run: Run, task: str, of_stderr: bool, part: Part) -> None:
+    """What is still to come of a task that writes into a stream, up to its end."""
+    shown = len(part.read())
+    while True:
+        end = part.size is not None or run.state != "running"
+        text = part.read(skip=shown)
+        shown += len(text)
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+        if end:
+            return
+        time.sleep(_LOOK_S)
+        part = _output_of(run, task, of_stderr)
+
+
+def _output_of(run: Run, task: str, of_stderr: bool) -> Part:
     try:
         row = run.task(task)
     except KeyError:
         raise UsageError(
             f"run {run.name} has no task {task!r}", where="TASK", remedy=f"`pilotfish show {run.name}` names some"
         ) from None
-    path = row.stderr if of_stderr else row.stdout
+    part = output_of(run.path, row, of_stderr)
     which = "stderr" if of_stderr else "stdout"
-    if path is None:
-        raise UsageError(f"the {which} of {task} was not kept", where="TASK", remedy="run with --output DIR")
-    if not path.exists():
-        raise RefusedError(f"the {which} of {task} is not there (yet)", where=str(path))
-    return path
+    if part is None:
+        remedy = "run with --output DIR or --stream"
+        raise UsageError(f"the {which} of {task} was not kept", where="TASK", remedy=remedy)
+    if not part.path.exists():
+        raise RefusedError(f"the {which} of {task} is not there (yet)", where=str(part.path))
+    return part
 
 
 # --- waiting and removing -----------------------------------------------------------------------------------------------

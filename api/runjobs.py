@@ -41,6 +41,7 @@ class TaskOptions(NamedTuple):
     retries: int | None = None
     output: str | None = None
     no_output: bool = False
+    stream: bool = False
     retry: Retry | None = None
     """Which tasks that have failed in an earlier session run again."""
 
@@ -100,17 +101,25 @@ class Output:
 
     def __init__(self, work: Work, options: TaskOptions, wd: Path) -> None:
         self._folder: Path | None = None
+        self._stream = options.stream
         asked = options.output
+        if options.stream and (asked or options.no_output):
+            raise UsageError(
+                f"makes no sense with {'--output' if asked else '--no-output'}",
+                where="--stream",
+                remedy="use one of them",
+            )
         tasks = task_count(work.jobs)
-        if not options.no_output:
+        if not (options.no_output or options.stream):
             if asked:
                 self._folder = Path(asked).absolute()
             elif work.without_files and tasks <= MOST_FILES:
                 self._folder = wd / OUTPUT
             elif work.without_files:
-                echo(f"what {tasks} tasks print is not kept; give --output DIR to keep it", err=True)
+                remedy = "give --stream to keep it in a few files, or --output DIR"
+                echo(f"of {tasks} tasks only the last lines of failures are kept; {remedy}", err=True)
         self._suffixes = (".out", ".err") if asked else (".log", ".log")
-        self.text = ""
+        self.text = "stream" if options.stream else ""
         if self._folder is not None:
             text = f"{os.path.relpath(self._folder, wd)}/*{self._suffixes[0]}"
             self.text = text.encode(errors="backslashreplace").decode()
@@ -118,6 +127,8 @@ class Output:
     def fill_in(self, job: dict[str, Any], stem: str) -> None:
         """Name files that begin with `stem` for a job that names none itself."""
         execution = job.get("execution")
+        if isinstance(execution, dict) and self._stream and "stream" not in execution:
+            job["execution"] = {**execution, "stream": True}
         if self._folder is None or not isinstance(execution, dict):
             return
         begin = str(self._folder / stem) + ("-${it}" if "iteration" in job else "")

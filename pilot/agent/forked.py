@@ -50,7 +50,7 @@ def spawn_in_group(launch: Launch, procs: Path) -> int:
 def _start(launch: Launch, procs: Path | None = None) -> int:
     actions, opened = open_streams(launch.streams)
     try:
-        return _fork(launch, procs, actions)
+        return _fork(launch, procs, [*actions, *launch.kept])
     finally:
         close_all(opened)
 

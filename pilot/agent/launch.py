@@ -89,14 +89,16 @@ class Launch:
     open_files: OpenFiles | None = None
     """None: the limit of open files is inherited."""
     signals: Signals = field(default_factory=Signals)
+    kept: list[FileAction] = field(default_factory=list)
+    """For streams that have no file: see kept_output.py."""
 
     def spawn(self) -> int:
         """Start the process in a session of its own and return its id. Raises OSError as posix_spawn does, and LaunchError."""
         if not self.streams:
-            return self._spawn([])
+            return self._spawn(self.kept)
         actions, opened = open_streams(self.streams)
         try:
-            return self._spawn(actions)
+            return self._spawn([*actions, *self.kept])
         finally:
             close_all(opened)
 

@@ -26,6 +26,7 @@ from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..wire import codec
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, TaskStart
 from . import places
+from .kept_output import KeptOutput
 from .launch import LaunchError
 from .limits import Limits, settle_memory
 from .memory_groups import MemoryGroups
@@ -63,7 +64,8 @@ class TaskRunner:
         for ignored in inherited.ignored:  # a signal that we handle would not be ignored in a child
             signal.signal(ignored, signal.SIG_IGN)
         self.ignored = inherited.ignored
-        self._starter = TaskStarter(agent_id, number, inherited, self.groups)
+        self._kept = KeptOutput(f"{agent_id}-{number}", loop)
+        self._starter = TaskStarter(agent_id, number, inherited, self.groups, self._kept)
         self._kill_grace_s = 0.0
         self._run_times: RunTimes | None = None
         """With --enable-rt-stats."""
@@ -142,6 +144,7 @@ class TaskRunner:
         """No task runs any more: what they have left behind ends with us."""
         leftover_processes.kill_all_below()
         self.groups.close()
+        self._kept.close()
         self._starter.close()
 
     def forget(self, numbers: Iterable[JobNo]) -> None:
@@ -161,6 +164,7 @@ class TaskRunner:
 
     def start_waiting(self) -> None:
         """Start what can be started and give back grants for which nothing waits; call once, at the end of a turn."""
+        self._kept.flush()
         while self._touched and not self._is_held_up:
             pool = self._touched.pop()
             while pool.waiting and pool.idle and not self._is_held_up:
@@ -216,6 +220,8 @@ class TaskRunner:
             task = self._fresh.popleft()
             if self.running.get(task.pid) is task:
                 self._report_buffer.started(task.as_started())
+                if task.lane is not None:
+                    self._kept.begun(task.lane, task_name(task.job, task.start), task.start)
         if self._fresh:
             self._loop.call_after(max(0.0, self._fresh[0].started_s + ANNOUNCE_S - now), self._announce_old)
 
@@ -275,6 +281,10 @@ class TaskRunner:
         _signal_group(task.pid, signal.SIGKILL)
         _, status, usage = os.wait4(task.pid, 0)
         ended_s = self._ended_s = clock.now()
+        exit_code = os.waitstatus_to_exitcode(status)
+        if task.lane is not None:  # the next task may have it
+            failed = exit_code != 0 or task.cause is not Cause.EXITED
+            self._kept.ended(task.lane, task_name(task.job, task.start), task.start, exit_code, failed)
         pool, held = task.pool, task.held
         self._paused = False
         returns = len(pool.waiting) <= len(pool.idle)
@@ -285,12 +295,11 @@ class TaskRunner:
             self._touched.add(pool)
             if not self._is_held_up:
                 self._start_next(pool)
-        self._report(task, ended_s, status, usage, returns)
+        self._report(task, ended_s, exit_code, usage, returns)
         if task.files:
             places.remove_files(task.files)
 
-    def _report(self, task: Task, ended_s: float, status: int, usage: resource.struct_rusage, returns: bool) -> None:
-        exit_code = os.waitstatus_to_exitcode(status)
+    def _report(self, task: Task, ended_s: float, exit_code: int, usage: resource.struct_rusage, returns: bool) -> None:
         if self._run_times is not None:
             node = task.held.grant.nodes[0].name
             self._run_times.add(node, task_name(task.job, task.start), task.started_s, ended_s)

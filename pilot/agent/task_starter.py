@@ -22,6 +22,7 @@ from ..model.resources import host_of
 from ..model.variables import of_iteration, substitute_execution
 from ..wire.frames import JobDef, NewGrant, Settings, TaskStart
 from . import bind, earlier_output, forked, launch, places, submit_commands
+from .kept_output import KeptOutput
 from .launch import Launch, LaunchError
 from .launcher_hints import NO_HINTS, LauncherHints
 from .memory_groups import MemoryGroups
@@ -39,12 +40,15 @@ class NoRoomError(Exception):
 class TaskStarter:
     """For worker `number` of the agent. `inherited`: what tasks are to find."""
 
-    def __init__(self, agent_id: str, number: int, inherited: Inherited, groups: MemoryGroups) -> None:
+    def __init__(
+        self, agent_id: str, number: int, inherited: Inherited, groups: MemoryGroups, kept: KeptOutput
+    ) -> None:
         self.tries = 0
         """How often in a row there was no room."""
         self._agent_id = agent_id
         self._name = f"{agent_id}-{number}".replace("/", "_")
         self._groups = groups
+        self._kept = kept
         self._start = forked.plain_start()
         self._open_files = launch.task_open_files(inherited.open_files)
         self._signals = launch.task_signals(inherited)
@@ -62,6 +66,7 @@ class TaskStarter:
     def configure(self, settings: Settings) -> None:
         """What the manager said in Welcome."""
         self._settings = settings
+        self._kept.configure(settings.aux_dir)
         self._base = base_environment(os.environb, self._agent_id, settings.env, settings.env_schemas)
         path = self._base.get(b"PATH")
         if path is not None:
@@ -108,15 +113,16 @@ class TaskStarter:
         if start.attempt > 1 and start is not self._kept_for:  # it may be tried again, for want of room
             earlier_output.keep(prepared.execution, start.attempt - 1)
             self._kept_for = start
-        if held.cpus:
-            bind.bind_self(held.cpus)
-            try:
-                pid = self._spawn(prepared, held.grant.mem_bytes)
-            finally:
-                bind.bind_self(self._cpus)
-        else:
-            pid = self._spawn(prepared, held.grant.mem_bytes)
+        lane = self._kept.lane(job.execution)
+        prepared.kept = [] if lane is None else self._kept.actions(lane, job.execution)
+        try:
+            pid = self._spawn_bound(prepared, held)
+        except BaseException:
+            if lane is not None:
+                self._kept.unused(lane)
+            raise
         task = Task(start, job, held, pool, pid, clock.now(), step_id)
+        task.lane = lane
         task.confined = bool(held.grant.mem_bytes) and pid in self._groups
         task.files = prepared.files
         self.tries = 0
@@ -161,6 +167,15 @@ class TaskStarter:
         if known.long_texts is None:
             known.long_texts = LongTexts(lambda: f"{self._stem(start, known.definition)}.{self._name}")
         return known.long_texts
+
+    def _spawn_bound(self, prepared: Launch, held: HeldGrant) -> int:
+        if not held.cpus:
+            return self._spawn(prepared, held.grant.mem_bytes)
+        bind.bind_self(held.cpus)
+        try:
+            return self._spawn(prepared, held.grant.mem_bytes)
+        finally:
+            bind.bind_self(self._cpus)
 
     def _spawn(self, prepared: Launch, mem_bytes: int) -> int:
         if not prepared.files:

@@ -13,6 +13,7 @@ from ..loop import Timer
 from ..model.ids import JobNo, PoolId, TaskKey
 from ..model.variables import has_variables
 from ..wire.frames import Cause, JobDef, NewGrant, Started, TaskStart
+from .kept_output import Lane
 from .launch import Launch
 from .launcher_hints import NO_HINTS, Hints
 
@@ -78,6 +79,7 @@ class Task:
         "held",
         "job",
         "kill_timer",
+        "lane",
         "message",
         "pid",
         "pool",
@@ -100,6 +102,8 @@ class Task:
         """Whether the kernel holds its memory limit (see memory_groups.py)."""
         self.files: Collection[str] = ()
         """To be removed when it has ended."""
+        self.lane: Lane | None = None
+        """Where it prints to without a file of its own."""
         self.below: set[Process] = set()
         """What was seen to descend from it when it was told to stop."""
         self.cause = Cause.EXITED

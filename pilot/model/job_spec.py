@@ -84,6 +84,8 @@ class Execution:
     venv: str | None = None
     model: str | None = None
     model_opts: Mapping[str, Any] | None = None
+    stream: bool = False
+    """What has no file (stdout, stderr) goes into the streams of the pilot (wire/streams.py)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ _JOB_MEMBERS = frozenset(
     {"name", "execution", "resources", "iteration", "dependencies", "attributes", "priority", "retries"}
 )
 _TEXTS = ("exec", "script", "wd", "stdin", "stdout", "stderr", "venv", "model")
-_EXECUTION_MEMBERS = frozenset({*_TEXTS, "args", "env", "modules", "model_opts"})
+_EXECUTION_MEMBERS = frozenset({*_TEXTS, "args", "env", "modules", "model_opts", "stream"})
 _ALL_OPTIONS = sorted(frozenset().union(*MODEL_OPTIONS.values()))
 _ITERATION_KINDS = frozenset({"stop", "values", "params", "grid"})
 _SURE_TO_FIT = MOST_WORD_BYTES // 4
@@ -179,7 +179,14 @@ def _execution(raw: Any, where: str, once: Once) -> Execution:
         venv=once.text(texts["venv"]),
         model=None if model is None else _model(model, f"{where}.model"),
         model_opts=_model_options(raw.get("model_opts"), model or "default", f"{where}.model_opts"),
+        stream="stream" in raw and _is_true(raw["stream"], f"{where}.stream"),
     )
+
+
+def _is_true(raw: Any, where: str) -> bool:
+    if raw is None or isinstance(raw, bool):
+        return bool(raw)
+    raise InvalidJobError(f"{shown(raw)} is not true or false", where=where)
 
 
 def _is_absent(value: object) -> bool:
@@ -320,6 +327,8 @@ def undescribe(spec: JobSpec) -> dict[str, Any]:
     for member in ("wd", "stdin", "stdout", "stderr", "venv", "model"):
         if getattr(e, member) is not None:
             execution[member] = getattr(e, member)
+    if e.stream:
+        execution["stream"] = True
     if e.modules:
         execution["modules"] = list(e.modules)
     execution["model_opts"] = dict(e.model_opts or {})

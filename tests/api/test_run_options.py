@@ -26,7 +26,7 @@ def test_run_has_each_option_that_concerns_a_pilot_of_its_own() -> None:
     taken = {name for parameter in run.params for name in parameter.opts}
     lacking = {option.name for option in OPTIONS if option.group in ("old", "ours")} - {name[2:] for name in taken}
     assert lacking == {
-        *("file", "file-path", "report-format", "report-file"),  # requests and report are the run's
+        *("file", "file-path", "report-file"),  # requests and report are the run's
         *("show-progress", "disable-pub", "governor", "parent"),
     }
 

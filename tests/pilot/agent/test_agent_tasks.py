@@ -87,10 +87,10 @@ def test_equal_names_of_stdout_and_stderr_share_one_file(manager: FakeManager) -
     assert (manager.folder / "both").read_text() == "1\n2\n3\n"
 
 
-def test_without_names_the_streams_are_dev_null(manager: FakeManager) -> None:
-    manager.run(script("readlink /proc/self/fd/0 > in; readlink /proc/$BASHPID/fd/2 > err"))
+def test_without_names_stdin_and_stdout_are_dev_null(manager: FakeManager) -> None:
+    manager.run(script("readlink /proc/self/fd/0 > in; readlink /proc/$BASHPID/fd/1 > out"))
     assert (manager.folder / "in").read_text() == "/dev/null\n"
-    assert (manager.folder / "err").read_text() == "/dev/null\n"
+    assert (manager.folder / "out").read_text() == "/dev/null\n"
 
 
 def test_missing_folders_of_output_files_are_made(manager: FakeManager) -> None:

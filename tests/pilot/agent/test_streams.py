@@ -81,7 +81,11 @@ def test_streams_have_the_flags_that_a_shell_gives_them(
     words = ["bash", "-c", line, "bash", wanted["stdin"], wanted["stdout"], wanted["stderr"], sys.executable, PROBE]
     subprocess.run(words, check=True, cwd=tmp_path, start_new_session=True)
     assert manager.run(Execution(exec=sys.executable, args=("-c", PROBE, "task"), **streams)).exit_code == 0
-    assert json.loads((tmp_path / "task").read_text()) == json.loads((tmp_path / "shell").read_text())
+    of_task, of_shell = (json.loads((tmp_path / name).read_text()) for name in ("task", "shell"))
+    if wanted["stderr"] == "/dev/null":  # the last lines of it are kept
+        assert of_task[0].pop()[2].startswith("/memfd:")
+        of_shell[0].pop()
+    assert of_task == of_shell
 
 
 def in_pipe(descriptor: int) -> int:

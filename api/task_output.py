@@ -1,0 +1,36 @@
+"""What a task has written: in a file of its own, in a stream of its pilot, or the last lines of one that has failed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..pilot.wire.streams import Index, Part
+from .task_records import TaskRow
+
+_LINE_BYTES = 1000
+"""Room for a line, on average, when the last ones are wanted."""
+
+
+def output_of(aux: Path, row: TaskRow, of_stderr: bool) -> Part | None:
+    """Where it is; None when it was not kept. A file that a task names need not be there (yet)."""
+    path = row.stderr if of_stderr else row.stdout
+    if path is not None and path != Path(os.devnull):
+        return Part(path, 0, None)
+    return Index(aux).part(row.task, of_stderr, row.attempts or None)
+
+
+def last_lines(aux: Path, row: TaskRow, lines: int, of_stderr: bool = True) -> str:
+    """The last lines, without those that are further than some KiB from the end; empty when there are none."""
+    part = output_of(aux, row, of_stderr)
+    return "" if part is None else tail_of(part, lines)
+
+
+def tail_of(part: Part, lines: int) -> str:
+    if not lines:
+        return ""
+    try:
+        text = part.read(4 * _LINE_BYTES + _LINE_BYTES * lines).decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
