@@ -24,9 +24,10 @@ from rich.text import Text
 from ..pilot.model.errors import LostError, PilotfishError
 from ..pilot.wire import connection
 from ..pilot.wire.overview import Overview
+from ..pilot.wire.streams import Part
 from .keyboard import Keyboard
 from .manager import Manager
-from .outcome import tail_of
+from .task_output import tail_of
 from .top_screen import screen
 from .top_view import Action, Cancel, Look, Quit, View
 
@@ -83,7 +84,7 @@ class Files:
             self._are_here = info.instance_id == instance_id
 
     def tail_of(self, path: str, lines: int) -> str:
-        return tail_of(Path(path), lines) if self._are_here else ""
+        return tail_of(Part(Path(path)), lines) if self._are_here else ""
 
 
 def files_of(seen: Overview) -> Files:

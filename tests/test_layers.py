@@ -294,6 +294,7 @@ NAMES_SLURM = {
     "launcher/compat/modules.py",
     "api/report/traces.py",
     "launcher/compat/dropin/tables.py",
+    "launcher/compat/qcg/service.py",
 }
 
 

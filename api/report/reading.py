@@ -21,8 +21,8 @@ from ...pilot.model.resources import bits, host_of
 from ...pilot.wire.connection import AUX_PREFIX
 from ...pilot.wire.reply_texts import parse_allocation, parse_rtime
 from ...pilot.wire.report import ReadEntry
-from ..outcome import tail_of
 from ..run_folder import RunFolder
+from ..task_output import last_lines
 from ..task_records import NOT_ENDED, REPORT, SUCCEEDED, Batch, TaskRecords
 from .journal_facts import Journal, Lost
 from .record import Failure, LostAttempt, NodeFacts, RealTimes, Record, RunFacts, Submit
@@ -164,8 +164,8 @@ class _RunReading:
             return
         for at, state in enumerate(batch.state):
             if state != SUCCEEDED and len(self._record.failures) < _MOST_FAILURES:
-                row = self._tasks.row(batch, at)
-                lines = tail_of(row.stderr, _LINES) or tail_of(row.stdout, _LINES)
+                row, aux = self._tasks.row(batch, at), self._folder.path
+                lines = last_lines(aux, row, _LINES) or last_lines(aux, row, _LINES, of_stderr=False)
                 self._record.failures.append(Failure(first + at, lines))
 
     def _add_entries(self) -> None:

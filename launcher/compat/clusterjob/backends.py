@@ -123,7 +123,8 @@ class _Ours(ClusterjobBackend):
     @property
     def prefix(self) -> str:
         """What each directive begins with."""
-        return self._machine.directives.prefix
+        directives = self._machine.directives
+        return "" if directives is None else directives.prefix
 
     @property
     def job_vars(self) -> dict[str, str]:

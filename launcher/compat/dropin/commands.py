@@ -1,4 +1,4 @@
-"""The commands of the old systems, by commands of ours. The scripts in `old-commands` come here with their name and their words."""
+"""The commands of the old systems, by commands of ours. Scripts in `old-commands` come here with their name and arguments."""
 
 from __future__ import annotations
 
