@@ -291,7 +291,6 @@ NAMES_SLURM = {
     "pilot/execmodels/srunmpi.py",
     "api/script_job.py",
     "launcher/compat/clusterjob/backends.py",
-    "launcher/compat/modules.py",
     "api/report/traces.py",
     "launcher/compat/dropin/tables.py",
     "launcher/compat/qcg/service.py",

@@ -17,7 +17,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import CodeType, ModuleType
 from typing import Any
 
-from .tables import PARTS, SYSTEMS, System
+from .tables import COMMANDS, PARTS, SYSTEMS, System
 
 _OURS = __name__.removesuffix(".launcher.compat.dropin.finder")
 _ASKED = ("__all__", "__version__")
@@ -130,11 +130,10 @@ class Loader:
             _load(self._parts[0], self._name)  # an import that cannot succeed is to fail here
 
     def get_code(self, name: str) -> CodeType:
-        """What `python -m NAME` runs: the `main` of our module."""
-        for part in self._parts:
-            if hasattr(_load(part, name), "main"):
-                return compile(f"from {_OURS}.{part} import main; main()", f"<{name}>", "exec")
-        raise ImportError(f"{name} is not a program", name=name)
+        """What `python -m NAME` runs."""
+        if name not in COMMANDS:
+            raise ImportError(f"{name} is no program", name=name)
+        return compile(f"from {__package__}.commands import become; become({COMMANDS[name]!r})", f"<{name}>", "exec")
 
     def get_source(self, name: str) -> None:
         """None: there is no file of this name (`inspect`, tracebacks)."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..modules import MODULES
-
 
 class System(NamedTuple):
     """One of the old systems.
@@ -62,6 +60,9 @@ _QCG = {
     ".service": ("launcher.compat.qcg.service",),
     ".command_line": ("launcher.compat.qcg.service",),
     ".client_cmd": ("launcher.compat.qcg.client",),
+    ".cmds": (),
+    ".cmds.report": ("api.report_cli",),
+    ".cmds.processes": ("api.report_cli",),
     ".utils": (),
     ".utils.auxdir": ("launcher.compat.qcg.auxdir",),
 }
@@ -80,7 +81,9 @@ _OF_DPDISPATCHER = (
     *("local_context", "lazy_local_context", "ssh_context", "hdfs_context"),
 )
 
-_LISTED: dict[str, tuple[str, ...]] = {
+_BACKENDS = ("slurm", "pbs", "pbspro", "lpbs", "lsf", "sge")
+
+PARTS: dict[str, tuple[str, ...]] = {
     **{f"qcg.pilotjob{name}": parts for name, parts in _QCG.items()},
     "dpdispatcher": (
         *("launcher.submission.submission", "launcher.submission.job", "launcher.submission.machine"),
@@ -94,6 +97,11 @@ _LISTED: dict[str, tuple[str, ...]] = {
     "dpdispatcher.utils": (_DPDISPATCHER,),
     "dpdispatcher.utils.job_status": (_DPDISPATCHER,),
     **{f"dpdispatcher.{name}": (_DPDISPATCHER,) for name in _OF_DPDISPATCHER},
+    "clusterjob": ("launcher.compat.clusterjob.jobscript", "launcher.compat.clusterjob.async_result"),
+    **{f"clusterjob.backends.{name}": ("launcher.compat.clusterjob.backends",) for name in _BACKENDS},
+    "dpdispatcher.__main__": (),
+    "dpdispatcher.dpdisp": (),
+    "fyrd.__main__": (),
     "fyrd": (),
     "fyrd.basic": ("launcher.compat.fyrd",),
     "fyrd.helpers": ("launcher.compat.fyrd",),
@@ -103,14 +111,16 @@ _LISTED: dict[str, tuple[str, ...]] = {
     "fyrd.options": ("launcher.submission.job_options", "launcher.compat.fyrd"),
 }
 
-
-def _absolute(module: str) -> str:
-    """Of a module as `MODULES` names it: with one dot below `launcher/compat`, with two below `launcher`."""
-    return f"launcher.{module[2:]}" if module.startswith("..") else f"launcher.compat{module}"
-
-
-PARTS = {
-    name: (*((_absolute(MODULES[name]),) if name in MODULES else ()), *_LISTED.get(name, ()))
-    for name in (*_LISTED, *MODULES)
-}
 """Module of an old system -> modules of ours, below `pilotfish`, in which its names are looked up."""
+
+COMMANDS = {
+    "qcg.pilotjob.service": "qcg-pm-service",
+    "qcg.pilotjob.client_cmd": "qcg-pm",
+    "qcg.pilotjob.cmds.report": "qcg-pm-report",
+    "qcg.pilotjob.cmds.processes": "qcg-pm-processes",
+    "dpdispatcher.__main__": "dpdisp",
+    "dpdispatcher.dpdisp": "dpdisp",
+    "clusterjob.cli": "clusterjob-test-backend",
+    "fyrd.__main__": "fyrd",
+}
+"""Module of an old system -> the command that it is with `python -m`."""
