@@ -146,7 +146,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "launcher.machines": set(),
     "launcher.submission": set(),
     "launcher.cli": {"click", "rich", "yaml"},
-    "launcher.compat": {"click", "cloudpickle"},
+    "launcher.compat": {"click", "cloudpickle", "pandas"},
     "launcher.compat.dropin": {"sitecustomize"},
     "launcher.compat.qcg": {"click", "msgspec"},
 }

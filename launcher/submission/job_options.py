@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,10 @@ class OptionsError(ClusterError, UsageError):
     """A keyword of a job is not known, or has a value of a wrong kind."""
 
     code = "options"
+
+
+class OptionKindError(OptionsError, TypeError):
+    """A keyword of a job has a value of another type."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,12 @@ def split_keywords(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     return known, {name: value for name, value in given.items() if SYNONYMS.get(name, name) not in OPTIONS}
 
 
+def sanitized(given: Mapping[str, Any]) -> dict[str, Any]:
+    """With synonyms replaced; nothing is checked."""
+    known, others = split_keywords(given)
+    return {**known, **others}
+
+
 def check_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options by their own names, with values of their kinds (`mem` in MB, `time` as HH:MM:SS). Raises OptionsError."""
     known, others = split_keywords(given)
@@ -122,7 +132,7 @@ def check_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _int(name: str, value: Any) -> int:
     if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit())):
-        raise OptionsError(f"{value!r} is not a whole number", where=name)
+        raise OptionKindError(f"{value!r} is not a whole number", where=name)
     if int(value) < 1:
         raise OptionsError(f"{value} is less than 1", where=name)
     return int(value)
@@ -134,7 +144,7 @@ def _str(name: str, value: Any) -> str:
 
 def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise OptionsError(f"{value!r} is not True or False", where=name)
+        raise OptionKindError(f"{value!r} is not True or False", where=name)
     return value
 
 
@@ -226,8 +236,11 @@ def _of_one_program(options: Mapping[str, Any], table: Directives | None) -> dic
     return found
 
 
-def options_to_string(options: Mapping[str, Any], qtype: str = DEFAULT) -> str:
+def options_to_string(options: Mapping[str, Any], qtype: str | None = None) -> str:
     """The directives that a job with these options gets. Raises OptionsError, DescriptionError."""
+    qtype = qtype or DEFAULT
+    if not isinstance(options, Mapping):
+        raise OptionKindError(f"{options!r} is not a mapping of options")
     checked = check_arguments(options)
     ids = tuple(str(each) for each in checked.get("depends", ()))
     resources = to_resources(checked, qtype, ids)
@@ -237,26 +250,65 @@ def options_to_string(options: Mapping[str, Any], qtype: str = DEFAULT) -> str:
     return "\n".join(line for line in lines if not line.startswith("#!"))
 
 
-def option_to_string(option: str, value: Any, qtype: str = DEFAULT) -> str:
-    """The directives in which this option shows; empty when there are none."""
-    without = options_to_string({}, qtype).splitlines()
-    return "\n".join(line for line in options_to_string({option: value}, qtype).splitlines() if line not in without)
+def option_to_string(option: str, value: Any = None, qtype: str | None = None) -> str:
+    """The directives in which this option shows; empty when there are none. Without a value: those of its default."""
+    if value is None:
+        name = SYNONYMS.get(option, option)
+        value = OPTIONS[name].default if name in OPTIONS else None
+    if value in (None, []):
+        return ""
+    kind = qtype or DEFAULT
+    without = options_to_string({}, kind).splitlines()
+    return "\n".join(line for line in options_to_string({option: value}, kind).splitlines() if line not in without)
 
 
-def option_help(mode: str = "string", qtype: str | None = None) -> Any:
-    """All options, or those of one kind of queue: `string`, `print`, `list` (of names), or `table` (a list of rows)."""
+def option_help(mode: str = "string", qtype: str | None = None, tablefmt: str | None = None) -> Any:
+    """All options, or those of one kind of queue: `string`, `print`, `list` (of names), `table` or `merged_table`.
+
+    Without `tablefmt` a `table` is a list of rows, else a text for each group of options; a `merged_table` is one text.
+    `tablefmt`: simple, plain, pipe or tsv.
+    """
     rows = [each for each in TABLE if qtype is None or not each.only or qtype in each.only]
     if mode == "list":
         return [each.name for each in rows]
-    if mode == "table":
+    if mode == "merged_table":
+        return _table(rows, tablefmt or "simple")
+    if mode == "table" and tablefmt is None:
         return [(each.name, each.kind, each.default, ", ".join(each.synonyms), each.help) for each in rows]
+    if mode == "table":
+        groups = (("Every kind of queue", False), ("Some batch systems", True))
+        parts = [(title, [each for each in rows if bool(each.only) is some]) for title, some in groups]
+        return "\n\n".join(f"{title}\n\n{_table(some, str(tablefmt))}" for title, some in parts if some)
     if mode not in ("string", "print"):
-        raise OptionsError(f"unknown mode {mode!r}", remedy="string, print, list or table")
+        raise OptionsError(f"unknown mode {mode!r}", remedy="string, print, list, table or merged_table")
     text = "\n".join(_paragraph(each) for each in rows)
     if mode == "string":
         return text
     print(text)
     return None
+
+
+_HEAD = ("option", "kind", "default", "also", "meaning", "only")
+
+
+def _table(options: Sequence[Option], form: str) -> str:
+    cells = [
+        [each.name, each.kind, str(each.default), ", ".join(each.synonyms), each.help, ", ".join(each.only)]
+        for each in options
+    ]
+    widths = [max(len(row[column]) for row in [_HEAD, *cells]) for column in range(len(_HEAD))]
+    if form == "tsv":
+        return "\n".join("\t".join(row) for row in [_HEAD, *cells])
+    between, ends = (" | ", ("| ", " |")) if form == "pipe" else ("  ", ("", ""))
+    if form not in ("simple", "plain", "pipe"):
+        raise OptionsError(f"unknown form {form!r} of a table", remedy="simple, plain, pipe or tsv")
+
+    def line(row: Sequence[str]) -> str:
+        text = between.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        return f"{ends[0]}{text}{ends[1]}".rstrip()
+
+    rule = [] if form == "plain" else [line(["-" * width for width in widths])]
+    return "\n".join([line(_HEAD), *rule, *(line(row) for row in cells)])
 
 
 def _paragraph(option: Option) -> str:

@@ -180,10 +180,15 @@ def _without_hope(
     return lost
 
 
-def living_beside(job: SingleJob) -> int:
-    """How many jobs of this user, made by whatever program, are in the same batch system and not over."""
+def living_beside(job: SingleJob, at_least: int = 0) -> int:
+    """How many jobs of this user, made by whatever program, are in the same batch system and not over.
+
+    The batch system is only asked when at least so many may be: fewer than that are counted as they were seen last.
+    """
     others = [SingleJob(record) for record in store.all_records() if not record.over and record.hash != job.hash]
     beside = [each for each in others if each.is_beside(job)]
+    if len(beside) < at_least:
+        return len(beside)
     for each in beside:
         each.share(job.context)
     return sum(not status.state.ended for status in look_at(beside))

@@ -13,13 +13,15 @@ from typing import Any
 from ...pilot.files import write_atomically
 from ...pilot.model.errors import UsageError
 from ..description.schema import nearest
+from . import job_settings
 from .job_options import SYNONYMS, OptionsError, check_arguments, split_keywords
 
-_BUILT_IN: dict[str, dict[str, Any]] = {
+BUILT_IN: dict[str, dict[str, Any]] = {
     "DEFAULT": {"nodes": 1, "cores": 1},
     "large": {"cores": 16, "mem": 32000, "time": "24:00:00"},
     "small": {"cores": 1, "mem": 4000, "time": "02:00:00"},
     "long": {"cores": 1, "mem": 4000, "time": "96:00:00"},
+    "small_clean": {"cores": 1, "mem": 1000, "time": "01:00:00", "clean_files": True, "clean_outputs": True},
 }
 
 
@@ -57,17 +59,24 @@ class Profile:
     def __repr__(self) -> str:
         return f"<Profile {self.name} {self.args}>"
 
+    def __len__(self) -> int:
+        return len(self.args)
+
     def write(self) -> None:
         set_profile(self.name, self.args)
 
 
 def profiles_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where profiles are written: as the setting `profile_file` says, or here."""
+    named = job_settings.setting("jobs", "profile_file")
+    if named:
+        return Path(str(named)).expanduser()
     return Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "pilotfish" / "profiles.ini"
 
 
-def get_profile(name: str | None = None) -> Profile:
-    """A profile with what DEFAULT says of the rest; without a name DEFAULT. Raises ProfileError."""
-    found = _read()
+def get_profile(name: str | None = None, path: Path | None = None) -> Profile:
+    """A profile with what DEFAULT says of the rest; without a name DEFAULT. `path`: another file. Raises ProfileError."""
+    found = _read(path)
     wanted = name or "DEFAULT"
     wanted = "DEFAULT" if wanted == "default" and wanted not in found else wanted  # as older releases of fyrd write it
     if wanted not in found:
@@ -75,15 +84,16 @@ def get_profile(name: str | None = None) -> Profile:
     return Profile(wanted, {**found["DEFAULT"], **found[wanted]})
 
 
-def get_profiles() -> dict[str, Profile]:
-    return {name: get_profile(name) for name in _read()}
+def get_profiles(path: Path | None = None) -> dict[str, Profile]:
+    return {name: get_profile(name, path) for name in _read(path)}
 
 
-def set_profile(name: str, args: Mapping[str, Any], update: bool = True) -> None:
+def set_profile(name: str, args: Mapping[str, Any], update: bool = True, path: Path | None = None) -> None:
     """Write a profile; options that are given replace those it had, without `update` all of them. Raises OptionsError."""
-    found = _read()
+    found = _read(path)
+    name = "DEFAULT" if name == "default" and name not in found else name
     found[name] = {**(found.get(name, {}) if update else {}), **check_arguments(args)}
-    _write(found)
+    _write(found, path)
 
 
 def rename_profile(old: str, new: str) -> None:
@@ -108,25 +118,25 @@ def unset_options(name: str, options: Sequence[str]) -> None:
         _write(found)
 
 
-def del_profile(name: str) -> None:
+def del_profile(name: str, path: Path | None = None) -> None:
     """Raises ProfileError."""
-    found = _read()
+    found = _read(path)
     if name not in found or name == "DEFAULT":
         raise ProfileError(f"cannot remove the profile {name!r}", remedy=_known(name, found))
     del found[name]
-    _write(found)
+    _write(found, path)
 
 
 def _known(name: str, found: Mapping[str, Any]) -> str:
     return "DEFAULT always stays" if name == "DEFAULT" else nearest(name, found) or f"known are {', '.join(found)}"
 
 
-def _read() -> dict[str, dict[str, Any]]:
+def _read(named: Path | None = None) -> dict[str, dict[str, Any]]:
     """Profiles without what they inherit; DEFAULT first."""
-    paths = [profiles_file(), Path.home() / ".fyrd" / "profiles.txt"]
+    paths = [profiles_file(), Path.home() / ".fyrd" / "profiles.txt"] if named is None else [named]
     path = next((each for each in paths if each.exists()), None)
     if path is None:
-        return {name: dict(args) for name, args in _BUILT_IN.items()}
+        return {name: dict(args) for name, args in BUILT_IN.items()}
     parser = configparser.ConfigParser(default_section="DEFAULT", interpolation=None)
     try:
         parser.read_string(path.read_text(encoding="utf-8"), str(path))
@@ -163,8 +173,8 @@ def _value(text: str) -> Any:
     return found if isinstance(found, bool | int | list | tuple) or found is None else text
 
 
-def _write(found: Mapping[str, Mapping[str, Any]]) -> None:
-    path = profiles_file()
+def _write(found: Mapping[str, Mapping[str, Any]], named: Path | None = None) -> None:
+    path = profiles_file() if named is None else named
     path.parent.mkdir(parents=True, exist_ok=True)
     parser = configparser.ConfigParser(default_section="DEFAULT", interpolation=None)
     parser.read_dict({name: {key: _text(value) for key, value in args.items()} for name, args in found.items()})

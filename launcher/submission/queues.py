@@ -36,10 +36,11 @@ def views() -> dict[str, tuple[View, ...]]:
 
 def get_cluster_environment() -> str:
     """The kind of queue here: one whose commands are there and answer; `local` without any."""
-    return next((kind for kind in views() if _is_here(kind)), "local")
+    return next((kind for kind in views() if is_here(kind)), "local")
 
 
-def _is_here(kind: str) -> bool:
+def is_here(kind: str) -> bool:
+    """Whether the commands of this batch system are on this host, and answer."""
     system = registry.system(qtypes()[kind])
     asked_for_name, named = system.answers
     if asked_for_name and not re.search(named, _told_by(asked_for_name), re.MULTILINE):

@@ -24,7 +24,7 @@ from ...contexts.shell import lines, relative, sh
 from ...description.digests import digest
 from ...description.machine import MachineDescription, machine_to_dict, parse_machine
 from ...description.resources import Resources
-from ...description.schema import DescriptionError, nearest
+from ...description.schema import DescriptionError
 from ...job import store
 from ...job.single import JobRecord, Phase, new_hash
 from ...machines import registry
@@ -35,21 +35,15 @@ from . import checks
 from .async_result import AsyncResult, EndedResult, run_here
 from .headers import DEFAULT, SHELL, Backend, ResourcesNotSupportedError, headers, time_to_seconds
 from .own_backend import OwnBackend, all_backends, register
+from .placeholders import filled_in
 from .settings import read_ini
 from .status import CANCELLED
 from .surroundings import array_elements, by_hand_variables, needed, own_output, variables, with_own
 
 _SHELLS = re.compile(r"\b(?:sh|bash|dash|ash|ksh|mksh|zsh)\b")
-_VARIABLE = re.compile(r"\$\{CLUSTERJOB_[A-Z_]+\}")
 _ORDER = frozenset({"dependency", "depend", "hold_jid"})
 _ONLY_CLASS = frozenset({"cache_folder", "cache_prefix"})
 log = logging.getLogger("clusterjob")
-
-
-class PlaceholderError(DescriptionError, KeyError):
-    """A text has a placeholder that nothing is known for."""
-
-    code = "placeholder"
 
 
 class _Names:
@@ -181,7 +175,7 @@ class JobScript(metaclass=checks.CheckedClass):
     def _text(self, body: str, jobscript: bool, *, by_hand: bool = False) -> str:
         """`by_hand`: it may be submitted by somebody else, who sets no variables of ours."""
         own = self._style.own
-        text = _filled_in(body if own is None else own.replace_body_vars(body), self._values())
+        text = filled_in(body if own is None else own.replace_body_vars(body), self._values())
         first, _, rest = text.partition("\n")
         if not first.startswith("#!"):
             first, rest = f"#!{self.shell}", text
@@ -417,18 +411,3 @@ _PLACE = "cp -p -- {given} {draft} && mv -f -- {draft} {file}"
 
 def _is_same(one: MachineDescription, other: MachineDescription) -> bool:
     return machine_to_dict(one) == machine_to_dict(other)
-
-
-def _filled_in(text: str, values: Mapping[str, Any]) -> str:
-    """`str.format`, but `${CLUSTERJOB_ID}` and the like stay."""
-    guarded = _VARIABLE.sub(lambda match: match[0].replace("{", "{{").replace("}", "}}"), text)
-    try:
-        return guarded.format_map(values)
-    except KeyError as error:
-        name = str(error.args[0])
-        remedy = nearest(name, values) or "give it as a resource or an attribute, or double the braces"
-        raise PlaceholderError(f"placeholder {{{name}}} is not known", where="script", remedy=remedy) from None
-    except (IndexError, ValueError, AttributeError) as error:
-        raise DescriptionError(
-            f"{error}", where="script", remedy="double braces that are none of a placeholder"
-        ) from None

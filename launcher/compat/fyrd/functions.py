@@ -77,7 +77,8 @@ if main:
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     del os.environ[{in_a_call!r}]
 for name in {imports!r}:
-    importlib.import_module(name)
+    if not name.startswith(("import ", "from ")):
+        importlib.import_module(name)
 try:
     with open({given!r}, "rb") as file:
         text = file.read()
@@ -94,6 +95,10 @@ try:
         for name in function[1].split("."):
             found = getattr(found, name)
         function = found.__wrapped__
+    names = getattr(getattr(function, "__func__", function), "__globals__", {{}})
+    for line in {imports!r}:
+        if line.startswith(("import ", "from ")):
+            exec(line, names)
     value = function(*args, **kwargs)
     kept, code = returned(value), 0
 except Exception as error:

@@ -20,10 +20,9 @@ from ...submission.command_jobs import short_name
 from ...submission.job_options import ClusterError, OptionsError, check_arguments, to_resources
 from ...submission.looking import living_beside, look_at
 from ...submission.machine import MachineLike, described_machine
-from ...submission.profiles import get_profile
 from ...submission.queues import GOOD, kind_of_queue, qtypes
 from ...submission.single import Script, SingleJob
-from . import data, dependencies
+from . import batch_systems, conf, data, dependencies
 from .data import ForeignResultError, UntrustedResultError
 from .functions import refuse_inside_a_call
 from .job_files import JobFiles, Output, no_result, unique_stem
@@ -31,7 +30,8 @@ from .job_view import JobView
 from .local_pilot import HasPilot, LocalJob, LocalPilot, default_pilot
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 15.0
-_COUNT_EVERY_S = 2.0
+_SETTINGS = ("clean_files", "clean_outputs", "scriptpath", "outpath", "suffix")
+"""Settings that are options of every job, unless it or its profile says otherwise."""
 
 
 class Job(JobView):
@@ -73,11 +73,11 @@ class Job(JobView):
             raise OptionsError(f"{command!r} is neither text nor a function", where="command", remedy=remedy)
         self.command = command
         self.args, self.keywords = _arguments(args), dict(kwargs or {})
-        self.function = command if callable(command) else None
-        self.kind = "script" if self.function is None else "function"
-        self.options = {**get_profile(profile).args, **check_arguments(keywords)}
+        self.options = {**_settings(), **conf.get_profile(profile).args, **check_arguments(keywords)}
         self.machine = None if machine is None else described_machine(machine)
-        self.qtype = kind_of_queue(qtype, self.machine)
+        self.qtype = kind_of_queue(
+            qtype or (None if machine else batch_systems.get_cluster_environment()), self.machine
+        )
         self._given_name = None if name is None else str(name)
         self.queue = queue
         self._begin_anew()
@@ -87,6 +87,8 @@ class Job(JobView):
         self.uuid = secrets.token_hex(6)
         self.name = self._given_name or f"{short_name(self.command)}.{self.uuid}"
         self.written = False
+        self.function = self.command if callable(self.command) else None
+        self.kind = "script" if self.function is None else "function"
         self._key = secrets.token_bytes(32)
         self._earlier = earlier
         self._place: SingleJob | LocalJob | None = None
@@ -107,24 +109,6 @@ class Job(JobView):
         place = self._placed()
         stem, local = unique_stem(self.name, self.uuid), place.context.local
         return JobFiles(self.options, stem, place.folder, local, self._key, self.command, self.args, self.keywords)
-
-    @property
-    def outfile(self) -> str:
-        return self._files.out
-
-    @property
-    def errfile(self) -> str:
-        return self._files.err
-
-    @property
-    def poutfile(self) -> str:
-        """What a function returned."""
-        return self._files.result
-
-    @property
-    def files(self) -> list[str]:
-        """Its scripts."""
-        return self._files.scripts
 
     def write(self, overwrite: bool = True) -> Job:
         """Write its scripts. Raises FunctionError, OptionsError."""
@@ -177,7 +161,7 @@ class Job(JobView):
         """Write it and hand it over; nothing happens when that was done before.
 
         Args:
-            wait_on_max_queue: with `max_jobs`: wait until fewer jobs of mine are in the queue.
+            wait_on_max_queue: wait until fewer than `max_jobs` (default: of the settings) jobs of mine are in the queue.
             additional_keywords: more options.
 
         Raises:
@@ -190,9 +174,9 @@ class Job(JobView):
         self.options.update(check_arguments(additional_keywords or {}))
         own = self._pilot.jobs if self._is_local else None
         waits_for, place = dependencies.unfinished(self.dependencies, own, self.name), self._placed()
-        if isinstance(place, SingleJob) and max_jobs is not None and wait_on_max_queue:
-            while living_beside(place) >= max_jobs:
-                time.sleep(_COUNT_EVERY_S)
+        if isinstance(place, SingleJob) and wait_on_max_queue:
+            while living_beside(place, at_least=_most(max_jobs)) >= _most(max_jobs):
+                time.sleep(float(conf.get_option("queue", "sleep_len")))
         if not self.written:
             self.write()
         if isinstance(place, LocalJob):
@@ -208,7 +192,8 @@ class Job(JobView):
         return self.machine is None and self.qtype == "local"
 
     def _script(self, qtype: str, after: tuple[Needed, ...]) -> Script:
-        python = self.options.get("python") or (sys.executable if self._placed().context.local else "python3")
+        here = self._placed().context.local and not conf.get_option("jobs", "generic_python")
+        python = self.options.get("python") or (sys.executable if here else "python3")
         program = word("bash" if self.function is None else python)
         command = sh("{program} {file}", program=program, file=word(self.files[0]))
         resources = to_resources(self.options, qtype, tuple(each.id for each in after))
@@ -232,7 +217,7 @@ class Job(JobView):
     update_queue_info = update
 
     def wait(self, sleep: Callable[[float], None] = time.sleep) -> bool:
-        """Until it is over; whether it ended well."""
+        """Until it is over; whether it ended well. One that is not submitted is, unless the settings say otherwise."""
         return wait_for([self], sleep)
 
     def kill(self, confirm: bool = True) -> bool:
@@ -268,8 +253,6 @@ class Job(JobView):
         """
         if self._got:
             return self._value(raise_on_error)
-        if not self.submitted:
-            self.submit()
         self.wait()
         self.fetch_outputs()
         try:
@@ -368,6 +351,15 @@ class Job(JobView):
         return self
 
 
+def _most(max_jobs: int | None) -> int:
+    return int(conf.get_option("queue", "max_jobs") if max_jobs is None else max_jobs)
+
+
+def _settings() -> dict[str, Any]:
+    found = conf.get_option("jobs")
+    return check_arguments({name: found[name] for name in _SETTINGS if found[name] != conf.DEFAULTS["jobs"][name]})
+
+
 def _confirmed(question: str) -> bool:
     return not sys.stdin.isatty() or input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
@@ -382,6 +374,8 @@ def _arguments(given: Any) -> list[Any]:
 def wait_for(jobs: Sequence[Job], sleep: Callable[[float], None] = time.sleep) -> bool:
     """Until all of these are over; whether all ended well. One question to a batch system for all of its jobs."""
     for job in jobs:
+        if not job.submitted and conf.get_option("jobs", "auto_submit"):
+            job.submit()
         if not job.submitted:
             raise ClusterError("is not submitted", where=job.name, remedy="call submit() first")
     pause = _FIRST_PAUSE_S

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import posixpath
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +12,10 @@ from ...job.states import Status
 from ...submission.job_options import ClusterError, check_arguments
 from ...submission.queues import BAD, GOOD
 from ...submission.single import SingleJob
+from .job_files import JobFiles
 from .local_pilot import LocalJob
+from .queue_job import QueueJob
+from .submission_scripts import Function, Script
 from .words import state_word
 
 
@@ -19,10 +24,15 @@ class JobView:
 
     name: str
     qtype: str
+    kind: str
     options: dict[str, Any]
     keywords: dict[str, Any]
     written: bool
     _place: SingleJob | LocalJob | None
+
+    @property
+    def _files(self) -> JobFiles:
+        raise NotImplementedError
 
     @property
     def place(self) -> SingleJob | LocalJob | None:
@@ -81,6 +91,63 @@ class JobView:
     @property
     def running(self) -> bool:
         return self.state == "running"
+
+    # --- its files --------------------------------------------------------------------------------------------------------
+
+    @property
+    def outfile(self) -> str:
+        return self._files.out
+
+    @property
+    def errfile(self) -> str:
+        return self._files.err
+
+    @property
+    def poutfile(self) -> str:
+        """What a function returned."""
+        return self._files.result
+
+    @property
+    def files(self) -> list[str]:
+        """Its scripts."""
+        return self._files.scripts
+
+    @property
+    def submission(self) -> Script:
+        """What is run: the command's script, or the program that calls the function."""
+        files = self._files
+        kind = Script if self.kind == "script" else Function
+        context = None if self._place is None else self._place.context
+        return kind(files.scripts[0], files.texts()[files.scripts[0]].decode(), context)
+
+    @property
+    def exec_script(self) -> str:
+        return self.files[0]
+
+    @property
+    def runpath(self) -> str:
+        """The folder in which it runs."""
+        return self._files.folder
+
+    @property
+    def scriptpath(self) -> str:
+        return posixpath.dirname(self.files[0])
+
+    @property
+    def outpath(self) -> str:
+        return posixpath.dirname(self.outfile)
+
+    def __fspath__(self) -> str:
+        return self.files[0]
+
+    @property
+    def queue_info(self) -> QueueJob | None:
+        """The job as a row of a queue, as far as it is known; None before it is submitted. `Queue` asks the batch system."""
+        if not self.submitted or self.id is None:
+            return None
+        queue, nodes = str(self.options.get("partition", "")), self._status.nodes
+        me, cores = getpass.getuser(), self.cores * self.nodes
+        return QueueJob(self.id, self.name, me, queue, self.state, nodes, cores, self.exitcode)
 
     # --- fyrd's other names for the same ----------------------------------------------------------------------------------
 

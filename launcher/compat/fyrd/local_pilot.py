@@ -18,6 +18,7 @@ from ...contexts.base import Context
 from ...contexts.lazy_local import LazyLocalContext
 from ...job.states import JobState, Reason, Status
 from ...submission.single import Script
+from . import conf
 
 _STATES = {
     "QUEUED": (JobState.waiting, ""),
@@ -82,9 +83,10 @@ _default: list[LocalPilot[Any]] = []
 
 
 def default_pilot() -> LocalPilot[Any]:
-    """The one of this process, with all cores."""
+    """The one of this process, with all cores, or as many as the setting `local.max_jobs` says."""
     if not _default:
-        _default.append(LocalPilot())
+        most = conf.get_option("local", "max_jobs")
+        _default.append(LocalPilot(None if most is None else int(most)))
     return _default[0]
 
 

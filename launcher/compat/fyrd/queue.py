@@ -11,33 +11,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ...machines import registry
-from ...machines.dialect import QueueRow, cluster_of, plain
+from ...machines.dialect import cluster_of, plain
 from ...submission.queue_view import QueueError
-from ...submission.queues import ACTIVE, BAD, GOOD, get_cluster_environment, views
+from ...submission.queues import ACTIVE, BAD, GOOD, views
+from . import batch_systems, conf
 from .job import Job, wait_for
 from .local import JobQueue, default_queue
+from .queue_job import QueueJob
 
-_UPDATE_EVERY_S = 2.0
 _MISSING = 12
 """So many looks a job may be missing before it counts as vanished."""
 
 Run = Callable[[Sequence[str]], str]
 
 
-class QueueJob(QueueRow):
-    """One job as the batch system lists it; `threads` are its cores on all nodes, `state` is a word in small letters."""
-
-    @property
-    def user(self) -> str:
-        return self.owner
-
-    @property
-    def threads(self) -> int:
-        return self.cores
-
-    @property
-    def exitcode(self) -> int | None:
-        return self.exit_code
 
 
 class Queue:
@@ -62,7 +49,7 @@ class Queue:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.user, self.partition = _login(user), partition
-        self.qtype = qtype or get_cluster_environment()
+        self.qtype = qtype or batch_systems.get_cluster_environment()
         if self.qtype != "local" and self.qtype not in views():
             remedy = (
                 f"{', '.join([*views(), 'local'])} have one; `pilotfish submissions` shows your jobs on any machine"
@@ -73,11 +60,14 @@ class Queue:
         self._run, self._clock, self._sleep = run or _run, clock, sleep
         self._queue = queue
         self._looked_at_s: float | None = None
+        settings = conf.get_option("queue")
+        self._every_s, self._patience_s = float(settings["queue_update"]), float(settings["res_time"])
+        self._max_jobs = int(settings["max_jobs"])
 
     def update(self) -> Queue:
-        """Look, unless that was done less than 2 s ago."""
+        """Look, unless that was done a moment ago (the setting `queue_update`)."""
         now_s = self._clock()
-        if self._looked_at_s is None or now_s - self._looked_at_s >= _UPDATE_EVERY_S:
+        if self._looked_at_s is None or now_s - self._looked_at_s >= self._every_s:
             self._jobs = {job.id: job for job in self._rows() if self._wanted(job)}
             self._looked_at_s = now_s
         return self
@@ -179,13 +169,20 @@ class Queue:
 
     # --- waiting ----------------------------------------------------------------------------------------------------------
 
-    def wait(self, jobs: Job | QueueJob | str | int | Iterable[Job | QueueJob | str | int]) -> bool:
+    def wait(
+        self, jobs: Job | QueueJob | str | int | Iterable[Job | QueueJob | str | int], return_disp: bool = False
+    ) -> bool | str:
         """Until these (or those with these ids) are over; whether all ended well.
 
-        Raises QueueError for one that is never listed.
+        Raises QueueError for one that is never listed; with `return_disp` that is the answer `disappeared`.
         """
         wanted = [jobs] if isinstance(jobs, Job | QueueJob | str | int) else list(jobs)
-        ended = [self._wait_for_one(each) for each in wanted]
+        try:
+            ended = [self._wait_for_one(each) for each in wanted]
+        except QueueError:
+            if return_disp:
+                return "disappeared"
+            raise
         return all(ended)
 
     def _wait_for_one(self, job: Job | QueueJob | str | int) -> bool:
@@ -194,15 +191,20 @@ class Queue:
         return self._wait_for(job.id if isinstance(job, QueueJob) else self._listed_as(job))
 
     def _wait_for(self, name: str) -> bool:
-        missing = 0
+        missing, doubtful_since_s = 0, None
         while True:
             found = self.jobs.get(name)
-            if found is not None and found.state in (*GOOD, *BAD):
+            doubtful = found is not None and found.state in batch_systems.UNCERTAIN_STATES
+            if found is not None and found.state in (*GOOD, *BAD) and not doubtful:
                 return found.state in GOOD
+            now_s = self._clock()
+            doubtful_since_s = (doubtful_since_s or now_s) if doubtful else None
+            if doubtful_since_s is not None and now_s - doubtful_since_s >= self._patience_s:
+                return False
             missing = missing + 1 if found is None else 0
             if missing >= _MISSING:
                 raise QueueError(f"no job {name} in the queue, and no word of its end")
-            self._sleep(_UPDATE_EVERY_S)
+            self._sleep(self._every_s)
 
     def get(self, jobs: Iterable[Job]) -> list[Any]:
         """What each of these returns, in their order. Raises what the first bad one raises."""
@@ -210,13 +212,75 @@ class Queue:
         wait_for(listed, self._sleep)
         return [job.get() for job in listed]
 
-    def can_submit(self, max_jobs: int) -> bool:
-        """Whether fewer jobs than that are waiting or running."""
-        return self.update().active_job_count < max_jobs
+    @property
+    def max_jobs(self) -> int:
+        """How many waiting and running jobs are too many, by the settings."""
+        return self._max_jobs
 
-    def wait_to_submit(self, max_jobs: int) -> None:
+    @property
+    def can_submit(self) -> CanSubmit:
+        """Whether fewer jobs than `max_jobs` are waiting or running; `can_submit(10)`: fewer than 10."""
+        return CanSubmit(self)
+
+    def wait_to_submit(self, max_jobs: int | None = None) -> None:
         while not self.can_submit(max_jobs):
-            self._sleep(_UPDATE_EVERY_S)
+            self._sleep(self._every_s)
+
+    # --- questions ----------------------------------------------------------------------------------------------------------
+
+    def get_jobs(self, key: str) -> list[QueueJob]:
+        """Those in a state, or in one of the views: `queued`, `completed`, `finished`, `bad`."""
+        return list(getattr(self, key).values())
+
+    def get_user_jobs(self, users: str | Iterable[str]) -> dict[str, QueueJob]:
+        """Those of these users."""
+        names = {users} if isinstance(users, str) else set(users)
+        return {name: job for name, job in self.jobs.items() if job.owner in names}
+
+    def check_dependencies(
+        self, dependencies: Job | QueueJob | str | int | Iterable[Job | QueueJob | str | int]
+    ) -> str:
+        """Of jobs that another waits for: absent, bad or active where one is so, good where all have ended well."""
+        wanted = [dependencies] if isinstance(dependencies, Job | QueueJob | str | int) else list(dependencies)
+        states = [self._state_of(each) for each in wanted]
+        for word, known in (("absent", ("",)), ("bad", BAD), ("active", ACTIVE)):
+            if any(state in known for state in states):
+                return word
+        return "good"
+
+    def _state_of(self, job: Job | QueueJob | str | int) -> str:
+        name = str(job.id) if isinstance(job, Job | QueueJob) else str(job)
+        found = self.jobs.get(self._listed_as(name))
+        if found is None and isinstance(job, Job):
+            return job.update().state if job.submitted else ""
+        return "" if found is None else found.state
+
+    def test_job_in_queue(self, job_id: str | int, array_id: str | int | None = None) -> bool:
+        """Whether a job, or an element of an array, is listed."""
+        name = self._listed_as(job_id)
+        wanted = {name} if array_id is None else {f"{name}_{array_id}", f"{name}[{array_id}]"}
+        return not wanted.isdisjoint(self.jobs)
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.qtype} of {self.user or 'all'}: {len(self._jobs)} jobs>"
+
+    def __str__(self) -> str:
+        rows = [f"{job.id} {job.name} {job.owner} {job.queue} {job.state}" for job in self]
+        return "\n".join([repr(self), *rows])
+
+
+class CanSubmit:
+    """An answer that may be asked for with a number, or taken as it is."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def __call__(self, max_jobs: int | None = None) -> bool:
+        most = self._queue.max_jobs if max_jobs is None else max_jobs
+        return self._queue.update().active_job_count < most
+
+    def __bool__(self) -> bool:
+        return self()
 
 
 def _login(user: str | int | None) -> str | None:

@@ -174,6 +174,7 @@ queue.close()
 def test_what_cannot_be_sent() -> None:
     with pytest.raises(FunctionError, match="cannot be pickled: cannot pickle"):
         fyrd.make_job_file(double, [threading.Lock()], machine=SHELL)
+    fyrd.set_option("jobs", "auto_submit", False)
     with pytest.raises(fyrd.ClusterError, match="call submit"):
         fyrd.make_job("true", machine=SHELL).wait()
     with pytest.raises(fyrd.ClusterError, match="is Not_Submitted"):
@@ -317,7 +318,7 @@ def test_profiles(wd: Path) -> None:
         "time": "00:10:00",
     }
     assert fyrd.Job("true", profile="default", machine=SHELL).options["mem"] == 1024
-    assert sorted(fyrd.get_profiles()) == ["DEFAULT", "large", "long", "mine", "small"]
+    assert sorted(fyrd.get_profiles()) == ["DEFAULT", "large", "long", "mine", "small", "small_clean"]
     fyrd.del_profile("mine")
     with pytest.raises(ProfileError, match="no profile is called 'mine'; known are DEFAULT, large"):
         fyrd.get_profile("mine")
@@ -407,7 +408,7 @@ def test_a_job_that_is_nowhere() -> None:
 
 def test_jobs_are_waited_for_by_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pilotfish.launcher.compat.fyrd.queue._run", listed)
-    monkeypatch.setattr("pilotfish.launcher.compat.fyrd.queue.get_cluster_environment", lambda: "slurm")
+    monkeypatch.setattr("pilotfish.launcher.compat.fyrd.batch_systems.get_cluster_environment", lambda: "slurm")
     assert fyrd.wait("14")
     assert not fyrd.wait([14, "17"])
 
