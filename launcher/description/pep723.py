@@ -55,15 +55,26 @@ def read_script(path: Path, *, allow_ref: bool = False) -> ScriptSubmission:
     return ScriptSubmission(submission, copy)
 
 
+_REMEDY = "begin the script with one `# /// script` ... `# ///` block"
+
+
+def metadata(text: str, where: str) -> dict[str, Any] | None:
+    """All that the comment block of a script says; None without one. Raises DescriptionError."""
+    blocks = _BLOCK.findall(text)
+    if len(blocks) > 1:
+        raise DescriptionError("Multiple script blocks found", where=where, remedy=_REMEDY)
+    if not blocks:
+        return None
+    lines = [line[2:] if line.startswith("# ") else line[1:] for line in blocks[0].splitlines()]
+    return files.parse_toml("\n".join(lines) + "\n", where)
+
+
 def _table(text: str, path: Path) -> dict[str, Any]:
     """The table of the comment block that is for us."""
-    blocks = _BLOCK.findall(text)
-    if len(blocks) != 1:
-        what = "Multiple script blocks found" if blocks else "No PEP 723 metadata found."
-        remedy = "begin the script with one `# /// script` ... `# ///` block"
-        raise DescriptionError(what, where=str(path), remedy=remedy)
-    lines = [line[2:] if line.startswith("# ") else line[1:] for line in blocks[0].splitlines()]
-    tables = files.parse_toml("\n".join(lines) + "\n", str(path)).get("tool", {})
+    found = metadata(text, str(path))
+    if found is None:
+        raise DescriptionError("No PEP 723 metadata found.", where=str(path), remedy=_REMEDY)
+    tables = found.get("tool", {})
     name = next((name for name in _TABLES if name in tables), None)
     if name is None:
         raise DescriptionError("has no table [tool.pilotfish]", where=str(path), remedy="see `pilotfish script --help`")

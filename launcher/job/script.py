@@ -124,11 +124,33 @@ def first_set(names: Iterable[str], default: Text = sh("")) -> Text:
     return found
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A script in four parts, which make it together: directives, what goes before the tasks, the tasks, what follows."""
+
+    header: str
+    env: str
+    run: str
+    end: str
+
+
+def split(text: str, job: JobToPlace) -> Parts:
+    """A script that was rendered for this job."""
+    header, mark, rest = text.partition(MODES)
+    run = _run(job)
+    env, _, end = rest.partition(run)
+    return Parts(header, mark + env, run, end)
+
+
+def _run(job: JobToPlace) -> Text:
+    return sh(_RUN, run=word(job.run_name), hash=word(job.hash), tasks=word(tasks_folder(job.hash)))
+
+
 def _tail(job: JobToPlace, stages: Stages | None) -> list[str]:
     return [
         *job.resources.prepend_script,
         *([] if stages is None or not stages.enter else [OURS, stages.enter, THEIRS]),
-        sh(_RUN, run=word(job.run_name), hash=word(job.hash), tasks=word(tasks_folder(job.hash))),
+        _run(job),
         THEIRS,
         *job.resources.append_script,
         "pf_append_code=$?",

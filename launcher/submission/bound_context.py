@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import posixpath
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..contexts import globs
 from ..contexts.base import Context
@@ -21,7 +22,10 @@ from ..contexts.registry import build_context
 from ..contexts.shell import place, sh, users, word
 from ..description.machine import MachineDescription
 from . import store
+from .own_classes import REACH, OwnWay, overridden
 from .owner import Owner
+
+_OURS = __name__.partition(".launcher.")[0]
 
 _AS_LONG_AS_IT_TAKES_S = 7 * 86400.0
 _TIMED_OUT = 124
@@ -98,15 +102,43 @@ class Call:
 class BoundContext:
     """A way to a machine, bound to a submission. Opened by the first use.
 
+    Methods that a derived class overrides are called when a submission is placed (`own_classes.OwnWay`).
+
     Attributes:
         description: the machine; its batch system does not matter here.
         submission: whose folder is meant; None until one is bound.
     """
 
+    subclasses_dict: ClassVar[dict[str, type[BoundContext]]] = {}
+    """Classes of somebody's own, by name: what `context_type` may say in their program."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not cls.__module__.startswith(_OURS):
+            BoundContext.subclasses_dict[cls.__name__] = cls
+
     def __init__(self, description: MachineDescription) -> None:
         self.description = description
         self.submission: Files | None = None
         self._inner: Context | None = None
+        self.is_transferring = self.is_commanded = False
+        """One of its own methods is just called for a submission that is being placed: to bring files, to run a command."""
+
+    @contextmanager
+    def called(self, *, command: bool = False) -> Iterator[None]:
+        """Meanwhile its own methods do what they would without a submission that keeps a record."""
+        before = self.is_transferring, self.is_commanded
+        self.is_transferring, self.is_commanded = not command, command
+        try:
+            yield
+        finally:
+            self.is_transferring, self.is_commanded = before
+
+    @property
+    def way(self) -> Context | None:
+        """How a submission that is placed reaches the machine, where that is a class of somebody's own."""
+        own = overridden(type(self), BoundContext, REACH)
+        return OwnWay(self, self.inner, own) if own else None
 
     def __getstate__(self) -> dict[str, object]:
         """A connection is not pickled; another one is opened where it is needed."""
@@ -171,7 +203,7 @@ class BoundContext:
     def upload(self, submission: Files) -> None:
         """Bring over what tasks need. Raises FileNotFoundError."""
         self.bind_submission(submission)
-        if isinstance(submission, Owner):  # it keeps a record of what was sent
+        if isinstance(submission, Owner) and not self.is_transferring:  # it keeps a record of what was sent
             submission.upload_jobs()
             return
         work = Path(self.local_root)
@@ -202,7 +234,7 @@ class BoundContext:
         self.bind_submission(submission)
         tasks = list(submission.belonging_tasks)
         marks = check_exists and mark_failure
-        if isinstance(submission, Owner):
+        if isinstance(submission, Owner) and not self.is_transferring:
             submission.download_jobs(include_failed=True, mark_failure=marks, check_exists=True)
         else:
             self._download(tasks, list(getattr(submission, "backward_common_files", ())), marks=marks)
@@ -235,7 +267,7 @@ class BoundContext:
         """Remove the folder of the submission."""
         if self.submission is None:
             raise RuntimeError("no submission is bound to this context; call bind_submission first")
-        if isinstance(self.submission, Owner):
+        if isinstance(self.submission, Owner) and not self.is_transferring:
             self.submission.clean_jobs()
         elif not self.inner.in_place:  # there it is the project's own folder
             self.inner.remove(self.remote_root)
@@ -244,8 +276,8 @@ class BoundContext:
 
     def block_call(self, cmd: str) -> tuple[int, None, Stream, Stream]:
         """Run shell text in the submission's folder; (exit code, None, its output, its errors)."""
-        self.inner.make_folder(self.remote_root)
-        done = self.inner.run(users(cmd), cwd=self.remote_root, timeout_s=_AS_LONG_AS_IT_TAKES_S)
+        folder = None if self.is_commanded else self.inner.make_folder(self.remote_root)
+        done = self.inner.run(users(cmd), cwd=folder, timeout_s=_AS_LONG_AS_IT_TAKES_S)
         return done.code, None, Stream(done.out.encode()), Stream(done.err.encode())
 
     def block_checkcall(

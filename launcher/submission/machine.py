@@ -6,8 +6,8 @@ do with a job is written down in the record of the job's submission, so `run_sub
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 from ..description import arguments, schema
 from ..description.files import machine_by_name
@@ -16,6 +16,7 @@ from ..description.machine import MachineDescription, machine_to_dict, parse_mac
 from ..description.resources import Resources
 from ..description.task import Task
 from ..description.written import Written
+from ..job import script
 from ..job.script import FINISHED_TAG
 from ..job.spec import JobToPlace
 from ..machines import registry
@@ -24,8 +25,11 @@ from ..machines.registry import build_machine
 from .batch_job import ASKED_FOR, BatchJob, Phase
 from .bound_context import BoundContext, Files
 from .events import Intent, NotTaken, Submitted
+from .own_classes import ACCESS, SCRIPT, OwnBatchSystem, PlacedJob, overridden
 from .owner import Owner
 from .work import template
+
+_OURS = __name__.partition(".launcher.")[0]
 
 
 class MachineJob(Protocol):
@@ -48,6 +52,21 @@ class Machine(Written):
     """
 
     options = set(registry.names())
+    subclasses_dict: ClassVar[dict[str, type[Machine]]] = {}
+    """Classes of somebody's own, by name: what `batch_type` may say in their program."""
+    alias: ClassVar[tuple[str, ...]] = ()
+    _like: ClassVar[str] = "Shell"
+    """Of a class of somebody's own: the batch system that does what it has no method for."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not cls.__module__.startswith(_OURS):
+            names = [cls.__name__, *cls.alias]
+            Machine.subclasses_dict.update(dict.fromkeys([*names, *map(str.lower, names)], cls))
+
+    def __new__(cls, batch_type: str | None = None, *args: Any, **keys: Any) -> Machine:
+        """Of somebody's own class where `batch_type` names one."""
+        return super().__new__(cls.subclasses_dict.get(str(batch_type), cls))
 
     def __init__(
         self,
@@ -61,6 +80,15 @@ class Machine(Written):
         context: BoundContext | None = None,
         **more: Any,
     ) -> None:
+        self._own_type = ""
+        if batch_type is None or str(batch_type) in self.subclasses_dict:
+            self._own_type, batch_type = (
+                str(batch_type or type(self).__name__),
+                self._like if self._is_own else batch_type,
+            )
+        if context is None and (kind := BoundContext.subclasses_dict.get(str(context_type))):
+            made: Any = kind
+            context = made(local_root=local_root, remote_root=remote_root, remote_profile=dict(remote_profile or {}))
         given = {"batch_type": batch_type, **more}
         if context is None:
             given |= {"context_type": context_type, "local_root": local_root, "remote_root": remote_root}
@@ -118,7 +146,7 @@ class Machine(Written):
 
     def serialize(self, if_empty_remote_profile: bool = False) -> dict[str, Any]:
         """As in a file, with all keys of DPDispatcher, but without secrets."""
-        written = machine_to_dict(self.description)
+        written = machine_to_dict(self.description) | ({"batch_type": self._own_type} if self._own_type else {})
         if if_empty_remote_profile:
             return written | {"remote_profile": {}}
         if self.context_type == "SSHContext":
@@ -146,8 +174,20 @@ class Machine(Written):
         self._context = context
 
     @property
+    def _is_own(self) -> bool:
+        return not type(self).__module__.startswith(_OURS)
+
+    @property
     def batch(self) -> BatchSystem:
-        return build_machine(self.description.batch_type)
+        """The batch system, as this class has it."""
+        base = build_machine(self.description.batch_type)
+        own = overridden(type(self), Machine, SCRIPT | ACCESS) if self._is_own else frozenset()
+        return OwnBatchSystem(self, base, own) if own else base
+
+    @property
+    def _rendered(self) -> Callable[[JobToPlace], dict[str, str]]:
+        """Scripts without what a class of somebody's own does to them."""
+        return build_machine(self.description.batch_type).script
 
     @staticmethod
     def arginfo() -> Any:
@@ -157,27 +197,65 @@ class Machine(Written):
     # --- scripts ------------------------------------------------------------------------------------------------------
 
     def gen_script(self, job: MachineJob) -> str:
-        """The text that is handed to the batch system; the tasks are in `gen_script_command`."""
-        placed = self._to_place(job)
-        return self.batch.script(placed)[placed.script_name]
+        """The text that is handed to the batch system, put together from the parts that follow, but for the tasks."""
+        head = f"{self.gen_script_header(job)}\n{self.gen_script_custom_flags_lines(job)}"
+        run = self._parts(job).run.replace(self._reads_tasks(job), self.gen_script_run_command(job), 1)
+        return f"{head}{self.gen_script_env(job)}{run}{self.gen_script_end(job)}"
 
     def gen_script_header(self, job: MachineJob) -> str:
         """The first lines of the script, with the batch system's directives."""
-        lines = self.gen_script(job).partition("\n\n")[0].splitlines()
+        lines = self._parts(job).header.splitlines()
         return "\n".join(lines[: len(lines) - len(job.resources.custom_flags)])
 
     def gen_script_custom_flags_lines(self, job: MachineJob) -> str:
         return "".join(f"{line}\n" for line in job.resources.custom_flags)
 
+    def gen_script_env(self, job: MachineJob) -> str:
+        """What goes before the tasks: the claim of the attempt, modules, sources, variables, `prepend_script`."""
+        return self._parts(job).env
+
     def gen_script_command(self, job: MachineJob) -> str:
         """The part that runs the tasks; it is a file of its own, which the script reads."""
         placed = self._to_place(job)
-        return self.batch.script(placed)[placed.run_name]
+        return self._rendered(placed)[placed.run_name]
 
     def gen_script_run_command(self, job: MachineJob) -> str:
+        """The line that reads the tasks."""
+        return self._reads_tasks(job)
+
+    def gen_script_end(self, job: MachineJob) -> str:
+        """What follows the tasks: `append_script`, the record of the job."""
+        return self._parts(job).end
+
+    def gen_script_wait(self, resources: Resources) -> str:
+        """The line before each task that waits until one may run: `para_deg` of them do at a time, on each device."""
+        return "pf_next\n"
+
+    def gen_command_env_cuda_devices(self, resources: Resources) -> str:
+        """The line before a task that gives it a device of its own; empty where tasks get none."""
+        return 'export CUDA_VISIBLE_DEVICES="$pf_token"\n' if resources.device_per_task else ""
+
+    def default_resources(self, resources: Resources) -> None:
+        """Nothing is changed: what resources do not say has one default for all batch systems."""
+
+    def sub_script_head(self, resources: Resources) -> str:
+        """Empty: directives are in `gen_script_header`."""
+        return ""
+
+    def sub_script_cmd(self, resources: Resources) -> str:
+        """Empty: tasks are in `gen_script_command`."""
+        return ""
+
+    def _parts(self, job: MachineJob) -> script.Parts:
+        placed = self._to_place(job)
+        return script.split(self._rendered(placed)[placed.script_name], placed)
+
+    def _reads_tasks(self, job: MachineJob) -> str:
         return f"source ./{self._to_place(job).run_name}"
 
-    def _to_place(self, job: MachineJob) -> JobToPlace:
+    def _to_place(self, job: MachineJob | PlacedJob) -> JobToPlace:
+        if isinstance(job, PlacedJob) and job.to_place is not None:
+            return job.to_place
         tasks: Sequence[Task] = job.job_task_list
         return JobToPlace(
             hash=job.job_hash,
@@ -192,11 +270,13 @@ class Machine(Written):
 
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
-    def do_submit(self, job: MachineJob) -> str:
+    def do_submit(self, job: MachineJob | PlacedJob) -> str:
         """Hand one job to the batch system, unless it is there already; its id. The inputs must be there (`upload_jobs`).
 
         Raises SubmitRefusedError, QueueFullError or MachineBusyError.
         """
+        if isinstance(job, PlacedJob):  # a class of somebody's own is just doing so
+            return job.submit()
         with job.of_submission().opened() as opened:
             site, placed = opened.runner.site, opened.progress.jobs[job.job_hash]
             if placed.phase is not Phase.NEW:
@@ -215,14 +295,19 @@ class Machine(Written):
             job.follow(placed)
             return job_id
 
-    def check_status(self, job: MachineJob) -> JobState:
+    def check_status(self, job: MachineJob | PlacedJob) -> JobState:
         """Ask the batch system about the jobs of the submission; where this one is."""
+        if isinstance(job, PlacedJob):
+            return job.ask()
         owner = job.of_submission()
         owner.update_submission_state()
         return owner.peek().jobs[job.job_hash].state
 
-    def kill(self, job: MachineJob) -> None:
+    def kill(self, job: MachineJob | PlacedJob) -> None:
         """End a job with all that runs in it; it is not placed again unless the submission is run anew."""
+        if isinstance(job, PlacedJob):
+            job.end()
+            return
         with job.of_submission().opened() as opened:
             placed = opened.progress.jobs[job.job_hash]
             if not placed.phase.final:

@@ -26,10 +26,12 @@ from ..description import pep723
 from ..description.identity import submission_hash
 from ..description.schema import DescriptionError
 from ..description.submission import SubmissionDescription
+from ..machines.base import BatchSystem
 from ..machines.registry import build_machine
 from . import adopt, dpdispatcher_record, events, store, table, takeover
 from .batch_job import ASKED_FOR, BatchJob, Phase
 from .journal import Journal
+from .own_classes import OwnBatchSystem
 from .replay import Sent, build_work, is_beside, new_progress, read_journal, replay, replay_record
 from .runner import Outcome, Runner, SubmissionFailedError
 from .session import Site, Tools
@@ -103,6 +105,7 @@ class Placement:
         tell: called with one line of news at a time.
         count: called with the numbers of tasks that are done, running, failed and in all, from time to time.
         watch: called with `upload` or `download`; what it returns is called with bytes done and bytes in all.
+        batch, way: the batch system and the way to it, where they are classes of somebody's own.
     """
 
     def __init__(
@@ -114,6 +117,8 @@ class Placement:
         count: Callable[[dict[str, int]], None] = _uncounted,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        batch: BatchSystem | None = None,
+        way: Context | None = None,
     ) -> None:
         machine = description.machine
         local_root = Path(machine.local_root).expanduser().absolute()
@@ -123,6 +128,7 @@ class Placement:
         self.last: Progress | None = None
         """The jobs as the last run left them; their record may be gone by now."""
         self._tools = Tools(clock, sleep, tell, watch, count)
+        self._batch, self._way = batch, way
 
     @classmethod
     def of(cls, record: Record, **options: Any) -> Placement:
@@ -265,7 +271,7 @@ class Placement:
 
     def scripts(self) -> dict[str, str]:
         """What would be handed to the batch system, by name: nothing is connected, written or submitted."""
-        machine, work = build_machine(self.description.machine.batch_type), self.work(self.context())
+        machine, work = self._system(), self.work(self.context())
         texts: dict[str, str] = {}
         for job in new_progress(self.description, work).jobs.values():
             texts |= machine.script(work.to_place(job))
@@ -282,7 +288,10 @@ class Placement:
         return self.work(self.context()).root
 
     def context(self) -> Context:
-        return build_context(self.description.machine)
+        return self._way or build_context(self.description.machine)
+
+    def _system(self) -> BatchSystem:
+        return self._batch or build_machine(self.description.machine.batch_type)
 
     def work(self, context: Context, *, connected: bool = False) -> Work:
         """The batch jobs. Where the folder on the machine really is only the machine knows, should it be given as `~/...`."""
@@ -309,7 +318,8 @@ class Placement:
             with Journal(record.journal, self._tools.clock) as journal:
                 happened = journal.open()
                 sent = replay(happened, progress)
-                machine = build_machine(self.description.machine.batch_type)
+                machine = self._system()
+                self._leave_to_its_program(record)
                 self.last = progress
                 runner = Runner(Site(record, work, machine, context, journal, progress, self._tools))
                 try:
@@ -317,6 +327,16 @@ class Placement:
                 finally:
                     if not happened and record.journal.exists() and not record.journal.stat().st_size:
                         store.forget(record)  # nothing has been begun
+
+    def _leave_to_its_program(self, record: Record) -> None:
+        """Raises RefusedError for a submission that needs classes of another program; notes where this is one."""
+        note = record.folder / "own-class"
+        is_own = self._way is not None or (isinstance(self._batch, OwnBatchSystem) and not self._batch.is_only_script)
+        if is_own:
+            note.touch()
+        elif note.exists():
+            what = "its machine or context is a class of the program that made it"
+            raise RefusedError(what, where=f"submission {self.hash[:10]}", remedy="run that program again: it goes on")
 
     def _record(self, root: str) -> Record:
         folder = store.home() / self.hash

@@ -33,6 +33,7 @@ from ..description.written import Serialized, listed
 from .batch_job import Phase
 from .job import Job
 from .machine import Machine
+from .own_classes import OwnBatchSystem
 from .owner import Owner
 from .placement import Opened, Placement, raise_missing
 from .runner import SubmissionFailedError
@@ -159,7 +160,10 @@ class Submission(Owner, Serialized):
 
     def placement(self) -> Placement:
         """The submission as it is now, to be run. Raises DescriptionError."""
-        return Placement(self.described(), tell=self._tell)
+        described, machine = self.described(), self.machine
+        assert machine is not None
+        own = machine.batch if isinstance(machine.batch, OwnBatchSystem) else None
+        return Placement(described, tell=self._tell, batch=own, way=machine.context.way)
 
     def opened(self) -> AbstractContextManager[Opened]:
         return self.placement().opened()

@@ -23,7 +23,9 @@ from .context import (
     OpenAPIContext,
     SSHContext,
 )
+from .dlog import dlog
 from .machine import SUBCLASSES
+from .session import SSHSession
 
 __all__ = [
     "BaseContext",
@@ -37,6 +39,8 @@ __all__ = [
     "OpenAPIContext",
     "SPRetObj",
     "SSHContext",
+    "SSHSession",
+    "dlog",
     "info",
 ]
 

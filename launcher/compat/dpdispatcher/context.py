@@ -22,6 +22,8 @@ class _ByContextType(type):
     _context_type: str
 
     def __instancecheck__(cls, instance: object) -> bool:
+        if "_context_type" not in vars(cls):  # derived from one of these by somebody else
+            return super().__instancecheck__(instance)
         return isinstance(instance, BoundContext) and cls._context_type in ("", instance.context_type)
 
 
@@ -40,6 +42,8 @@ class BaseContext(BoundContext, metaclass=_ByContextType):
     ) -> None:
         given = {"local_root": local_root, "remote_root": remote_root, "remote_profile": dict(remote_profile or {})}
         kind = {"context_type": self._context_type} if self._context_type else {}
+        if type(self).__name__ in self.subclasses_dict and not kind:  # all that it does not do is done here
+            kind = {"context_type": "LazyLocal" if remote_root is None else "Local"}
         super().__init__(parse_machine({"batch_type": _ANY, **given, **kind, **more}))
 
     @classmethod

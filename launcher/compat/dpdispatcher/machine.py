@@ -20,6 +20,8 @@ class _ByBatchType(ABCMeta):
     _batch_type: str
 
     def __instancecheck__(cls, instance: object) -> bool:
+        if "_batch_type" not in vars(cls):  # derived from one of these by somebody else
+            return super().__instancecheck__(instance)
         return isinstance(instance, Machine) and cls._batch_type in ("", instance.batch_type)
 
 
@@ -48,7 +50,8 @@ class _Named(Machine, metaclass=_ByBatchType):
 
 
 def _named(batch_type: str) -> type[_Named]:
-    members = {"_batch_type": batch_type, "__doc__": f"A Machine with batch_type {batch_type}.", "__module__": __name__}
+    members = {"_batch_type": batch_type, "_like": batch_type, "__module__": __name__}
+    members["__doc__"] = f"A Machine with batch_type {batch_type}."
     return cast("type[_Named]", _ByBatchType(batch_type, (_Named,), members))
 
 

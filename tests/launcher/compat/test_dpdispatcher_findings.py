@@ -181,8 +181,8 @@ def test_errors_are_also_those_that_scripts_catch() -> None:
 
 
 def test_a_missing_method_is_told_with_the_name_of_the_class() -> None:
-    with pytest.raises(AttributeError, match="'Machine' object has no attribute 'gen_script_env'"):
-        Machine.load_from_dict(SHELL).gen_script_env  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="'Machine' object has no attribute 'gen_script_tail'"):
+        Machine.load_from_dict(SHELL).gen_script_tail  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_a_submission_is_pickled(here: Path) -> None:

@@ -1,0 +1,1 @@
+"""What DPDispatcher's commands do, as functions."""

@@ -1,0 +1,1 @@
+"""DPDispatcher's tools. Our own code uses none of them."""
