@@ -81,6 +81,7 @@ _OF_DPDISPATCHER = (
     *("local_context", "lazy_local_context", "ssh_context", "hdfs_context"),
 )
 
+_DPCLOUDSERVER = "launcher.compat.dpdispatcher.utils.dpcloudserver"
 _BACKENDS = ("slurm", "pbs", "pbspro", "lpbs", "lsf", "sge")
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -97,20 +98,19 @@ PARTS: dict[str, tuple[str, ...]] = {
     "dpdispatcher.utils": (_DPDISPATCHER,),
     "dpdispatcher.utils.job_status": (_DPDISPATCHER,),
     **{f"dpdispatcher.{name}": (_DPDISPATCHER,) for name in _OF_DPDISPATCHER},
-    "clusterjob": ("launcher.compat.clusterjob.jobscript", "launcher.compat.clusterjob.async_result"),
-    **{f"clusterjob.backends.{name}": ("launcher.compat.clusterjob.backends",) for name in _BACKENDS},
+    "dpdispatcher.dpcloudserver": (_DPCLOUDSERVER,),
+    **{f"dpdispatcher.dpcloudserver.{name}": (_DPCLOUDSERVER,) for name in ("retcode", "zip_file")},
     "dpdispatcher.__main__": (),
     "dpdispatcher.dpdisp": (),
-    "fyrd.__main__": (),
+    "clusterjob": ("launcher.compat.clusterjob.jobscript", "launcher.compat.clusterjob.async_result"),
+    **{f"clusterjob.backends.{name}": ("launcher.compat.clusterjob.backends",) for name in _BACKENDS},
     "fyrd": (),
-    "fyrd.basic": ("launcher.compat.fyrd",),
-    "fyrd.helpers": ("launcher.compat.fyrd",),
-    "fyrd.conf": ("launcher.submission.profiles", "launcher.compat.fyrd"),
-    "fyrd.batch_systems": ("launcher.compat.fyrd",),
-    "fyrd.batch_systems.options": ("launcher.submission.job_options", "launcher.compat.fyrd"),
-    "fyrd.options": ("launcher.submission.job_options", "launcher.compat.fyrd"),
+    "fyrd.__main__": (),
+    "fyrd.batch_systems.options": ("launcher.compat.fyrd.options",),
+    "fyrd.script_runners": ("launcher.compat.fyrd.functions",),
+    "fyrd.jobqueue": ("launcher.compat.fyrd.local",),  # of its releases before 0.6.2
+    "fyrd.config_file": ("launcher.compat.fyrd.conf",),
 }
-
 """Module of an old system -> modules of ours, below `pilotfish`, in which its names are looked up."""
 
 COMMANDS = {

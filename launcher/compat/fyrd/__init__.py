@@ -13,6 +13,7 @@ from ...submission.job_options import (
     split_keywords,
 )
 from ...submission.job_options import sanitized as sanitize_arguments
+from ...submission.queue_view import QueueError
 from . import basic, batch_systems, conf, helpers, logme, notify, options, run
 from .basic import clean, clean_dir, clean_work_dirs, get, make_job, make_job_file, submit, submit_file, wait
 from .batch_systems import check_queue, get_batch_system, get_cluster_environment
@@ -20,7 +21,6 @@ from .conf import Profile, del_profile, get_option, get_profile, get_profiles, s
 from .helpers import jobify, parapply, parapply_summary, splitrun
 from .job import Job
 from .local import JobQueue, default_queue
-from ...submission.queue_view import QueueError
 from .queue import Queue
 from .queue_job import QueueJob
 

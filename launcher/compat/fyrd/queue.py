@@ -25,8 +25,6 @@ _MISSING = 12
 Run = Callable[[Sequence[str]], str]
 
 
-
-
 class Queue:
     """The jobs of a batch system.
 
