@@ -165,3 +165,17 @@ def test_every_error_code_has_its_entry() -> None:
     }
     headings = re.findall(r"^### (.*)$", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
     assert {code for heading in headings for code in re.findall("`([a-z-]+)`", heading)} == declared
+
+
+def test_the_page_about_reports_runs_word_for_word(wd: Path) -> None:
+    """All its shell blocks in one folder; the files that they name are there at the end."""
+    blocks = [block for name, block in _blocks("sh") if name.startswith("report.md")]
+    (wd / "bin").mkdir()
+    (wd / "bin" / "pilotfish").symlink_to(Path(sys.executable).with_name("pilotfish"))
+    script = "\n".join(["set -e", f"export PATH={wd}/bin:$PATH", *blocks])
+    out = _run(["bash", "-c", script], wd)
+    assert "total jobs: 8" in out
+    assert "state: FAILED (1)" in out
+    assert [(wd / name).stat().st_size > 0 for name in ("sweep.html", "both.html", "sweep.svg", "tasks.csv")] == [
+        True
+    ] * 4

@@ -94,7 +94,11 @@ def _tiles(record: Record, by_state: dict[str, int]) -> str:
         ("Tasks", number(tasks), f"of {number(jobs)} {'job' if jobs == 1 else 'jobs'}"),
         ("Time", seconds(last_s - first_s) if last_s else "none", "from the first start to the last end"),
         ("Rate", f"{number(ended / (last_s - first_s)) if last_s > first_s else '0'}/s", "tasks ended, on average"),
-        ("Cores in use", percent(min(1.0, used_s / there_s) if there_s else 0.0), f"of {core_time(there_s)}"),
+        (
+            "Cores in use",
+            percent(min(1.0, (used_s + lost_s) / there_s) if there_s else 0.0),
+            f"of {core_time(there_s)}",
+        ),
         ("CPU at work", percent(min(1.0, cpu_s / used_s) if used_s else 0.0), f"of {core_time(used_s)} in tasks"),
         ("Lost", core_time(lost_s), f"in {number(len(record.lost))} attempts that were repeated"),
     ]

@@ -78,7 +78,6 @@ def _curves(record: Record, grid: timeline.Grid, axis: timeline.Axis) -> str:
     together = _CURVE // _rate_columns(len(record.tasks))
     rates = [_rates(of_kind, together, axis.step_s) for of_kind in (found.succeeded, found.failed)]
     both = [good + bad for good, bad in zip(*rates, strict=True)]
-    axis = grid.axis
     coarse = axis._replace(step_s=axis.step_s * together, columns=len(both))
     mean = sum(found.busy) / len(found.busy)
     most_waiting = max(found.waiting)

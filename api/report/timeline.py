@@ -175,7 +175,9 @@ class Series(NamedTuple):
 def series(record: Record, busy: Grid, axis: Axis) -> Series:
     """`axis`: of `busy`, with columns that are some of its columns each."""
     together = busy.axis.columns // axis.columns
-    fine = [sum(map(mul, column, (row.cores for row in busy.rows))) for column in zip(*busy.busy, strict=True)]
+    cores = [row.cores for row in busy.rows]
+    taken = (zip(*rows, strict=True) for rows in (busy.busy, busy.lost))
+    fine = [sum(map(mul, tasks, cores)) + sum(map(mul, lost, cores)) for tasks, lost in zip(*taken, strict=True)]
     in_use = [sum(fine[first : first + together]) / together for first in range(0, len(fine), together)]
     return Series(in_use, _present(record, axis), _waiting(record, axis), *_ends(record, axis))
 

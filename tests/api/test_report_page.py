@@ -91,7 +91,7 @@ def test_each_section_says_in_words_what_there_is_to_know(run: PastRun) -> None:
     assert list(text) == [
         *("timeline", "over-time", "times", "failed", "slowest", "jobs", "memory", "attempts", "nodes"),
     ]
-    assert "of 4 cores in use on average, 3 at most" in text["over-time"]
+    assert "1.5 of 4 cores in use on average, 4 at most" in text["over-time"]
     assert "median 2 s, 95 % within 3 s, at most 3 s" in text["times"]
     assert "failed exit code 3 1 sim:1" in text["failed"]
     assert "sim:1 failed: exit code 3 after 3 s on n1" in text["failed"]
@@ -102,6 +102,19 @@ def test_each_section_says_in_words_what_there_is_to_know(run: PastRun) -> None:
     assert "Attempts that came to nothing: 1, 4 core-s lost" in text["attempts"]
     assert "sim:3 n2 after 5 s 4 core-s the agent of n2 was lost" in text["attempts"]
     assert "n2 2 1 0 10 % left after 5 s" in text["nodes"]
+
+
+def test_curves_reach_from_the_begin_to_the_end(run: PastRun) -> None:
+    """n2 left in the middle: from there on two of four cores are available. Nothing ran in the last two of ten seconds.
+
+    Cores of an attempt that was lost were in use.
+    """
+    html = page.render(record_of(run.wd))
+    (busy, _, _) = re.findall(r'data-values="([^"]*)".*?viewBox="0 0 (\d+) 100"', html)
+    values = [float(value) for value in busy[0].split(",")]
+    assert (len(values), busy[1]) == (300, "300")
+    assert [values[at] for at in (15, 45, 75, 105, 165, 210, 255)] == [0, 4, 3, 2, 1, 2, 0]
+    assert '<path class="there open" d="M0 100V0.0H150V50.0H300"/>' in html
 
 
 def test_the_page_needs_nothing_but_itself(run: PastRun) -> None:
