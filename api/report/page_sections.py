@@ -139,7 +139,7 @@ def _failure(record: Record, row: int, lines: str) -> str:
     task = record.tasks[row]
     took = "" if task.seconds is None else f"<span>after {seconds(task.seconds)}</span>"
     where = f"<span>on {escape(', '.join(task.place.nodes))}</span>" if task.place.shares else ""
-    text = f"<pre>{escape(lines)}</pre>" if lines else "<p class=none>It wrote nothing, or nothing was kept.</p>"
+    text = f"<pre>{escape(lines)}</pre>" if lines else "<p class=none>Nothing that it wrote is here.</p>"
     return (
         f"<details><summary><b>{escape(task.name)}</b>{task.state.lower()}: {escape(task.reason or 'no reason given')}"
         f"{took}{where}</summary>{text}</details>"

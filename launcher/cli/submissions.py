@@ -28,6 +28,7 @@ from ..submission.state import Progress
 from ..submission.store import Record
 from . import single_jobs as single
 from .display import Screen
+from .report import report
 from .submit import ended_by_signals, run
 from .top import top
 from .tunnel import tunnel
@@ -407,5 +408,6 @@ def clean(beginning: str, force: bool, as_json: bool) -> None:
     _say(as_json, {"id": submission.hash, "removed": opened.work.root}, f"removed {opened.work.root}")
 
 
+submissions.add_command(report)
 submissions.add_command(tunnel)
 submissions.add_command(top)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -286,3 +287,20 @@ def test_the_exit_code_is_that_of_the_work_whatever_can_be_said_of_it(
     assert done.returncode == code
     if code == 0:
         assert (wd / "w" / "t0" / "log").read_text() == "hi\n"
+
+
+def test_a_report_of_a_submission_is_that_of_its_pilots(wd: Path, write: Callable[..., str]) -> None:
+    """Also of one that went before, whose folder lies aside."""
+    file = write(
+        "echo hi >log", "echo oh no >&2; exit 3", resources={"group_size": 0}, pilot={"options": ["--nodes", "2"]}
+    )
+    pilotfish(wd, "submit", file, "--clean", "never", code=1)
+    (aux,) = (wd / "there").glob("*/.qcgpjm-service-*")
+    shutil.copytree(aux, aux.with_name(f".before-17{aux.name.replace('service-', 'service-old')}"))
+    found = json.loads(pilotfish(wd, "submissions", "report", "last", "stats", "--json").stdout)
+    assert (found["total_jobs"], found["failed_jobs"], len(found["runs"])) == (4, 2, 2)
+
+
+def test_a_submission_without_a_pilot_has_no_report(wd: Path, write: Callable[..., str]) -> None:
+    pilotfish(wd, "submit", write("exit 3"), code=1)
+    assert "it has no pilot" in pilotfish(wd, "submissions", "report", "last", code=2).stderr
