@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,14 +140,16 @@ class Retry(NamedTuple):
         return exit_code in self.codes or any(text.lower() in reason.lower() for text in self.reasons)
 
 
-def failed_tasks(aux: Path, retry: Retry) -> set[str]:
+def failed_tasks(aux: Path, retry: Retry, wants: Callable[[TaskRow], bool] | None = None) -> set[str]:
     """The tasks (`JOB` or `JOB:INDEX`) that have failed and are to run again."""
-    return {
-        batch.task(at)
-        for batch in TaskRecords(aux, Ledger()).batches()
+    task_records = TaskRecords(aux, Ledger())
+    failed = [
+        (batch, at)
+        for batch in task_records.batches()
         for at, state in enumerate(batch.state)
         if state == State.FAILED.name and retry.wants(batch.exit_code[at], batch.reason[at])
-    }
+    ]
+    return {batch.task(at) for batch, at in failed if wants is None or wants(task_records.row(batch, at))}
 
 
 def final_status(aux: Path) -> Status | None:

@@ -46,6 +46,7 @@ class Plan:
     changed: int = 0
     gone: int = 0
     again: int = 0
+    left_out: int = 0
 
 
 class _Known:
@@ -122,6 +123,7 @@ class Planner:
         output: where what tasks print is to go.
         keep_output: fills in the files for it; gets a description and the beginning of their names.
         again: names in the pilot of tasks that have failed and are to run again.
+        wants: whether a task at a position of a job that has not ended, and is not in `again`, is to run now; None: all are.
     """
 
     def __init__(
@@ -133,14 +135,24 @@ class Planner:
         output: str,
         keep_output: Callable[[dict[str, Any], str], None],
         again: Collection[str] = (),
+        wants: Callable[[Wanted, int], bool] | None = None,
     ) -> None:
         self._again = again
+        self._wants = wants
+        self._left_out: set[tuple[str, int]] = set()
+        """By label and index."""
         self._taken = set(taken)
         self._states = states
         self._source = source
         self._output = output
         self._keep_output = keep_output
         self._entries = [msgspec.structs.replace(entry) for entry in ledger]
+        self._again_keys = {
+            (entry.work, entry.key(index))
+            for entry in self._entries
+            for index in entry.indices
+            if self._again and entry.task(index) in self._again
+        }
         self._stems: defaultdict[str, list[Entry]] = defaultdict(list)
         for entry in self._entries:
             self._stems[entry.stem].append(entry)
@@ -179,8 +191,25 @@ class Planner:
         matches: list[Place | None] = [None] * job.count
         if same:
             matches = [self._known_as(job, pos) for pos in range(job.count)]
+        if self._wants is not None:
+            self._leave_out(job, matches, self._wants)
         self._plan.known += sum(place is not None for place in matches)
         self._add(job, matches)
+
+    def _leave_out(self, job: Wanted, matches: list[Place | None], wants: Callable[[Wanted, int], bool]) -> None:
+        """Take away what is not to run now. What has ended stays, whatever its limits were."""
+        for pos, place in enumerate(matches):
+            has_ended = place is not None and place.task in self._states()
+            if has_ended or (job.work, job.key(pos)) in self._again_keys or wants(job, pos):
+                continue
+            other = place or self._known.take(job, pos, self._after(job, pos), lambda _: True)
+            if other is not None and other.task in self._states():
+                matches[pos] = other
+                continue
+            if other is not None:
+                self._known.used[other.entry.name].discard(other.at)
+            matches[pos] = None
+            self._left_out.add((job.label, job.start + pos))
 
     def _known_as(self, job: Wanted, pos: int) -> Place | None:
         after = self._after(job, pos)
@@ -195,7 +224,8 @@ class Planner:
         """Whether a job of the pilot is just this one, so that nothing need be asked of its tasks."""
         keys = None if job.keys is None or isinstance(job.keys, Indices) else list(job.keys)
         return (
-            not self._known.used[entry.name]
+            self._wants is None
+            and not self._known.used[entry.name]
             and not entry.dropped
             and not any(entry.task(index) in self._again for index in entry.indices if self._again)
             and (entry.limits, entry.output, entry.start) == (job.limits, self._output, job.start)
@@ -256,7 +286,11 @@ class Planner:
 
     def _add(self, job: Wanted, matches: list[Place | None]) -> None:
         """New jobs for the tasks that were not found: one for each stretch of them that waits for the same."""
-        missing = [pos for pos, place in enumerate(matches) if place is None]
+        missing = [
+            pos
+            for pos, place in enumerate(matches)
+            if place is None and (job.label, job.start + pos) not in self._left_out
+        ]
         self._new += [(job.label, job.start + pos) for pos in missing]
         common = self._after_all(job)
         for first, end in ranges(missing):
@@ -266,6 +300,9 @@ class Planner:
             for pos in range(first, end):
                 self._submit(job, pos, pos + 1, self._after(job, pos), matches)
         places = [place for place in matches if place is not None]
+        if not places:
+            self._places[job.label] = places
+            return
         entry = places[0].entry
         if len(places) == len(entry.indices) and all(
             place == (entry, job.start + pos if job.keys is not None else 0) for pos, place in enumerate(places)
@@ -337,7 +374,8 @@ class Planner:
                 entry.dropped = []
         both = len(dropped.intersection(self._new))
         self._plan.changed = max(0, both - self._plan.again)
-        self._plan.gone = len(dropped) - both
+        self._plan.left_out = len(self._left_out)
+        self._plan.gone = len(dropped - self._left_out) - both
         self._plan.new = len(self._new) - both
         self._plan.cancel = unended(self._entries, self._states)
 

@@ -124,6 +124,12 @@ _ALL_WORDS = f"{__name__}.all_words"
 @click.option(
     "--retry-reason", multiple=True, metavar="TEXT", help="The same for tasks with this in their reason only."
 )
+@click.option(
+    "--only",
+    metavar="EXPR",
+    help="Of what is new, left, or to run again only those tasks of which this is true, e.g. 'alpha > 0.3 and code == 137'; "
+    "the others wait for a later --continue.",
+)
 @click.option("--max-fails", type=click.IntRange(1), help="Stop when this many tasks have failed in this run.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
@@ -158,7 +164,7 @@ def run(
     pilotfish run --grid alpha=0.1,0.2 --grid 'seed=range(10)' -- ./simulate {alpha} {seed}
     pilotfish run -- gzip -9 {} ::: *.dat
     pilotfish run tasks.txt --continue           what is left, and what is new in tasks.txt
-    pilotfish run tasks.txt --continue --retry-failed
+    pilotfish run tasks.txt --continue --retry-failed --only 'code == 137'
 
     Ctrl-C stops the tasks that run and keeps all that is left for --continue; a second one does not wait for them.
 
@@ -222,8 +228,9 @@ def _work(
     """None when all that is left of an earlier run is to go on. Raises UsageError."""
     if words or not resume:
         return runjobs.read(words, behind_dashes or of_tasks.parameters.iterations is not None, form, of_tasks)
-    if of_tasks.retry is not None:
-        raise UsageError("needs the tasks", where="--retry-failed", remedy="give the FILE or -- COMMAND again")
+    for option, value in (("--retry-failed", of_tasks.retry), ("--only", of_tasks.only)):
+        if value is not None:
+            raise UsageError("needs the tasks", where=option, remedy="give the FILE or -- COMMAND again")
     return None
 
 

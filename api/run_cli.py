@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +20,23 @@ from ..pilot.console import show as put
 from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import RefusedError, UsageError
 from ..pilot.model.states import State
-from ..pilot.wire.streams import Part
 from .run_folder import FOLDER, LAST, RunFolder, find_run, runs_in
+from .run_options import VERSION, of_run, with_only
 from .run_overview import Summary
 from .runs import Run, as_csv
+from .selection import Selection
 from .tables import print_json, print_table
-from .task_output import last_lines, output_of, tail_of
+from .task_output import last_lines
 from .task_records import NOT_ENDED, TaskRow
 
-_VERSION = 1
 _LOOK_S = 0.5
 _SHOWN = 10
 _LINES = 5
 _STATES = [state.name for state in State if state.final] + [NOT_ENDED]
 
 
-def _of_run(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that all of these commands have."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
-    return click.option(
-        "--wd", type=click.Path(), default=".", show_default=True, help="Working folder in which runs are looked up."
-    )(command)
-
-
 @click.command()
-@_of_run
+@of_run
 def runs(wd: str, as_json: bool) -> None:
     """List the runs of a working folder, the latest last.
 
@@ -55,7 +47,7 @@ def runs(wd: str, as_json: bool) -> None:
     listed = [(folder, Run(folder.path)) for folder in runs_in(Path(wd))]
     entries = [_entry(folder, run) for folder, run in listed]
     if as_json:
-        print_json({"version": _VERSION, "runs": entries})
+        print_json({"version": VERSION, "runs": entries})
         return
     header = ("RUN", "STATE", "BEGAN", "TASKS", "SUCCEEDED", "FAILED", "LEFT", "SIZE")
     rows = [
@@ -99,15 +91,19 @@ def _counts(summary: Summary) -> dict[str, int]:
 @click.option("--task", "pattern", help="Only tasks of this name; * and ? stand for others.")
 @click.option("--param", multiple=True, metavar="NAME=VALUE", help="Only tasks with this parameter.")
 @click.option("--code", type=int, help="Only tasks with this exit code.")
+@click.option("--reason", metavar="TEXT", help="Only tasks with this in their reason.")
+@with_only
 @click.option("--csv", "as_csv_text", is_flag=True, help="All these tasks as CSV, with a column for each parameter.")
 @click.option("--parquet", type=click.Path(dir_okay=False), help="Write them to this file (needs pandas and pyarrow).")
-@_of_run
+@of_run
 def show_run(
     run: str,
     state: tuple[str, ...],
     pattern: str | None,
     param: tuple[str, ...],
     code: int | None,
+    reason: str | None,
+    only: str | None,
     as_csv_text: bool,
     parquet: str | None,
     wd: str,
@@ -120,10 +116,11 @@ def show_run(
     \b
     pilotfish show
     pilotfish show --state failed
+    pilotfish show --only 'alpha > 0.3 and (code == 137 or "memory" in reason)'
     pilotfish show monday --param alpha=0.1 --csv >monday.csv
     """
     found = Run(run, wd)
-    wanted = _filter(state, pattern, param, code)
+    wanted = _filter(found, state, pattern, param, code, reason, only)
     if wanted is None and not (parquet or as_csv_text or as_json):
         _print_summary(found)
         return
@@ -136,34 +133,43 @@ def show_run(
         put(text.getvalue().rstrip("\n"))
     elif as_json:
         entry = _entry(found.folder, found)
-        print_json({"version": _VERSION, **entry, "selected": [row.as_json() for row in rows]})
+        print_json({"version": VERSION, **entry, "selected": [row.as_json() for row in rows]})
     else:
         _print_tasks(rows)
 
 
 def _filter(
-    states: Sequence[str], pattern: str | None, params: Sequence[str], code: int | None
+    run: Run,
+    states: Sequence[str],
+    pattern: str | None,
+    params: Sequence[str],
+    code: int | None,
+    reason: str | None,
+    only: str | None,
 ) -> Callable[[TaskRow], bool] | None:
     """None when all are wanted."""
-    if not (states or pattern or params) and code is None:
-        return None
-    pairs = []
+    tests: list[Callable[[TaskRow], bool]] = []
+    wanted = {state.upper() for state in states}
+    if wanted:
+        tests.append(lambda row: row.state in wanted)
+    if pattern is not None:
+        tests.append(lambda row: fnmatchcase(row.task, pattern))
     for text in params:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"{text!r} is not NAME=VALUE", where="--param", remedy="write --param alpha=0.1")
-        pairs.append((name, value))
-    wanted = {state.upper() for state in states}
+        tests.append(partial(_has_param, name, value))
+    if code is not None:
+        tests.append(lambda row: row.exit_code == code)
+    if reason is not None:
+        tests.append(lambda row: reason.lower() in row.reason.lower())
+    if only is not None:
+        tests.append(Selection(only, run.records.parameters).wants)
+    return (lambda row: all(test(row) for test in tests)) if tests else None
 
-    def fits(row: TaskRow) -> bool:
-        return (
-            (not wanted or row.state in wanted)
-            and (pattern is None or fnmatchcase(row.task, pattern))
-            and all(row.params.get(name) == value for name, value in pairs)
-            and (code is None or row.exit_code == code)
-        )
 
-    return fits
+def _has_param(name: str, value: str, row: TaskRow) -> bool:
+    return row.params.get(name) == value
 
 
 def _print_tasks(rows: Sequence[TaskRow]) -> None:
@@ -212,99 +218,13 @@ def _write_parquet(run: Run, rows: Sequence[TaskRow], path: str) -> None:
     echo(f"{len(rows)} tasks written to {path}", err=True)
 
 
-# --- what tasks have printed --------------------------------------------------------------------------------------------
-
-
-@click.command()
-@click.argument("run")
-@click.argument("task")
-@click.option("--stderr", "of_stderr", is_flag=True, help="What it wrote to stderr.")
-@_of_run
-def cat(run: str, task: str, of_stderr: bool, wd: str, as_json: bool) -> None:
-    """Print what TASK of RUN has written.
-
-    \b
-    pilotfish cat last task:3
-    """
-    part = _output_of(Run(run, wd), task, of_stderr)
-    if as_json:
-        text = part.read().decode(errors="replace")
-        print_json({"version": _VERSION, "task": task, "file": str(part.path), "text": text})
-        return
-    sys.stdout.flush()
-    with open(part.path, "rb") as file:
-        file.seek(part.start)
-        left = sys.maxsize if part.size is None else part.size
-        while left and (piece := file.read(min(left, 1 << 20))):
-            sys.stdout.buffer.write(piece)
-            left -= len(piece)
-
-
-@click.command()
-@click.argument("run")
-@click.argument("task")
-@click.option("--stderr", "of_stderr", is_flag=True, help="What it wrote to stderr.")
-@click.option("--lines", "-n", type=click.IntRange(0), default=10, show_default=True)
-@click.option("--follow", "-f", is_flag=True, help="Go on as it grows, until Ctrl-C.")
-@_of_run
-def tail(run: str, task: str, of_stderr: bool, lines: int, follow: bool, wd: str, as_json: bool) -> None:
-    """Print the last lines that TASK of RUN has written.
-
-    \b
-    pilotfish tail -f last task:3
-    """
-    found = Run(run, wd)
-    part = _output_of(found, task, of_stderr)
-    if as_json:
-        text = tail_of(part, lines)
-        print_json({"version": _VERSION, "task": task, "file": str(part.path), "lines": text.splitlines()})
-        return
-    if follow and not part.is_of_stream:
-        sys.exit(subprocess.run(["tail", f"-n{lines}", "-F", "--", str(part.path)], check=False).returncode)
-    put(tail_of(part, lines))
-    if follow:
-        _follow_stream(found, task, of_stderr, part)
-
-
-def _follow_stream(run: Run, task: str, of_stderr: bool, part: Part) -> None:
-    """What is still to come of a task that writes into a stream, up to its end."""
-    shown = len(part.read())
-    while True:
-        end = part.size is not None or run.state != "running"
-        text = part.read(skip=shown)
-        shown += len(text)
-        sys.stdout.buffer.write(text)
-        sys.stdout.buffer.flush()
-        if end:
-            return
-        time.sleep(_LOOK_S)
-        part = _output_of(run, task, of_stderr)
-
-
-def _output_of(run: Run, task: str, of_stderr: bool) -> Part:
-    try:
-        row = run.task(task)
-    except KeyError:
-        raise UsageError(
-            f"run {run.name} has no task {task!r}", where="TASK", remedy=f"`pilotfish show {run.name}` names some"
-        ) from None
-    part = output_of(run.path, row, of_stderr)
-    which = "stderr" if of_stderr else "stdout"
-    if part is None:
-        remedy = "run with --output DIR or --stream"
-        raise UsageError(f"the {which} of {task} was not kept", where="TASK", remedy=remedy)
-    if not part.path.exists():
-        raise RefusedError(f"the {which} of {task} is not there (yet)", where=str(part.path))
-    return part
-
-
 # --- waiting and removing -----------------------------------------------------------------------------------------------
 
 
 @click.command("wait")
 @click.argument("run", default=LAST)
 @click.option("--timeout", type=click.FloatRange(0), help="Seconds to wait at most; then exit code 75.")
-@_of_run
+@of_run
 def wait_for(run: str, timeout: float | None, wd: str, as_json: bool) -> None:
     """Wait until RUN is over.
 
@@ -322,14 +242,14 @@ def wait_for(run: str, timeout: float | None, wd: str, as_json: bool) -> None:
     found = Run(found.path)
     summary = found.summary()
     if as_json:
-        print_json({"version": _VERSION, "name": found.name, "state": found.state, **_counts(summary)})
+        print_json({"version": VERSION, "name": found.name, "state": found.state, **_counts(summary)})
     sys.exit(ExitCode.WORK_LEFT if summary.left else ExitCode.FAILED if summary.failed else ExitCode.DONE)
 
 
 @click.command()
 @click.argument("run", nargs=-1, required=True)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@_of_run
+@of_run
 def rm(run: tuple[str, ...], yes: bool, wd: str, as_json: bool) -> None:
     """Remove RUNs that are over: what is known of them, not what their tasks have written.
 
@@ -345,7 +265,7 @@ def rm(run: tuple[str, ...], yes: bool, wd: str, as_json: bool) -> None:
             raise click.Abort
         _remove(folder)
     if as_json:
-        print_json({"version": _VERSION, "removed": [folder.name for folder in folders]})
+        print_json({"version": VERSION, "removed": [folder.name for folder in folders]})
 
 
 def _remove(folder: RunFolder) -> None:
@@ -362,6 +282,3 @@ def _remove(folder: RunFolder) -> None:
         linked = [each.name for each in others if (last.parent / each.name).is_symlink()]
         if linked:
             last.symlink_to(linked[-1])
-
-
-__all__ = ["cat", "rm", "runs", "show_run", "tail", "wait_for"]

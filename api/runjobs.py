@@ -42,6 +42,8 @@ class TaskOptions(NamedTuple):
     output: str | None = None
     no_output: bool = False
     stream: bool = False
+    only: str | None = None
+    """An expression that tasks must meet to run now (selection.py)."""
     retry: Retry | None = None
     """Which tasks that have failed in an earlier session run again."""
 

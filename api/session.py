@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ from .local import LocalManager
 from .outcome import failed_tasks, final_states
 from .plan import Plan, Planner, unended
 from .runjobs import COMMAND, Output, TaskOptions, Work
+from .selection import Selection
+from .task_records import parameters_of, params_of
 
 _FAILED = ("FAILED", "OMITTED")
 
@@ -67,14 +69,19 @@ def begin(pilot: LocalManager, work: Work | None, options: TaskOptions, *, resum
     if work is not None:
         output = Output(work, options, aux.parent)
         wanted = _identified(work, output, resumed)
-        if wanted is None:
+        if wanted is None:  # which the pilot will refuse
             pilot.client.submit(work.jobs)
             return Session()
         _check_comparable(ledger, wanted, in_pilot)
         source = _source(work, aux.parent)
-        again = failed_tasks(aux, options.retry) if resumed and options.retry else ()
-        planner = Planner(ledger, in_pilot, states, source, output.text, output.fill_in, again)
+        selection = _selection(options.only, wanted)
+        of_row = None if selection is None else selection.wants
+        again = failed_tasks(aux, options.retry, of_row) if resumed and options.retry else ()
+        wants = None if selection is None else partial(_is_selected, selection)
+        planner = Planner(ledger, in_pilot, states, source, output.text, output.fill_in, again, wants)
         plan = planner.plan(wanted, {job["name"]: place for place, job in enumerate(work.jobs)})
+        if plan.left_out:
+            echo(f"--only leaves out {_tasks(plan.left_out)}: they wait for a later --continue", err=True)
         if len(ledger):
             _tell_difference(plan, source)
         _submit(pilot, plan, ledger, aux)
@@ -104,6 +111,18 @@ def _identified(work: Work, output: Output, resumed: bool) -> list[Wanted] | Non
     for job in work.jobs:
         output.fill_in(job, "${jname}")
     return None
+
+
+def _selection(text: str | None, wanted: list[Wanted]) -> Selection | None:
+    if text is None:
+        return None
+    if any(job.spec.after for job in wanted):
+        raise UsageError("makes no sense with jobs that wait for others", where="--only", remedy="leave it out")
+    return Selection(text, {name: None for job in wanted for name in parameters_of(job.spec)})
+
+
+def _is_selected(selection: Selection, job: Wanted, pos: int) -> bool:
+    return selection.wants_new(job.label, job.spec.index_of(pos), params_of(job.spec, pos))
 
 
 def _check_comparable(ledger: Ledger, wanted: list[Wanted], in_pilot: Mapping[str, object]) -> None:

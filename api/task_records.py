@@ -162,6 +162,14 @@ class TaskRecords:
         return self._accepted[0]
 
     @property
+    def parameters(self) -> list[str]:
+        """The names of all parameters of its tasks."""
+        names: dict[str, None] = {}
+        for spec in self.jobs.values():
+            names.update(dict.fromkeys(parameters_of(spec)))
+        return list(names)
+
+    @property
     def began(self) -> datetime | None:
         began_s = self._accepted[1]
         return datetime.fromtimestamp(began_s).astimezone() if began_s else None
@@ -375,8 +383,16 @@ def _variables(spec: JobSpec, pos: int) -> dict[str, str]:
     return of_iteration(iteration.start + pos, iteration.value_at(pos), bool(iteration.params))
 
 
+def parameters_of(spec: JobSpec) -> list[str]:
+    """The names of the parameters of its tasks; none for those that only have an index."""
+    iteration = spec.iteration
+    if iteration is None or iteration.is_numbered:
+        return []
+    return [param.name for param in iteration.params] or ["itval"]
+
+
 def params_of(spec: JobSpec, pos: int) -> dict[str, str]:
-    """The parameters of a task; empty for one that only has an index."""
+    """The parameters of a task."""
     iteration = spec.iteration
     if iteration is None or iteration.is_numbered:
         return {}

@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 FOLDER = "streams"
 INDEX = "index"
@@ -99,6 +100,15 @@ class Part(NamedTuple):
             end = file.seek(0, os.SEEK_END) if self.size is None else self.start + self.size
             file.seek(self.start + skip if most is None else max(self.start, end - most))
             return file.read(max(0, end - file.tell()))
+
+    def copy(self, to: BinaryIO) -> None:
+        """Write all of it there."""
+        with open(self.path, "rb") as file:
+            file.seek(self.start)
+            left = sys.maxsize if self.size is None else self.size
+            while left and (piece := file.read(min(left, 1 << 20))):
+                to.write(piece)
+                left -= len(piece)
 
 
 class Index:

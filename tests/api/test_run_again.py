@@ -371,3 +371,24 @@ def test_the_folder_may_be_moved(runs: Runs) -> None:
     other.lines("a", "b", "c")
     again = other.run()
     assert (again["ran"], counts(again)) == (["c"], (3, 3, 0, 0))
+
+
+def test_only_chooses_among_what_would_run(runs: Runs) -> None:
+    """What is left out waits for the next session; what has ended and is not chosen stays what it is."""
+
+    def sweep(*words: str) -> tuple[list[str], dict[str, Any], str]:
+        command = ("--grid", "i=range(4)", "--", "sh", "-c", "echo {i} >> ran; exit $(( {i} % 3 ))")
+        before = runs.ran()
+        done = subprocess.run(runs.command(*words, *command), cwd=runs.wd, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        return sorted(runs.ran()[len(before) :]), json.loads(done.stdout), done.stderr
+
+    ran, summary, told = sweep("--only", "i > 1")
+    assert (ran, counts(summary)) == (["2", "3"], (2, 1, 1, 0))
+    assert told.splitlines()[0] == "--only leaves out 2 tasks: they wait for a later --continue"
+    ran, _, _ = sweep("--continue", "--retry-failed", "--only", "i == 0 or code == 1")
+    assert ran == ["0"]
+    ran, summary, _ = sweep("--continue", "--retry-failed", "--only", "code == 2")
+    assert (ran, counts(summary)) == (["2"], (3, 2, 1, 0))
+    ran, summary, _ = sweep("--continue")
+    assert (ran, counts(summary)) == (["1"], (4, 2, 2, 0))

@@ -56,6 +56,15 @@ def test_cat_tail_and_show_read_from_streams(streamed: Path) -> None:
     assert "task:7 i=7: FAILED exit code 1\n    | err 7\n" in pilotfish(streamed, "show").stdout
 
 
+def test_cat_and_show_take_an_expression(streamed: Path) -> None:
+    assert (
+        pilotfish(streamed, "cat", "last", "--only", "i in (2, 7)", "task:2", "task:7").stdout.count("==> task:") == 2
+    )
+    assert pilotfish(streamed, "cat", "last", "--only", "code == 1").stdout == "==> task:7 <==\nout 7\n"
+    assert pilotfish(streamed, "show", "--only", "i > 6 and code == 1").stdout.splitlines()[1].startswith("task:7 ")
+    assert pilotfish(streamed, "show", "--only", "j > 6", code=2).stderr.startswith("Error: --only: there is no 'j'; ")
+
+
 def test_the_last_lines_of_a_failed_task_are_kept_though_output_is_thrown_away(wd: Path) -> None:
     """Those of a success are not, and a long stderr takes no more room than the last of it."""
     command = ("--", "sh", "-c", "yes {i} | head -300000 >&2; echo the end {i} >&2; exit $(( {i} == 7 ))")
