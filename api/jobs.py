@@ -46,6 +46,8 @@ _ATTRIBUTES: dict[str, tuple[tuple[type, ...], _Path]] = {
     "attributes": ((dict,), ("attributes",)),
     "priority": ((int,), ("priority",)),
     "retries": ((int,), ("retries",)),
+    "retry": ((list, dict), ("retry",)),
+    "stream": ((bool,), ("execution", "stream")),
 }
 """Attribute of `add` -> (types, where it goes in the description)."""
 
@@ -80,7 +82,8 @@ class Jobs:
         model_opts, numCores and numNodes (a number or `{min, max, exact, scheduler}`), wt, mem, gpus, nodeCrs, iteration (a
         number, a range, a list of values, or an object, see docs/jobs.md), params (a row for each task as a list of
         mappings, or a mapping of columns), grid (a mapping of lists or ranges, a task for each combination), after,
-        attributes, priority, retries.
+        attributes, priority, retries, retry (a rule for failures or a list of them, see docs/jobs.md), stream (True: what has
+        no file goes into streams).
 
         A path or bytes may stand where text is wanted; numbers and paths in args, in values of env and of
         iterations become text.
@@ -107,7 +110,7 @@ class Jobs:
             value = as_text(value)
         elif isinstance(value, Integral) and int in types and not isinstance(value, (bool, int)):
             value = int(value)
-        if not isinstance(value, types) or isinstance(value, bool):
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise InvalidJobDescriptionError(f"Invalid attribute {name} type {type(value)}")
         place = job
         for member in path[:-1]:

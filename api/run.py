@@ -88,6 +88,14 @@ _ALL_WORDS = f"{__name__}.all_words"
 @click.option("--wt", help="Wall time limit of each task, e.g. 10m.")
 @click.option("--retries", type=click.IntRange(0), help="How often a failed task is started again.")
 @click.option(
+    "--retry",
+    "retry_rule",
+    multiple=True,
+    metavar="RULE",
+    help="What to do with failures, e.g. 'reason=\"memory limit\" times=2 mem=2', 'code=75,137 times=3 pause=1m'; see "
+    "docs/jobs.md.",
+)
+@click.option(
     "--output",
     type=click.Path(),
     help="Folder for stdout and stderr of tasks that name no files of their own; default for commands and lines: "

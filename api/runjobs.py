@@ -13,6 +13,7 @@ from ..pilot.wire.describe_iteration import describe_iteration
 from . import jobfile
 from .command_job import Parameters, command_job
 from .outcome import Retry
+from .retry_rules import parse_rules
 from .templates import check_variables
 
 OUTPUT = "pilotfish-output"
@@ -39,6 +40,8 @@ class TaskOptions(NamedTuple):
     mem: str | None = None
     wt: str | None = None
     retries: int | None = None
+    retry_rule: tuple[str, ...] = ()
+    """As `--retry` has them; see retry_rules.py."""
     output: str | None = None
     no_output: bool = False
     stream: bool = False
@@ -93,6 +96,8 @@ def _fill_in(job: dict[str, Any], options: TaskOptions, *, wins: bool) -> None:
         del job["resources"]
     if options.retries is not None and (wins or "retries" not in job):
         job["retries"] = options.retries
+    if options.retry_rule and (wins or "retry" not in job):
+        job["retry"] = parse_rules(options.retry_rule)
 
 
 class Output:

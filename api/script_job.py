@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from ..pilot.model.errors import UsageError
+from .retry_rules import parse_rules
 
 _SHELLS = frozenset(
     (".sh", ".bash", ".zsh", ".ksh", ".csh", ".fish", ".slurm", ".slr", ".sbatch", ".pbs", ".sge", ".lsf", ".job")
@@ -41,6 +42,7 @@ _DIRECTIVES = click.Command(
         click.Option(["--mem"]),
         click.Option(["--wt"]),
         click.Option(["--retries"], type=click.IntRange(0)),
+        click.Option(["--retry"], multiple=True),
         click.Option(["--stdout"]),
         click.Option(["--stderr"]),
     ],
@@ -96,6 +98,8 @@ def job_of(source: str) -> dict[str, Any]:
     job: dict[str, Any] = {"name": said.pop("name", _name_of(source)), "execution": execution}
     if "retries" in said:
         job["retries"] = said.pop("retries")
+    if said.get("retry"):
+        job["retry"] = parse_rules(said.pop("retry"))
     members = {"cores": "numCores", "nodes": "numNodes", "mem": "mem", "wt": "wt"}
     resources: dict[str, Any] = {member: said[option] for option, member in members.items() if option in said}
     if "gpus" in said:
@@ -121,7 +125,9 @@ def _said_in_head(source: str) -> dict[str, Any]:
             raise UsageError(error.format_message(), where=where, remedy=f"known are {known}") from error
         except ValueError as error:
             raise UsageError(f"{error} in {words!r}", where=where) from error
+        rules = (*said.get("retry", ()), *context.params.pop("retry"))
         said |= {name: value for name, value in context.params.items() if value is not None}
+        said["retry"] = rules
     return said
 
 

@@ -39,9 +39,10 @@ class Limits:
 
     def watch(self, task: Task) -> None:
         """From now on, until it leaves `running`."""
-        if task.job.wt_s is not None:
+        wt_s = task.wt_s
+        if wt_s is not None:
             now = self.uptime.now()
-            task.deadline = now + task.job.wt_s
+            task.deadline = now + wt_s
             self._wake_at(task.deadline, now)
         if _is_watched(task) and not self._measuring:
             self._measuring = True
@@ -61,7 +62,7 @@ class Limits:
         for task in list(self._running.values()):
             if task.deadline <= now + TINY_S:
                 task.deadline = math.inf
-                self._stop(task, Cause.WALL_TIME, f"wall time limit of {task.job.wt_s:g} s reached")
+                self._stop(task, Cause.WALL_TIME, f"wall time limit of {task.wt_s:g} s reached")
         earliest = min((task.deadline for task in self._running.values()), default=math.inf)
         if earliest < math.inf:
             self._wake_at(earliest, now)

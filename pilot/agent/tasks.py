@@ -112,6 +112,11 @@ class Task:
         self.kill_timer: Timer | None = None
 
     @property
+    def wt_s(self) -> float | None:
+        """Its wall time limit."""
+        return self.job.wt_s if self.start.wt_s is None else self.start.wt_s
+
+    @property
     def key(self) -> TaskKey:
         return key_of(self.start)
 

@@ -41,7 +41,14 @@ class WorkFrames:
                     jobs.append(frames.JobDef(job_no, spec.name, spec.execution, wt_s, job.is_iteration, has_params))
                 # A first run is a first attempt; a later one may follow some that came back without a start.
                 begun = [(pos, run, 1 if run == 1 else job.attempts(pos)) for _, pos, run in of_job]
-                if spec.iteration is not None and spec.iteration.is_numbered:
+                if job.grown is not None:
+                    tasks += [
+                        frames.TaskStart(
+                            job_no, pos, run, spec.index_of(pos), spec.value_of(pos), attempt, wt_s=job.wt_of(pos)
+                        )
+                        for pos, run, attempt in begun
+                    ]
+                elif spec.iteration is not None and spec.iteration.is_numbered:
                     tasks += frames.stretches(job_no, spec.iteration.start, begun)
                 else:
                     tasks += [

@@ -33,7 +33,10 @@ def why_not_running(scheduler: Scheduler, job: Job, pos: int | None, now: float)
         return [f"it has ended: {state.name}"]
     if state is not State.QUEUED:
         return [_sent(scheduler, job, pos, now)]
-    return _dependencies(scheduler, job, pos) or why_waiting(scheduler, pending_of(job.pendings, pos), now)
+    resting_s = scheduler.resting.get((job.no, pos), now) - now
+    if resting_s > 0:
+        return [f"it has failed {job.failures_of(pos)} times and starts again in {resting_s:.0f} s, as its rule says"]
+    return _dependencies(scheduler, job, pos) or why_waiting(scheduler, pending_of(job, pos), now)
 
 
 def _sent(scheduler: Scheduler, job: Job, pos: int, now: float) -> str:

@@ -99,7 +99,7 @@ def _check_shapes(scheduler: Scheduler) -> None:
     shapes = {id(shape): shape for shape in scheduler.queue}
     users: Counter[int] = Counter()
     for job in scheduler.jobs:
-        for pending in all_pendings(job.pendings):
+        for pending in all_pendings(job):
             assert id(pending.shape) in shapes, f"{job} waits in a shape that was forgotten"
             users[id(pending.shape)] += 1
     for number, shape in shapes.items():

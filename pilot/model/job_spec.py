@@ -151,10 +151,33 @@ class Dependency:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryRule:
+    """Of tasks that have failed: which start again, and how.
+
+    `times`: how often, whatever rule it was by. `codes`, `reasons`: the exit codes (-N after signal N) and words in the reason
+    that it is about; without either it is about all. `pause_s`: how long to wait before. `mem`, `wt`: how many times as much
+    memory and wall time as the attempt that failed.
+    """
+
+    times: int = 1
+    codes: tuple[int, ...] = ()
+    reasons: tuple[str, ...] = ()
+    pause_s: float = 0.0
+    mem: float = 1.0
+    wt: float = 1.0
+
+    def is_about(self, exit_code: int, reason: str) -> bool:
+        if not self.codes and not self.reasons:
+            return True
+        return exit_code in self.codes or any(text.lower() in reason.lower() for text in self.reasons)
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """One accepted job description, after submit-phase substitution.
 
-    `priority`: higher starts first. `retries`: how often a task that ended FAILED is started again.
+    `priority`: higher starts first. `retries`: how often a task that ended FAILED is started again. `retry`: rules that go
+    before that, see retry.py.
     `attributes`: the client's own object, kept and sent on, never looked into.
     """
 
@@ -166,6 +189,7 @@ class JobSpec:
     attributes: Mapping[str, Any] | None = None
     priority: int = 0
     retries: int = 0
+    retry: tuple[RetryRule, ...] = ()
 
     @property
     def task_count(self) -> int:

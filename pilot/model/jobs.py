@@ -124,18 +124,38 @@ Pendings = Pending | tuple[tuple[int, Pending], ...]
 """What a job has waiting: one Pending for all positions, or (first position, Pending) in order."""
 
 
-def pending_of(pendings: Pendings, pos: int) -> Pending:
+class Grown:
+    """Tasks of a job that are to have more than the others (retry.py).
+
+    `of`: by position, their Pending; `pendings`: all of them, which need not have one of these positions any more; `wt_s`: by
+    position, wall time limits.
+    """
+
+    __slots__ = ("of", "pendings", "wt_s")
+
+    def __init__(self) -> None:
+        self.of: dict[int, Pending] = {}
+        self.pendings: dict[ShapeKey, Pending] = {}
+        self.wt_s: dict[int, float] = {}
+
+
+def pending_of(job: Job, pos: int) -> Pending:
     """The Pending that position `pos` belongs to."""
+    if job.grown is not None and pos in job.grown.of:
+        return job.grown.of[pos]
+    pendings = job.pendings
     if isinstance(pendings, Pending):
         return pendings
     return pendings[bisect_right(pendings, pos, key=lambda entry: entry[0]) - 1][1]
 
 
-def all_pendings(pendings: Pendings) -> list[Pending]:
+def all_pendings(job: Job) -> list[Pending]:
     """Each once, however many stretches of positions it has."""
+    pendings = job.pendings
+    grown = [] if job.grown is None else list(job.grown.pendings.values())
     if isinstance(pendings, Pending):
-        return [pendings]
-    return list({id(pending): pending for _, pending in pendings}.values())
+        return [pendings, *grown]
+    return [*{id(pending): pending for _, pending in pendings}.values(), *grown]
 
 
 ShapeKey = tuple[Need, tuple[int, int]]
@@ -250,6 +270,7 @@ class Job:
         "failed",
         "failures",
         "finished",
+        "grown",
         "message",
         "messages",
         "no",
@@ -286,12 +307,17 @@ class Job:
         """How often a task failed and was started again, by position."""
         self.crashes: dict[int, int] | None = None
         """How often an agent was lost under a task that was started again, by position."""
+        self.grown: Grown | None = None
 
     def __repr__(self) -> str:
         return f"<Job {self.no} {self.spec.name!r} {self.state.name} {self.finished}/{self.spec.task_count}>"
 
     def __lt__(self, other: Job) -> bool:
         return self.no < other.no
+
+    def wt_of(self, pos: int) -> float | None:
+        """The wall time limit of a task, if it is another than the job's."""
+        return None if self.grown is None else self.grown.wt_s.get(pos)
 
     @property
     def is_iteration(self) -> bool:
@@ -300,6 +326,10 @@ class Job:
     def attempts(self, pos: int) -> int:
         """How often a task that was started at all has been started."""
         return 1 + sum(counts.get(pos, 0) for counts in (self.failures, self.crashes) if counts)
+
+    def failures_of(self, pos: int) -> int:
+        """How often a task has failed and was started again."""
+        return self.failures.get(pos, 0) if self.failures else 0
 
     def message_of(self, pos: int | None) -> str:
         """What went wrong, for the job or one of its tasks; empty when nothing did."""

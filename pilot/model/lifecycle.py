@@ -21,7 +21,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from . import dependencies
@@ -33,6 +33,7 @@ from .jobs import Job, Pending, all_pendings, pending_of
 from .queue import Queue
 from .registry import Registry
 from .results import Result
+from .retry import Retries, rule_for
 from .states import AttemptEvent, AttemptState, Cause, Fate, State
 from .steps import Steps
 
@@ -43,11 +44,14 @@ _ONLY = ((0, 1),)
 class Lifecycle:
     """Moves jobs and tasks between their states, and waiting work into `queue`; notes what was decided in `decisions`."""
 
-    def __init__(self, jobs: Registry, queue: Queue, decisions: Decisions, crash_limit: int) -> None:
+    def __init__(
+        self, jobs: Registry, queue: Queue, decisions: Decisions, crash_limit: int, most_mem: Callable[[], int]
+    ) -> None:
         self._jobs = jobs
         self._queue = queue
         self._decisions = decisions
         self._crash_limit = crash_limit
+        self.retries = Retries(jobs, queue, most_mem)
         self.lost = LostAttempts()
         self._consequences: deque[Consequence | Iterator[Consequence]] = deque()
         self.interrupted: int | None = None
@@ -111,7 +115,7 @@ class Lifecycle:
         """The whole-job dependencies are met."""
         if job.unmet_at is not None and not any(job.unmet_at):
             job.unmet_at = None  # nothing is left to wait for
-        for pending in all_pendings(job.pendings):
+        for pending in all_pendings(job):
             if job.unmet_at is None:
                 pending.open_range()
             else:
@@ -125,14 +129,16 @@ class Lifecycle:
 
     def _ready(self, job: Job, pos: int) -> None:
         if job.tasks.state(pos) is State.QUEUED:
-            pending = pending_of(job.pendings, pos)
+            pending = pending_of(job, pos)
             pending.put_back(pos)
             pending.shape.add(pending)
 
     def withdraw(self, job: Job, pos: int) -> None:
         """A queued task is about to leave its queue without being taken from it."""
+        if self.retries.resting and self.retries.resting.pop((job.no, pos), None) is not None:
+            return
         if job.unmet == 0 and (job.unmet_at is None or job.unmet_at[pos] == 0):
-            pending_of(job.pendings, pos).withdrawn()
+            pending_of(job, pos).withdrawn()
 
     def _omit(self, job: Job, pos: int | None, reason: str, now: float) -> None:
         if pos is None:
@@ -151,7 +157,7 @@ class Lifecycle:
 
     def end_queued_tasks(self, job: Job, state: State, now: float) -> None:
         """End all queued tasks of a job at once. They have no events of their own: the end of the job stands for all."""
-        for pending in all_pendings(job.pendings):
+        for pending in all_pendings(job):
             pending.clear_range()
         self.lost.forget_waiting(job)
         positions = self._jobs.move_queued_tasks(job, state)
@@ -178,12 +184,18 @@ class Lifecycle:
                 self.interrupted += 1
             self._taken_back(attempt)
             return
-        elif _times(job.failures, pos) < job.spec.retries:
-            state = State.QUEUED
-            job.failures = _one_more(job.failures, pos)
         else:
-            state = State.FAILED
+            state = self._after_failure(job, pos, end.exit_code, end.message, now)
         self._conclude(attempt, attempt.result(state, end), now)
+
+    def _after_failure(self, job: Job, pos: int, exit_code: int, reason: str, now: float) -> State:
+        """A task has failed: FAILED, or QUEUED when a rule says so, for which all is prepared then."""
+        rule = rule_for(job.spec, job.failures_of(pos), exit_code, reason)
+        if rule is None:
+            return State.FAILED
+        job.failures = _one_more(job.failures, pos)
+        self.retries.prepare(job, pos, rule, now)
+        return State.QUEUED
 
     def attempt_lost(self, attempt: Attempt, now: float, may_come_back: bool) -> None:
         """The agent of `attempt` is gone: the task is tried again, but not for ever."""
@@ -251,8 +263,8 @@ class Lifecycle:
         if result.state is State.QUEUED:
             if was_lost:
                 job.crashes = _one_more(job.crashes, pos)
-            else:
-                job.failures = _one_more(job.failures, pos)
+            elif self._after_failure(job, pos, result.exit_code, result.message, result.ended_s) is State.FAILED:
+                job.failures = _one_more(job.failures, pos)  # it was tried again all the same
         self._conclude(attempt, result, result.ended_s)
         self._keep_lost(attempt, may_come_back=True)
 
@@ -270,9 +282,12 @@ class Lifecycle:
             )
 
     def _back_to_queue(self, attempt: Attempt) -> None:
-        self._jobs.move_task(attempt.job, attempt.key.pos, State.QUEUED)
-        attempt.pending.put_back(attempt.key.pos)
-        attempt.pending.shape.add(attempt.pending)
+        job, pos = attempt.job, attempt.key.pos
+        self._jobs.move_task(job, pos, State.QUEUED)
+        if (job.no, pos) not in self.retries.resting:
+            pending = pending_of(job, pos)
+            pending.put_back(pos)
+            pending.shape.add(pending)
 
     def in_flight_again(self, job: Job, pos: int) -> None:
         """A task that counted as waiting has an attempt in flight again, or has had it all the time."""
@@ -308,8 +323,8 @@ class Lifecycle:
     def _end_job(self, job: Job, state: State, ended_s: float, exit_code: int | None = None) -> None:
         self._jobs.move_job(job, state)
         job.ended_s = ended_s
-        self._queue.release(job.pendings)
-        job.pendings = ()
+        self._queue.release(all_pendings(job))
+        job.pendings, job.grown = (), None
         job.unmet_at = None
         self._decisions.changes.append(Change(job, None, state, ended_s, exit_code, job.message))
         if job.dependents is not None:

@@ -322,6 +322,11 @@ class Nodes:
 
     # --- could it ever fit ----------------------------------------------------------------------------------------------
 
+    def most_mem(self) -> int:
+        """The most memory that one node has; 0 when some node does not tell."""
+        amounts = [self.specs[node].mem_bytes for node in self.here]
+        return max(amounts, default=0) if all(amounts) else 0
+
     def why_never(self, need: Need) -> str | None:
         """Why `need` cannot be met even when everything is free; None when it can."""
         able = [node for node in self.here if self._able(node, need)]

@@ -12,10 +12,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .job_spec import Need
-from .jobs import Key, Pending, Pendings, Shape, ShapeKey, all_pendings
+from .jobs import Key, Pending, Shape, ShapeKey
 
 
 class Queue:
@@ -49,9 +49,9 @@ class Queue:
                 heads.append((head.key, number, head))
         return heads
 
-    def release(self, pendings: Pendings) -> None:
+    def release(self, pendings: Iterable[Pending]) -> None:
         """A job has ended: it adds nothing to its shapes any more."""
-        for pending in (pendings,) if isinstance(pendings, Pending) else all_pendings(pendings):
+        for pending in pendings:
             pending.shape.users -= 1
             self.review(pending.shape)
 

@@ -75,7 +75,7 @@ class Recovery:
         job.tasks.set_run(key.pos, key.run)
         attempt = self._life.lost.get(key)
         if attempt is None:
-            pending = pending_of(job.pendings, key.pos)
+            pending = pending_of(job, key.pos)
             attempt = Attempt(key, job, pending, node, PoolId(0), now, AttemptState.IN_DOUBT)
             self._life.in_flight_again(job, key.pos)
         else:

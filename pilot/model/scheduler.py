@@ -24,7 +24,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TypeVar
 
@@ -78,7 +78,7 @@ class Scheduler:
         self.queue = Queue()
         self._decisions = Decisions()
         self.dispatch = Dispatch(self.nodes, self.jobs, self.queue, self._decisions, reserve_after_s, life)
-        self._life = Lifecycle(self.jobs, self.queue, self._decisions, crash_limit)
+        self._life = Lifecycle(self.jobs, self.queue, self._decisions, crash_limit, self.nodes.most_mem)
         self._plain_ends = PlainEnds(self.dispatch, self.jobs, self._life.lost, self._decisions)
         self.most_per_turn: int | None = None
         """How many consequences of what has happened are followed in one turn; None: all, as in a replay."""
@@ -403,9 +403,14 @@ class Scheduler:
         """Running tasks that went back to the queue since `on_stopping`."""
         return self._life.interrupted or 0
 
+    @property
+    def resting(self) -> Mapping[tuple[JobNo, int], float]:
+        """Until when failed tasks pause before they start again, by job and position."""
+        return self._life.retries.resting
+
     def stalled(self, now: float) -> bool:
         """Whether work is left that only another allocation can do."""
-        idle = self.settled and not self.jobs.entering
+        idle = self.settled and not self.jobs.entering and not self.resting
         return idle and not self.nodes.elastic and self.jobs.unfinished > 0 and self.dispatch.stalled(now)
 
     # --- deciding -------------------------------------------------------------------------------------------------------
@@ -416,7 +421,8 @@ class Scheduler:
         self.dispatch.plan(now)
 
     def on_time(self, now: float) -> None:
-        """Call about twice a second: takes back what was lent and could not start."""
+        """Call about twice a second: takes back what was lent and could not start, and ends the pauses of what had failed."""
+        self._life.retries.wake(now)
         self.dispatch.take_back_stale(now)
 
     def take_decisions(self) -> Decisions:

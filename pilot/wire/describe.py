@@ -24,6 +24,7 @@ from . import legacy
 from .check import check_members, is_count, need_object, need_text, shown
 from .describe_iteration import iteration_in_steps, undescribe_iteration, whole
 from .describe_resources import DEFAULT_RESOURCES, describe_resources
+from .describe_retry import describe_retry, undescribe_retry
 from .legacy import FormError
 from .word_limits import MOST_ALL_BYTES, MOST_WORD_BYTES, at_least, byte_count, fits_word
 
@@ -31,7 +32,7 @@ _BAD_NAME = re.compile("""[${}()'" \t\n\0\U0010ff80-\U0010ffff\ud800-\udfff]""")
 """The last are bytes that are not text: names stand in topics, reports and on the screen."""
 _INDEX = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _JOB_MEMBERS = frozenset(
-    {"name", "execution", "resources", "iteration", "dependencies", "attributes", "priority", "retries"}
+    {"name", "execution", "resources", "iteration", "dependencies", "attributes", "priority", "retries", "retry"}
 )
 _TEXTS = ("exec", "script", "wd", "stdin", "stdout", "stderr", "venv", "model")
 _EXECUTION_MEMBERS = frozenset({*_TEXTS, "args", "env", "modules", "model_opts", "stream"})
@@ -122,10 +123,11 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: O
         raise InvalidJobError(legacy.COLON_IN_NAME.format(name), where=f"{where}.name", remedy="leave the colon out")
     if not job.keys() <= _JOB_MEMBERS:
         check_members(job, _JOB_MEMBERS, where)
+    resources = once.resources(job["resources"], f"{where}.resources") if "resources" in job else DEFAULT_RESOURCES
     return JobSpec(
         name,
         _execution(job["execution"], f"{where}.execution", once),
-        once.resources(job["resources"], f"{where}.resources") if "resources" in job else DEFAULT_RESOURCES,
+        resources,
         (yield from iteration_in_steps(job["iteration"], f"{where}.iteration")) if "iteration" in job else None,
         ()
         if job.get("dependencies") is None
@@ -133,6 +135,7 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: O
         _attributes(job.get("attributes"), f"{where}.attributes"),
         whole(job.get("priority", 0), f"{where}.priority", lowest=None),
         whole(job.get("retries", 0), f"{where}.retries", lowest=0),
+        describe_retry(job["retry"], f"{where}.retry", resources) if "retry" in job else (),
     )
 
 
@@ -342,6 +345,8 @@ def undescribe(spec: JobSpec) -> dict[str, Any]:
     for member, value in (("priority", spec.priority), ("retries", spec.retries)):
         if value:
             described[member] = value
+    if spec.retry:
+        described["retry"] = undescribe_retry(spec.retry)
     return described
 
 

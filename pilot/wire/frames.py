@@ -110,12 +110,14 @@ class TaskStart(NamedTuple):
     itval: str | None
     attempt: int = 1
     length: int = 1
+    wt_s: float | None = None
+    """Its wall time limit, if it is another than the job's."""
 
 
 def each(starts: Iterable[TaskStart]) -> Iterator[TaskStart]:
     """The tasks of `starts`, one by one and in order."""
     for start in starts:
-        job_no, pos, run, it, _, attempt, length = start
+        job_no, pos, run, it, _, attempt, length, _ = start
         if length == 1 or it is None:
             yield start
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from patience import PATIENCE_S
 
-from pilotfish import Jobs, LocalManager
+from pilotfish import Jobs, LocalManager, Run
 from pilotfish.api.run import run
 from pilotfish.pilot.manager.config import OPTIONS
 from pilotfish.pilot.options import RUN_OPTIONS, as_words
@@ -94,3 +95,17 @@ def test_models_may_be_ignored_on_one_machine(wd: Path, words: list[str], state:
     assert warnings == ([] if state == "FAILED" else [IGNORED])
     if state == "SUCCEED":
         assert (wd / "out").read_text() == "x\n"
+
+
+def test_a_rule_gives_the_next_attempt_more_time(wd: Path) -> None:
+    """The first is stopped by its limit; the second has a hundred times as much, after a pause."""
+    rule = 'reason="wall time" wt=600 pause=0.1s'
+    script = wd / "again.sh"
+    script.write_text("#!/bin/bash\ntest -e once && exit 0\ntouch once\nsleep 100\n")
+    script.chmod(0o755)
+    words = ["--nodes", "1", "--wt", "0.5s", "--retry", rule, "--json", "--", "./again.sh"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pilotfish", "run", *words], cwd=wd, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, json.loads(done.stdout)["succeeded"]) == (0, 1), done.stderr
+    assert Run("last", wd).task("task").attempts == 2

@@ -10,7 +10,7 @@ from pilotfish.pilot.model import invariants
 from pilotfish.pilot.model.attempts import End
 from pilotfish.pilot.model.decisions import Change, Decisions, Orders, each_change
 from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
-from pilotfish.pilot.model.job_spec import Dependency, Execution, Iteration, JobSpec, Need, Resources, Size
+from pilotfish.pilot.model.job_spec import Dependency, Execution, Iteration, JobSpec, Need, Resources, RetryRule, Size
 from pilotfish.pilot.model.resources import Grant, NodeSpec
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause, State
@@ -35,6 +35,7 @@ def job(
     mem: int = 0,
     priority: int = 0,
     retries: int = 0,
+    retry: Sequence[RetryRule] = (),
     wt_s: float | None = None,
     tags: Sequence[str] = (),
 ) -> JobSpec:
@@ -49,6 +50,7 @@ def job(
         tuple(_dependency(text) for text in after),
         priority=priority,
         retries=retries,
+        retry=tuple(retry),
     )
 
 
