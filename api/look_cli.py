@@ -80,9 +80,9 @@ def explain(names: tuple[str, ...], connect: str | None, as_json: bool) -> None:
 def _explain_queue(seen: Overview, as_json: bool) -> None:
     """What waits, by equal needs."""
     if as_json:
-        print_json({"queue": seen.queue, "depending": seen.depending})
+        print_json({"queue": seen.queue, "sent": seen.tasks.sent, "depending": seen.depending})
         return
-    if not seen.queue and not seen.depending:
+    if not (seen.queue or seen.tasks.sent or seen.depending):
         show("nothing waits")
     for waiting in seen.queue:
         tasks = f"more than {waiting.tasks} tasks" if waiting.more else counted(waiting.tasks, "task")
@@ -90,6 +90,8 @@ def _explain_queue(seen: Overview, as_json: bool) -> None:
         show(f"{waiting.first}{others}: {waiting.needs}", bold=True)
         for reason in waiting.reasons:
             show(f"  {reason}")
+    if seen.tasks.sent:
+        show(f"{counted(seen.tasks.sent, 'task')} sent ahead to nodes, for cores that get free", bold=True)
     if seen.depending:
         show(f"{counted(seen.depending, 'task')} wait{'s' * (seen.depending == 1)} for other jobs", bold=True)
 

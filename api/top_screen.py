@@ -15,7 +15,8 @@ from .top_view import HELP, PANES, View
 TailOf = Callable[[str, int], str]
 """The last lines of a file, at most so many; empty where it cannot be seen from here."""
 
-_LEAST_LINES = 2
+_SHARES = (2, 4)
+"""How many lines each part has first, and how many more while there is room; then one after the other has the rest."""
 _BAR, _WIDE = 20, 100
 _TAIL = 3
 """Last lines of a failure."""
@@ -46,7 +47,7 @@ def screen(
     elif height and view.output is not None:
         body = _output(view, height - len(top) - 1, tail_of)
     else:
-        panes = _panes(seen, width, tail_of)
+        panes = _panes(seen, view, width, tail_of)
         body = _arranged(panes, view, height - len(top) - 1) if height else list(_everything(panes))
     if not height:
         return [*top, *body]
@@ -129,8 +130,8 @@ def _percent(part: int, whole: int) -> str:
 # --- the parts of the screen --------------------------------------------------------------------------------------------
 
 
-def _panes(seen: Overview, width: int, tail_of: TailOf) -> dict[str, Pane]:
-    panes = (_nodes(seen), _running(seen), _queue(seen, width), _failures(seen, tail_of), _log(seen))
+def _panes(seen: Overview, view: View, width: int, tail_of: TailOf) -> dict[str, Pane]:
+    panes = (_nodes(seen), _running(seen, bool(view.filter)), _queue(seen, width), _failures(seen, tail_of), _log(seen))
     return dict(zip(PANES, panes, strict=True))
 
 
@@ -147,7 +148,7 @@ def _nodes(seen: Overview) -> Pane:
     return Pane(_title("nodes", len(seen.nodes), seen.node_count), header, [[line] for line in lines])
 
 
-def _running(seen: Overview) -> Pane:
+def _running(seen: Overview, is_filtered: bool) -> Pane:
     now_s = seen.pilot.now_s
     rows = [
         [
@@ -160,9 +161,12 @@ def _running(seen: Overview) -> Pane:
         for task in seen.running
     ]
     header, lines = _table(("TASK", "NODE", "CORES", "AGE", ""), rows)
-    more = seen.tasks.running - seen.matching
-    unreported = f"{seen.tasks.running} tasks run, each too short to be listed" if more > 0 else "nothing"
-    return Pane(_title("running", len(seen.running), seen.matching), header, [[line] for line in lines], unreported)
+    entries = [[line] for line in lines]
+    unlisted = 0 if is_filtered else seen.tasks.running - seen.matching
+    if unlisted > 0:
+        entries.append([Text(f"  {counted(unlisted, 'task')} too new or too short to be listed", "dim")])
+    title = _title("running", len(seen.running), seen.matching)
+    return Pane(title, header if rows else None, entries, "nothing")
 
 
 def _queue(seen: Overview, width: int) -> Pane:
@@ -175,6 +179,8 @@ def _queue(seen: Overview, width: int) -> Pane:
         [line, *(Text(part, "dim") for reason in shape.reasons for part in _wrapped(clean(reason), width))]
         for line, shape in zip(lines, seen.queue, strict=True)
     ]
+    if seen.tasks.sent:
+        entries.append([Text(f"  {counted(seen.tasks.sent, 'task')} sent ahead to nodes, for cores that get free")])
     if seen.depending:
         entries.append([Text(f"  {counted(seen.depending, 'task')} wait{'s' * (seen.depending == 1)} for other jobs")])
     return Pane(_title("queue", len(seen.queue), seen.shape_count), header if rows else None, entries, "nothing waits")
@@ -245,12 +251,12 @@ def _arranged(panes: dict[str, Pane], view: View, room: int) -> list[Text]:
     needs = {name: len(_all_lines(pane)) for name, pane in panes.items()}
     given = dict.fromkeys(panes, 0)
     left = room - len(panes)
-    order = [view.pane, *(name for name in ("running", "failures", "queue", "nodes", "log") if name != view.pane)]
-    for most in (_LEAST_LINES, None):
+    order = [view.pane, *(name for name in ("running", "nodes", "failures", "queue", "log") if name != view.pane)]
+    for most in (*_SHARES, room):
         for name in order:
-            more = min(left, needs[name] - given[name], needs[name] if most is None else most)
-            given[name] += max(0, more)
-            left -= max(0, more)
+            more = max(0, min(left, needs[name] - given[name], most))
+            given[name] += more
+            left -= more
     lines = []
     for number, (name, pane) in enumerate(panes.items(), 1):
         is_chosen = name == view.pane

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,57 @@ def test_the_page_about_reports_runs_word_for_word(wd: Path) -> None:
     assert [(wd / name).stat().st_size > 0 for name in ("sweep.html", "both.html", "sweep.svg", "tasks.csv")] == [
         True
     ] * 4
+
+
+def test_the_page_about_looking_runs_word_for_word(wd: Path, wait_until: Callable[..., None]) -> None:
+    """Its commands one block after another, but for the number of the port; the run is not finished when the second begins."""
+    blocks = [code.replace("9400", "0") for name, code in _blocks("sh") if name.startswith("looking.md")]
+    (wd / "pilotfish").write_text(f'#!/bin/sh\nexec {sys.executable} -m pilotfish "$@"\n')
+    (wd / "pilotfish").chmod(0o755)
+    environ = {**os.environ, "PATH": f"{wd}:{os.environ['PATH']}"}
+
+    def shell(code: str) -> str:
+        with open(wd / "said", "w+") as said:  # not a pipe, which what goes on behind would keep open
+            command = ["bash", "-euc", code]
+            done = subprocess.run(
+                command, cwd=wd, env=environ, stdout=said, stderr=said, timeout=PATIENCE_S, check=False
+            )
+            text = (wd / "said").read_text()
+        assert done.returncode == 0, f"{code}\n{text}"
+        return text
+
+    shell(blocks[0])
+    wait_until(
+        lambda: "failure: " in (wd / "told").read_text() if (wd / "told").exists() else False, "the first failure"
+    )
+    texts = [shell(block) for block in blocks[1:]]
+    assert "40 tasks: 0 done, 1 failed, 8 running, 31 waiting" in texts[0]
+    assert "residual too large" in texts[0]
+    (shown,) = (code for name, code in _blocks("text") if name.startswith("looking.md"))
+    explained = re.sub(r"task:\d+ and what needs the same \(\d+", "task:8 and what needs the same (32", texts[2])
+    assert shown in explained
+    assert "pilotfish_tasks_running 8" in texts[3]
+    assert "end: pilotfish" in texts[4]
+    events = [json.loads(line) for line in (wd / "events.jsonl").read_text().splitlines()]
+    assert (events[0]["seq"], events[0]["version"]) == (1, 1)
+
+
+def test_every_metric_and_variable_is_on_the_page_about_looking() -> None:
+    page = (ROOT / "docs" / "looking.md").read_text()
+    source = (ROOT / "pilot" / "manager" / "metrics.py").read_text()
+    names = re.findall(r'Family\(\s*"(pilotfish_[a-z_]+)", "([a-z]+)"', source)
+    assert len(names) > 10
+    missing = [
+        name for name, kind in names if f"`{name}{ {'counter': '_total', 'info': '_info'}.get(kind, '') }`" not in page
+    ]
+    assert missing == []
+    variables = re.findall(r'"([A-Z_]{3,})"', (ROOT / "pilot" / "manager" / "notices.py").read_text())
+    assert [name for name in variables if f"_{name}`" not in page] == []
+
+
+def test_the_picture_of_top_can_be_drawn(wd: Path) -> None:
+    program = ROOT / "docs" / "pictures" / "top.py"
+    _run([sys.executable, str(program), str(wd / "top.svg")], wd)
+    drawn = (wd / "top.svg").read_text()
+    assert "node1" in drawn
+    assert "url(http" not in drawn.replace('"', "")

@@ -34,10 +34,10 @@ class Notices:
     def look(self) -> None:
         """Called twice a second."""
         failures = self._parts.recent.failures
-        has_failed = self._parts.scheduler.jobs.tasks_in[State.FAILED] > self._failed_before and failures
-        if self._words and has_failed and not self._has_told:
+        new = min(len(failures), self._parts.scheduler.jobs.tasks_in[State.FAILED] - self._failed_before)
+        if self._words and new > 0 and not self._has_told:
             self._has_told = True
-            first = failures[-1]
+            first = failures[new - 1]
             code = "" if first.exit_code is None else str(first.exit_code)
             why = first.message or f"exit code {code}"
             self._run(

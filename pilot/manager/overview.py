@@ -211,8 +211,10 @@ def _count(shape: Shape) -> Steps[tuple[int, int, bool]]:
 
 def _waiting(scheduler: Scheduler, pending: Pending, jobs: int, tasks: int, more: bool, now: float) -> wire.Waiting:
     limit_s = pending.job.spec.resources.wt_s
-    needs = needed(pending.shape.need) + (f", {limit_s:.0f} s" if limit_s else "")
+    need = needed(pending.shape.need)
     pos = pending.job.tasks.first_queued() if pending.job.is_iteration else None
     first = pending.job.spec.name if pos is None else pending.job.spec.task_name(pos)
     reasons = why_waiting(scheduler, pending, now) if pending.live else ["it is being started"]
+    reasons[0] = reasons[0].removeprefix(f"it needs {need}; ")
+    needs = f"{need}, {limit_s:.0f} s" if limit_s else need
     return wire.Waiting(needs, jobs, tasks, first, reasons, more)

@@ -142,7 +142,8 @@ def test_why_something_waits_is_said_for_a_job_and_for_the_whole_queue(
         pilot.submit(jobs.add(name="wide", exec="true", numNodes=2, numCores=1).add(name="b", exec="true", after="a"))
         wait_until(lambda: pilot.client.task_counts().executing == 3, "a")
         free = "at most 0 on one node (the largest has 2), 0 of 3 in all"
-        why = f"it needs 1 core, on each of 2 nodes; not enough cores are free: {free}"
+        missing = f"not enough cores are free: {free}"
+        why = f"it needs 1 core, on each of 2 nodes; {missing}"
         assert said(look_cli.explain, "wide", "b", wd=wd).stdout.splitlines() == [
             "wide",
             f"  {why}",
@@ -151,14 +152,14 @@ def test_why_something_waits_is_said_for_a_job_and_for_the_whole_queue(
         ]
         assert said(look_cli.explain, wd=wd).stdout.splitlines() == [
             "wide: 1 core, on each of 2 nodes",
-            f"  {why}",
+            f"  {missing}",
             "1 task waits for other jobs",
         ]
         assert json.loads(said(look_cli.explain, "wide", "--json", wd=wd).stdout) == {
             "version": 1,
             "jobs": {"wide": [why]},
         }
-        assert json.loads(said(look_cli.explain, "--json", wd=wd).stdout)["queue"][0]["reasons"] == [why]
+        assert json.loads(said(look_cli.explain, "--json", wd=wd).stdout)["queue"][0]["reasons"] == [missing]
         unknown = said(look_cli.explain, "nosuch", wd=wd)
         assert isinstance(unknown.exception, PilotfishError)
         assert (unknown.exception.code, "nosuch" in str(unknown.exception)) == ("unknown-job", True)

@@ -34,7 +34,7 @@ def seen(running: int = 2, name: str = "sim") -> Overview:
         [Running(f"{name}:{number}", "n", NOW_S - 60 + number, 1, 1, f"/wd/{number}.out") for number in range(running)],
         1,
         4,
-        [Waiting("4 cores", 3, 61, "wide", ["it needs 4 cores; not enough cores are free: at most 3 on one node"])],
+        [Waiting("4 cores", 3, 61, "wide", ["not enough cores are free: at most 3 on one node"])],
         [Failure("bad", NOW_S - 5, 3, "", "n", "/wd/bad.out", "/wd/bad.err")],
         ["agent.ready node=n"],
     )
@@ -61,6 +61,7 @@ def test_a_small_terminal_has_a_bit_of_everything() -> None:
         "1 nodes (2)",
         "  NODE  STATE  CORES             GPUS  MEMORY           TASKS",
         "  m     LOST   [..........] 0/2  -     -                0      ssh: no route",
+        "  n     READY  [########..] 3/4  1/1   512 MiB/2.0 GiB  2",
         "2 running (2)",
         "  TASK   NODE  CORES  AGE",
         "> sim:0  n     1      1:00",
@@ -68,8 +69,7 @@ def test_a_small_terminal_has_a_bit_of_everything() -> None:
         "3 queue (1)",
         "  NEEDS    TASKS  JOBS  NEXT",
         "  4 cores  61     3     wide",
-        "   it needs 4 cores; not enough cores are free: at most 3 on one node",
-        "  4 tasks wait for other jobs",
+        "   not enough cores are free: at most 3 on one node",
         "4 failures (the latest 1 of 2)",
         "  bad  exit code 3  n  5 s ago",
         "   | first of /wd/bad.err",
@@ -106,10 +106,16 @@ def test_what_would_drive_the_terminal_is_not_printed() -> None:
     assert "\ufffd]0;evil\ufffd:0" in text
 
 
+def test_what_is_sent_ahead_is_told_beside_what_waits() -> None:
+    lines = shown(View(pane="queue"))
+    assert "  1 task sent ahead to nodes, for cores that get free" in lines
+    assert "  4 tasks wait for other jobs" in lines
+
+
 def test_short_tasks_that_are_never_listed_are_counted() -> None:
     overview = seen(0)
     overview.tasks.running = 7
-    assert "  7 tasks run, each too short to be listed" in shown(overview=overview)
+    assert "> 7 tasks too new or too short to be listed" in shown(overview=overview)
 
 
 def test_colours_are_for_terminals_only_and_only_when_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def test_the_queue_says_by_shape_how_much_waits_and_why() -> None:
         ("2 cores, on each of 2 nodes, 90 s", 1, 1, "wide"),
         ("1 core", 1, 9, "b:1"),
     ]
-    assert seen.queue[0].reasons[0].startswith("it needs 2 cores, on each of 2 nodes; not enough cores are free: ")
+    assert seen.queue[0].reasons[0].startswith("not enough cores are free: at most 0 on one node (the largest has 2)")
     assert (seen.shape_count, seen.depending) == (2, 1)
 
 
