@@ -142,7 +142,11 @@ def _put_together(
     recipe = replace(recipe, environ={**recipe.environ, variable_names.INHERITED: inherited.as_word()})
     limit_connections()
     endpoints = open_endpoints(
-        settings, auxdir.socket_folder(aux), aux.agent_keys, not launcher.is_agent or settings.governor or settings.net
+        settings,
+        auxdir.socket_folder(aux),
+        aux.agent_keys,
+        agents_elsewhere=not launcher.is_agent or settings.governor or settings.net,
+        clients_elsewhere=allocation.job_id is not None,
     )
     publisher = Publisher(endpoints.events, aux.instance_id, int(time.time()) << 20 if settings.resume else 0)
     epoch = secrets.token_hex(8)

@@ -118,7 +118,11 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option("net", "flag", "Open the locked TCP endpoint (CURVE) beside the ipc socket; implied by --net-port*."),
+    Option(
+        "net",
+        "flag",
+        "Open the locked TCP endpoint (CURVE) beside the ipc socket; implied by --net-port*, and in a batch job.",
+    ),
     Option("net-port", "int", "Port of the request endpoint; without it a free one of the range."),
     Option("net-port-min", "int", "Lowest port to try."),
     Option("net-port-max", "int", "Highest port to try."),

@@ -1,7 +1,7 @@
 """Opens the sockets that clients and agents connect to.
 
-There is always an ipc endpoint in a private folder. CURVE over TCP comes with --net, and for agents on other hosts; plain TCP
-comes only with --net-plain, and never for agents.
+There is always an ipc endpoint in a private folder. CURVE over TCP comes with --net, for agents on other hosts, and in a batch
+job for clients too: who wants to look at it sits on a login node. Plain TCP comes only with --net-plain, and never for agents.
 """
 
 from __future__ import annotations
@@ -75,18 +75,24 @@ class Kept(msgspec.Struct, frozen=True):
     agent_port: int
 
 
-def open_endpoints(settings: Settings, folder: Path, kept_file: Path, agents_elsewhere: bool = False) -> Endpoints:
+def open_endpoints(
+    settings: Settings,
+    folder: Path,
+    kept_file: Path,
+    agents_elsewhere: bool = False,
+    clients_elsewhere: bool = False,
+) -> Endpoints:
     """Bind everything that `settings` asks for; ipc sockets in `folder`.
 
     `agents_elsewhere`: some agents come from other hosts. Then keys and port are those of `kept_file` if it is there, and
-    it is written (mode 0600). Raises SettingsError for an address that is taken.
+    it is written (mode 0600). `clients_elsewhere`: some clients do. Raises SettingsError for an address that is taken.
     """
     endpoints = Endpoints(zmq.Context(), folder)
     try:
         _open_ipc(endpoints, settings, folder)
         if agents_elsewhere:
             _open_for_agents(endpoints, settings, kept_file)
-        if settings.net or settings.net_plain:
+        if settings.net or settings.net_plain or clients_elsewhere:
             _open_tcp(endpoints, settings)
     except SettingsError:
         endpoints.close()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from emulated import Slurm
+from patience import wait_until
 from real import require
 
 
@@ -21,6 +24,24 @@ def test_a_batch_script_of_one_line_uses_all_nodes(slurm: Slurm, wd: Path) -> No
     hosts = Counter(host for _, host in lines)
     assert sorted(hosts) == slurm.node_names
     assert min(hosts.values()) > tasks / 8
+
+
+def test_a_batch_job_can_be_looked_at_from_the_login_node(slurm: Slurm, wd: Path) -> None:
+    """Its script is the simplest there is: no --net, one node."""
+    (wd / "tasks.txt").write_text(f"until [ -e {wd}/go ]; do sleep 0.1; done\n")
+    job = slurm.submit("pilotfish run tasks.txt", wd, "--nodes=1", "--ntasks-per-node=2")
+    wait_until(lambda: list(wd.glob(".qcg*/connection.json")), "the pilot")
+
+    def client(*words: str) -> str:
+        command = slurm.hosts.ctl.command(sys.executable, "-m", "pilotfish", *words, "-c", str(wd))
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+    wait_until(lambda: '"running": 1' in client("top", "--json"), lambda: client("top"), 30)
+    seen = json.loads(client("top", "--json"))
+    assert (seen["pilot"]["host"], seen["running"][0]["node"]) == ("node1", "node1")
+    assert "line-1  EXECUTING" in client("jobs")
+    (wd / "go").touch()
+    assert slurm.wait_for_end(job) == "COMPLETED"
 
 
 def test_a_python_without_pilotfish_is_a_clear_error(slurm: Slurm, wd: Path) -> None:
