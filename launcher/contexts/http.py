@@ -7,6 +7,7 @@ used. What can be asked again is asked again; what may have had an effect is not
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -62,18 +63,21 @@ class Http:
         self._timeout_s = timeout_s
         self._sleep = sleep
         self._client: httpx.Client | None = None
+        self._opening = threading.Lock()
 
     @property
     def client(self) -> httpx.Client:
-        if self._client is None:
-            try:
-                import httpx
-            except ImportError:
-                what, remedy = "the package httpx is not installed", "pip install 'pilotfish[clouds]'"
-                raise UsageError(what, where="machine.context_type", remedy=remedy) from None
-            logging.getLogger("httpx").setLevel(logging.WARNING)  # below that it has whole addresses, with keys in them
-            self._client = httpx.Client(timeout=self._timeout_s)
-        return self._client
+        with self._opening:
+            if self._client is None:
+                try:
+                    import httpx
+                except ImportError:
+                    what, remedy = "the package httpx is not installed", "pip install 'pilotfish[clouds]'"
+                    raise UsageError(what, where="machine.context_type", remedy=remedy) from None
+                # Below that it has whole addresses, with keys in them.
+                logging.getLogger("httpx").setLevel(logging.WARNING)
+                self._client = httpx.Client(timeout=self._timeout_s)
+            return self._client
 
     def close(self) -> None:
         if self._client is not None:
@@ -85,9 +89,9 @@ class Http:
 
         `once`: it is not sent again when it may have arrived. Raises ServiceError, UnsureError, ServiceRefusedError.
         """
+        client, pause_s, trouble = self.client, FIRST_PAUSE_S, ""
         import httpx
 
-        client, pause_s, trouble = self.client, FIRST_PAUSE_S, ""
         for left in reversed(range(TRIES)):
             try:
                 response = client.request(method, url, **more)

@@ -136,15 +136,11 @@ class StagedContext(LocalContext):
 
     # --- what was handed over -------------------------------------------------------------------------------------------
 
-    def begin(self, sent: SentJob) -> SentJob:
-        """Write down that a job is about to be sent; one of which that is written down already goes on as it was."""
+    def begin(self, sent: SentJob) -> None:
+        """Write down that a job is about to be sent."""
         self._make_home()
-        before = _read(sent.path("sent"))
-        if before is not None:
-            return before
         sent.save()
         write_atomically(self._list / sent.name, sent.root.encode())
-        return sent
 
     def begun(self, root: str, job: str, attempt: int) -> SentJob | None:
         """What is written down of an attempt."""

@@ -31,7 +31,7 @@ from ..job.spec import JobToPlace
 from ..job.states import JobState, Listing, Reason, Status
 from .base import BatchSystem, MachineBusyError, SubmitRefusedError
 from .directives import refuse
-from .staging import patterns_of, sent_job, take_back
+from .staging import begin, note_refusal, patterns_of, take_back
 
 _NOTHING_FOR = ("account", "qos", "memory", "exclusive", "reservation", "dependency")
 _AT_ONCE = 8
@@ -110,7 +110,7 @@ class Service(BatchSystem):
 
     def submit(self, context: Context, job: JobToPlace) -> str:
         way = self._way(context)
-        sent = way.begin(sent_job(job, self.new_key(way, job)))
+        sent = begin(way, job, self.new_key(way, job))
         if sent.id:
             return sent.id
         try:
@@ -182,8 +182,10 @@ class Service(BatchSystem):
         if isinstance(url, str) and url.startswith(("http://", "https://")):
             try:
                 self._fetch(way, url, sent)
-            except (ServiceRefusedError, ForeignPathError) as error:
+            except ServiceRefusedError as error:
                 way.tell(f"results of job {sent.job[:8]} ({job_id}) cannot be had: {error.what}")
+            except ForeignPathError as error:
+                note_refusal(sent, error.what)
         if self.tells_output(way):
             self._tell_output(way, job_id, sent)
         else:
@@ -203,7 +205,7 @@ class Service(BatchSystem):
             sent.save()
             if damaged < _MOST_DAMAGED:
                 raise
-            way.tell(f"results of job {sent.job[:8]} have come damaged {damaged} times: they are given up")
+            note_refusal(sent, f"they have come damaged {damaged} times")
         finally:
             if way.profile.get("keep_backup") and archive.exists():
                 backup = way.local_root / "backup"

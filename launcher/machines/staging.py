@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..contexts.members import take
-from ..contexts.staged import SentJob
+from ..contexts.staged import SentJob, StagedContext
 from ..description.task import Task
 from ..job import record, script
 from ..job.spec import JobToPlace
@@ -35,11 +35,23 @@ def patterns_of(job: JobToPlace) -> list[tuple[Sequence[str], str]]:
     return found
 
 
-def sent_job(job: JobToPlace, key: str) -> SentJob:
-    """What is written down of a job before it is sent."""
+def begin(way: StagedContext, job: JobToPlace, key: str) -> SentJob:
+    """Write down that a job is about to be sent; one of which that is written down already goes on as it was.
+
+    Why an earlier attempt has ended badly is not why this one does.
+    """
+    if (before := way.begun(job.root, job.hash, job.attempt)) is not None:
+        return before
+    Path(job.root, script.reason_file(job.hash)).unlink(missing_ok=True)
     tasks = {name: task.folder for task, name in zip(job.tasks, job.hashes, strict=True)}
-    limit_s = job.resources.walltime_s
-    return SentJob(job.hash, job.attempt, job.root, wanted(job), tasks, limit_s, key)
+    sent = SentJob(job.hash, job.attempt, job.root, wanted(job), tasks, job.resources.walltime_s, key)
+    way.begin(sent)
+    return sent
+
+
+def note_refusal(sent: SentJob, why: str) -> None:
+    """What has come back was not taken: that is how the job ended, unless its tasks are known to have ended well."""
+    Path(sent.root, script.reason_file(sent.job)).write_text(f"its results were refused: {why}\n")
 
 
 def take_back(archive: Path, sent: SentJob) -> None:

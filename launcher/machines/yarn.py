@@ -30,11 +30,13 @@ from .base import BatchSystem, MachineBusyError
 from .commands import BatchMachine
 from .dialect import Dialect, status_of
 from .directives import Directives, refuse
-from .staging import patterns_of, sent_job, take_back, wanted
+from .staging import begin, note_refusal, patterns_of, take_back, wanted
 
 _NOTHING_FOR = ("account", "qos", "exclusive", "reservation", "dependency")
 _MAIN = "org.apache.hadoop.yarn.applications.distributedshell.Client"
 _APPLICATION = r"application_[0-9]+_[0-9]+"
+_STILL_RUNNING = 75
+"""Exit code of `_SUBMIT` when the client was ended before it had said anything."""
 _FOLDER = "PILOTFISH_HDFS"
 """In it a job is told where its files are."""
 
@@ -62,9 +64,10 @@ setsid {client} >.{hash}.client 2>&1 </dev/null & client=$!
 tries=900
 until line=$(grep -m 1 -o 'Submitted application application_[0-9]*_[0-9]*' .{hash}.client) || ! kill -0 $client 2>/dev/null ||
   [ $((tries -= 1)) -lt 0 ]; do sleep 0.1; done
+! kill -0 $client 2>/dev/null || code=75
 line=$(grep -m 1 -o 'Submitted application application_[0-9]*_[0-9]*' .{hash}.client)
 kill -KILL -$client 2>/dev/null
-if [ -n "$line" ]; then echo "$line"; rm -f .{hash}.client; else cat .{hash}.client >&2; exit 1; fi"""
+if [ -n "$line" ]; then echo "$line"; rm -f .{hash}.client; else cat .{hash}.client >&2; exit ${code:-1}; fi"""
 
 _CLIENT = (
     "hadoop jar {jar}/hadoop-yarn-applications-distributedshell-*.jar {main} "
@@ -89,9 +92,17 @@ hadoop fs -touchz "$pf_taken/$pf_application" || exit 1
 hadoop fs -get "${{variable}}"/{archive} .{hash}.tgz && tar -xzf .{hash}.tgz || exit 1
 rm -f .{hash}.tgz
 pf_came=1
+pf_group=$(sed 's/.*) //' /proc/$$/stat | cut -d' ' -f3) # the container's: a signal may be for the script alone
 {limit}"""
 _LIMIT = """\
-( exec 9>&-; sleep {seconds}; echo {reason} >|{file}; kill -TERM $$ ) >/dev/null 2>&1 </dev/null &
+(
+  exec 9>&-
+  trap 'kill $! 2>/dev/null; exit' TERM
+  sleep {seconds} &
+  wait $!
+  echo {reason} >|{file}
+  kill -TERM $$
+) >/dev/null 2>&1 </dev/null &
 pf_watch=$!
 disown
 """
@@ -216,8 +227,7 @@ class DistributedShell(BatchMachine):
         name, archive = word(f"{job.hash}.{job.attempt}"), word(_archive(job))
         enter = sh(_ENTER, name=name, archive=archive, limit=limit, **mine)
         leave = sh(_LEAVE, wanted=patterns(wanted(job)), back=word(_back(job)), **mine)
-        header = [] if job.template is not None else ["set -x"]
-        return script.render(header, job, stages=script.Stages(enter, leave))
+        return script.render([], job, stages=script.Stages(enter, leave))
 
     def client(self, job: JobToPlace, folder: str) -> Text:
         """The command that hands a job over, whose files are in this folder of HDFS."""
@@ -240,7 +250,7 @@ class DistributedShell(BatchMachine):
 
     def submit(self, context: Context, job: JobToPlace) -> str:
         way = _way(context)
-        sent = way.begin(sent_job(job, f"{way.service_folder(job.root)}/{_archive(job)}"))
+        sent = begin(way, job, f"{way.service_folder(job.root)}/{_archive(job)}")
         try:
             self._send(way, sent, job)
         except (TransientError, ForeignPathError) as error:
@@ -248,6 +258,9 @@ class DistributedShell(BatchMachine):
         client = self.client(job, posixpath.dirname(sent.key))
         submit = sh(_SUBMIT, client=client, hash=word(job.hash))
         done = self._run(way, self._noting_id(job, submit), cwd=job.root, once=True)
+        if done.code == _STILL_RUNNING or done.code > 128:
+            what = f"Hadoop's client has not said which application it is: {done.err.strip()[-300:]}"
+            raise MachineBusyError(what, where=self.kind)
         return self._taken(way, job, done)
 
     def submit_some(self, context: Context, jobs: Sequence[JobToPlace]) -> list[str | PilotfishError]:
@@ -314,7 +327,7 @@ class DistributedShell(BatchMachine):
             try:
                 take_back(archive, sent)
             except ForeignPathError as error:
-                way.tell(f"results of job {sent.job[:8]} are not taken: {error}")
+                note_refusal(sent, error.what)
             archive.unlink(missing_ok=True)
         sent.returned = True
         sent.save()

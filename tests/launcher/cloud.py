@@ -63,7 +63,7 @@ class Cloud:
     """Use as a context manager.
 
     Attributes:
-        hold: jobs do not start.
+        hold: jobs do not start; `refuses`: why none is taken.
         requests: (method, path) of all, in their order.
         tokens: that are taken; without those that have expired.
         blobs: what is in storage, by key.
@@ -78,6 +78,7 @@ class Cloud:
     blobs: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
     hold: bool = False
+    refuses: str = ""
     logins: int = 0
     last: int = 1000
     changed_results: Callable[[Path], None] | None = None
@@ -269,6 +270,8 @@ class _Handler(BaseHTTPRequestHandler):
             return {"code": 2100, "message": "token invalid"}
         if path == "/data/get_sts_token":
             return {"code": 0, "data": KEYS}
+        if path == "/brm/v2/job/add" and cloud.refuses:
+            return {"code": 2101, "message": cloud.refuses}
         if path == "/brm/v2/job/add":
             cloud.bodies.append(body)
             job = cloud.create(body, body.get("jobGroupId", 0))
@@ -302,6 +305,8 @@ class _Handler(BaseHTTPRequestHandler):
             cloud.tokens.add(token := f"s{job.id}")
             data = {"jobId": job.id, "jobGroupId": job.group, "token": token, "storePath": f"store/{job.id}/"}
             return {"code": 0, "data": {**data, "storeHost": f"{cloud.url}/store/{job.id}/"}}
+        if path == "/openapi/v2/job/add" and cloud.refuses:
+            return {"code": 2101, "message": cloud.refuses}
         if path == "/openapi/v2/job/add":
             cloud.bodies.append(body)
             job = cloud.jobs[body["jobId"]]
