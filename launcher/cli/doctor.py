@@ -22,7 +22,7 @@ from ..contexts.ssh import rsync
 from ..description import files as loading
 from ..description.machine import MachineDescription, parse_machine
 from ..description.resources import Resources
-from ..description.schema import DescriptionError
+from ..description.schema import DescriptionError, check_pair
 from ..machines.base import MachineBusyError
 from ..machines.registry import build_machine
 from .trial_job import run_trial_job
@@ -255,7 +255,9 @@ def machine_of(name: str) -> tuple[MachineDescription, Resources]:
             given = loading.machine_by_name(given)
     if not isinstance(given, dict):
         raise DescriptionError("has no machine", where=name)
-    return parse_machine(given, name), resources
+    machine = parse_machine(given, name)
+    check_pair(machine.batch_type, machine.context_type, name)
+    return machine, resources
 
 
 @click.command()

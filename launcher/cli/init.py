@@ -22,6 +22,16 @@ _NOT_ASKED = frozenset({"create_remote_root"})
 """Keys that are only taken for old files."""
 _WORK = "work"
 """The tasks' folder of what is written."""
+_PROFILES: dict[str, dict[str, Any]] = {
+    "Bohrium": {
+        "email": "you@example.org",
+        "password": "env:BOHRIUM_PASSWORD",
+        "program_id": 0,
+        "input_data": {"job_type": "container", "platform": "ali", "machine_type": "", "image_name": ""},
+    },
+    "OpenAPI": {"access_key": "env:BOHRIUM_ACCESS_KEY", "project_id": 0, "machine_type": "", "image_address": ""},
+}
+"""What stands there until the user has written what is his."""
 _OF_A_PILOT = frozenset({"resources", "dependencies", "iteration", "retries"})
 """Keys of a task that only a pilot knows."""
 
@@ -97,21 +107,28 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
     if found["batch_type"] is None:
         choice = click.Choice(registry.names(), case_sensitive=False)
         found["batch_type"] = click.prompt("Batch system (Shell: none)", type=choice, default=registry.names()[0])
+    ways = schema.ways_to(found["batch_type"])
+    if found["context_type"] is None and len(ways) == 1:
+        found["context_type"] = ways[0]
     if found["context_type"] is None:
-        ways = click.Choice(list(CONTEXTS), case_sensitive=False)
+        choice = click.Choice(ways, case_sensitive=False)
         text = "How to reach it (Local: you are logged in there)"
-        found["context_type"] = click.prompt(text, type=ways, default="Local" if _plain(found) else "SSH")
+        found["context_type"] = click.prompt(text, type=choice, default="Local" if _plain(found) else "SSH")
+    kind = CONTEXTS[found["context_type"]]
     if found["context_type"] == "SSH":
         found["hostname"] = found["hostname"] or click.prompt("Host, or an alias of ~/.ssh/config")
         if found["username"] is None:
             found["username"] = click.prompt(
                 "User there (empty: as ~/.ssh/config says)", default="", show_default=False
             )
-    if found["context_type"] != "LazyLocal" and not found["remote_root"]:
-        found["remote_root"] = click.prompt("Folder there, seen by all nodes", default="~/pilotfish")
+    if kind.has_root and not found["remote_root"]:
+        text, default = ("Folder of HDFS", None) if kind.staged else ("Folder there, seen by all nodes", "~/pilotfish")
+        found["remote_root"] = click.prompt(text, default=default)
     if found["queue"] is None:
         text = "Queue or partition (empty: the default one)"
         found["queue"] = "" if _plain(found) else click.prompt(text, default="", show_default=False)
+    if found["pilot"] is None and kind.staged:
+        found["pilot"] = False
     if found["pilot"] is None:
         found["pilot"] = click.confirm("Run the tasks in a pilot (many small tasks in one job)?", default=True)
     return found | _sizes(found)
@@ -145,12 +162,15 @@ def _machine(
 ) -> list[str]:
     """The lines of a machine."""
     machine: dict[str, Any] = {"batch_type": batch_type, "context_type": context_type, "local_root": "."}
-    if remote_root is not None and context_type != "LazyLocal":
+    kind = CONTEXTS[context_type]
+    if remote_root is not None and kind.has_root:
         machine["remote_root"] = remote_root
     lines = _keys(schema.MACHINE, machine, "", skip=("remote_profile", *_NOT_ASKED))
     if context_type == "SSH":
         profile = {"hostname": hostname} | ({"username": username} if username else {})
         lines += ["remote_profile:", *_keys(schema.SSH_PROFILE, profile, "  ")]
+    if context_type in _PROFILES and kind.profile:
+        lines += ["remote_profile:", *_keys(kind.profile, _PROFILES[context_type], "  ")]
     return lines
 
 

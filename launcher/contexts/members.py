@@ -6,6 +6,7 @@ or a name that comes twice is refused before anything is written, for both kinds
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
 import tarfile
@@ -23,7 +24,16 @@ from .base import LocalFile, RemoteFile, TransferError
 from .landing import BLOCK, Landing, set_time, write_all, written
 
 _EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError, OverflowError, NotImplementedError)
+_BROKEN = (
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+)
 """What the libraries raise for archives that are damaged, and for kinds that they do not know."""
 
 
@@ -96,7 +106,10 @@ def _members(archive: Path) -> Iterator[list[Member]]:
         with zipfile.ZipFile(archive) as packed:
             yield [_of_zip(packed, entry) for entry in packed.infolist()]
     else:
-        with tarfile.open(archive, "r:*") as tar:
+        with gzip.open(archive) as whole:  # its checksum, which stands at the end, is of all of it
+            while whole.read(BLOCK):
+                pass
+        with tarfile.open(archive, "r:gz") as tar:
             yield [_of_tar(tar, entry) for entry in tar]
 
 

@@ -111,8 +111,10 @@ class StagedContext(LocalContext):
         self._list.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def write(self, files: Mapping[str, bytes], mode: int = 0o600) -> None:
+        """What is there already keeps its time: an archive of the same files is the same, and its transfer can go on."""
         self._make_home()
-        super().write(files, mode)
+        there = self.read(list(files))
+        super().write({path: content for path, content in files.items() if there.get(path) != content}, mode)
 
     def put(
         self, root: str, files: Sequence[LocalFile], folders: Iterable[str] = (), watch: Watch | None = None
@@ -125,10 +127,15 @@ class StagedContext(LocalContext):
         return super().make_folder(folder)
 
     def remove(self, root: str) -> None:
-        for sent in list(self.all_sent()):
+        roots, names = {root}, []
+        for sent in self.all_sent():
             if os.path.realpath(sent.root) == os.path.realpath(root):
-                (self._list / sent.name).unlink(missing_ok=True)
-        self.discard(root)
+                roots.add(sent.root)  # it was sent when the folder had another name
+                names.append(sent.name)
+        for each in sorted(roots):
+            self.discard(each)
+        for name in names:
+            (self._list / name).unlink(missing_ok=True)
         super().remove(root)
 
     def discard(self, root: str) -> None:

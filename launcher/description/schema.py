@@ -138,10 +138,15 @@ def context_kind(name: str) -> ContextKind:
     return next(kind for kind in CONTEXTS.values() if kind.name == name)
 
 
+def ways_to(batch_type: str) -> list[str]:
+    """The contexts by which a batch system is reached, as they are written."""
+    own = [name for name, kind in CONTEXTS.items() if batch_type in kind.systems]
+    return own or [name for name, kind in CONTEXTS.items() if not kind.systems]
+
+
 def check_pair(batch_type: str, context_type: str, where: str) -> None:
     """Raises InconsistentError for a batch system that is not reached this way."""
-    ways = [kind.name for kind in CONTEXTS.values() if batch_type in kind.systems]
-    ways = ways or [kind.name for kind in CONTEXTS.values() if not kind.systems]
+    ways = [CONTEXTS[name].name for name in ways_to(batch_type)]
     if context_type not in ways:
         what = f"{batch_type} is not reached by {context_type}"
         raise InconsistentError(what, where=at(where, "context_type"), remedy=f"write {' or '.join(ways)}")

@@ -20,6 +20,7 @@ from ..contexts.base import Context
 from ..contexts.registry import build_context
 from ..contexts.shell import Text, patterns, place, sh, word
 from ..description.resources import Resources
+from ..description.schema import check_pair
 from ..description.task import Task
 from ..job import ends, script, store
 from ..job import record as result
@@ -124,6 +125,7 @@ class SingleJob:
 
     def enter(self, folder: str) -> None:
         """Make the folder in which it will run; `~` is the home there, a relative one is below it (or the current one)."""
+        check_pair(self.record.machine.batch_type, self.record.machine.context_type, "machine")
         self.record = replace(self.record, folder=self.context.make_folder(folder))
 
     def step(self, step: store.Step) -> None:
@@ -306,6 +308,7 @@ class SingleJob:
             resources=resources,
             root=self.folder,
             template=template,
+            backward_common_files=tuple(name for name in (given.out, given.err) if name is not None),
         )
 
     def find(self) -> bool:

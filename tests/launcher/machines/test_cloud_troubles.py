@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from patience import PATIENCE_S
 
 from pilotfish.launcher.contexts import http
+from pilotfish.launcher.contexts.openapi import OpenAPIContext
 from pilotfish.launcher.contexts.registry import build_context
 from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.job.states import JobState
@@ -98,6 +101,48 @@ def test_results_that_break_off_go_on_where_they_were(to_cloud: Make, cloud: Clo
     digest = hashlib.sha256((wd / "here/w/t0/out").read_bytes()).hexdigest()
     assert digest == (wd / "here/w/t0/out.sum").read_text().split()[0]
     assert sent == ["last"]
+
+
+def test_a_service_that_is_silent_is_asked_again(to_cloud: Make, cloud: Cloud, kind: str) -> None:
+    """A silence is longer than `timeout`."""
+    gone = threading.Event()
+    path = "GET /brm/v1/job/1" if kind == "Bohrium" else "GET /openapi/v1/job/1"
+    cloud.troubles = [(path, gone.wait), ("/result/", gone.wait)]
+    assert to_cloud("cp in out", profile={"timeout": 0.3}).run(check_interval_s=0.5).over
+    gone.set()
+
+
+def test_an_upload_goes_on_where_a_dead_launcher_has_stopped(
+    to_cloud: Make, cloud: Cloud, kind: str, wd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts that have arrived are not sent again."""
+    monkeypatch.setattr(OpenAPIContext, "part_bytes", 1000 * 1024)
+    (wd / "here/w/t0").mkdir(parents=True)
+    part = "PUT /bucket" if kind == "Bohrium" else "multipart/upload"
+
+    def die() -> None:
+        raise Died
+
+    def dying(self: http.Http, method: str, url: str, **more: Any) -> httpx.Response:
+        if part in f"{method} {urlsplit(url).path}" and cloud.asked(part.rsplit(maxsplit=1)[-1]) == before:
+            die()
+        return send(self, method, url, **more)
+
+    before, send = (2 if kind == "OpenAPI" else 3), http.Http.send
+    monkeypatch.setattr(http.Http, "send", dying)
+    content = os.urandom(3_500_000)
+    for _ in range(2):
+        made = to_cloud("wc -c <in >out")
+        (wd / "here/w/t0/in").write_bytes(content)
+        for file in (wd / "here/w").rglob("*"):
+            os.utime(file, (1e9, 1e9))
+        try:
+            made.run(check_interval_s=0.5)
+        except Died:
+            monkeypatch.setattr(http.Http, "send", send)
+    assert (wd / "here/w/t0/out").read_text() == f"{len(content)}\n"
+    sent = [path for method, path in cloud.requests if "partNumber" in path or "multipart/upload" in path]
+    assert len(sent) == 4
 
 
 def test_a_token_may_expire_at_any_time(to_cloud: Make, cloud: Cloud, kind: str) -> None:

@@ -7,21 +7,30 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from cloud import PROFILES, Cloud
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_until
 
 import pilotfish
 from pilotfish.launcher.cli.doctor import examine
+from pilotfish.launcher.cli.init import init
 from pilotfish.launcher.contexts.openapi import OpenAPIContext
 from pilotfish.launcher.contexts.registry import build_context
 from pilotfish.launcher.description.machine import parse_machine
+from pilotfish.launcher.description.schema import InconsistentError
+from pilotfish.launcher.description.submission import load_submission
+from pilotfish.launcher.job import single
+from pilotfish.launcher.job.single import JobRecord
+from pilotfish.launcher.submission.looking import look_at
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
+from pilotfish.launcher.submission.single import Script, SingleJob
 
 Make = Callable[..., Placement]
 
@@ -33,6 +42,13 @@ def machine(kind: str, **profile: Any) -> dict[str, Any]:
         "local_root": ".",
         "remote_profile": {**PROFILES[kind], **profile},
     }
+
+
+def single_job(given: dict[str, Any], wd: Path) -> SingleJob:
+    record = JobRecord(single.new_hash(), parse_machine(given), "", "n", "test", created_s=1.0)
+    job = SingleJob(record)
+    job.enter(str(wd / "single"))
+    return job
 
 
 def test_jobs_run_there_and_their_results_come_home(to_cloud: Make, cloud: Cloud, wd: Path, tmp_path: Path) -> None:
@@ -182,3 +198,43 @@ def test_a_ticket_replaces_the_login(to_cloud: Make, cloud: Cloud, kind: str, mo
     monkeypatch.setenv("BOHR_TICKET", "a ticket")
     assert to_cloud("echo >out", profile={"password": None}).run(check_interval_s=0.5).over
     assert cloud.logins == 0
+
+
+def test_a_submission_that_has_grown_goes_on_with_the_jobs_that_run(to_cloud: Make, cloud: Cloud, wd: Path) -> None:
+    """What the first has begun is taken over, though its folder gets another name."""
+    ran = wd / "ran"
+    first = [f"until [ -e {wd}/go ]; do sleep 0.05; done; echo {name} >>{ran}; cp in out" for name in "ab"]
+    to_cloud(*first).run(detach=True)
+    (wd / "go").touch()
+    assert to_cloud(*first, f"echo c >>{ran}; cp in out").run(check_interval_s=0.5).over
+    assert sorted(ran.read_text().split()) == ["a", "b", "c"]
+    assert [(wd / f"here/w/t{at}/out").read_text() for at in range(3)] == ["0\n", "1\n", "2\n"]
+
+
+def test_results_are_kept_where_that_is_asked_for(to_cloud: Make, cloud: Cloud, wd: Path) -> None:
+    made = to_cloud("cp in out", profile={"keep_backup": True})
+    assert made.run(check_interval_s=0.5).over
+    (kept,) = (wd / "here/backup").iterdir()
+    with zipfile.ZipFile(kept) as packed:
+        assert packed.read("t0/out") == b"0\n"
+
+
+def test_a_file_that_init_writes_loads(kind: str, wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is the user's own is left to be written."""
+    monkeypatch.chdir(wd)
+    words = ["--machine", kind, "--queue", "", "--nodes", "1", "--cores", "1", "--walltime", "1h"]
+    done = CliRunner().invoke(init, [*words, str(wd / "s.yaml")])
+    assert done.exit_code == 0, done.output
+    machine = load_submission(wd / "s.yaml").machine
+    assert (machine.batch_type, machine.context_type, machine.remote_root) == (kind, f"{kind}Context", None)
+
+
+def test_a_single_job_runs_there(cloud: Cloud, kind: str, wd: Path) -> None:
+    """Its folder is here; what it prints comes back into it."""
+    with pytest.raises(InconsistentError):
+        single_job(machine(kind) | {"context_type": "Local", "remote_root": "/r", "remote_profile": {}}, wd)
+    job = single_job(machine(kind), wd)
+    job.submit(Script("echo told; exit 3", out="o"))
+    wait_until(lambda: look_at([job])[0].state.ended, "the job to end")
+    assert look_at([job])[0].exit_code == 3
+    assert (wd / "single/o").read_text() == "told\n"
