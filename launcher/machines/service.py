@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 from ...pilot.model.errors import PilotfishError, TransientError
 from ..contexts.base import Context, TransferError
-from ..contexts.http import ServiceRefusedError, UnsureError
+from ..contexts.http import ServiceError, ServiceRefusedError, UnsureError
 from ..contexts.members import pack_zip
 from ..contexts.paths import ForeignPathError, printable
 from ..contexts.shell import sh
@@ -38,6 +38,8 @@ _AT_ONCE = 8
 """Requests at the same time."""
 _TIMED_OUT = 124
 """Exit code of `timeout`."""
+RESULTS_S = 60.0
+"""So long the results of a job that has ended well may take to be there."""
 _MOST_DAMAGED = 5
 """How often results that arrive damaged are fetched again."""
 
@@ -167,7 +169,7 @@ class Service(BatchSystem):
                 if sent.limit_s and status.exit_code == _TIMED_OUT:
                     status = Status(JobState.terminated, status.native, Reason.TIME, status.exit_code)
                 if not sent.returned:
-                    self._bring_back(way, job_id, sent, detail)
+                    self._bring_back(way, job_id, sent, status, detail.get("resultUrl"))
             elif sent is not None and status.state is JobState.running and self.tells_output(way):
                 self._tell_output(way, job_id, sent)
         except ServiceRefusedError as error:
@@ -176,9 +178,8 @@ class Service(BatchSystem):
             return error
         return status
 
-    def _bring_back(self, way: StagedContext, job_id: str, sent: SentJob, detail: Mapping[str, Any]) -> None:
+    def _bring_back(self, way: StagedContext, job_id: str, sent: SentJob, status: Status, url: object) -> None:
         """Raises TransientError: try again."""
-        url = detail.get("resultUrl")
         if isinstance(url, str) and url.startswith(("http://", "https://")):
             try:
                 self._fetch(way, url, sent)
@@ -186,6 +187,11 @@ class Service(BatchSystem):
                 way.tell(f"results of job {sent.job[:8]} ({job_id}) cannot be had: {error.what}")
             except ForeignPathError as error:
                 note_refusal(sent, error.what)
+        elif status.state is JobState.finished:
+            ended_s = sent.ticket.setdefault("ended_s", self.clock())
+            sent.save()
+            if self.clock() - ended_s < RESULTS_S:
+                raise ServiceError("it has ended, and its results are not there yet", where=self.kind)
         if self.tells_output(way):
             self._tell_output(way, job_id, sent)
         else:

@@ -81,6 +81,7 @@ _CLIENT = (
 _ENTER = """\
 builtin cd "$pf_root" || exit 1
 pf_application=$(printf '%s\\n' "${CONTAINER_ID-}" | sed -nE 's/^container_(e[0-9]+_)?([0-9]+_[0-9]+)_.*/application_\\2/p')
+pf_application=${pf_application:-$(uname -n).$$}
 pf_taken=${{variable}}/.{name}.claim
 if ! hadoop fs -mkdir "$pf_taken" && ! hadoop fs -test -e "$pf_taken/$pf_application"; then
   trap - EXIT

@@ -35,6 +35,11 @@ LISTED = {  # head, row, tail
     "JH_UniScheduler": ("JOBID USER STAT QUEUE\n", "{} ann RUN q\n", ""),
     "Fugaku": ("JOB_ID JOB_NAME MD ST USER\n", "{} x NM RUN ann\n", ""),
     "Shell": ("", "alive {}\n", ""),
+    "DistributedShell": (
+        "Application-Id\tApplication-Name\tApplication-Type\tUser\tQueue\tState\tFinal-State\tProgress\tTracking-URL\n",
+        "{}\tx\tYARN\tann\tq\tRUNNING\tUNDEFINED\t0%\tN/A\n",
+        "",
+    ),
 }
 
 

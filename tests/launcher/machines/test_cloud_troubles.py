@@ -165,6 +165,14 @@ def test_a_refusal_is_told_and_ends_the_job(to_cloud: Make, cloud: Cloud, kind: 
     assert len([job for job in cloud.jobs.values() if job.process]) == 0
 
 
+def test_results_may_take_a_while_to_be_there(to_cloud: Make, cloud: Cloud, wd: Path) -> None:
+    """The job has ended well, and nobody takes it for one that left nothing."""
+    cloud.packs_slowly = 3
+    assert to_cloud(f"echo a >>{wd}/ran; cp in out").run(check_interval_s=0.5).over
+    assert cloud.packs_slowly == 0
+    assert (wd / "ran").read_text() == "a\n"
+
+
 def test_results_that_lead_out_are_not_taken(to_cloud: Make, cloud: Cloud, wd: Path, tmp_path: Path) -> None:
     """The archive is refused as a whole; the job counts as one that left nothing."""
 

@@ -9,19 +9,25 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from answers import answered, garbled, rows
 from hadoop import Hadoop
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from patience import PATIENCE_S, only_when_thorough
 
 import pilotfish
 from pilotfish.launcher.cli.doctor import examine
+from pilotfish.launcher.contexts.base import Done
 from pilotfish.launcher.contexts.hdfs import HDFSContext
 from pilotfish.launcher.contexts.registry import build_context
 from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.description.resources import Resources
 from pilotfish.launcher.job.states import JobState
+from pilotfish.launcher.machines.base import MachineBusyError
 from pilotfish.launcher.machines.registry import build_machine
 from pilotfish.launcher.machines.yarn import DIALECT
 from pilotfish.launcher.submission.placement import Placement
@@ -191,6 +197,28 @@ def test_an_answer_that_is_not_understood_ends_no_job(hadoop: Hadoop, said: str,
     with build_context(parse_machine(given)) as context:
         told = build_machine("DistributedShell").query(context, [name])
     assert name in told.unclear or name in told.doubted
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(random=st.randoms(use_true_random=False), count=st.integers(1, 3))
+def test_no_garbled_answer_makes_a_running_job_be_gone(wd: Path, random: Random, count: int) -> None:
+    """It is known to run, or it is not known, or it is doubted; its results are not looked for."""
+    ids = [f"application_1700000000000_{number:04d}" for number in range(1, count + 1)]
+    spoilt = garbled(rows("DistributedShell", ids), random)
+
+    def answer(command: str) -> Done:
+        return spoilt if "-list" in command else garbled(rows("DistributedShell", ids[:1]), random)
+
+    given = {"batch_type": "yarn", "context_type": "HDFS", "local_root": str(wd), "remote_root": "/user/ann"}
+    with build_context(parse_machine(given)) as context:
+        context.run = lambda command, **more: answered(command, answer)[1]  # type: ignore[method-assign]
+        try:
+            told = build_machine("DistributedShell").query(context, ids)
+        except MachineBusyError:
+            return
+    for name in ids:
+        status = told.get(name)
+        assert name in told.doubted if status is None else not status.state.ended
 
 
 def test_what_yarn_says_of_a_job() -> None:
