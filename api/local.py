@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
-from ..pilot import own_python
+from ..pilot import own_python, variable_names
 from ..pilot.console import fill_closed_descriptors
 from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import EndingError, SettingsError
@@ -145,7 +145,9 @@ class LocalManager(Manager):
 
     def _spawn(self, server_args: list[str], ready_there: int, said: BinaryIO) -> subprocess.Popen[bytes]:
         """Start the service: in a session of its own, so that Ctrl-C at the terminal is for us, who end it in good order."""
-        command = own_python.pilotfish(sys.executable, "service", *server_args)
+        # Below `pilotfish with` this Python may have Pilotfish only lent, which agents on other nodes would not have.
+        python = os.environ.get(variable_names.DROPIN_PYTHON, sys.executable)
+        command = own_python.pilotfish(python, "service", *server_args)
         inherited = [ready_there]
         lifeline_there = None
         if not self._keep:

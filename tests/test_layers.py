@@ -110,7 +110,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"pilot.console", "pilot.exit_codes", "pilot.variable_names", "pilot.wire.job_schema", "launcher.compat.dropin"},
     "launcher.compat": BELOW_COMMANDS | {"pilot.version"},
     "launcher.compat.dropin": BELOW_COMMANDS | {"launcher.compat", "pilot.variable_names", "pilot.own_python"},
-    "launcher.compat.qcg": BELOW_COMMANDS | {"pilot.own_python"},
+    "launcher.compat.qcg": BELOW_COMMANDS | {"pilot.own_python", "pilot.variable_names"},
 }
 """Package (or module) -> what of ours it may import, besides itself."""
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from ....api.local import LocalManager
 from ....api.manager import Manager
-from ....pilot import own_python
+from ....pilot import own_python, variable_names
 from ....pilot.model.errors import PilotfishError, SettingsError
 from ....pilot.wire import connection
 
@@ -57,10 +57,15 @@ def _with_parent_file(words: list[str]) -> list[str]:
     return words
 
 
+def _python() -> str:
+    """The interpreter that has Pilotfish: this one may have it only lent, which agents on other nodes would not have."""
+    return os.environ.get(variable_names.DROPIN_PYTHON, sys.executable)
+
+
 def main() -> NoReturn:
     """Become `pilotfish service`, with the options of this program's command line."""
     words = with_plain_endpoint(sys.argv[1:])
-    os.execv(sys.executable, own_python.pilotfish(sys.executable, "service", *words))
+    os.execv(_python(), own_python.pilotfish(_python(), "service", *words))
 
 
 service = main
@@ -81,7 +86,7 @@ class QCGPMService:
     def __init__(self, args: Sequence[object] | None = None) -> None:
         words = with_plain_endpoint(sys.argv[1:] if args is None else args)
         self.exit_code: int | None = None
-        self.joins = own_python.pilotfish(sys.executable, "service", *words) if "--parent" in words else None
+        self.joins = own_python.pilotfish(_python(), "service", *words) if "--parent" in words else None
         """The command that brings the nodes to the parent."""
         if self.joins is None:
             self._pilot = LocalManager(words, {"log_file": os.devnull})

@@ -114,6 +114,18 @@ def test_what_the_program_starts_has_the_names_too_also_in_a_python_without_pilo
     )
 
 
+def test_a_pilot_runs_on_the_python_of_pilotfish_whoever_starts_it(run: Run) -> None:
+    """Agents on other nodes must find it without what the program's Python has only lent."""
+    code = """
+from qcg.pilotjob.api.manager import LocalManager
+manager = LocalManager(["--nodes", 1])
+print(manager.system_status()["System"]["Python"])
+manager.finish()
+"""
+    done = run("qcg", str(OTHER_PYTHON), "-c", code)
+    assert (done.stdout, done.stderr) == (f"{sys.executable}\n", "")
+
+
 ORIGINAL = "raise SystemExit('this is the original')"
 
 

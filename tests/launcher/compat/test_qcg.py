@@ -166,17 +166,22 @@ address=$(cat .qcgpjm-service-x/address)
 QCG_PJM_DIR=. qcg-pm status | head -n 1
 qcg-pm --address ${address#tcp://} status | grep TotalNodes
 python3 -c "
+from qcg.pilotjob.api.job import Jobs
 from qcg.pilotjob.api.manager import Manager
-Manager('$address').finish()
+pilot = Manager('$address')
+pilot.submit(Jobs().add(name='a', exec='true'))
+pilot.wait4all()
+pilot.finish()
 "
 wait $!
 echo $?
 qcg-pm status | grep TotalNodes
+qcg-pm-report stats . | grep 'total jobs'
 """
     command = [sys.executable, "-m", "pilotfish", "with", "qcg", "--", "sh", "-c", script]
     done = subprocess.run(command, cwd=wd, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert (done.stdout.splitlines(), done.stderr) == (
-        ["[System]", "TotalNodes=1", "0", "TotalNodes=1"],
+        ["[System]", "TotalNodes=1", "0", "TotalNodes=1", "\t          total jobs: 1"],
         "the pilot has ended; this is what it said last\n",
     )
 
