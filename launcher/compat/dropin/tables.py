@@ -106,6 +106,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     **{f"clusterjob.backends.{name}": ("launcher.compat.clusterjob.backends",) for name in _BACKENDS},
     "fyrd": (),
     "fyrd.__main__": (),
+    "fyrd.queue": ("launcher.compat.fyrd.batch_systems",),
     "fyrd.batch_systems.options": ("launcher.compat.fyrd.options",),
     "fyrd.script_runners": ("launcher.compat.fyrd.functions",),
     "fyrd.jobqueue": ("launcher.compat.fyrd.local",),  # of its releases before 0.6.2

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from ....pilot.wire.connection import AUX_PREFIX
 
 __all__ = [
+    "AUX_DIR_PTRN",
+    "PROC_TRACE_PTRN",
+    "RT_PTRN",
     "find_aux_dirs",
     "find_final_status_files",
     "find_latest_aux_dir",
@@ -18,6 +22,10 @@ __all__ = [
     "find_single_aux_dir",
     "is_aux_dir",
 ]
+
+AUX_DIR_PTRN = re.compile(rf"{re.escape(AUX_PREFIX)}.*")
+PROC_TRACE_PTRN = re.compile(r"ptrace_.*\.log")
+RT_PTRN = re.compile(r"rtimes_.*\.log")
 
 _Folder = str | os.PathLike[str]
 

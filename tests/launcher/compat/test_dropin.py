@@ -73,7 +73,13 @@ def test_all_modules_of_the_tables_can_be_imported_and_the_documented_names_are_
         "dpdispatcher.base_context": "BaseContext",
         "clusterjob": "JobScript AsyncResult __version__",
         "fyrd": "Job Queue submit wait get clean jobify __version__",
-        "fyrd.queue": "Queue QueueError",
+        "dpdispatcher.utils.utils": "get_sha256",
+        "dpdispatcher.dlog": "dlog",
+        "clusterjob.status": "STATUS_CODES",
+        "clusterjob.utils": "split_seq",
+        "clusterjob.backends.slurm": "SlurmBackend",
+        "fyrd.queue": "Queue QueueError GOOD_STATES",
+        "fyrd.logme": "log MIN_LEVEL",
         "fyrd.basic": "submit make_job make_job_file clean wait get",
         "fyrd.conf": "get_profile set_profile",
     }
@@ -87,6 +93,9 @@ for module, names in {names!r}.items():
 for module in {list(PARTS)!r}:
     import_module(module)
 import fyrd, dpdispatcher
+import fyrd.logme, pilotfish.launcher.compat.fyrd.logme as ours
+fyrd.logme.MIN_LEVEL = fyrd.queue.MODE = "debug"  # has its effect in ours
+assert ours.MIN_LEVEL == fyrd.batch_systems.MODE == "debug"
 assert fyrd.queue.Queue is fyrd.Queue and dpdispatcher.machine.Machine is dpdispatcher.Machine
 exec("from qcg.pilotjob.api.manager import *"), LocalManager, Manager
 """,
