@@ -152,7 +152,8 @@ def run_command(begins: Callable[[], None]) -> int:
     fill_closed_descriptors()
     begin_command()
     try:
-        code = cli.main(standalone_mode=False, obj=begins)
+        name = "pilotfish" if sys.argv[0] == "-c" else None  # started by a command of ours (pilot/own_python.py)
+        code = cli.main(prog_name=name, standalone_mode=False, obj=begins)
     except click.exceptions.Abort:
         code = ExitCode.INTERRUPTED
     except click.ClickException as error:

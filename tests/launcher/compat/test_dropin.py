@@ -314,8 +314,10 @@ def test_what_a_command_cannot_do_is_refused(command: str, text: str, capsys: py
 
 
 def test_modules_that_are_commands_run_with_m(run: Run, wd: Path) -> None:
-    done = run("dpdispatcher", "sh", "-c", "python3 -m dpdispatcher gui; echo $?; python3 -m dpdispatcher.machine")
-    assert done.stdout == "2\n"
+    service = "python3 -m qcg.pilotjob.service --help | head -n 1"
+    dpdisp = "python3 -m dpdispatcher gui; echo $?; python3 -m dpdispatcher.machine"
+    done = run("qcg dpdispatcher", "sh", "-c", f"{service}; {dpdisp}")
+    assert done.stdout == "Usage: pilotfish service [OPTIONS]\n2\n"
     assert "dpdisp: error: gui is DP-GUI" in done.stderr
     assert done.stderr.endswith("dpdispatcher.machine is no program\n")
 
