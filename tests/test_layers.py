@@ -148,7 +148,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "launcher.cli": {"click", "rich", "yaml"},
     "launcher.compat": {"click", "cloudpickle", "pandas"},
     "launcher.compat.dropin": {"sitecustomize"},
-    "launcher.compat.qcg": {"click", "msgspec"},
+    "launcher.compat.qcg": {"click"},
 }
 
 IMPURE = {"asyncio", "io", "logging", "os", "random", "secrets", "signal", "socket", "subprocess", "tempfile"}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-import msgspec
 
 from ....api.manager import Manager
-from ....api.outcome import final_status
-from ....pilot.model.errors import PilotfishError
+from ....pilot.model.errors import LostError, PilotfishError
 from ....pilot.wire.connection import EndedError, discover
+from .auxdir import find_final_status_files
 
 __all__ = ["main", "qcgpjm"]
 
@@ -48,17 +48,29 @@ def _status(pilot: dict[str, Any]) -> dict[str, Any]:
         if not address:
             discover(str(Path(pilot["path"]).absolute()), {}, Path.cwd())  # says where it has looked
         manager = Manager(address or pilot["path"], {"connect_timeout": _ANSWER_S, **pilot["cfg"]})
-    except EndedError as error:
-        last = final_status(error.folder)
+    except LostError as error:
+        last = None if pilot["address"] else _last_status(error, pilot["path"])
         if last is None:
             raise
         click.echo("the pilot has ended; this is what it said last", err=True)
-        found: dict[str, Any] = msgspec.to_builtins(last)
-        return found
+        return last
     try:
         return manager.system_status()
     finally:
         manager.close()
+
+
+def _last_status(error: LostError, path: str) -> dict[str, Any] | None:
+    """What a pilot that has ended wrote last, one of ours or an original; None where nothing can be read."""
+    if isinstance(error, EndedError):
+        files = [str(error.folder / "final_status.json")]
+    else:
+        files = find_final_status_files(path) if os.path.isdir(path) else []
+    try:
+        last: dict[str, Any] = json.loads(Path(max(files, key=os.path.getmtime)).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # ValueError: no file at all, or no JSON
+        return None
+    return last
 
 
 def _completed(address: str) -> str:

@@ -15,9 +15,10 @@ import zmq
 from patience import PATIENCE_MS, PATIENCE_S
 
 from pilotfish.api.errors import ConnectionError, TimeoutElapsed, WrongArgumentsError
-from pilotfish.launcher.compat.qcg import auxdir, service
+from pilotfish.launcher.compat.qcg import auxdir, client, service
 from pilotfish.launcher.compat.qcg.executor import BasicTemplate, QCGPJExecutor, QCGPJTemplate
 from pilotfish.launcher.compat.qcg.service import QCGPMService, QCGPMServiceProcess, with_plain_endpoint
+from pilotfish.pilot.model.errors import LostError
 
 
 @pytest.fixture
@@ -184,6 +185,22 @@ qcg-pm-report stats . | grep 'total jobs'
         ["[System]", "TotalNodes=1", "0", "TotalNodes=1", "\t          total jobs: 1"],
         "the pilot has ended; this is what it said last\n",
     )
+
+
+def test_the_status_of_an_original_that_has_ended_is_what_it_wrote_last(
+    wd: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = wd / ".qcgpjm-service-old"
+    folder.mkdir()
+    with pytest.raises(LostError):
+        client.qcgpjm(["-p", str(wd), "status"], standalone_mode=False)
+    (folder / "final_status.json").write_text(
+        json.dumps({"System": {"InstanceId": "old"}, "JobStats": {"TotalJobs": 5}})
+    )
+    client.qcgpjm(["-p", str(wd), "status"], standalone_mode=False)
+    out = capsys.readouterr().out.splitlines()
+    assert out[:2] == ["[System]", "InstanceId=old"]
+    assert "TotalJobs=5" in out
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
