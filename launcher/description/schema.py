@@ -6,6 +6,7 @@ Names, types and defaults are DPDispatcher's; the keys marked `ours` are not in 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from .keys import nearest as nearest
 from .keys import out_of_range as out_of_range
 
 log = logging.getLogger(__name__)
+_UNKNOWN_KEYS = "PILOTFISH_UNKNOWN_KEYS"
+"""`warn`: they are left out with a warning, as `pilotfish with dpdispatcher` has it for programs that cannot be edited."""
 
 Elsewhere = Callable[[str], str]
 """The remedy for a name that belongs in another table; empty for one that does not."""
@@ -277,13 +280,15 @@ def check_values(table: Sequence[Key], values: Mapping[str, Any], where: str) ->
 
 
 def _refuse(table: Sequence[Key], others: Iterable[str], where: str, elsewhere: Elsewhere) -> None:
-    """DPDispatcher takes no notice of most of these; a file may have had one for years."""
+    """DPDispatcher takes no notice of most of these; a file may have had one for years, and so may a program."""
     for name in others:
         names = [each for key in table for each in (key.name, *key.aliases)]
         owner = next((section for section, key in rows({}) if key.name == name), "")
         remedy = f"it is a key of {owner}, and has no effect here: remove it" if owner else ""
         remedy = elsewhere(name) or nearest(name, names) or remedy or f"remove it; known are {', '.join(names)}"
-        raise DescriptionError(f"unknown key {name!r}", where=where, remedy=remedy)
+        if os.environ.get(_UNKNOWN_KEYS) != "warn":
+            raise DescriptionError(f"unknown key {name!r}", where=where, remedy=remedy)
+        log.warning("%s: unknown key %r is left out", where, name)
 
 
 def _require(table: Sequence[Key], known: Mapping[str, Any], where: str) -> None:

@@ -91,7 +91,7 @@ class Bohrium(Service):
             found["logFiles"] = [logs] if isinstance(logs, str) else logs
         if found.get("checkpoint_files") == "sync_files":
             found["checkpoint_files"] = ["*"]
-        return {_camel(name): value for name, value in found.items()}
+        return {camel(name): value for name, value in found.items()}
 
     def _group(self, way: BohriumContext, sent: SentJob) -> int | None:
         """The group of the jobs of this submission that are there, where they shall have one."""
@@ -220,7 +220,7 @@ def _back(job: JobToPlace, given: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys([*given, *(name for name in wanted(job) if name not in own)]))
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
     """`job_type` -> `jobType`; names in capitals stay."""
     if name.isupper() or name.isnumeric():
         return name

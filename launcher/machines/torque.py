@@ -9,7 +9,7 @@ from typing import ClassVar
 from xml.etree import ElementTree
 
 from ..description.resources import Resources
-from ..description.schema import KeysOfSystem
+from ..description.schema import Key, KeysOfSystem
 from ..job.states import JobState, Listing, Reason
 from . import pbs
 from .dialect import QueueRow, View
@@ -35,7 +35,8 @@ _SERVER_CODES = {
 
 def _nodes(resources: Resources) -> list[str]:
     gpus = f":gpus={resources.gpu_per_node}" if resources.gpu_per_node > 0 else ""
-    return [f"-l nodes={resources.number_node}:ppn={resources.cpu_per_node}{gpus}"]
+    features = "".join(f":{name}" for name in resources.kwargs.get("features") or ())
+    return [f"-l nodes={resources.number_node}:ppn={resources.cpu_per_node}{gpus}{features}"]
 
 
 # qsub(1B) of Torque, "Requesting Resources"; qos, advres and -n are Moab's and Maui's.
@@ -104,7 +105,7 @@ def _cores(numbers: str) -> int:
 class Torque(pbs.PBS):
     kind = "Torque"
     aliases: ClassVar[tuple[str, ...]] = ("torque",)
-    keys = KeysOfSystem()
+    keys = KeysOfSystem((Key("features", "list[str]", [], "what all nodes must have", ours=True),))
     answers: ClassVar[tuple[tuple[str, ...], str]] = ((), "")
     views = (View(lambda cluster, everybody: ["qstat", "-x"], _read_queue),)
     variables = replace(pbs.PBS.variables, element=("PBS_ARRAYID",))

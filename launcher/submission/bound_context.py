@@ -121,6 +121,8 @@ class BoundContext:
         self.description = description
         self.submission: Files | None = None
         self._inner: Context | None = None
+        self._local_root = self._remote_root = ""
+        """What a program has assigned; a submission that is placed has its own folders."""
         self.is_transferring = self.is_commanded = False
         """One of its own methods is just called for a submission that is being placed: to bring files, to run a command."""
 
@@ -165,16 +167,28 @@ class BoundContext:
     @property
     def local_root(self) -> str:
         """Absolute folder here: that of the submission's tasks, once one is bound."""
+        if self._local_root:
+            return self._local_root
         root = Path(self.description.local_root).expanduser().absolute()
         return str(root if self.submission is None else root / self.submission.work_base)
+
+    @local_root.setter
+    def local_root(self, folder: str) -> None:
+        self._local_root = folder
 
     @property
     def remote_root(self) -> str:
         """The folder of the submission on the machine; before one is bound, that of all submissions."""
+        if self._remote_root:
+            return self._remote_root
         if self.submission is None:
             return self.description.remote_root or self.local_root
         name = self.submission.submission_hash
         return store.root_of(name) or self.inner.root_for(name, self.submission.work_base)
+
+    @remote_root.setter
+    def remote_root(self, folder: str) -> None:
+        self._remote_root = folder
 
     def get_job_root(self) -> str:
         return self.remote_root

@@ -197,7 +197,8 @@ def to_resources(options: Mapping[str, Any], qtype: str, dependencies: tuple[str
             raise OptionsError(f"queues of the kind {qtype} have nothing for it", where=name, remedy="leave it out")
     machine = registry.build_machine(qtypes()[qtype]) if qtype in qtypes() else None
     table = None if machine is None else machine.directives
-    more = {name: options[name] for name in _ROWS_OF_FYRD if options.get(name)}
+    asked = {name: options[name] for name in _ROWS_OF_FYRD if options.get(name)}
+    more = {name: value for name, value in asked.items() if table is None or name in table.rows}
     flags = [] if table is None else [f"{table.prefix} {table.words(name, _joined(more[name]))}" for name in more]
     if any("\n" in flag for flag in flags):
         raise OptionsError("features, begin and export are one line each")
@@ -215,6 +216,8 @@ def to_resources(options: Mapping[str, Any], qtype: str, dependencies: tuple[str
         "dependency": list(dependencies),
         **_of_one_program(options, table),
     }
+    if in_kwargs := {name: value for name, value in asked.items() if name not in more}:
+        given["kwargs"] = {**given.get("kwargs", {}), **in_kwargs}
     return Resources.load_from_dict({name: value for name, value in given.items() if value is not None})
 
 

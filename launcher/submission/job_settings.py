@@ -42,8 +42,8 @@ SETTINGS: dict[str, dict[str, Setting]] = {
         "queue_type": Setting(
             "auto", "the kind of queue: a batch system in small letters, or local; auto: what is here"
         ),
-        "sbatch": Setting(None, "path of a command, when it is not in PATH"),
-        "qsub": Setting(None, "the same for batch systems that have this one"),
+        "sbatch": Setting(None, "path of a command; put its folder into PATH", used=False),
+        "qsub": Setting(None, "path of a command; put its folder into PATH", used=False),
         "progressbar": Setting(True, "run.get_pbar shows a bar"),
         "queue_maximums": Setting(None, "a file with limits of queues", used=False),
     },

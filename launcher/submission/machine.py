@@ -167,6 +167,10 @@ class Machine(Written):
         assert self._context is not None
         return self._context
 
+    @context.setter
+    def context(self, context: BoundContext) -> None:
+        self.bind_context(context)
+
     def bind_context(self, context: BoundContext) -> None:
         """Use this way to the machine."""
         way = machine_to_dict(context.description, secrets=True)

@@ -38,7 +38,14 @@ SYSTEMS = {
         # There a model has no effect on one machine, and programs name one always.
         (("PILOTFISH_LOCAL_MODELS", "ignore"),),
     ),
-    "dpdispatcher": System("dpdispatcher", "launcher.compat.dpdispatcher", "1.1.0", ("dpdispatcher",)),
+    "dpdispatcher": System(
+        "dpdispatcher",
+        "launcher.compat.dpdispatcher",
+        "1.1.0",
+        ("dpdispatcher",),
+        # There they have no effect, and programs write more than one machine needs.
+        (("PILOTFISH_UNKNOWN_KEYS", "warn"),),
+    ),
     "clusterjob": System("clusterjob", "launcher.compat.clusterjob", "1.1.3", ("clusterjob",)),
     "fyrd": System("fyrd", "launcher.compat.fyrd", "0.6.2b1", ("fyrd",)),
 }
@@ -99,7 +106,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "dpdispatcher.utils.job_status": (_DPDISPATCHER,),
     **{f"dpdispatcher.{name}": (_DPDISPATCHER,) for name in _OF_DPDISPATCHER},
     "dpdispatcher.dpcloudserver": (_DPCLOUDSERVER,),
-    **{f"dpdispatcher.dpcloudserver.{name}": (_DPCLOUDSERVER,) for name in ("retcode", "zip_file")},
+    **{f"dpdispatcher.dpcloudserver.{name}": (_DPCLOUDSERVER,) for name in ("client", "retcode", "zip_file")},
     "dpdispatcher.__main__": (),
     "dpdispatcher.dpdisp": (),
     "clusterjob": ("launcher.compat.clusterjob.jobscript", "launcher.compat.clusterjob.async_result"),

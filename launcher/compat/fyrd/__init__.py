@@ -10,7 +10,6 @@ from ...submission.job_options import (
     option_help,
     option_to_string,
     options_to_string,
-    split_keywords,
 )
 from ...submission.job_options import sanitized as sanitize_arguments
 from ...submission.queue_view import QueueError
@@ -21,6 +20,7 @@ from .conf import Profile, del_profile, get_option, get_profile, get_profiles, s
 from .helpers import jobify, parapply, parapply_summary, splitrun
 from .job import Job
 from .local import JobQueue, default_queue
+from .options import split_keywords
 from .queue import Queue
 from .queue_job import QueueJob
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 from ...submission.job_options import (
@@ -14,10 +15,10 @@ from ...submission.job_options import (
     option_help,
     option_to_string,
     options_to_string,
-    split_keywords,
 )
 from ...submission.job_options import SYNONYMS as _SYNONYMS
 from ...submission.job_options import sanitized as sanitize_arguments
+from ...submission.job_options import split_keywords as _split
 from ...submission.queues import qtypes
 
 __all__ = [
@@ -38,6 +39,13 @@ __all__ = [
     "sanitize_arguments",
     "split_keywords",
 ]
+
+
+def split_keywords(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(options by their own names, checked; what is none). Raises OptionsError."""
+    known, others = _split(kwargs)
+    return check_arguments(known), others
+
 
 Table = OrderedDict[str, dict[str, Any]]
 _TYPES = {"int": int, "str": str, "list": list, "flag": None, "mem": (int, str), "time": str}

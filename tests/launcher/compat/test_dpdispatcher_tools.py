@@ -12,11 +12,18 @@ from typing import Any
 import pytest
 from sshd import Sshd
 
-from pilotfish import Machine, Resources, Task
+from pilotfish import Machine, Resources, Submission, Task
 from pilotfish.launcher.compat.dpdispatcher import SSHSession, arginfo, dlog, run
 from pilotfish.launcher.compat.dpdispatcher.entrypoints.run import run as run_script
+from pilotfish.launcher.compat.dpdispatcher.entrypoints.submission import handle_submission
 from pilotfish.launcher.compat.dpdispatcher.entrypoints.submit import load_submission_from_json, submit
-from pilotfish.launcher.compat.dpdispatcher.utils.dpcloudserver import RETCODE, unzip_file, zip_file_list
+from pilotfish.launcher.compat.dpdispatcher.utils.dpcloudserver import (
+    RETCODE,
+    Client,
+    RequestInfoException,
+    unzip_file,
+    zip_file_list,
+)
 from pilotfish.launcher.compat.dpdispatcher.utils.hdfs_cli import HDFS, HDFSMissingPathError
 from pilotfish.launcher.compat.dpdispatcher.utils.record import record
 from pilotfish.launcher.compat.dpdispatcher.utils.utils import (
@@ -29,6 +36,8 @@ from pilotfish.launcher.compat.dpdispatcher.utils.utils import (
     rsync,
     run_cmd_with_all_output,
 )
+from pilotfish.launcher.contexts.bohrium import BohriumContext
+from pilotfish.launcher.contexts.http import Http, ServiceRefusedError
 from pilotfish.launcher.contexts.paths import ForeignPathError
 
 
@@ -200,3 +209,67 @@ def test_a_session_runs_commands_and_brings_files(wd: Path, sshd: Sshd) -> None:
     assert (wd / "back").read_text() == "content"
     assert session.remote.endswith("127.0.0.1")
     session.close()
+
+
+def test_requests_to_the_cloud_server(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each method asks for, and what it makes of the answer."""
+    asked: list[tuple[str, str, Any]] = []
+    answers: dict[str, dict[str, Any]] = {
+        "/brm/v2/job/add": {"jobId": 7, "jobGroupId": 3},
+        "/brm/v1/job/7": {"status": 2, "resultUrl": "https://there/7"},
+        "/brm/v1/job/7/log": {"logFiles": [{"url": "https://there/log", "size": 5}]},
+        "/brm/v1/job/list": {"items": [{"id": 7}]},
+        "/brm/v1/job/kill/7": {},
+    }
+
+    def call(way: BohriumContext, method: str, path: str, **more: Any) -> dict[str, Any]:
+        asked.append((method, path, more.get("json", more.get("params"))))
+        if path not in answers:
+            raise ServiceRefusedError("no such job", status=404)
+        return answers[path]
+
+    monkeypatch.setattr(BohriumContext, "call", call)
+    monkeypatch.setattr(Http, "tail", lambda http, url, offset: b"hello"[offset:])
+    client = Client("me@here", "env:PASSWORD")
+    given = {"command": "run", "machine_type": "c2", "log_file": "log", "backward_files": ["out"]}
+    assert client.job_create("container", "https://in.zip", given, program_id=5) == (7, 3)
+    assert asked[-1][2]["scassType"] == "c2"
+    assert (asked[-1][2]["projectId"], asked[-1][2]["logFiles"], asked[-1][2]["outFiles"]) == (5, ["log"], ["out"])
+    assert client.get_job_result_url("7:job_group_id:3") == "https://there/7"
+    assert (client.get_log(7), client.get_log(7)) == ("hello", "")
+    assert client.get_tasks_list(3) == [{"id": 7}]
+    client.kill(7)
+    assert asked[-1][:2] == ("POST", "/brm/v1/job/kill/7")
+    with pytest.raises(RequestInfoException, match="no such job"):
+        client.get_job_detail(8)
+
+
+def test_a_submission_is_worked_on_by_its_hash(wd: Path) -> None:
+    (wd / "w/a").mkdir(parents=True)
+    machine = Machine(batch_type="Shell", context_type="Local", local_root=str(wd), remote_root=str(wd / "there"))
+    task = Task("echo hi > out; exit 3", "a", backward_files=["out"])
+    made = Submission("w", machine, Resources(group_size=1), task_list=[task])
+    machine.retry_count = 0
+    with pytest.raises(RuntimeError):
+        made.run_submission(check_interval=1)
+    with pytest.raises(ValueError, match="At least one action"):
+        handle_submission(submission_hash=made.submission_hash)
+    (wd / "w/a/log").unlink()
+    handle_submission(submission_hash=made.submission_hash, download_terminated_log=True)
+    assert (wd / "w/a/log").exists()
+    handle_submission(submission_hash=made.submission_hash, clean=True)
+    assert list((wd / "there").iterdir()) == []
+    assert record.get_submissions() == []
+
+
+def test_a_program_that_cannot_be_edited_may_write_too_much(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """dflow writes the keys of SSH for every machine; `pilotfish with dpdispatcher` sets the variable."""
+    given = {"batch_type": "Shell", "context_type": "Local", "local_root": ".", "remote_root": "/there"}
+    too_much = given | {"remote_profile": {"hostname": None, "symlink": False}}
+    with pytest.raises(ValueError, match="unknown key 'hostname'"):
+        Machine.load_from_dict(too_much)
+    monkeypatch.setenv("PILOTFISH_UNKNOWN_KEYS", "warn")
+    assert Machine.load_from_dict(too_much).remote_profile == {"symlink": False}
+    assert "machine.remote_profile: unknown key 'hostname' is left out" in caplog.text

@@ -297,7 +297,9 @@ def test_options_as_directives() -> None:
 
 def test_options_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert "walltime" in fyrd.option_help()
-    assert "features" not in fyrd.option_help("list", qtype="torque")
+    assert "features" not in fyrd.option_help("list", qtype="lsf")
+    torque = fyrd.options_to_string({"nodes": 2, "cores": 5, "features": ["big", "fast"]}, "torque").splitlines()
+    assert torque[0] == "#PBS -l nodes=2:ppn=5:big:fast"
     assert fyrd.option_help("table")[0][:2] == ("cores", "int")
     fyrd.option_help("print")
     assert "cores (int, default 1; also cpus, threads)" in capsys.readouterr().out

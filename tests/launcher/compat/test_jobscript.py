@@ -174,7 +174,7 @@ def test_settings_from_files(wd: Path) -> None:
     JobScript.read_defaults()
     assert (JobScript.workdir, JobScript.resources, hasattr(JobScript, "mine")) == (".", {}, False)
     (wd / "bad.ini").write_text("[Other]\nx = 1\n")
-    with pytest.raises(DescriptionError, match=r"bad.ini: has the section \[Other\]"):
+    with pytest.raises(DescriptionError, match=r"bad.ini: Invalid section 'Other'"):
         JobScript.read_defaults("bad.ini")
 
 
