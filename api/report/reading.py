@@ -16,10 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...pilot.model.errors import RefusedError
 from ...pilot.model.job_spec import JobSpec
 from ...pilot.model.resources import bits, host_of
+from ...pilot.wire import reply_texts
 from ...pilot.wire.connection import AUX_PREFIX
-from ...pilot.wire.reply_texts import parse_allocation, parse_rtime
 from ...pilot.wire.report import ReadEntry
 from ..run_folder import RunFolder
 from ..task_output import last_lines
@@ -83,12 +84,21 @@ class _RunReading:
         else:
             self._add_entries()
         if self._tasks.problem:
+            self._check_is_json()
             self._note(self._tasks.problem)
         record.submits += known.submits or self._submits()
         record.lost += [self._lost(each) for each in known.lost if each.job_no in known.by_number]
         record.faults += [fault._replace(node=self._before_node + fault.node) for fault in known.faults]
         self._add_facts()
         self._add_real_times()
+
+    def _check_is_json(self) -> None:
+        """Of a report in which something cannot be read. Raises RefusedError for one that is for people."""
+        path = self._folder.path / REPORT
+        with suppress(OSError), open(path, "rb") as file:
+            if file.read(1) not in (b"{", b""):
+                remedy = "start the pilot with --report-format json or columns to have it read by programs"
+                raise RefusedError("the report is text", where=str(path), remedy=remedy)
 
     def _note(self, problem: str) -> None:
         text = f"{self._folder.path / REPORT}: {problem}"
@@ -119,10 +129,13 @@ class _RunReading:
     def _place(self, allocation: str) -> int:
         number = self._places.get(allocation)
         if number is None:
-            shares = tuple((self._before_node + node, tuple(cores)) for node, cores in parse_allocation(allocation))
+            shares = tuple(
+                (self._before_node + node, tuple(cores)) for node, cores in reply_texts.parse_allocation(allocation)
+            )
             cores = tuple(self._core(node, core) for node, names in shares for core in names)
             number = self._places[allocation] = len(self._record.tasks.places)
-            self._record.tasks.places.append(Place(shares, cores))
+            text = reply_texts.allocation(shares) if self._before_node else allocation
+            self._record.tasks.places.append(Place(shares, cores, text))
         return number
 
     # --- tasks ----------------------------------------------------------------------------------------------------------
@@ -188,7 +201,7 @@ class _RunReading:
 
     def _add_entry(self, entry: ReadEntry, job: int, index: int | None, times: Mapping[str, float]) -> None:
         ran = entry.runtime
-        took = parse_rtime(ran.rtime) if ran.rtime else None
+        took = reply_texts.parse_rtime(ran.rtime) if ran.rtime else None
         if index is not None and self._record.tasks.jobs[job].start is None:
             self._record.tasks.jobs[job] = self._record.tasks.jobs[job]._replace(start=0)
         self._record.tasks.add(

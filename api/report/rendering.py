@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
+from typing import cast
 
 from ...pilot.console import echo, show
 from .record import Record
@@ -98,9 +99,10 @@ def _csv_lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
 
 
 def _in_csv(value: Cell) -> object:
-    if isinstance(value, Place):
-        return value.allocation
-    return datetime.fromtimestamp(value).isoformat() if isinstance(value, Moment) else value
+    kind = type(value)
+    if kind is Moment:
+        return datetime.fromtimestamp(cast(Moment, value)).isoformat()
+    return cast(Place, value).allocation if kind is Place else value
 
 
 def _in_json(value: Cell) -> object:

@@ -25,22 +25,18 @@ class Core(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where tasks ran: (node, its cores) in words, and the numbers of these cores."""
+    """Where tasks ran: (node, its cores) in words, also as `NODE[CORE:CORE],NODE2[CORE]`, and the numbers of these cores."""
 
     shares: tuple[tuple[str, tuple[str, ...]], ...]
     cores: tuple[int, ...]
+    allocation: str
 
     @property
     def nodes(self) -> tuple[str, ...]:
         return tuple(node for node, _ in self.shares)
 
-    @property
-    def allocation(self) -> str:
-        """`NODE[CORE:CORE],NODE2[CORE]`."""
-        return ",".join(f"{node}[{':'.join(cores)}]" for node, cores in self.shares)
 
-
-NOWHERE = Place((), ())
+NOWHERE = Place((), (), "")
 
 
 class TaskEnd(NamedTuple):

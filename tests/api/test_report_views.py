@@ -18,8 +18,10 @@ from past_run import BEGAN_S, PastRun
 from pilotfish.api import report_cli
 from pilotfish.api.report.command import find_runs
 from pilotfish.api.report.reading import read_runs
-from pilotfish.pilot.model.errors import LostError, PilotfishError, UsageError
+from pilotfish.pilot.model.errors import LostError, PilotfishError, RefusedError, UsageError
+from pilotfish.pilot.model.job_spec import Execution, JobSpec
 from pilotfish.pilot.model.states import State
+from pilotfish.pilot.wire import codec
 
 Ask = Callable[..., str]
 
@@ -393,6 +395,34 @@ def test_what_makes_no_sense_is_said(
     with pytest.raises(error) as raised:
         ask(*words)
     assert message in str(raised.value)
+
+
+def test_a_torn_line_is_told_and_the_others_count(run: PastRun, ask: Ask) -> None:
+    """As a full disk leaves it."""
+    with open(run.folder / "jobs.report", "ab") as report:
+        report.write(b'{"name": "a:')
+    found = json.loads(ask("stats", "--json"))
+    assert found["total_jobs"] == 4
+    assert found["problems"] == [f"{run.folder}/jobs.report: a line is torn"]
+
+
+def test_a_report_for_people_is_refused(run: PastRun, ask: Ask) -> None:
+    (run.folder / "jobs.report").write_text("a:1 (SUCCEED)\n\trtime: 0:00:01\n")
+    with pytest.raises(RefusedError, match="the report is text"):
+        ask("stats")
+
+
+def test_bytes_that_are_no_text_are_shown(wd: Path, ask: Ask) -> None:
+    """A program of an old data set, whose name has a byte of Latin 1, and what it said."""
+    odd = codec.to_text("caf\udce9")
+    with PastRun(wd, {"n1": 1}) as run:
+        run.submit(JobSpec("a", Execution(exec=odd, wd=odd)))
+        run.task("a", {"n1": [0]}, 1, 2, code=1, message=f"{odd} <&>")
+        run.close(3)
+    assert "caf" in ask("text")
+    assert json.loads(ask("jobs", "--json"))["tasks"][0]["program"].startswith("caf")
+    ask("jobs", "--csv")
+    ask("--html", "run.html")
 
 
 # --- the original -------------------------------------------------------------------------------------------------------

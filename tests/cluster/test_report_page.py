@@ -53,7 +53,8 @@ def million() -> Record:
         record.nodes.append(NodeFacts(f"node{node:02}", 64, 0, 0, BEGAN_S, 0.0, False))
         record.cores += [Core(f"node{node:02}", str(core)) for core in range(64)]
     record.tasks.jobs.append(Job("sweep", BEGAN_S, 0, 0))
-    record.tasks.places += [Place(((core.node, (core.name,)),), (number,)) for number, core in enumerate(record.cores)]
+    for number, core in enumerate(record.cores):
+        record.tasks.places.append(Place(((core.node, (core.name,)),), (number,), f"{core.node}[{core.name}]"))
     record.submits.append(Submit(BEGAN_S, 1_000_000))
     draw = random.Random(1)
     count = 4096
