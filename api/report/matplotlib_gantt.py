@@ -40,8 +40,8 @@ def save(title: str, record: Record, spans: Sequence[Span], path: str) -> None:
         )
     every = max(1, len(rows) // _MOST_LABELS)
     axes.set_yticks(range(0, len(rows), every), [row.label for row in rows[::every]], fontsize=7)
-    axes.set(xlabel="seconds", xlim=(0, max(1e-6, last_s - first_s)), title=title)
-    axes.invert_yaxis()
+    limits_of_axes = {"xlim": (0, max(1e-6, last_s - first_s)), "ylim": (max(0, len(rows) - 1) + 0.6, -0.6)}
+    axes.set(xlabel="seconds", title=title, **limits_of_axes)
     if spans:
         axes.legend(loc="upper right")
     try:

@@ -66,7 +66,8 @@ def _timeline(record: Record, grid: timeline.Grid) -> str:
     return (
         f"<p>A row for each {what}. {each} Use the pointer, or the arrow keys once it has the focus.</p>"
         f"<ul class=legend>{legend}</ul>"
-        f'<div class=timeline><canvas tabindex=0 role=img aria-label="{label}" aria-describedby=tip></canvas>'
+        "<div class=timeline><canvas tabindex=0 role=application aria-roledescription=timeline aria-describedby=tip "
+        f'aria-label="{label}"></canvas>'
         f"{charts.time_marks(grid.axis)}<p class=tip id=tip role=status aria-live=polite></p></div>"
         '<noscript><p>Without JavaScript the timeline is not drawn; the table <a href="#nodes">Nodes</a> has the sums.</p>'
         "</noscript>"

@@ -193,6 +193,18 @@ def test_several_pilots_are_one_page(wd: Path) -> None:
     assert "one ended" in Text(html).sections["runs"]
 
 
+def test_nodes_of_other_allocations_are_told_with_when_they_came(wd: Path) -> None:
+    """n2 joined after 4 of 10 seconds, for which it was then busy half the time."""
+    with PastRun(wd, {"n1": 1}) as run:
+        run.job("a", at_s=4)
+        run.join("n2", 1, joined=True)
+        run.task("a", {"n2": [0]}, 5, 8)
+        run.close(10)
+    record = record_of(wd)
+    assert "n2 1 1 0 50 % joined, came after 4 s" in Text(page.render(record)).sections["nodes"]
+    assert data_of(page.render(record))["away"] == [[1, 0, 4]]
+
+
 def test_a_real_run_ends_as_a_page(wd: Path) -> None:
     """From `pilotfish run` to the file, on the command line."""
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -243,16 +244,23 @@ def test_gaps_are_when_cores_were_idle_between_the_first_start_and_the_last_end(
     assert ask("gantt-gaps").startswith("<svg ")
 
 
-def test_other_pictures_need_matplotlib(run: PastRun, ask: Ask) -> None:
-    """It draws them where it is installed; without it the error says what else to write."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        with pytest.raises(UsageError, match=r"pip install matplotlib, or name a file \.svg"):
-            ask("gantt", "chart.png")
-    else:
+@pytest.mark.parametrize(("view", "name", "begin"), [("gantt", "a.png", b"\x89PNG"), ("gantt-gaps", "a.pdf", b"%PDF")])
+def test_matplotlib_draws_other_pictures(run: PastRun, ask: Ask, view: str, name: str, begin: bytes) -> None:
+    ask(view, name)
+    assert (run.wd / name).read_bytes().startswith(begin)
+
+
+def test_a_picture_of_an_unknown_kind_is_refused(run: PastRun, ask: Ask) -> None:
+    with pytest.raises(UsageError, match=r"name a file \.svg, \.png or \.pdf"):
+        ask("gantt", "a.bmpx")
+
+
+def test_without_matplotlib_the_error_says_what_to_write(
+    run: PastRun, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UsageError, match=r"pip install matplotlib, or name a file \.svg"):
         ask("gantt", "chart.png")
-        assert (run.wd / "chart.png").read_bytes().startswith(b"\x89PNG")
 
 
 # --- processes ----------------------------------------------------------------------------------------------------------
