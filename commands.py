@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from .pilot import early_warnings
 from .pilot.console import echo, fill_closed_descriptors, give_up, why_not
 from .pilot.exit_codes import ExitCode
 from .pilot.inherited import begin_command
-from .pilot.model.errors import LostError, PilotfishError, UsageError
+from .pilot.model.errors import JobExistsError, LostError, NotEnoughResourcesError, PilotfishError, UsageError
 
 COMMANDS = {
     "run": ".api.run",
@@ -154,11 +155,14 @@ def run_command(begins: Callable[[], None]) -> int:
     try:
         name = "pilotfish" if sys.argv[0] == "-c" else None  # started by a command of ours (pilot/own_python.py)
         code = cli.main(prog_name=name, standalone_mode=False, obj=begins)
+        code = cli.main(prog_name="pilotfish", standalone_mode=False, obj=begins)
     except click.exceptions.Abort:
         code = ExitCode.INTERRUPTED
+    except _ASKED_FOR_HELP as error:
+        echo(error.format_message())
+        code = error.exit_code
     except click.ClickException as error:
-        with suppress(OSError):
-            error.show()
+        echo(f"Error: {_one_line(error)}", err=True)
         code = error.exit_code
     except BrokenPipeError:
         code = ExitCode.FAILED
@@ -167,7 +171,7 @@ def run_command(begins: Callable[[], None]) -> int:
     except SystemExit as error:
         code = error.code
     except PilotfishError as error:
-        echo(f"Error: {error}", err=True)
+        echo(f"Error: {error.line}", err=True)
         code = _code_of(error)
     except Exception as error:
         reason = why_not(error)
@@ -181,8 +185,29 @@ def run_command(begins: Callable[[], None]) -> int:
     return code if isinstance(code, int) else int(code is not None)
 
 
+_ASKED_FOR_HELP: tuple[type[click.UsageError], ...] = tuple(
+    filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)])
+)
+"""Of click 8.2 and later: a command with commands of its own was given none."""
+
+
+def _one_line(error: click.ClickException) -> str:
+    """What is wrong with the command line: the option, the value, and where the right ones are."""
+    text = (
+        error.format_message().replace("valid integer range.", "whole number.").replace("valid float range.", "number.")
+    )
+    text = re.sub(r"^Invalid value for '([^']+)': ", r"\1: ", text.replace("\n", " "))
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{text.rstrip('.')}; see `{error.ctx.command_path} --help`"
+    return text
+
+
+_ALSO_BAD_INPUT = (JobExistsError.code, NotEnoughResourcesError.code)
+
+
 def _code_of(error: PilotfishError) -> int:
-    if error.code in {kind.code for kind in (UsageError, *UsageError.__subclasses__())}:  # a pilot may have said it
+    bad_input = {kind.code for kind in (UsageError, *UsageError.__subclasses__())}
+    if error.code in bad_input or error.code in _ALSO_BAD_INPUT:  # a pilot may have said it
         return ExitCode.BAD_INPUT
     return ExitCode.UNREACHABLE if error.code == LostError.code else ExitCode.FAILED
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..pilot.model.errors import InternalError as _InternalError
-from ..pilot.model.errors import InvalidJobError, LostError, PilotfishError, UsageError
+from ..pilot.model.errors import InvalidJobError, LostError, NotEnoughResourcesError, PilotfishError, UsageError
 
 __all__ = [
     "ConnectionError",
@@ -18,6 +18,11 @@ __all__ = [
     "TimeoutElapsed",
     "WrongArgumentsError",
 ]
+
+
+_BEFORE_IT = ("Request failed - ", "Invalid request: ", "Wrong submit request: ")
+_REMEDIES = {NotEnoughResourcesError.code: "ask for less, or run it where there is more"}
+"""Where the service's own is part of its text."""
 
 
 class QCGPJMAError(PilotfishError):
@@ -49,6 +54,17 @@ class RequestRefusedError(ConnectionError):
     def __init__(self, message: str, *, code: str = "refused", where: str = "", remedy: str = "") -> None:
         super().__init__(f"Request failed - {message}", where=where, remedy=remedy)
         self.code = code
+
+    @property
+    def line(self) -> str:
+        """Without the words that programs of the old system know, but with the place, where it is known."""
+        what = self.what
+        for words in _BEFORE_IT:
+            what = what.removeprefix(words)
+        if self.where and self.where not in what:
+            what = f"{self.where}: {what}"
+        remedy = _REMEDIES.get(self.code, self.remedy)
+        return f"{what}; {remedy}" if remedy and remedy not in what else what
 
     def __str__(self) -> str:
         """Some texts of the old system stand alone, without the remedy."""

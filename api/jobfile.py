@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import json
 import sys
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +46,26 @@ def load(source: str, form: str | None = None) -> JobFile:
         return JobFile(form, lines.jobs_of(text, source))
     _need_text(text, source)
     return JobFile(form, _jobs_of(_parse(text, form, source), source))
+
+
+def check_dependencies(jobs: Sequence[Mapping[str, Any]], source: str) -> None:
+    """Refuse a dependency on a job that nobody can ever submit: these are all that there are. Raises UsageError.
+
+    What is malformed otherwise is the pilot's to refuse.
+    """
+    names = {job.get("name") for job in jobs}
+    if any(not isinstance(name, str) or "$" in name for name in names):
+        return
+    for number, job in enumerate(jobs):
+        dependencies = job.get("dependencies")
+        after = dependencies.get("after") if isinstance(dependencies, dict) else None
+        for place, each in enumerate(after if isinstance(after, list) else ()):
+            name = each.partition(":")[0] if isinstance(each, str) and "$" not in each else None
+            if name is not None and name not in names:
+                near = get_close_matches(name, [str(known) for known in names], 1)
+                remedy = f"did you mean {near[0]!r}?" if near else "add the job, or leave the dependency out"
+                where = f"{source}: jobs[{number}].dependencies.after[{place}]"
+                raise UsageError(f"there is no job {name!r}", where=where, remedy=remedy)
 
 
 def _read(source: str) -> str:

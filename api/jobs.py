@@ -6,6 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ _ATTRIBUTES: dict[str, tuple[tuple[type, ...], _Path]] = {
     "stream": ((bool,), ("execution", "stream")),
 }
 """Attribute of `add` -> (types, where it goes in the description)."""
+
+_WORDS = {str: "text", int: "a whole number", list: "a list", range: "a range", dict: "a mapping", bool: "True or False"}
 
 _SIZE: dict[str, tuple[type, ...]] = {"min": (int,), "max": (int,), "exact": (int,), "scheduler": (str, dict)}
 _ITERATION: dict[str, tuple[type, ...]] = {
@@ -97,21 +100,28 @@ class Jobs:
             self._put(job, name, value)
         execution = job.get("execution", {})
         if not execution.get("exec") and not execution.get("script"):
-            raise InvalidJobDescriptionError("No 'exec' nor 'script' defined")
+            remedy = f"job {described['name']!r} needs exec='PROGRAM', or script='SHELL TEXT'"
+            raise InvalidJobDescriptionError("No 'exec' nor 'script' defined", remedy=remedy)
         if execution.get("exec") and execution.get("script"):
-            raise InvalidJobDescriptionError("Both 'exec' and 'script' defined")
+            remedy = f"leave one of them out of job {described['name']!r}"
+            raise InvalidJobDescriptionError("Both 'exec' and 'script' defined", remedy=remedy)
         return self._append(job)
 
     def _put(self, job: dict[str, Any], name: str, value: Any) -> None:
         if name not in _ATTRIBUTES:
-            raise InvalidJobDescriptionError(f"Unknown attribute {name}")
+            near = get_close_matches(str(name), _ATTRIBUTES, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(_ATTRIBUTES)}"
+            raise InvalidJobDescriptionError(f"Unknown attribute {name}", remedy=remedy)
         types, path = _ATTRIBUTES[name]
         if isinstance(value, (bytes, os.PathLike)) and str in types:
             value = as_text(value)
         elif isinstance(value, Integral) and int in types and not isinstance(value, (bool, int)):
             value = int(value)
+        elif isinstance(value, (tuple, range)) and list in types and tuple not in types:
+            value = list(value)
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise InvalidJobDescriptionError(f"Invalid attribute {name} type {type(value)}")
+            remedy = f"{repr(value)[:40]} is not {' or '.join(_WORDS[kind] for kind in types if kind in _WORDS)}"
+            raise InvalidJobDescriptionError(f"Invalid attribute {name} type {type(value)}", remedy=remedy)
         place = job
         for member in path[:-1]:
             place = place.setdefault(member, {})
@@ -123,20 +133,21 @@ class Jobs:
         job.setdefault("name", str(uuid.uuid4()))
         execution = job.get("execution")
         if not isinstance(execution, dict) or not (execution.get("exec") or execution.get("script")):
-            raise InvalidJobDescriptionError('Missing "execution/exec" key')
+            remedy = f"job {job['name']!r}: give execution={{'exec': PROGRAM}}, or script"
+            raise InvalidJobDescriptionError('Missing "execution/exec" key', remedy=remedy)
         return self._append(job)
 
     def _append(self, job: dict[str, Any]) -> Jobs:
         name = job["name"]
         if name in self._jobs:
-            raise InvalidJobDescriptionError(f"Job {name} already in list")
+            raise InvalidJobDescriptionError(f"Job {name} already in list", remedy="give it another name")
         self._jobs[name] = _plain(job)
         return self
 
     def remove(self, name: str) -> None:
         """Raises JobNotDefinedError."""
         if name not in self._jobs:
-            raise JobNotDefinedError(name)
+            raise JobNotDefinedError(name, remedy="it is not in this list; job_names() has those that are")
         del self._jobs[name]
 
     def clear(self) -> int:

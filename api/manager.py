@@ -20,7 +20,7 @@ from .channel import Channel
 from .client import Client
 from .clientlog import ClientLog
 from .endings import Endings
-from .errors import ConnectionError, PilotfishError, ServiceError, TimeoutElapsed
+from .errors import ConnectionError, PilotfishError, ServiceError, TimeoutElapsed, WrongArgumentsError
 from .jobinfo import JobInfo
 from .jobs import Jobs
 from .plain import as_seconds
@@ -124,6 +124,9 @@ class Manager:
 
     def submit(self, jobs: Jobs) -> list[str]:
         """Submit all jobs of the list, or none; returns their names."""
+        if not hasattr(jobs, "ordered_jobs"):
+            remedy = "write Jobs().add(exec='PROGRAM', args=[...]); functions run in an Executor"
+            raise WrongArgumentsError(f"{repr(jobs)[:60]} is no Jobs", where="submit", remedy=remedy)
         if self._endings is not None:
             self._endings.before_submit(jobs.job_names(), self.client.events)
         return self.client.submit(jobs.ordered_jobs())

@@ -235,7 +235,10 @@ def _work(
 ) -> runjobs.Work | None:
     """None when all that is left of an earlier run is to go on. Raises UsageError."""
     if words or not resume:
-        return runjobs.read(words, behind_dashes or of_tasks.parameters.iterations is not None, form, of_tasks)
+        work = runjobs.read(words, behind_dashes or of_tasks.parameters.iterations is not None, form, of_tasks)
+        if not resume:  # an earlier session has jobs of its own
+            jobfile.check_dependencies(work.jobs, work.source)
+        return work
     for option, value in (("--retry-failed", of_tasks.retry), ("--only", of_tasks.only)):
         if value is not None:
             raise UsageError("needs the tasks", where=option, remedy="give the FILE or -- COMMAND again")

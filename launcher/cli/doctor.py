@@ -254,7 +254,8 @@ def machine_of(name: str) -> tuple[MachineDescription, Resources]:
         if isinstance(given, str):
             given = loading.machine_by_name(given)
     if not isinstance(given, dict):
-        raise DescriptionError("has no machine", where=name)
+        remedy = "name a machine file, or a submission with `machine`; `pilotfish init` writes one"
+        raise DescriptionError("has no machine", where=name, remedy=remedy)
     machine = parse_machine(given, name)
     check_pair(machine.batch_type, machine.context_type, name)
     return machine, resources

@@ -99,5 +99,7 @@ def machine_by_name(name: str, folder: Path | None = None) -> Any:
         return load(known[name])
     if Path(name).suffix in SUFFIXES:
         return load(Path(folder or "", name).expanduser())
-    remedy = nearest(name, known) or f"put a file {name}.json, .yaml or .toml into {machines_folder()}"
+    remedy = nearest(name, known) or (
+        f"put a file {name}.json, .yaml or .toml into {machines_folder()}, or let `pilotfish init --save-machine` write it"
+    )
     raise DescriptionError(f"there is no machine {name!r}", where="machine", remedy=remedy)

@@ -54,7 +54,8 @@ def _take_names(specs: Sequence[JobSpec], jobs: Registry, entering: Entering) ->
         entering.waits_for = None
         taken = spec.name in entering.names or jobs.find(spec.name) is not None
         if taken or jobs.entering_with(spec.name, entering):
-            raise JobExistsError(f"Job {spec.name} already exist", where=f"jobs[{number}].name")
+            remedy = "give it another name, or remove that one when it has ended"
+            raise JobExistsError(f"Job {spec.name} already exist", where=f"jobs[{number}].name", remedy=remedy)
         entering.names[spec.name] = None
         if not (number + 1) % SLICE:
             yield Pause.MORE

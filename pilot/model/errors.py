@@ -25,6 +25,11 @@ class PilotfishError(Exception):
         self.remedy = remedy
         super().__init__(what, where, remedy)
 
+    @property
+    def line(self) -> str:
+        """As the command line prints it."""
+        return str(self)
+
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         return f"{text}; {self.remedy}" if self.remedy else text

@@ -29,13 +29,13 @@ def is_count(value: object) -> TypeGuard[int]:
 
 def need_text(value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise InvalidJobError(f"{shown(value)} is not text", where=where)
+        raise InvalidJobError(f"{shown(value)} is not text", where=where, remedy="put it into quotes")
     return value
 
 
 def need_object(value: object, where: str, otherwise: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise InvalidJobError(otherwise, where=where)
+        raise InvalidJobError(otherwise, where=where, remedy=f"not {shown(value)}: write {{...}}")
     return value
 
 

@@ -266,6 +266,10 @@ def why_ended(pilot: ConnectionFile) -> str:
     return ""
 
 
+_FEW = 3
+"""Pilots that have ended, to be named one by one."""
+
+
 def _newest_in(folder: Path, before: str = "") -> ConnectionFile:
     """Files that cannot be used are passed over, but named when nothing better is found, and when they are not ours."""
     files = sorted(folder.glob(f"{AUX_PREFIX}*/{FILE_NAME}"), key=_mtime, reverse=True)
@@ -278,13 +282,14 @@ def _newest_in(folder: Path, before: str = "") -> ConnectionFile:
         else:
             ownership.tell_foreign(unusable)
             return pilot
-    found = (
-        "; ".join(f"{error.where}: {error.what}" for error in unusable)
-        if unusable
-        else f"there is no {AUX_PREFIX}*/{FILE_NAME} in it"
-    )
+    ended = [error for error in unusable if isinstance(error, EndedError)]
+    newest = ended[0] if ended else None
+    told = unusable if len(ended) < _FEW else [error for error in unusable if error is newest or error not in ended]
+    texts = [f"{error.where}: {error.what}" for error in told]
+    if len(told) < len(unusable):
+        texts.append(f"so have {len(unusable) - len(told)} older ones")
+    found = "; ".join(texts) if texts else f"there is no {AUX_PREFIX}*/{FILE_NAME} in it"
     what = f"no running pilot found: {before}{found}"
-    newest = next((error for error in unusable if isinstance(error, EndedError)), None)
     if newest is not None:
         raise EndedError(what, where=str(folder), remedy=_REMEDY, folder=newest.folder)
     raise LostError(what, where=str(folder), remedy=_REMEDY)

@@ -94,18 +94,28 @@ def describe_in_steps(raw: list[Any], variables: Mapping[str, str] | None) -> St
 def _check_form(job: object, where: str) -> None:
     """The first stage, whose texts clients may know."""
     if not isinstance(job, dict):
-        raise FormError(legacy.NO_JOB_OBJECT, where=where)
+        raise FormError(legacy.NO_JOB_OBJECT, where=where, remedy='write {"name": ..., "execution": {...}}')
     if "name" not in job:
-        raise FormError(legacy.NO_NAME, where=f"{where}.name")
+        raise FormError(legacy.NO_NAME, where=f"{where}.name", remedy='give each job a "name" of its own')
     if "execution" not in job:
-        raise FormError(legacy.NO_EXECUTION, where=f"{where}.execution")
+        raise FormError(
+            legacy.NO_EXECUTION,
+            where=f"{where}.execution",
+            remedy='write {"exec": PROGRAM, "args": [...]}, or {"script": TEXT}',
+        )
     if "iteration" in job:
         iteration = job["iteration"]
         if not isinstance(iteration, dict) or not iteration.keys() & _ITERATION_KINDS:
-            raise FormError(legacy.ITERATION_FORM, where=f"{where}.iteration")
+            raise FormError(
+                legacy.ITERATION_FORM, where=f"{where}.iteration", remedy='write {"stop": N}, or values, params or grid'
+            )
         start, stop = iteration.get("start", 0), iteration.get("stop")
         if is_count(start) and is_count(stop) and start > stop:
-            raise FormError(legacy.ITERATION_ORDER, where=f"{where}.iteration")
+            raise FormError(
+                legacy.ITERATION_ORDER,
+                where=f"{where}.iteration",
+                remedy=f"start is {start}, stop is {stop}: stop is the number after the last",
+            )
 
 
 def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: Once) -> Steps[JobSpec]:
@@ -150,21 +160,29 @@ class InvalidNameError(FormError, InvalidJobError):
 
 def _execution(raw: Any, where: str, once: Once) -> Execution:
     if not isinstance(raw, dict):
-        raise InvalidJobError(legacy.EXECUTION_TYPE, where=where)
+        raise InvalidJobError(
+            legacy.EXECUTION_TYPE, where=where, remedy='write {"exec": PROGRAM, "args": [...]}, or {"script": TEXT}'
+        )
     if not raw.keys() <= _EXECUTION_MEMBERS:
         check_members(raw, _EXECUTION_MEMBERS, where)
     texts = {member: _text(raw.get(member), where, member) for member in _TEXTS}
     program, script, model = texts["exec"], texts["script"], texts["model"]
     if program is None and script is None:
-        raise InvalidJobError(legacy.NO_PROGRAM, where=where)
+        raise InvalidJobError(legacy.NO_PROGRAM, where=where, remedy='give "exec" a program, or "script" shell text')
     args, env = raw.get("args"), raw.get("env")
     args, env = [] if args is None else args, NO_MAPPING if env is None else env
     if not isinstance(args, list):
-        raise InvalidJobError(legacy.ARGS_TYPE, where=f"{where}.args")
+        raise InvalidJobError(
+            legacy.ARGS_TYPE, where=f"{where}.args", remedy=f"not {shown(args)}: write [...], each argument by itself"
+        )
     if not isinstance(env, Mapping):
-        raise InvalidJobError(legacy.ENV_TYPE, where=f"{where}.env")
+        raise InvalidJobError(
+            legacy.ENV_TYPE, where=f"{where}.env", remedy=f'not {shown(env)}: write {{"NAME": "value"}}'
+        )
     if script is not None and (program is not None or args or env):
-        raise InvalidJobError(legacy.SCRIPT_AND_EXEC, where=where)
+        raise InvalidJobError(
+            legacy.SCRIPT_AND_EXEC, where=where, remedy="a script has its own words: leave exec, args and env out"
+        )
     _check_no_nul(raw, where)
     args = tuple([arg if isinstance(arg, str) else str(arg) for arg in args])
     if args or env:
@@ -201,7 +219,7 @@ def _text(raw: object, where: str, member: str) -> str | None:
     if _is_absent(raw):
         return None
     if not isinstance(raw, str):
-        raise InvalidJobError(f"{shown(raw)} is not text", where=f"{where}.{member}")
+        raise InvalidJobError(f"{shown(raw)} is not text", where=f"{where}.{member}", remedy="put it into quotes")
     return raw
 
 
@@ -210,7 +228,11 @@ def _check_no_nul(raw: Mapping[str, Any], where: str) -> None:
     for member, value in raw.items():
         parts = value if isinstance(value, list) else (value,)
         if any(isinstance(part, str) and "\0" in part for part in parts):
-            raise InvalidJobError("there is a NUL character in it", where=f"{where}.{member}")
+            raise InvalidJobError(
+                "there is a NUL character in it",
+                where=f"{where}.{member}",
+                remedy="no program can be given one: pass it in a file",
+            )
 
 
 def _check_lengths(args: Sequence[str], env: Mapping[str, Any], where: str) -> None:
@@ -240,7 +262,9 @@ def _environment(raw: Mapping[str, Any], where: str) -> Mapping[str, str]:
         if not isinstance(value, str):
             raise InvalidJobError(f"{shown(value)} is not text", where=f"{where}.{name}", remedy=f'write "{value}"')
         if not name or "=" in name or "\0" in name + value:
-            raise InvalidJobError(f"{shown(name)} cannot be a variable", where=where)
+            raise InvalidJobError(
+                f"{shown(name)} cannot be a variable", where=where, remedy="a name is not empty, and has no = in it"
+            )
     return raw
 
 
@@ -249,7 +273,9 @@ def _modules(raw: Any, where: str) -> tuple[str, ...]:
         return ()
     modules = [raw] if isinstance(raw, str) else raw
     if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
-        raise InvalidJobError(f"{shown(raw)} is not a module name or an array of them", where=where)
+        raise InvalidJobError(
+            f"{shown(raw)} is not a module name or an array of them", where=where, remedy='write ["gcc/12", "openmpi"]'
+        )
     return tuple([module for module in modules if module])
 
 
@@ -276,7 +302,11 @@ def _model_options(raw: Any, model: str, where: str) -> Mapping[str, Any] | None
         parts = [value] if member == "mpirun" else value
         if not isinstance(parts, list) or not all(isinstance(part, str) and "\0" not in part for part in parts):
             wanted = "text" if member == "mpirun" else "an array of texts"
-            raise InvalidJobError(f"{shown(value)} is not {wanted}", where=f"{where}.{member}")
+            raise InvalidJobError(
+                f"{shown(value)} is not {wanted}",
+                where=f"{where}.{member}",
+                remedy='write "..."' if member == "mpirun" else 'write ["...", "..."]',
+            )
     return options or None
 
 
@@ -290,7 +320,9 @@ def _after(raw: Any, where: str, name: str) -> Steps[tuple[Dependency, ...]]:
     if after is None:
         return ()
     if not isinstance(after, list):
-        raise InvalidJobError(legacy.AFTER_TYPE, where=f"{where}.after")
+        raise InvalidJobError(
+            legacy.AFTER_TYPE, where=f"{where}.after", remedy=f"not {shown(after)}: write [NAME, ...]"
+        )
     dependencies: list[Dependency] = []
     for place, text in enumerate(after, 1):
         dependencies.append(_dependency(text, f"{where}.after[{place - 1}]", name))

@@ -56,7 +56,7 @@ def iteration_in_steps(raw: Any, where: str) -> Steps[Iteration]:
     check_members(raw, frozenset({"start", "stop", "values", "params", "grid"}), where)
     ways = [member for member in ("stop", "values", "params", "grid") if raw.get(member) is not None]
     if ways == ["stop", "values"]:
-        raise InvalidJobError(legacy.STOP_AND_VALUES, where=where)
+        raise InvalidJobError(legacy.STOP_AND_VALUES, where=where, remedy="leave one of them out")
     if len(ways) > 1 and ways != ["params", "grid"]:
         remedy = f"leave out all but {ways[0]!r}"
         raise InvalidJobError(f"{' and '.join(ways)} are excluding", where=where, remedy=remedy)
@@ -83,7 +83,7 @@ def _numbered(raw: Mapping[str, Any], where: str) -> Iteration:
 def _of_values(raw: Mapping[str, Any], where: str) -> Steps[Iteration]:
     values = raw["values"]
     if not isinstance(values, (list, str)):
-        raise InvalidJobError(f"{shown(values)} is not an array", where=f"{where}.values")
+        raise InvalidJobError(f"{shown(values)} is not an array", where=f"{where}.values", remedy="write [value, ...]")
     if not values:
         raise InvalidJobError("there are no values", where=f"{where}.values", remedy="give at least one")
     texts = yield from _texts(values, str, f"{where}.values")
@@ -189,7 +189,9 @@ def _texts(values: Sequence[Any], as_text: Callable[[Any], str], where: str) -> 
     for start in range(0, len(values), _WORDS):
         some = [value if isinstance(value, str) else as_text(value) for value in values[start : start + _WORDS]]
         if any("\0" in text for text in some):
-            raise InvalidJobError("there is a NUL character in it", where=where)
+            raise InvalidJobError(
+                "there is a NUL character in it", where=where, remedy="no program can be given one: pass it in a file"
+            )
         texts += some
         if len(some) == _WORDS:
             yield Pause.MORE
@@ -214,11 +216,11 @@ def _check_count(count: int, where: str) -> None:
 
 def whole(raw: Any, where: str, lowest: int | None) -> int:
     if not is_count(raw):
-        raise InvalidJobError(f"{shown(raw)} is not a whole number", where=where)
+        raise InvalidJobError(f"{shown(raw)} is not a whole number", where=where, remedy="write a number such as 4")
     if lowest is not None and raw < lowest:
-        raise InvalidJobError(f"{raw} is less than {lowest}", where=where)
+        raise InvalidJobError(f"{raw} is less than {lowest}", where=where, remedy=f"give at least {lowest}")
     if abs(raw) >= LARGEST:
-        raise InvalidJobError(f"{raw} is too large", where=where)
+        raise InvalidJobError(f"{raw} is too large", where=where, remedy=f"give less than {LARGEST}")
     return int(raw)
 
 

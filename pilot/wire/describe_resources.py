@@ -28,7 +28,9 @@ def describe_resources(raw: Any, where: str) -> Resources:
     cores, of_cores = _size(raw.get("numCores"), f"{where}.numCores", "cores")
     nodes, of_nodes = _size(raw.get("numNodes"), f"{where}.numNodes", "nodes")
     if of_cores is not None and of_nodes is not None:
-        raise InvalidJobError("only one of numCores and numNodes can have a scheduler", where=where)
+        raise InvalidJobError(
+            "only one of numCores and numNodes can have a scheduler", where=where, remedy="leave one of them out"
+        )
     # Spec 7.2: cores 0 with nodes means whole nodes, nodes 0 with cores means cores anywhere.
     cores = None if cores is not None and cores.max == 0 and nodes is not None else cores
     nodes = None if nodes is not None and nodes.max == 0 and cores is not None else nodes
@@ -73,16 +75,22 @@ def _size(raw: Any, where: str, what: str) -> tuple[Size | None, IterationSchedu
     scheduler = _scheduler(bounds.get("scheduler"), f"{where}.scheduler", what)
     if "exact" in bounds:
         if len(bounds) > 1:
-            raise InvalidJobError(legacy.EXACT_AND_RANGE, where=where)
+            raise InvalidJobError(legacy.EXACT_AND_RANGE, where=where, remedy="leave out exact, or all the others")
         return Size.exactly(_count(bounds["exact"], f"{where}.exact")), None
     if not bounds:
         raise InvalidJobError(legacy.NO_RESOURCES, where=where, remedy="give exact, or min and max")
     if scheduler is not None and "max" in bounds:
-        raise InvalidJobError(f"{scheduler.name} directive mixed with max directive", where=f"{where}.max")
+        raise InvalidJobError(
+            f"{scheduler.name} directive mixed with max directive",
+            where=f"{where}.max",
+            remedy="leave max out: the scheduler decides",
+        )
     lowest = _count(bounds.get("min", 1), f"{where}.min")
     highest = _count(bounds["max"], f"{where}.max") if "max" in bounds else None
     if highest is not None and highest < lowest:
-        raise InvalidJobError(f"{highest} is less than min {lowest}", where=f"{where}.max")
+        raise InvalidJobError(
+            f"{highest} is less than min {lowest}", where=f"{where}.max", remedy=f"give at least {lowest}"
+        )
     return Size(lowest, highest), scheduler
 
 
@@ -90,9 +98,9 @@ def _count(raw: Any, where: str) -> int:
     if not is_count(raw):
         raise InvalidJobError(f"{shown(raw)} is not a whole number", where=where, remedy="write a number such as 4")
     if raw < 0:
-        raise InvalidJobError(f"{raw} is negative", where=where)
+        raise InvalidJobError(f"{raw} is negative", where=where, remedy="ask for at least 1")
     if raw >= 1 << 31:
-        raise InvalidJobError(f"{raw} is more than any machine has", where=where)
+        raise InvalidJobError(f"{raw} is more than any machine has", where=where, remedy="ask for less")
     return raw
 
 
@@ -111,7 +119,9 @@ def _scheduler(raw: Any, where: str, what: str) -> IterationScheduler | None:
     check_members(params, ("parts",), f"{where}.params")
     parts = params.get("parts")
     if parts is not None and (not is_count(parts) or parts < 1):
-        raise InvalidJobError(f"{shown(parts)} is not a number of parts", where=f"{where}.params.parts")
+        raise InvalidJobError(
+            f"{shown(parts)} is not a number of parts", where=f"{where}.params.parts", remedy="write a number such as 4"
+        )
     return IterationScheduler(name, what == "nodes", parts if name == "split-into" else None)
 
 
@@ -137,14 +147,16 @@ def _node_resources(raw: Any, where: str) -> tuple[int, int]:
         if kind not in ("gpu", "mem"):
             raise InvalidJobError(legacy.CRS_UNKNOWN.format(name), where=place, remedy="known are gpu and mem")
         if kind in amounts:
-            raise InvalidJobError(legacy.CRS_TWICE.format(name), where=place)
+            raise InvalidJobError(legacy.CRS_TWICE.format(name), where=place, remedy="leave one of them out")
         if kind == "mem" and isinstance(value, str):
             amounts[kind] = _memory(value, place)
             continue
         if not is_count(value):
-            raise InvalidJobError(f"{legacy.CRS_NO_NUMBER.format(name)}: {shown(value)}", where=place)
+            raise InvalidJobError(
+                f"{legacy.CRS_NO_NUMBER.format(name)}: {shown(value)}", where=place, remedy="write a number such as 4"
+            )
         if value < 1:
-            raise InvalidJobError(legacy.CRS_ZERO.format(name), where=place)
+            raise InvalidJobError(legacy.CRS_ZERO.format(name), where=place, remedy="ask for at least 1")
         amounts[kind] = _count(value, place) * (_MIB if kind == "mem" else 1)
     return amounts.get("gpu", 0), amounts.get("mem", 0)
 
@@ -163,5 +175,5 @@ def _memory(raw: Any, where: str) -> int:
         except UsageError as error:
             raise InvalidJobError(error.what, where=where, remedy=error.remedy) from None
     if amount < 1:
-        raise InvalidJobError(f"{shown(raw)} is too little", where=where)
+        raise InvalidJobError(f"{shown(raw)} is too little", where=where, remedy="ask for at least 1K")
     return amount

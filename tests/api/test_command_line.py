@@ -86,7 +86,7 @@ def test_files_of_jobs_in_each_format_run(wd: Path, suffix: str, text: str) -> N
         (["run"], "nothing to run; give a FILE"),
         (["servce"], "Did you mean 'service'?"),
         (["service", "--nodes", "0"], "must not be less than 1"),
-        (["service", "--log", "loud"], "Invalid value for '--log'"),
+        (["service", "--log", "loud"], "--log: 'loud' is not one of"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_exit_code_2(wd: Path, words: list[str], text: str) -> None:
@@ -102,7 +102,11 @@ def test_bad_input_is_one_clear_error_and_exit_code_2(wd: Path, words: list[str]
     ("job", "code", "place"),
     [
         ('{"name": "a", "execution": {"exec": "true"}, "resources": {"mem": "lots"}}', 2, "jobs[0].resources.mem: "),
-        ('{"name": "a", "execution": {"exec": "true"}, "resources": {"numCores": 99}}', 1, "Not enough resources"),
+        (
+            '{"name": "a", "execution": {"exec": "true"}, "resources": {"numCores": 99}}',
+            2,
+            "jobs[0].resources: Not enough resources",
+        ),
     ],
 )
 def test_a_job_the_pilot_refuses_is_one_clear_error_that_names_its_place_once(

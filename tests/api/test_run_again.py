@@ -353,7 +353,7 @@ def test_jobs_that_are_refused_leave_the_earlier_ones_as_they_were(runs: Runs) -
     runs.jobs(writes(text="a"))
     runs.run(go_on=False)
     runs.jobs(writes(text="b"), writes(name="k", resources={"numCores": 99}))
-    assert "Not enough resources" in runs.run(code=1)["said"]
+    assert "Not enough resources" in runs.run(code=2)["said"]
     assert counts(runs.run(file=False)) == (1, 1, 0, 0)
     runs.jobs(writes(text="a"))
     assert runs.run()["ran"] == []

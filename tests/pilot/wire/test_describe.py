@@ -390,7 +390,7 @@ def test_the_place_counts_the_jobs() -> None:
     bad = {"numCores": {"min": 4, "max": 2}}
     with pytest.raises(InvalidJobError) as caught:
         describe_jobs([job(), job(), job(), job(resources=bad)], None)
-    assert str(caught.value) == "jobs[3].resources.numCores.max: 2 is less than min 4"
+    assert str(caught.value) == "jobs[3].resources.numCores.max: 2 is less than min 4; give at least 4"
 
 
 # --- and back -----------------------------------------------------------------------------------------------------------
