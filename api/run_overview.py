@@ -70,7 +70,8 @@ class _Counting:
         self._failures: list[TaskRow] = []
         self._told = 0
         """How many tasks these stand for."""
-        self._slowest: list[tuple[float, int, TaskRow]] = []
+        self._slowest: list[tuple[int, int, TaskRow]] = []
+        """With how many microseconds they took, in which all reports agree."""
         self._ticket = count()
 
     def add_all(self) -> None:
@@ -111,7 +112,7 @@ class _Counting:
             self._by_state[ends.state] += ends.count
         else:
             self._by_state.update(ends.state)
-        is_slow = len(self._slowest) < self._most_slowest or max(ends.took_us) * 1e-6 > self._slowest[0][0]
+        is_slow = len(self._slowest) < self._most_slowest or max(ends.took_us) > self._slowest[0][0]
         if is_slow or (ends.state != SUCCEEDED and len(self._failures) < self._most_failures):
             batch = self._records.of_ends(ends, self._places)
             if batch is not None:
@@ -127,18 +128,18 @@ class _Counting:
         self._note_failures(batch, [at for at, state in enumerate(batch.state) if state not in (SUCCEEDED, NOT_ENDED)])
         for at in range(len(batch)):
             if batch.pid[at] > 0:
-                self._note_time(batch, at, batch.ended_s[at] - batch.started_s[at])
+                self._note_time(batch, at, round((batch.ended_s[at] - batch.started_s[at]) * 1e6))
 
     def _note_failures(self, batch: Batch, places: list[int]) -> None:
         for at in places[: self._most_failures - len(self._failures)]:
             self._failures.append(self._records.row(batch, at))
             self._told += 1
 
-    def _note_time(self, batch: Batch, at: int, took_s: float) -> None:
+    def _note_time(self, batch: Batch, at: int, took_us: int) -> None:
         if len(self._slowest) < self._most_slowest:
-            heapq.heappush(self._slowest, (took_s, next(self._ticket), self._records.row(batch, at)))
-        elif took_s > self._slowest[0][0]:
-            heapq.heapreplace(self._slowest, (took_s, next(self._ticket), self._records.row(batch, at)))
+            heapq.heappush(self._slowest, (took_us, next(self._ticket), self._records.row(batch, at)))
+        elif took_us > self._slowest[0][0]:
+            heapq.heapreplace(self._slowest, (took_us, next(self._ticket), self._records.row(batch, at)))
 
     def _count_places(self) -> None:
         """The numbers of places may get another meaning."""

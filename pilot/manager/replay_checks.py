@@ -73,6 +73,8 @@ class RecordChecks:
     def _sent(self, record: records.Sent) -> records.Record | None:
         if not self._is_node(record.node):
             return None
+        if self._scheduler.recovery.plain.stretch(record.tasks) is not None:
+            return msgspec.structs.replace(record, time_s=_time(record.time_s))
         tasks = [key for key in record.tasks if self._can_be_sent(key)]
         return msgspec.structs.replace(record, tasks=tasks, time_s=_time(record.time_s))
 
@@ -90,12 +92,30 @@ class RecordChecks:
         return records.Ended([found for result in record.results if (found := self._result(result)) is not None])
 
     def _succeeded(self, record: records.Succeeded) -> records.Record | None:
-        """Its results one by one, as they have to be looked at."""
+        """As it is, when all in it can be true; else its results one by one, as they have to be looked at."""
+        if self._are_plain(record.results):
+            return record
         try:
             return self._ended(records.Ended(list(record.results.each())))
         except (ValueError, IndexError):
             self._left_out("results in columns that do not belong together")
             return None
+
+    def _are_plain(self, ends: records.Successes) -> bool:
+        """Whether the columns are equally long, and all values possible."""
+        columns = ends.pos, ends.place, ends.pid, ends.started_s, ends.ended_s, ends.cpu_s, ends.max_rss_kib
+        if not ends.pos or any(len(column) != len(ends.pos) for column in columns):
+            return False
+        return (
+            _all_within(ends.place, 0, len(ends.places) - 1)
+            and _all_within(ends.pid, 1, ranges.MOST_PID)
+            and 0 <= ends.scheduled_s <= ranges.LATEST_S
+            and _all_within(ends.started_s, 0, ranges.LATEST_S)
+            and _all_within(ends.ended_s, 0, ranges.LATEST_S)
+            and _all_within(ends.cpu_s, 0, ranges.MOST)
+            and _all_within(ends.max_rss_kib, 0, ranges.MOST)
+            and all(map(self._is_place, ends.places))
+        )
 
     def _result(self, result: records.Result) -> records.Result | None:
         if result.state not in _ENDS or (result.state is State.SUCCEED and result.pid <= 0):
@@ -195,6 +215,11 @@ class RecordChecks:
             return True
         self._left_out(f"there is no node {node}")
         return False
+
+
+def _all_within(column: Sequence[float], least: float, most: float) -> bool:
+    """NaN is in no range, and makes the sum one."""
+    return min(column) >= least and max(column) <= most and not math.isnan(sum(column))
 
 
 def _time(time_s: float) -> float:

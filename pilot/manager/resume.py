@@ -112,8 +112,9 @@ def _apply_to_jobs(record: records.Record, scheduler: Scheduler) -> None:
     if isinstance(record, records.Submitted):
         scheduler.replay_submitted(record.jobs, record.time_s, record.numbers)
     elif isinstance(record, records.Sent):
-        for key in record.tasks:
-            scheduler.recovery.replay_sent(record.node, TaskKey(*key), record.time_s)
+        _send(record, scheduler)
+    elif isinstance(record, records.Succeeded):
+        _succeed(record, scheduler)
     elif isinstance(record, records.Ended):
         for result in record.results:
             scheduler.recovery.replay_result(result)
@@ -125,6 +126,18 @@ def _apply_to_jobs(record: records.Record, scheduler: Scheduler) -> None:
     elif isinstance(record, records.Removed):
         for number in record.job_nos:
             scheduler.remove(_job(scheduler, number))
+
+
+def _send(record: records.Sent, scheduler: Scheduler) -> None:
+    if not scheduler.recovery.plain.sent(record.node, record.tasks, record.time_s):
+        for key in record.tasks:
+            scheduler.recovery.replay_sent(record.node, TaskKey(*key), record.time_s)
+
+
+def _succeed(record: records.Succeeded, scheduler: Scheduler) -> None:
+    if not scheduler.recovery.plain.succeeded(record.results):
+        for result in record.results.each():
+            scheduler.recovery.replay_result(result)
 
 
 def _cancel(record: records.Canceled, scheduler: Scheduler) -> None:

@@ -40,6 +40,7 @@ from .ids import GrantId, NodeNo, PoolId, TaskKey
 from .jobs import Shape, pending_of
 from .lifecycle import Lifecycle
 from .nodes import Nodes
+from .plain_replay import PlainReplay
 from .registry import Registry
 from .resources import Grant
 from .results import Result
@@ -64,6 +65,7 @@ class Recovery:
         self._dispatch = dispatch
         self._life = life
         self._decisions = decisions
+        self.plain = PlainReplay(nodes, jobs, dispatch, life, decisions)
 
     # --- the journal ----------------------------------------------------------------------------------------------------
 
