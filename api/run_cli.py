@@ -251,7 +251,7 @@ def wait_for(run: str, timeout: float | None, wd: str, as_json: bool) -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @of_run
 def rm(run: tuple[str, ...], yes: bool, wd: str, as_json: bool) -> None:
-    """Remove RUNs that are over: what is known of them, not what their tasks have written.
+    """Remove RUNs that are over: what is known of them and their streams, not what tasks have written into files of their own.
 
     \b
     pilotfish rm monday

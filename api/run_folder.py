@@ -51,9 +51,12 @@ class RunFolder:
 
     @property
     def size_bytes(self) -> int:
+        """Of all files in it, streams included."""
         size = 0
-        with suppress(OSError):
-            size = sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(self.path))
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with suppress(OSError):
+                    size += os.stat(os.path.join(folder, name), follow_symlinks=False).st_size
         return size
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .run_folder import LAST, RunFolder, find_run, runs_in
 from .run_overview import Overview, Summary, overview_of
+from .task_output import output_of, outputs_of
 from .task_records import NOT_ENDED as NOT_ENDED
 from .task_records import SUCCEEDED as SUCCEEDED
 from .task_records import Batch, TaskRecords, TaskRow
@@ -76,6 +77,21 @@ class Run:
             if row.task == name:
                 return row
         raise KeyError(name)
+
+    def output(self, task: str, *, stderr: bool = False) -> str:
+        """What a task has written, wherever that is; of one that has failed perhaps only the last lines of its stderr.
+
+        Raises KeyError for a task that is not in the run, FileNotFoundError when nothing is there. For many tasks: `outputs`.
+        """
+        part = output_of(self.path, self.task(task), stderr)
+        if part is None:
+            raise FileNotFoundError(f"what {task} has written was not kept")
+        return part.read().decode(errors="replace")
+
+    def outputs(self, *, stderr: bool = False) -> Iterator[tuple[TaskRow, str]]:
+        """Each task of which something is there, with what it has written."""
+        for row, part in outputs_of(self.path, self.tasks(), stderr):
+            yield row, part.read().decode(errors="replace")
 
     def summary(self) -> Summary:
         return self.overview().summary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..pilot.wire.streams import Index, Part
@@ -18,6 +19,19 @@ def output_of(aux: Path, row: TaskRow, of_stderr: bool) -> Part | None:
     if path is not None and path != Path(os.devnull):
         return Part(path, 0, None)
     return Index(aux).part(row.task, of_stderr, row.attempts or None)
+
+
+def outputs_of(aux: Path, rows: Iterable[TaskRow], of_stderr: bool) -> Iterator[tuple[TaskRow, Part]]:
+    """Those that have one which is there, for very many: the index is read once."""
+    index = Index(aux)
+    latest = index.all()
+    for row in rows:
+        path = row.stderr if of_stderr else row.stdout
+        part = Part(path) if path is not None and path != Path(os.devnull) else None
+        if part is None and row.task in latest:
+            part = index.part_of(*latest[row.task], of_stderr)
+        if part is not None and part.path.exists():
+            yield row, part
 
 
 def last_lines(aux: Path, row: TaskRow, lines: int, of_stderr: bool = True) -> str:

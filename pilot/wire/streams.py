@@ -126,12 +126,25 @@ class Index:
                     latest = path.name.removesuffix(f".{INDEX}"), entry
         return latest
 
+    def all(self) -> dict[str, tuple[str, Entry]]:
+        """The worker and the latest line of each task."""
+        latest: dict[str, tuple[str, Entry]] = {}
+        for path in sorted(self._folder.glob(f"*.{INDEX}")):
+            worker = path.name.removesuffix(f".{INDEX}")
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                for entry in filter(None, map(Entry.of_line, file)):
+                    other = latest.get(entry.task)
+                    if other is None or entry.age >= other[1].age:
+                        latest[entry.task] = worker, entry
+        return latest
+
     def part(self, task: str, of_stderr: bool, attempt: int | None = None) -> Part | None:
         """What a task has written; None when that was not kept."""
         match = self.find(task, attempt)
-        if match is None:
-            return None
-        worker, entry = match
+        return None if match is None else self.part_of(*match, of_stderr)
+
+    def part_of(self, worker: str, entry: Entry, of_stderr: bool) -> Part | None:
+        """What a line tells of."""
         file, start, size = entry.err if of_stderr else entry.out
         return None if file is None else Part(self._folder / f"{worker}.{file}", start, size)
 

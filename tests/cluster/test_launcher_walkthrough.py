@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from console_pages import examples, shape
 from emulated import Slurm
 from patience import PATIENCE_S
 
 PAGE = Path(__file__).parents[2] / "docs/walkthrough.md"
-
-
-def examples() -> list[tuple[str, str]]:
-    """(command, what it prints) in their order."""
-    found: list[tuple[str, str]] = []
-    for block in re.findall(r"```console\n(.*?)```", PAGE.read_text(), re.DOTALL):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
-            found.append((command, output))
-    return found
 
 
 class Laptop:
@@ -63,17 +53,11 @@ class Laptop:
         return text.replace(str(self.home), "/home/ann")
 
 
-def shape(text: str) -> set[str]:
-    """The lines without numbers, hashes and the order of what happens at the same time; progress only some runs show."""
-    plain = re.sub(r"[+-]?[0-9]+|[KMGT]iB", "0", re.sub(r"\b[0-9a-f]{8,}\b", "0", text))
-    return {line.strip() for line in plain.splitlines() if " tasks done" not in line}
-
-
 def test_the_page_is_what_happens(cluster: Slurm, wd: Path) -> None:
     cluster.run("scontrol", "update", "nodename=node4", "state=drain", "reason=laptop")
     laptop = Laptop(cluster, wd)
     shown = []
-    for command, printed in examples():
+    for command, printed in examples(PAGE):
         if command.startswith("cat ") and printed:
             laptop.has(command.removeprefix("cat "), printed)
         found = laptop.runs(command)
