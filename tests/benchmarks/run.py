@@ -27,6 +27,7 @@ sys.path.insert(0, str(HERE))
 import core_bench  # noqa: E402
 import on_slurm  # noqa: E402
 import peers  # noqa: E402
+import runs  # noqa: E402
 import scale  # noqa: E402
 
 from pilotfish import Jobs, LocalManager  # noqa: E402
@@ -139,6 +140,23 @@ class Bench:
         text = "end of task (its last statement) -> wait4 returns"
         self.add(text, f"{median * 1e3:.1f} ms", "", "<= 5 ms", median <= 0.005)
 
+    def runs(self) -> None:
+        """As people type them, with the start of everything; no goal, but a limit for what is kept of each task."""
+        for what, measure in (
+            ("`run` of lines, an output file for each", runs.of_lines),
+            ("`run` of lines, --stream", runs.of_lines_in_streams),
+            ("`run` of a CSV file, --stream", runs.of_table),
+        ):
+            before = self.limit()
+            run = measure(self.folder, self.tasks)
+            ratio = (before + self.limit()) / 2 / run.seconds_per_task
+            self.add(what, f"{1 / run.seconds_per_task:.0f}/s", f"{ratio:.2f} of limit", "", None)
+        million = runs.million(self.folder)
+        self.add("1,000,000 tasks: resumed", f"{million.resume_s:.1f} s", "", "<= 5 s", million.resume_s <= 5)
+        self.add("1,000,000 tasks: `show`", f"{million.show_s:.2f} s", "", "<= 1 s", million.show_s <= 1)
+        size = million.bytes_per_task
+        self.add("1,000,000 tasks: on disk, each", f"{size:.0f} bytes", "", "<= 200 bytes", size <= 200)
+
     def start_up(self) -> None:
         times = []
         for _ in range(5):
@@ -174,7 +192,9 @@ def main() -> None:
     parser.add_argument(
         "--peers", action="store_true", help="install and measure qcg-pilotjob, hyperqueue, GNU parallel"
     )
-    parser.add_argument("--only", choices=["iteration", "files", "jobs", "core", "latency", "start", "scale", "slurm"])
+    parser.add_argument(
+        "--only", choices=["iteration", "files", "jobs", "core", "latency", "start", "scale", "slurm", "runs"]
+    )
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown at the end")
     given = parser.parse_args()
@@ -184,14 +204,15 @@ def main() -> None:
     def wanted(name: str) -> bool:
         return given.only in (None, name)
 
-    if wanted("start"):
-        bench.start_up()
-    if wanted("latency"):
-        bench.latency()
-    if wanted("core"):
-        bench.core()
-    if wanted("scale"):
-        bench.scale()
+    for name, measure in (
+        ("start", bench.start_up),
+        ("latency", bench.latency),
+        ("core", bench.core),
+        ("scale", bench.scale),
+        ("runs", bench.runs),
+    ):
+        if wanted(name):
+            measure()
     if given.only == "slurm":
         bench.on_slurm()
     ours = (
