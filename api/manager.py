@@ -7,7 +7,6 @@ import os
 import socket as network
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -74,10 +73,7 @@ class Manager:
         self._poll_delay_s = max(_FIRST_LOOK_S, poll_delay_s)
         self.default_poll_delay = self._poll_delay_s
         self.default_pub_timeout = self._seconds("pub_timeout", self.DEFAULT_PUB_TIMEOUT)
-        target = _target(address)
-        self._channel = Channel(target, request_timeout_s)
-        if isinstance(target, connection.ConnectionFile):
-            self._channel.why_gone = partial(_why_ended, target)
+        self._channel = Channel(_target(address), request_timeout_s)
         self._log = ClientLog(config)
         self.client = Client(self._channel, self._log)
         """Typed requests, for the commands."""
@@ -314,17 +310,6 @@ def _target(address: str | None) -> connection.ConnectionFile | str:
     if isinstance(target, str) and target.startswith("tcp://") and ":" not in target.removeprefix("tcp://"):
         return f"{target}:{DEFAULT_PORT}"
     return target
-
-
-def _why_ended(info: connection.ConnectionFile) -> str:
-    """What its own folder says, where that can be seen from here; empty while it runs, and when it was killed: then somebody
-    may be about to resume it.
-    """
-    try:
-        now = connection.read(Path(info.aux_dir) / connection.FILE_NAME)
-    except PilotfishError:  # of another machine, or being written
-        return ""
-    return "the pilot has ended" if now.ended and now.instance_id == info.instance_id else ""
 
 
 def default_is_served() -> bool:

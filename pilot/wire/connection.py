@@ -25,6 +25,8 @@ VERSION = 1
 AUX_PREFIX = ".qcgpjm-service-"
 FILE_NAME = "connection.json"
 
+_LOOK_BACK = "`pilotfish show` tells what it did"
+_GO_ON = "`pilotfish service --resume` or `pilotfish run --continue` goes on"
 _REMEDY = "start one with `pilotfish service`, or name one with --connect"
 
 # Best first: ipc is the fastest and needs no key, plain is there for clients that cannot do better.
@@ -246,28 +248,22 @@ def _pilot_at(path: Path) -> ConnectionFile:
             ownership.check_folder(path.parent)
     info = read(path)
     if info.ended:
-        raise EndedError(f"pilot {info.instance_id} has ended", where=str(path), remedy=_REMEDY, folder=path.parent)
+        raise EndedError(f"pilot {info.instance_id} has ended", where=str(path), remedy=_LOOK_BACK, folder=path.parent)
     if not is_alive(info):
-        what = f"pilot {info.instance_id} has ended (no process {info.pid} on {info.host})"
-        raise EndedError(what, where=str(path), remedy=_REMEDY, folder=path.parent)
+        what = f"pilot {info.instance_id} has ended: it was killed (no process {info.pid} on {info.host})"
+        raise EndedError(what, where=str(path), remedy=f"{_LOOK_BACK}; {_GO_ON}", folder=path.parent)
     return info
 
 
 def why_ended(pilot: ConnectionFile) -> str:
-    """Why nobody answers there any more, as far as its file can be seen from here; empty when the pilot may well live."""
+    """What the pilot's own folder says, where that can be seen from here; empty while it runs, and when it was killed: then
+    somebody may be about to resume it.
+    """
     try:
-        found = _pilot_at(Path(pilot.aux_dir))
-    except EndedError as error:
-        return error.what
-    except PilotfishError:  # as on another host: nothing is known
+        now = read(Path(pilot.aux_dir) / FILE_NAME)
+    except PilotfishError:  # of another machine, or being written
         return ""
-    if (found.pid, found.started_s) != (pilot.pid, pilot.started_s):
-        return f"pilot {pilot.instance_id} has ended, and was started again: connect anew"
-    return ""
-
-
-_FEW = 3
-"""Pilots that have ended, to be named one by one."""
+    return "the pilot has ended" if now.ended and now.instance_id == pilot.instance_id else ""
 
 
 def _newest_in(folder: Path, before: str = "") -> ConnectionFile:
@@ -283,15 +279,12 @@ def _newest_in(folder: Path, before: str = "") -> ConnectionFile:
             ownership.tell_foreign(unusable)
             return pilot
     ended = [error for error in unusable if isinstance(error, EndedError)]
-    newest = ended[0] if ended else None
-    told = unusable if len(ended) < _FEW else [error for error in unusable if error is newest or error not in ended]
-    texts = [f"{error.where}: {error.what}" for error in told]
-    if len(told) < len(unusable):
-        texts.append(f"so have {len(unusable) - len(told)} older ones")
-    found = "; ".join(texts) if texts else f"there is no {AUX_PREFIX}*/{FILE_NAME} in it"
-    what = f"no running pilot found: {before}{found}"
-    if newest is not None:
-        raise EndedError(what, where=str(folder), remedy=_REMEDY, folder=newest.folder)
+    found = [f"{error.where}: {error.what}" for error in unusable if error not in ended]
+    if ended:
+        found.append(f"{len(ended)} have ended, the latest: {ended[0].what}" if len(ended) > 1 else ended[0].what)
+    what = f"no running pilot found: {before}{'; '.join(found) or f'there is no {AUX_PREFIX}*/{FILE_NAME} in it'}"
+    if ended:
+        raise EndedError(what, where=str(folder), remedy=ended[0].remedy, folder=ended[0].folder)
     raise LostError(what, where=str(folder), remedy=_REMEDY)
 
 

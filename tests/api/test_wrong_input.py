@@ -18,8 +18,6 @@ import pytest
 from pilotfish import Jobs, LocalManager, Manager
 from pilotfish.commands import run_command
 from pilotfish.pilot.model.errors import PilotfishError
-from pilotfish.pilot.wire import connection
-from pilotfish.pilot.wire.connection import EndedError
 
 
 @pytest.fixture
@@ -228,17 +226,3 @@ def test_sequences_are_as_good_as_lists() -> None:
     (first, second) = jobs.ordered_jobs()
     assert first["execution"]["args"] == ["x", "1"]
     assert second["execution"]["args"] == ["0", "1"]
-
-
-def test_many_pilots_that_have_ended_are_counted(wd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not named one after the other, in a line of two kilobytes."""
-
-    def ended(path: Path) -> Any:
-        raise EndedError("pilot has ended", where=path.parent.name, remedy="", folder=path.parent)
-
-    for number in range(30):
-        (wd / f".qcgpjm-service-h.{number}").mkdir()
-        (wd / f".qcgpjm-service-h.{number}" / "connection.json").touch()
-    monkeypatch.setattr(connection, "_pilot_at", ended)
-    with pytest.raises(EndedError, match=r"no running pilot found: \S+: pilot has ended; so have 29 older ones; start"):
-        connection._newest_in(wd)

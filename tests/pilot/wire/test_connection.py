@@ -12,7 +12,7 @@ import pytest
 
 from pilotfish.pilot.model.errors import LostError, RefusedError, UsageError
 from pilotfish.pilot.wire import connection
-from pilotfish.pilot.wire.connection import ConnectionFile, best_address, discover, read, write
+from pilotfish.pilot.wire.connection import ConnectionFile, EndedError, best_address, discover, read, write
 
 
 def info(name: str = "one", pid: int | None = None, host: str | None = None) -> ConnectionFile:
@@ -113,6 +113,20 @@ def test_nothing_found_says_where_it_looked(tmp_path: Path) -> None:
         discover(None, {}, tmp_path)
     assert caught.value.where == str(tmp_path)
     assert "PILOTFISH_CONNECTION and QCG_PM_ZMQ_ADDRESS are not set" in caught.value.what
+
+
+def test_of_many_pilots_that_have_ended_only_the_latest_is_named_with_what_can_be_done(tmp_path: Path) -> None:
+    for number in range(5):
+        pilot_in(tmp_path, info(f"old{number}", pid=ended_pid()), mtime_s=1000 + number)
+    pid = ended_pid()
+    pilot_in(tmp_path, info("last", pid=pid), mtime_s=2000)
+    with pytest.raises(EndedError) as caught:
+        discover(str(tmp_path), {}, tmp_path)
+    killed = f"pilot last has ended: it was killed (no process {pid} on {socket.gethostname()})"
+    assert caught.value.what == f"no running pilot found: 6 have ended, the latest: {killed}"
+    assert caught.value.remedy == (
+        "`pilotfish show` tells what it did; `pilotfish service --resume` or `pilotfish run --continue` goes on"
+    )
 
 
 def test_a_process_on_another_host_counts_as_alive(tmp_path: Path) -> None:
