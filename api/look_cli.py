@@ -186,12 +186,12 @@ def show_top(pilot: Manager, once: bool, match: str, interval_s: float, as_json:
     if as_json:
         print_json(pilot.client.overview(MOST, match))
         return
-    from .top import Top, files_of, picture  # with rich, which takes a moment to load
+    from .top import Files, Top, picture  # with rich, which takes a moment to load
 
     if once:
         seen = pilot.client.overview(match=match)
         width = shutil.get_terminal_size((_PLAIN_WIDTH, 0)).columns
-        for line in picture(seen, files_of(seen), width):
+        for line in picture(seen, Files(seen), width):
             show(line.plain.rstrip())
         return
     on_terminal = Top(pilot, interval_s, match)

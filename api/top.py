@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -23,8 +24,8 @@ from rich.text import Text
 
 from ..pilot.model.errors import LostError, PilotfishError
 from ..pilot.wire import connection
-from ..pilot.wire.overview import Overview
-from ..pilot.wire.streams import Part
+from ..pilot.wire.overview import Failure, Overview
+from ..pilot.wire.streams import Index, Part
 from .keyboard import Keyboard
 from .manager import Manager
 from .task_output import tail_of
@@ -33,6 +34,8 @@ from .top_view import Action, Cancel, Look, Quit, View
 
 INTERVAL_S = 1.0
 _LIMIT = 200
+_WRITTEN_S = 10.0
+"""After this time what a task has written is in its place."""
 
 
 class Asker:
@@ -75,26 +78,40 @@ class Asker:
 
 
 class Files:
-    """What tasks have written, where the pilot's own folder shows that its files are to be seen from here."""
+    """What tasks have written, where the pilot's own folder shows that its files are to be seen from here.
 
-    def __init__(self, aux_dir: str, instance_id: str) -> None:
-        self._are_here = False
+    The folder is named by the pilot; whether it is the same one here is looked at, as paths of other machines may exist.
+    """
+
+    def __init__(self, seen: Overview) -> None:
+        aux = Path(seen.pilot.wd) / f"{connection.AUX_PREFIX}{seen.pilot.id}"
+        self._aux: Path | None = None
+        self._of_failures: dict[tuple[str, float], str] = {}
         with suppress(PilotfishError):
-            info = connection.read(Path(aux_dir) / connection.FILE_NAME)
-            self._are_here = info.instance_id == instance_id
+            if connection.read(aux / connection.FILE_NAME).instance_id == seen.pilot.id:
+                self._aux = aux
 
-    def tail_of(self, path: str, lines: int) -> str:
-        return tail_of(Part(Path(path)), lines) if self._are_here else ""
+    def tail(self, task: str, path: str, of_stderr: bool, lines: int) -> str:
+        """The last lines of a task's file, or of what of it is in the streams of the pilot; empty when there are none."""
+        if self._aux is None:
+            return ""
+        part = Part(Path(path), 0, None) if path not in ("", os.devnull) else Index(self._aux).part(task, of_stderr)
+        return "" if part is None else tail_of(part, lines)
 
-
-def files_of(seen: Overview) -> Files:
-    """The folder is named by the pilot; whether it is the same one here is looked at, as paths of other machines may exist."""
-    return Files(f"{seen.pilot.wd}/{connection.AUX_PREFIX}{seen.pilot.id}", seen.pilot.id)
+    def of_failure(self, failure: Failure, lines: int) -> str:
+        """The last lines of stderr, looked for once: they do not change, and there may be a hundred failures a second."""
+        key = failure.task, failure.ended_s
+        text = self._of_failures.get(key)
+        if text is None:
+            text = self.tail(failure.task, failure.stderr, True, lines)
+            if text or time.time() - failure.ended_s > _WRITTEN_S:
+                self._of_failures[key] = text
+        return text
 
 
 def picture(seen: Overview, files: Files, width: int) -> list[Text]:
     """All there is to say, once."""
-    return screen(seen, View(), None, files.tail_of, width=width)
+    return screen(seen, View(), None, files, width=width)
 
 
 class Top:
@@ -144,7 +161,7 @@ class Top:
             raise error
         if asker.seen is not None and not self._view.stands_still:
             self._seen = asker.seen
-            self._files = self._files or files_of(self._seen)
+            self._files = self._files or Files(self._seen)
         return False
 
     def _act(self, action: Action | None, asker: Asker) -> None:
@@ -167,7 +184,7 @@ class Top:
         width, height = os.get_terminal_size(sys.stdout.fileno())
         self._console.size = ConsoleDimensions(max(1, width), max(1, height))
         stale = f"no answer: {asker.error.what}" if asker.error is not None else ""
-        lines = screen(self._seen, self._view, self._console.size, self._files.tail_of, stale)
+        lines = screen(self._seen, self._view, self._console.size, self._files, stale)
         live.update(Group(*lines), refresh=True)
 
 

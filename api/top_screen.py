@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from textwrap import wrap
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from rich.text import Text
 
@@ -12,8 +12,14 @@ from ..pilot.wire.overview import Amount, Failure, Overview
 from .amounts import counted, duration, memory, rate
 from .top_view import HELP, PANES, View
 
-TailOf = Callable[[str, int], str]
-"""The last lines of a file, at most so many; empty where it cannot be seen from here."""
+
+class Outputs(Protocol):
+    """What tasks have written, as far as it can be seen from here: at most so many last lines, else empty."""
+
+    def tail(self, task: str, path: str, of_stderr: bool, lines: int) -> str: ...
+
+    def of_failure(self, failure: Failure, lines: int) -> str: ...
+
 
 _SHARES = (2, 4)
 """How many lines each part has first, and how many more while there is room; then one after the other has the rest."""
@@ -34,7 +40,7 @@ class Pane(NamedTuple):
 
 
 def screen(
-    seen: Overview, view: View, size: tuple[int, int] | None, tail_of: TailOf, stale: str = "", width: int = 100
+    seen: Overview, view: View, size: tuple[int, int] | None, outputs: Outputs, stale: str = "", width: int = 100
 ) -> list[Text]:
     """The lines. `size`: columns and rows, all of which are used; None: all there is to say, in `width` columns.
 
@@ -45,9 +51,9 @@ def screen(
     if height and view.shows_help:
         body = [Text("keys", "bold"), *(Text(f"  {line}") for line in HELP)]
     elif height and view.output is not None:
-        body = _output(view, height - len(top) - 1, tail_of)
+        body = _output(view, height - len(top) - 1, outputs)
     else:
-        panes = _panes(seen, view, width, tail_of)
+        panes = _panes(seen, view, width, outputs)
         body = _arranged(panes, view, height - len(top) - 1) if height else list(_everything(panes))
     if not height:
         return [*top, *body]
@@ -130,8 +136,8 @@ def _percent(part: int, whole: int) -> str:
 # --- the parts of the screen --------------------------------------------------------------------------------------------
 
 
-def _panes(seen: Overview, view: View, width: int, tail_of: TailOf) -> dict[str, Pane]:
-    panes = (_nodes(seen), _running(seen, bool(view.filter)), _queue(seen, width), _failures(seen, tail_of), _log(seen))
+def _panes(seen: Overview, view: View, width: int, outputs: Outputs) -> dict[str, Pane]:
+    panes = (_nodes(seen), _running(seen, bool(view.filter)), _queue(seen, width), _failures(seen, outputs), _log(seen))
     return dict(zip(PANES, panes, strict=True))
 
 
@@ -190,12 +196,12 @@ def _wrapped(text: str, width: int) -> list[str]:
     return wrap(text, max(20, width - 1), initial_indent="   ", subsequent_indent="     ")
 
 
-def _failures(seen: Overview, tail_of: TailOf) -> Pane:
+def _failures(seen: Overview, outputs: Outputs) -> Pane:
     entries = []
     for failure in seen.failures:
         ago = duration(seen.pilot.now_s - failure.ended_s)
         line = Text.assemble("  ", (clean(failure.task), "red"), f"  {_why(failure)}  {clean(failure.node)}  {ago} ago")
-        said = tail_of(failure.stderr, _TAIL).splitlines() if failure.stderr else []
+        said = outputs.of_failure(failure, _TAIL).splitlines()
         entries.append([line, *(Text(f"   | {clean(text)}", "dim") for text in said)])
     return Pane(_title("failures", len(seen.failures), seen.tasks.failed, "latest"), None, entries, "none")
 
@@ -287,15 +293,12 @@ def _part(pane: Pane, room: int, chosen: int) -> list[Text]:
     return [*header, *lines[: max(0, room)]]
 
 
-def _output(view: View, room: int, tail_of: TailOf) -> list[Text]:
+def _output(view: View, room: int, outputs: Outputs) -> list[Text]:
     """The page that shows what a task has written."""
     chosen = view.output
     assert chosen is not None
     which, path = ("stderr", chosen.stderr) if view.of_stderr else ("stdout", chosen.stdout)
-    title = Text(f"{which} of {clean(chosen.task)}: {clean(path)}", "bold")
-    said = tail_of(path, max(0, room - 2)).splitlines() if path else []
-    if not path:
-        said = ["it has no such file"]
-    elif not said:
-        said = ["nothing yet, or the file cannot be seen from here"]
+    title = Text(f"{which} of {clean(chosen.task)}{': ' * bool(path)}{clean(path)}", "bold")
+    said = outputs.tail(chosen.task, path, view.of_stderr, max(0, room - 2)).splitlines()
+    said = said or ["nothing yet, or it cannot be seen from here"]
     return [title, *(Text(f"  {clean(line)}") for line in said), Text("e: the other stream; Esc: back", "dim")]

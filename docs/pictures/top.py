@@ -18,7 +18,7 @@ from rich.console import Console, Group
 from rich.terminal_theme import TerminalTheme
 
 from pilotfish import Jobs, LocalManager
-from pilotfish.api.top import files_of
+from pilotfish.api.top import Files
 from pilotfish.api.top_screen import screen
 from pilotfish.api.top_view import View
 
@@ -42,7 +42,7 @@ def main() -> None:
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("top.svg")
     with _busy_pilot() as pilot:
         seen = pilot.client.overview()
-        lines = screen(seen, View(pane="running", line=2), SIZE, files_of(seen).tail_of)
+        lines = screen(seen, View(pane="running", line=2), SIZE, Files(seen))
         console = Console(record=True, width=SIZE[0], file=io.StringIO(), force_terminal=True, color_system="truecolor")
         console.print(Group(*lines))
     text = console.export_svg(title="pilotfish top", theme=_THEME)

@@ -13,6 +13,7 @@ import pytest
 from patience import PATIENCE_S, need
 
 from pilotfish import Jobs, LocalManager
+from pilotfish.api.top import Files
 
 
 class Terminal:
@@ -102,3 +103,14 @@ def test_without_a_terminal_the_picture_is_printed_once(wd: Path) -> None:
         whole = json.loads(top("--json", "--filter", "b"))
         assert (whole["version"], [task["task"] for task in whole["running"]]) == (1, ["b"])
         pilot.cancel(["b"])
+
+
+def test_what_is_in_the_streams_of_a_run_is_seen_too(wd: Path) -> None:
+    """The tasks have no files, and those that fail keep their last lines."""
+    with LocalManager(["--wd", str(wd), "--nodes", "1"], {"log_file": "/dev/null"}) as pilot:
+        pilot.submit(Jobs().add(name="bad", script="echo it broke >&2; exit 3"))
+        pilot.wait4("bad", PATIENCE_S)
+        seen = pilot.client.overview()
+        assert Files(seen).of_failure(seen.failures[0], 3) == "it broke"
+        seen.pilot.id = "another"
+        assert Files(seen).of_failure(seen.failures[0], 3) == ""

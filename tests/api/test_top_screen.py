@@ -40,14 +40,20 @@ def seen(running: int = 2, name: str = "sim") -> Overview:
     )
 
 
-def tail_of(path: str, lines: int) -> str:
-    return f"first of {path}\nlast of {path}" if path else ""
+class Written:
+    """What tasks have written."""
+
+    def tail(self, task: str, path: str, of_stderr: bool, lines: int) -> str:
+        return f"first of {path}\nlast of {path}" if path else ""
+
+    def of_failure(self, failure: Failure, lines: int) -> str:
+        return self.tail(failure.task, failure.stderr, True, lines)
 
 
 def shown(
     view: View | None = None, size: tuple[int, int] | None = (80, 24), overview: Overview | None = None
 ) -> list[str]:
-    lines = screen(overview or seen(), view or View(), size, tail_of)
+    lines = screen(overview or seen(), view or View(), size, Written())
     return [line.plain for line in lines]
 
 
@@ -121,7 +127,7 @@ def test_short_tasks_that_are_never_listed_are_counted() -> None:
 def test_colours_are_for_terminals_only_and_only_when_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(**options: bool) -> str:
         text = io.StringIO()
-        Console(file=text, width=80, **options).print(Group(*screen(seen(), View(), (80, 24), tail_of)))  # type: ignore[arg-type]
+        Console(file=text, width=80, **options).print(Group(*screen(seen(), View(), (80, 24), Written())))  # type: ignore[arg-type]
         return text.getvalue()
 
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -181,7 +187,8 @@ def test_the_output_of_a_task_can_be_read() -> None:
     assert "stdout of sim:0: /wd/0.out" in shown(view)
     assert "  last of /wd/0.out" in shown(view)
     press(view, "e")
-    assert "  it has no such file" in shown(view)
+    assert "stderr of sim:0" in shown(view)
+    assert "  nothing yet, or it cannot be seen from here" in shown(view)
     press(view, "esc")
     assert view.output is None
     failed = View(pane="failures")
