@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from . import dropin, errors
+    from .api.executor import Command, Executor, task
     from .api.jobinfo import JobInfo
     from .api.jobs import Jobs
     from .api.local import LocalManager
@@ -46,7 +47,9 @@ __all__ = [
     "AsyncResult",
     "BaseContext",
     "BohriumContext",
+    "Command",
     "DpCloudServerContext",
+    "Executor",
     "HDFSContext",
     "Job",
     "JobInfo",
@@ -71,10 +74,13 @@ __all__ = [
     "errors",
     "fyrd",
     "info",
+    "task",
 ]
 
 _HOMES = {
     "AsyncResult": ".launcher.compat.clusterjob.async_result",
+    "Command": ".api.executor",
+    "Executor": ".api.executor",
     "Job": ".launcher.submission.job",
     "JobInfo": ".api.jobinfo",
     "JobScript": ".launcher.compat.clusterjob.jobscript",
@@ -89,6 +95,7 @@ _HOMES = {
     "Task": ".launcher.description.task",
     "TimeStamp": ".api.timestamp",
     "dropin": ".dropin",
+    "task": ".api.executor",
     "errors": ".errors",
     "fyrd": ".launcher.compat.fyrd",
 }

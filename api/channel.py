@@ -72,6 +72,12 @@ class Channel:
         _left_to_the_parent.extend((self._context, self._sockets))
         self._begin()
 
+    def another(self) -> Channel:
+        """To the same manager."""
+        other = Channel(self._target, self._timeout_s)
+        other.why_gone = self.why_gone
+        return other
+
     @property
     def where(self) -> str:
         """What another process needs in order to connect: the connection file, never the keys; or a bare address.

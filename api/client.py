@@ -31,6 +31,14 @@ class Client:
         self._channel = channel
         self._log = log
 
+    def another(self) -> Client:
+        """One with a connection of its own, for a thread that waits long for its replies."""
+        return Client(self._channel.another(), self._log)
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._channel.close()
+
     def send(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Send any request; returns the whole reply object.
 

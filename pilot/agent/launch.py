@@ -90,7 +90,7 @@ class Launch:
     """None: the limit of open files is inherited."""
     signals: Signals = field(default_factory=Signals)
     kept: list[FileAction] = field(default_factory=list)
-    """For streams that have no file: see kept_output.py."""
+    """For streams that have no file: see kept_output.py, function_workers.py."""
 
     def spawn(self) -> int:
         """Start the process in a session of its own and return its id. Raises OSError as posix_spawn does, and LaunchError."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from .. import clock
 from ..loop import Loop, Timer
-from ..model.ids import GrantId, TaskKey
+from ..model.ids import GrantId, JobNo, TaskKey
 from ..wire.ends import together
-from ..wire.frames import Cause, Finished, Report, Started
+from ..wire.frames import Cause, Finished, Report, Started, Values
 
 _NO_GRANT = GrantId(0)
 
@@ -27,6 +27,7 @@ class ReportBuffer:
         self._finished: list[Finished] = []
         self._revoked: list[TaskKey] = []
         self._returned: list[GrantId] = []
+        self._values: dict[tuple[JobNo, int], Values] = {}
 
     @property
     def empty(self) -> bool:
@@ -45,6 +46,22 @@ class ReportBuffer:
         self._finished.append(finished)
         self.urgent = self.urgent or finished.returns_grant
 
+    def returned_value(self, key: TaskKey, data: bytes) -> None:
+        """What a call has returned or raised; its end follows."""
+        job_no, pos, run = key
+        values = self._values.get((job_no, run))
+        if values is None:
+            values = self._values[job_no, run] = Values(job_no, run, [], [])
+        values.pos.append(pos)
+        values.data.append(data)
+
+    def returned_values(self, values: Values) -> None:
+        """The same in columns."""
+        known = self._values.setdefault((values.job_no, values.run), values)
+        if known is not values:
+            known.pos.extend(values.pos)
+            known.data.extend(values.data)
+
     def revoked(self, key: TaskKey) -> None:
         self._revoked.append(key)
         self.urgent = True
@@ -56,8 +73,9 @@ class ReportBuffer:
     def seal(self) -> Report:
         """Everything noted, as the next report."""
         succeeded, finished = together(self._finished) if self._in_columns else ([], self._finished)
-        report = Report(self.next_seq, self._started, finished, self._revoked, self._returned, succeeded)
-        self._started, self._finished, self._revoked, self._returned = [], [], [], []
+        values = list(self._values.values())
+        report = Report(self.next_seq, self._started, finished, self._revoked, self._returned, succeeded, values)
+        self._started, self._finished, self._revoked, self._returned, self._values = [], [], [], [], {}
         self.urgent = False
         self.next_seq += 1
         self.unacknowledged.append(report)

@@ -26,6 +26,7 @@ from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..wire import codec
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, TaskStart
 from . import places
+from .calls import Calls
 from .kept_output import KeptOutput
 from .launch import LaunchError
 from .limits import Limits, settle_memory
@@ -66,6 +67,7 @@ class TaskRunner:
         self.ignored = inherited.ignored
         self._kept = KeptOutput(f"{agent_id}-{number}", loop)
         self._starter = TaskStarter(agent_id, number, inherited, self.groups, self._kept)
+        self._calls = Calls(loop, self._starter, report_buffer, self._begun, self._over)
         self._kill_grace_s = 0.0
         self._run_times: RunTimes | None = None
         """With --enable-rt-stats."""
@@ -142,6 +144,7 @@ class TaskRunner:
 
     def close(self) -> None:
         """No task runs any more: what they have left behind ends with us."""
+        self._calls.close()
         leftover_processes.kill_all_below()
         self.groups.close()
         self._kept.close()
@@ -150,6 +153,7 @@ class TaskRunner:
     def forget(self, numbers: Iterable[JobNo]) -> None:
         for number in numbers:
             self._starter.forget(number)
+            self._calls.forget(number)
             for held in self.grants.values():
                 held.forget(number)
         used = {held.grant.pool for held in self.grants.values()}
@@ -188,7 +192,8 @@ class TaskRunner:
         """
         start, held = pool.waiting.popleft(), pool.idle.pop(0)
         try:
-            task = self._starter.start(start, held, pool)
+            is_call = self._starter.calls_of(start.job_no) is not None
+            task = (self._calls if is_call else self._starter).start(start, held, pool)
         except (LaunchError, ValueError) as error:  # ValueError: what no system call takes, e.g. a NUL in an argument
             pool.idle.insert(0, held)
             self._report_buffer.finished(unstarted(key_of(start), held.grant.grant_id, Cause.NOT_STARTED, str(error)))
@@ -197,11 +202,14 @@ class TaskRunner:
             pool.idle.insert(0, held)
             self._pause()
         else:
-            self.running[task.pid] = task
-            if not self._fresh:
-                self._loop.call_after(ANNOUNCE_S, self._announce_old)
-            self._fresh.append(task)
-            self._limits.watch(task)
+            self._begun(task)
+
+    def _begun(self, task: Task) -> None:
+        self.running[task.pid] = task
+        if not self._fresh:
+            self._loop.call_after(ANNOUNCE_S, self._announce_old)
+        self._fresh.append(task)
+        self._limits.watch(task)
 
     def _pause(self) -> None:
         """Out of processes, memory or descriptors: start nothing until a task has ended or a moment has passed."""
@@ -222,6 +230,7 @@ class TaskRunner:
                 self._report_buffer.started(task.as_started())
                 if task.lane is not None:
                     self._kept.begun(task.lane, task_name(task.job, task.start), task.start)
+                self._calls.turned_out_long(task)
         if self._fresh:
             self._loop.call_after(max(0.0, self._fresh[0].started_s + ANNOUNCE_S - now), self._announce_old)
 
@@ -259,9 +268,12 @@ class TaskRunner:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 if ended is None:
                     break
+                self._calls.lost(ended.si_pid)
                 task = self.running.pop(ended.si_pid, None)
-                if task is None:  # an orphan that came to us
+                if task is None:  # an orphan that came to us, or an idle function worker
                     os.waitpid(ended.si_pid, 0)
+                    if ended.si_pid in self.groups:
+                        self.groups.ended(ended.si_pid)
                     continue
                 self._reap_task(task)
                 if task.kill_timer is not None:
@@ -285,19 +297,31 @@ class TaskRunner:
         if task.lane is not None:  # the next task may have it
             failed = exit_code != 0 or task.cause is not Cause.EXITED
             self._kept.ended(task.lane, task_name(task.job, task.start), task.start, exit_code, failed)
-        pool, held = task.pool, task.held
-        self._paused = False
-        returns = len(pool.waiting) <= len(pool.idle)
-        if returns:
-            del self.grants[held.grant.grant_id]
-        else:
-            pool.idle.append(held)
-            self._touched.add(pool)
-            if not self._is_held_up:
-                self._start_next(pool)
-        self._report(task, ended_s, exit_code, usage, returns)
+        if exit_code >= 0 and task.job.execution.calls is not None and not task.message:  # it never ends for itself
+            task.message = f"its process ended with exit code {exit_code} during the call"
+            exit_code = exit_code or 1
+        self._report(task, ended_s, exit_code, usage, self._is_free(task.held, task.pool))
         if task.files:
             places.remove_files(task.files)
+
+    def _is_free(self, held: HeldGrant, pool: Pool) -> bool:
+        """What ran on this grant has ended: start the next there. True if there is none, and it goes back."""
+        self._paused = False
+        if len(pool.waiting) <= len(pool.idle):
+            del self.grants[held.grant.grant_id]
+            return True
+        pool.idle.append(held)
+        self._touched.add(pool)
+        if not self._is_held_up:
+            self._start_next(pool)
+        return False
+
+    def _over(self, task: Task) -> bool:
+        """A call is over, and its function worker has no other; whether its grant goes back with it."""
+        del self.running[task.pid]
+        if task.kill_timer is not None:
+            task.kill_timer.cancel()
+        return self._is_free(task.held, task.pool)
 
     def _report(self, task: Task, ended_s: float, exit_code: int, usage: resource.struct_rusage, returns: bool) -> None:
         if self._run_times is not None:

@@ -17,11 +17,12 @@ from ..execmodels.default import LongTexts
 from ..execmodels.environ import Env, base_environment, gpu_variable, grant_environment
 from ..inherited import Inherited
 from ..model.ids import JobNo
-from ..model.job_spec import Execution
+from ..model.job_spec import Calls, Execution
 from ..model.resources import host_of
 from ..model.variables import of_iteration, substitute_execution
 from ..wire.frames import JobDef, NewGrant, Settings, TaskStart
 from . import bind, earlier_output, forked, launch, places, submit_commands
+from .function_workers import FunctionWorker, Wants
 from .kept_output import KeptOutput
 from .launch import Launch, LaunchError
 from .launcher_hints import NO_HINTS, LauncherHints
@@ -123,9 +124,62 @@ class TaskStarter:
             raise
         task = Task(start, job, held, pool, pid, clock.now(), step_id)
         task.lane = lane
-        task.confined = bool(held.grant.mem_bytes) and pid in self._groups
+        task.confined = self.is_confined(held, pid)
         task.files = prepared.files
         self.tries = 0
+        return task
+
+    def calls_of(self, job_no: JobNo) -> Calls | None:
+        """What there is to call, if the tasks of the job are calls."""
+        return self._jobs[job_no].calls
+
+    def wants_of(self, job_no: JobNo, held: HeldGrant) -> Wants:
+        """Which function workers can serve a job on this grant."""
+        known, grant = self._jobs[job_no], held.grant
+        assert known.calls is not None
+        share = grant.nodes[0]
+        return Wants(
+            known.execution,
+            known.calls.setup,
+            known.calls.folder,
+            len(share.core_ids),
+            tuple(share.gpu_ids),
+            grant.hide_gpus,
+            grant.mem_bytes,
+            len(grant.nodes),
+        )
+
+    def spawn_function_worker(
+        self, execution: Execution, held: HeldGrant, descriptors: dict[int, int]
+    ) -> tuple[int, bytes]:
+        """Start the process of one on this grant; returns its id and its step id. Raises as `start`."""
+        assert self._settings is not None
+        env = launch.environment(execution, self._base, held.env, len(held.grant.nodes[0].core_ids), held.hints)
+        step_id = b"%s%016x" % (self._step_prefix, next(self._steps))
+        env[b"QCG_PM_STEP_ID"] = step_id
+        prepared = launch.prepare(execution, env, self._settings.root_wd)
+        prepared.open_files, prepared.signals = self._open_files, self._signals
+        prepared.kept = [(os.POSIX_SPAWN_DUP2, ours, number) for number, ours in descriptors.items()]
+        launch.enter_folder(prepared.wd)
+        if held.cpus:
+            bind.bind_self(held.cpus)
+        try:
+            pid = self._spawn_now(prepared, held.grant.mem_bytes)
+        finally:
+            if held.cpus:
+                bind.bind_self(self._cpus)
+        self.tries = 0
+        return pid, step_id
+
+    def is_confined(self, held: HeldGrant, pid: int) -> bool:
+        """Whether the kernel holds the memory limit of the process on this grant."""
+        return bool(held.grant.mem_bytes) and pid in self._groups
+
+    def call(self, start: TaskStart, held: HeldGrant, pool: Pool, worker: FunctionWorker) -> Task:
+        """The attempt that this function worker begins with."""
+        job = self._jobs[start.job_no].definition
+        task = worker.task = Task(start, job, held, pool, worker.pid, clock.now(), worker.step_id)
+        task.confined = self.is_confined(held, worker.pid)
         return task
 
     def _prepare(self, start: TaskStart, known: KnownJob, held: HeldGrant) -> Launch:

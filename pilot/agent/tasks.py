@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Collection
+from dataclasses import replace
 
 from ..execmodels.default import LongTexts
 from ..execmodels.environ import Env
@@ -43,11 +44,14 @@ class HeldGrant:
 class KnownJob:
     """A job's definition, and which of its values differ from task to task."""
 
-    __slots__ = ("definition", "env_varies", "files", "long_texts", "varies")
+    __slots__ = ("calls", "definition", "env_varies", "execution", "files", "long_texts", "varies")
 
     def __init__(self, definition: JobDef) -> None:
         execution = definition.execution
         self.definition = definition
+        self.calls = execution.calls
+        self.execution = execution if execution.calls is None else replace(execution, calls=None)
+        """The process: of a job of calls, that of its function workers."""
         self.varies = has_variables(execution)
         self.env_varies = self.varies and any("$" in value for value in execution.env.values())
         self.long_texts: LongTexts | None = None

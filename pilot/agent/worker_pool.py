@@ -89,6 +89,7 @@ class WorkerPool:
         self._loop = loop
         self._on_signal = on_signal
         self._on_lost = on_lost
+        self._report_buffer = report_buffer
         self._dispatcher = Dispatcher(len(started), report_buffer)
         self._jobs: dict[JobNo, JobDef] = {}
         self._knows: list[set[JobNo]] = [set() for _ in started]
@@ -176,6 +177,8 @@ class WorkerPool:
 
     def _take_report(self, report: frames.Report) -> None:
         dispatcher = self._dispatcher
+        for values in report.values:
+            self._report_buffer.returned_values(values)
         for started in report.started:
             dispatcher.on_started(started)
         for finished in ends_of(report):

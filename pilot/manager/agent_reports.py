@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from ..model.attempts import End
@@ -20,6 +20,7 @@ class AgentReports:
 
     Args:
         clock: seconds since the epoch.
+        take_values: takes what calls have returned.
     """
 
     def __init__(
@@ -29,17 +30,21 @@ class AgentReports:
         links: AgentLinks,
         settings: frames.Settings,
         clock: Callable[[], float],
+        take_values: Callable[[Iterable[frames.Values]], None],
     ) -> None:
         self._scheduler = scheduler
         self._claims = claims
         self._links = links
         self._settings = settings
         self._clock = clock
+        self._take_values = take_values
 
     def take(self, node: NodeNo, reported: frames.Report) -> None:
         """What the agent of `node` reports, as far as it can be believed. Raises GarbageError."""
         report = self._claims.of_report(node, reported)
         scheduler, now = self._scheduler, self._clock()
+        if report.values:
+            self._take_values(self._claims.of_values(node, report.values))
         scheduler.on_all_started(node, report.started, partial(self._take_start, node))
         self._take_columns(node, report, returns_grants=False)
         scheduler.on_ended(node, report.finished, partial(self._take_end, node))

@@ -56,6 +56,7 @@ class AgentWatch:
             self.facts.append,
             parts.now,
             parts.patience,
+            parts.outboxes.take,
         )
         self.processes = AgentProcesses(
             scheduler.nodes,

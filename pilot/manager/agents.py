@@ -44,6 +44,7 @@ class Agents:
         sockets: bound ROUTER sockets.
         record: notes a journal record.
         clock: seconds since the epoch.
+        take_values: takes what calls have returned.
         patience: counts for how long a silent agent has been listened for.
     """
 
@@ -56,6 +57,7 @@ class Agents:
         record: Callable[[Record], None],
         clock: Callable[[], float],
         patience: Patience,
+        take_values: Callable[[Iterable[frames.Values]], None],
     ) -> None:
         self.links = AgentLinks(patience)
         self.banned: set[str] = set()
@@ -73,7 +75,7 @@ class Agents:
         self._numbers = {scheduler.nodes.specs[node].name: node for node in scheduler.nodes.here}
         self._claims = Claims(scheduler, self._numbers)
         self._orders = WorkFrames(scheduler, settings.bind)
-        self._reports = AgentReports(scheduler, self._claims, self.links, settings, clock)
+        self._reports = AgentReports(scheduler, self._claims, self.links, settings, clock, take_values)
         self.inbox = Inbox(sockets, self._take_frame, clock)
 
     # --- in -------------------------------------------------------------------------------------------------------------

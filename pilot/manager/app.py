@@ -28,6 +28,7 @@ from ..model.decisions import Changes
 from ..model.dispatch import MOST_LIVES
 from ..model.errors import PilotfishError, UsageError
 from ..model.scheduler import Scheduler
+from ..systems import registry
 from ..systems.base import Allocation
 from ..systems.detect import detect
 from ..systems.host_env import this_host
@@ -37,6 +38,7 @@ from ..wire.room import check_room_for_sockets
 from . import agent_launch_plan, auxdir, original_run
 from .accept_limit import limit_connections, reserved
 from .auxdir import AuxDir
+from .call_results import CallOutboxes
 from .compacting import compact, mostly_removed
 from .config import Settings
 from .endpoints import Endpoints, open_endpoints
@@ -52,6 +54,7 @@ from .resume import Replayed, replay
 from .resumed_nodes import ResumedNodes, settle_nodes
 from .service import Service
 from .store import Store
+from .value_folder import ValueFolder
 
 log = logging.getLogger(__name__)
 
@@ -133,9 +136,12 @@ def _put_together(
     )
     scheduler.nodes.elastic = settings.governor
     views = Views(scheduler, settings.wd)
+    epoch = secrets.token_hex(8)
+    folder = ValueFolder(aux.path, allocation.kind in registry.VIRTUAL)
+    outboxes = CallOutboxes(epoch, store.append, folder)
     recent = Recent(scheduler.jobs, views)
     recent.keep_log()
-    reporter, replayed = _replay(settings, aux, store, scheduler, views, recent, warnings)
+    reporter, replayed = _replay(settings, aux, store, scheduler, views, recent, outboxes, warnings)
     settle_nodes(allocation.nodes, scheduler, store)
     launcher = agent_launch_plan.launcher_for(settings, allocation)
     recipe = agent_launch_plan.recipe_for(settings, launcher, len(allocation.nodes), aux)
@@ -149,11 +155,12 @@ def _put_together(
         clients_elsewhere=allocation.job_id is not None,
     )
     publisher = Publisher(endpoints.events, aux.instance_id, int(time.time()) << 20 if settings.resume else 0)
-    epoch = secrets.token_hex(8)
     store.append(records.Opened(aux.instance_id, epoch, clock.now()))
     store.write()
     recipe = agent_launch_plan.with_endpoints(recipe, _publish(aux, endpoints))
-    parts = Parts.build(settings, aux, allocation, scheduler, store, endpoints, views, publisher, reporter, recent)
+    parts = Parts.build(
+        settings, aux, allocation, scheduler, store, endpoints, views, publisher, reporter, recent, outboxes
+    )
     for warning in warnings:
         parts.status.warn(warning)
     service = Service(parts, recipe, epoch)
@@ -214,6 +221,7 @@ def _replay(
     scheduler: Scheduler,
     views: Views,
     recent: Recent,
+    outboxes: CallOutboxes,
     warnings: list[str],
 ) -> tuple[Reporter | None, Replayed]:
     """Read the journal, if there is one, and write the report of what it tells: each ending is in it exactly once."""
@@ -222,6 +230,7 @@ def _replay(
 
     def report(changes: list[Changes]) -> None:
         recent.note([changes])
+        outboxes.changed(changes)
         if reporter is not None:
             reporter.add_ended(changes, views)
 
@@ -233,7 +242,7 @@ def _replay(
         if reporter is not None:
             reporter.write()
         return reporter, Replayed()
-    replayed = replay(store.replay(), scheduler, report, reported)
+    replayed = replay(store.replay(), scheduler, report, reported, outboxes.remember)
     if store.torn is not None:
         warnings.append(
             f"{aux.journal}: its last {store.torn.dropped_bytes} bytes were not whole and are cut off: what a killed manager "

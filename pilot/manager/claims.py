@@ -92,6 +92,23 @@ class Claims:
             return None
         return self._with_own_grant(node, _checked(end))
 
+    def of_values(self, node: NodeNo, values: Iterable[frames.Values]) -> list[frames.Values]:
+        """What of the values of calls counts: those of calls that were sent to this node. Raises GarbageError."""
+        counting = []
+        for of_job in values:
+            job_no, run, positions, data = of_job
+            counts = of_job
+            if len(positions) != len(data):
+                raise GarbageError("it reports values in columns that do not belong together")
+            if self._scheduler.jobs.by_no(job_no) is None:  # removed since
+                continue
+            keep = [place for place, pos in enumerate(positions) if self._is_own(node, TaskKey(job_no, pos, run))]
+            if len(keep) < len(positions):
+                self._dropped += len(positions) - len(keep)
+                counts = of_job._replace(pos=[positions[place] for place in keep], data=[data[place] for place in keep])
+            counting.append(counts)
+        return counting
+
     def log_dropped(self, node: NodeNo) -> None:
         """Log how much of this node's report was about others."""
         if self._dropped:

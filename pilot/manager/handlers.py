@@ -77,6 +77,7 @@ class Handlers:
             requests.Finish: self._finish,
             requests.Events: self._events,
             requests.Overview: self._overview,
+            requests.CallResults: self._call_results,
             requests.Register: self._register,
             requests.Notify: self._notify,
         }
@@ -319,6 +320,16 @@ class Handlers:
 
     def _overview(self, request: requests.Overview) -> Steps[Reply]:
         return Reply(replies.ok(data=(yield from overview(self._parts, request.limit, request.match))))
+
+    def _call_results(self, request: requests.CallResults) -> Steps[Reply]:
+        outboxes, clock = self._parts.outboxes, self._parts.loop.clock
+        until, turn = clock() + request.wait_s, outboxes.turn_of(request.executor)
+        while True:
+            found = outboxes.after(request.executor, request.epoch, request.after)
+            is_last = outboxes.is_turn(request.executor, turn)
+            if found.ends or not is_last or self._shutdown.stopping or clock() >= until:
+                return Reply(replies.ok(data=found))
+            yield Pause.IDLE
 
     def _control(self, request: requests.Control) -> Steps[Reply]:
         yield from ()

@@ -104,6 +104,7 @@ def shares_of(report: frames.Report) -> list[frames.Report]:
     if things_in(report) <= _SHARE:
         return [report]
     seq, shares = report.seq, []
+    shares += [frames.Report(seq, [], [], [], [], [], [some]) for some in report.values]
     shares += [frames.Report(seq, some, [], [], []) for some in _stretches(report.started)]
     columns = [frames.Report(seq, [], [], [], [], [some]) for ends in report.succeeded for some in _parts(ends)]
     shares += [share for share in columns if not share.succeeded[0].returns_grants]

@@ -16,6 +16,7 @@ from ..model.scheduler import Scheduler
 from ..systems import registry
 from ..systems.base import Allocation
 from .auxdir import AuxDir
+from .call_results import CallOutboxes
 from .config import Settings
 from .endpoints import Endpoints
 from .job_info import Views
@@ -46,6 +47,7 @@ class Parts:
     reporter: Reporter | None
     recent: Recent
     status: Status
+    outboxes: CallOutboxes
     loop: Loop
     patience: Patience
     now: Callable[[], float]
@@ -72,6 +74,7 @@ class Parts:
         publisher: Publisher,
         reporter: Reporter | None,
         recent: Recent,
+        outboxes: CallOutboxes,
         now: Callable[[], float] = clock.now,
     ) -> Parts:
         """Add what follows from the others: the loop, its patience, and the status."""
@@ -91,6 +94,7 @@ class Parts:
             reporter,
             recent,
             status,
+            outboxes,
             loop,
             patience,
             now,

@@ -35,6 +35,7 @@ class RecordChecks:
             records.Sent: self._sent,
             records.Ended: self._ended,
             records.Succeeded: self._succeeded,
+            records.Returned: self._returned,
             records.Canceled: self._canceled,
             records.Removed: self._removed,
             records.NodeJoined: self._joined,
@@ -116,6 +117,14 @@ class RecordChecks:
             and _all_within(ends.max_rss_kib, 0, ranges.MOST)
             and all(map(self._is_place, ends.places))
         )
+
+    def _returned(self, record: records.Returned) -> records.Record | None:
+        if self._scheduler.jobs.by_no(record.job_no) is None:
+            return None
+        if len(record.pos) != len(record.data):
+            self._left_out("values of calls in columns that do not belong together")
+            return None
+        return record
 
     def _result(self, result: records.Result) -> records.Result | None:
         if result.state not in _ENDS or (result.state is State.SUCCEED and result.pid <= 0):

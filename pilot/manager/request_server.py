@@ -135,6 +135,8 @@ class RequestServer:
         self._busy: deque[_Client] = deque()
         """Those with something to do, in the order of their turn."""
         self._ready: list[tuple[_Client, list[replies.Body]]] = []
+        self._idle: dict[_Client, None] = {}
+        """Those whose request waits for something that may take long."""
         self._is_called = False
         self._looks = False
 
@@ -166,7 +168,8 @@ class RequestServer:
         client.asked, client.work = asked, self._answer(asked)
         if not self._advance(client, until):
             self._clients[socket, identity] = client
-            self._enter(client)
+            if client not in self._idle:
+                self._enter(client)
 
     def _receive(self, socket: zmq.Socket[bytes]) -> list[bytes]:
         """All frames of a message, but of one with too many only the first."""
@@ -212,11 +215,19 @@ class RequestServer:
         until = self._loop.clock() + _TURN_S
         for _ in range(len(self._busy)):
             client = self._busy.popleft()
-            if not self._serve(client, min(until, self._loop.clock() + _SLICE_S)):
+            if not self._serve(client, min(until, self._loop.clock() + _SLICE_S)) and client not in self._idle:
                 self._busy.append(client)
             if self._loop.clock() >= until:
                 break
         self._call()
+
+    def call_idle(self) -> None:
+        """Look again at requests that wait for something that may take long."""
+        idle, self._idle = self._idle, {}
+        until = self._loop.clock() + _TURN_S
+        for client in idle:
+            if not self._serve(client, until) and client not in self._idle:
+                self._enter(client)
 
     def _serve(self, client: _Client, until: float) -> bool:
         """Work on the requests of one client; whether there is nothing more to do for it now."""
@@ -243,7 +254,10 @@ class RequestServer:
             if asked.refusal is not None:
                 raise asked.refusal
             while True:
-                if next(work) is Pause.WAITING or self._loop.clock() >= until:
+                pause = next(work)
+                if pause is Pause.IDLE:
+                    self._idle[client] = None
+                if pause is not Pause.MORE or self._loop.clock() >= until:
                     return False
         except StopIteration as end:
             reply: Reply = end.value

@@ -46,11 +46,12 @@ def replay(
     scheduler: Scheduler,
     tell: Callable[[list[Changes]], None],
     told: Callable[[int], None],
+    returned: Callable[[JobNo, list[int], list[bytes]], None] = lambda job_no, positions, data: None,
 ) -> Replayed:
     """Bring a fresh scheduler to where the journal ends.
 
-    `tell` gets the changes, for the report; `told` how many bytes of an older report have them all so far, and more.
-    A record that cannot be costs what it says, never the others.
+    `tell` gets the changes, for the report; `told` how many bytes of an older report have them all so far, and more;
+    `returned` what calls have returned. A record that cannot be costs what it says, never the others.
     """
     found = Replayed()
     checks = RecordChecks(scheduler, found.leave_out)
@@ -58,7 +59,9 @@ def replay(
         found.records += 1
         try:
             possible = checks.possible(record)
-            if possible is not None:
+            if isinstance(possible, records.Returned):
+                returned(possible.job_no, possible.pos, possible.data)
+            elif possible is not None:
                 _apply(possible, scheduler, found, told)
             changes = scheduler.take_decisions().changes
             if changes:

@@ -146,6 +146,9 @@ class Service:
         self.parts.recent.note([decisions.changes for decisions in done])
         for decisions in done:
             self._tell(decisions)
+        if self.parts.outboxes.has_news:
+            self.parts.outboxes.has_news = False
+            self._request_server.call_idle()
         if self._request_server.holds_replies:
             self._request_server.written()
             self._begin_sync()
@@ -220,6 +223,7 @@ class Service:
             self._begin_sync()
 
     def _tick(self) -> None:
+        self._request_server.call_idle()
         self.parts.patience.look()
         self.parts.recent.look(self.parts.loop.clock())
         self.metrics.look()
@@ -241,6 +245,7 @@ class Service:
     def _tell(self, decisions: Decisions) -> None:
         """Publish the changes of a turn."""
         self.parts.publisher.changed(decisions.changes)
+        self.parts.outboxes.changed(decisions.changes)
         if self.parts.settings.show_progress:
             for change in each_change(decisions.changes):
                 _show(change)
@@ -270,6 +275,7 @@ class Service:
         self.parts.endpoints.close()
         leave_socket_folder(self.parts.aux, self.parts.endpoints.folder)
         self.parts.aux.forget_keys()
+        self.parts.outboxes.folder.remove()
         self._store.close()
         self.parts.loop.close()
         self._notices.end(self.shutdown.exit_code)  # last, so that the command sees a run that is over

@@ -69,8 +69,30 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
+class Calls:
+    """Each task of the job is the call of a Python function; function workers take one after the other.
+
+    `exec` is then the Python of these workers; None: that of the agent. Nothing but a function worker looks into `setup`, what
+    one does before its first call, and `data`, the functions and arguments of all tasks, by position.
+    """
+
+    executor: str
+    """Who is told of the ends, with the values that the calls returned."""
+    data: bytes
+    setup: bytes = b""
+    folder: str = ""
+    """Where large values go; empty: nowhere."""
+    max_calls: int = 0
+    """A function worker ends after so many; 0: never for that."""
+    max_bytes: int = 0
+    """A function worker that has grown beyond this ends after its call; 0: never for that."""
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
-    """What to run. Strings may still hold `${variables}` of the start phase. Exactly one of exec and script is set."""
+    """What to run. Strings may still hold `${variables}` of the start phase. Exactly one of exec and script is set, but for
+    `calls`.
+    """
 
     exec: str | None = None
     args: tuple[str, ...] = ()
@@ -86,6 +108,7 @@ class Execution:
     model_opts: Mapping[str, Any] | None = None
     stream: bool = False
     """What has no file (stdout, stderr) goes into the streams of the pilot (wire/streams.py)."""
+    calls: Calls | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ class Pause(Enum):
     """There is more to do."""
     WAITING = 1
     """Nothing can be done before some other work has advanced."""
+    IDLE = 2
+    """The same, and that may take long: it is continued when it is called, and now and then."""
 
 
 Steps = Generator[Pause, None, T]
@@ -34,7 +36,7 @@ def finish(steps: Steps[T]) -> T:
     """Do all of it at once, where nobody is kept waiting. Work that waits for other work must not be passed."""
     try:
         while True:
-            if next(steps) is Pause.WAITING:
+            if next(steps) is not Pause.MORE:
                 raise RuntimeError("this waits for work that is done in slices elsewhere")
     except StopIteration as end:
         result: T = end.value

@@ -79,7 +79,7 @@ def map_texts(value: Any, change: Callable[[str], str]) -> Any:
 
 def without_surrogates(value: object) -> Any:
     """For what an encoder has refused: the value as plain types, with marks instead of surrogates."""
-    return map_texts(msgspec.to_builtins(value), lambda text: _SURROGATE.sub(_marks_for, text))
+    return map_texts(msgspec.to_builtins(value, builtin_types=(bytes,)), lambda text: _SURROGATE.sub(_marks_for, text))
 
 
 def _marks_for(found: re.Match[str]) -> str:

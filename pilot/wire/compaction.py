@@ -25,6 +25,7 @@ from .records import (
     Ended,
     Record,
     Removed,
+    Returned,
     Sent,
     Submitted,
     SubmittedPart,
@@ -171,5 +172,6 @@ _REDUCE: dict[type[Record | None], Callable[[Any, Container[int]], Record | None
     Ended: _reduce_ended,
     Canceled: lambda record, kept: record if record.job_no in kept else None,
     Removed: _reduce_removed,
+    Returned: lambda record, kept: record if record.job_no in kept else None,
     Compacted: lambda record, kept: None,  # the new one takes its place
 }

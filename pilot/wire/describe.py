@@ -22,6 +22,7 @@ from ..model.variables import substitute, substitute_all, substitute_in_steps
 from ..model.walltime import form
 from . import legacy
 from .check import check_members, is_count, need_object, need_text, shown
+from .describe_calls import describe_calls
 from .describe_iteration import iteration_in_steps, undescribe_iteration, whole
 from .describe_resources import DEFAULT_RESOURCES, describe_resources
 from .describe_retry import describe_retry, undescribe_retry
@@ -35,7 +36,7 @@ _JOB_MEMBERS = frozenset(
     {"name", "execution", "resources", "iteration", "dependencies", "attributes", "priority", "retries", "retry"}
 )
 _TEXTS = ("exec", "script", "wd", "stdin", "stdout", "stderr", "venv", "model")
-_EXECUTION_MEMBERS = frozenset({*_TEXTS, "args", "env", "modules", "model_opts", "stream"})
+_EXECUTION_MEMBERS = frozenset({*_TEXTS, "args", "env", "modules", "model_opts", "stream", "calls"})
 _ALL_OPTIONS = sorted(frozenset().union(*MODEL_OPTIONS.values()))
 _ITERATION_KINDS = frozenset({"stop", "values", "params", "grid"})
 _SURE_TO_FIT = MOST_WORD_BYTES // 4
@@ -167,7 +168,8 @@ def _execution(raw: Any, where: str, once: Once) -> Execution:
         check_members(raw, _EXECUTION_MEMBERS, where)
     texts = {member: _text(raw.get(member), where, member) for member in _TEXTS}
     program, script, model = texts["exec"], texts["script"], texts["model"]
-    if program is None and script is None:
+    calls = None if raw.get("calls") is None else describe_calls(raw, f"{where}.calls")
+    if program is None and script is None and calls is None:
         raise InvalidJobError(legacy.NO_PROGRAM, where=where, remedy='give "exec" a program, or "script" shell text')
     args, env = raw.get("args"), raw.get("env")
     args, env = [] if args is None else args, NO_MAPPING if env is None else env
@@ -201,6 +203,7 @@ def _execution(raw: Any, where: str, once: Once) -> Execution:
         model=None if model is None else _model(model, f"{where}.model"),
         model_opts=_model_options(raw.get("model_opts"), model or "default", f"{where}.model_opts"),
         stream="stream" in raw and _is_true(raw["stream"], f"{where}.stream"),
+        calls=calls,
     )
 
 
@@ -367,6 +370,8 @@ def undescribe(spec: JobSpec) -> dict[str, Any]:
     if e.modules:
         execution["modules"] = list(e.modules)
     execution["model_opts"] = dict(e.model_opts or {})
+    if e.calls is not None:
+        execution["calls"] = {"executor": e.calls.executor}
     described: dict[str, Any] = {"name": spec.name, "execution": execution, "resources": _undescribed(spec.resources)}
     if spec.iteration is not None:
         described["iteration"] = undescribe_iteration(spec.iteration)

@@ -295,6 +295,18 @@ class Succeeded(NamedTuple):
     max_rss_kib: list[Count]
 
 
+class Values(NamedTuple):
+    """What calls of one job have returned or raised, as their function workers wrote it: nobody in between looks into it.
+
+    Two columns of equal length.
+    """
+
+    job_no: JobNo
+    run: int
+    pos: list[int]
+    data: list[bytes]
+
+
 class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """Who the agent is and everything it holds: its first message on every connection, and its answer to WhoAreYou."""
 
@@ -333,6 +345,8 @@ class Report(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """Most ends, if there are many. To be taken in before those in `finished`, but for those that give their grants back: these
     come last, as other ends may be of the same grants.
     """
+    values: list[Values] = []
+    """Of calls whose ends are in this report, or in a later one if the agent is lost between the two."""
 
 
 class Beat(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -379,7 +393,9 @@ def decode_for_start(frame: bytes) -> list[ToAgent]:
     messages = decode_to_agent(frame)
     if not codec.has_marks(frame):
         return messages
-    return msgspec.convert(codec.map_texts(msgspec.to_builtins(messages), codec.to_os), list[ToAgent])
+    return msgspec.convert(
+        codec.map_texts(msgspec.to_builtins(messages, builtin_types=(bytes,)), codec.to_os), list[ToAgent]
+    )
 
 
 def decode_to_manager(frame: bytes) -> list[ToManager]:

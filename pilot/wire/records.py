@@ -85,6 +85,8 @@ def _size(spec: JobSpec) -> int:
     size = len(execution.script or "") + sum(map(len, execution.args)) + sum(map(len, execution.env.values()))
     if iteration is not None and iteration.values is not None:
         size += sum(map(len, iteration.values))
+    if execution.calls is not None:
+        size += len(execution.calls.data) + len(execution.calls.setup)
     if spec.attributes is not None:
         size += len(msgspec.msgpack.encode(spec.attributes))
     return size
@@ -106,6 +108,15 @@ class Succeeded(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """Results that nothing distinguishes, in columns."""
 
     results: Successes
+
+
+class Returned(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """What calls of a job have returned or raised, in columns; written before their ends."""
+
+    job_no: JobNo
+    run: int
+    pos: list[int]
+    data: list[bytes]
 
 
 class Taken(msgspec.Struct, array_like=True, tag=True, frozen=True):
@@ -200,6 +211,7 @@ Record = (
     | Sent
     | Ended
     | Succeeded
+    | Returned
     | Taken
     | Canceled
     | Removed

@@ -306,6 +306,31 @@ class EventList(Struct):
     missed: bool
 
 
+class CallEnds(Struct, omit_defaults=True):
+    """What has become of calls of one job, by position; of those that execute only that they do.
+
+    `values`: what each has returned; of one that failed what it raised, if that is known. `message`: why it failed.
+    """
+
+    job: str
+    pos: list[int]
+    state: str
+    values: list[bytes] = []
+    message: str = ""
+
+
+class CallResults(Struct):
+    """Data of `callResults`. `last` is the number of the newest end in it, in life `epoch` of the manager.
+
+    `folder`: where large values go, for those who can see it.
+    """
+
+    epoch: str
+    last: int
+    ends: list[CallEnds]
+    folder: str = ""
+
+
 class FinishTime(Struct):
     """Data of `finish`: after how long, as `2s`."""
 

@@ -20,6 +20,7 @@ Variables = Callable[[], Mapping[str, str]]
 
 CONTROL_COMMAND = "finishAfterAllTasksDone"
 FINISH_DELAY_S = 2.0
+LONGEST_RESULT_WAIT_S = 60.0
 LONGEST_FINISH_DELAY_S = 365 * 86_400.0
 
 
@@ -101,6 +102,16 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
+class CallResults:
+    """Ours: the ends of an executor's calls after number `after` of life `epoch`; if there are none, wait so long for one."""
+
+    executor: str
+    epoch: str
+    after: int
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Register:
     params: Mapping[str, Any]
 
@@ -123,6 +134,7 @@ Request = (
     | Finish
     | Events
     | Overview
+    | CallResults
     | Register
     | Notify
 )
@@ -270,6 +282,19 @@ def _overview(value: Mapping[str, Any]) -> Overview:
     return Overview(limit, match)
 
 
+def _call_results(value: Mapping[str, Any]) -> CallResults:
+    executor, epoch, after = value.get("executor"), value.get("epoch", ""), value.get("after", 0)
+    wait_s = value.get("wait", 0)
+    for member, text in (("executor", executor), ("epoch", epoch)):
+        if not isinstance(text, str):
+            raise MemberError(f"{shown(text)} is not text", where=member)
+    if not is_count(after):
+        raise MemberError(f"{shown(after)} is not the number of an end", where="after")
+    if isinstance(wait_s, bool) or not isinstance(wait_s, (int, float)) or not 0 <= wait_s <= LONGEST_RESULT_WAIT_S:
+        raise MemberError(f"{shown(wait_s)} is not a number of seconds", where="wait", remedy="write 10 or 0.5")
+    return CallResults(str(executor), str(epoch), after, float(wait_s))
+
+
 def _register(value: Mapping[str, Any]) -> Register:
     if value.get("entity") != "manager":
         raise FormError(legacy.NO_REGISTER_ENTITY, where="entity")
@@ -345,6 +370,11 @@ KINDS: dict[str, Kind] = {
         "`params: {limit, match}`",
         "Ours: what the pilot does now: nodes, running tasks by age, what waits and why, the rate, the latest failures, "
         "the log. Each list has at most `limit` (100) entries; `match`: only running tasks and nodes with this text.",
+    ),
+    "callResults": Kind(
+        _call_results,
+        "`executor`, `epoch`, `after`, `wait`",
+        "Ours: the ends of that executor's calls after a number; without any, waits for one for `wait` seconds.",
     ),
     "register": Kind(_register, "`entity`, `params`", "Refused: this manager has no parent."),
     "notify": Kind(_notify, "`entity`, `params`", "Refused: this manager has no parent."),

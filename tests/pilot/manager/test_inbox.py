@@ -51,7 +51,14 @@ class World:
         records: list[Record] = []
         settings = frames.Settings("/", "/aux", 1.0, 1.0, 60.0, {}, [])
         self.agents = Agents(
-            [self.socket], scheduler, settings, "epoch", records.append, lambda: self.now, self.patience
+            [self.socket],
+            scheduler,
+            settings,
+            "epoch",
+            records.append,
+            lambda: self.now,
+            self.patience,
+            lambda values: None,
         )
         self.patience.is_behind = lambda: self.agents.inbox.waits_unread
         self.peers = []

@@ -1,0 +1,12 @@
+"""`pilotfish.Executor`: Python functions as tasks of a pilot, through the interface of `concurrent.futures`."""
+
+from .command import Command as Command
+from .command import CommandError as CommandError
+from .command import CommandResult as CommandResult
+from .executor import Executor as Executor
+from .future import Future as Future
+from .future import LostCallError as LostCallError
+from .future import RemoteError as RemoteError
+from .future import RemoteTraceback as RemoteTraceback
+from .options import TaskFunction as TaskFunction
+from .options import task as task

@@ -1,0 +1,186 @@
+"""What all views of one executor share: its pilot, its link, its functions; and how it ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import shutil
+import sys
+import sysconfig
+import tempfile
+import threading
+import weakref
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from ...pilot.functions import values
+from ...pilot.functions.worker import MANY, ONE
+from ..client import Client
+from ..local import LocalManager
+from ..manager import Manager
+from .command import Command
+from .functions import Code, Functions
+from .future import Future
+from .link import Call, Link, broken
+from .options import Options
+
+_QUIET = {"log_file": os.devnull}
+
+
+class Core:
+    """`words`: options of `pilotfish service`, for a pilot of its own."""
+
+    def __init__(
+        self,
+        connect: str | os.PathLike[str] | None,
+        words: Sequence[object],
+        folder: str | os.PathLike[str] | None,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+    ) -> None:
+        self._connect = connect
+        self._words = words
+        self._folder = None if folder is None else Path(folder)
+        self._temporary: Path | None = None
+        self._functions = Functions()
+        self._lock = threading.Lock()
+        self._wd = os.getcwd()
+        self._is_closed = False
+        self._pilot: Manager | None = None
+        self._setup = _setup(initializer, initargs)
+        self._link = Link(secrets.token_hex(3), self._start, self._describe)
+        self._link.start()
+        _open.add(self)
+
+    def __str__(self) -> str:
+        return f"{self._link.name}{' (shut down)' if self._is_closed else ''}"
+
+    # --- calls --------------------------------------------------------------------------------------------------------------
+
+    def submit(self, options: Options, fn: Callable[..., Any], args: Any, kwargs: Any) -> Future[Any]:
+        return self._put(options, fn, (args, kwargs), ONE, Future(self._link.cancel))
+
+    def submit_many(self, options: Options, fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> Future[list[Any]]:
+        """One task that calls the function with each of these arguments."""
+        return self._put(options, fn, calls, MANY, Future(self._link.cancel))
+
+    def submit_command(self, options: Options, command: Command) -> Future[Any]:
+        future: Future[Any] = Future(self._link.cancel, command.result_of)
+        return self._put(options, command, (command.words(), {}), ONE, future)
+
+    def _put(self, options: Options, fn: Any, arguments: Any, how: int, future: Future[Any]) -> Future[Any]:
+        if self._is_closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if self._link.failure is not None:
+            raise broken(self._link.failure)
+        with self._lock:
+            code = Code(b"command", b"", _word(fn.__name__)) if isinstance(fn, Command) else self._functions.code_of(fn)
+        packed = values.pack(arguments)
+        if values.size_of(packed) <= values.LARGE_BYTES:
+            data = values.flat(packed)
+        else:
+            data = values.write_packed(packed, self._link.folder())
+        self._link.put(Call(future, code, how, data, options))
+        return future
+
+    def interrupt(self, future: Future[Any]) -> bool:
+        if future.done():
+            return False
+        if not future.cancel():
+            self._link.cancel(future)
+        return True
+
+    # --- the end ------------------------------------------------------------------------------------------------------------
+
+    def shutdown(self, wait: bool, cancel_futures: bool) -> None:
+        self._is_closed = True
+        if cancel_futures:
+            for future in self._link.unfinished():
+                future.cancel()
+        self._link.close()
+        if wait:
+            self._link.wait_until_done()
+            self._end()
+        else:
+            threading.Thread(target=self._end, name="pilotfish-shutdown", daemon=True).start()
+
+    def let_go(self) -> None:
+        """Nobody has it any more: it ends when what was submitted is done."""
+        if not self._is_closed:
+            self.shutdown(wait=False, cancel_futures=False)
+
+    def _end(self) -> None:
+        """All calls have ended, or do soon: then the pilot ends, too."""
+        self._link.join()
+        with self._lock:
+            pilot, self._pilot = self._pilot, None
+            temporary, self._temporary = self._temporary, None
+        if isinstance(pilot, LocalManager):
+            pilot.stop()
+        elif pilot is not None:
+            pilot.close()
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        _open.discard(self)
+
+    # --- the pilot ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def pilot(self) -> Manager:
+        self._link.wait_until_connected()
+        if self._pilot is None:
+            raise RuntimeError("the executor was shut down")
+        return self._pilot
+
+    def _start(self) -> Client:
+        if self._connect is not None:
+            self._pilot = Manager(self._connect, _QUIET)
+            return self._pilot.client
+        folder, words = self._folder, list(self._words)
+        if folder is None:
+            folder = self._temporary = Path(tempfile.mkdtemp(prefix="pilotfish-"))
+            words = ["--report-format", "none", *words]
+        self._pilot = LocalManager(["--wd", folder, *words], _QUIET)
+        return self._pilot.client
+
+    def _describe(self, options: Options, data: bytes, folder: str) -> dict[str, Any]:
+        description = options.members()
+        calls = {
+            "executor": self._link.name,
+            "data": b64encode(data).decode(),
+            "setup": self._setup,
+            "folder": folder,
+            "max_calls": options.max_calls,
+            "max_bytes": options.max_bytes,
+        }
+        description["execution"] = {"exec": sys.executable, "wd": self._wd, **description["execution"], "calls": calls}
+        return description
+
+
+def _word(name: str) -> str:
+    return "".join(sign if sign.isalnum() and sign.isascii() else "_" for sign in name)[:40] or "command"
+
+
+def _setup(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> str:
+    """What a function worker does first, as base64: take the module path of this program, and call the initializer."""
+    installed = tuple(set(sysconfig.get_paths().values()))
+    path = [
+        os.path.abspath(entry) for entry in sys.path if not entry.startswith(installed) and not entry.endswith(".zip")
+    ]
+    packed = b"" if initializer is None else values.flat(values.pack((initializer, initargs)))
+    return b64encode(msgpack.packb((path, packed))).decode()
+
+
+_open: weakref.WeakSet[Core] = weakref.WeakSet()
+
+
+@atexit.register
+def _finish_all() -> None:
+    """The program ends: as with the executors of the standard library, what was submitted is done first."""
+    for core in list(_open):
+        core.shutdown(wait=True, cancel_futures=False)

@@ -1,0 +1,185 @@
+"""`Executor`: `concurrent.futures` on a pilot.
+
+An executor has a pilot of its own, which is started with it and ends with it, or uses one that runs (`connect`). What it does
+itself is little: functions and arguments become bytes, futures get their results. Everything between is the pilot's: calls are
+tasks there (`pilotfish top`, `show`, `explain`), journalled before they run, on as many nodes as it has.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, ParamSpec, TypeVar, overload
+
+from ..errors import WrongArgumentsError
+from ..manager import Manager
+from .command import Command, CommandResult
+from .core import Core
+from .future import Future
+from .options import Options, TaskFunction, with_keywords
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Executor(concurrent.futures.Executor):
+    """Calls Python functions on the cores of a pilot.
+
+    It returns at once; its pilot is started meanwhile. As a context manager it waits at the end for all calls. May be used by
+    any thread.
+
+    Args:
+        max_workers: how many cores of this machine it uses; None: all, or those of the allocation in which this runs.
+        connect: a pilot that runs already: its connection file, or a folder with it. It goes on running at the end.
+        initializer: called in each function worker before its first call, with `initargs`.
+        folder: where the run's own folder stands, which is kept; None: a temporary one.
+        server_args: further options of `pilotfish service`, for a pilot of its own.
+
+    Raises:
+        ValueError, TypeError: for an argument that makes no sense.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        connect: str | os.PathLike[str] | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        folder: str | os.PathLike[str] | None = None,
+        server_args: Sequence[object] = (),
+    ) -> None:
+        if max_workers is not None and (isinstance(max_workers, bool) or not isinstance(max_workers, int)):
+            raise TypeError(f"max_workers is a whole number, not {max_workers!r}")
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if connect is not None and (max_workers is not None or server_args or folder is not None):
+            remedy = "leave out max_workers, folder and server_args"
+            raise WrongArgumentsError(
+                "a pilot that runs has its cores and its folder already", where="connect", remedy=remedy
+            )
+        words = [*server_args, *(() if max_workers is None else ("--nodes", max_workers))]
+        self._core = Core(connect, words, folder, initializer, initargs)
+        self._options = Options()
+        self._finalizer = weakref.finalize(self, Core.let_go, self._core)
+        self._finalizer.atexit = False  # the core sees to that itself, in time
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._core}>"
+
+    @overload
+    def submit(self, fn: Command, /) -> Future[CommandResult]: ...
+
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call `fn(*args, **kwargs)` on a core of the pilot, or run a Command; returns its future.
+
+        Futures of this executor among the arguments, also in lists and dictionaries among them, stand for their results: the
+        call waits for them in the pilot.
+
+        Raises RuntimeError after `shutdown`, BrokenExecutor when the pilot is lost, and what pickling the function or an
+        argument raises.
+        """
+        options = self._options
+        if isinstance(fn, TaskFunction):
+            fn, options = fn.function, with_keywords(options, fn.options)
+        if isinstance(fn, Command):
+            return self._core.submit_command(options, fn)
+        return self._core.submit(options, fn, args, kwargs)
+
+    def map(
+        self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+    ) -> Iterator[T]:
+        """The results of `fn` for the arguments, in their order, as the built-in `map`.
+
+        `timeout`: seconds from now after which waiting for a result raises TimeoutError. `chunksize`: so many calls are one
+        task, which costs less where each of them takes less than a millisecond.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if chunksize == 1:
+            return super().map(fn, *iterables, timeout=timeout)
+        chunks = _chunks(zip(*iterables, strict=False), chunksize)
+        of_chunks: Iterator[Any] = _Chunks(self).map(fn, chunks, timeout=timeout)
+        return chain.from_iterable(of_chunks)
+
+    def options(
+        self,
+        *,
+        cores: int | None = None,
+        nodes: int | None = None,
+        gpus: int | None = None,
+        mem: str | None = None,
+        wt: str | float | None = None,
+        tags: str | Sequence[str] | None = None,
+        retries: int | None = None,
+        priority: int | None = None,
+        after: Future[Any] | Iterable[Future[Any]] | None = None,
+        env: Mapping[str, str] | None = None,
+        wd: str | os.PathLike[str] | None = None,
+        python: str | os.PathLike[str] | None = None,
+        venv: str | os.PathLike[str] | None = None,
+        modules: str | Sequence[str] | None = None,
+        max_calls: int | None = None,
+        max_mem: str | None = None,
+    ) -> Executor:
+        """This executor, for calls that ask for something else: it shares the pilot, and `shutdown` is for both.
+
+        Args:
+            cores, nodes: cores of one call (of each of its nodes); one core if neither is given.
+            gpus, mem: GPUs and memory, as "2G", of each node of a call.
+            wt: how long a call may take, as "10m" or in seconds; then it is stopped.
+            tags: words that its node must have.
+            retries: how often a call that fails is made again.
+            priority: higher starts first.
+            after: futures that must have succeeded before.
+            env, wd, python, venv, modules: where its function worker runs.
+            max_calls, max_mem: a function worker ends after so many calls, or when it has grown beyond that.
+        """
+        given = {name: value for name, value in locals().items() if value is not None and name != "self"}
+        view = object.__new__(type(self))
+        view._core = self._core
+        view._options = with_keywords(self._options, given)
+        view._finalizer = self._finalizer
+        return view
+
+    def interrupt(self, future: Future[Any]) -> bool:
+        """Stop this call, also one that executes: its process is told to end, and the future raises CancelledError.
+
+        False: it is over.
+        """
+        return self._core.interrupt(future)
+
+    @property
+    def pilot(self) -> Manager:
+        """Its pilot, to look at; waits until that has started."""
+        return self._core.pilot
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; `wait` until all have ended. `cancel_futures`: those that do not execute are cancelled."""
+        self._core.shutdown(wait, cancel_futures)
+
+
+class _Chunks(concurrent.futures.Executor):
+    """Submits chunks of calls, for `map`."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        options = self._executor._options
+        if isinstance(fn, TaskFunction):
+            fn, options = fn.function, with_keywords(options, fn.options)
+        return self._executor._core.submit_many(options, fn, args[0])
+
+
+def _chunks(calls: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    while chunk := list(islice(calls, size)):
+        yield chunk

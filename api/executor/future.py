@@ -1,0 +1,172 @@
+"""The futures of an executor, and how the exception of a call comes back."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, CancelledError, InvalidStateError
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgpack
+
+from ...pilot.functions import values
+from ...pilot.functions.worker import OUTPUT, UNPREPARED
+from ..errors import PilotfishError
+
+T = TypeVar("T")
+
+_WHY = {"OMITTED": "what it waits for has failed"}
+
+_OUTPUT_BYTES = OUTPUT.size
+_NO_OUTPUT = OUTPUT.pack(0)
+
+
+class RemoteTraceback(Exception):
+    """Where an exception was raised, as text; the cause of the exception that came back."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+class RemoteError(PilotfishError):
+    """A call has raised something that cannot be made here: its class cannot be imported or built, or it cannot be pickled.
+
+    `kind` is the name of its class, `text` what it says; `__cause__` has its traceback.
+    """
+
+    code = "remote"
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}" if text else kind)
+        self.kind = kind
+        self.text = text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteError, (self.kind, self.text)
+
+
+class LostCallError(PilotfishError, RuntimeError):
+    """A call has ended without a result: its process died, it was stopped at a limit, or what it waits for has failed.
+
+    `state` is that of its task, `output` what it had printed.
+    """
+
+    code = "call_lost"
+
+    def __init__(self, message: str, state: str = "FAILED", output: str = "") -> None:
+        super().__init__(message)
+        self.state = state
+        self.output = output
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LostCallError, (self.what, self.state, self.output)
+
+
+class Future(concurrent.futures.Future[T]):
+    """As that of `concurrent.futures`, and besides:
+
+    `task` is the name of its task in the pilot (`JOB:INDEX`), empty until it is submitted; `output` what the call has printed.
+    """
+
+    def __init__(
+        self,
+        on_cancel: Callable[[Future[Any]], None] | None = None,
+        convert: Callable[[Any], T] | None = None,
+    ) -> None:
+        super().__init__()
+        self.convert = convert
+        """What makes the result of what the call has returned, if that is not the result."""
+        self.task = ""
+        self.output = ""
+        self._on_cancel = on_cancel
+
+    def cancel(self) -> bool:
+        """Cancel the call, also one that waits in the pilot. False: it executes (see `Executor.interrupt`), or is over."""
+        if not super().cancel():
+            return False
+        with self._condition:
+            on_cancel, self._on_cancel = self._on_cancel, None
+        if on_cancel is not None:
+            self.set_running_or_notify_cancel()  # as nobody will take it up: `wait` and `as_completed` learn of it
+            on_cancel(self)
+        return True
+
+    def now_runs(self) -> None:
+        """The pilot tells that it executes."""
+        with suppress(InvalidStateError, RuntimeError):  # it has ended, or was told before
+            if self._state == "PENDING":
+                self.set_running_or_notify_cancel()
+
+    def settle(self, value: T) -> None:
+        """It has returned this; nothing comes of it when it was cancelled meanwhile."""
+        self._on_cancel = None
+        with suppress(InvalidStateError):
+            self.set_result(value)
+
+    def settle_with(self, error: BaseException) -> None:
+        """It has raised this; as `settle`."""
+        self._on_cancel = None
+        with suppress(InvalidStateError):
+            self.set_exception(error)
+
+
+def settle(future: Future[Any], data: bytes) -> None:
+    """The call has returned what an end has as `data`."""
+    try:
+        if data[:_OUTPUT_BYTES] == _NO_OUTPUT:
+            value = values.unpack(memoryview(data)[_OUTPUT_BYTES:], once=True)
+        else:
+            future.output, packed = split(data)
+            value = values.unpack(packed, once=True)
+        if future.convert is not None:
+            value = future.convert(value)
+    except BaseException as error:  # whatever the user's classes do when they are built
+        future.settle_with(error)
+    else:
+        future.settle(value)
+
+
+def settle_with_error(future: Future[Any], data: bytes, message: str, state: str) -> None:
+    """The call has ended badly: `data` as `settle`, without a value where its process was lost; `message` says why."""
+    packed = memoryview(b"")
+    if data:
+        future.output, packed = split(data)
+    error: BaseException
+    if packed:
+        error = error_of(packed)
+    elif state == "CANCELED":
+        error = CancelledError(message)
+    else:
+        error = LostCallError(message or _WHY.get(state, state), state, future.output)
+    future.settle_with(error)
+
+
+def split(data: bytes) -> tuple[str, memoryview]:
+    """What was printed, and the value."""
+    length = OUTPUT.unpack_from(data)[0]
+    end = _OUTPUT_BYTES + length
+    return data[_OUTPUT_BYTES:end].decode(errors="replace"), memoryview(data)[end:]
+
+
+def error_of(data: memoryview) -> BaseException:
+    """The exception that a call has raised."""
+    how, kind, text, traceback, itself = msgpack.unpackb(data)
+    error: BaseException | None = None
+    if itself:
+        try:
+            error = values.unpack(itself)
+        except BaseException:  # its class cannot be imported here, or not be built
+            error = None
+    if not isinstance(error, BaseException):
+        error = RemoteError(kind, text)
+    error.__cause__ = RemoteTraceback(traceback)
+    if how == UNPREPARED:
+        broken = BrokenExecutor(f"the initializer has failed: {kind}: {text}")
+        broken.__cause__ = error
+        return broken
+    return error

@@ -1,0 +1,137 @@
+"""Calls of Python functions among the tasks of one worker process: begun, ended, lost with their function worker.
+
+Part of TaskRunner, which owns grants, pools and what runs; the function workers themselves are in function_workers.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..functions import worker as program
+from ..loop import Loop
+from ..model.ids import JobNo, TaskKey
+from ..wire.frames import Cause, Finished, TaskStart
+from .function_workers import Ended, FunctionWorker, FunctionWorkers, with_output
+from .report_buffer import ReportBuffer
+from .task_starter import TaskStarter
+from .tasks import HeldGrant, Pool, Task
+
+_MOST_READ = 200
+"""Ends of one function worker in one turn: it may write them as fast as they are read."""
+
+
+class Calls:
+    """`begun`: a call runs. `over`: one has ended that was the last its function worker had; whether its grant goes back."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        starter: TaskStarter,
+        report_buffer: ReportBuffer,
+        begun: Callable[[Task], None],
+        over: Callable[[Task], bool],
+    ) -> None:
+        self._starter = starter
+        self._report_buffer = report_buffer
+        self._begun = begun
+        self._over = over
+        self._workers = FunctionWorkers(loop, starter.spawn_function_worker, self._read)
+
+    def start(self, start: TaskStart, held: HeldGrant, pool: Pool) -> Task:
+        """Let a function worker make this call. Raises as TaskStarter.start."""
+        calls = self._starter.calls_of(start.job_no)
+        assert calls is not None
+        worker = self._workers.worker_for(self._starter.wants_of(start.job_no, held), held)
+        self._workers.send(worker, start, calls.data)
+        task = self._starter.call(start, held, pool, worker)
+        self._send_ahead(worker, task)
+        return task
+
+    def _send_ahead(self, worker: FunctionWorker, task: Task) -> None:
+        """Give it what it can do in a moment, of the same kind as what it does."""
+        waiting, room = task.pool.waiting, worker.most_ahead - len(worker.ahead)
+        while waiting and room > 0:
+            start = waiting[0]
+            calls = self._starter.calls_of(start.job_no)
+            if calls is None:
+                return
+            if start.job_no != task.start.job_no and self._starter.wants_of(start.job_no, task.held) != worker.wants:
+                return
+            if not self._workers.send(worker, start, calls.data):
+                return
+            worker.ahead.append(waiting.popleft())
+            room -= 1
+
+    def turned_out_long(self, task: Task) -> None:
+        """Others may take what was to follow it."""
+        worker = self._workers.get(task.pid)
+        if worker is not None and worker.ahead:
+            task.pool.waiting.extendleft(reversed(self._workers.take_back(worker)))
+
+    def _read(self, worker: FunctionWorker) -> None:
+        for _ in range(_MOST_READ):
+            ended = self._workers.read(worker)
+            if ended is None:
+                break
+            self._take(worker, ended)
+        if worker.task is not None and 2 * len(worker.ahead) < worker.most_ahead:
+            self._send_ahead(worker, worker.task)
+
+    def _take(self, worker: FunctionWorker, ended: Ended) -> None:
+        task = worker.task
+        assert task is not None
+        is_being_stopped = task.kill_timer is not None
+        if is_being_stopped:  # the signal was for this one alone
+            task.pool.waiting.extendleft(reversed(self._workers.take_back(worker)))
+        if worker.ahead and not is_being_stopped:
+            self._begun(self._starter.call(worker.ahead.popleft(), task.held, task.pool, worker))
+            self._report(task, ended, returns_grant=False)
+            return
+        calls = self._starter.calls_of(task.start.job_no)
+        if is_being_stopped:
+            worker.task = None
+            self._workers.dismiss(worker)
+        else:
+            assert calls is not None
+            self._workers.rest(worker, calls.max_calls, calls.max_bytes)
+        self._report(task, ended, self._over(task))
+
+    def _report(self, task: Task, ended: Ended, returns_grant: bool) -> None:
+        self._report_buffer.returned_value(TaskKey(*task.start[:3]), ended.data)
+        self._report_buffer.finished(
+            Finished(
+                *task.start[:3],
+                task.held.grant.grant_id,
+                task.pid,
+                ended.started_s,
+                ended.ended_s,
+                0 if ended.how == program.RETURNED else 1,
+                Cause.EXITED,
+                ended.cpu_s,
+                ended.max_rss_kib,
+                ended.message,
+                returns_grant,
+            )
+        )
+
+    def lost(self, pid: int) -> None:
+        """A process has ended: if it was a function worker, what it had not begun waits again. Its call is not over yet."""
+        worker = self._workers.get(pid)
+        if worker is None:
+            return
+        worker.is_dead = True
+        if worker.task is not None:
+            worker.task.pool.waiting.extendleft(reversed(self._workers.take_back(worker)))
+        self._read(worker)
+        task = worker.task
+        if task is not None:
+            printed = self._workers.last_words(worker)
+            if printed:
+                self._report_buffer.returned_value(TaskKey(*task.start[:3]), with_output(printed))
+        self._workers.dismiss(worker)
+
+    def forget(self, job_no: JobNo) -> None:
+        self._workers.forget(job_no)
+
+    def close(self) -> None:
+        self._workers.close()

@@ -1,0 +1,230 @@
+"""A function worker: takes calls of Python functions, one after the other, from the agent's worker process that started it.
+
+Run as a program, by the Python of the user's choice. Its standard input is its end of a pair of sockets that keep the borders
+of messages; output and errors are a file, emptied after each call, so that what a call prints goes home with its end. It is
+given the next calls ahead, and they wait in the socket, from which the other side may take them back.
+
+A job's functions and arguments come with its first call and are kept for a few jobs; a function is loaded once.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections import OrderedDict
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+from typing import Any
+
+CALL = struct.Struct("<QQIB")
+"""Job, position, run, and what follows: the job's data, the name of a file with it, or nothing (the job is known)."""
+KNOWN, DATA, FILE, SETUP, SETUP_FILE = range(5)
+END = struct.Struct("<QQIBdddQI")
+"""Job, position, run, how (below), begin, end, processor seconds, most resident KiB; bytes of a line that says what was raised.
+
+Behind that line: what was printed, as OUTPUT bytes, and the value.
+"""
+ONE, MANY = range(2)
+"""How a call of a job is to be made: with its arguments, or once with each of them, for a list of what is returned."""
+RETURNED, RAISED, UNPREPARED = range(3)
+OUTPUT = struct.Struct("<I")
+MOST_OUTPUT = 32 << 10
+"""Of what a call has printed, the end is kept."""
+IN_FILE = 16
+"""Added to how a call went: what follows the line is the name of a file that has it, which is the reader's to remove."""
+MOST_INLINE = 128 << 10
+MOST_MESSAGE = 160 << 10
+_MOST_JOBS = 16
+_MOST_FUNCTIONS = 256
+_MOST_LINE = 500
+
+
+def _load(name: str) -> ModuleType:
+    """`NAME.py` beside this file."""
+    spec = spec_from_file_location(f"_pilotfish_{name}", os.path.join(os.path.dirname(__file__), f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _need(name: str, folder: str) -> None:
+    """Import a package of ours that the user's Python may not have, from where the agent has it."""
+    try:
+        import_module(name)
+    except ModuleNotFoundError:
+        sys.path.append(folder)
+        try:
+            import_module(name)
+        finally:
+            sys.path.remove(folder)
+
+
+class Job:
+    """The functions and arguments of one job, as bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        import msgpack
+
+        self.functions, self.calls = msgpack.unpackb(data, use_list=False)
+
+
+class Worker:
+    """Serves the socket `link` until its other end is closed."""
+
+    def __init__(self, link: Any, site: str, folder: str) -> None:
+        self._link = link
+        self._folder = folder
+        self._site = site
+        self._values: Any = _load("values")
+        self._values.__dict__["load_cloudpickle"] = self._load_cloudpickle
+        self._jobs: OrderedDict[int, Job] = OrderedDict()
+        self._functions: OrderedDict[bytes, Any] = OrderedDict()
+        self._unprepared: bytes = b""
+        """What the initializer has raised, as it is sent with each call since."""
+        self._line = b""
+
+    def _load_cloudpickle(self) -> Any:
+        _need("cloudpickle", self._site)
+        return sys.modules["cloudpickle"]
+
+    def serve(self) -> None:
+        receive, send, usage_of = self._link.recv, self._link.send, resource.getrusage
+        now, cpu_time, unpack_call = time.time, time.process_time, CALL.unpack_from
+        while True:
+            message = receive(MOST_MESSAGE + CALL.size)
+            if not message:
+                return
+            number, pos, run, kind = unpack_call(message)
+            if kind:
+                self._learn(number, kind, message[CALL.size :])
+                if kind >= SETUP:
+                    continue
+            started_s, cpu_s = now(), cpu_time()
+            how, line, value = self._call(number, pos)
+            rest = self._printed() + value
+            if len(rest) > MOST_INLINE:
+                how, rest = how + IN_FILE, self._values.write_file([rest], "").encode()
+            rss_kib = usage_of(resource.RUSAGE_SELF).ru_maxrss
+            end = number, pos, run, how, started_s, now(), cpu_time() - cpu_s, rss_kib, len(line)
+            send(END.pack(*end) + line + rest)
+
+    def _learn(self, number: int, kind: int, data: bytes) -> None:
+        if kind in (FILE, SETUP_FILE):
+            with open(data, "rb") as file:
+                data = file.read()
+        if kind >= SETUP:
+            self._prepare(data)
+            return
+        self._jobs[number] = Job(data)
+        if len(self._jobs) > _MOST_JOBS:
+            self._jobs.popitem(last=False)
+
+    def _prepare(self, data: bytes) -> None:
+        """Before the first call: the path of modules as the client has it, and the user's initializer."""
+        import msgpack
+
+        path, initializer = msgpack.unpackb(data)
+        sys.path[:0] = [entry for entry in path if entry not in sys.path]  # ours have been imported before
+        if initializer:
+            try:
+                function, arguments = self._values.unpack(initializer)
+                function(*arguments)
+            except BaseException as error:
+                self._line, self._unprepared = self._raised(error, UNPREPARED)
+
+    def _call(self, number: int, pos: int) -> tuple[int, bytes, bytes]:
+        if self._unprepared:
+            return UNPREPARED, self._line, self._unprepared
+        job = self._jobs[number]
+        place, how, arguments = job.calls[pos]
+        try:
+            digest, code = job.functions[place]
+            function = self._functions.get(digest)
+            if function is None:
+                function = self._learn_function(digest, code)
+            if how == MANY:
+                value: Any = [function(*args) for args in self._values.unpack(arguments)]
+            else:
+                args, kwargs = self._values.unpack(arguments)
+                value = function(*args, **kwargs)
+            return RETURNED, b"", self._values.write(value, self._folder)
+        except BaseException as error:
+            return RAISED, *self._raised(error)
+        finally:
+            args = kwargs = value = None  # nothing of a call stays until the next
+
+    def _learn_function(self, digest: bytes, code: bytes) -> Any:
+        function = self._functions[digest] = self._values.unpack(code) if code else _load("commands").run
+        if len(self._functions) > _MOST_FUNCTIONS:
+            self._functions.popitem(last=False)
+        return function
+
+    def _raised(self, error: BaseException, how: int = RAISED) -> tuple[bytes, bytes]:
+        """A line about it, and for the client: how the call went, its kind, its text, where it came from, and itself, if that
+        can be had.
+        """
+        import msgpack
+
+        frames = error.__traceback__.tb_next if error.__traceback__ is not None else None
+        text = "".join(traceback.format_exception(type(error), error, frames))
+        kind, said = type(error).__name__, _text_of(error)
+        try:
+            itself = self._values.flat(self._values.pack(error))
+            self._values.unpack(itself)
+        except BaseException:
+            itself = b""
+        if len(itself) > self._values.LARGE_BYTES:
+            itself = b""
+        line = f"{kind}: {said}".partition("\n")[0][:_MOST_LINE]
+        kept = text[-self._values.LARGE_BYTES // 4 :]
+        packed: bytes = msgpack.packb([how, kind, said[:_MOST_LINE], kept, itself], unicode_errors="replace")
+        return line.encode(errors="replace"), packed
+
+    def _printed(self) -> bytes:
+        """What is in the output file now, as the end has it; the file is empty then."""
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, OSError, ValueError):  # closed by the call, or replaced
+                pass
+        size = os.lseek(1, 0, os.SEEK_END)
+        if not size:
+            return b"\0\0\0\0"
+        printed = os.pread(1, MOST_OUTPUT, max(0, size - MOST_OUTPUT))
+        os.ftruncate(1, 0)
+        return OUTPUT.pack(len(printed)) + printed
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "its text cannot be had"
+
+
+def main() -> None:
+    del sys.path[0]  # our folder: its modules are not the user's
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal is for who has started the pilot
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    site, folder = sys.argv[1:]
+    _need("msgpack", site)
+    sys.argv = [""]
+    Worker(link, site, folder).serve()
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The ends of calls, kept for the executors that wait for them.
+
+A value comes with a report of an agent, before the end of its call, and is told with it: to the one executor whose call it was,
+which asks for it (request `callResults`) and gets all that has ended since, at once or as soon as there is something. What it
+asks for next says what it has: that is forgotten here. So a reply that is lost costs nothing, and neither does a client that is
+gone for an hour.
+
+All of it follows from the journal: a manager that is started again tells the ends of all calls whose jobs are still there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from ..model.decisions import Change, Changes, Lent, Succeeded
+from ..model.ids import JobNo
+from ..model.jobs import Job
+from ..model.states import State
+from ..wire.frames import Values
+from ..wire.records import Returned
+from ..wire.replies import CallEnds, CallResults
+from .value_folder import ValueFolder
+
+_MOST_BYTES = 4 << 20
+_MOST_ENDS = 5000
+"""Of one reply, about."""
+_TOLD = frozenset({State.EXECUTING, State.SUCCEED, State.FAILED, State.CANCELED, State.OMITTED})
+
+
+class _Entry(NamedTuple):
+    seq: int
+    ends: CallEnds
+    size: int
+
+
+class _Outbox:
+    """What one executor has not confirmed."""
+
+    __slots__ = ("entries", "last", "turn")
+
+    def __init__(self) -> None:
+        self.entries: deque[_Entry] = deque()
+        self.last = 0
+        self.turn = 0
+        """Counts the requests for it."""
+
+    def add(self, ends: CallEnds) -> None:
+        self.last += 1
+        self.entries.append(_Entry(self.last, ends, sum(map(len, ends.values))))
+
+
+class CallOutboxes:
+    """`record` notes a journal record; `epoch` names this life of the manager, as numbers of entries begin anew with each.
+
+    `folder`: where large values go.
+    """
+
+    def __init__(self, epoch: str, record: Callable[[Returned], None], folder: ValueFolder) -> None:
+        self.folder = folder
+        self._epoch = epoch
+        self._record = record
+        self._values: dict[tuple[JobNo, int], bytes] = {}
+        """Of calls whose end has not come yet."""
+        self._outboxes: dict[str, _Outbox] = {}
+        self.has_news = False
+        """Something has come since that was last set to False."""
+
+    def take(self, values: Iterable[Values]) -> None:
+        """What calls have returned, as an agent reports it."""
+        for of_job in values:
+            self._record(Returned(*of_job))
+            self.remember(of_job.job_no, of_job.pos, of_job.data)
+
+    def remember(self, job_no: JobNo, positions: Sequence[int], data: Sequence[bytes]) -> None:
+        """The same, when it is on record already."""
+        self._values.update(((job_no, pos), value) for pos, value in zip(positions, data, strict=True))
+
+    def changed(self, changes: Iterable[Changes]) -> None:
+        """Take note of what concerns calls."""
+        for change in changes:
+            calls = change.job.spec.execution.calls
+            if calls is None or isinstance(change, Lent):
+                continue
+            if isinstance(change, Succeeded):
+                job, positions = change.job, change.ends.pos
+                self._tell(
+                    calls.executor, CallEnds(job.spec.name, positions, "SUCCEED", self._values_of(job, positions))
+                )
+            elif change.pos is not None and change.state in _TOLD:
+                self._tell(calls.executor, self._one(change))
+
+    def _one(self, change: Change) -> CallEnds:
+        job, positions = change.job, [change.pos or 0]
+        if not change.state.final:
+            return CallEnds(job.spec.name, positions, change.state.name)
+        values = [value for value in self._values_of(job, positions) if value]
+        return CallEnds(job.spec.name, positions, change.state.name, values, change.message)
+
+    def _values_of(self, job: Job, positions: list[int]) -> list[bytes]:
+        pop, no = self._values.pop, job.no
+        return [pop((no, pos), b"") for pos in positions]
+
+    def _tell(self, executor: str, ends: CallEnds) -> None:
+        self._outbox(executor).add(ends)
+        self.has_news = True
+
+    def _outbox(self, executor: str) -> _Outbox:
+        outbox = self._outboxes.get(executor)
+        if outbox is None:
+            outbox = self._outboxes[executor] = _Outbox()
+        return outbox
+
+    def turn_of(self, executor: str) -> int:
+        """The number of the next request of this executor. One that waits has nothing to wait for any more."""
+        outbox = self._outbox(executor)
+        outbox.turn += 1
+        self.has_news = True
+        return outbox.turn
+
+    def is_turn(self, executor: str, turn: int) -> bool:
+        """Whether no later request has come than the one with this number."""
+        return self._outbox(executor).turn == turn
+
+    def after(self, executor: str, epoch: str, seq: int) -> CallResults:
+        """What the executor has not got. It has all up to number `seq` of life `epoch`: that is forgotten."""
+        entries = self._outbox(executor).entries
+        if epoch == self._epoch:
+            while entries and entries[0].seq <= seq:
+                entries.popleft()
+        told: list[CallEnds] = []
+        last, size, count = seq if epoch == self._epoch else 0, 0, 0
+        for entry in entries:
+            told.append(entry.ends)
+            last, size, count = entry.seq, size + entry.size, count + len(entry.ends.pos)
+            if size >= _MOST_BYTES or count >= _MOST_ENDS:
+                break
+        return CallResults(self._epoch, last, told, self.folder.path)

@@ -1,0 +1,55 @@
+"""`execution.calls` of a description: a job whose tasks are calls of Python functions (docs/executor.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ..model.errors import InvalidJobError
+from ..model.job_spec import Calls
+from .check import check_members, need_object, need_text, shown
+
+_MEMBERS = frozenset({"executor", "data", "setup", "folder", "max_calls", "max_bytes"})
+_ONE_PROCESS = ("args", "script", "stdin", "stdout", "stderr", "model", "model_opts")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+"""Of an executor: it is part of a topic."""
+
+
+def describe_calls(execution: Mapping[str, Any], where: str) -> Calls:
+    """Raises InvalidJobError."""
+    raw = execution["calls"]
+    need_object(raw, where, "it is not an object")
+    check_members(raw, _MEMBERS, where)
+    for member in _ONE_PROCESS:
+        if execution.get(member):
+            raise InvalidJobError(f"a function worker has no {member}", where=where, remedy="leave it out")
+    executor = need_text(raw.get("executor"), f"{where}.executor")
+    if _NAME.fullmatch(executor) is None:
+        remedy = "use at most 128 letters, digits and the signs . _ -"
+        raise InvalidJobError(
+            f"{shown(executor)} is not the name of an executor", where=f"{where}.executor", remedy=remedy
+        )
+    return Calls(
+        executor,
+        _bytes(raw.get("data"), f"{where}.data"),
+        _bytes(raw.get("setup", ""), f"{where}.setup"),
+        need_text(raw.get("folder", ""), f"{where}.folder"),
+        _count(raw.get("max_calls", 0), f"{where}.max_calls"),
+        _count(raw.get("max_bytes", 0), f"{where}.max_bytes"),
+    )
+
+
+def _bytes(raw: object, where: str) -> bytes:
+    try:
+        return msgspec.convert(need_text(raw, where), bytes)
+    except msgspec.ValidationError:
+        raise InvalidJobError("it is not base64", where=where) from None
+
+
+def _count(raw: object, where: str) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int) or raw < 0:
+        raise InvalidJobError(f"{shown(raw)} is not a whole number of at least 0", where=where)
+    return raw
