@@ -26,7 +26,9 @@ from ..manager import Manager
 from .command import Command
 from .functions import Code, Functions
 from .future import Future
-from .link import Call, Link, broken
+from .inputs import Slot, find
+from .link import Call, Link
+from .needs import broken
 from .options import Options
 
 _QUIET = {"log_file": os.devnull}
@@ -63,17 +65,27 @@ class Core:
     # --- calls --------------------------------------------------------------------------------------------------------------
 
     def submit(self, options: Options, fn: Callable[..., Any], args: Any, kwargs: Any) -> Future[Any]:
-        return self._put(options, fn, (args, kwargs), ONE, Future(self._link.cancel))
+        args, kwargs, slots = find(args, kwargs)
+        return self._put(options, fn, (args, kwargs), ONE, Future(self._link), slots)
 
     def submit_many(self, options: Options, fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> Future[list[Any]]:
         """One task that calls the function with each of these arguments."""
-        return self._put(options, fn, calls, MANY, Future(self._link.cancel))
+        return self._put(options, fn, calls, MANY, Future(self._link))
 
     def submit_command(self, options: Options, command: Command) -> Future[Any]:
-        future: Future[Any] = Future(self._link.cancel, command.result_of)
+        future: Future[Any] = Future(self._link)
+        future.convert = command.result_of
         return self._put(options, command, (command.words(), {}), ONE, future)
 
-    def _put(self, options: Options, fn: Any, arguments: Any, how: int, future: Future[Any]) -> Future[Any]:
+    def _put(
+        self,
+        options: Options,
+        fn: Any,
+        arguments: Any,
+        how: int,
+        future: Future[Any],
+        slots: Sequence[Slot] = (),
+    ) -> Future[Any]:
         if self._is_closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if self._link.failure is not None:
@@ -85,7 +97,7 @@ class Core:
             data = values.flat(packed)
         else:
             data = values.write_packed(packed, self._link.folder())
-        self._link.put(Call(future, code, how, data, options))
+        self._link.put(Call(future, code, how, data, options, slots))
         return future
 
     def interrupt(self, future: Future[Any]) -> bool:
@@ -148,12 +160,13 @@ class Core:
         self._pilot = LocalManager(["--wd", folder, *words], _QUIET)
         return self._pilot.client
 
-    def _describe(self, options: Options, data: bytes, folder: str) -> dict[str, Any]:
+    def _describe(self, options: Options, data: bytes, inputs: int, folder: str) -> dict[str, Any]:
         description = options.members()
         calls = {
             "executor": self._link.name,
             "data": b64encode(data).decode(),
             "setup": self._setup,
+            "inputs": inputs,
             "folder": folder,
             "max_calls": options.max_calls,
             "max_bytes": options.max_bytes,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, InvalidStateError
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgpack
 
@@ -67,33 +68,71 @@ class LostCallError(PilotfishError, RuntimeError):
         return LostCallError, (self.what, self.state, self.output)
 
 
+class Owner(Protocol):
+    """The link of an executor."""
+
+    def cancel(self, future: Future[Any]) -> None: ...
+
+
 class Future(concurrent.futures.Future[T]):
     """As that of `concurrent.futures`, and besides:
 
     `task` is the name of its task in the pilot (`JOB:INDEX`), empty until it is submitted; `output` what the call has printed.
     """
 
-    def __init__(
-        self,
-        on_cancel: Callable[[Future[Any]], None] | None = None,
-        convert: Callable[[Any], T] | None = None,
-    ) -> None:
+    # Of the class, as most futures need none of their own.
+    task = ""
+    output = ""
+    convert: Callable[[Any], T] | None = None
+    """What makes the result of what the call has returned, if that is not the result."""
+    dependents = 0
+    """How many calls that have been sent take its result from the pilot."""
+    is_taken = False
+    """Its end is here, and the result is about to be: who needs that takes it from here."""
+    file = ""
+    """One that has its result, and is needed by dependents."""
+
+    def __init__(self, owner: Owner | None = None) -> None:
         super().__init__()
-        self.convert = convert
-        """What makes the result of what the call has returned, if that is not the result."""
-        self.task = ""
-        self.output = ""
-        self._on_cancel = on_cancel
+        self.owner = owner
+        """Who has to be told that it is cancelled; None when it is over."""
+
+    def take(self) -> bool:
+        """Its end is here; whether no other call needs its result from the pilot."""
+        with self._condition:
+            self.is_taken = True
+            return not self.dependents
+
+    def add_dependent(self) -> bool:
+        """A call is about to be sent that needs its result; False: it takes it from here."""
+        with self._condition:
+            if self.is_taken or self.done_quietly():
+                return False
+            self.dependents += 1
+            return True
+
+    def done_quietly(self) -> bool:
+        """As `done`, for who holds the condition."""
+        return self._state in ("CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED")
+
+    def drop_dependent(self) -> None:
+        """A call that has taken its result has ended."""
+        with self._condition:
+            self.dependents -= 1
+            file, self.file = ("", self.file) if self.dependents else (self.file, "")
+        if file:
+            with suppress(OSError):
+                os.unlink(file)
 
     def cancel(self) -> bool:
         """Cancel the call, also one that waits in the pilot. False: it executes (see `Executor.interrupt`), or is over."""
         if not super().cancel():
             return False
         with self._condition:
-            on_cancel, self._on_cancel = self._on_cancel, None
-        if on_cancel is not None:
+            owner, self.owner = self.owner, None
+        if owner is not None:
             self.set_running_or_notify_cancel()  # as nobody will take it up: `wait` and `as_completed` learn of it
-            on_cancel(self)
+            owner.cancel(self)
         return True
 
     def now_runs(self) -> None:
@@ -104,25 +143,27 @@ class Future(concurrent.futures.Future[T]):
 
     def settle(self, value: T) -> None:
         """It has returned this; nothing comes of it when it was cancelled meanwhile."""
-        self._on_cancel = None
+        self.owner = None
         with suppress(InvalidStateError):
             self.set_result(value)
 
     def settle_with(self, error: BaseException) -> None:
         """It has raised this; as `settle`."""
-        self._on_cancel = None
+        self.owner = None
         with suppress(InvalidStateError):
             self.set_exception(error)
 
 
 def settle(future: Future[Any], data: bytes) -> None:
     """The call has returned what an end has as `data`."""
+    is_alone = future.take()
     try:
-        if data[:_OUTPUT_BYTES] == _NO_OUTPUT:
-            value = values.unpack(memoryview(data)[_OUTPUT_BYTES:], once=True)
-        else:
+        packed = memoryview(data)[_OUTPUT_BYTES:]
+        if data[:_OUTPUT_BYTES] != _NO_OUTPUT:
             future.output, packed = split(data)
-            value = values.unpack(packed, once=True)
+        value = values.unpack(packed, once=is_alone)
+        if not is_alone:
+            future.file = values.file_of(packed) or ""
         if future.convert is not None:
             value = future.convert(value)
     except BaseException as error:  # whatever the user's classes do when they are built
@@ -131,9 +172,15 @@ def settle(future: Future[Any], data: bytes) -> None:
         future.settle(value)
 
 
-def settle_with_error(future: Future[Any], data: bytes, message: str, state: str) -> None:
-    """The call has ended badly: `data` as `settle`, without a value where its process was lost; `message` says why."""
+def settle_with_error(
+    future: Future[Any], data: bytes, message: str, state: str, needs: Sequence[Future[Any]] = ()
+) -> None:
+    """The call has ended badly: `data` as `settle`, without a value where its process was lost; `message` says why.
+
+    `needs`: those whose results it took.
+    """
     packed = memoryview(b"")
+    future.take()
     if data:
         future.output, packed = split(data)
     error: BaseException
@@ -143,6 +190,8 @@ def settle_with_error(future: Future[Any], data: bytes, message: str, state: str
         error = CancelledError(message)
     else:
         error = LostCallError(message or _WHY.get(state, state), state, future.output)
+        causes = [need.exception() for need in needs if need.done() and not need.cancelled()]
+        error.__cause__ = next((cause for cause in causes if cause is not None), None)
     future.settle_with(error)
 
 

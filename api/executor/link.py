@@ -12,7 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, NamedTuple
 
 import msgpack
@@ -23,40 +23,54 @@ from ..client import Client
 from ..errors import RequestRefusedError
 from .functions import Code
 from .future import Future, settle, settle_with_error
+from .inputs import Slot
+from .needs import Needs, broken
 from .options import Options
 
 _MOST_CALLS = 1000
+_MOST_JOBS = 200
+"""In one request."""
 _MOST_BYTES = 256 << 10
 """Of the arguments in one job; a call may have more."""
 _WAIT_S = 20.0
 _ANSWER_S = 60.0
+_LOOK_S = 0.1
 _KEPT_CALLS = 20_000
 """Ended calls that the pilot still knows, so that one can ask what became of them."""
 _MOST_REMOVED = 100
 
 
 class Call(NamedTuple):
-    """One call that waits to be sent. `how`: with its arguments, or with each of them (functions/worker.py)."""
+    """One call that waits to be sent.
+
+    `how`: with its arguments, or with each of them (functions/worker.py); `slots`: the futures among them.
+    """
 
     future: Future[Any]
     code: Code
     how: int
     arguments: bytes
     options: Options
+    slots: Sequence[Slot] = ()
 
 
 class _Job:
     """Calls that were sent together."""
 
-    __slots__ = ("files", "futures", "left")
+    __slots__ = ("files", "futures", "left", "needs")
 
-    def __init__(self, calls: Sequence[Call]) -> None:
+    def __init__(self, calls: Sequence[Call], needs: Sequence[Future[Any]]) -> None:
         self.futures: list[Future[Any] | None] = [call.future for call in calls]
         self.left = len(calls)
         self.files = [path for call in calls if (path := values.file_of(call.arguments)) is not None]
         """Of large arguments: they are needed until all calls are over, which may be tried again."""
+        self.needs = needs
+        """Futures whose results it takes from the pilot."""
 
-    def remove_files(self) -> None:
+    def end(self) -> None:
+        """All its calls are over, or it was refused."""
+        for future in self.needs:
+            future.drop_dependent()
         for path in self.files:
             with suppress(OSError):
                 os.unlink(path)
@@ -66,7 +80,7 @@ class Link:
     """`connect` gives the client, and may take as long as a pilot takes to start; `execution` what function workers need."""
 
     def __init__(
-        self, name: str, connect: Callable[[], Client], describe: Callable[[Options, bytes, str], dict[str, Any]]
+        self, name: str, connect: Callable[[], Client], describe: Callable[[Options, bytes, int, str], dict[str, Any]]
     ) -> None:
         self.name = name
         self._connect = connect
@@ -86,13 +100,16 @@ class Link:
         self._threads: list[threading.Thread] = []
         self._client: Client | None = None
         self._folder = ""
+        self._confirming = threading.Lock()
+        """Held while a call is sent that needs another one: until then the pilot must keep what that has returned."""
 
     # --- for the executor -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         for act in (self._send_all, self._receive_all):
-            thread = threading.Thread(target=act, name=f"pilotfish-{act.__name__.strip('_')}", daemon=True)
-            self._threads.append(thread)
+            name = f"pilotfish-{act.__name__.strip('_')}"
+            self._threads.append(threading.Thread(target=act, name=name, daemon=True))
+        for thread in self._threads:
             thread.start()
 
     def put(self, call: Call) -> None:
@@ -165,54 +182,99 @@ class Link:
                 if cancel:
                     with suppress(RequestRefusedError):
                         client.cancel(cancel)
-            self._ask(client, "", 0, 0.0)  # so that the other thread does not wait for an end any more
+            receiving = self._threads[1]
+            while receiving.is_alive():  # it does not wait for an end any more once somebody else asks, perhaps only now
+                self._ask(client, "", 0, 0.0)
+                receiving.join(_LOOK_S)
         except BaseException as error:
             self._fail(error)
 
     def _is_over(self) -> bool:
         return self.failure is not None or (self._closing and not self._open)
 
-    def _take(self) -> list[Call]:
-        """Those that go together: they want the same."""
-        calls: list[Call] = []
-        size = 0
+    def _take(self) -> list[list[Call]]:
+        """What goes with the next request: calls that want the same together, each that waits for others by itself."""
+        jobs: list[list[Call]] = []
+        count = size = 0
         waiting = self._waiting
-        while waiting and len(calls) < _MOST_CALLS:
-            call = waiting[0]
-            size += len(call.arguments)
-            if calls and (call.options != calls[0].options or size > _MOST_BYTES):
-                break
-            waiting.popleft()
+        while waiting and count < _MOST_CALLS and len(jobs) < _MOST_JOBS:
+            call = waiting.popleft()
             if call.future.cancelled():
                 self._open -= 1
                 self._changed.notify_all()
-            else:
-                calls.append(call)
-        return calls
+                continue
+            size += len(call.arguments)
+            last = jobs[-1][0] if jobs else None
+            if last is None or call.slots or last.slots or call.options != last.options or size > _MOST_BYTES:
+                jobs.append([])
+                size = len(call.arguments)
+            jobs[-1].append(call)
+            count += 1
+        return jobs
 
-    def _submit(self, client: Client, calls: Sequence[Call]) -> None:
-        self._count += 1
-        name = f"{calls[0].code.name}-{self.name}-{self._count}"
-        description = self._describe(calls[0].options, _data_of(calls), self._folder)
-        description |= {"name": name, "iteration": {"start": 0, "stop": len(calls)}}
-        for pos, call in enumerate(calls):
-            call.future.task = f"{name}:{pos}"
-        with self._lock:
-            self._jobs[name] = _Job(calls)
-        try:
-            client.submit([description])
-        except RequestRefusedError as error:
-            with self._lock:
-                self._jobs.pop(name).remove_files()
-                self._open -= len(calls)
-                self._changed.notify_all()
-            for call in calls:
-                call.future.settle_with(error)
-            return
-        canceled = [call.future.task for call in calls if call.future.cancelled()]
+    def _submit(self, client: Client, jobs: Sequence[Sequence[Call]]) -> None:
+        """Send these, each a job. What others need of a call is not confirmed meanwhile: the pilot must still have it."""
+        depends = any(calls[0].slots or calls[0].options.after for calls in jobs)
+        with self._confirming if depends else nullcontext():
+            descriptions = [described for calls in jobs if (described := self._described(calls)) is not None]
+            if not descriptions:
+                return
+            try:
+                client.submit(descriptions)
+            except RequestRefusedError as error:
+                if len(descriptions) == 1:
+                    self._refused(descriptions[0]["name"], error)
+                else:
+                    self._submit_each(client, descriptions)
+        canceled = [call.future.task for calls in jobs for call in calls if call.future.cancelled()]
         if canceled:
             with self._lock:
                 self._to_cancel.extend(canceled)
+
+    def _submit_each(self, client: Client, descriptions: Sequence[dict[str, Any]]) -> None:
+        """The pilot takes all of a request or nothing, so find out which it does not take."""
+        for description in descriptions:
+            try:
+                client.submit([description])
+            except RequestRefusedError as error:
+                self._refused(description["name"], error)
+
+    def _refused(self, name: str, error: BaseException) -> None:
+        with self._lock:
+            job = self._jobs.pop(name)
+        job.end()
+        for future in job.futures:
+            assert future is not None
+            future.settle_with(error)
+        self._over(len(job.futures))
+
+    def _over(self, count: int) -> None:
+        with self._lock:
+            self._open -= count
+            if not self._open:
+                self._changed.notify_all()
+
+    def _described(self, calls: Sequence[Call]) -> dict[str, Any] | None:
+        """The description of a job; None: it is over already, because what it needs has failed."""
+        options = calls[0].options
+        needs = Needs(self, [slot.future for slot in calls[0].slots], options.after, self._folder)
+        if needs.error is not None:
+            for call in calls:
+                call.future.settle_with(needs.error)
+            self._over(len(calls))
+            return None
+        self._count += 1
+        name = f"{calls[0].code.name}-{self.name}-{self._count}"
+        data = _data_of(calls, needs.given)
+        description = self._describe(options, data, needs.inputs, self._folder)
+        description |= {"name": name, "iteration": {"start": 0, "stop": len(calls)}}
+        if needs.after:
+            description["dependencies"] = {"after": needs.after}
+        for pos, call in enumerate(calls):
+            call.future.task = f"{name}:{pos}"
+        with self._lock:
+            self._jobs[name] = _Job(calls, needs.futures)
+        return description
 
     # --- in ---------------------------------------------------------------------------------------------------------------
 
@@ -230,6 +292,8 @@ class Link:
                 for ends in found.ends:
                     self._take_ends(ends)
                 self._remove_old(client)
+                with self._confirming:  # not before who is about to need some of it has been accepted
+                    pass
         except BaseException as error:
             self._fail(error)
 
@@ -249,7 +313,7 @@ class Link:
                     future.now_runs()
             return
         count = 0
-        for place, pos in enumerate(ends.pos):
+        for place, pos in enumerate(ends.pos or range(len(futures))):
             future, futures[pos] = futures[pos], None
             if future is None:
                 continue
@@ -257,17 +321,17 @@ class Link:
             if ends.state == "SUCCEED":
                 settle(future, ends.values[place])
             else:
-                settle_with_error(future, ends.values[place] if ends.values else b"", ends.message, ends.state)
-        with self._lock:
-            job.left -= count
-            self._open -= count
-            if not job.left:
+                settle_with_error(
+                    future, ends.values[place] if ends.values else b"", ends.message, ends.state, job.needs
+                )
+        job.left -= count
+        if not job.left:
+            job.end()
+            with self._lock:
                 del self._jobs[ends.job]
-                job.remove_files()
                 self._ended.append((ends.job, len(futures)))
                 self._kept += len(futures)
-            if not self._open:
-                self._changed.notify_all()
+        self._over(count)
 
     def _remove_old(self, client: Client) -> None:
         old: list[str] = []
@@ -292,17 +356,8 @@ class Link:
             future.settle_with(broken(error))
 
 
-def broken(error: BaseException) -> BaseException:
-    """What calls raise whose executor has lost its pilot."""
-    from concurrent.futures import BrokenExecutor
-
-    found = BrokenExecutor(f"the executor has lost its pilot: {error}")
-    found.__cause__ = error
-    return found
-
-
-def _data_of(calls: Sequence[Call]) -> bytes:
-    """Functions and arguments as function workers read them."""
+def _data_of(calls: Sequence[Call], given: Sequence[bytes | int]) -> bytes:
+    """Functions and arguments as function workers read them. `given`: values, or places among what other calls return."""
     places: dict[bytes, int] = {}
     functions: list[tuple[bytes, bytes]] = []
     entries = []
@@ -311,6 +366,7 @@ def _data_of(calls: Sequence[Call]) -> bytes:
         if place is None:
             place = places[call.code.digest] = len(functions)
             functions.append((call.code.digest, call.code.data))
-        entries.append((place, call.how, call.arguments))
-    packed: bytes = msgpack.packb((functions, entries))
+        slots = [(number, slot.path) for number, slot in enumerate(call.slots)]
+        entries.append((place, call.how, call.arguments, slots))
+    packed: bytes = msgpack.packb((functions, entries, given))
     return packed

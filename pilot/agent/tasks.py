@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import replace
 
+import msgspec
+
 from ..execmodels.default import LongTexts
 from ..execmodels.environ import Env
 from ..leftover_processes import Process
@@ -50,6 +52,9 @@ class KnownJob:
         execution = definition.execution
         self.definition = definition
         self.calls = execution.calls
+        if execution.calls is not None and definition.inputs:
+            data = execution.calls.data + msgspec.msgpack.encode(definition.inputs)
+            self.calls = replace(execution.calls, data=data)
         self.execution = execution if execution.calls is None else replace(execution, calls=None)
         """The process: of a job of calls, that of its function workers."""
         self.varies = has_variables(execution)

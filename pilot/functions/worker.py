@@ -70,12 +70,24 @@ def _need(name: str, folder: str) -> None:
 
 
 class Job:
-    """The functions and arguments of one job, as bytes."""
+    """The functions and arguments of one job, as bytes.
+
+    `inputs`: values that are arguments of several calls, or that other calls have returned, which come last.
+    """
 
     def __init__(self, data: bytes) -> None:
         import msgpack
 
-        self.functions, self.calls = msgpack.unpackb(data, use_list=False)
+        unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=len(data))
+        unpacker.feed(data)
+        self.functions, self.calls, given = unpacker.unpack()
+        returned = [_value_of(end) for more in unpacker for end in more]
+        self.inputs = [returned[place] if isinstance(place, int) else place for place in given]
+
+
+def _value_of(end: bytes) -> bytes:
+    """Of what came with the end of a call, without what it had printed."""
+    return end[OUTPUT.size + OUTPUT.unpack_from(end)[0] :] if end else b""
 
 
 class Worker:
@@ -146,7 +158,7 @@ class Worker:
         if self._unprepared:
             return UNPREPARED, self._line, self._unprepared
         job = self._jobs[number]
-        place, how, arguments = job.calls[pos]
+        place, how, arguments, slots = job.calls[pos]
         try:
             digest, code = job.functions[place]
             function = self._functions.get(digest)
@@ -156,12 +168,24 @@ class Worker:
                 value: Any = [function(*args) for args in self._values.unpack(arguments)]
             else:
                 args, kwargs = self._values.unpack(arguments)
+                if slots:
+                    args = self._filled(args, kwargs, job, slots)
                 value = function(*args, **kwargs)
             return RETURNED, b"", self._values.write(value, self._folder)
         except BaseException as error:
             return RAISED, *self._raised(error)
         finally:
             args = kwargs = value = None  # nothing of a call stays until the next
+
+    def _filled(self, args: Any, kwargs: Any, job: Job, slots: Any) -> Any:
+        """The arguments with the values of other calls in their places, each a number of an input and a path to there."""
+        both = [list(args), kwargs]
+        for number, path in slots:
+            holder: Any = both
+            for step in path[:-1]:
+                holder = holder[step]
+            holder[path[-1]] = self._values.unpack(job.inputs[number])
+        return both[0]
 
     def _learn_function(self, digest: bytes, code: bytes) -> Any:
         function = self._functions[digest] = self._values.unpack(code) if code else _load("commands").run

@@ -57,6 +57,7 @@ class AgentWatch:
             parts.now,
             parts.patience,
             parts.outboxes.take,
+            parts.outboxes.inputs_of,
         )
         self.processes = AgentProcesses(
             scheduler.nodes,

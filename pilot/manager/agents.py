@@ -15,6 +15,7 @@ import zmq
 from ..clock import Patience
 from ..model.decisions import Orders
 from ..model.ids import JobNo, NodeNo, TaskKey
+from ..model.jobs import Job
 from ..model.recovery import Had
 from ..model.resources import NodeSpec
 from ..model.scheduler import Scheduler
@@ -45,6 +46,7 @@ class Agents:
         record: notes a journal record.
         clock: seconds since the epoch.
         take_values: takes what calls have returned.
+        inputs_of: what the calls have returned whose values a job of calls takes.
         patience: counts for how long a silent agent has been listened for.
     """
 
@@ -58,6 +60,7 @@ class Agents:
         clock: Callable[[], float],
         patience: Patience,
         take_values: Callable[[Iterable[frames.Values]], None],
+        inputs_of: Callable[[Job], list[bytes]],
     ) -> None:
         self.links = AgentLinks(patience)
         self.banned: set[str] = set()
@@ -74,7 +77,7 @@ class Agents:
         self._patience = patience
         self._numbers = {scheduler.nodes.specs[node].name: node for node in scheduler.nodes.here}
         self._claims = Claims(scheduler, self._numbers)
-        self._orders = WorkFrames(scheduler, settings.bind)
+        self._orders = WorkFrames(scheduler, settings.bind, inputs_of)
         self._reports = AgentReports(scheduler, self._claims, self.links, settings, clock, take_values)
         self.inbox = Inbox(sockets, self._take_frame, clock)
 

@@ -17,11 +17,14 @@ from typing import NamedTuple
 from ..model.decisions import Change, Changes, Lent, Succeeded
 from ..model.ids import JobNo
 from ..model.jobs import Job
+from ..model.registry import Registry
 from ..model.states import State
 from ..wire.frames import Values
 from ..wire.records import Returned
 from ..wire.replies import CallEnds, CallResults
 from .value_folder import ValueFolder
+
+_Task = tuple[JobNo, int]
 
 _MOST_BYTES = 4 << 20
 _MOST_ENDS = 5000
@@ -57,13 +60,20 @@ class CallOutboxes:
     `folder`: where large values go.
     """
 
-    def __init__(self, epoch: str, record: Callable[[Returned], None], folder: ValueFolder) -> None:
+    def __init__(self, epoch: str, record: Callable[[Returned], None], folder: ValueFolder, jobs: Registry) -> None:
         self.folder = folder
+        self._jobs = jobs
         self._epoch = epoch
         self._record = record
         self._values: dict[tuple[JobNo, int], bytes] = {}
         """Of calls whose end has not come yet."""
         self._outboxes: dict[str, _Outbox] = {}
+        self._takes: dict[JobNo, list[_Task]] = {}
+        """The calls whose values a job takes that has not ended."""
+        self._users: dict[_Task, int] = {}
+        """By how many jobs."""
+        self._kept: dict[_Task, bytes] = {}
+        """Their values, of those that have ended."""
         self.has_news = False
         """Something has come since that was last set to False."""
 
@@ -76,6 +86,54 @@ class CallOutboxes:
     def remember(self, job_no: JobNo, positions: Sequence[int], data: Sequence[bytes]) -> None:
         """The same, when it is on record already."""
         self._values.update(((job_no, pos), value) for pos, value in zip(positions, data, strict=True))
+
+    # --- values that other calls take --------------------------------------------------------------------------------------
+
+    def expect(self, job: Job) -> None:
+        """This job has been accepted: what it takes of other calls is kept until it has ended."""
+        calls = job.spec.execution.calls
+        if calls is None or not calls.inputs:
+            return
+        takes = self._takes[job.no] = []
+        for dependency in job.spec.after[: calls.inputs]:
+            other = self._jobs.find(dependency.job)
+            assert dependency.index is not None
+            task = (JobNo(0), 0) if other is None else (other.no, other.pos_of(dependency.index))
+            takes.append(task)
+            self._users[task] = self._users.get(task, 0) + 1
+            value = None if other is None or task in self._kept else self._unconfirmed(other, task[1])
+            if value is not None:
+                self._kept[task] = value
+
+    def expect_all(self) -> None:
+        """The same for all jobs of an earlier life."""
+        for no in self._jobs.numbers():
+            job = self._jobs.by_no(no)
+            if job is not None and not job.state.final:
+                self.expect(job)
+
+    def _unconfirmed(self, job: Job, pos: int) -> bytes | None:
+        """The value of a call that has ended, as long as its executor has not confirmed it."""
+        calls = job.spec.execution.calls
+        for entry in () if calls is None else self._outbox(calls.executor).entries:
+            ends = entry.ends
+            if ends.job == job.spec.name and ends.values and pos in ends.pos:
+                return ends.values[ends.pos.index(pos)]
+        return None
+
+    def inputs_of(self, job: Job) -> list[bytes]:
+        """What the calls have returned that this job takes. They have ended; of some that may not have been told yet."""
+        kept, values = self._kept, self._values
+        return [kept[task] if task in kept else values.get(task, b"") for task in self._takes.get(job.no, ())]
+
+    def _release(self, job: Job) -> None:
+        for task in self._takes.pop(job.no, ()):
+            self._users[task] -= 1
+            if not self._users[task]:
+                del self._users[task]
+                self._kept.pop(task, None)
+
+    # --- ends ----------------------------------------------------------------------------------------------------------------
 
     def changed(self, changes: Iterable[Changes]) -> None:
         """Take note of what concerns calls."""
@@ -90,6 +148,11 @@ class CallOutboxes:
                 )
             elif change.pos is not None and change.state in _TOLD:
                 self._tell(calls.executor, self._one(change))
+            elif change.ends_job:
+                self._release(change.job)
+                if change.state is not State.SUCCEED:
+                    rest = CallEnds(change.job.spec.name, [], change.state.name, message=change.message)
+                    self._tell(calls.executor, rest)
 
     def _one(self, change: Change) -> CallEnds:
         job, positions = change.job, [change.pos or 0]
@@ -100,7 +163,11 @@ class CallOutboxes:
 
     def _values_of(self, job: Job, positions: list[int]) -> list[bytes]:
         pop, no = self._values.pop, job.no
-        return [pop((no, pos), b"") for pos in positions]
+        values = [pop((no, pos), b"") for pos in positions]
+        if self._users:
+            kept = zip(positions, values, strict=True)
+            self._kept.update(((no, pos), value) for pos, value in kept if (no, pos) in self._users)
+        return values
 
     def _tell(self, executor: str, ends: CallEnds) -> None:
         self._outbox(executor).add(ends)

@@ -111,7 +111,8 @@ class Handlers:
         try:
             now = self._parts.now()
             first_no = yield from self._record(request.jobs, now)
-            yield from self._scheduler.accept(checked, now, first_no)
+            for job in (yield from self._scheduler.accept(checked, now, first_no)):
+                self._parts.outboxes.expect(job)
         finally:
             self._scheduler.give_up(checked)
         return (yield from _submitted(checked))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 from operator import attrgetter
 
 from ..model.decisions import Orders
 from ..model.ids import JobNo, NodeNo, PoolId
+from ..model.jobs import Job
 from ..model.resources import Grant, Share, bits
 from ..model.scheduler import Scheduler
 from ..wire import frames
@@ -15,10 +17,16 @@ _job_of = attrgetter("job_no")
 
 
 class WorkFrames:
-    """Makes them. `bind`: whether tasks are to be bound to their cores where these are known."""
+    """Makes them.
 
-    def __init__(self, scheduler: Scheduler, bind: bool) -> None:
+    Args:
+        bind: whether tasks are to be bound to their cores where these are known.
+        inputs_of: what the calls have returned whose values a job of calls takes.
+    """
+
+    def __init__(self, scheduler: Scheduler, bind: bool, inputs_of: Callable[[Job], list[bytes]]) -> None:
         self._scheduler = scheduler
+        self._inputs_of = inputs_of
         self._bind = bind
         self._core_ids: dict[tuple[NodeNo, int], list[str]] = {}
         """Remembered, because very many grants are of the same few cores."""
@@ -38,7 +46,11 @@ class WorkFrames:
                     defined.add(job_no)
                     wt_s = spec.resources.wt_s
                     has_params = spec.iteration is not None and bool(spec.iteration.params)
-                    jobs.append(frames.JobDef(job_no, spec.name, spec.execution, wt_s, job.is_iteration, has_params))
+                    inputs = self._inputs_of(job) if spec.execution.calls is not None else []
+                    is_iteration = job.is_iteration
+                    jobs.append(
+                        frames.JobDef(job_no, spec.name, spec.execution, wt_s, is_iteration, has_params, inputs)
+                    )
                 # A first run is a first attempt; a later one may follow some that came back without a start.
                 begun = [(pos, run, 1 if run == 1 else job.attempts(pos)) for _, pos, run in of_job]
                 if job.grown is not None:

@@ -80,6 +80,8 @@ class Calls:
     """Who is told of the ends, with the values that the calls returned."""
     data: bytes
     setup: bytes = b""
+    inputs: int = 0
+    """What the first so many of the tasks in `after` have returned goes with `data`; they are calls, too."""
     folder: str = ""
     """Where large values go; empty: nowhere."""
     max_calls: int = 0

@@ -22,7 +22,7 @@ from ..model.variables import substitute, substitute_all, substitute_in_steps
 from ..model.walltime import form
 from . import legacy
 from .check import check_members, is_count, need_object, need_text, shown
-from .describe_calls import describe_calls
+from .describe_calls import check_inputs, describe_calls
 from .describe_iteration import iteration_in_steps, undescribe_iteration, whole
 from .describe_resources import DEFAULT_RESOURCES, describe_resources
 from .describe_retry import describe_retry, undescribe_retry
@@ -135,7 +135,7 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: O
     if not job.keys() <= _JOB_MEMBERS:
         check_members(job, _JOB_MEMBERS, where)
     resources = once.resources(job["resources"], f"{where}.resources") if "resources" in job else DEFAULT_RESOURCES
-    return JobSpec(
+    spec = JobSpec(
         name,
         _execution(job["execution"], f"{where}.execution", once),
         resources,
@@ -148,6 +148,9 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: O
         whole(job.get("retries", 0), f"{where}.retries", lowest=0),
         describe_retry(job["retry"], f"{where}.retry", resources) if "retry" in job else (),
     )
+    if spec.execution.calls is not None:
+        check_inputs(spec.execution.calls, spec.after, where)
+    return spec
 
 
 class InvalidNameError(FormError, InvalidJobError):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from ..model.errors import InvalidJobError
-from ..model.job_spec import Calls
+from ..model.job_spec import Calls, Dependency
 from .check import check_members, need_object, need_text, shown
 
-_MEMBERS = frozenset({"executor", "data", "setup", "folder", "max_calls", "max_bytes"})
+_MEMBERS = frozenset({"executor", "data", "setup", "inputs", "folder", "max_calls", "max_bytes"})
 _ONE_PROCESS = ("args", "script", "stdin", "stdout", "stderr", "model", "model_opts")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 """Of an executor: it is part of a topic."""
@@ -36,10 +36,20 @@ def describe_calls(execution: Mapping[str, Any], where: str) -> Calls:
         executor,
         _bytes(raw.get("data"), f"{where}.data"),
         _bytes(raw.get("setup", ""), f"{where}.setup"),
+        _count(raw.get("inputs", 0), f"{where}.inputs"),
         need_text(raw.get("folder", ""), f"{where}.folder"),
         _count(raw.get("max_calls", 0), f"{where}.max_calls"),
         _count(raw.get("max_bytes", 0), f"{where}.max_bytes"),
     )
+
+
+def check_inputs(calls: Calls, after: Sequence[Dependency], where: str) -> None:
+    """Raises InvalidJobError."""
+    if calls.inputs > len(after) or any(one.index is None for one in after[: calls.inputs]):
+        remedy = 'begin dependencies.after with so many of the form "JOB:3"'
+        raise InvalidJobError(
+            f"{calls.inputs} calls are not named", where=f"{where}.execution.calls.inputs", remedy=remedy
+        )
 
 
 def _bytes(raw: object, where: str) -> bytes:

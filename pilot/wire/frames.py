@@ -26,7 +26,7 @@ from ..model.states import Cause as Cause
 from . import codec
 from .ranges import EXIT_CODES, LATEST_S, MOST, MOST_PID
 
-VERSION = 3
+VERSION = 4
 SPREAD_VARIABLE = "PILOTFISH_SPREAD"
 """Marks the processes of a task over several nodes, on all of them."""
 
@@ -71,6 +71,8 @@ class JobDef(msgspec.Struct, array_like=True, frozen=True):
     is_iteration: bool
     has_params: bool = False
     """`itval` of its tasks is an object of named parameters, as JSON."""
+    inputs: list[bytes] = []
+    """Of a job of calls: what the calls have returned that it waited for."""
 
 
 class NodeShare(NamedTuple):

@@ -307,7 +307,8 @@ class EventList(Struct):
 
 
 class CallEnds(Struct, omit_defaults=True):
-    """What has become of calls of one job, by position; of those that execute only that they do.
+    """What has become of calls of one job, by position; of those that execute only that they do. No position: of all that are
+    left, as of a job that is omitted.
 
     `values`: what each has returned; of one that failed what it raised, if that is known. `message`: why it failed.
     """

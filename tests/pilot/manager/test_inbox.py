@@ -59,6 +59,7 @@ class World:
             lambda: self.now,
             self.patience,
             lambda values: None,
+            lambda job: [],
         )
         self.patience.is_behind = lambda: self.agents.inbox.waits_unread
         self.peers = []
