@@ -85,6 +85,11 @@ EXECUTION = _object(
             "description": "options of the model: "
             + ", ".join(sorted({option for options in MODEL_OPTIONS.values() for option in options})),
         },
+        "stream": {"type": ["boolean", "null"], "description": "output that has no file goes into the run's streams"},
+        "calls": {
+            "type": ["object", "null"],
+            "description": "for programs: each task is the call of a Python function (docs/executor.md)",
+        },
     },
     "What is run, where, and with what.",
 )
