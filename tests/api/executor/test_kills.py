@@ -1,0 +1,84 @@
+"""Processes die while thousands of calls are under way: each gives its result once, or says why it has none."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, wait
+
+import psutil
+import pytest
+from patience import PATIENCE_S
+
+from pilotfish import Executor
+from pilotfish.api.executor import LostCallError
+
+CALLS = 1500
+
+
+def _below(executor: Executor, word: str) -> list[psutil.Process]:
+    """Processes of its pilot with this word in their command line."""
+    pilot = executor.pilot
+    found = psutil.Process(pilot._process.pid).children(recursive=True)  # type: ignore[attr-defined]
+    return [process for process in found if word in " ".join(_words(process))]
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _kill(processes: list[psutil.Process]) -> int:
+    victim = random.choice(processes)
+    os.kill(victim.pid, signal.SIGKILL)
+    return victim.pid
+
+
+def test_function_workers_are_killed() -> None:
+    """Each kill costs at most the one call that was under way there; with retries it costs none."""
+    kills = 0
+    with Executor(2) as executor:
+        plain = [executor.submit(abs, -number) for number in range(CALLS)]
+        safe = [executor.options(retries=5).submit(abs, -number) for number in range(CALLS)]
+        while not all(future.done() for future in (*plain, *safe)):
+            workers = _below(executor, "functions/worker.py")
+            if workers and kills < 20:
+                _kill(workers)
+                kills += 1
+            wait(safe, 0.02)
+        lost = [future for future in plain if future.exception() is not None]
+        assert len(lost) <= kills
+        assert all(isinstance(future.exception(), LostCallError) for future in lost)
+        assert [future.result() for future in plain if future not in lost] == [
+            number for number, future in enumerate(plain) if future not in lost
+        ]
+        assert [future.result() for future in safe] == list(range(CALLS))
+    assert kills
+
+
+def test_the_agent_is_killed(wait_until: Callable[..., None]) -> None:
+    """Another one is started, and makes the calls that had not ended."""
+    with Executor(2) as executor:
+        futures = [executor.submit(lambda number: time.sleep(0.002) or number, number) for number in range(600)]
+        wait_until(lambda: sum(future.done() for future in futures) > 50, "calls have ended")
+        os.kill(min(process.pid for process in _below(executor, " agent ")), signal.SIGKILL)
+        assert [future.result(4 * PATIENCE_S) for future in futures] == list(range(600))
+
+
+def test_the_manager_is_killed(wait_until: Callable[..., None]) -> None:
+    """An executor's own pilot cannot be had again: all that is open says so, and nothing is left behind."""
+    executor = Executor(2)
+    futures = [executor.submit(time.sleep, 0.01) for _ in range(500)]
+    wait_until(lambda: sum(future.done() for future in futures) > 20, "calls have ended")
+    os.kill(executor.pilot._process.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+    errors = [future.exception(PATIENCE_S) for future in futures]
+    assert any(isinstance(error, BrokenExecutor) for error in errors)
+    assert all(error is None or isinstance(error, BrokenExecutor) for error in errors)
+    with pytest.raises(BrokenExecutor):
+        executor.submit(abs, -1)
+    executor.shutdown()
