@@ -68,9 +68,9 @@ class Core:
         args, kwargs, slots = find(args, kwargs)
         return self._put(options, fn, (args, kwargs), ONE, Future(self._link), slots)
 
-    def submit_many(self, options: Options, fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> Future[list[Any]]:
-        """One task that calls the function with each of these arguments."""
-        return self._put(options, fn, calls, MANY, Future(self._link))
+    def submit_many(self, options: Options, fn: Callable[..., Any], columns: list[list[Any]]) -> Future[list[Any]]:
+        """One task that calls the function with each of these arguments, which are given by column."""
+        return self._put(options, fn, columns, MANY, Future(self._link))
 
     def submit_command(self, options: Options, command: Command) -> Future[Any]:
         future: Future[Any] = Future(self._link)

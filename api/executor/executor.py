@@ -180,6 +180,7 @@ class _Chunks(concurrent.futures.Executor):
         return self._executor._core.submit_many(options, fn, args[0])
 
 
-def _chunks(calls: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+def _chunks(calls: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[list[Any]]]:
+    """The arguments of so many calls, by column: these are written faster than as many tuples."""
     while chunk := list(islice(calls, size)):
-        yield chunk
+        yield list(map(list, zip(*chunk, strict=True)))

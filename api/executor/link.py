@@ -183,7 +183,9 @@ class Link:
                     with suppress(RequestRefusedError):
                         client.cancel(cancel)
             receiving = self._threads[1]
-            while receiving.is_alive():  # it does not wait for an end any more once somebody else asks, perhaps only now
+            while (
+                receiving.is_alive()
+            ):  # it does not wait for an end any more once somebody else asks, perhaps only now
                 self._ask(client, "", 0, 0.0)
                 receiving.join(_LOOK_S)
         except BaseException as error:

@@ -34,7 +34,7 @@ Buffer = bytes | bytearray | memoryview
 
 LARGE_BYTES = 48 << 10
 """Values above this go through a file, if there is a folder for it."""
-_MOST_PLAIN = 256
+_MOST_PLAIN = 1024
 """Elements of a value that is looked through; larger ones are pickled, which does that faster."""
 _TUPLE, _ARRAY, _SCALAR = 0, 1, 2
 _HEAD = struct.Struct("<cIQ")
@@ -42,6 +42,7 @@ _HEAD = struct.Struct("<cIQ")
 _SIZE = struct.Struct("<Q")
 _ALIGNED = 64
 _SCALARS = frozenset({type(None), bool, float, str, bytes})
+_FAST = _SCALARS | {int}
 _ARRAY_KINDS = "biufcSUmM?"
 
 
@@ -82,7 +83,7 @@ def _is_plain(value: Any, seen: set[int]) -> bool:
         if len(value) > _MOST_PLAIN or len(seen) > _MOST_PLAIN or id(value) in seen:
             return False
         seen.add(id(value))
-        return all(_is_plain(element, seen) for element in value)
+        return _FAST.issuperset(map(type, value)) or all(_is_plain(element, seen) for element in value)
     if kind is dict:
         if len(value) > _MOST_PLAIN or len(seen) > _MOST_PLAIN or id(value) in seen:
             return False

@@ -165,7 +165,7 @@ class Worker:
             if function is None:
                 function = self._learn_function(digest, code)
             if how == MANY:
-                value: Any = [function(*args) for args in self._values.unpack(arguments)]
+                value: Any = list(map(function, *self._values.unpack(arguments)))
             else:
                 args, kwargs = self._values.unpack(arguments)
                 if slots:

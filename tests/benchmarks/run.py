@@ -24,6 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+import calls  # noqa: E402
 import core_bench  # noqa: E402
 import on_slurm  # noqa: E402
 import peers  # noqa: E402
@@ -176,6 +177,10 @@ class Bench:
         for row in scale.rows(self.quick):
             self.add(*row)
 
+    def calls(self, with_peers: bool) -> None:
+        for row in calls.rows(self.quick, with_peers):
+            self.add(*row)
+
     def on_slurm(self) -> None:
         """Only on demand: it needs root and a Slurm, and takes a minute or two."""
         ours = 0.0
@@ -186,14 +191,15 @@ class Bench:
             self.add(way, f"{1 / seconds:.1f}/s", f"{ratio:.2f} x its time", goal, ok)
 
 
-def main() -> None:
+def main() -> None:  # noqa: PLR0912
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer tasks and rounds: about a minute")
     parser.add_argument(
         "--peers", action="store_true", help="install and measure qcg-pilotjob, hyperqueue, GNU parallel"
     )
     parser.add_argument(
-        "--only", choices=["iteration", "files", "jobs", "core", "latency", "start", "scale", "slurm", "runs"]
+        "--only",
+        choices=["iteration", "files", "jobs", "core", "latency", "start", "scale", "slurm", "runs", "calls"],
     )
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown at the end")
@@ -213,6 +219,8 @@ def main() -> None:
     ):
         if wanted(name):
             measure()
+    if wanted("calls"):
+        bench.calls(given.peers)
     if given.only == "slurm":
         bench.on_slurm()
     ours = (
