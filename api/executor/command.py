@@ -35,7 +35,7 @@ class CommandResult(NamedTuple):
 class CommandError(QCGPJMAError):
     """A command has failed; `result` tells how."""
 
-    code = "command_failed"
+    code = "command-failed"
 
     def __init__(self, result: CommandResult) -> None:
         last = result.output.strip().rpartition("\n")[2][:200]

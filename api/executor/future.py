@@ -57,7 +57,7 @@ class LostCallError(PilotfishError, RuntimeError):
     `state` is that of its task, `output` what it had printed.
     """
 
-    code = "call_lost"
+    code = "call-lost"
 
     def __init__(self, message: str, state: str = "FAILED", output: str = "") -> None:
         super().__init__(message)
