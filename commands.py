@@ -101,6 +101,10 @@ class LazyGroup(click.Group):
         if module is None:
             return None
         command: click.Command = getattr(import_module(module, "pilotfish"), _NAMES.get(cmd_name, cmd_name))
+        if ctx.resilient_parsing:  # a shell completes a line
+            from .completions import attach
+
+            attach(command, [cmd_name])
         begins = ctx.find_root().obj
         if begins is not None:
             begins()
@@ -206,7 +210,8 @@ _ALSO_BAD_INPUT = (JobExistsError.code, NotEnoughResourcesError.code)
 
 
 def _code_of(error: PilotfishError) -> int:
-    bad_input = {kind.code for kind in (UsageError, *UsageError.__subclasses__())}
+    kinds: list[type[PilotfishError]] = [UsageError, *UsageError.__subclasses__()]
+    bad_input = {kind.code for kind in kinds}
     if error.code in bad_input or error.code in _ALSO_BAD_INPUT:  # a pilot may have said it
         return ExitCode.BAD_INPUT
     return ExitCode.UNREACHABLE if error.code == LostError.code else ExitCode.FAILED

@@ -52,7 +52,14 @@ _ATTRIBUTES: dict[str, tuple[tuple[type, ...], _Path]] = {
 }
 """Attribute of `add` -> (types, where it goes in the description)."""
 
-_WORDS = {str: "text", int: "a whole number", list: "a list", range: "a range", dict: "a mapping", bool: "True or False"}
+_WORDS = {
+    str: "text",
+    int: "a whole number",
+    list: "a list",
+    range: "a range",
+    dict: "a mapping",
+    bool: "True or False",
+}
 
 _SIZE: dict[str, tuple[type, ...]] = {"min": (int,), "max": (int,), "exact": (int,), "scheduler": (str, dict)}
 _ITERATION: dict[str, tuple[type, ...]] = {

@@ -206,7 +206,7 @@ CALLS: list[tuple[Callable[[], object], str]] = [
     (lambda: Jobs().add(name="a", exec="x").add(name="a", exec="x"), "Job a already in list; give it another name"),
     (lambda: Jobs().add_std(name="a"), "Missing \"execution/exec\" key; job 'a': give execution="),
     (lambda: Jobs().remove("zz"), "zz; it is not in this list"),
-    (lambda: LocalManager("--nodes 4"), "server_args is one text; give a list of words: ['--nodes', '4']"),  # type: ignore[arg-type]
+    (lambda: LocalManager("--nodes 4"), "server_args is one text; give a list of words: ['--nodes', '4']"),
     (lambda: LocalManager(["--nope"]), "No such option '--nope'"),
     (lambda: Manager("nowhere/connection.json"), "nowhere"),
 ]
