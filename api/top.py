@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -24,7 +23,7 @@ from rich.text import Text
 
 from ..pilot.model.errors import LostError, PilotfishError
 from ..pilot.wire import connection
-from ..pilot.wire.overview import Failure, Overview
+from ..pilot.wire.overview import Overview
 from ..pilot.wire.streams import Index, Part
 from .keyboard import Keyboard
 from .manager import Manager
@@ -34,8 +33,6 @@ from .top_view import Action, Cancel, Look, Quit, View
 
 INTERVAL_S = 1.0
 _LIMIT = 200
-_WRITTEN_S = 10.0
-"""After this time what a task has written is in its place."""
 
 
 class Asker:
@@ -86,7 +83,6 @@ class Files:
     def __init__(self, seen: Overview) -> None:
         aux = Path(seen.pilot.wd) / f"{connection.AUX_PREFIX}{seen.pilot.id}"
         self._aux: Path | None = None
-        self._of_failures: dict[tuple[str, float], str] = {}
         with suppress(PilotfishError):
             if connection.read(aux / connection.FILE_NAME).instance_id == seen.pilot.id:
                 self._aux = aux
@@ -97,16 +93,6 @@ class Files:
             return ""
         part = Part(Path(path), 0, None) if path not in ("", os.devnull) else Index(self._aux).part(task, of_stderr)
         return "" if part is None else tail_of(part, lines)
-
-    def of_failure(self, failure: Failure, lines: int) -> str:
-        """The last lines of stderr, looked for once: they do not change, and there may be a hundred failures a second."""
-        key = failure.task, failure.ended_s
-        text = self._of_failures.get(key)
-        if text is None:
-            text = self.tail(failure.task, failure.stderr, True, lines)
-            if text or time.time() - failure.ended_s > _WRITTEN_S:
-                self._of_failures[key] = text
-        return text
 
 
 def picture(seen: Overview, files: Files, width: int) -> list[Text]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import NamedTuple, Protocol
 
+from msgspec import UNSET
 from rich.text import Text
 
 from ..pilot.wire.overview import Amount, Failure, Overview
@@ -18,14 +19,10 @@ class Outputs(Protocol):
 
     def tail(self, task: str, path: str, of_stderr: bool, lines: int) -> str: ...
 
-    def of_failure(self, failure: Failure, lines: int) -> str: ...
-
 
 _SHARES = (2, 4)
 """How many lines each part has first, and how many more while there is room; then one after the other has the rest."""
 _BAR, _WIDE = 20, 100
-_TAIL = 3
-"""Last lines of a failure."""
 _STATE_STYLES = {"READY": "green", "DRAINING": "yellow", "STARTING": "yellow", "EXPECTED": "yellow", "SILENT": "yellow"}
 
 
@@ -53,7 +50,7 @@ def screen(
     elif height and view.output is not None:
         body = _output(view, height - len(top) - 1, outputs)
     else:
-        panes = _panes(seen, view, width, outputs)
+        panes = _panes(seen, view, width)
         body = _arranged(panes, view, height - len(top) - 1) if height else list(_everything(panes))
     if not height:
         return [*top, *body]
@@ -136,8 +133,8 @@ def _percent(part: int, whole: int) -> str:
 # --- the parts of the screen --------------------------------------------------------------------------------------------
 
 
-def _panes(seen: Overview, view: View, width: int, outputs: Outputs) -> dict[str, Pane]:
-    panes = (_nodes(seen), _running(seen, bool(view.filter)), _queue(seen, width), _failures(seen, outputs), _log(seen))
+def _panes(seen: Overview, view: View, width: int) -> dict[str, Pane]:
+    panes = (_nodes(seen), _running(seen, bool(view.filter)), _queue(seen, width), _failures(seen), _log(seen))
     return dict(zip(PANES, panes, strict=True))
 
 
@@ -196,12 +193,12 @@ def _wrapped(text: str, width: int) -> list[str]:
     return wrap(text, max(20, width - 1), initial_indent="   ", subsequent_indent="     ")
 
 
-def _failures(seen: Overview, outputs: Outputs) -> Pane:
+def _failures(seen: Overview) -> Pane:
     entries = []
     for failure in seen.failures:
         ago = duration(seen.pilot.now_s - failure.ended_s)
         line = Text.assemble("  ", (clean(failure.task), "red"), f"  {_why(failure)}  {clean(failure.node)}  {ago} ago")
-        said = outputs.of_failure(failure, _TAIL).splitlines()
+        said = [] if failure.last_lines is UNSET else failure.last_lines
         entries.append([line, *(Text(f"   | {clean(text)}", "dim") for text in said)])
     return Pane(_title("failures", len(seen.failures), seen.tasks.failed, "latest"), None, entries, "none")
 

@@ -205,16 +205,19 @@ def test_the_page_about_looking_runs_word_for_word(wd: Path, wait_until: Callabl
         return text
 
     shell(blocks[0])
-    wait_until(
-        lambda: "failure: " in (wd / "told").read_text() if (wd / "told").exists() else False, "the first failure"
-    )
+
+    def says(pattern: str, text: str, count: int = 1) -> bool:
+        return sum(file.read_text().count(text) for file in wd.glob(pattern)) >= count
+
+    wait_until(lambda: says(".qcgpjm-*/service.log", "agent.ready", 2), "both nodes")
+    wait_until(lambda: says("told", "failure: "), "the first failure")
     texts = [shell(block) for block in blocks[1:]]
-    assert "40 tasks: 0 done, 1 failed, 8 running, 31 waiting" in texts[0]
+    assert re.search(r"40 tasks: 0 done, 1 failed, [78] running, 3[12] waiting", texts[0])
     assert "residual too large" in texts[0]
     (shown,) = (code for name, code in _blocks("text") if name.startswith("looking.md"))
     explained = re.sub(r"task:\d+ and what needs the same \(\d+", "task:8 and what needs the same (32", texts[2])
     assert shown in explained
-    assert "pilotfish_tasks_running 8" in texts[3]
+    assert re.search(r"^pilotfish_tasks_running [0-8]$", texts[3], re.MULTILINE)
     assert "end: pilotfish" in texts[4]
     events = [json.loads(line) for line in (wd / "events.jsonl").read_text().splitlines()]
     assert (events[0]["seq"], events[0]["version"]) == (1, 1)

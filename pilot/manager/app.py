@@ -96,7 +96,9 @@ def _leave(code: int) -> NoReturn:
 
 def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     inherited = _free_of_limits()
-    check_room_for_sockets(_DESCRIPTORS + reserved(), own_threads=3)  # disk_sync has one, metrics may have two
+    check_room_for_sockets(
+        _DESCRIPTORS + reserved(), own_threads=4
+    )  # disk_sync and last_lines have one, metrics may have two
     aux, settings = _folder(settings)
     try:
         auxdir.await_room(aux, settings.resume is not None and settings.ready_fd is None)
@@ -139,7 +141,7 @@ def _put_together(
     epoch = secrets.token_hex(8)
     folder = ValueFolder(aux.path, allocation.kind in registry.VIRTUAL)
     outboxes = CallOutboxes(epoch, store.append, folder, scheduler.jobs)
-    recent = Recent(scheduler.jobs, views)
+    recent = Recent(scheduler.jobs, views, aux.path)
     recent.keep_log()
     reporter, replayed = _replay(settings, aux, store, scheduler, views, recent, outboxes, warnings)
     outboxes.expect_all()

@@ -40,6 +40,8 @@ def overview(parts: Parts, limit: int, match: str) -> Steps[wire.Overview]:
     nodes = _Nodes()
     yield from nodes.count(scheduler, running_at, limit, match)
     queue, depending, shape_count = yield from _queue(scheduler, limit, now)
+    failures = list(islice(parts.recent.failures, limit))
+    parts.recent.last_lines.look(failures, now)
     ready = scheduler.nodes.usable_count
     return wire.Overview(
         wire.VERSION,
@@ -56,7 +58,7 @@ def overview(parts: Parts, limit: int, match: str) -> Steps[wire.Overview]:
         shape_count,
         depending,
         queue,
-        list(islice(parts.recent.failures, limit)),
+        failures,
         list(parts.recent.lines)[-limit:] if limit else [],
     )
 

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TypeGuard
 
 from ..logs import EventFormatter
@@ -19,18 +20,22 @@ from ..model.states import State
 from ..rate import Rate
 from ..wire.overview import Failure
 from .job_info import Views
+from .last_lines import LastLines
 
 MOST_FAILURES = 100
 _MOST_LINES = 100
 
 
 class Recent:
-    def __init__(self, jobs: Registry, views: Views) -> None:
+    """`aux`: the auxiliary folder of the pilot."""
+
+    def __init__(self, jobs: Registry, views: Views, aux: Path) -> None:
         self._jobs = jobs
         self._views = views
         self._failed = 0
         self.failures: deque[Failure] = deque(maxlen=MOST_FAILURES)
         """The latest first."""
+        self.last_lines = LastLines(aux)
         self.lines: deque[str] = deque(maxlen=_MOST_LINES)
         self.rate = Rate()
 

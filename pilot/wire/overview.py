@@ -6,7 +6,7 @@ left out. Times are seconds since the epoch by the clock of the pilot, whose `no
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 VERSION = 1
 MOST, USUAL = 1000, 100
@@ -96,7 +96,7 @@ class Waiting(Struct, omit_defaults=True):
 
 
 class Failure(Struct, omit_defaults=True):
-    """A task that has failed."""
+    """A task that has failed. `last_lines`: of its stderr; absent until somebody has asked for them, and they were read."""
 
     task: str
     ended_s: float
@@ -105,6 +105,7 @@ class Failure(Struct, omit_defaults=True):
     node: str = ""
     stdout: str = ""
     stderr: str = ""
+    last_lines: list[str] | UnsetType = UNSET
 
 
 class Overview(Struct):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
 from patience import PATIENCE_S, need
 
 from pilotfish import Jobs, LocalManager
@@ -62,24 +63,25 @@ def test_a_pilot_can_be_looked_at_and_worked_on(wd: Path, terminal: Terminal, wa
         wait_until(lambda: text in terminal.screen, lambda: f"{text!r} in\n{terminal.screen}")
 
     with LocalManager(["--wd", str(wd), "--nodes", "n1:2,n2:1"], {"log_file": "/dev/null"}) as pilot:
-        work = Jobs().add(name="bad", script="echo it broke >&2; exit 3", stderr="bad.err")
-        work.add(name="sim", script="echo step $it; sleep 1000", stdout="${it}.out", iteration=3)
-        pilot.submit(work.add(name="wide", exec="true", numCores=2, numNodes=1, after=[]))
+        pilot.submit(Jobs().add(name="bad", script="echo it broke >&2; exit 3", stderr="bad.err"))
+        pilot.submit(Jobs().add(name="sim", script="echo step $it; sleep 1000", stdout="${it}.out", iteration=3))
+        wait_until(lambda: pilot.client.task_counts().executing == 3, "all cores to be in use")
+        pilot.submit(Jobs().add(name="wide", exec="true", numCores=2, numNodes=1))
         terminal.run([sys.executable, "-m", "pilotfish", "top", "--interval", "0.1"], wd)
         sees("5 tasks: 0 done, 1 failed, 3 running, 1 waiting")
-        sees("sim:2  n2")
+        sees("  sim:2  n")
         sees("exit code 3")
         sees("| it broke")
         terminal.press("j", "t")
-        sees("  step 1")
+        sees("  step ")
         terminal.press("Escape")
         sees("3 queue (1)")
         terminal.tmux("resize-window", "-x", "120", "-y", "40")
         sees("not enough cores are free: at most 0 on one node (the largest has 2), 0 of 3 in all")
-        terminal.press("/", "n2", "Enter")
+        terminal.press("/", "sim:2", "Enter")
         sees("running (1)")
         terminal.press("c", "y")
-        sees("1 cancelled")
+        sees("1 cancelled or omitted")
         assert pilot.status("sim:2")["jobs"]["sim:2"]["data"]["status"] == "CANCELED"
         terminal.press("q")
         sees("left with 0")
@@ -105,12 +107,19 @@ def test_without_a_terminal_the_picture_is_printed_once(wd: Path) -> None:
         pilot.cancel(["b"])
 
 
-def test_what_is_in_the_streams_of_a_run_is_seen_too(wd: Path) -> None:
-    """The tasks have no files, and those that fail keep their last lines."""
+def test_the_last_lines_of_failures_come_from_the_pilot(wd: Path, wait_until: Callable[..., None]) -> None:
+    """So they are seen where its files are not; of tasks without a file for stderr too. Other output is read here."""
     with LocalManager(["--wd", str(wd), "--nodes", "1"], {"log_file": "/dev/null"}) as pilot:
-        pilot.submit(Jobs().add(name="bad", script="echo it broke >&2; exit 3"))
-        pilot.wait4("bad", PATIENCE_S)
+        work = Jobs().add(name="silent", script="exit 3").add(name="bad", script="echo it broke >&2; exit 3")
+        pilot.submit(work.add(name="filed", script="printf '1\\n2\\n3\\n4' >&2; exit 3", stderr="err"))
+        pilot.wait4(["silent", "bad", "filed"], PATIENCE_S)
+
+        def lines() -> dict[str, object]:
+            return {failure.task: failure.last_lines for failure in pilot.client.overview().failures}
+
+        wait_until(lambda: UNSET not in (lines()["bad"], lines()["filed"]), "the lines")
+        assert lines() == {"silent": UNSET, "bad": ["it broke"], "filed": ["2", "3", "4"]}
         seen = pilot.client.overview()
-        assert Files(seen).of_failure(seen.failures[0], 3) == "it broke"
+        assert Files(seen).tail("bad", "", True, 5) == "it broke"
         seen.pilot.id = "another"
-        assert Files(seen).of_failure(seen.failures[0], 3) == ""
+        assert Files(seen).tail("bad", "", True, 5) == ""

@@ -35,7 +35,7 @@ def seen(running: int = 2, name: str = "sim") -> Overview:
         1,
         4,
         [Waiting("4 cores", 3, 61, "wide", ["not enough cores are free: at most 3 on one node"])],
-        [Failure("bad", NOW_S - 5, 3, "", "n", "/wd/bad.out", "/wd/bad.err")],
+        [Failure("bad", NOW_S - 5, 3, "", "n", "/wd/bad.out", "/wd/bad.err", ["no mesh", "giving up"])],
         ["agent.ready node=n"],
     )
 
@@ -45,9 +45,6 @@ class Written:
 
     def tail(self, task: str, path: str, of_stderr: bool, lines: int) -> str:
         return f"first of {path}\nlast of {path}" if path else ""
-
-    def of_failure(self, failure: Failure, lines: int) -> str:
-        return self.tail(failure.task, failure.stderr, True, lines)
 
 
 def shown(
@@ -78,8 +75,8 @@ def test_a_small_terminal_has_a_bit_of_everything() -> None:
         "   not enough cores are free: at most 3 on one node",
         "4 failures (the latest 1 of 2)",
         "  bad  exit code 3  n  5 s ago",
-        "   | first of /wd/bad.err",
-        "   | last of /wd/bad.err",
+        "   | no mesh",
+        "   | giving up",
         "5 log",
         "  agent.ready node=n",
         " Tab part  / filter  c cancel  t output  h help  q quit",

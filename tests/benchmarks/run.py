@@ -191,7 +191,7 @@ class Bench:
             self.add(way, f"{1 / seconds:.1f}/s", f"{ratio:.2f} x its time", goal, ok)
 
 
-def main() -> None:  # noqa: PLR0912
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer tasks and rounds: about a minute")
     parser.add_argument(

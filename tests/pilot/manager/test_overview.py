@@ -33,7 +33,7 @@ def look(world: World, limit: int = 100, match: str = "", recent: Recent | None 
         aux=SimpleNamespace(instance_id="pilot-1"),
         settings=SimpleNamespace(wd=Path("/wd")),
         status=SimpleNamespace(started_s=900.0, problem="", warnings=["the disk is slow"]),
-        recent=recent or Recent(world.scheduler.jobs, views),
+        recent=recent or Recent(world.scheduler.jobs, views, Path("/wd/aux")),
     )
     return codec.load(codec.encode(finish(overview(parts, limit, match))), Overview)
 
@@ -97,7 +97,7 @@ def test_every_list_is_bounded_and_says_how_much_there_is() -> None:
 
 def test_failures_are_told_with_their_reason_the_latest_first() -> None:
     world = World(node("n", 1))
-    recent = Recent(world.scheduler.jobs, Views(world.scheduler, Path("/wd")))
+    recent = Recent(world.scheduler.jobs, Views(world.scheduler, Path("/wd")), Path("/wd/aux"))
     world.submit(job("good"), job("bad"), job("worse"))
     for name, code in (("good", 0), ("bad", 3), ("worse", -9)):
         world.finish(name, code)
@@ -111,7 +111,7 @@ def test_failures_are_told_with_their_reason_the_latest_first() -> None:
 
 def test_of_very_many_failures_the_last_are_kept() -> None:
     world = World(node("n", 1))
-    recent = Recent(world.scheduler.jobs, Views(world.scheduler, Path("/wd")))
+    recent = Recent(world.scheduler.jobs, Views(world.scheduler, Path("/wd")), Path("/wd/aux"))
     world.submit(job("a", count=MOST_FAILURES + 5))
     for index in range(MOST_FAILURES + 5):
         world.finish(f"a:{index}", 1)
