@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sshd import Sshd
 
 from pilotfish import fyrd
 from pilotfish.launcher.cli import job_queue
@@ -21,6 +22,7 @@ from pilotfish.launcher.submission.single import SingleJob
 from pilotfish.pilot.model.errors import PilotfishError
 
 UNTIL_GO = "until [ -e go ]; do sleep 0.05; done"
+MACHINE = {"batch_type": "Shell", "context_type": "LazyLocal", "local_root": "."}
 SLURM_FILE = '{"batch_type": "Slurm", "context_type": "LazyLocal", "local_root": "."}'
 
 
@@ -245,12 +247,31 @@ def test_jobs_of_others_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         job_queue.wait_in_queue(machine, ["9"], [], None, lambda pause: None)
 
 
+def test_another_machine_is_used_by_its_name(wd: Path, sshd: Sshd) -> None:
+    """Its files are named as they are there; looking, waiting, logs and cleaning go there too."""
+    machine = {**MACHINE, "context_type": "SSH", "remote_root": str(wd / "there"), "remote_profile": sshd.profile}
+    folder = wd / "config" / "pilotfish" / "machines"
+    folder.mkdir(parents=True)
+    (folder / "far.json").write_text(json.dumps(machine))
+    (wd / "there").mkdir()
+    (wd / "there" / "x.txt").write_text("there")
+    (wd / "step.sh").write_text("pwd; exit 3\n")
+    (done,) = told("run", "-M", "far", "--name", "read", "cat {}", "x.txt", "-w")["jobs"]
+    assert (done["machine"], done["state"], done["folder"]) == ("Shell@127.0.0.1", "finished", str(wd / "there"))
+    assert call("logs", "last", "--stdout") == "there"
+    call("submit", "-M", "far", "step.sh", "-w", code=1)
+    assert call("logs", "last", "--stdout") == f"{wd}/there\n"
+    assert [row["name"] for row in told("queue", "-M", "far")["jobs"]] == ["step.sh", "read"]
+    assert told("queue")["jobs"] == []
+    assert len(told("clean", "-M", "far", "--outputs", "-y")["files"]) == 4
+    assert names(wd / "there") == ["x.txt"]
+
+
 def test_only_files_of_jobs_that_are_over_are_cleaned(wd: Path) -> None:
     """Scripts first, output when asked for; nothing that merely has such a name."""
-    machine = {"batch_type": "Shell", "context_type": "LazyLocal", "local_root": "."}
-    done = fyrd.submit("echo out", name="one", machine=machine)
+    done = fyrd.submit("echo out", name="one", machine=MACHINE)
     done.wait()
-    living = fyrd.submit(UNTIL_GO, name="two", machine=machine)
+    living = fyrd.submit(UNTIL_GO, name="two", machine=MACHINE)
     (wd / "three.0123456789ab.cluster.script").touch()
     assert [Path(name).name for name in told("clean", "-d")["files"]] == [f"one.{done.uuid}.cluster.script"]
     assert "1 files would be removed" in refusal("clean")
