@@ -189,7 +189,8 @@ def test_a_task_is_below_the_submissions_folder(context_type: str, folder: str, 
 )
 def test_a_batch_system_is_reached_its_own_way(batch_type: str, context_type: str, ways: str) -> None:
     """Which contexts go with a batch system is told before anything is sent."""
-    machine = {"batch_type": batch_type, "context_type": context_type, "local_root": ".", "remote_root": "/r"}
+    machine: dict[str, Any] = {"batch_type": batch_type, "context_type": context_type}
+    machine |= {"local_root": ".", "remote_root": "/r"}
     profiles = {"dpcloudservercontext": {"program_id": 1, "input_data": {}}}
     machine |= {"remote_profile": profiles.get(context_type, {})}
     given = {"work_base": "w", "machine": machine, "resources": {"group_size": 1}, "task_list": [TASK]}

@@ -56,7 +56,11 @@ MACHINES = ["Slurm", "SlurmJobArray", "PBS", "Torque", "LSF", "SGE", "JH_UniSche
 
 
 def submission(name: str, asked: dict[str, Any]) -> Any:
-    given = {"batch_type": name, "context_type": CONTEXTS.get(name, "LazyLocal"), "local_root": os.getcwd()}
+    given: dict[str, Any] = {
+        "batch_type": name,
+        "context_type": CONTEXTS.get(name, "LazyLocal"),
+        "local_root": os.getcwd(),
+    }
     given |= {"remote_root": "/user/ann", "remote_profile": PROFILES.get(name, {})}
     asked = {**asked, "kwargs": KWARGS.get(name, {})}
     with mock.patch.object(HDFS, "mkdir"):

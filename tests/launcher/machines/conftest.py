@@ -48,7 +48,7 @@ def to_cloud(wd: Path, kind: str, cloud: Cloud, submission: Callable[..., Placem
                 {"command": command, "task_work_path": f"t{at}", "forward_files": ["in"], "backward_files": ["out*"]}
             )
         (wd / "here/w/common").write_text("common\n")
-        machine = {"batch_type": kind, "context_type": kind, "remote_root": None}
+        machine: dict[str, Any] = {"batch_type": kind, "context_type": kind, "remote_root": None}
         machine["remote_profile"] = {**PROFILES[kind], **(profile or {})}
         machine |= given.pop("machine", {})
         found = submission(

@@ -107,7 +107,11 @@ def test_a_service_that_is_silent_is_asked_again(to_cloud: Make, cloud: Cloud, k
     """A silence is longer than `timeout`."""
     gone = threading.Event()
     path = "GET /brm/v1/job/1" if kind == "Bohrium" else "GET /openapi/v1/job/1"
-    cloud.troubles = [(path, gone.wait), ("/result/", gone.wait)]
+
+    def silence() -> None:
+        gone.wait()
+
+    cloud.troubles = [(path, silence), ("/result/", silence)]
     assert to_cloud("cp in out", profile={"timeout": 0.3}).run(check_interval_s=0.5).over
     gone.set()
 
@@ -120,12 +124,9 @@ def test_an_upload_goes_on_where_a_dead_launcher_has_stopped(
     (wd / "here/w/t0").mkdir(parents=True)
     part = "PUT /bucket" if kind == "Bohrium" else "multipart/upload"
 
-    def die() -> None:
-        raise Died
-
     def dying(self: http.Http, method: str, url: str, **more: Any) -> httpx.Response:
         if part in f"{method} {urlsplit(url).path}" and cloud.asked(part.rsplit(maxsplit=1)[-1]) == before:
-            die()
+            raise Died
         return send(self, method, url, **more)
 
     before, send = (2 if kind == "OpenAPI" else 3), http.Http.send

@@ -101,7 +101,7 @@ def test_a_job_that_the_service_has_forgotten_is_placed_again(to_cloud: Make, cl
 def test_what_jobs_print_is_told_once_while_they_run(to_cloud: Make, cloud: Cloud, kind: str, wd: Path) -> None:
     """A log is asked for from where it was read to."""
     go = wd / "go"
-    profile = {"output_log": True}
+    profile: dict[str, Any] = {"output_log": True}
     if kind == "Bohrium":
         profile = {"input_data": {**PROFILES[kind]["input_data"], "output_log": True}}
     lines = ["echo first line", f"until [ -e {go} ]; do sleep 0.05; done", "echo last line"]
