@@ -74,7 +74,8 @@ class Calls:
             if ended is None:
                 break
             self._take(worker, ended)
-        if worker.task is not None and 2 * len(worker.ahead) < worker.most_ahead:
+        # One that has died takes all that it is sent, as its end of the link is open here, and does none of it.
+        if worker.task is not None and not worker.is_dead and 2 * len(worker.ahead) < worker.most_ahead:
             self._send_ahead(worker, worker.task)
 
     def _take(self, worker: FunctionWorker, ended: Ended) -> None:
