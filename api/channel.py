@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
+import socket as network
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from ..pilot.model.errors import PilotfishError
 from ..pilot.wire import codec
-from ..pilot.wire.connection import FILE_NAME, ConnectionFile, best_address, why_ended
+from ..pilot.wire.connection import FILE_NAME, ConnectionFile, best_address, read, why_ended
 from ..pilot.wire.names import why_unknown
 from ..pilot.wire.room import check_room_for_sockets
 from ..pilot.wire.security import unlock_client, wants_keys
@@ -77,6 +82,11 @@ class Channel:
         other = Channel(self._target, self._timeout_s)
         other.why_gone = self.why_gone
         return other
+
+    def notice_when_replaced(self) -> None:
+        """Whoever waits for a reply learns that the manager has been killed here, or has a successor."""
+        if isinstance(self._target, ConnectionFile):
+            self.why_gone = partial(_why_replaced, self._target)
 
     @property
     def where(self) -> str:
@@ -192,6 +202,22 @@ class Channel:
             self._sockets.remove(self._socket)
             self._socket.close()
             self._socket = None
+
+
+def _why_replaced(info: ConnectionFile) -> str:
+    """Empty as long as the manager of this connection file may be there."""
+    with suppress(PilotfishError, OSError, ValueError):
+        now = read(Path(info.aux_dir) / FILE_NAME)
+        if (now.pid, now.started_s) != (info.pid, info.started_s):
+            return "the pilot has another manager now"
+    if info.host == network.gethostname():
+        try:
+            os.kill(info.pid, 0)
+        except ProcessLookupError:
+            return "the manager of the pilot is gone"
+        except PermissionError:
+            pass
+    return ""
 
 
 def _check_host(address: str) -> None:

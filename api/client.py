@@ -35,6 +35,10 @@ class Client:
         """One with a connection of its own, for a thread that waits long for its replies."""
         return Client(self._channel.another(), self._log)
 
+    def notice_when_replaced(self) -> None:
+        """A request that waits is given up as soon as the manager has been killed here, or another one has its place."""
+        self._channel.notice_when_replaced()
+
     def close(self) -> None:
         """Let the connection go."""
         self._channel.close()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
-import secrets
 import shutil
 import sys
 import sysconfig
@@ -20,18 +20,21 @@ import msgpack
 
 from ...pilot.functions import values
 from ...pilot.functions.worker import MANY, ONE
+from ...pilot.wire.connection import AUX_PREFIX
 from ..client import Client
 from ..local import LocalManager
 from ..manager import Manager
+from .cache import Cache, digest_of
 from .command import Command
 from .functions import Code, Functions
-from .future import Future
+from .future import NO_OUTPUT, Future, settle
 from .inputs import Slot, find
-from .link import Call, Link
+from .link import KEY_BYTES, Call, Link
 from .needs import broken
 from .options import Options
 
 _QUIET = {"log_file": os.devnull}
+_CONNECT_S = 2.0
 
 
 class Core:
@@ -44,7 +47,11 @@ class Core:
         folder: str | os.PathLike[str] | None,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
+        name: str | None = None,
+        cache: str | os.PathLike[str] | None = None,
     ) -> None:
+        self._cache = None if cache is None else Cache(Path(cache))
+        self._name = name
         self._connect = connect
         self._words = words
         self._folder = None if folder is None else Path(folder)
@@ -55,7 +62,8 @@ class Core:
         self._is_closed = False
         self._pilot: Manager | None = None
         self._setup = _setup(initializer, initargs)
-        self._link = Link(secrets.token_hex(3), self._start, self._describe)
+        again = None if connect is None else self._connect_again
+        self._link = Link(name or "", self._start, self._describe, self._value_folder, again)
         self._link.start()
         _open.add(self)
 
@@ -93,11 +101,20 @@ class Core:
         with self._lock:
             code = Code(b"command", b"", _word(fn.__name__)) if isinstance(fn, Command) else self._functions.code_of(fn)
         packed = values.pack(arguments)
+        key = b""
+        if (self._name is not None or self._cache is not None) and all(slot.future.key for slot in slots):
+            key = future.key = _key(code, how, packed, options, slots)
+        if key and self._cache is not None:
+            known = self._cache.get(key)
+            if known is not None:
+                settle(future, NO_OUTPUT + known, keep=True)
+                return future
+            future.cache = self._cache
         if values.size_of(packed) <= values.LARGE_BYTES:
             data = values.flat(packed)
         else:
             data = values.write_packed(packed, self._link.folder())
-        self._link.put(Call(future, code, how, data, options, slots))
+        self._link.put(Call(future, code, how, data, options, slots, key))
         return future
 
     def interrupt(self, future: Future[Any]) -> bool:
@@ -151,16 +168,42 @@ class Core:
 
     def _start(self) -> Client:
         if self._connect is not None:
-            self._pilot = Manager(self._connect, _QUIET)
-            return self._pilot.client
+            return self._to_running_pilot(self._connect, _QUIET)
         folder, words = self._folder, list(self._words)
+        if self._name is not None:
+            folder = folder or Path(self._wd)
+            aux = folder / f"{AUX_PREFIX}{self._name}"
+            before = ("--resume", aux) if aux.exists() else ("--wd", folder, "--id", self._name)
+            self._pilot = LocalManager([*before, *words], _QUIET)
+            return self._pilot.client
         if folder is None:
             folder = self._temporary = Path(tempfile.mkdtemp(prefix="pilotfish-"))
             words = ["--report-format", "none", *words]
         self._pilot = LocalManager(["--wd", folder, *words], _QUIET)
         return self._pilot.client
 
-    def _describe(self, options: Options, data: bytes, inputs: int, folder: str) -> dict[str, Any]:
+    def _connect_again(self) -> Client:
+        """The pilot has lost its manager: to the next one, when there is one."""
+        assert self._connect is not None
+        return self._to_running_pilot(self._connect, {**_QUIET, "connect_timeout": _CONNECT_S})
+
+    def _to_running_pilot(self, where: str | os.PathLike[str], config: dict[str, Any]) -> Client:
+        with self._lock:
+            before, self._pilot = self._pilot, Manager(where, config)
+        if before is not None:
+            before.close()
+        self._pilot.client.notice_when_replaced()
+        return self._pilot.client
+
+    def _value_folder(self, folder: str) -> str:
+        """Where large values go: where the pilot says, but for an executor that is to find them again with its own pilot."""
+        if self._name is None or not isinstance(self._pilot, LocalManager):
+            return folder
+        values_folder = self._pilot.connection_file.parent / "values"
+        values_folder.mkdir(mode=0o700, exist_ok=True)
+        return str(values_folder)
+
+    def _describe(self, options: Options, data: bytes, inputs: int, folder: str, keys: bytes) -> dict[str, Any]:
         description = options.members()
         calls = {
             "executor": self._link.name,
@@ -168,11 +211,23 @@ class Core:
             "setup": self._setup,
             "inputs": inputs,
             "folder": folder,
+            "keys": b64encode(keys).decode(),
             "max_calls": options.max_calls,
             "max_bytes": options.max_bytes,
         }
         description["execution"] = {"exec": sys.executable, "wd": self._wd, **description["execution"], "calls": calls}
         return description
+
+
+def _key(code: Code, how: int, packed: Sequence[Any], options: Options, slots: Sequence[Slot]) -> bytes:
+    """What a call is: the same function with the same arguments, asking for the same, gives the same key."""
+    key = hashlib.blake2b(code.digest, digest_size=KEY_BYTES)
+    if options.files:
+        key.update(digest_of(options.files))
+    key.update(repr((how, options._replace(after=()), [slot.path for slot in slots])).encode(errors="surrogateescape"))
+    for part in (*packed, *(slot.future.key for slot in slots)):
+        key.update(part)
+    return key.digest()
 
 
 def _word(name: str) -> str:

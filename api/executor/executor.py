@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -35,7 +36,11 @@ class Executor(concurrent.futures.Executor):
         max_workers: how many cores of this machine it uses; None: all, or those of the allocation in which this runs.
         connect: a pilot that runs already: its connection file, or a folder with it. It goes on running at the end.
         initializer: called in each function worker before its first call, with `initargs`.
-        folder: where the run's own folder stands, which is kept; None: a temporary one.
+        name: lets a program that is started again find its results: a call that an executor of this name has made before, of
+            the same function with the same arguments, gives the result that it had then, or has when it ends.
+        folder: where the run's own folder stands, which is kept; None: a temporary one, or, with `name`, here.
+        cache: a folder for results: the same function with the same arguments, and the same content of the `files` that its
+            options name, is not called again.
         server_args: further options of `pilotfish service`, for a pilot of its own.
 
     Raises:
@@ -49,7 +54,9 @@ class Executor(concurrent.futures.Executor):
         connect: str | os.PathLike[str] | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        name: str | None = None,
         folder: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
         server_args: Sequence[object] = (),
     ) -> None:
         if max_workers is not None and (isinstance(max_workers, bool) or not isinstance(max_workers, int)):
@@ -63,8 +70,11 @@ class Executor(concurrent.futures.Executor):
             raise WrongArgumentsError(
                 "a pilot that runs has its cores and its folder already", where="connect", remedy=remedy
             )
+        if name is not None and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name, re.ASCII) is None:
+            remedy = "use at most 64 letters, digits and the signs . _ -"
+            raise WrongArgumentsError(f"{name!r} is not a name", where="name", remedy=remedy)
         words = [*server_args, *(() if max_workers is None else ("--nodes", max_workers))]
-        self._core = Core(connect, words, folder, initializer, initargs)
+        self._core = Core(connect, words, folder, initializer, initargs, name, cache)
         self._options = Options()
         self._finalizer = weakref.finalize(self, Core.let_go, self._core)
         self._finalizer.atexit = False  # the core sees to that itself, in time
@@ -129,6 +139,7 @@ class Executor(concurrent.futures.Executor):
         modules: str | Sequence[str] | None = None,
         max_calls: int | None = None,
         max_mem: str | None = None,
+        files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     ) -> Executor:
         """This executor, for calls that ask for something else: it shares the pilot, and `shutdown` is for both.
 
@@ -141,6 +152,7 @@ class Executor(concurrent.futures.Executor):
             priority: higher starts first.
             after: futures that must have succeeded before.
             env, wd, python, venv, modules: where its function worker runs.
+            files: files whose content counts among the arguments, where there is a cache.
             max_calls, max_mem: a function worker ends after so many calls, or when it has grown beyond that.
         """
         given = {name: value for name, value in locals().items() if value is not None and name != "self"}

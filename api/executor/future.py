@@ -14,13 +14,14 @@ import msgpack
 from ...pilot.functions import values
 from ...pilot.functions.worker import OUTPUT, UNPREPARED
 from ..errors import PilotfishError
+from .cache import Cache
 
 T = TypeVar("T")
 
 _WHY = {"OMITTED": "what it waits for has failed"}
 
 _OUTPUT_BYTES = OUTPUT.size
-_NO_OUTPUT = OUTPUT.pack(0)
+NO_OUTPUT = OUTPUT.pack(0)
 
 
 class RemoteTraceback(Exception):
@@ -89,6 +90,10 @@ class Future(concurrent.futures.Future[T]):
     """How many calls that have been sent take its result from the pilot."""
     is_taken = False
     """Its end is here, and the result is about to be: who needs that takes it from here."""
+    key = b""
+    """What its call is, for an executor that is to find its calls again."""
+    cache: Cache | None = None
+    """Where its result is to be kept, by its key."""
     file = ""
     """One that has its result, and is needed by dependents."""
 
@@ -154,15 +159,17 @@ class Future(concurrent.futures.Future[T]):
             self.set_exception(error)
 
 
-def settle(future: Future[Any], data: bytes) -> None:
-    """The call has returned what an end has as `data`."""
+def settle(future: Future[Any], data: bytes, *, keep: bool = False) -> None:
+    """The call has returned what an end has as `data`; `keep` a file that has the value."""
     is_alone = future.take()
     try:
         packed = memoryview(data)[_OUTPUT_BYTES:]
-        if data[:_OUTPUT_BYTES] != _NO_OUTPUT:
+        if data[:_OUTPUT_BYTES] != NO_OUTPUT:
             future.output, packed = split(data)
-        value = values.unpack(packed, once=is_alone)
-        if not is_alone:
+        if future.cache is not None:
+            future.cache.put(future.key, packed)
+        value = values.unpack(packed, once=is_alone and not keep)
+        if not is_alone and not keep:
             future.file = values.file_of(packed) or ""
         if future.convert is not None:
             value = future.convert(value)

@@ -9,7 +9,9 @@ not come is looked up before it is sent again, and ends are told until the next 
 from __future__ import annotations
 
 import os
+import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
@@ -20,7 +22,7 @@ import msgpack
 from ...pilot.functions import values
 from ...pilot.wire import replies
 from ..client import Client
-from ..errors import RequestRefusedError
+from ..errors import ConnectionError, PilotfishError, RequestRefusedError
 from .functions import Code
 from .future import Future, settle, settle_with_error
 from .inputs import Slot
@@ -35,6 +37,9 @@ _MOST_BYTES = 256 << 10
 _WAIT_S = 20.0
 _ANSWER_S = 60.0
 _LOOK_S = 0.1
+_MANAGER_S = 300.0
+"""How long a pilot that is not our own may be without a manager."""
+KEY_BYTES = 12
 _KEPT_CALLS = 20_000
 """Ended calls that the pilot still knows, so that one can ask what became of them."""
 _MOST_REMOVED = 100
@@ -52,20 +57,30 @@ class Call(NamedTuple):
     arguments: bytes
     options: Options
     slots: Sequence[Slot] = ()
+    key: bytes = b""
+    """What it is, for an executor that is to find its calls again."""
 
 
 class _Job:
     """Calls that were sent together."""
 
-    __slots__ = ("files", "futures", "left", "needs")
+    __slots__ = ("files", "found", "futures", "left", "needs")
 
     def __init__(self, calls: Sequence[Call], needs: Sequence[Future[Any]]) -> None:
+        self.found: dict[int, tuple[bytes, str]] | None = None
         self.futures: list[Future[Any] | None] = [call.future for call in calls]
         self.left = len(calls)
         self.files = [path for call in calls if (path := values.file_of(call.arguments)) is not None]
         """Of large arguments: they are needed until all calls are over, which may be tried again."""
         self.needs = needs
         """Futures whose results it takes from the pilot."""
+
+    @classmethod
+    def of_earlier_life(cls, count: int) -> _Job:
+        """One whose calls nobody waits for yet; `found`: the results and states of those that have ended."""
+        job = cls([], ())
+        job.futures, job.left, job.found = [None] * count, count, {}
+        return job
 
     def end(self) -> None:
         """All its calls are over, or it was refused."""
@@ -77,12 +92,34 @@ class _Job:
 
 
 class Link:
-    """`connect` gives the client, and may take as long as a pilot takes to start; `execution` what function workers need."""
+    """The calls of one executor between here and its pilot.
+
+    Args:
+        name: by which it finds the calls of an earlier life; empty for one that does not.
+        connect: gives the client, and may take as long as a pilot takes to start.
+        describe: gives the description of a job: options, functions and arguments, how many inputs, folder, keys.
+        own_folder: where large values go, given what the pilot says of that.
+        connect_again: gives a client after the manager was lost, if there may be another one.
+    """
 
     def __init__(
-        self, name: str, connect: Callable[[], Client], describe: Callable[[Options, bytes, int, str], dict[str, Any]]
+        self,
+        name: str,
+        connect: Callable[[], Client],
+        describe: Callable[[Options, bytes, int, str, bytes], dict[str, Any]],
+        own_folder: Callable[[str], str],
+        connect_again: Callable[[], Client] | None = None,
     ) -> None:
-        self.name = name
+        self.name = name or secrets.token_hex(3)
+        self._is_named = bool(name)
+        self._life = f"{secrets.token_hex(2)}-" if name else ""
+        """Part of the names of jobs: an earlier life has given others."""
+        self._earlier: dict[bytes, deque[tuple[str, int]]] = {}
+        """The calls of earlier lives, by what they are: jobs and positions."""
+        self._own_folder = own_folder
+        self._connect_again = connect_again
+        self._confirmed = ("", 0)
+        """The life of the manager, and the number of the end, up to which all were taken when it began."""
         self._connect = connect
         self._describe = describe
         self._lock = threading.Lock()
@@ -113,14 +150,43 @@ class Link:
             thread.start()
 
     def put(self, call: Call) -> None:
-        """Send it soon. Raises RuntimeError when there is no more sending."""
+        """Send it soon. Raises BrokenExecutor when the pilot is lost."""
+        if self._is_named:
+            self.wait_until_connected()
+            if self._has_found(call):
+                return
         with self._lock:
             if self.failure is not None:
-                raise RuntimeError("broken")
+                raise broken(self.failure)
             self._open += 1
             self._waiting.append(call)
             if len(self._waiting) == 1:
                 self._changed.notify_all()
+
+    def _has_found(self, call: Call) -> bool:
+        """Whether an earlier life of this executor has made the same call: then its result is that of this one.
+
+        One that has failed is made again.
+        """
+        with self._lock:
+            places = self._earlier.get(call.key)
+            while places:
+                name, pos = places.popleft()
+                job = self._jobs[name]
+                assert job.found is not None
+                ended = job.found.get(pos)
+                if ended is not None and ended[1] != "SUCCEED":
+                    continue
+                call.future.task = f"{name}:{pos}"
+                if ended is None:
+                    job.futures[pos] = call.future
+                    self._open += 1
+                    return True
+                break
+            else:
+                return False
+        settle(call.future, ended[0], keep=True)
+        return True
 
     def cancel(self, future: Future[Any]) -> None:
         with self._lock:
@@ -165,7 +231,7 @@ class Link:
     def _send_all(self) -> None:
         try:
             client = self._connect()
-            folder = self._ask(client, "", 0, 0.0).folder
+            folder = self._own_folder(self._begin(client))
             with self._lock:
                 self._client = client
                 self._folder = folder if folder and os.access(folder, os.W_OK) else ""
@@ -177,6 +243,7 @@ class Link:
                         break
                     calls, cancel = self._take(), list(self._to_cancel)
                     self._to_cancel.clear()
+                    client = self._client or client  # the manager may be another one
                 if calls:
                     self._submit(client, calls)
                 if cancel:
@@ -190,6 +257,22 @@ class Link:
                 receiving.join(_LOOK_S)
         except BaseException as error:
             self._fail(error)
+
+    def _begin(self, client: Client) -> str:
+        """Learn of the calls of an earlier life, and what has become of them; returns where large values go."""
+        first = found = self._ask(client, "", 0, 0.0, self._is_named)
+        for job in first.jobs:
+            self._jobs[job.job] = _Job.of_earlier_life(job.count)
+            for pos in range(len(job.keys) // KEY_BYTES):
+                key = job.keys[pos * KEY_BYTES : (pos + 1) * KEY_BYTES]
+                self._earlier.setdefault(key, deque()).append((job.job, pos))
+        while first.jobs and found.ends:
+            for ends in found.ends:
+                self._take_ends(ends)
+            found = self._ask(client, found.epoch, found.last, 0.0)
+        if first.jobs:
+            self._confirmed = found.epoch, found.last
+        return first.folder
 
     def _is_over(self) -> bool:
         return self.failure is not None or (self._closing and not self._open)
@@ -222,7 +305,7 @@ class Link:
             if not descriptions:
                 return
             try:
-                client.submit(descriptions)
+                self._submit_once(client, descriptions)
             except RequestRefusedError as error:
                 if len(descriptions) == 1:
                     self._refused(descriptions[0]["name"], error)
@@ -232,6 +315,35 @@ class Link:
         if canceled:
             with self._lock:
                 self._to_cancel.extend(canceled)
+
+    def _submit_once(self, client: Client, descriptions: Sequence[dict[str, Any]]) -> None:
+        """Also when the manager is lost meanwhile: whether it has accepted them, the next one knows from the journal."""
+        try:
+            client.submit(descriptions)
+            return
+        except RequestRefusedError:
+            raise
+        except ConnectionError as error:
+            again = self._again(error)
+        try:
+            again.job_states([descriptions[0]["name"]])
+        except RequestRefusedError:  # it does not know them
+            again.submit(descriptions)
+
+    def _again(self, error: ConnectionError) -> Client:
+        """A client of the manager that has taken the place of a lost one. Raises `error` when none comes."""
+        if self._connect_again is None:
+            raise error
+        until = time.monotonic() + _MANAGER_S
+        while time.monotonic() < until and not self._is_over():
+            try:
+                client = self._connect_again()
+                with self._lock:
+                    self._client = client
+                return client
+            except PilotfishError:
+                time.sleep(_LOOK_S)
+        raise error
 
     def _submit_each(self, client: Client, descriptions: Sequence[dict[str, Any]]) -> None:
         """The pilot takes all of a request or nothing, so find out which it does not take."""
@@ -266,9 +378,9 @@ class Link:
             self._over(len(calls))
             return None
         self._count += 1
-        name = f"{calls[0].code.name}-{self.name}-{self._count}"
+        name = f"{calls[0].code.name}-{self.name}-{self._life}{self._count}"
         data = _data_of(calls, needs.given)
-        description = self._describe(options, data, needs.inputs, self._folder)
+        description = self._describe(options, data, needs.inputs, self._folder, b"".join(call.key for call in calls))
         description |= {"name": name, "iteration": {"start": 0, "stop": len(calls)}}
         if needs.after:
             description["dependencies"] = {"after": needs.after}
@@ -287,9 +399,15 @@ class Link:
             if self._client is None:
                 return
             client = self._client.another()
-            epoch, last = "", 0
+            epoch, last = self._confirmed
             while not self._is_over():
-                found = self._ask(client, epoch, last, _WAIT_S)
+                try:
+                    found = self._ask(client, epoch, last, _WAIT_S)
+                except RequestRefusedError:
+                    raise
+                except ConnectionError as error:
+                    client = self._again(error).another()
+                    continue
                 epoch, last = found.epoch, found.last
                 for ends in found.ends:
                     self._take_ends(ends)
@@ -299,8 +417,8 @@ class Link:
         except BaseException as error:
             self._fail(error)
 
-    def _ask(self, client: Client, epoch: str, after: int, wait_s: float) -> replies.CallResults:
-        members = {"executor": self.name, "epoch": epoch, "after": after, "wait": wait_s}
+    def _ask(self, client: Client, epoch: str, after: int, wait_s: float, jobs: bool = False) -> replies.CallResults:
+        members = {"executor": self.name, "epoch": epoch, "after": after, "wait": wait_s, "jobs": jobs}
         return client.ask(replies.CallResults, "callResults", members, timeout_s=wait_s + _ANSWER_S)
 
     def _take_ends(self, ends: replies.CallEnds) -> None:
@@ -316,23 +434,27 @@ class Link:
             return
         count = 0
         for place, pos in enumerate(ends.pos or range(len(futures))):
-            future, futures[pos] = futures[pos], None
-            if future is None:
-                continue
+            with self._lock:
+                future, futures[pos] = futures[pos], None
+                if future is None:
+                    if job.found is not None:
+                        job.found[pos] = (ends.values[place] if ends.values else b"", ends.state)
+                    continue
             count += 1
             if ends.state == "SUCCEED":
-                settle(future, ends.values[place])
+                settle(future, ends.values[place], keep=self._is_named)
             else:
                 settle_with_error(
                     future, ends.values[place] if ends.values else b"", ends.message, ends.state, job.needs
                 )
         job.left -= count
-        if not job.left:
+        if not job.left and job.found is None:
             job.end()
             with self._lock:
                 del self._jobs[ends.job]
-                self._ended.append((ends.job, len(futures)))
-                self._kept += len(futures)
+                if not self._is_named:
+                    self._ended.append((ends.job, len(futures)))
+                    self._kept += len(futures)
         self._over(count)
 
     def _remove_old(self, client: Client) -> None:

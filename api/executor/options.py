@@ -10,7 +10,7 @@ from ...pilot.model.errors import InvalidJobError
 from ...pilot.model.walltime import form
 from ...pilot.wire.describe import describe_jobs
 from ..errors import WrongArgumentsError
-from ..plain import as_text
+from ..plain import as_text, as_word
 from .future import Future
 
 P = ParamSpec("P")
@@ -29,6 +29,8 @@ class Options(NamedTuple):
     after: tuple[Future[Any], ...] = ()
     max_calls: int = 0
     max_bytes: int = 0
+    files: tuple[str, ...] = ()
+    """Those whose content counts among the arguments, for a cache."""
 
     def members(self) -> dict[str, Any]:
         """The members of a description, but for `after`."""
@@ -40,7 +42,7 @@ class Options(NamedTuple):
 
 
 _RESOURCES = {"cores": "numCores", "nodes": "numNodes", "mem": "mem", "wt": "wt", "tags": "tags"}
-_OTHERS = ("gpus", "retries", "priority", "after", "max_calls", "max_mem")
+_OTHERS = ("gpus", "retries", "priority", "after", "max_calls", "max_mem", "files")
 _EXECUTION = {"env": "env", "wd": "wd", "python": "exec", "venv": "venv", "modules": "modules"}
 _KEYWORDS = {member: keyword for keyword, member in (*_RESOURCES.items(), *_EXECUTION.items())}
 
@@ -64,6 +66,9 @@ def with_keywords(options: Options, keywords: Mapping[str, Any]) -> Options:
             execution[_EXECUTION[name]] = _hashable(value, name)
         elif name == "after":
             changed["after"] = _futures(value)
+        elif name == "files":
+            paths = [value] if isinstance(value, (str, os.PathLike)) else value
+            changed["files"] = tuple(as_word(path, "files") for path in paths)
         elif name == "max_mem":
             changed["max_bytes"] = _bytes(value)
         else:

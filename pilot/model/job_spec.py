@@ -84,6 +84,8 @@ class Calls:
     """What the first so many of the tasks in `after` have returned goes with `data`; they are calls, too."""
     folder: str = ""
     """Where large values go; empty: nowhere."""
+    keys: bytes = b""
+    """By which its executor recognises the calls, if it comes back."""
     max_calls: int = 0
     """A function worker ends after so many; 0: never for that."""
     max_bytes: int = 0

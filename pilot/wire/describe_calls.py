@@ -12,7 +12,7 @@ from ..model.errors import InvalidJobError
 from ..model.job_spec import Calls, Dependency
 from .check import check_members, need_object, need_text, shown
 
-_MEMBERS = frozenset({"executor", "data", "setup", "inputs", "folder", "max_calls", "max_bytes"})
+_MEMBERS = frozenset({"executor", "data", "setup", "inputs", "folder", "keys", "max_calls", "max_bytes"})
 _ONE_PROCESS = ("args", "script", "stdin", "stdout", "stderr", "model", "model_opts")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 """Of an executor: it is part of a topic."""
@@ -38,6 +38,7 @@ def describe_calls(execution: Mapping[str, Any], where: str) -> Calls:
         _bytes(raw.get("setup", ""), f"{where}.setup"),
         _count(raw.get("inputs", 0), f"{where}.inputs"),
         need_text(raw.get("folder", ""), f"{where}.folder"),
+        _bytes(raw.get("keys", ""), f"{where}.keys"),
         _count(raw.get("max_calls", 0), f"{where}.max_calls"),
         _count(raw.get("max_bytes", 0), f"{where}.max_bytes"),
     )

@@ -320,16 +320,25 @@ class CallEnds(Struct, omit_defaults=True):
     message: str = ""
 
 
+class CallJob(Struct):
+    """A job of an executor's calls, with the keys that it gave them."""
+
+    job: str
+    count: int
+    keys: bytes
+
+
 class CallResults(Struct):
     """Data of `callResults`. `last` is the number of the newest end in it, in life `epoch` of the manager.
 
-    `folder`: where large values go, for those who can see it.
+    `folder`: where large values go, for those who can see it. `jobs`: all of this executor, if they were asked for.
     """
 
     epoch: str
     last: int
     ends: list[CallEnds]
     folder: str = ""
+    jobs: list[CallJob] = []
 
 
 class FinishTime(Struct):

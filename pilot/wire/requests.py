@@ -103,12 +103,16 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class CallResults:
-    """Ours: the ends of an executor's calls after number `after` of life `epoch`; if there are none, wait so long for one."""
+    """Ours: the ends of an executor's calls after number `after` of life `epoch`; if there are none, wait so long for one.
+
+    `jobs`: tell which jobs it has, too.
+    """
 
     executor: str
     epoch: str
     after: int
     wait_s: float
+    jobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +296,7 @@ def _call_results(value: Mapping[str, Any]) -> CallResults:
         raise MemberError(f"{shown(after)} is not the number of an end", where="after")
     if isinstance(wait_s, bool) or not isinstance(wait_s, (int, float)) or not 0 <= wait_s <= LONGEST_RESULT_WAIT_S:
         raise MemberError(f"{shown(wait_s)} is not a number of seconds", where="wait", remedy="write 10 or 0.5")
-    return CallResults(str(executor), str(epoch), after, float(wait_s))
+    return CallResults(str(executor), str(epoch), after, float(wait_s), bool(value.get("jobs")))
 
 
 def _register(value: Mapping[str, Any]) -> Register:
@@ -373,8 +377,9 @@ KINDS: dict[str, Kind] = {
     ),
     "callResults": Kind(
         _call_results,
-        "`executor`, `epoch`, `after`, `wait`",
-        "Ours: the ends of that executor's calls after a number; without any, waits for one for `wait` seconds.",
+        "`executor`, `epoch`, `after`, `wait`, `jobs`",
+        "Ours: the ends of that executor's calls after a number; without any, waits for one for `wait` seconds. `jobs`: also "
+        "which jobs it has.",
     ),
     "register": Kind(_register, "`entity`, `params`", "Refused: this manager has no parent."),
     "notify": Kind(_notify, "`entity`, `params`", "Refused: this manager has no parent."),

@@ -8,12 +8,13 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, wait
+from pathlib import Path
 
 import psutil
 import pytest
 from patience import PATIENCE_S
 
-from pilotfish import Executor
+from pilotfish import Executor, LocalManager
 from pilotfish.api.executor import LostCallError
 
 CALLS = 1500
@@ -82,3 +83,17 @@ def test_the_manager_is_killed(wait_until: Callable[..., None]) -> None:
     with pytest.raises(BrokenExecutor):
         executor.submit(abs, -1)
     executor.shutdown()
+
+
+def test_the_manager_of_a_running_pilot_is_killed_and_resumed(wd: Path, wait_until: Callable[..., None]) -> None:
+    """The executor goes on with the next one: each call has its result."""
+    pilot = LocalManager(["--wd", wd, "--nodes", 2], {"log_file": os.devnull}, keep=True)
+    with Executor(connect=wd) as executor:
+        futures = [executor.submit(lambda number: time.sleep(0.01) or number, number) for number in range(300)]
+        wait_until(lambda: sum(future.done() for future in futures) > 50, "calls have ended")
+        os.kill(pilot._process.pid, signal.SIGKILL)
+        again = LocalManager(["--resume", wd], {"log_file": os.devnull})
+        futures += [executor.submit(abs, -number) for number in range(300, 350)]
+        assert [future.result(4 * PATIENCE_S) for future in futures] == list(range(350))
+    again.stop()
+    pilot.close()
