@@ -29,9 +29,10 @@ from .command import Command
 from .functions import Code, Functions
 from .future import NO_OUTPUT, Future, settle
 from .inputs import Slot, find
-from .link import KEY_BYTES, Call, Link
+from .link import KEY_BYTES, Link
 from .needs import broken
 from .options import Options
+from .sent_job import Call
 
 _QUIET = {"log_file": os.devnull}
 _CONNECT_S = 2.0

@@ -15,19 +15,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgpack
-
-from ...pilot.functions import values
 from ...pilot.wire import replies
 from ..client import Client
 from ..errors import ConnectionError, PilotfishError, RequestRefusedError
-from .functions import Code
 from .future import Future, settle, settle_with_error
-from .inputs import Slot
 from .needs import Needs, broken
 from .options import Options
+from .sent_job import Call, SentJob, data_of
 
 _MOST_CALLS = 1000
 _MOST_JOBS = 200
@@ -43,52 +39,6 @@ KEY_BYTES = 12
 _KEPT_CALLS = 20_000
 """Ended calls that the pilot still knows, so that one can ask what became of them."""
 _MOST_REMOVED = 100
-
-
-class Call(NamedTuple):
-    """One call that waits to be sent.
-
-    `how`: with its arguments, or with each of them (functions/worker.py); `slots`: the futures among them.
-    """
-
-    future: Future[Any]
-    code: Code
-    how: int
-    arguments: bytes
-    options: Options
-    slots: Sequence[Slot] = ()
-    key: bytes = b""
-    """What it is, for an executor that is to find its calls again."""
-
-
-class _Job:
-    """Calls that were sent together."""
-
-    __slots__ = ("files", "found", "futures", "left", "needs")
-
-    def __init__(self, calls: Sequence[Call], needs: Sequence[Future[Any]]) -> None:
-        self.found: dict[int, tuple[bytes, str]] | None = None
-        self.futures: list[Future[Any] | None] = [call.future for call in calls]
-        self.left = len(calls)
-        self.files = [path for call in calls if (path := values.file_of(call.arguments)) is not None]
-        """Of large arguments: they are needed until all calls are over, which may be tried again."""
-        self.needs = needs
-        """Futures whose results it takes from the pilot."""
-
-    @classmethod
-    def of_earlier_life(cls, count: int) -> _Job:
-        """One whose calls nobody waits for yet; `found`: the results and states of those that have ended."""
-        job = cls([], ())
-        job.futures, job.left, job.found = [None] * count, count, {}
-        return job
-
-    def end(self) -> None:
-        """All its calls are over, or it was refused."""
-        for future in self.needs:
-            future.drop_dependent()
-        for path in self.files:
-            with suppress(OSError):
-                os.unlink(path)
 
 
 class Link:
@@ -125,7 +75,7 @@ class Link:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._waiting: deque[Call] = deque()
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, SentJob] = {}
         self._open = 0
         """Calls that have no end yet."""
         self._count = 0
@@ -253,7 +203,7 @@ class Link:
             while (
                 receiving.is_alive()
             ):  # it does not wait for an end any more once somebody else asks, perhaps only now
-                self._ask(client, "", 0, 0.0)
+                self._ask(self._client or client, "", 0, 0.0)
                 receiving.join(_LOOK_S)
         except BaseException as error:
             self._fail(error)
@@ -262,7 +212,7 @@ class Link:
         """Learn of the calls of an earlier life, and what has become of them; returns where large values go."""
         first = found = self._ask(client, "", 0, 0.0, self._is_named)
         for job in first.jobs:
-            self._jobs[job.job] = _Job.of_earlier_life(job.count)
+            self._jobs[job.job] = SentJob.of_earlier_life(job.count)
             for pos in range(len(job.keys) // KEY_BYTES):
                 key = job.keys[pos * KEY_BYTES : (pos + 1) * KEY_BYTES]
                 self._earlier.setdefault(key, deque()).append((job.job, pos))
@@ -379,7 +329,7 @@ class Link:
             return None
         self._count += 1
         name = f"{calls[0].code.name}-{self.name}-{self._life}{self._count}"
-        data = _data_of(calls, needs.given)
+        data = data_of(calls, needs.given)
         description = self._describe(options, data, needs.inputs, self._folder, b"".join(call.key for call in calls))
         description |= {"name": name, "iteration": {"start": 0, "stop": len(calls)}}
         if needs.after:
@@ -387,7 +337,7 @@ class Link:
         for pos, call in enumerate(calls):
             call.future.task = f"{name}:{pos}"
         with self._lock:
-            self._jobs[name] = _Job(calls, needs.futures)
+            self._jobs[name] = SentJob(calls, needs.futures)
         return description
 
     # --- in ---------------------------------------------------------------------------------------------------------------
@@ -478,19 +428,3 @@ class Link:
             self._changed.notify_all()
         for future in [*waiting, *(future for job in jobs for future in job.futures if future is not None)]:
             future.settle_with(broken(error))
-
-
-def _data_of(calls: Sequence[Call], given: Sequence[bytes | int]) -> bytes:
-    """Functions and arguments as function workers read them. `given`: values, or places among what other calls return."""
-    places: dict[bytes, int] = {}
-    functions: list[tuple[bytes, bytes]] = []
-    entries = []
-    for call in calls:
-        place = places.get(call.code.digest)
-        if place is None:
-            place = places[call.code.digest] = len(functions)
-            functions.append((call.code.digest, call.code.data))
-        slots = [(number, slot.path) for number, slot in enumerate(call.slots)]
-        entries.append((place, call.how, call.arguments, slots))
-    packed: bytes = msgpack.packb((functions, entries, given))
-    return packed

@@ -19,9 +19,10 @@ from ..model.ids import JobNo
 from ..model.jobs import Job
 from ..model.registry import Registry
 from ..model.states import State
+from ..model.steps import SLICE, Pause, Steps
 from ..wire.frames import Values
 from ..wire.records import Returned
-from ..wire.replies import CallEnds, CallResults
+from ..wire.replies import CallEnds, CallJob, CallResults
 from .value_folder import ValueFolder
 
 _Task = tuple[JobNo, int]
@@ -178,6 +179,18 @@ class CallOutboxes:
         if outbox is None:
             outbox = self._outboxes[executor] = _Outbox()
         return outbox
+
+    def jobs_of(self, executor: str) -> Steps[list[CallJob]]:
+        """All jobs of its calls that have not been removed."""
+        found = []
+        for number, no in enumerate(self._jobs.numbers(), 1):
+            job = self._jobs.by_no(no)
+            calls = None if job is None else job.spec.execution.calls
+            if job is not None and calls is not None and calls.executor == executor:
+                found.append(CallJob(job.spec.name, job.spec.task_count, calls.keys))
+            if not number % SLICE:
+                yield Pause.MORE
+        return found
 
     def turn_of(self, executor: str) -> int:
         """The number of the next request of this executor. One that waits has nothing to wait for any more."""

@@ -325,7 +325,7 @@ class Handlers:
     def _call_results(self, request: requests.CallResults) -> Steps[Reply]:
         outboxes, clock = self._parts.outboxes, self._parts.loop.clock
         until, turn = clock() + request.wait_s, outboxes.turn_of(request.executor)
-        jobs = (yield from self._call_jobs(request.executor)) if request.jobs else []
+        jobs = (yield from outboxes.jobs_of(request.executor)) if request.jobs else []
         while True:
             found = outboxes.after(request.executor, request.epoch, request.after)
             is_last = outboxes.is_turn(request.executor, turn)
@@ -333,17 +333,6 @@ class Handlers:
                 found.jobs = jobs
                 return Reply(replies.ok(data=found))
             yield Pause.IDLE
-
-    def _call_jobs(self, executor: str) -> Steps[list[replies.CallJob]]:
-        found = []
-        for number, no in enumerate(self._jobs.numbers(), 1):
-            job = self._jobs.by_no(no)
-            calls = None if job is None else job.spec.execution.calls
-            if job is not None and calls is not None and calls.executor == executor:
-                found.append(replies.CallJob(job.spec.name, job.spec.task_count, calls.keys))
-            if not number % SLICE:
-                yield Pause.MORE
-        return found
 
     def _control(self, request: requests.Control) -> Steps[Reply]:
         yield from ()
