@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from ...pilot.model.errors import PilotfishError, UsageError
+from ..description.schema import DescriptionError
 from ..description.secrets import resolve
 from .base import Finding
 from .http import Http, ServiceError, ServiceRefusedError, UnsureError, text_of
@@ -81,17 +82,31 @@ class BohriumContext(StagedContext):
                     self._token = self._new_token()
         return {"Brm-Ticket": ticket} if ticket else {"Authorization": f"jwt {self._token}"}
 
-    def _new_token(self) -> str:
-        where = "machine.remote_profile"
+    def check_profile(self) -> None:
+        given, where = self.profile["input_data"], "machine.remote_profile.input_data"
+        for name in ("api_version", "lebesgue_version"):
+            if given.get(name) == 1:
+                raise DescriptionError("version 1 is gone", where=f"{where}.{name}", remedy="use version 2 instead")
+        if not given.get("job_type"):
+            raise DescriptionError("key 'job_type' is required", where=where, remedy="it is `container`, or `indicate`")
+        if not os.environ.get(_TICKET):
+            self._account()
+
+    def _account(self) -> tuple[str, str]:
+        """(who logs in, the password or where it is)."""
+        where, mend = "machine.remote_profile", "please check your machine file"
         account, password = self.profile.get("email") or self.profile.get("phone"), self.profile.get("password")
         if not account:
-            what = "can not find email/phone number in remote_profile, please check your machine file"
-            raise UsageError(what, where=f"{where}.email", remedy=f"write it, or set {_TICKET}")
+            what = f"can not find email/phone number in remote_profile, {mend}"
+            raise DescriptionError(what, where=where, remedy=f"write it, or set {_TICKET}")
         if not password:
-            what = "can not find password in remote_profile, please check your machine file"
-            raise UsageError(
-                what, where=f"{where}.password", remedy="passwords are in no record: write env:NAME or file:PATH"
-            )
+            remedy = "passwords are in no record: write env:NAME or file:PATH"
+            raise DescriptionError(f"can not find password in remote_profile, {mend}", where=where, remedy=remedy)
+        return str(account), str(password)
+
+    def _new_token(self) -> str:
+        where = "machine.remote_profile"
+        account, password = self._account()
         body = {"email": account, "password": resolve(password, f"{where}.password")}
         try:
             answer = self.http.json("POST", urljoin(_setting(_HOST), "/account/login"), json=body)

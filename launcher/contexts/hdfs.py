@@ -9,7 +9,8 @@ import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...pilot.model.errors import PilotfishError, TransientError, UsageError
+from ...pilot.model.errors import PilotfishError, TransientError
+from ..description.schema import DescriptionError
 from .base import CommandFailedError, Done, Finding, TransferError
 from .shell import Text, place, sh, word
 from .staged import SentJob, StagedContext
@@ -25,12 +26,15 @@ class HDFSContext(StagedContext):
     kind = "HDFSContext"
 
     def service_folder(self, root: str) -> str:
-        """The folder there of the submission whose folder here this is. Raises UsageError."""
+        """The folder there of the submission whose folder here this is. Raises DescriptionError."""
         folder = (self.service_root or "").rstrip("/")
         if not folder or folder.startswith("-") or any(sign in folder for sign in "\n*?[]{}"):
             what = f"{self.service_root!r} is no folder of HDFS"
-            raise UsageError(what, where="machine.remote_root", remedy="write /PATH or hdfs://HOST:PORT/PATH")
+            raise DescriptionError(what, where="machine.remote_root", remedy="write /PATH or hdfs://HOST:PORT/PATH")
         return f"{folder}/{posixpath.basename(root.rstrip('/'))}"
+
+    def check_profile(self) -> None:
+        self.service_folder("/submission")
 
     def hadoop(self, command: Text) -> Done:
         """Run `hadoop fs` with these words. Raises TransientError."""

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ...pilot.model.errors import PilotfishError, UsageError
+from ...pilot.model.errors import PilotfishError
+from ..description.schema import DescriptionError
 from ..description.secrets import resolve
 from .base import Finding
 from .http import Http, ServiceError, ServiceRefusedError, UnsureError, text_of
@@ -36,7 +37,7 @@ class OpenAPIContext(StagedContext):
 
     @property
     def project_id(self) -> int | str:
-        """The project that is charged. Raises UsageError."""
+        """The project that is charged. Raises DescriptionError."""
         found = self._given("project_id")
         return int(found) if isinstance(found, str) and found.isdecimal() else found
 
@@ -46,8 +47,12 @@ class OpenAPIContext(StagedContext):
         if not found and required:
             variable = f"BOHRIUM_{name.upper()}"
             what = f"remote_profile must contain '{name}' or set environment variable '{variable}'"
-            raise UsageError(what, where=f"machine.remote_profile.{name}")
+            raise DescriptionError(what, where=f"machine.remote_profile.{name}")
         return found
+
+    def check_profile(self) -> None:
+        self._given("access_key")
+        self._given("project_id")
 
     def close(self) -> None:
         self.http.close()
@@ -57,7 +62,7 @@ class OpenAPIContext(StagedContext):
     def call(self, method: str, path: str, *, once: bool = False, **more: Any) -> dict[str, Any]:
         """The data of an answer; `path` is `v1/job/...`. `once`: the request must not have its effect twice.
 
-        Raises ServiceError, UnsureError (with `once`: it may have had its effect), ServiceRefusedError, UsageError.
+        Raises ServiceError, UnsureError (with `once`: it may have had its effect), ServiceRefusedError, DescriptionError.
         """
         where = "machine.remote_profile"
         key = resolve(str(self._given("access_key")), f"{where}.access_key")

@@ -119,6 +119,7 @@ class StagedContext(LocalContext):
     def put(
         self, root: str, files: Sequence[LocalFile], folders: Iterable[str] = (), watch: Watch | None = None
     ) -> Transfer:
+        self.check_profile()
         self._make_home()
         return super().put(root, files, folders, watch)
 
@@ -137,6 +138,9 @@ class StagedContext(LocalContext):
         for name in names:
             (self._list / name).unlink(missing_ok=True)
         super().remove(root)
+
+    def check_profile(self) -> None:
+        """Raises DescriptionError when something is missing that every job needs; called before anything is begun."""
 
     def discard(self, root: str) -> None:
         """Remove what the service keeps for a submission, where it can be asked to."""

@@ -19,7 +19,6 @@ from ..contexts.base import Context
 from ..contexts.bohrium import BohriumContext
 from ..contexts.http import ServiceRefusedError, UnsureError, number_of
 from ..contexts.staged import SentJob, StagedContext
-from ..description.schema import DescriptionError
 from ..job.spec import JobToPlace
 from ..job.states import Status
 from .base import MachineBusyError
@@ -45,7 +44,6 @@ class Bohrium(Service):
     # --- submitting -----------------------------------------------------------------------------------------------------
 
     def new_key(self, context: StagedContext, job: JobToPlace) -> str:
-        _check(_input(context))
         return f"program/{_way(context).program_id}/{uuid.uuid4()}/{job.hash}.zip"
 
     def send(self, context: StagedContext, sent: SentJob, job: JobToPlace, archive: Path) -> None:
@@ -146,7 +144,7 @@ class Bohrium(Service):
             rows = data.get("items")
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
                 raise MachineBusyError("has answered without a list of jobs", where="/brm/v1/job/list")
-            if not rows:
+            if not rows or rows == items[-len(rows) :]:  # the last page, or one that comes again and again
                 break
             items += rows
         return items
@@ -193,16 +191,6 @@ def _way(context: Context) -> BohriumContext:
 
 def _input(context: StagedContext) -> dict[str, Any]:
     return dict(context.profile["input_data"])
-
-
-def _check(given: Mapping[str, Any]) -> None:
-    """Raises DescriptionError for what only the first version of the service took."""
-    where = "machine.remote_profile.input_data"
-    for name in ("api_version", "lebesgue_version"):
-        if given.get(name) == 1:
-            raise DescriptionError("version 1 is gone", where=f"{where}.{name}", remedy="use version 2 instead")
-    if not given.get("job_type"):
-        raise DescriptionError("key 'job_type' is required", where=where, remedy="it is `container`, or `indicate`")
 
 
 def _number(job_id: str) -> int:

@@ -23,7 +23,7 @@ from pilotfish.launcher.cli.init import init
 from pilotfish.launcher.contexts.openapi import OpenAPIContext
 from pilotfish.launcher.contexts.registry import build_context
 from pilotfish.launcher.description.machine import parse_machine
-from pilotfish.launcher.description.schema import InconsistentError
+from pilotfish.launcher.description.schema import DescriptionError, InconsistentError
 from pilotfish.launcher.description.submission import load_submission
 from pilotfish.launcher.job import single
 from pilotfish.launcher.job.single import JobRecord
@@ -238,3 +238,24 @@ def test_a_single_job_runs_there(cloud: Cloud, kind: str, wd: Path) -> None:
     wait_until(lambda: look_at([job])[0].state.ended, "the job to end")
     assert look_at([job])[0].exit_code == 3
     assert (wd / "single/o").read_text() == "told\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "profile", "message"),
+    [
+        ("Bohrium", {"email": None}, "can not find email/phone number in remote_profile"),
+        ("Bohrium", {"password": None}, "can not find password in remote_profile"),
+        ("Bohrium", {"input_data": {"job_type": "container", "api_version": 1}}, "version 1 is gone"),
+        ("Bohrium", {"input_data": {}}, "key 'job_type' is required"),
+        ("OpenAPI", {"access_key": None}, "remote_profile must contain 'access_key' or set .*'BOHRIUM_ACCESS_KEY'"),
+        ("OpenAPI", {"project_id": None}, "remote_profile must contain 'project_id' or set .*'BOHRIUM_PROJECT_ID'"),
+    ],
+)
+def test_what_is_missing_is_told_before_anything_is_begun(
+    to_cloud: Make, cloud: Cloud, profile: dict[str, Any], message: str
+) -> None:
+    """In DPDispatcher's words, and as a ValueError."""
+    made = to_cloud("true", profile=profile)
+    with pytest.raises(DescriptionError, match=message):
+        made.run()
+    assert cloud.requests == []

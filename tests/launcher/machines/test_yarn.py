@@ -26,13 +26,13 @@ from pilotfish.launcher.contexts.hdfs import HDFSContext
 from pilotfish.launcher.contexts.registry import build_context
 from pilotfish.launcher.description.machine import parse_machine
 from pilotfish.launcher.description.resources import Resources
+from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.launcher.job.states import JobState
 from pilotfish.launcher.machines.base import MachineBusyError
 from pilotfish.launcher.machines.registry import build_machine
 from pilotfish.launcher.machines.yarn import DIALECT
 from pilotfish.launcher.submission.placement import Placement
 from pilotfish.launcher.submission.runner import SubmissionFailedError
-from pilotfish.pilot.model.errors import UsageError
 
 Make = Callable[..., Placement]
 
@@ -248,8 +248,10 @@ def test_the_doctor_runs_a_job(hadoop: Hadoop, wd: Path) -> None:
 
 
 def test_a_remote_root_that_is_no_folder_of_hdfs(make: Make, hadoop: Hadoop) -> None:
-    with pytest.raises(UsageError, match="is no folder of HDFS"):
+    """Nothing is begun."""
+    with pytest.raises(DescriptionError, match="is no folder of HDFS"):
         make("true", machine={"remote_root": "-rm"}).run()
+    assert not (hadoop.folder / "dfs").exists()
 
 
 def test_from_the_command_line_and_with_names_of_dpdispatcher(hadoop: Hadoop, wd: Path) -> None:
