@@ -39,19 +39,25 @@ def copies(names: Iterable[str]) -> list[str]:
 def read_script(path: Path, *, allow_ref: bool = False) -> ScriptSubmission:
     """The submission that a script's comment block describes; writes the copy. Raises DescriptionError."""
     text = path.read_text()
-    submission = files.refer(_table(text, path), path.parent, allow_ref, str(path))
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    found = described(_table(text, path), digest, path, allow_ref=allow_ref)
+    found.copy.write_text(text)
+    return found
+
+
+def described(table: Mapping[str, Any], digest: str, path: Path, *, allow_ref: bool = False) -> ScriptSubmission:
+    """The submission of a script at `path` whose comment block has this table. Raises DescriptionError."""
+    submission = files.refer(dict(table), path.parent, allow_ref, str(path))
     submission.setdefault("work_base", "./")
     machine = submission.get("machine")
     if isinstance(machine, str):
         submission["machine"] = files.machine_by_name(machine, path.parent)
-    work = _work_folder(submission, path)
-    copy = work / f"script_{hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()}.py"
+    copy = _work_folder(submission, path) / f"script_{digest}.py"
     tasks = submission.get("task_list", [])
     submission["task_list"] = [
         each for number, task in enumerate(tasks) for each in _tasks(task, copy, f"{path}: task_list[{number}]")
     ]
     submission["forward_common_files"] = [*submission.get("forward_common_files", []), copy.name]
-    copy.write_text(text)
     return ScriptSubmission(submission, copy)
 
 

@@ -37,12 +37,14 @@ def register(system: type[BatchSystem]) -> None:
 
 
 def names() -> tuple[str, ...]:
-    return (*HOMES, *_own)
+    """Those that everybody has."""
+    return tuple(HOMES)
 
 
 def aliases() -> dict[str, str]:
-    """Other names, in small letters -> the name."""
-    return {alias: name for name in names() for alias in system(name).aliases}
+    """Other names, in small letters -> the name; also of those that this program has brought with it."""
+    found = {alias: name for name in names() for alias in system(name).aliases}
+    return found | {name.lower(): name for name in _own}
 
 
 def keys(name: str) -> KeysOfSystem:

@@ -105,7 +105,7 @@ def _cores(numbers: str) -> int:
 class Torque(pbs.PBS):
     kind = "Torque"
     aliases: ClassVar[tuple[str, ...]] = ("torque",)
-    keys = KeysOfSystem((Key("features", "list[str]", [], "what all nodes must have", ours=True),))
+    keys = KeysOfSystem((Key("features", "list[str]", None, "what all nodes must have", ours=True),))
     answers: ClassVar[tuple[tuple[str, ...], str]] = ((), "")
     views = (View(lambda cluster, everybody: ["qstat", "-x"], _read_queue),)
     variables = replace(pbs.PBS.variables, element=("PBS_ARRAYID",))

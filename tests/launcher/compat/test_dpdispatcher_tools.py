@@ -273,3 +273,16 @@ def test_a_program_that_cannot_be_edited_may_write_too_much(
     monkeypatch.setenv("PILOTFISH_UNKNOWN_KEYS", "warn")
     assert Machine.load_from_dict(too_much).remote_profile == {"symlink": False}
     assert "machine.remote_profile: unknown key 'hostname' is left out" in caplog.text
+
+
+def test_a_submission_of_a_table(wd: Path) -> None:
+    for name in ("d1", "d2"):
+        (wd / name).mkdir()
+    found = run.read_pep723(SCRIPT.replace('task_work_path = "."', 'task_work_path = "d*"'))
+    assert found is not None
+    made = run.create_submission(found["tool"]["dpdispatcher"], "0" * 40)
+    assert [task.task_work_path for task in made.belonging_tasks] == ["d1", "d2"]
+    assert made.belonging_tasks[0].command == f'python3 "$REMOTE_ROOT"/script_{"0" * 40}.py'
+    assert made.forward_common_files == [f"script_{'0' * 40}.py"]
+    with pytest.raises(Exception, match=r"mashine|key `machine`"):  # ours, or that of dargs
+        arginfo.submission_args().check_value({"work_base": "w", "mashine": {}})

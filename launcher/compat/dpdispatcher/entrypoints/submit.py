@@ -8,6 +8,7 @@ from typing import Any
 from ....description.submission import load_submission
 from ....submission.machine import Machine
 from ....submission.submission import Submission
+from ..arginfo import submission_args as submission_args
 
 
 def load_submission_from_json(json_path: str, allow_ref: bool = False) -> Submission:
