@@ -46,10 +46,10 @@ def limits(record: Record) -> tuple[float, float]:
     ends = [ended_s for started_s, ended_s in times if started_s]
     if not any(ends):
         return 0.0, 0.0
-    first_s, last_s = min(filter(None, tasks.started_s)), max(ends)
-    for from_s, to_s in record.real.values():
-        first_s, last_s = min(first_s, from_s), max(last_s, to_s)
-    return first_s, last_s
+    if record.real:
+        real = [times_of(record, row) for row in tasks.those_that_ran()]
+        return min(from_s for from_s, _ in real), max(to_s for _, to_s in real)
+    return min(filter(None, tasks.started_s)), max(ends)
 
 
 def gaps(record: Record) -> Iterator[Span]:
@@ -165,21 +165,26 @@ class Launch(NamedTuple):
 
 
 def launches(record: Record) -> Iterator[Launch]:
-    """Of what ran. Where the process itself was measured: from the moment when the pilot took it as started.
+    """Of what ran, in order of starts.
 
-    Else the start counts from when the task was with its agent and its cores were free, and nothing is known of the end.
+    A start counts from when the task was with its agent and its cores were free. Of an original neither is known so well: there
+    it counts from when the pilot took the task as started, and only where the process itself was measured.
     """
     tasks = record.tasks
-    if record.real:
-        for row, (from_s, to_s) in record.real.items():
-            started_s, ended_s = tasks.started_s[row], tasks.ended_s[row]
-            if started_s and ended_s:
-                yield Launch(row, from_s - started_s, ended_s - to_s, to_s - from_s, ended_s - started_s)
-        return
     for row, free_s in free_before(record, by_start(record)):
         started_s, ended_s = tasks.started_s[row], tasks.ended_s[row]
-        ready_s = max(tasks.scheduled_s[row], free_s) or started_s
-        yield Launch(row, max(0.0, started_s - ready_s), 0.0, ended_s - started_s, ended_s - min(ready_s, started_s))
+        from_s, to_s = times_of(record, row)
+        if tasks.jobs[tasks.job[row]].words is None:
+            if row in record.real:
+                yield Launch(row, from_s - started_s, ended_s - to_s, to_s - from_s, ended_s - started_s)
+            continue
+        ready_s = min(from_s, max(tasks.scheduled_s[row], free_s) or from_s)
+        yield Launch(row, from_s - ready_s, max(0.0, ended_s - to_s), to_s - from_s, max(ended_s, to_s) - ready_s)
+
+
+def is_measured(record: Record) -> bool:
+    """Whether times are those of the processes themselves: an original knows them by a wrapper only."""
+    return bool(record.real) or all(job.words is not None for job in record.tasks.jobs)
 
 
 class Spread(NamedTuple):

@@ -103,7 +103,7 @@ def _processes(traces: Traces, task: TaskEnd) -> Iterator[Process]:
         if key in seen_before or level > _MOST_LEVELS:
             continue
         seen_before.add(key)
-        yield Process(task.name, level, seen, max(0.0, _time_s(seen.get("created")) - began_s))
+        yield Process(task.name, level, seen, round(max(0.0, _time_s(seen.get("created")) - began_s), 6))
         todo += [(child, level + 1) for child in reversed(list(traces.below(seen)))]
 
 

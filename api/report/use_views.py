@@ -11,17 +11,14 @@ from .view import Table, View
 from .views import check_core
 
 _NO_REAL_TIMES = (
-    "no times of the processes themselves (rtimes_*.log of --enable-rt-stats): those of the agents are used"
+    "no times of the processes themselves were measured (rtimes_*.log): those of the pilot may not be accurate"
 )
 
 
 def launch_stats(record: Record, details: bool = False) -> View:
     view = View("launch-stats", width=40)
-    if not record.real:
-        view.warnings.append(
-            "no times of the processes themselves (rtimes_*.log of --enable-rt-stats): the start overhead is the time "
-            "for which a task and its cores were ready, the finish overhead is not known"
-        )
+    if not figures.is_measured(record):
+        view.warnings.append(_NO_REAL_TIMES)
     found = list(figures.launches(record))
     starts, ends = [one.start_s for one in found], [one.finish_s for one in found]
     real, seen = [one.real_s for one in found], [one.seen_s for one in found]
@@ -100,7 +97,7 @@ def rusage(record: Record, details: bool = False, wo_init: bool = False, until_l
 def efficiency(record: Record, details: bool = False) -> View:
     """How busy the cores were but for the time that the pilot took to give them the next task."""
     view = View("efficiency", width=40)
-    if not record.real:
+    if not figures.is_measured(record):
         view.warnings.append(_NO_REAL_TIMES)
     used = _efficiencies(record, figures.dispatch_gaps(record))
     percent = figures.average([one.utilization for one in used])
@@ -120,7 +117,7 @@ def efficiency_core(record: Record, node: str, core: str, details: bool = False)
     used = _efficiencies(record, {number: gaps.get(number, last_s - first_s)})[0]
     share = f"utilization {used.utilization:.1f}%, unused {used.unused_s:.4f}"
     view.heading = f"node {node}:{core}: {share} of total {last_s - first_s:.4f}"
-    if not record.real:
+    if not figures.is_measured(record):
         view.warnings.append(_NO_REAL_TIMES)
     for key, value in (
         ("utilization_percent", used.utilization),
