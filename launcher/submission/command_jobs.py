@@ -87,6 +87,10 @@ def prepared(
     job = SingleJob(record)
     if beside is not None:
         job.share(beside.context)
+    if job.context.staged:
+        what = f"{machine.batch_type} takes jobs together with their files, and gives no folder to run in"
+        remedy = "write a submission, and place it with `pilotfish submit`: `pilotfish init` writes a first one"
+        raise UsageError(what, where="machine", remedy=remedy)
     folder = wanted.options.get("runpath", ".")
     if not job.context.local:
         folder = posixpath.join(machine.remote_root or "~", folder)

@@ -247,6 +247,13 @@ def test_jobs_of_others_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         job_queue.wait_in_queue(machine, ["9"], [], None, lambda pause: None)
 
 
+def test_where_jobs_have_no_folder_that_is_said(wd: Path) -> None:
+    machine = {"batch_type": "DistributedShell", "context_type": "HDFS", "local_root": ".", "remote_root": "hdfs://n/x"}
+    (wd / "m.json").write_text(json.dumps(machine))
+    assert "machine: DistributedShell takes jobs together with their files" in refusal("run", "-M", "m.json", "true")
+    assert told("list")["jobs"] == []
+
+
 def test_another_machine_is_used_by_its_name(wd: Path, sshd: Sshd) -> None:
     """Its files are named as they are there; looking, waiting, logs and cleaning go there too."""
     machine = {**MACHINE, "context_type": "SSH", "remote_root": str(wd / "there"), "remote_profile": sshd.profile}
