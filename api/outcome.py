@@ -82,7 +82,8 @@ class Outcome:
         parts = [f"{self.succeeded} succeeded", f"{self.failed} failed"]
         parts += [f"{count} {word}" for count, word in ((self.stopped, "stopped"), (self.not_run, "not run")) if count]
         colour = "red" if self.failed else "yellow" if self.left else "green"
-        echo(f"{self.tasks} tasks: {', '.join(parts)} in {self.seconds:.1f} s ({rate:.0f}/s)", err=True, fg=colour)
+        tasks = "1 task" if self.tasks == 1 else f"{self.tasks} tasks"
+        echo(f"{tasks}: {', '.join(parts)} in {self.seconds:.1f} s ({rate:.0f}/s)", err=True, fg=colour)
         for failure in self.failures:
             code = "" if failure.exit_code is None else f", exit code {failure.exit_code}"
             echo(f"  {failure.name}: {failure.state}{code} {failure.message}".rstrip(), err=True)

@@ -97,10 +97,13 @@ _ALL_WORDS = f"{__name__}.all_words"
 )
 @click.option(
     "--output",
-    type=click.Path(),
-    help="Folder for stdout and stderr of tasks that name no files of their own; default for commands and lines: "
-    f"{runjobs.OUTPUT} in the working folder, one file each, up to {runjobs.MOST_FILES} tasks.",
+    metavar="DIR",
+    help="Folder for stdout and stderr of tasks that name no files of their own, as NAME.out and NAME.err; also a template, "
+    f"'out/{{alpha}}'. Default for commands and lines: {runjobs.OUTPUT} in the working folder, up to "
+    f"{runjobs.MOST_FILES} tasks.",
 )
+@click.option("--stdout", metavar="FILE", help="File for stdout, e.g. 'logs/{alpha}-{index}.txt'.")
+@click.option("--stderr", metavar="FILE", help="File for stderr; the same as --stdout puts both into one.")
 @click.option("--no-output", is_flag=True, help="Throw away what tasks print, unless they name files of their own.")
 @click.option(
     "--stream",

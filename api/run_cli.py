@@ -23,7 +23,8 @@ from ..pilot.model.states import State
 from .run_folder import FOLDER, LAST, RunFolder, find_run, runs_in
 from .run_options import VERSION, of_run, with_only
 from .run_overview import Summary
-from .runs import Run, as_csv
+from .run_tables import as_csv
+from .runs import Run
 from .selection import Selection
 from .tables import print_json, print_table
 from .task_output import last_lines
@@ -94,7 +95,7 @@ def _counts(summary: Summary) -> dict[str, int]:
 @click.option("--reason", metavar="TEXT", help="Only tasks with this in their reason.")
 @with_only
 @click.option("--csv", "as_csv_text", is_flag=True, help="All these tasks as CSV, with a column for each parameter.")
-@click.option("--parquet", type=click.Path(dir_okay=False), help="Write them to this file (needs pandas and pyarrow).")
+@click.option("--parquet", type=click.Path(dir_okay=False), help="Write them to this file (needs pyarrow).")
 @of_run
 def show_run(
     run: str,
@@ -209,12 +210,13 @@ def _print_summary(run: Run) -> None:
 
 def _write_parquet(run: Run, rows: Sequence[TaskRow], path: str) -> None:
     try:
-        frame = run.frame(rows)
-        for name in ("stdout", "stderr"):
-            frame[name] = frame[name].map(lambda file: None if file is None else str(file))
-        frame.to_parquet(path)
+        from pyarrow import parquet
+
+        parquet.write_table(run.arrow(rows), path)
     except ImportError as error:
-        raise UsageError(str(error).splitlines()[0], where="--parquet", remedy="pip install pandas pyarrow") from error
+        raise UsageError(str(error).splitlines()[0], where="--parquet", remedy="pip install pyarrow") from error
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror or error}", where=path) from error
     echo(f"{len(rows)} tasks written to {path}", err=True)
 
 

@@ -13,6 +13,7 @@ from ..pilot.wire.describe_iteration import describe_iteration
 from . import jobfile
 from .command_job import Parameters, command_job
 from .outcome import Retry
+from .output_names import OutputNames
 from .retry_rules import parse_rules
 from .templates import check_variables
 
@@ -42,7 +43,7 @@ class TaskOptions(NamedTuple):
     retries: int | None = None
     retry_rule: tuple[str, ...] = ()
     """As `--retry` has them; see retry_rules.py."""
-    output: str | None = None
+    names: OutputNames = OutputNames()
     no_output: bool = False
     stream: bool = False
     only: str | None = None
@@ -55,12 +56,14 @@ class TaskOptions(NamedTuple):
         """From all options of the command."""
         parameters = Parameters(*(options[field] for field in Parameters._fields))
         retry = Retry(options["retry_failed"], options["retry_code"], options["retry_reason"])
-        said = {field: options[field] for field in cls._fields if field not in ("parameters", "retry")}
-        return cls(parameters=parameters, retry=retry if any(retry) else None, **said)
+        names = OutputNames(options["output"], options["stdout"], options["stderr"])
+        said = {field: options[field] for field in cls._fields if field not in ("parameters", "retry", "names")}
+        return cls(parameters=parameters, retry=retry if any(retry) else None, names=names, **said)
 
 
 def read(words: Sequence[str], is_command: bool, form: str | None, options: TaskOptions) -> Work:
     """The jobs of this run, with the defaults of the options filled in. Raises UsageError."""
+    _check_output(options)
     if not words:
         raise UsageError("nothing to run", remedy="give a FILE, - or -- COMMAND; see pilotfish run --help")
     if is_command:
@@ -75,7 +78,22 @@ def read(words: Sequence[str], is_command: bool, form: str | None, options: Task
         _fill_in(job, options, wins=form == "script")
         if form != "lines":
             check_variables(job, "COMMAND" if is_command else f"{source}: jobs[{number}]")
+        options.names.of(job, "")  # whether it can be filled in
     return Work(source, jobs, form in ("command", "lines", "script"))
+
+
+def _check_output(options: TaskOptions) -> None:
+    """Raises UsageError for places that cannot be meant together."""
+    places = {
+        "--stream": options.stream,
+        "--no-output": options.no_output,
+        "--output": options.names.folder,
+        "--stdout": options.names.stdout,
+        "--stderr": options.names.stderr,
+    }
+    said = [option for option, value in places.items() if value]
+    if said and said[0] in ("--stream", "--no-output") and len(said) > 1:
+        raise UsageError(f"makes no sense with {said[1]}", where=said[0], remedy="use one of them")
 
 
 def _fill_in(job: dict[str, Any], options: TaskOptions, *, wins: bool) -> None:
@@ -101,46 +119,38 @@ def _fill_in(job: dict[str, Any], options: TaskOptions, *, wins: bool) -> None:
 
 
 class Output:
-    """Files for what tasks print: in the folder asked for, or unasked for tasks whose author had no way to name files.
+    """Files for what tasks print: those asked for, or unasked for tasks whose author had no way to name files.
 
     `text` tells where that is, for comparing; the same when the working folder has been moved.
     """
 
     def __init__(self, work: Work, options: TaskOptions, wd: Path) -> None:
-        self._folder: Path | None = None
         self._stream = options.stream
-        asked = options.output
-        if options.stream and (asked or options.no_output):
-            raise UsageError(
-                f"makes no sense with {'--output' if asked else '--no-output'}",
-                where="--stream",
-                remedy="use one of them",
-            )
+        self._names = options.names
         tasks = task_count(work.jobs)
-        if not (options.no_output or options.stream):
-            if asked:
-                self._folder = Path(asked).absolute()
-            elif work.without_files and tasks <= MOST_FILES:
-                self._folder = wd / OUTPUT
-            elif work.without_files:
+        if not any(self._names) and work.without_files and not (options.no_output or options.stream):
+            if tasks <= MOST_FILES:
+                self._names = OutputNames(str(wd / OUTPUT))
+            else:
                 remedy = "give --stream to keep it in a few files, or --output DIR"
                 echo(f"of {tasks} tasks only the last lines of failures are kept; {remedy}", err=True)
-        self._suffixes = (".out", ".err") if asked else (".log", ".log")
-        self.text = "stream" if options.stream else ""
-        if self._folder is not None:
-            text = f"{os.path.relpath(self._folder, wd)}/*{self._suffixes[0]}"
-            self.text = text.encode(errors="backslashreplace").decode()
+        self.text = " ".join(_as_text(name, wd) for name in self._names if name is not None)
+        if options.stream:
+            self.text = "stream"
 
     def fill_in(self, job: dict[str, Any], stem: str) -> None:
         """Name files that begin with `stem` for a job that names none itself."""
         execution = job.get("execution")
-        if isinstance(execution, dict) and self._stream and "stream" not in execution:
-            job["execution"] = {**execution, "stream": True}
-        if self._folder is None or not isinstance(execution, dict):
+        if not isinstance(execution, dict):
             return
-        begin = str(self._folder / stem) + ("-${it}" if "iteration" in job else "")
-        named = {"stdout": begin + self._suffixes[0], "stderr": begin + self._suffixes[1]}
+        if self._stream and "stream" not in execution:
+            execution = job["execution"] = {**execution, "stream": True}
+        named = self._names.of(job, stem)
         job["execution"] = {**execution, **{member: named[member] for member in named if execution.get(member) is None}}
+
+
+def _as_text(name: str, wd: Path) -> str:
+    return os.path.relpath(Path(name).absolute(), wd).encode(errors="backslashreplace").decode()
 
 
 def task_count(jobs: Sequence[Mapping[str, Any]]) -> int:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .run_folder import LAST, RunFolder, find_run, runs_in
 from .run_overview import Overview, Summary, overview_of
+from .run_tables import as_arrow, as_pandas
 from .task_output import output_of, outputs_of
 from .task_records import NOT_ENDED as NOT_ENDED
 from .task_records import SUCCEEDED as SUCCEEDED
@@ -21,6 +22,7 @@ from .task_records import Batch, TaskRecords, TaskRow
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 class Run:
@@ -102,36 +104,8 @@ class Run:
 
     def frame(self, rows: Iterable[TaskRow] | None = None) -> pd.DataFrame:
         """A row for each task (of `rows`, if given): parameters, then the members of TaskRow, with types. Needs pandas."""
-        import pandas as pd
+        return as_pandas(self.tasks() if rows is None else rows)
 
-        rows = list(self.tasks() if rows is None else rows)
-        params = pd.DataFrame([dict(row.params) for row in rows]).apply(_typed)
-        others = [name for name in TaskRow._fields if name != "params"]
-        frame = pd.DataFrame([{name: getattr(row, name) for name in others} for row in rows], columns=others)
-        frame["exit_code"] = frame["exit_code"].astype("Int64")
-        clashes = {name: f"param.{name}" for name in params.columns if name in others}
-        return pd.concat([params.rename(columns=clashes), frame], axis=1)
-
-
-def _typed(column: Any) -> Any:
-    """Text that is all numbers as numbers."""
-    import pandas as pd
-
-    try:
-        return pd.to_numeric(column)
-    except (ValueError, TypeError):
-        return column
-
-
-def as_csv(rows: Iterable[TaskRow]) -> Iterator[list[str]]:
-    """Header and rows; the parameters are columns, before the others."""
-    listed = list(rows)
-    params = list(dict.fromkeys(name for row in listed for name in row.params))
-    others = [name for name in TaskRow._fields if name != "params"]
-    yield [*params, *others]
-    for row in listed:
-        values = row.as_json()
-        yield [
-            *(row.params.get(name, "") for name in params),
-            *("" if values[name] is None else str(values[name]) for name in others),
-        ]
+    def arrow(self, rows: Iterable[TaskRow] | None = None) -> pa.Table:
+        """The same for other programs: `polars.from_arrow(run.arrow())`. Needs pyarrow."""
+        return as_arrow(self.tasks() if rows is None else rows)

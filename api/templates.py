@@ -71,13 +71,21 @@ def check_variables(job: Mapping[str, Any], where: str) -> None:
 
 
 def _known(iteration: Mapping[str, Any]) -> set[str]:
-    known = set(RESERVED)
+    names = parameters_in(iteration)
+    return {*RESERVED, *names, *(f"itval.{name}" for name in names)}
+
+
+def parameters_in(iteration: object) -> list[str]:
+    """The names of the parameters that the `iteration` of a description has."""
+    names: list[str] = []
+    if not isinstance(iteration, dict):
+        return names
     for member in ("params", "grid"):
         table = iteration.get(member)
         row = table[0] if isinstance(table, list) and table else table
         if isinstance(row, dict):
-            known |= {*row, *(f"itval.{name}" for name in row)}
-    return known
+            names += row
+    return names
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

@@ -157,6 +157,25 @@ DEPENDENCIES = _object(
     "What must have succeeded before.",
 )
 
+_FACTOR: Schema = {"type": "number", "minimum": 1, "maximum": 1000}
+
+
+def _one_or_more(schema: Schema, meaning: str) -> Schema:
+    return {"anyOf": [schema, {"type": "array", "items": schema}, {"type": "null"}], "description": meaning}
+
+
+RETRY: Schema = _object(
+    {
+        "codes": _one_or_more({"type": "integer"}, "exit codes it is about; -9: ended by signal 9"),
+        "reasons": _one_or_more({"type": "string", "minLength": 1}, "words in the reasons it is about"),
+        "times": {"type": "integer", "minimum": 1, "description": "how often a task is started again. Default: 1"},
+        "pause": {"type": ["string", "null"], "description": "how long to wait before: 30s, 5m"},
+        "mem": {**_FACTOR, "description": "how many times the memory of the attempt that failed"},
+        "wt": {**_FACTOR, "description": "how many times the wall time of the attempt that failed"},
+    },
+    "What is done with certain failures.",
+) | {"type": "object"}
+
 JOB: Schema = {
     "title": "Job",
     "type": "object",
@@ -172,6 +191,10 @@ JOB: Schema = {
         "dependencies": DEPENDENCIES,
         "priority": {"type": "integer", "description": "higher starts first. Default: 0"},
         "retries": {**_COUNT, "description": "how often a failed task is started again. Default: 0"},
+        "retry": {
+            "anyOf": [RETRY, {"type": "array", "items": RETRY}, {"type": "null"}],
+            "description": "a rule for certain failures, or an array of them: {codes, reasons, times, pause, mem, wt}",
+        },
         "attributes": {"type": ["object", "null"], "description": "yours; kept, and shown by info"},
     },
     "required": ["name", "execution"],

@@ -39,7 +39,8 @@ def test_a_command_runs_as_often_as_asked_and_the_summary_is_json(wd: Path) -> N
 def test_what_lines_and_commands_print_is_kept_without_being_asked(wd: Path) -> None:
     """One file for both streams, in the order in which they were written."""
     done = pilotfish("run", "-", wd=wd, given="echo out; echo err >&2; exit 4\n")
-    assert (wd / "pilotfish-output" / "line-1.log").read_text() == "out\nerr\n"
+    assert (wd / "pilotfish-output" / "line-1.out").read_text() == "out\n"
+    assert (wd / "pilotfish-output" / "line-1.err").read_text() == "err\n"
     assert "    | err" in done.stderr
     pilotfish("run", "--no-output", "--wd", "other", "--", "echo", "x", wd=wd)
     assert not (wd / "other" / "pilotfish-output").exists()

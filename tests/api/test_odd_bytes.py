@@ -127,7 +127,7 @@ def test_a_working_folder_a_command_and_a_list_may_have_them(wd: Path, environ: 
     code, said = run(place, b"l\xe9.txt", environ=environ)
     assert code == 1
     assert "1 succeeded, 1 failed" in said
-    with open(os.path.join(place, b"pilotfish-output/line-1.log"), "rb") as file:
+    with open(os.path.join(place, b"pilotfish-output/line-1.out"), "rb") as file:
         assert file.read() == b"data"
     code, said = run(place, b"l\xe9.txt", "--continue", environ=environ)
     assert (code, "2 tasks: 1 succeeded, 1 failed" in said) == (1, True), said

@@ -146,6 +146,27 @@ def test_a_very_long_output_stays_in_a_file_of_its_own(wd: Path) -> None:
     assert len(pilotfish(wd, "cat", "last", "line-2").stdout) == 5_000_000
 
 
+def test_files_for_output_may_be_templates(wd: Path) -> None:
+    command = ("--", "sh", "-c", "echo out {i}; echo err {i} >&2")
+    grid = ("run", "-q", "--nodes", "1", "--name", "s", "--grid", "i=4,5")
+    pilotfish(wd, *grid, "--output", "out/{i}", *command)
+    pilotfish(wd, *grid, "--stdout", "logs/{task}.txt", "--stderr", "logs/{task}.txt", *command)
+    pilotfish(wd, *grid, "--stdout", "{name}/{i}-{index}", *command)
+    found = {str(path.relative_to(wd)): path.read_text() for path in wd.glob("[ols]*/**/*") if path.is_file()}
+    assert found == {
+        **{f"out/{i}/s-{index}.{end}": f"{end} {i}\n" for index, i in enumerate("45") for end in ("out", "err")},
+        **{f"logs/s-{index}.txt": f"out {i}\nerr {i}\n" for index, i in enumerate("45")},
+        **{f"s/{i}-{index}": f"out {i}\n" for index, i in enumerate("45")},
+    }
+    assert pilotfish(wd, "cat", "last", "s:1").stdout == "out 5\n"
+
+
+def test_a_template_with_a_name_that_means_nothing_is_refused_before_anything_runs(wd: Path) -> None:
+    done = pilotfish(wd, "run", "--nodes", "1", "--grid", "alpha=1,2", "--output", "out/{alhpa}", "--", "true", code=2)
+    assert done.stderr.startswith("Error: --output: {alhpa} is no parameter; did you mean alpha?; ")
+    assert not list(wd.iterdir())
+
+
 @pytest.mark.parametrize("other", [("--output", "logs"), ("--no-output",)])
 def test_stream_goes_with_no_other_place_for_output(wd: Path, other: tuple[str, ...]) -> None:
     done = pilotfish(wd, "run", "--stream", *other, "--nodes", "1", "--", "true", code=2)

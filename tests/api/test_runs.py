@@ -84,7 +84,24 @@ def test_tables_for_other_programs(sweep: Path, tmp_path: Path) -> None:
     pilotfish(sweep, "show", "--parquet", str(tmp_path / "t.parquet"))
     from pyarrow import parquet
 
-    assert sorted(parquet.read_table(tmp_path / "t.parquet").column("a").to_pylist()) == [1, 2, 3]
+    table = parquet.read_table(tmp_path / "t.parquet")
+    assert sorted(table.column("a").to_pylist()) == [1, 2, 3]
+    kinds = {field.name: str(field.type) for field in table.schema}
+    assert (kinds["a"], kinds["exit_code"], kinds["started"], kinds["seconds"], kinds["attempts"]) == (
+        *("int64", "int64", "timestamp[us]", "double", "int64"),
+    )
+
+
+def test_polars_takes_a_run_too(sweep: Path) -> None:
+    import polars
+
+    frame = polars.from_arrow(Run("monday", sweep).arrow())
+    assert isinstance(frame, polars.DataFrame)
+    assert frame.sort("a").select("a", "exit_code", "state").rows() == [
+        (1, 0, "SUCCEED"),
+        (2, 1, "FAILED"),
+        (3, 0, "SUCCEED"),
+    ]
 
 
 def test_what_a_task_has_written(sweep: Path) -> None:

@@ -41,7 +41,7 @@ def test_work_that_was_done_is_done_whatever_can_be_said_of_it(wd: Path, end: st
     (wd / "tasks.txt").write_text("echo a\ncat; echo b >&2\n")
     assert shell(wd, f"pilotfish run --nodes 2 tasks.txt --json {end}")[0] == 0
     printed = [path.read_text() for path in sorted((wd / "pilotfish-output").iterdir())]
-    assert printed == ["a\n", "b\n"]
+    assert printed == ["", "a\n", "b\n", ""]  # .err and .out of each
 
 
 def test_work_that_failed_has_failed_whatever_can_be_said_of_it(wd: Path) -> None:

@@ -27,7 +27,7 @@ def _script_of(page: str, wd: Path) -> Path:
 
 def _hosts_of_tasks(wd: Path) -> list[str]:
     """The hosts that ran tasks; each task must have run once."""
-    lines = [path.read_text().split() for path in (wd / "pilotfish-output").glob("*.log")]
+    lines = [path.read_text().split() for path in (wd / "pilotfish-output").glob("*.out")]
     assert sorted(int(number) for number, _ in lines) == list(range(TASKS))
     return sorted(Counter(host for _, host in lines))
 

@@ -38,6 +38,7 @@ FULL: dict[str, Any] = {
     "dependencies": {"after": ["first", "other:${it}"]},
     "priority": 2,
     "retries": 1,
+    "retry": [{"codes": [75, -9], "reasons": "memory", "times": 2, "pause": "1m", "mem": 2, "wt": 1.5}],
     "attributes": {"project": "x"},
 }
 
@@ -75,6 +76,8 @@ def test_a_job_with_every_member_is_one_for_both() -> None:
         (("iteration", "end"), 3),
         (("dependencies", "after"), "first"),
         (("retries",), -1),
+        (("retry",), {"code": 3}),
+        (("retry",), [{"times": 0}]),
         (("attributes",), "x"),
     ],
     ids=str,
