@@ -157,8 +157,6 @@ def run_command(begins: Callable[[], None]) -> int:
     fill_closed_descriptors()
     begin_command()
     try:
-        name = "pilotfish" if sys.argv[0] == "-c" else None  # started by a command of ours (pilot/own_python.py)
-        code = cli.main(prog_name=name, standalone_mode=False, obj=begins)
         code = cli.main(prog_name="pilotfish", standalone_mode=False, obj=begins)
     except click.exceptions.Abort:
         code = ExitCode.INTERRUPTED
