@@ -63,6 +63,8 @@ _LAST_LIFE_ENDS_S = 5.0
 
 _DESCRIPTORS = 24
 """What a manager with one agent and two clients opens."""
+_THREADS = 4
+"""Of its own: disk_sync and last_lines have one, metrics may have two."""
 
 
 def run(settings: Settings) -> int:
@@ -96,9 +98,7 @@ def _leave(code: int) -> NoReturn:
 
 def _start(settings: Settings) -> tuple[Service, RequestFile | None]:
     inherited = _free_of_limits()
-    check_room_for_sockets(
-        _DESCRIPTORS + reserved(), own_threads=4
-    )  # disk_sync and last_lines have one, metrics may have two
+    check_room_for_sockets(_DESCRIPTORS + reserved(), _THREADS)
     aux, settings = _folder(settings)
     try:
         auxdir.await_room(aux, settings.resume is not None and settings.ready_fd is None)
