@@ -82,6 +82,15 @@ def command_status(text: bytes) -> Status | None:
     return Status(state, "", reason, code, found.start_s, found.end_s, found.node)
 
 
+def element_status(text: bytes) -> Status | None:
+    """How an element of an array has ended, whose script ends with the code of its command."""
+    found = parse(text)
+    if found is None:
+        return None
+    state, reason = (JobState.terminated, Reason.PROGRAM) if found.exit_code else (JobState.finished, "")
+    return Status(state, "", reason, found.exit_code, found.start_s, found.end_s, found.node)
+
+
 def _task(found: dict[str, Any]) -> TaskResult:
     return TaskResult(
         hash=_text(found["hash"]),

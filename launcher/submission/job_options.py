@@ -256,13 +256,22 @@ def options_to_string(options: Mapping[str, Any], qtype: str | None = None) -> s
 def option_to_string(option: str, value: Any = None, qtype: str | None = None) -> str:
     """The directives in which this option shows; empty when there are none. Without a value: those of its default."""
     if value is None:
-        name = SYNONYMS.get(option, option)
-        value = OPTIONS[name].default if name in OPTIONS else None
+        known = OPTIONS.get(SYNONYMS.get(option, option))
+        value = None if known is None else known.default
     if value in (None, []):
         return ""
-    kind = qtype or DEFAULT
+    kind, name = qtype or DEFAULT, SYNONYMS.get(option, option)
+    if name == "modules":
+        return "\n".join(f"module load {each}" for each in check_arguments({name: value})[name])
+    if name in _STREAMS:  # of our own jobs, which write these files themselves, there is no directive
+        table = registry.build_machine(qtypes()[kind]).directives
+        assert table is not None
+        return f"{table.prefix} {table.words(_STREAMS[name], value)}" if table.has(_STREAMS[name]) else ""
     without = options_to_string({}, kind).splitlines()
     return "\n".join(line for line in options_to_string({option: value}, kind).splitlines() if line not in without)
+
+
+_STREAMS = {"outfile": "stdout", "errfile": "stderr"}
 
 
 def option_help(mode: str = "string", qtype: str | None = None, tablefmt: str | None = None) -> Any:

@@ -38,6 +38,8 @@ _TIDY = "cd {folder} && rm -rf -- {names}"
 _TIDY_BOTH = """\
 cd {folder} && rm -rf -- {names}
 for file in {outputs}; do [ -s "$file" ] || rm -f -- "$file"; done"""
+_ELEMENT = '( exec </dev/null; eval "$pf_theirs"; eval {command} )\nexit $?'
+"""Elements of an array all run the same: each ends its script with the code of the command, and nobody leaves a tag."""
 _LAST_WORDS = 'for file in {outputs}; do [ ! -s "$file" ] || tail -n {lines} -- "$file"; done'
 
 
@@ -161,7 +163,8 @@ class SingleJob:
 
     def own_status(self, read: Mapping[str, bytes]) -> Status | None:
         """How its command has ended, by what it has written itself; of an array when all its elements have."""
-        told = [result.command_status(read.get(path, b"")) for path in self.record_paths]
+        status = result.element_status if self.record.elements else result.command_status
+        told = [status(read.get(path, b"")) for path in self.record_paths]
         ended = [each for each in told if each is not None]
         if len(ended) < len(told):
             return None
@@ -308,6 +311,7 @@ class SingleJob:
             resources=resources,
             root=self.folder,
             template=template,
+            body=sh(_ELEMENT, command=word(_redirected(given))) if self.record.elements else None,
             backward_common_files=tuple(name for name in (given.out, given.err) if name is not None),
         )
 

@@ -50,6 +50,17 @@ def test_job_scripts_that_end_badly() -> None:
     assert "partition" in refused.message
 
 
+def test_an_array(wd: Path) -> None:
+    """It has ended well when all its elements have, and badly when one has not."""
+    good = JobScript("echo $CLUSTERJOB_ARRAY_INDEX >out.$CLUSTERJOB_ARRAY_INDEX", "good", array="0-2,5").submit()
+    bad = JobScript("[ $CLUSTERJOB_ARRAY_INDEX -ne 1 ] || exit 7", "bad", array="0-1").submit()
+    AsyncResult.wait_all([good, bad], timeout=PATIENCE_S)
+    assert (good.status, bad.status, bad.exit_code) == (COMPLETED, FAILED, 7)
+    assert {path.name: path.read_text() for path in wd.glob("out.*")} == {
+        f"out.{each}": f"{each}\n" for each in (0, 1, 2, 5)
+    }
+
+
 def double(value: int) -> int:
     return value * 2
 

@@ -169,7 +169,7 @@ def test_an_array_is_over_when_each_of_its_elements_is(wd: Path) -> None:
     assert job.own_status({first: texts[0]}) is None
     found = job.own_status({first: texts[0], second: texts[1]})
     assert found is not None
-    assert (found.exit_code, found.start_s, found.end_s) == (1, 1.0, 8.0)
+    assert (found.exit_code, found.start_s, found.end_s) == (3, 1.0, 8.0)
     assert job.record.phase is Phase.NEW
 
 

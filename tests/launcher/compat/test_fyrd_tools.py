@@ -422,6 +422,8 @@ def test_keyword_tables() -> None:
     assert options.SYNONYMS["memory"] == "mem"
     assert fyrd.option_to_string("mem", "1GB", "slurm").startswith("#SBATCH --mem")
     assert fyrd.option_to_string("account") == ""
+    assert fyrd.option_to_string("stdout", "x", "torque") == "#PBS -o x"
+    assert fyrd.option_to_string("modules", "a,b", "slurm") == "module load a\nmodule load b"
     table = fyrd.option_help("merged_table", tablefmt="pipe").splitlines()
     assert table[0].startswith("| option ")
     assert "Some batch systems" in fyrd.option_help("table", tablefmt="plain")
