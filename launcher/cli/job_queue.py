@@ -74,7 +74,7 @@ def show_queue(
     pilotfish job queue -p long -u bob -l | xargs pilotfish job wait
     """
     described = machine_of(machine)
-    wanted = set(users) or ({getpass.getuser()} if not everybody else set())
+    wanted = set(users) or ({_me(described)} if not everybody else set())
     chosen = {
         *states,
         *(("running", "completing") if running else ()),
@@ -126,10 +126,15 @@ def _is_on(record: JobRecord, batch_type: str, host: object) -> bool:
     return record.machine.batch_type == batch_type and record.machine.profile.get("hostname") == host
 
 
+def _me(machine: MachineDescription) -> str:
+    """The name of this user there."""
+    return str(machine.profile.get("username") or getpass.getuser())
+
+
 def _row(record: JobRecord) -> QueueRow:
     word, end = state(record), record.end
     nodes, code = ("", None) if end is None else (end.nodes, end.exit_code)
-    return QueueRow(record.id, record.name, getpass.getuser(), "", _WORDS.get(word, word), nodes, 0, code)
+    return QueueRow(record.id, record.name, _me(record.machine), "", _WORDS.get(word, word), nodes, 0, code)
 
 
 def _print_json(machine: MachineDescription, found: Sequence[QueueRow]) -> None:

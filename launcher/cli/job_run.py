@@ -62,7 +62,7 @@ def _options(command: _Command) -> _Command:
     return command
 
 
-@click.command("run", context_settings={"ignore_unknown_options": False})
+@click.command("run")
 @click.argument("command")
 @click.argument("files", nargs=-1)
 @_options

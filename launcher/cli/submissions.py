@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,19 @@ import click
 
 from ...pilot.console import echo, print_json, show
 from ...pilot.model.errors import UsageError
-from ..contexts.paths import printable
 from ..contexts.shell import relative, sh
 from ..description.task import Task
 from ..job import store as job_store
-from ..job.single import JobRecord
 from ..job.states import JobState
 from ..submission import store as record
 from ..submission import table as results
-from ..submission.batch_job import BatchJob, Phase
 from ..submission.placement import Placement, raise_missing
 from ..submission.single import SingleJob
 from ..submission.state import Progress
-from ..submission.store import Record
 from . import single_jobs as single
 from .display import Screen
 from .report import report
+from .submission_rows import job_row, job_summary, show_status, summary_of
 from .submit import ended_by_signals, run
 from .top import top
 from .tunnel import tunnel
@@ -63,7 +60,7 @@ def submissions(ctx: click.Context, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    rows = [_summary(each) for each in record.all_records()] + [_job_summary(each) for each in job_store.all_records()]
+    rows = [summary_of(each) for each in record.all_records()] + [job_summary(each) for each in job_store.all_records()]
     rows.sort(key=lambda row: float(row["created_s"]), reverse=True)
     if as_json:
         print_json({"submissions": rows})
@@ -74,42 +71,6 @@ def submissions(ctx: click.Context, as_json: bool) -> None:
         tasks = row["tasks"]
         line = f"{row['id'][:10]}  {row['machine']:<22}  {row['state']:<9}  {tasks['done']}/{tasks['tasks']} tasks"
         show(f"{line}{', ' + str(tasks['failed']) + ' failed' if tasks['failed'] else ''}  {row['folder']}")
-
-
-def _summary(found: Record) -> dict[str, Any]:
-    progress = Placement.of(found).peek()
-    machine = found.description.machine
-    host = machine.profile.get("hostname", "here")
-    return {
-        "id": found.hash,
-        "machine": f"{machine.batch_type}@{host}",
-        "state": _state(progress),
-        "tasks": progress.counts(),
-        "created_s": found.created_s,
-        "folder": str(found.local_work),
-        "root": found.root,
-    }
-
-
-def _job_summary(found: JobRecord) -> dict[str, Any]:
-    """A single batch job in the same form: it is a task of its own."""
-    row = single.row(found)
-    counts = {"tasks": 1, "done": int(row["state"] == "finished"), "failed": int(row["state"] in ("failed", "refused"))}
-    kept = {name: row[name] for name in ("machine", "state", "created_s", "folder", "name")}
-    return {"id": found.hash, **kept, "tasks": counts, "root": found.folder, "job_id": found.id}
-
-
-def _state(progress: Progress) -> str:
-    phases = {job.phase for job in progress.jobs.values()}
-    if Phase.FAILED in phases:
-        return "failed"
-    if progress.missing():
-        return "missing"
-    if phases == {Phase.DONE}:
-        return "finished"
-    if Phase.CANCELED in phases:
-        return "cancelled"
-    return "placed" if Phase.PLACED in phases else "new"
 
 
 def _chosen(command: Callable[..., None]) -> Callable[..., None]:
@@ -183,41 +144,12 @@ def status(beginning: str, offline: bool, as_json: bool) -> None:
     rows = [asdict(row) for row in results.rows(work, progress, states)]
     missing = [work.explained(each) for each in progress.missing()]
     if as_json:
-        jobs = [_job_row(job) for job in progress.jobs.values()]
+        jobs = [job_row(job) for job in progress.jobs.values()]
         found = {"id": submission.hash, "jobs": jobs, "tasks": rows, "missing": missing}
         print_json(found)
     else:
-        _show_status(progress, rows)
+        show_status(progress, rows)
     raise_missing(submission.hash, work, progress.missing())
-
-
-def _show_status(progress: Progress, rows: Sequence[Mapping[str, Any]]) -> None:
-    for job in progress.jobs.values():
-        word = job.status.native if job.status is not None and job.phase is Phase.PLACED else ""
-        told = job.reason or (job.why if job.phase is Phase.PLACED else "")
-        reason = f"  {printable(told)}" if told else ""
-        show(f"job {job.hash[:8]}  {job.id or '-':<14} {job.phase.value:<9} {word}{reason}".rstrip())
-    for row in rows:
-        code = "" if row["exit_code"] is None else f"exit code {row['exit_code']}"
-        missing = f"  {row['reason']}" if row["reason"].startswith("missing: ") else ""
-        show(f"  {row['name'] or row['folder']:<30} {row['state']:<12} {code}{missing}".rstrip())
-
-
-def _job_row(job: BatchJob) -> dict[str, Any]:
-    """What is known of a job; times and nodes are the batch system's."""
-    ended = None if job.ended is None else asdict(job.ended)
-    known = {key: None if ended is None else ended[key] for key in ("exit_code", "start_s", "end_s", "nodes")}
-    return {
-        "job": job.hash,
-        "id": job.id,
-        "phase": job.phase.value,
-        "state": job.state.name,
-        "attempts": job.attempt + (job.phase is not Phase.NEW),
-        "reason": job.reason,
-        "waits_for": job.why,
-        "detail": job.detail,
-        **known,
-    }
 
 
 @submissions.command()
