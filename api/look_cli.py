@@ -127,7 +127,7 @@ def _print_jobs(pilot: Manager) -> None:
         rows = follow.rows(pilot, good=True)
         if rows:
             cells = [(row.name, row.state, str(row.done), str(row.failed), str(row.total)) for row in rows]
-            print_table(("JOB", "STATE", "DONE", "FAILED", "TASKS"), cells)
+            print_table(("JOB", "STATE", "DONE", "FAILED", "TASKS"), cells, echo)
 
 
 def top_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -18,12 +18,14 @@ def print_json(value: object, write: Callable[[str], None] = show) -> None:
     console.print_json(msgspec.to_builtins(value), write, indent=2)
 
 
-def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns as wide as their content; the state in its colour on a terminal."""
+def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], write: Callable[..., None] = show) -> None:
+    """Columns as wide as their content; the state in its colour on a terminal. `write`: `show`, or `echo` where a table only
+    tells about work that was done.
+    """
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    show("  ".join(text.ljust(width) for text, width in zip(header, widths, strict=True)).rstrip(), bold=True)
+    write("  ".join(text.ljust(width) for text, width in zip(header, widths, strict=True)).rstrip(), bold=True)
     for row in rows:
-        show("  ".join(_coloured(text, width) for text, width in zip(row, widths, strict=True)).rstrip())
+        write("  ".join(_coloured(text, width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _coloured(text: str, width: int) -> str:
