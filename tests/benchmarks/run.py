@@ -155,6 +155,7 @@ class Bench:
         million = runs.million(self.folder)
         self.add("1,000,000 tasks: resumed", f"{million.resume_s:.1f} s", "", "<= 5 s", million.resume_s <= 5)
         self.add("1,000,000 tasks: `show`", f"{million.show_s:.2f} s", "", "<= 1 s", million.show_s <= 1)
+        self.add("1,000,000 tasks: `report`", f"{million.report_s:.1f} s", "", "<= 30 s", million.report_s <= 30)
         size = million.bytes_per_task
         self.add("1,000,000 tasks: on disk, each", f"{size:.0f} bytes", "", "<= 200 bytes", size <= 200)
 

@@ -66,6 +66,7 @@ def _measured(wd: Path, tasks: int, *words: str) -> Run:
 class Million(NamedTuple):
     resume_s: float
     show_s: float
+    report_s: float
     bytes_per_task: float
 
 
@@ -80,9 +81,10 @@ def million(folder: Path, tasks: int = 1_000_000) -> Million:
     resume_s = time.perf_counter() - begin
     pilot.finish()
     show_s = _pilotfish("show", wd=wd)
+    report_s = _pilotfish("report", "--html", "report.html", wd=wd)
     size = sum(path.stat().st_size for path in aux.rglob("*") if path.is_file())
     shutil.rmtree(wd)
-    return Million(resume_s, show_s, size / tasks)
+    return Million(resume_s, show_s, report_s, size / tasks)
 
 
 def _write_journal(path: Path, tasks: int) -> None:
