@@ -17,7 +17,7 @@ from patience import PATIENCE_S
 from pilotfish import Executor, LocalManager
 from pilotfish.api.executor import LostCallError
 
-CALLS = 1500
+CALLS = 700
 
 
 def _below(executor: Executor, word: str) -> list[psutil.Process]:
@@ -91,7 +91,8 @@ def test_the_manager_of_a_running_pilot_is_killed_and_resumed(wd: Path, wait_unt
     with Executor(connect=wd) as executor:
         futures = [executor.submit(lambda number: time.sleep(0.01) or number, number) for number in range(300)]
         wait_until(lambda: sum(future.done() for future in futures) > 50, "calls have ended")
-        os.kill(pilot._process.pid, signal.SIGKILL)
+        pilot.send_signal(signal.SIGKILL)
+        wait_until(lambda: pilot.exit_code is not None, "the manager is gone")
         again = LocalManager(["--resume", wd], {"log_file": os.devnull})
         futures += [executor.submit(abs, -number) for number in range(300, 350)]
         assert [future.result(4 * PATIENCE_S) for future in futures] == list(range(350))
