@@ -47,6 +47,16 @@ def _tasks(context: click.Context, incomplete: str) -> Iterable[str]:
     return [f"{name}:" if spec.iteration is not None else name for name, spec in jobs.items()]
 
 
+def _of_report(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Runs or a view; behind a view what it is about."""
+    from .api.report_cli import VIEWS
+
+    view = next((word for word in context.params.get("words") or () if word in VIEWS), None)
+    if view is None:
+        return [*_runs(context, incomplete), *VIEWS]
+    return _tasks(context, incomplete) if VIEWS[view].more == "TASK" else ()
+
+
 def _jobs_of_pilot(context: click.Context, incomplete: str) -> Iterable[str]:
     from .api.manager import Manager
 
@@ -110,7 +120,7 @@ _OF_PILOT = ("status", "info", "cancel", "remove", "explain")
 _OF_RUN = ("show", "wait", "rm", "cat", "tail", "top")
 NAMES: dict[tuple[str, str], Names] = {
     **{(command, "run"): _runs for command in _OF_RUN},
-    ("report", "words"): _runs,
+    ("report", "words"): _of_report,
     ("cat", "task"): _tasks,
     ("tail", "task"): _tasks,
     **{(command, "names"): _jobs_of_pilot for command in _OF_PILOT},
@@ -134,7 +144,7 @@ NAMES: dict[tuple[str, str], Names] = {
     ("run", "words"): _files,
 }
 """(Command, or `*` for all or all below; the parameter's name) -> what it names. What is more exact wins."""
-_WITH_FILES = (_machines, _runs, _files)
+_WITH_FILES = (_machines, _runs, _of_report, _files)
 """Where a path may stand as well."""
 
 

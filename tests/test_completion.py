@@ -68,6 +68,10 @@ def test_runs_tasks_and_jobs_of_a_pilot(wd: Path, suggest: Suggest) -> None:
     assert suggest("cat", "last", "") == ["one", "many:"]
     assert suggest("tail", run, "many:") == ["many:0", "many:1", "many:2"]
     assert suggest("info", "") == []  # it has ended
+    assert suggest("report", "l") == ["last", "launch-stats"]
+    assert suggest("report", "last", "gantt") == ["gantt", "gantt-gaps"]
+    assert suggest("report", "last", "job", "o") == ["one"]
+    assert suggest("report", "stats", "") == []
 
 
 def test_what_cannot_be_read_suggests_nothing(wd: Path, suggest: Suggest) -> None:
