@@ -150,11 +150,11 @@ def number(value: float) -> str:
 
 
 def percent(part: float) -> str:
-    """`0 %` and `100 %` are exact: `< 0.1 %` is not nothing, `99.9 %` is not all."""
+    """`0 %` and `100 %` are exact: `under 0.1 %` is not nothing, `over 99.9 %` is not all."""
     if 0 < part < 0.001:
-        return "< 0.1 %"
+        return "under 0.1 %"
     if 0.999 < part < 1:
-        return "> 99.9 %"
+        return "over 99.9 %"
     return f"{100 * part:.0f} %" if part in (0, 1) or 0.1 <= part <= 0.99 else f"{100 * part:.1f} %"
 
 

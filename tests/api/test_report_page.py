@@ -298,6 +298,22 @@ def test_durations_are_what_people_say(value: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (0, "0 %"),
+        (0.0004, "under 0.1 %"),
+        (0.026, "2.6 %"),
+        (0.5, "50 %"),
+        (0.998, "99.8 %"),
+        (0.9999, "over 99.9 %"),
+        (1, "100 %"),
+    ],
+)
+def test_parts_that_are_not_nothing_and_not_all_do_not_look_so(part: float, text: str) -> None:
+    assert charts.percent(part) == text
+
+
+@pytest.mark.parametrize(
     ("length_s", "marks"),
     [
         (0.05, ["0.00 s", "0.01 s", "0.02 s", "0.03 s", "0.04 s", "0.05 s"]),
