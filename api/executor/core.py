@@ -22,6 +22,7 @@ from ...pilot.functions import values
 from ...pilot.functions.worker import MANY, ONE
 from ...pilot.wire.connection import AUX_PREFIX
 from ..client import Client
+from ..forking import renew_in_children
 from ..local import LocalManager
 from ..manager import Manager
 from .cache import Cache, digest_of
@@ -65,11 +66,20 @@ class Core:
         self._setup = _setup(initializer, initargs)
         again = None if connect is None else self._connect_again
         self._link = Link(name or "", self._start, self._describe, self._value_folder, again)
+        self._process = os.getpid()
         self._link.start()
         _open.add(self)
+        renew_in_children(self)
 
     def __str__(self) -> str:
         return f"{self._link.name}{' (shut down)' if self._is_closed else ''}"
+
+    def after_fork(self) -> None:
+        """The child has neither the threads nor the pilot: it makes an executor of its own."""
+        self._is_closed = True
+        self._lock = threading.Lock()
+        self._link.after_fork(self._process)
+        _open.discard(self)
 
     # --- calls --------------------------------------------------------------------------------------------------------------
 
@@ -95,6 +105,10 @@ class Core:
         future: Future[Any],
         slots: Sequence[Slot] = (),
     ) -> Future[Any]:
+        if self._process != os.getpid():
+            raise RuntimeError(
+                f"this executor is that of process {self._process}: make another one in this child of it"
+            )
         if self._is_closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if self._link.failure is not None:
@@ -129,6 +143,8 @@ class Core:
 
     def shutdown(self, wait: bool, cancel_futures: bool) -> None:
         self._is_closed = True
+        if self._process != os.getpid():
+            return
         if cancel_futures:
             for future in self._link.unfinished():
                 future.cancel()

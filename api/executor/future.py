@@ -163,6 +163,8 @@ def settle(future: Future[Any], data: bytes, *, keep: bool = False) -> None:
     """The call has returned what an end has as `data`; `keep` a file that has the value."""
     is_alone = future.take()
     try:
+        if not data:
+            raise LostCallError("its result was removed before it could be read", "SUCCEED")
         packed = memoryview(data)[_OUTPUT_BYTES:]
         if data[:_OUTPUT_BYTES] != NO_OUTPUT:
             future.output, packed = split(data)

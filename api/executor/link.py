@@ -166,6 +166,15 @@ class Link:
             self._closing = True
             self._changed.notify_all()
 
+    def after_fork(self, parent: int) -> None:
+        """In the child, where the threads are not: nothing comes of what is open."""
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._confirming = threading.Lock()
+        self._threads = []
+        self._open = 0
+        self.failure = RuntimeError(f"it is that of process {parent}")
+
     def join(self) -> None:
         for thread in self._threads:
             if thread is not threading.current_thread():

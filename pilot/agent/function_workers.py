@@ -232,9 +232,13 @@ class FunctionWorkers:
             message = worker.link.recv(_MOST_END, _NOW)
         except OSError:
             return None
+        if len(message) < program.END.size:  # nobody has its end any more
+            return None
         job_no, pos, run, how, started_s, ended_s, cpu_s, rss_kib, length = program.END.unpack_from(message)
         start = worker.task.start
-        assert start[:3] == (job_no, pos, run)
+        if start[:3] != (job_no, pos, run):
+            log.warning("call.strange_end", extra={"pid": worker.pid, "job": job_no, "pos": pos})
+            return None
         worker.calls += 1
         worker.rss_kib = rss_kib
         took_s = ended_s - started_s
@@ -311,9 +315,14 @@ def memory_file(data: bytes = b"") -> int:
 
 
 def _read_and_remove(path: bytes) -> bytes:
-    with open(path, "rb") as file:
-        os.unlink(path)
-        return file.read()
+    """Empty when it is not there: somebody clears the folder for temporary files."""
+    try:
+        with open(path, "rb") as file:
+            os.unlink(path)
+            return file.read()
+    except OSError as error:
+        log.warning("call.value_lost", extra={"file": os.fsdecode(path), "reason": error})
+        return b""
 
 
 def _bind(pid: int, cpus: frozenset[int]) -> None:

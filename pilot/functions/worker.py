@@ -110,6 +110,7 @@ class Worker:
         return sys.modules["cloudpickle"]
 
     def serve(self) -> None:
+        own, pid_of_self = os.getpid(), os.getpid
         receive, send, usage_of = self._link.recv, self._link.send, resource.getrusage
         now, cpu_time, unpack_call = time.time, time.process_time, CALL.unpack_from
         while True:
@@ -123,6 +124,8 @@ class Worker:
                     continue
             started_s, cpu_s = now(), cpu_time()
             how, line, value = self._call(number, pos)
+            if pid_of_self() != own:  # the call has forked, and this is the child: it is nobody's function worker
+                os._exit(0)
             rest = self._printed() + value
             if len(rest) > MOST_INLINE:
                 how, rest = how + IN_FILE, self._values.write_file([rest], "").encode()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -308,3 +310,37 @@ def test_a_pilot_that_cannot_start_breaks_the_executor() -> None:
     with pytest.raises(concurrent.futures.BrokenExecutor, match="none"):
         executor.submit(abs, -1).result(PATIENCE_S)
     executor.shutdown()
+
+
+def test_a_call_that_forks_is_one_call(executor: Executor) -> None:
+    """The child that it leaves takes no other calls, and tells of no end."""
+
+    def forks() -> int:
+        return os.fork() and 1
+
+    futures = [executor.submit(forks) for _ in range(5)]
+    assert [future.result(PATIENCE_S) for future in futures] == [1] * 5
+    assert list(executor.map(abs, range(20))) == list(range(20))
+
+
+def test_a_child_of_the_program_has_no_part_in_it(executor: Executor) -> None:
+    """It is told to make one of its own, and its end is not that of the pilot."""
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            executor.submit(abs, -1)
+        except RuntimeError as error:
+            code = 0 if "make another one" in str(error) else 2
+            executor.shutdown()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert executor.submit(abs, -1).result(PATIENCE_S) == 1
+
+
+def test_a_program_that_does_not_shut_down_ends_when_its_calls_have(wd: Path) -> None:
+    """As with the executors of the standard library."""
+    program = "from pilotfish import Executor; e = Executor(1); print(e.submit(pow, 2, 5).result()); e.submit(print)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=wd, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("32\n", "")
