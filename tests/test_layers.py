@@ -132,7 +132,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.cgroups": set(),
     "pilot.leftover_processes": set(),
     "pilot.cpus": set(),
-    "pilot.functions": {"msgpack", "cloudpickle", "numpy"},
+    "pilot.functions": {"msgpack", "cloudpickle", "mpi4py", "numpy", "worker"},
     "pilot.systems": {"psutil", "msgspec"},
     "pilot.agent_launchers": set(),
     "pilot.execmodels": set(),

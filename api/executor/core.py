@@ -19,9 +19,10 @@ from typing import Any
 import msgpack
 
 from ...pilot.functions import values
-from ...pilot.functions.worker import MANY, ONE
+from ...pilot.functions.worker import MANY, ONE, RANKS
 from ...pilot.wire.connection import AUX_PREFIX
 from ..client import Client
+from ..errors import WrongArgumentsError
 from ..forking import renew_in_children
 from ..local import LocalManager
 from ..manager import Manager
@@ -85,10 +86,15 @@ class Core:
 
     def submit(self, options: Options, fn: Callable[..., Any], args: Any, kwargs: Any) -> Future[Any]:
         args, kwargs, slots = find(args, kwargs)
-        return self._put(options, fn, (args, kwargs), ONE, Future(self._link), slots)
+        how = RANKS + options.ranks if options.ranks else ONE
+        return self._put(options, fn, (args, kwargs), how, Future(self._link), slots)
 
     def submit_many(self, options: Options, fn: Callable[..., Any], columns: list[list[Any]]) -> Future[list[Any]]:
         """One task that calls the function with each of these arguments, which are given by column."""
+        if options.ranks:
+            raise WrongArgumentsError(
+                "an MPI function is one task for each call", where="chunksize", remedy="leave it out"
+            )
         return self._put(options, fn, columns, MANY, Future(self._link))
 
     def submit_command(self, options: Options, command: Command) -> Future[Any]:

@@ -125,6 +125,7 @@ class Executor(concurrent.futures.Executor):
         *,
         cores: int | None = None,
         nodes: int | None = None,
+        ranks: int | None = None,
         gpus: int | None = None,
         mem: str | None = None,
         wt: str | float | None = None,
@@ -145,6 +146,8 @@ class Executor(concurrent.futures.Executor):
 
         Args:
             cores, nodes: cores of one call (of each of its nodes); one core if neither is given.
+            ranks: the function is called at so many MPI ranks, on as many cores of one node, with mpi4py; the result is what
+                it returns at rank 0.
             gpus, mem: GPUs and memory, as "2G", of each node of a call.
             wt: how long a call may take, as "10m" or in seconds; then it is stopped.
             tags: words that its node must have.

@@ -29,6 +29,8 @@ class Options(NamedTuple):
     after: tuple[Future[Any], ...] = ()
     max_calls: int = 0
     max_bytes: int = 0
+    ranks: int = 0
+    """Of MPI; 0: it is no MPI function."""
     files: tuple[str, ...] = ()
     """Those whose content counts among the arguments, for a cache."""
 
@@ -42,7 +44,7 @@ class Options(NamedTuple):
 
 
 _RESOURCES = {"cores": "numCores", "nodes": "numNodes", "mem": "mem", "wt": "wt", "tags": "tags"}
-_OTHERS = ("gpus", "retries", "priority", "after", "max_calls", "max_mem", "files")
+_OTHERS = ("ranks", "gpus", "retries", "priority", "after", "max_calls", "max_mem", "files")
 _EXECUTION = {"env": "env", "wd": "wd", "python": "exec", "venv": "venv", "modules": "modules"}
 _KEYWORDS = {member: keyword for keyword, member in (*_RESOURCES.items(), *_EXECUTION.items())}
 
@@ -69,6 +71,11 @@ def with_keywords(options: Options, keywords: Mapping[str, Any]) -> Options:
         elif name == "files":
             paths = [value] if isinstance(value, (str, os.PathLike)) else value
             changed["files"] = tuple(as_word(path, "files") for path in paths)
+        elif name == "ranks":
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise WrongArgumentsError(f"{value!r} is not a number of ranks", where="ranks", remedy="write 8")
+            changed["ranks"] = resources["numCores"] = value
+            resources["numNodes"] = 1
         elif name == "max_mem":
             changed["max_bytes"] = _bytes(value)
         else:

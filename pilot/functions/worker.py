@@ -31,8 +31,10 @@ END = struct.Struct("<QQIBdddQI")
 
 Behind that line: what was printed, as OUTPUT bytes, and the value.
 """
-ONE, MANY = range(2)
-"""How a call of a job is to be made: with its arguments, or once with each of them, for a list of what is returned."""
+ONE, MANY, RANKS = 0, 1, 16
+"""How a call of a job is to be made: with its arguments, or once with each of them, for a list of what is returned; or with its
+arguments over so many ranks beyond RANKS.
+"""
 RETURNED, RAISED, UNPREPARED = range(3)
 OUTPUT = struct.Struct("<I")
 MOST_OUTPUT = 32 << 10
@@ -46,7 +48,7 @@ _MOST_FUNCTIONS = 256
 _MOST_LINE = 500
 
 
-def _load(name: str) -> ModuleType:
+def load(name: str) -> ModuleType:
     """`NAME.py` beside this file."""
     spec = spec_from_file_location(f"_pilotfish_{name}", os.path.join(os.path.dirname(__file__), f"{name}.py"))
     assert spec is not None
@@ -57,14 +59,14 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-def _need(name: str, folder: str) -> None:
+def need(name: str, folder: str) -> ModuleType:
     """Import a package of ours that the user's Python may not have, from where the agent has it."""
     try:
-        import_module(name)
+        return import_module(name)
     except ModuleNotFoundError:
         sys.path.append(folder)
         try:
-            import_module(name)
+            return import_module(name)
         finally:
             sys.path.remove(folder)
 
@@ -97,7 +99,7 @@ class Worker:
         self._link = link
         self._folder = folder
         self._site = site
-        self._values: Any = _load("values")
+        self._values: Any = load("values")
         self._values.__dict__["load_cloudpickle"] = self._load_cloudpickle
         self._jobs: OrderedDict[int, Job] = OrderedDict()
         self._functions: OrderedDict[bytes, Any] = OrderedDict()
@@ -106,8 +108,7 @@ class Worker:
         self._line = b""
 
     def _load_cloudpickle(self) -> Any:
-        _need("cloudpickle", self._site)
-        return sys.modules["cloudpickle"]
+        return need("cloudpickle", self._site)
 
     def serve(self) -> None:
         own, pid_of_self = os.getpid(), os.getpid
@@ -173,7 +174,10 @@ class Worker:
                 args, kwargs = self._values.unpack(arguments)
                 if slots:
                     args = self._filled(args, kwargs, job, slots)
-                value = function(*args, **kwargs)
+                if how > RANKS:
+                    value = load("ranks").call(how - RANKS, code, args, kwargs, self._values, self._site)
+                else:
+                    value = function(*args, **kwargs)
             return RETURNED, b"", self._values.write(value, self._folder)
         except BaseException as error:
             return RAISED, *self._raised(error)
@@ -191,7 +195,7 @@ class Worker:
         return both[0]
 
     def _learn_function(self, digest: bytes, code: bytes) -> Any:
-        function = self._functions[digest] = self._values.unpack(code) if code else _load("commands").run
+        function = self._functions[digest] = self._values.unpack(code) if code else load("commands").run
         if len(self._functions) > _MOST_FUNCTIONS:
             self._functions.popitem(last=False)
         return function
@@ -247,7 +251,7 @@ def main() -> None:
     os.dup2(null, 0)
     os.close(null)
     site, folder = sys.argv[1:]
-    _need("msgpack", site)
+    need("msgpack", site)
     sys.argv = [""]
     Worker(link, site, folder).serve()
     sys.stdout.flush()
