@@ -58,28 +58,16 @@ def with_keywords(options: Options, keywords: Mapping[str, Any]) -> Options:
     resources, execution = dict(options.resources), dict(options.execution)
     changed: dict[str, Any] = {}
     for name, value in keywords.items():
-        if name == "gpus":
-            resources["nodeCrs"] = (("gpu", value),)
-        elif name == "wt" and not isinstance(value, str):
-            resources["wt"] = form(_number(value, "wt"))
-        elif name in _RESOURCES:
+        if name in _RESOURCES:
             resources[_RESOURCES[name]] = _hashable(value, name)
         elif name in _EXECUTION:
             execution[_EXECUTION[name]] = _hashable(value, name)
-        elif name == "after":
-            changed["after"] = _futures(value)
-        elif name == "files":
-            paths = [value] if isinstance(value, (str, os.PathLike)) else value
-            changed["files"] = tuple(as_word(path, "files") for path in paths)
-        elif name == "ranks":
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise WrongArgumentsError(f"{value!r} is not a number of ranks", where="ranks", remedy="write 8")
-            changed["ranks"] = resources["numCores"] = value
-            resources["numNodes"] = 1
-        elif name == "max_mem":
-            changed["max_bytes"] = _bytes(value)
         else:
-            changed[name] = value
+            changed[_FIELDS.get(name, name)] = _READ.get(name, _as_it_is)(value)
+    if "ranks" in changed:
+        resources |= {"numCores": changed["ranks"], "numNodes": 1}
+    if "gpus" in changed:
+        resources["nodeCrs"] = (("gpu", changed.pop("gpus")),)
     if "venv" in keywords and "python" not in keywords:
         execution["exec"] = "python"
     changed |= {"resources": tuple(sorted(resources.items())), "execution": tuple(sorted(execution.items()))}
@@ -128,6 +116,8 @@ def _futures(value: Iterable[Future[Any]]) -> tuple[Future[Any], ...]:
 
 
 def _hashable(value: Any, where: str) -> Any:
+    if where == "wt" and not isinstance(value, str):
+        return form(_number(value, where))
     if isinstance(value, Mapping):
         return ("{}", *((str(name), _hashable(element, where)) for name, element in value.items()))
     if isinstance(value, (bytes, os.PathLike)):
@@ -145,6 +135,26 @@ def _json(value: Any) -> Any:
         return [_json(element) for element in value[1:]]
     pairs = value[1:] if value and value[0] == "{}" else value
     return {name: _json(element) for name, element in pairs}
+
+
+def _ranks(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise WrongArgumentsError(f"{value!r} is not a number of ranks", where="ranks", remedy="write 8")
+    return value
+
+
+def _files(value: Any) -> tuple[str, ...]:
+    paths = [value] if isinstance(value, (str, os.PathLike)) else value
+    return tuple(as_word(path, "files") for path in paths)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_FIELDS = {"max_mem": "max_bytes"}
+_READ: dict[str, Callable[[Any], Any]] = {"ranks": _ranks, "after": _futures, "max_mem": _bytes, "files": _files}
+"""What makes the value of an option of what was given."""
 
 
 class TaskFunction(Generic[P, T]):
