@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from . import dropin, errors
+    from .api.aio import AsyncExecutor, AsyncManager
     from .api.executor import Command, Executor, task
     from .api.jobinfo import JobInfo
     from .api.jobs import Jobs
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from .launcher.submission.submission import Submission
 
 __all__ = [
+    "AsyncExecutor",
+    "AsyncManager",
     "AsyncResult",
     "BaseContext",
     "BohriumContext",
@@ -78,6 +81,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncExecutor": ".api.aio",
+    "AsyncManager": ".api.aio",
     "AsyncResult": ".launcher.compat.clusterjob.async_result",
     "Command": ".api.executor",
     "Executor": ".api.executor",

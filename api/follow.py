@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -116,8 +117,10 @@ def stream_events(pilot: Manager, write: Callable[[str], None]) -> TaskCounts:
     after = 0
     try:
         while True:
-            after, last = _write_page(pilot, after, write)
-            if after < last:
+            events, after, are_more = next_events(pilot, after)
+            for event in events:
+                write(json.dumps(event))
+            if are_more:
                 continue
             try:
                 pilot.wait4all(_LOOK_S)
@@ -132,11 +135,12 @@ def stream_events(pilot: Manager, write: Callable[[str], None]) -> TaskCounts:
         return counts
 
 
-def _write_page(pilot: Manager, after: int, write: Callable[[str], None]) -> tuple[int, int]:
-    """Write the events after that number, as many as come at once; the numbers of the last of them and of the newest."""
+def next_events(pilot: Manager, after: int) -> tuple[list[dict[str, Any]], int, bool]:
+    """The events after that number, as many as come at once; the number of the last of them, and whether there are more."""
     page = pilot.client.events(after)
+    events: list[dict[str, Any]] = []
     if page.missed:
-        write(json.dumps({"version": EVENTS_VERSION, "seq": after, "state": MISSED}))
-    for event in page.events:
-        write(json.dumps({"version": EVENTS_VERSION, **msgspec.to_builtins(event)}))
-    return page.events[-1].seq if page.events else page.last, page.last
+        events.append({"version": EVENTS_VERSION, "seq": after, "state": MISSED})
+    events += [{"version": EVENTS_VERSION, **msgspec.to_builtins(event)} for event in page.events]
+    last = page.events[-1].seq if page.events else page.last
+    return events, last, last < page.last

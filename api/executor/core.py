@@ -13,6 +13,7 @@ import threading
 import weakref
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ...pilot.functions import values
 from ...pilot.functions.worker import MANY, ONE, RANKS
 from ...pilot.wire.connection import AUX_PREFIX
 from ..client import Client
-from ..errors import WrongArgumentsError
+from ..errors import ConnectionError, WrongArgumentsError
 from ..forking import renew_in_children
 from ..local import LocalManager
 from ..manager import Manager
@@ -63,24 +64,33 @@ class Core:
         self._lock = threading.Lock()
         self._wd = os.getcwd()
         self._is_closed = False
+        self._is_orphan = False
         self._pilot: Manager | None = None
         self._setup = _setup(initializer, initargs)
-        again = None if connect is None else self._connect_again
-        self._link = Link(name or "", self._start, self._describe, self._value_folder, again)
-        self._process = os.getpid()
+        self._link = self._new_link()
         self._link.start()
         _open.add(self)
         renew_in_children(self)
 
-    def __str__(self) -> str:
-        return f"{self._link.name}{' (shut down)' if self._is_closed else ''}"
+    def _new_link(self) -> Link:
+        again = None if self._connect is None else self._connect_again
+        return Link(self._name or "", self._start, self._describe, self._value_folder, again)
 
     def after_fork(self) -> None:
-        """The child has neither the threads nor the pilot: it makes an executor of its own."""
-        self._is_closed = True
+        """The child has calls of its own, over a connection of its own, on the same pilot, which it leaves running. Nothing
+        comes there of the calls that its parent has made.
+        """
+        if self._pilot is not None and self._connect is None:
+            with suppress(ConnectionError):  # it was closed
+                self._connect = self._pilot.where
+        self._is_orphan = self._connect is None
+        self._name = self._pilot = self._temporary = None
         self._lock = threading.Lock()
-        self._link.after_fork(self._process)
-        _open.discard(self)
+        self._link.after_fork(os.getppid())
+        self._link = self._new_link()
+
+    def __str__(self) -> str:
+        return f"{self._link.name}{' (shut down)' if self._is_closed else ''}"
 
     # --- calls --------------------------------------------------------------------------------------------------------------
 
@@ -111,15 +121,12 @@ class Core:
         future: Future[Any],
         slots: Sequence[Slot] = (),
     ) -> Future[Any]:
-        if self._process != os.getpid():
-            raise RuntimeError(
-                f"this executor is that of process {self._process}: make another one in this child of it"
-            )
         if self._is_closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if self._link.failure is not None:
             raise broken(self._link.failure)
         with self._lock:
+            self._link.start()
             code = Code(b"command", b"", _word(fn.__name__)) if isinstance(fn, Command) else self._functions.code_of(fn)
         packed = values.pack(arguments)
         key = b""
@@ -149,8 +156,6 @@ class Core:
 
     def shutdown(self, wait: bool, cancel_futures: bool) -> None:
         self._is_closed = True
-        if self._process != os.getpid():
-            return
         if cancel_futures:
             for future in self._link.unfinished():
                 future.cancel()
@@ -184,12 +189,17 @@ class Core:
 
     @property
     def pilot(self) -> Manager:
+        with self._lock:
+            self._link.start()
         self._link.wait_until_connected()
         if self._pilot is None:
             raise RuntimeError("the executor was shut down")
         return self._pilot
 
     def _start(self) -> Client:
+        if self._is_orphan:
+            remedy = "use `executor.pilot` before, which waits for it, or make an executor in the child"
+            raise ConnectionError("this process was forked before the executor's pilot had started", remedy=remedy)
         if self._connect is not None:
             return self._to_running_pilot(self._connect, _QUIET)
         folder, words = self._folder, list(self._words)

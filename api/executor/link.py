@@ -93,6 +93,9 @@ class Link:
     # --- for the executor -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        """Unless it has."""
+        if self._threads:
+            return
         for act in (self._send_all, self._receive_all):
             name = f"pilotfish-{act.__name__.strip('_')}"
             self._threads.append(threading.Thread(target=act, name=name, daemon=True))
