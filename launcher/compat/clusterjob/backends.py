@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 from ....pilot.model.errors import PilotfishError
 from ...contexts.base import Done
+from ...contexts.shell import word
 from ...job.spec import JobVariables
 from ...job.states import JobState, Listing, Status
 from ...machines import registry
@@ -140,7 +141,7 @@ class _Ours(ClusterjobBackend):
         return {word: code_of(Status(state, reason=reason)) for word, (state, reason) in table.items()}
 
     def cmd_submit(self, jobscript: Described) -> Command:
-        return self._command(self._machine.dialect.submit.format(script=shlex.quote(str(jobscript.filename))))
+        return self._command(self._machine.dialect.submit.format(script=word(str(jobscript.filename))))
 
     def get_job_id(self, response: str) -> str | None:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import stat
 import subprocess
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
+from ...contexts.shell import expanded, sh, users, word, words
 from .headers import time_to_seconds as time_to_seconds
 
 _Seq = TypeVar("_Seq", bound=Sequence[object])
@@ -63,11 +63,12 @@ def run_cmd(
     A list is run as it is, also on a host; a text is for a shell. Raises CalledProcessError unless `ignore_exit_code`.
     """
     folder = os.path.join(rootdir, workdir) if workdir else rootdir
-    line = cmd if isinstance(cmd, str) else shlex.join(cmd)
+    line = users(cmd) if isinstance(cmd, str) else words(cmd)
     log.debug("COMMAND: %s", line if remote is None else f"{ssh} {remote} {line}")
     try:
         if remote is not None:
-            given = f"cd {_folder_there(folder)} && {line}" if folder else line
+            there = expanded(folder) if folder.startswith("~") else word(folder)
+            given = sh("cd {folder} && {line}", folder=there, line=line) if folder else line
             response = _checked([ssh, remote, given])
         else:
             shell = isinstance(cmd, str)
@@ -78,14 +79,6 @@ def run_cmd(
         response = error.output
     log.debug("RESPONSE: %s", response)
     return response
-
-
-def _folder_there(folder: str) -> str:
-    """Quoted, but for a `~` that the shell there fills in."""
-    tilde, slash, rest = folder.partition("/")
-    if not tilde.startswith("~"):
-        return shlex.quote(folder)
-    return f"{tilde}{slash}{shlex.quote(rest)}" if rest else tilde + slash
 
 
 def _checked(command: str | Sequence[str], *, shell: bool = False, cwd: str | None = None) -> str:

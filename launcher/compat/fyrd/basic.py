@@ -98,9 +98,9 @@ def _script(placed: SingleJob, path: Path, ids: Sequence[str], more: Sequence[st
     header = [f"{directives.prefix} {each}" for each in [*wishes, *more]]
     copy = f".{placed.hash}.script"
     placed.context.write({os.path.join(placed.folder, copy): text.encode()}, mode=0o700)
-    run = "exec {file}" if text.startswith("#!") else "exec bash {file}"
+    file = word(f"./{copy}")
     return Script(
-        sh(run, file=word(f"./{copy}")),
+        sh("exec {file}", file=file) if text.startswith("#!") else sh("exec bash {file}", file=file),
         path.stem,
         header=(*header, *own),
         resources=Resources(dependency=tuple(ids)),

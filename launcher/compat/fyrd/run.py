@@ -8,7 +8,6 @@ import glob
 import gzip
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ....pilot.model.errors import UsageError
+from ...contexts.shell import words
 from . import conf, logme
 from .run_imports import (
     export_globals,
@@ -81,11 +81,11 @@ def cmd(
     """
     if tries < 1:
         raise CommandError(f"{tries} is less than 1", where="tries")
-    line = command if isinstance(command, str) else shlex.join(command)
+    line = command if isinstance(command, str) else words(command)
     if args:
         if not isinstance(command, str):
             raise CommandError("a list already has its arguments", where="args", remedy="put them into the list")
-        line = f"{line} {args if isinstance(args, str) else shlex.join(map(str, args))}"
+        line = f"{line} {args if isinstance(args, str) else words(map(str, args))}"
     logme.log(f"Running {line}", "verbose")
     for left in range(tries - 1, -1, -1):
         done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)

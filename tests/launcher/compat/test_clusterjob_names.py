@@ -224,7 +224,7 @@ def test_commands_for_other_hosts_are_quoted(wd: Path) -> None:
     for name, text in {"ssh": 'echo "$@"', "scp": 'echo "$@" >copied'}.items():
         utils.write_file(name, f"#!/bin/sh\n{text}\n")
         utils.set_executable(name)
-    assert utils.run_cmd(["ls", "a b"], "host", "~/x y", ssh="./ssh") == "host cd ~/'x y' && ls 'a b'\n"
+    assert utils.run_cmd(["ls", "a b"], "host", "~/x y", ssh="./ssh") == "host cd \"$HOME\"'/x y' && ls 'a b'\n"
     utils.upload_file("here", "host", "there", scp="./scp")
     assert (wd / "copied").read_text() == "here host:there\n"
 

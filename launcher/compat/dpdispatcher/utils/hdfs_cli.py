@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 from collections.abc import Sequence
+
+from ....contexts.shell import words
 
 
 class HDFSMissingPathError(RuntimeError):
@@ -26,12 +27,12 @@ class HDFS:
         return done.returncode, done.stdout, done.stderr
 
     @classmethod
-    def _checked(cls, what: str, words: Sequence[str]) -> bytes:
-        code, out, err = cls._run(*words)
+    def _checked(cls, what: str, arguments: Sequence[str]) -> bytes:
+        code, out, err = cls._run(*arguments)
         if code:
             text = (err or out).decode(errors="replace").strip()
             kind = HDFSMissingPathError if "No such file or directory" in text else RuntimeError
-            raise kind(f"Cannot {what} with {shlex.join(['hadoop', 'fs', *words])}; ret[{code}]: {text}")
+            raise kind(f"Cannot {what} with {words(['hadoop', 'fs', *arguments])}; ret[{code}]: {text}")
         return out
 
     @classmethod

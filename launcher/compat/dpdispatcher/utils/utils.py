@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shlex
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ....contexts.shell import words
 from ....contexts.ssh.totp import one_time_password
 from ....description.resources import Resources
 from ....job.script import from_template
@@ -59,13 +59,13 @@ def rsync(
     ssh = ["ssh", "-o", f"ConnectTimeout={timeout:g}", "-o", "BatchMode=yes", "-p", str(port), "-q"]
     ssh += ["-i", key_filename] if key_filename is not None else []
     ssh += ["-o", f"ProxyCommand={proxy_command}"] if proxy_command is not None else []
-    command = ["rsync", "-rlptDz", "-e", shlex.join(ssh), "-q", "--", from_file, to_file]
+    command = ["rsync", "-rlptDz", "-e", words(ssh), "-q", "--", from_file, to_file]
     try:
         code, _, err = run_cmd_with_all_output(command, shell=False)
     except FileNotFoundError as error:
         raise RuntimeError("there is no rsync here") from error
     if code:
-        raise RuntimeError(f"Failed to run {shlex.join(command)}: {err.decode(errors='replace').strip()}")
+        raise RuntimeError(f"Failed to run {words(command)}: {err.decode(errors='replace').strip()}")
 
 
 class RetrySignal(Exception):
