@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from . import dropin, errors
     from .api.aio import AsyncExecutor, AsyncManager
-    from .api.executor import Command, Executor, task
+    from .api.executor import Command, Executor, Pool, register_joblib, task
     from .api.jobinfo import JobInfo
     from .api.jobs import Jobs
     from .api.local import LocalManager
@@ -67,6 +67,7 @@ __all__ = [
     "Manager",
     "OpenAPIContext",
     "Pilot",
+    "Pool",
     "Resources",
     "Run",
     "SSHContext",
@@ -77,6 +78,7 @@ __all__ = [
     "errors",
     "fyrd",
     "info",
+    "register_joblib",
     "task",
 ]
 
@@ -94,12 +96,14 @@ _HOMES = {
     "Machine": ".launcher.submission.machine",
     "Manager": ".api.manager",
     "Pilot": ".launcher.description.pilot",
+    "Pool": ".api.executor",
     "Resources": ".launcher.description.resources",
     "Run": ".api.runs",
     "Submission": ".launcher.submission.submission",
     "Task": ".launcher.description.task",
     "TimeStamp": ".api.timestamp",
     "dropin": ".dropin",
+    "register_joblib": ".api.executor",
     "task": ".api.executor",
     "errors": ".errors",
     "fyrd": ".launcher.compat.fyrd",

@@ -3,6 +3,7 @@
 from .command import Command as Command
 from .command import CommandError as CommandError
 from .command import CommandResult as CommandResult
+from .ecosystem import register_joblib as register_joblib
 from .executor import Executor as Executor
 from .future import Future as Future
 from .future import LostCallError as LostCallError
@@ -10,3 +11,4 @@ from .future import RemoteError as RemoteError
 from .future import RemoteTraceback as RemoteTraceback
 from .options import TaskFunction as TaskFunction
 from .options import task as task
+from .pool import Pool as Pool

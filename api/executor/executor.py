@@ -116,8 +116,8 @@ class Executor(concurrent.futures.Executor):
             raise ValueError("chunksize must be >= 1.")
         if chunksize == 1:
             return super().map(fn, *iterables, timeout=timeout)
-        chunks = _chunks(zip(*iterables, strict=False), chunksize)
-        of_chunks: Iterator[Any] = _Chunks(self).map(fn, chunks, timeout=timeout)
+        chunks = chunks_of(zip(*iterables, strict=False), chunksize)
+        of_chunks: Iterator[Any] = Chunks(self).map(fn, chunks, timeout=timeout)
         return chain.from_iterable(of_chunks)
 
     def options(
@@ -182,8 +182,8 @@ class Executor(concurrent.futures.Executor):
         self._core.shutdown(wait, cancel_futures)
 
 
-class _Chunks(concurrent.futures.Executor):
-    """Submits chunks of calls, for `map`."""
+class Chunks(concurrent.futures.Executor):
+    """Submits chunks of calls (`chunks_of`); the result of each is the list of theirs."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -195,7 +195,7 @@ class _Chunks(concurrent.futures.Executor):
         return self._executor._core.submit_many(options, fn, args[0])
 
 
-def _chunks(calls: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[list[Any]]]:
+def chunks_of(calls: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[list[Any]]]:
     """The arguments of so many calls, by column: these are written faster than as many tuples."""
     while chunk := list(islice(calls, size)):
         yield list(map(list, zip(*chunk, strict=True)))
