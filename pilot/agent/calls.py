@@ -5,7 +5,7 @@ Part of TaskRunner, which owns grants, pools and what runs; the function workers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ..functions import worker as program
 from ..loop import Loop
@@ -14,7 +14,7 @@ from ..wire.frames import Cause, Finished, TaskStart
 from .function_workers import Ended, FunctionWorker, FunctionWorkers, with_output
 from .report_buffer import ReportBuffer
 from .task_starter import TaskStarter
-from .tasks import HeldGrant, Pool, Task
+from .tasks import HeldGrant, Pool, Task, key_of
 
 _MOST_READ = 200
 """Ends of one function worker in one turn: it may write them as fast as they are read."""
@@ -41,8 +41,15 @@ class Calls:
         """Let a function worker make this call. Raises as TaskStarter.start."""
         calls = self._starter.calls_of(start.job_no)
         assert calls is not None
-        worker = self._workers.worker_for(self._starter.wants_of(start.job_no, held), held)
-        self._workers.send(worker, start, calls.data)
+        try:
+            worker = self._workers.worker_for(self._starter.wants_of(start.job_no, held), held)
+            try:
+                self._workers.send(worker, start, calls.data)
+            except OSError:
+                self._workers.dismiss(worker)
+                raise
+        except OSError as error:
+            raise self._starter.no_room(error) from error
         task = self._starter.call(start, held, pool, worker)
         self._send_ahead(worker, task)
         return task
@@ -57,7 +64,9 @@ class Calls:
                 return
             if start.job_no != task.start.job_no and self._starter.wants_of(start.job_no, task.held) != worker.wants:
                 return
-            if not self._workers.send(worker, start, calls.data):
+            try:
+                self._workers.send(worker, start, calls.data)
+            except OSError:  # it has no room for more now, or we have none
                 return
             worker.ahead.append(waiting.popleft())
             room -= 1
@@ -66,14 +75,43 @@ class Calls:
         """Others may take what was to follow it."""
         worker = self._workers.get(task.pid)
         if worker is not None and worker.ahead:
-            task.pool.waiting.extendleft(reversed(self._workers.take_back(worker)))
+            self._take_back(worker, task)
 
-    def _read(self, worker: FunctionWorker) -> None:
+    def take_back(self, keys: Collection[TaskKey]) -> None:
+        """Whichever of these was sent ahead waits here again, or runs if it has begun."""
+        for worker in self._workers.all():
+            task = worker.task
+            if task is not None and any(key_of(start) in keys for start in worker.ahead):
+                self._take_back(worker, task)
+                self._take_ends(worker)
+
+    def take_all_back(self) -> None:
+        for worker in self._workers.all():
+            if worker.task is not None:
+                self._take_back(worker, worker.task)
+
+    def _take_back(self, worker: FunctionWorker, task: Task) -> None:
+        """What it has not begun waits again, but not the call that it is about to begin."""
+        back = self._workers.take_back(worker)
+        if back and back[0] is task.start:
+            del back[0]
+            calls = self._starter.calls_of(task.start.job_no)
+            assert calls is not None
+            try:
+                self._workers.send(worker, task.start, calls.data)
+            except OSError as error:
+                self._workers.give_up(worker, str(error))
+        task.pool.waiting.extendleft(reversed(back))
+
+    def _take_ends(self, worker: FunctionWorker) -> None:
         for _ in range(_MOST_READ):
             ended = self._workers.read(worker)
             if ended is None:
                 break
             self._take(worker, ended)
+
+    def _read(self, worker: FunctionWorker) -> None:
+        self._take_ends(worker)
         # One that has died takes all that it is sent, as its end of the link is open here, and does none of it.
         if worker.task is not None and not worker.is_dead and 2 * len(worker.ahead) < worker.most_ahead:
             self._send_ahead(worker, worker.task)
@@ -82,8 +120,10 @@ class Calls:
         task = worker.task
         assert task is not None
         is_being_stopped = task.kill_timer is not None
-        if is_being_stopped:  # the signal was for this one alone
-            task.pool.waiting.extendleft(reversed(self._workers.take_back(worker)))
+        if is_being_stopped:  # the signal was for this one alone: what it may have begun since is begun again
+            self._take_back(worker, task)
+            task.pool.waiting.extendleft(reversed(worker.ahead))
+            worker.ahead.clear()
         if worker.ahead and not is_being_stopped:
             self._begun(self._starter.call(worker.ahead.popleft(), task.held, task.pool, worker))
             self._report(task, ended, returns_grant=False)
@@ -122,7 +162,7 @@ class Calls:
             return
         worker.is_dead = True
         if worker.task is not None:
-            worker.task.pool.waiting.extendleft(reversed(self._workers.take_back(worker)))
+            self._take_back(worker, worker.task)
         self._read(worker)
         task = worker.task
         if task is not None:

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import struct
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -94,7 +96,8 @@ class FunctionWorker:
         self.cpus: frozenset[int] = frozenset()
         self.task: Task | None = None
         self.ahead: deque[TaskStart] = deque()
-        self.knows: set[JobNo] = set()
+        self.knows: dict[JobNo, None] = {}
+        """The jobs whose data it has, as it keeps them: the newest ones."""
         self.calls = 0
         self.mean_s: float | None = None
         self.rss_kib = 0
@@ -134,11 +137,14 @@ class FunctionWorkers:
     def get(self, pid: int) -> FunctionWorker | None:
         return self._workers.get(pid)
 
+    def all(self) -> list[FunctionWorker]:
+        return list(self._workers.values())
+
     # --- one for a call -----------------------------------------------------------------------------------------------------
 
     def worker_for(self, wants: Wants, held: HeldGrant) -> FunctionWorker:
         """An idle one, or a new one. Raises as `spawn`."""
-        alike = [worker for worker in self._idle if worker.wants == wants]
+        alike = [worker for worker in self._idle if worker.wants == wants and not has_ended(worker.pid)]
         for worker in reversed(alike):
             if worker.cpus == held.cpus:
                 self._idle.remove(worker)
@@ -153,8 +159,9 @@ class FunctionWorkers:
 
     def _new(self, wants: Wants, held: HeldGrant) -> FunctionWorker:
         link, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        output = memory_file()
+        output = -1
         try:
+            output = memory_file()
             execution = replace(
                 wants.execution,
                 exec=wants.execution.exec or sys.executable,
@@ -164,31 +171,34 @@ class FunctionWorkers:
         except BaseException:
             link.close()
             far.close()
-            os.close(output)
+            if output >= 0:
+                os.close(output)
             raise
         worker = self._workers[pid] = FunctionWorker(wants, pid, step_id, link, far, output)
         worker.cpus = held.cpus
         self._loop.on_readable(link.fileno(), lambda: self._on_readable(worker))
         if wants.setup:
-            self._send_large(worker, (0, 0, 0), wants.setup, program.SETUP, None)
+            try:
+                self._send_large(worker, (0, 0, 0), wants.setup, program.SETUP, None)
+            except OSError:
+                self.dismiss(worker)
+                raise
         return worker
 
     # --- out ----------------------------------------------------------------------------------------------------------------
 
-    def send(self, worker: FunctionWorker, start: TaskStart, data: bytes) -> bool:
-        """Give it this call, of the job with these functions and arguments; False: it has no room for more now."""
+    def send(self, worker: FunctionWorker, start: TaskStart, data: bytes) -> None:
+        """Give it this call, of the job with these functions and arguments. Raises OSError when there is no room for it: in its
+        socket, or for a file with them. One that has died takes it, too, as its end of the link is open here.
+        """
         call = start.job_no, start.pos, start.run
-        try:
-            if start.job_no in worker.knows:
-                worker.link.send(program.CALL.pack(*call, program.KNOWN), _NOW)
-            else:
-                self._send_large(worker, call, data, program.DATA, start.job_no)
-                worker.knows.add(start.job_no)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass  # it has just died, as we shall be told
-        return True
+        if start.job_no in worker.knows:
+            worker.link.send(program.CALL.pack(*call, program.KNOWN), _NOW)
+            return
+        self._send_large(worker, call, data, program.DATA, start.job_no)
+        worker.knows[start.job_no] = None
+        if len(worker.knows) > program.MOST_JOBS:
+            del worker.knows[next(iter(worker.knows))]
 
     def _send_large(
         self, worker: FunctionWorker, call: tuple[int, int, int], data: bytes, kind: int, job_no: JobNo | None
@@ -203,15 +213,16 @@ class FunctionWorkers:
         worker.link.send(program.CALL.pack(*call, kind) + data, _NOW)
 
     def take_back(self, worker: FunctionWorker) -> list[TaskStart]:
-        """What it has not begun, in order: it will not get it any more."""
+        """What it has not begun, in order: it will not get it any more. The first may be the call that it is to make now."""
         found: set[tuple[int, int, int]] = set()
         with suppress(OSError):
             while message := worker.far.recv(_INLINE_BYTES + program.CALL.size, _NOW):
                 job_no, pos, run, kind = program.CALL.unpack_from(message)
                 found.add((job_no, pos, run))
                 if kind in (program.DATA, program.FILE):
-                    worker.knows.discard(JobNo(job_no))
-        back = [start for start in worker.ahead if start[:3] in found]
+                    worker.knows.pop(JobNo(job_no), None)
+        now = [] if worker.task is None else [worker.task.start]
+        back = [start for start in (*now, *worker.ahead) if start[:3] in found]
         worker.ahead = deque(start for start in worker.ahead if start[:3] not in found)
         return back
 
@@ -219,36 +230,30 @@ class FunctionWorkers:
         descriptor = self._data_files.pop(job_no, None)
         if descriptor is not None:
             os.close(descriptor)
-        for worker in self._workers.values():
-            worker.knows.discard(job_no)
 
     # --- in -----------------------------------------------------------------------------------------------------------------
 
     def read(self, worker: FunctionWorker) -> Ended | None:
-        """The next end that it tells of, of the call that it was busy with; None when there is none now."""
+        """The next end that it tells of, of the call that it was busy with; None when there is none now.
+
+        The user's code can write to its link, too: whoever sends what is no end has no more to say.
+        """
         if worker.task is None:
             return None
         try:
             message = worker.link.recv(_MOST_END, _NOW)
         except OSError:
             return None
-        if len(message) < program.END.size:  # nobody has its end any more
-            return None
-        job_no, pos, run, how, started_s, ended_s, cpu_s, rss_kib, length = program.END.unpack_from(message)
-        start = worker.task.start
-        if start[:3] != (job_no, pos, run):
-            log.warning("call.strange_end", extra={"pid": worker.pid, "job": job_no, "pos": pos})
+        try:
+            ended = _end_of(worker.task.start, message)
+        except (ValueError, OSError, struct.error) as error:
+            self.give_up(worker, f"what it says of the end cannot be: {error}")
             return None
         worker.calls += 1
-        worker.rss_kib = rss_kib
-        took_s = ended_s - started_s
+        worker.rss_kib = ended.max_rss_kib
+        took_s = ended.ended_s - ended.started_s
         worker.mean_s = took_s if worker.mean_s is None else worker.mean_s + _WEIGHT * (took_s - worker.mean_s)
-        begin = program.END.size + length
-        line = message[program.END.size : begin].decode(errors="replace") if length else ""
-        data = message[begin:]
-        if how >= program.IN_FILE:
-            how, data = how - program.IN_FILE, _read_and_remove(data)
-        return Ended(start, how, started_s, max(started_s, ended_s), max(0.0, cpu_s), rss_kib, line, data)
+        return ended
 
     # --- between calls and at the end -----------------------------------------------------------------------------------------
 
@@ -276,12 +281,21 @@ class FunctionWorkers:
         if self._looks:
             self._loop.call_after(_IDLE_S, self._look)
 
+    def give_up(self, worker: FunctionWorker, why: str) -> None:
+        """Nothing comes of its call any more: that is lost with the process."""
+        log.warning("calls.given_up", extra={"pid": worker.pid, "reason": why})
+        if worker.task is not None:
+            worker.task.message = f"its process was killed: {why}"
+        with suppress(OSError):
+            os.killpg(worker.pid, signal.SIGKILL)
+
     def dismiss(self, worker: FunctionWorker) -> None:
         """It ends as soon as it looks for its next call."""
         if self._workers.pop(worker.pid, None) is not None:
             if worker in self._idle:
                 self._idle.remove(worker)
             self._loop.forget(worker.link.fileno())
+            self.forget(JobNo(-worker.pid))
             worker.close()
 
     def last_words(self, worker: FunctionWorker) -> bytes:
@@ -312,6 +326,24 @@ def memory_file(data: bytes = b"") -> int:
     while view:
         view = view[os.write(descriptor, view) :]
     return descriptor
+
+
+def _end_of(start: TaskStart, message: bytes) -> Ended:
+    """What a message says about the end of this call. Raises ValueError, OSError or struct.error when it does not."""
+    job_no, pos, run, how, started_s, ended_s, cpu_s, rss_kib, length = program.END.unpack_from(message)
+    if start[:3] != (job_no, pos, run):
+        raise ValueError(f"it is about {job_no}:{pos}, not {start.job_no}:{start.pos}")
+    begin = program.END.size + length
+    line = message[program.END.size : begin].decode(errors="replace") if length else ""
+    data = message[begin:]
+    if how >= program.IN_FILE:
+        how, data = how - program.IN_FILE, _read_and_remove(data)
+    return Ended(start, how, started_s, max(started_s, ended_s), max(0.0, cpu_s), rss_kib, line, data)
+
+
+def has_ended(pid: int) -> bool:
+    """This child only waits to be reaped."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _read_and_remove(path: bytes) -> bytes:

@@ -27,6 +27,7 @@ from ..wire import codec
 from ..wire.frames import Cause, Finished, JobDef, NewGrant, Settings, TaskStart
 from . import places
 from .calls import Calls
+from .function_workers import has_ended
 from .kept_output import KeptOutput
 from .launch import LaunchError
 from .limits import Limits, settle_memory
@@ -76,6 +77,7 @@ class TaskRunner:
         self._ended_s = 0.0
         """When the last task ended."""
         self._paused = False
+        self._is_ending = False
         self._until_s = math.inf
         """Nothing is started after that, by the loop's clock: the agent is silent, and its tasks may have been given away."""
 
@@ -123,14 +125,20 @@ class TaskRunner:
 
     def stop_all(self, at_once: bool = False) -> None:
         """Stop every task and give back what waits; used when the agent ends. `at_once`: with no grace time."""
-        self.revoke([key_of(start) for pool in self._pools.values() for start in pool.waiting])
+        self._is_ending = True
+        self._calls.take_all_back()
+        self._revoke_all()
         for task in list(self.running.values()):
             self._stop(task, Cause.CANCELED, "the pilot was stopped")
             if at_once:
                 _signal_group(task.pid, signal.SIGKILL)
 
+    def _revoke_all(self) -> None:
+        self.revoke([key_of(start) for pool in self._pools.values() for start in pool.waiting])
+
     def _take_waiting(self, keys: Iterable[TaskKey]) -> list[TaskKey]:
         wanted = set(keys)
+        self._calls.take_back(wanted)
         taken = []
         for pool in self._pools.values():
             found = [key for key in map(key_of, pool.waiting) if key in wanted]
@@ -169,6 +177,8 @@ class TaskRunner:
     def start_waiting(self) -> None:
         """Start what can be started and give back grants for which nothing waits; call once, at the end of a turn."""
         self._kept.flush()
+        if self._is_ending:  # calls that were sent ahead may wait again
+            self._revoke_all()
         while self._touched and not self._is_held_up:
             pool = self._touched.pop()
             while pool.waiting and pool.idle and not self._is_held_up:
@@ -183,7 +193,7 @@ class TaskRunner:
 
     @property
     def _is_held_up(self) -> bool:
-        return self._paused or self._loop.clock() > self._until_s
+        return self._paused or self._is_ending or self._loop.clock() > self._until_s
 
     def _start_next(self, pool: Pool) -> None:
         """Start the first waiting task on the first idle grant. A task that cannot be started leaves the grant idle.
@@ -238,7 +248,9 @@ class TaskRunner:
 
     def _stop(self, task: Task, cause: Cause, message: str) -> None:
         """SIGTERM to the task's process group, SIGKILL after the grace time."""
-        if self.running.get(task.pid) is not task or task.kill_timer is not None or _has_ended(task.pid):
+        if self.running.get(task.pid) is not task or task.kill_timer is not None:
+            return
+        if has_ended(task.pid):  # and its end is its own: when we were stopped, its limit may have passed since
             return
         task.cause, task.message = cause, message
         task.below |= self._descendants(task)  # while their parents live, it can be seen whose they are
@@ -343,11 +355,6 @@ class TaskRunner:
                 returns,
             )
         )
-
-
-def _has_ended(pid: int) -> bool:
-    """This child only waits to be reaped, and its end is its own: when we were stopped, its limit may have passed since."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

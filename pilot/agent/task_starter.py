@@ -245,16 +245,25 @@ class TaskStarter:
         try:
             return self._groups.spawn(prepared, mem_bytes) if mem_bytes else self._start(prepared)
         except OSError as error:
-            if error.errno in _EXHAUSTED and self.tries < _MOST_TRIES:
-                self.tries += 1
+            if self._may_try_again(error):
                 raise NoRoomError from error
-            self.tries = 0  # this one is given up; the next may try as often
             if not launch.mend(prepared):
                 raise LaunchError(launch.why_not(prepared, error)) from error
         try:
             return self._groups.spawn(prepared, mem_bytes) if mem_bytes else self._start(prepared)
         except OSError as error:
             raise LaunchError(launch.why_not(prepared, error)) from error
+
+    def no_room(self, error: OSError) -> NoRoomError | LaunchError:
+        """What to raise when this has come in the way of a start."""
+        return NoRoomError() if self._may_try_again(error) else LaunchError(f"cannot start a function worker: {error}")
+
+    def _may_try_again(self, error: OSError) -> bool:
+        if error.errno in _EXHAUSTED and self.tries < _MOST_TRIES:
+            self.tries += 1
+            return True
+        self.tries = 0  # this one is given up; the next may try as often
+        return False
 
 
 def _start_values(start: TaskStart, held: HeldGrant, root_wd: str, has_params: bool) -> dict[str, str]:

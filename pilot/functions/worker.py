@@ -43,7 +43,8 @@ IN_FILE = 16
 """Added to how a call went: what follows the line is the name of a file that has it, which is the reader's to remove."""
 MOST_INLINE = 128 << 10
 MOST_MESSAGE = 160 << 10
-_MOST_JOBS = 16
+MOST_JOBS = 16
+"""So many jobs are kept, the newest ones: the other side counts along."""
 _MOST_FUNCTIONS = 256
 _MOST_LINE = 500
 
@@ -141,8 +142,9 @@ class Worker:
         if kind >= SETUP:
             self._prepare(data)
             return
+        self._jobs.pop(number, None)  # so that it is the newest again
         self._jobs[number] = Job(data)
-        if len(self._jobs) > _MOST_JOBS:
+        if len(self._jobs) > MOST_JOBS:
             self._jobs.popitem(last=False)
 
     def _prepare(self, data: bytes) -> None:
