@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ..pilot.wire import replies, reply_texts
+from .html import facts, table
 
 
 @dataclass
@@ -83,6 +84,16 @@ class JobInfo:
         self.cpu_s = None if runtime.cpu_s is None else float(runtime.cpu_s)
         self.max_rss_kib = None if runtime.max_rss_kib is None else int(runtime.max_rss_kib)
         self.attempts = None if runtime.attempts is None else int(runtime.attempts)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        members = {name: value for name, value in vars(self).items() if name not in ("name", "childs", "history")}
+        members["nodes"] = ", ".join(f"{node}: {','.join(cores)}" for node, cores in self.nodes.items())
+        members["iterations"] = ", ".join(f"{name} {count}" for name, count in self.iterations.items())
+        childs = table(
+            ("iteration", "status", "exit_code"), ((one.name, one.status, one.exit_code) for one in self.childs)
+        )
+        return facts(self.name or "job", members) + childs
 
     def __str__(self) -> str:
         """As JSON; times as text."""

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .html import facts, table
 from .run_folder import LAST, RunFolder, find_run, runs_in
 from .run_overview import Overview, Summary, overview_of
 from .run_tables import as_arrow, as_pandas
@@ -23,6 +24,8 @@ from .task_records import Batch, TaskRecords, TaskRow
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+_MOST_SHOWN = 10
 
 
 class Run:
@@ -55,6 +58,14 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.name} {self.state}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        seen = self.overview()
+        counts = {"succeeded": seen.summary.succeeded, "failed": seen.summary.failed, "left": seen.summary.left}
+        members = {"state": self.state, "folder": self.path, "began": self.began, "tasks": seen.summary.tasks, **counts}
+        failures = ((row.task, row.state, row.reason) for row in seen.failures[:_MOST_SHOWN])
+        return facts(f"Run {self.name}", members) + table(("failed", "state", "reason"), failures)
 
     @cached_property
     def records(self) -> TaskRecords:

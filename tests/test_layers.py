@@ -142,7 +142,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.options": {"click"},
     "pilot.cli": {"click"},
     "pilot.show_resources": {"click"},
-    "api": {"zmq", "msgpack", "msgspec", "click", "rich", "pyarrow", "pandas", "matplotlib", "joblib"},
+    "api": {"zmq", "msgpack", "msgspec", "click", "rich", "pyarrow", "pandas", "matplotlib", "joblib", "tqdm"},
     "launcher": set(),
     "launcher.description": {"keyring", "dargs"},
     "launcher.contexts": {"httpx", "paramiko"},

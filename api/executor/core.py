@@ -152,6 +152,18 @@ class Core:
             self._link.cancel(future)
         return True
 
+    def interrupt_all(self) -> None:
+        for future in self._link.unfinished():
+            self.interrupt(future)
+
+    def facts(self) -> dict[str, object]:
+        """For people."""
+        unfinished = self._link.unfinished()
+        pilot = self._pilot
+        state = "shut down" if self._is_closed else "lost" if self._link.failure else "open" if pilot else "starts"
+        where = None if pilot is None or self._is_closed else pilot.where
+        return {"state": state, "pilot": where, "calls under way": len(unfinished)}
+
     # --- the end ------------------------------------------------------------------------------------------------------------
 
     def shutdown(self, wait: bool, cancel_futures: bool) -> None:

@@ -13,14 +13,17 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
+from .. import html
 from ..errors import WrongArgumentsError
 from ..manager import Manager
 from .command import Command, CommandResult
 from .core import Core
 from .future import Future
 from .options import Options, TaskFunction, with_keywords
+from .progress import Watched
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -105,20 +108,31 @@ class Executor(concurrent.futures.Executor):
         return self._core.submit(options, fn, args, kwargs)
 
     def map(
-        self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        progress: bool = False,
     ) -> Iterator[T]:
         """The results of `fn` for the arguments, in their order, as the built-in `map`.
 
         `timeout`: seconds from now after which waiting for a result raises TimeoutError. `chunksize`: so many calls are one
-        task, which costs less where each of them takes less than a millisecond.
+        task, which costs less where each of them takes less than a millisecond. `progress`: show how many have ended, with
+        tqdm if that is installed.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        if chunksize == 1:
-            return super().map(fn, *iterables, timeout=timeout)
-        chunks = chunks_of(zip(*iterables, strict=False), chunksize)
-        of_chunks: Iterator[Any] = Chunks(self).map(fn, chunks, timeout=timeout)
-        return chain.from_iterable(of_chunks)
+        is_single = chunksize == 1
+        calls = iterables if is_single else (chunks_of(zip(*iterables, strict=False), chunksize),)
+        executor: concurrent.futures.Executor = self if is_single else Chunks(self)
+        watched = None
+        if progress:
+            executor = watched = Watched(executor, in_chunks=not is_single)
+        results: Iterator[Any] = concurrent.futures.Executor.map(executor, fn, *calls, timeout=timeout)
+        if watched is not None:
+            watched.all_submitted()
+        return results if is_single else chain.from_iterable(results)
 
     def options(
         self,
@@ -171,6 +185,17 @@ class Executor(concurrent.futures.Executor):
         False: it is over.
         """
         return self._core.interrupt(future)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for all calls. After Ctrl-C they are stopped: function workers do not see it, and would go on."""
+        if kind is KeyboardInterrupt:
+            self._core.interrupt_all()
+        self.shutdown()
+
+    def _repr_html_(self) -> str:
+        return html.facts(type(self).__name__, self._core.facts())
 
     @property
     def pilot(self) -> Manager:

@@ -13,6 +13,7 @@ import msgpack
 
 from ...pilot.functions import values
 from ...pilot.functions.worker import OUTPUT, UNPREPARED
+from .. import html
 from ..errors import PilotfishError
 from .cache import Cache
 
@@ -101,6 +102,16 @@ class Future(concurrent.futures.Future[T]):
         super().__init__()
         self.owner = owner
         """Who has to be told that it is cancelled; None when it is over."""
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it; it waits for nothing."""
+        state, value, error = self._state.replace("_AND_NOTIFIED", "").lower(), None, None
+        if state == "finished":
+            error = self.exception(0)
+            value = None if error is not None else repr(self.result(0))
+        raised = None if error is None else f"{type(error).__name__}: {error}"
+        members = {"task": self.task, "result": value, "exception": raised, "output": self.output}
+        return html.facts("Future", {"state": state, **members})
 
     def take(self) -> bool:
         """Its end is here; whether no other call needs its result from the pilot."""
