@@ -30,7 +30,8 @@ class AsyncExecutor:
     """Calls Python functions on the cores of a pilot, for asyncio: `async with AsyncExecutor() as executor`.
 
     At the end of the block it waits for all calls; when the block was left by an exception, those that have not begun are
-    cancelled. May be used by the event loops of several threads.
+    cancelled, and when it was cancelled itself (Ctrl-C, `asyncio.timeout`), those that execute are stopped, too. May
+    be used by the event loops of several threads.
 
     Args:
         max_workers: as that of Executor, like all that follow, by keyword.
@@ -52,6 +53,8 @@ class AsyncExecutor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and not isinstance(error, Exception):
+            self.executor._core.interrupt_all()
         await self.shutdown(cancel_futures=error is not None)
 
     @overload

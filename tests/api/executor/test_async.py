@@ -168,6 +168,27 @@ def test_leaving_by_an_exception_cancels_what_waits(connected: Callable[[], Asyn
     assert run(work_and_look()) == [False, True, True]
 
 
+def test_cancelling_the_block_stops_what_executes(connected: Callable[[], AsyncExecutor], wd: Path) -> None:
+    """As after Ctrl-C: the end of the block does not wait for a call that takes for ever."""
+
+    async def work() -> None:
+        async def block() -> None:
+            async with connected() as executor:
+                used.append(executor)
+                await executor.submit(waits_for, str(wd / "never"), 1)
+
+        used: list[AsyncExecutor] = []
+        task = asyncio.create_task(block())
+        while not used:
+            await asyncio.sleep(0)
+        await under_way(used[0], 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(work())
+
+
 def test_threads_have_event_loops_of_their_own(connected: Callable[[], AsyncExecutor]) -> None:
     """One executor serves the event loops of several threads."""
     executor = connected()
