@@ -32,7 +32,7 @@ from .command import Command
 from .functions import Code, Functions
 from .future import NO_OUTPUT, Future, settle
 from .inputs import Slot, find
-from .link import KEY_BYTES, Link
+from .link import AFTER_SHUTDOWN, KEY_BYTES, Link
 from .needs import broken
 from .options import Options
 from .sent_job import Call
@@ -122,7 +122,7 @@ class Core:
         slots: Sequence[Slot] = (),
     ) -> Future[Any]:
         if self._is_closed:
-            raise RuntimeError("cannot schedule new futures after shutdown")
+            raise RuntimeError(AFTER_SHUTDOWN)
         if self._link.failure is not None:
             raise broken(self._link.failure)
         with self._lock:
@@ -172,11 +172,14 @@ class Core:
             for future in self._link.unfinished():
                 future.cancel()
         self._link.close()
-        if wait:
+        can_wait = not self._link.is_own_thread()
+        if wait and can_wait:
             self._link.wait_until_done()
             self._end()
-        else:
-            threading.Thread(target=self._end, name="pilotfish-shutdown", daemon=True).start()
+            return
+        threading.Thread(target=self._end, name="pilotfish-shutdown", daemon=True).start()
+        if wait:
+            raise RuntimeError("a callback cannot wait for its executor; use shutdown(wait=False)")
 
     def let_go(self) -> None:
         """Nobody has it any more: it ends when what was submitted is done."""

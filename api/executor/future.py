@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, InvalidStateError
@@ -18,6 +19,9 @@ from ..errors import PilotfishError
 from .cache import Cache
 
 T = TypeVar("T")
+
+log = logging.getLogger("concurrent.futures")
+"""Where the standard library says what callbacks raise."""
 
 _WHY = {"OMITTED": "what it waits for has failed"}
 
@@ -153,21 +157,33 @@ class Future(concurrent.futures.Future[T]):
 
     def now_runs(self) -> None:
         """The pilot tells that it executes."""
-        with suppress(InvalidStateError, RuntimeError):  # it has ended, or was told before
+        with self._condition:  # who cancels it tells that it is cancelled
             if self._state == "PENDING":
                 self.set_running_or_notify_cancel()
 
     def settle(self, value: T) -> None:
-        """It has returned this; nothing comes of it when it was cancelled meanwhile."""
+        """It has returned this; nothing comes of it when it was cancelled meanwhile.
+
+        What a callback raises that is no Exception (SystemExit, say) `concurrent.futures` does not catch. It must not cost the
+        other calls their ends.
+        """
         self.owner = None
-        with suppress(InvalidStateError):
+        try:
             self.set_result(value)
+        except InvalidStateError:
+            pass
+        except BaseException:
+            log.exception("a callback of %r has raised this", self)
 
     def settle_with(self, error: BaseException) -> None:
         """It has raised this; as `settle`."""
         self.owner = None
-        with suppress(InvalidStateError):
+        try:
             self.set_exception(error)
+        except InvalidStateError:
+            pass
+        except BaseException:
+            log.exception("a callback of %r has raised this", self)
 
 
 def settle(future: Future[Any], data: bytes, *, keep: bool = False) -> None:

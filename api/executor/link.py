@@ -36,6 +36,7 @@ _LOOK_S = 0.1
 _MANAGER_S = 300.0
 """How long a pilot that is not our own may be without a manager."""
 KEY_BYTES = 12
+AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _KEPT_CALLS = 20_000
 """Ended calls that the pilot still knows, so that one can ask what became of them."""
 _MOST_REMOVED = 100
@@ -72,7 +73,9 @@ class Link:
         """The life of the manager, and the number of the end, up to which all were taken when it began."""
         self._connect = connect
         self._describe = describe
-        self._lock = threading.Lock()
+        self._lock = (
+            threading.RLock()
+        )  # the garbage collector may let go of the executor while we hold it, and close us
         self._changed = threading.Condition(self._lock)
         self._waiting: deque[Call] = deque()
         self._jobs: dict[str, SentJob] = {}
@@ -103,7 +106,7 @@ class Link:
             thread.start()
 
     def put(self, call: Call) -> None:
-        """Send it soon. Raises BrokenExecutor when the pilot is lost."""
+        """Send it soon. Raises BrokenExecutor when the pilot is lost, RuntimeError once it is closed."""
         if self._is_named:
             self.wait_until_connected()
             if self._has_found(call):
@@ -111,6 +114,8 @@ class Link:
         with self._lock:
             if self.failure is not None:
                 raise broken(self.failure)
+            if self._closing:  # by another thread, just now: ours may have ended
+                raise RuntimeError(AFTER_SHUTDOWN)
             self._open += 1
             self._waiting.append(call)
             if len(self._waiting) == 1:
@@ -171,12 +176,15 @@ class Link:
 
     def after_fork(self, parent: int) -> None:
         """In the child, where the threads are not: nothing comes of what is open."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._confirming = threading.Lock()
         self._threads = []
         self._open = 0
         self.failure = RuntimeError(f"it is that of process {parent}")
+
+    def is_own_thread(self) -> bool:
+        return threading.current_thread() in self._threads
 
     def join(self) -> None:
         for thread in self._threads:
@@ -211,6 +219,7 @@ class Link:
                 if cancel:
                     with suppress(RequestRefusedError):
                         client.cancel(cancel)
+                del calls  # with their futures, whose results others may wish to be rid of
             receiving = self._threads[1]
             while (
                 receiving.is_alive()
@@ -373,6 +382,7 @@ class Link:
                 epoch, last = found.epoch, found.last
                 for ends in found.ends:
                     self._take_ends(ends)
+                del found
                 self._remove_old(client)
                 with self._confirming:  # not before who is about to need some of it has been accepted
                     pass
