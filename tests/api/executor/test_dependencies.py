@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future as AnyFuture
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import pytest
 from hypothesis import given, settings
@@ -91,16 +90,72 @@ def test_a_future_of_another_executor_is_refused(executor: Executor, wait_until:
     assert executor.submit(str, foreign).result(PATIENCE_S) == "None"
 
 
-@settings(max_examples=8)
-@given(st.lists(st.lists(st.integers(0, 30), max_size=3), min_size=1, max_size=30))
-def test_graphs_of_futures(executor: Executor, graph: list[list[int]]) -> None:
-    """Each node is the sum of its earlier nodes and its own number, whatever the graph."""
-    expected: list[int] = []
-    futures: list[AnyFuture[int]] = []
-    for number, needs in enumerate(graph):
-        earlier = [need for need in needs if need < number]
-        expected.append(number + sum(expected[need] for need in earlier))
-        futures.append(
-            executor.submit(lambda own, values: own + sum(values), number, [futures[need] for need in earlier])
-        )
-    assert [future.result(PATIENCE_S) for future in futures] == expected
+class Node(NamedTuple):
+    """A call of a graph. `needs`: futures among its arguments (nested by `shape`); `after`: those that it only waits for."""
+
+    needs: list[int]
+    after: list[int]
+    shape: int
+    does: str
+
+
+_numbers = st.lists(st.integers(0, 20), max_size=3)
+_nodes = st.builds(Node, _numbers, _numbers, st.integers(0, 2), st.sampled_from(["adds", "adds", "adds", "fails"]))
+
+
+def _total(value: Any) -> int:
+    """Of all numbers in lists and dictionaries."""
+    if isinstance(value, dict):
+        return _total(list(value.values()))
+    return sum(map(_total, value)) if isinstance(value, list) else value
+
+
+def _call(own: int, values: Any, does: str) -> int:
+    if does == "fails":
+        raise KeyError(own)
+    return own + _total(values)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(_nodes, min_size=1, max_size=20))
+def test_graphs_of_futures(executor: Executor, graph: list[Node]) -> None:
+    """Each has the result, or fails for the reason, that the same graph has when it is just computed."""
+    _total.__module__ = _call.__module__ = "__main__"  # taken along, as function workers do not find this file
+    expected: list[int | type[Exception]] = []
+    futures: list[Future[Any]] = []
+    for number, node in enumerate(graph):
+        needs = [need for need in node.needs if need < number]
+        before = [need for need in node.after if need < number]
+        if any(isinstance(expected[need], type) for need in (*needs, *before)):
+            expected.append(LostCallError)
+        elif node.does == "fails":
+            expected.append(KeyError)
+        else:
+            expected.append(number + sum(cast("int", expected[need]) for need in needs))
+        given_ones = [futures[need] for need in needs]
+        shapes = (given_ones, {"inner": given_ones}, [[one] for one in given_ones])
+        asking = executor.options(after=[futures[need] for need in before])
+        futures.append(asking.submit(_call, number, shapes[node.shape], node.does))
+    found = [future.exception(PATIENCE_S) or future.result() for future in futures]
+    assert [type(one) if isinstance(one, Exception) else one for one in found] == expected
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=12), st.integers(0, 12))
+def test_graphs_with_a_cancelled_future(executor: Executor, needs: list[int], cancelled: int) -> None:
+    """What needs it, directly or not, fails; everything else has its result."""
+    futures: list[Future[Any]] = []
+    reached: set[int] = set()
+    gate = [executor.submit(_later, 0) for _ in range(2)]
+    for number, need in enumerate(needs):
+        of = [futures[need]] if need < number else gate
+        futures.append(executor.submit(lambda own, _: own, number, of))
+        if (number == cancelled and futures[number].cancel()) or (need < number and need in reached):
+            reached.add(number)
+    for number, future in enumerate(futures):
+        if number not in reached:
+            assert future.result(PATIENCE_S) == number
+        elif number != cancelled:
+            assert isinstance(future.exception(PATIENCE_S), LostCallError)
+        else:
+            assert future.cancelled()
