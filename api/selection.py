@@ -54,7 +54,7 @@ class Selection:
 
     def __init__(self, text: str, parameters: Collection[str], where: str = "--only") -> None:
         self._where = where
-        self._parameters = set(parameters)
+        self._parameters = tuple(parameters)
         try:
             if len(text) > _MOST_SIGNS:
                 raise ValueError("too long")

@@ -15,7 +15,16 @@ from patience import PATIENCE_S
 
 DOCS = Path(__file__).parents[2] / "docs" / "task-environment.md"
 
-OTHER_IN_A_TASK = {"session", "process group", "terminal", "processors", "signals 32 and 33", "PATH", "variables"}
+OTHER_IN_A_TASK = {
+    "session",
+    "process group",
+    "terminal",
+    "processors",
+    "signals 32 and 33",
+    "standard error",
+    "PATH",
+    "variables",
+}
 """What a task may see differently. The first table of the page lists the same, with what it is in a task."""
 OWN_VARIABLES = {
     "QCG_PM_NNODES",
@@ -85,7 +94,8 @@ status = dict(line.rstrip("\\n").split(":\\t", 1) for line in open("/proc/self/s
 ignored = int(status["SigIgn"], 16)
 started = open("/proc/self/environ", "rb").read().decode().split("\\0")
 seen = {
-    "streams": [stream(fd) for fd in range(3)],
+    "standard input and output": [stream(fd) for fd in range(2)],
+    "standard error": stream(2),
     "other descriptors": [fd for fd in os.listdir("/proc/self/fd") if int(fd) > 2 and os.path.exists(f"/proc/self/fd/{fd}")],
     "limits": {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")},
     "umask": status["Umask"],

@@ -268,7 +268,8 @@ def test_a_run_of_the_original_that_makes_no_sense_is_named_and_nothing_is_left_
     said = sites.shell(Site(""), wd, dict(os.environ), "pilotfish service --resume .")
     assert (said.code, said.err) == (
         1,
-        f"Error: {aux}/track.reqs: line 1: jobs[0].name: Missing name in job description\n",
+        f"Error: {aux}/track.reqs: line 1: jobs[0].name: Missing name in job description; "
+        'give each job a "name" of its own\n',
     )
     assert os.listdir(aux) == ["track.reqs"]
 

@@ -106,7 +106,7 @@ def test_the_agent_is_told_of_a_longer_wall_time() -> None:
     starts = [
         start
         for each in orders
-        for tasks in WorkFrames(world.scheduler, bind=False).work(each, set()).tasks.values()
+        for tasks in WorkFrames(world.scheduler, bind=False, inputs_of=lambda job: []).work(each, set()).tasks.values()
         for start in tasks
     ]
     assert {start.pos: start.wt_s for start in starts if start.run == 2} == {0: 15.0}
