@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import patience
 import pytest
-from conftest import MPI_ENVIRON
 from patience import PATIENCE_S
 
 from pilotfish import Executor
@@ -26,12 +25,12 @@ def _fails_at_one() -> None:
     MPI.COMM_WORLD.Barrier()
 
 
-def test_a_function_over_ranks() -> None:
+def test_a_function_over_ranks(mpi_environ: None) -> None:
     """All ranks call it; the result is that of rank 0, an error that of the rank that raised it."""
     pytest.importorskip("mpi4py")
     patience.need("mpirun")
     with Executor(2) as executor:
-        over = executor.options(ranks=2, env=MPI_ENVIRON)
+        over = executor.options(ranks=2)
         future = over.submit(_sum_of_ranks, 10)
         assert future.result(PATIENCE_S) == (10, 2)
         assert sorted(future.output.split("\n")[:2]) == ["rank 0", "rank 1"]
