@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from .. import html
 from ..errors import WrongArgumentsError
@@ -25,7 +25,6 @@ from .future import Future
 from .options import Options, TaskFunction, with_keywords
 from .progress import Watched
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -89,7 +88,9 @@ class Executor(concurrent.futures.Executor):
     def submit(self, fn: Command, /) -> Future[CommandResult]: ...
 
     @overload
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+    def submit(
+        self, fn: Callable[..., T], /, *args: Any, **kwargs: Any
+    ) -> Future[T]: ...  # a future may stand for a value
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call `fn(*args, **kwargs)` on a core of the pilot, or run a Command; returns its future.

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from click.testing import CliRunner, Result
 from patience import PATIENCE_S
 
 from pilotfish import Jobs, LocalManager
-from pilotfish.api import cli, look_cli, progress
+from pilotfish.api import cli, look_cli
 from pilotfish.api.follow import failures, rows
 from pilotfish.api.progress import Progress, Row
 from pilotfish.pilot.model.errors import PilotfishError
@@ -57,7 +58,7 @@ def test_a_line_in_a_log_has_rate_and_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     lines = Progress()
     for now[0] in (0.0, 5.0, 10.0):
         lines.update(TaskCounts(626, 0, 0, int(now[0] * 4), 0, running=3))

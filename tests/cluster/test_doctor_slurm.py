@@ -9,7 +9,8 @@ import pytest
 from emulated import Slurm
 from patience import PATIENCE_S
 
-from pilotfish.launcher.cli.doctor import Finding, examine
+from pilotfish.launcher.cli.doctor import examine
+from pilotfish.launcher.contexts.base import Finding
 from pilotfish.launcher.contexts.registry import build_context
 from pilotfish.launcher.description.machine import parse_machine
 

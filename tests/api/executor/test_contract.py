@@ -93,12 +93,12 @@ def test_a_callback_cannot_wait_for_its_executor() -> None:
 
     def ends(_: Any) -> None:
         try:
-            executor.shutdown()
+            own.shutdown()
         except RuntimeError as error:
             errors.append(error)
 
-    with Executor(1) as executor:
-        executor.submit(time.sleep, 0.1).add_done_callback(ends)
+    with Executor(1) as own:
+        own.submit(time.sleep, 0.1).add_done_callback(ends)
     assert ["callback" in str(error) for error in errors] == [True]
 
 

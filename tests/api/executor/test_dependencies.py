@@ -86,6 +86,7 @@ def test_a_future_of_another_executor_is_refused(executor: Executor, wait_until:
         foreign = other.submit(time.sleep, 0.5)
         wait_until(lambda: foreign.task, "it was sent")
         error = executor.submit(abs, foreign).exception(PATIENCE_S)
+        assert error is not None
         assert "of another executor" in str(error.__cause__ or error)
     assert executor.submit(str, foreign).result(PATIENCE_S) == "None"
 

@@ -40,6 +40,11 @@ def _kill(processes: list[psutil.Process]) -> int:
     return victim.pid
 
 
+def _slowly(number: int, seconds: float) -> int:
+    time.sleep(seconds)
+    return number
+
+
 def test_function_workers_are_killed() -> None:
     """Each kill costs at most the one call that was under way there; with retries it costs none."""
     kills = 0
@@ -65,7 +70,7 @@ def test_function_workers_are_killed() -> None:
 def test_the_agent_is_killed(wait_until: Callable[..., None]) -> None:
     """Another one is started, and makes the calls that had not ended."""
     with Executor(2) as executor:
-        futures = [executor.submit(lambda number: time.sleep(0.002) or number, number) for number in range(600)]
+        futures = [executor.submit(_slowly, number, 0.002) for number in range(600)]
         wait_until(lambda: sum(future.done() for future in futures) > 50, "calls have ended")
         os.kill(min(process.pid for process in _below(executor, " agent ")), signal.SIGKILL)
         assert [future.result(4 * PATIENCE_S) for future in futures] == list(range(600))
@@ -89,7 +94,7 @@ def test_the_manager_of_a_running_pilot_is_killed_and_resumed(wd: Path, wait_unt
     """The executor goes on with the next one: each call has its result."""
     pilot = LocalManager(["--wd", wd, "--nodes", 2], {"log_file": os.devnull}, keep=True)
     with Executor(connect=wd) as executor:
-        futures = [executor.submit(lambda number: time.sleep(0.01) or number, number) for number in range(300)]
+        futures = [executor.submit(_slowly, number, 0.01) for number in range(300)]
         wait_until(lambda: sum(future.done() for future in futures) > 50, "calls have ended")
         pilot.send_signal(signal.SIGKILL)
         wait_until(lambda: pilot.exit_code is not None, "the manager is gone")

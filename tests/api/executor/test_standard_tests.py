@@ -15,7 +15,7 @@ from typing import Any
 import cloudpickle
 import patience
 import pytest
-import test
+import test  # type: ignore[import-not-found]
 
 from pilotfish import Executor
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from liar import Liar
 
-from pilotfish.launcher.cli.doctor import Finding, examine
+from pilotfish.launcher.cli.doctor import examine
 from pilotfish.launcher.cli.trial_job import run_trial_job
-from pilotfish.launcher.contexts.base import Context
+from pilotfish.launcher.contexts.base import Context, Finding
 from pilotfish.launcher.contexts.local import LocalContext
 from pilotfish.launcher.contexts.registry import build_context
 from pilotfish.launcher.contexts.shell import sh

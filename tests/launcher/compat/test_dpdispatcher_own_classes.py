@@ -177,7 +177,7 @@ def test_a_context_brings_files_and_runs_commands_itself(wd: Path) -> None:
             called.append("upload")
             super().upload(submission)
 
-        def download(self, submission: Any, **options: Any) -> None:
+        def download(self, submission: Any, **options: Any) -> None:  # type: ignore[override]
             called.append("download")
             super().download(submission, **options)
 

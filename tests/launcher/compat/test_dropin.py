@@ -175,7 +175,7 @@ def test_the_version_of_the_names_is_told(run: Run) -> None:
 
 
 def test_a_python_that_is_too_old_says_so_instead_of_taking_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sitecustomize.sys, "version_info", (3, 9, 1))
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1))
     finder = sitecustomize.OldNames(["qcg"])
     assert finder.find_spec("json") is None
     with pytest.raises(

@@ -14,7 +14,7 @@ from patience import PATIENCE_S
 
 from pilotfish import fyrd
 from pilotfish.launcher.compat.fyrd.functions import FunctionError
-from pilotfish.launcher.compat.fyrd.queue import QueueJob
+from pilotfish.launcher.compat.fyrd.queue_job import QueueJob
 from pilotfish.launcher.submission.job_options import OptionsError
 from pilotfish.launcher.submission.profiles import ProfileError
 

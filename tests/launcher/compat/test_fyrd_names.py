@@ -13,7 +13,7 @@ import pytest
 from patience import PATIENCE_S
 
 from pilotfish import JobScript, fyrd
-from pilotfish.launcher.compat.fyrd.queue import QueueJob
+from pilotfish.launcher.compat.fyrd.queue_job import QueueJob
 from pilotfish.launcher.machines.base import SubmitRefusedError
 from pilotfish.launcher.submission.job_options import OptionsError
 from pilotfish.launcher.submission.profiles import ProfileError

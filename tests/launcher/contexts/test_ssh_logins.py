@@ -19,6 +19,7 @@ from patience import need, only_when_thorough, wait_until
 from sshd import Sshd
 
 from pilotfish.launcher.cli import doctor
+from pilotfish.launcher.contexts.base import Finding
 from pilotfish.launcher.contexts.shell import users
 from pilotfish.launcher.contexts.ssh.choice import choose
 from pilotfish.launcher.contexts.ssh.context import SSHContext
@@ -351,7 +352,7 @@ def test_a_configuration_with_a_mistake_is_told_with_its_line(sshd: Sshd, wd: Pa
 # --- doctor ---------------------------------------------------------------------------------------------------------------
 
 
-def examined(profile: dict[str, Any], wd: Path) -> dict[str, doctor.Finding]:
+def examined(profile: dict[str, Any], wd: Path) -> dict[str, Finding]:
     given = {"batch_type": "Shell", "context_type": "SSH", "local_root": ".", "remote_root": str(wd / "there")}
     machine = parse_machine({**given, "remote_profile": profile})
     with SSHContext(wd, str(wd), machine.profile) as there:

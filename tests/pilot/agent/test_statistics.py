@@ -64,7 +64,7 @@ def test_a_pilot_with_both_options_writes_both_beside_its_folder(wd: Path) -> No
         pilot.submit(Jobs().add(name="a", exec="true", iteration=3))
         pilot.wait4all()
         tasks = pilot.info_parsed("a", withChilds=True)["a"].childs
-    times = {}
+    times: dict[str | None, Any] = {}
     for path in wd.glob("rtimes_n0_*.log"):  # one of each worker process
         times |= json.loads(path.read_text())["rt"]
     for task in tasks:

@@ -41,7 +41,7 @@ def test_the_text_is_open_metrics_and_in_a_file_what_a_node_exporter_reads() -> 
         "pf_tasks[('state', 'queued')]": 3.0,
         "pf_tasks[('state', 'failed')]": 0.5,
     }
-    assert _samples(open_metrics(as_text(FAMILIES))) == expected
+    assert _samples(open_metrics(as_text(FAMILIES))) == expected  # type: ignore[no-untyped-call]
     text = as_text(FAMILIES, open_metrics=False)
     assert _samples(old_format(text)) == expected
     assert [family.type for family in old_format(text)] == ["gauge", "counter", "gauge"]
@@ -64,7 +64,7 @@ def test_a_pilot_serves_metrics_and_writes_them_to_a_file(wd: Path, wait_until: 
         def asked() -> dict[str, float]:
             with urllib.request.urlopen(address, timeout=PATIENCE_S) as reply:
                 assert reply.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
-                return _samples(open_metrics(reply.read().decode()))
+                return _samples(open_metrics(reply.read().decode()))  # type: ignore[no-untyped-call]
 
         work = Jobs().add(name="good", exec="true", iteration=3).add(name="bad", exec="false")
         pilot.submit(work.add(name="long", exec="sleep", args=["1000"], numNodes=1, numCores=1, gpus=1))

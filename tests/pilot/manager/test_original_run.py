@@ -17,7 +17,7 @@ ONE_CORE = {"resources": {"numCores": {"exact": 1}}}
 
 def _job(name: str, script: str, **more: Any) -> dict[str, Any]:
     """As the original writes it down, with what it leaves empty."""
-    execution = {"exec": None, "args": [], "env": {}, "script": script, "model_opts": {}}
+    execution: dict[str, Any] = {"exec": None, "args": [], "env": {}, "script": script, "model_opts": {}}
     return {"name": name, "execution": execution, **ONE_CORE, **more}
 
 

@@ -92,7 +92,7 @@ def test_every_list_is_bounded_and_says_how_much_there_is() -> None:
     assert len(seen.nodes) == len(seen.running) == len(seen.queue) == 2
     assert (seen.node_count, seen.matching, seen.shape_count) == (5, 5, 3)
     empty = look(world, limit=0)
-    assert empty.nodes == empty.running == empty.queue == empty.failures == empty.log == []
+    assert not any((empty.nodes, empty.running, empty.queue, empty.failures, empty.log))
 
 
 def test_failures_are_told_with_their_reason_the_latest_first() -> None:
