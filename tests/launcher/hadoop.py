@@ -79,7 +79,7 @@ def run(name):
     environ |= dict(line.split("=", 1) for line in open(f"{folder}/env").read().splitlines())
     if os.path.exists(f"{home}/hold"): return
     text = f'cd {folder}/work && bash ExecScript.sh >../stdout 2>../stderr; echo $? >../code'
-    child = subprocess.Popen(["setsid", "bash", "-c", text], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    child = subprocess.Popen(["bash", "-c", text], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL, start_new_session=True)
     open(f"{folder}/pid", "w").write(str(child.pid))
 
