@@ -252,6 +252,8 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
+    for stream in (sys.stdout, sys.stderr):  # what a call prints stands before what it has others print then
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     site, folder = sys.argv[1:]
     need("msgpack", site)
     sys.argv = [""]

@@ -127,10 +127,10 @@ def test_a_task_has_the_limit_of_open_files_that_was_there_before_it_was_raised(
     own = resource.getrlimit(resource.RLIMIT_NOFILE)
     execution = Execution(script="ulimit -S -n; ulimit -H -n", stdout="out")
     launch = prepare(execution, environment(execution, dict(os.environb), {}, 1), str(tmp_path))
-    launch.open_files = launching.OpenFiles((77, own[1]), own)
+    launch.open_files = launching.OpenFiles((777, own[1]), own)
     (tmp_path / "procs").touch()
     os.waitpid(spawn_in_group(launch, tmp_path / "procs") if in_group else launch.spawn(), 0)
-    assert (tmp_path / "out").read_text().split() == ["77", str(own[1])]
+    assert (tmp_path / "out").read_text().split() == ["777", str(own[1])]
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == own
 
 

@@ -59,6 +59,7 @@ def test_what_an_agent_ran_that_was_killed_runs_again_without_waiting_for_its_si
 def test_an_agent_that_ends_in_order_leaves_no_watcher_behind(wd: Path, wait_until: Callable[..., None]) -> None:
     options, environ = remote_nodes(wd)
     pilot = Pilot(wd, "--nodes", "n1:1", *options, environ=environ)
+    wait_until(pilot.agents, "the agent is there")
     (agent,) = pilot.agents()
     family = [agent, *agent.children(recursive=True)]
     assert pilot.finish() == 0
