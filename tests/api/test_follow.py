@@ -129,7 +129,7 @@ def test_a_pilot_that_ends_while_it_is_watched_has_told_what_it_did(wd: Path, wa
         ]
         assert watching[1].stdout is not None
         assert '"job": "a"' in watching[1].stdout.readline()
-        wait_until(lambda: psutil.Process(watching[0].pid).num_threads() > 1, "the first has found the pilot")
+        wait_until(lambda: psutil.Process(watching[0].pid).net_connections("unix"), "the first is connected")
         wait_until(lambda: pilot.client.task_counts().executing == 1, "a:0")
         pilot.kill_manager_process()
     for process in watching:
