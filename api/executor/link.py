@@ -413,12 +413,14 @@ class Link:
                         job.found[pos] = (ends.values[place] if ends.values else b"", ends.state)
                     continue
             count += 1
-            if ends.state == "SUCCEED":
-                settle(future, ends.values[place], keep=self._is_named)
-            else:
-                settle_with_error(
-                    future, ends.values[place] if ends.values else b"", ends.message, ends.state, job.needs
-                )
+            value = ends.values[place] if ends.values else b""
+            try:
+                if ends.state == "SUCCEED":
+                    settle(future, value, keep=self._is_named)
+                else:
+                    settle_with_error(future, value, ends.message, ends.state, job.needs)
+            except ValueError as error:  # no value of ours: that costs this call, and no other
+                future.set_exception(error)
         job.left -= count
         if not job.left and job.found is None:
             job.end()

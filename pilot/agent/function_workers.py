@@ -343,7 +343,10 @@ def _end_of(start: TaskStart, message: bytes) -> Ended:
 
 def has_ended(pid: int) -> bool:
     """This child only waits to be reaped."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # it has been reaped already
+        return True
 
 
 def _read_and_remove(path: bytes) -> bytes:
