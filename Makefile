@@ -1,12 +1,14 @@
-# make demo | test | test-all | check | types | docs | bench | chaos | mutants: each sets up .venv first. PYTHON chooses the interpreter.
+# make demo | test | test-cluster | test-all | check | types | docs | bench | chaos | mutants: each sets up .venv first. PYTHON chooses the interpreter.
 PYTHON ?= python3
 # How many tests run at a time: most of them wait for processes, so more than there are cores.
 JOBS ?= 4
+# Further words for pytest, such as TESTS="-k journal" or TESTS=--last-failed.
+TESTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all check types docs bench chaos mutants clean
+.PHONY: demo test test-cluster test-all check types docs bench chaos mutants clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,11 +23,13 @@ demo: $(READY)
 
 # Needs nothing but Python. What needs batch systems and virtual machines is in tests/cluster.
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore=tests/cluster
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore=tests/cluster $(TESTS)
 
 # Each of two workers has batch systems of its own, on hosts of its own; most of the time they wait.
-test-all: test
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/cluster
+test-cluster: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/cluster $(TESTS)
+
+test-all: test test-cluster
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -103,4 +103,6 @@ def test_the_two_commands_of_the_readme(machine: Path) -> None:
     assert (machine / "root/pilotfish/demo/mandelbrot.png").read_bytes()[:4] == b"\x89PNG"
     test = enter(machine, "make", "-C", "/root/pilotfish", "test")
     print(test.stdout[-20_000:])
+    if test.returncode:  # it ran beside the batch systems of other tests; what this machine lacks, fails again
+        test = enter(machine, "make", "-C", "/root/pilotfish", "test", "TESTS=--last-failed -n 1")
     assert test.returncode == 0, test.stdout[-20_000:]
