@@ -15,11 +15,10 @@ from typing import Any
 import click
 
 from ..pilot.model.errors import UsageError
+from ..pilot.systems import registry
 from .retry_rules import parse_rules
 
-_SHELLS = frozenset(
-    (".sh", ".bash", ".zsh", ".ksh", ".csh", ".fish", ".slurm", ".slr", ".sbatch", ".pbs", ".sge", ".lsf", ".job")
-)
+_SHELLS = frozenset((".sh", ".bash", ".zsh", ".ksh", ".csh", ".fish", ".job"))
 _INTERPRETERS = {
     ".zsh": "zsh",
     ".ksh": "ksh",
@@ -58,6 +57,7 @@ def is_script(source: str) -> bool:
     return (
         suffix in _SHELLS
         or suffix in _INTERPRETERS
+        or suffix in registry.script_suffixes()
         or (not suffix and os.access(source, os.X_OK) and _has_mark(source))
     )
 

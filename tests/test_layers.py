@@ -91,6 +91,7 @@ ALLOWED: dict[str, set[str]] = {
         "pilot.functions",
         "pilot.wire",
         "pilot.model",
+        "pilot.systems",
         "pilot.console",
         "pilot.files",
         "pilot.formats",

@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...pilot.systems import registry
+from ...pilot.systems.base import StepProcesses
+
 Seen = Mapping[str, Any]
 """What was seen of one process."""
 
@@ -38,25 +41,26 @@ class Traces:
         return (seen for pids in self._nodes.values() for seen in pids.values())
 
     def below(self, seen: Seen) -> Iterator[Seen]:
-        """Its children on its node, and what it has started on others through Slurm."""
+        """Its children on its node, and what it has started on others as a step of the batch job."""
         for pid in seen.get("childs") or ():
             child = self.find(pid, seen.get("node"))
             if child is not None:
                 yield child
-        if seen.get("name") == "srun":
-            yield from self._on_other_nodes(seen)
+        for kind in registry.step_processes():
+            if seen.get("name") == kind.launcher:
+                yield from self._on_other_nodes(seen, kind)
 
-    def _on_other_nodes(self, srun: Seen) -> Iterator[Seen]:
+    def _on_other_nodes(self, launcher: Seen, kind: StepProcesses) -> Iterator[Seen]:
         """Open MPI's daemons know the id of their mpirun; else the step's daemons have its id in their title."""
-        job = _word_after("ess_base_jobid", srun)
-        step = srun.get("slurm_step_id")
+        job = _word_after("ess_base_jobid", launcher)
+        step = launcher.get(kind.id_key)
         for other in self._all():
             is_daemon = job is not None and other.get("name") == "orted" and _word_after("ess_base_jobid", other) == job
             is_step = (
                 job is None
                 and step is not None
-                and other.get("name") == "slurmstepd"
-                and (_word_after("slurmstepd:", other) or "").strip("[]") == str(step)
+                and other.get("name") == kind.daemon
+                and (_word_after(f"{kind.daemon}:", other) or "").strip("[]") == str(step)
             )
             if is_daemon or is_step:
                 yield other

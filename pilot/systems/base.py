@@ -66,6 +66,17 @@ TaskVariables = Callable[[Sequence[tuple[str, int]], "Sequence[str] | None"], di
 """From (node, cores) of each node of a task, and the masks of its cores where these are real processors, to variables."""
 
 
+class StepProcesses(NamedTuple):
+    """How the processes of a step are known by what was recorded of them."""
+
+    launcher: str
+    """The name of the process that starts a step on other nodes."""
+    id_key: str
+    """The member of the launcher's record that has the step's number."""
+    daemon: str
+    """The name of the process that runs the step on a node, and the word in its title that the number in brackets follows."""
+
+
 @dataclass(frozen=True, slots=True)
 class BatchSystem:
     """All that the inside knows of one batch system.
@@ -89,6 +100,8 @@ class BatchSystem:
         private_variables: pattern of what describes this job, its steps and the task's share of it. A job that a task
             submits must not inherit it: it would take itself for a part of this one, or be cut like it.
         submit_commands: commands that send the environment of whoever calls them along with a new job.
+        script_suffixes: how people name their job scripts.
+        step_processes: how its steps are found in the records of `--enable-proc-stats`.
         end_moves: the end of a job comes later by the time for which it was suspended: its limit is for the time in which it
             runs. Where that is not known, too early is safe.
     """
@@ -108,6 +121,8 @@ class BatchSystem:
     rank_variables: str = ""
     private_variables: str = ""
     submit_commands: tuple[str, ...] = ()
+    script_suffixes: tuple[str, ...] = ()
+    step_processes: StepProcesses | None = None
     end_moves: bool = False
 
 

@@ -97,5 +97,6 @@ SYSTEM = BatchSystem(
     openmpi_component="lsf",
     private_variables=_PRIVATE,
     submit_commands=("bsub",),
+    script_suffixes=(".lsf",),
     end_moves=True,
 )

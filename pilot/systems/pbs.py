@@ -127,5 +127,6 @@ SYSTEM = BatchSystem(
     openmpi_component="tm",
     private_variables=pbs_family.PRIVATE,
     submit_commands=("qsub",),
+    script_suffixes=(".pbs",),
     end_moves=True,
 )

@@ -14,7 +14,7 @@ from ..agent_launchers.base import AgentLauncher
 from ..agent_launchers.process import FORK
 from ..model.errors import SettingsError
 from . import flux, local, lsf, pbs, pjm, sge, slurm, torque
-from .base import BatchSystem
+from .base import BatchSystem, StepProcesses
 
 SYSTEMS: tuple[BatchSystem, ...] = (
     slurm.SYSTEM,
@@ -109,6 +109,15 @@ def private_variables() -> re.Pattern[bytes]:
 def submit_commands() -> list[str]:
     """The commands of all systems that send their environment along with a new job, each once."""
     return list(dict.fromkeys(command for system in SYSTEMS for command in system.submit_commands))
+
+
+def script_suffixes() -> frozenset[str]:
+    """How the job scripts of all systems are named."""
+    return frozenset(suffix for system in SYSTEMS for suffix in system.script_suffixes)
+
+
+def step_processes() -> list[StepProcesses]:
+    return [system.step_processes for system in SYSTEMS if system.step_processes is not None]
 
 
 def step_variables(kind: str) -> re.Pattern[bytes]:

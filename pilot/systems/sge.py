@@ -127,4 +127,5 @@ SYSTEM = BatchSystem(
     openmpi_component="gridengine",
     private_variables=_PRIVATE,
     submit_commands=("qsub",),
+    script_suffixes=(".sge",),
 )

@@ -19,6 +19,7 @@ from .base import (
     BatchSystem,
     HostEnvironment,
     Source,
+    StepProcesses,
     check_nodes,
     core_ids,
     gpus_of,
@@ -263,5 +264,7 @@ SYSTEM = BatchSystem(
     step_variables=_STEP,
     private_variables=_PRIVATE,
     submit_commands=("sbatch", "salloc"),
+    script_suffixes=(".slurm", ".slr", ".sbatch"),
+    step_processes=StepProcesses("srun", "slurm_step_id", "slurmstepd"),
     end_moves=True,
 )
