@@ -258,7 +258,11 @@ def test_ends_of_jobs_are_kept_below_a_home_folder_with_blanks(wd: Path, monkeyp
     assert kept.path == f"{wd}/my home/jobs"
     path, name = kept.of("a" * 40), "a" * 40
     first = Status(JobState.terminated, reason="program", exit_code=3)
-    assert ends.write(context, [(path, name, first, sh("touch tidied"))])[name].exit_code == 3
+    assert (
+        ends.write(context, [(path, name, first, sh("touch {file}", file=shell.word(f"{wd}/tidied")))])[name].exit_code
+        == 3
+    )
+    assert (wd / "tidied").exists(), "what is to be done with an end, in the same command"
     later = Status(JobState.finished, exit_code=0)
     assert ends.write(context, [(path, name, later, sh("true"))])[name].exit_code == 3, "what was written first stays"
     assert [ends.claim(context, f"{path}.epilogue") for _ in range(2)] == [True, False]
