@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 from click.shell_completion import ShellComplete, get_completion_class
+from patience import need
 
 from pilotfish import Jobs, LocalManager
 from pilotfish.commands import COMMANDS, cli
@@ -125,3 +126,37 @@ def test_bash_completes_a_line(wd: Path) -> None:
     environ = os.environ | {"PATH": f"{wd}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, env=environ, cwd=wd)
     assert done.stdout.split() == ["show"]
+
+
+@pytest.mark.parametrize(
+    ("shell", "ask", "answer"),
+    [
+        ("bash", ["-ic", "complete -p pilotfish"], "_pilotfish_completion"),
+        ("zsh", ["-ic", "print $_comps[pilotfish]"], "_pilotfish_completion"),
+        ("fish", ["-c", "complete -C 'pilotfish sho'"], "show"),
+    ],
+)
+def test_an_installed_completion_is_there_in_new_shells(wd: Path, shell: str, ask: list[str], answer: str) -> None:
+    """And stands in the start file once, however often it is installed."""
+    need(shell)
+    (wd / "pilotfish").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pilotfish "$@"\n')
+    (wd / "pilotfish").chmod(0o700)
+    (wd / ".bashrc").write_text("true")  # without the end of its line
+    environ = {"HOME": str(wd), "PATH": f"{wd}:{os.environ['PATH']}", "SHELL": f"/bin/{shell}"}
+    for _ in range(2):
+        command = [str(wd / "pilotfish"), "completion", "--install"]
+        subprocess.run(command, env=environ, cwd=wd, check=True, capture_output=True)
+    asked = subprocess.run([shell, *ask], env=environ, cwd=wd, capture_output=True, text=True, check=False)
+    assert answer in asked.stdout
+    starts = [wd / ".bashrc", wd / ".zshrc"]
+    lines = [line for path in starts if path.exists() for line in path.read_text().splitlines() if "--install" in line]
+    assert len(lines) == (0 if shell == "fish" else 1)
+
+
+def test_a_shell_that_is_not_known_is_refused(wd: Path) -> None:
+    environ = os.environ | {"SHELL": "/bin/tcsh"}
+    command = [sys.executable, "-m", "pilotfish", "completion", "--install"]
+    done = subprocess.run(command, env=environ, cwd=wd, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "SHELL" in done.stderr
+    assert "bash, zsh, fish" in done.stderr
