@@ -1,4 +1,4 @@
-# make demo | test | test-cluster | test-all | check | types | docs | bench | chaos | mutants: each sets up .venv first. PYTHON chooses the interpreter.
+# make demo | test | test-cluster | test-all | check | types | docs | bench | chaos | mutants | dist: each sets up .venv first. PYTHON chooses the interpreter.
 PYTHON ?= python3
 # How many tests run at a time: most of them wait for processes, so more than there are cores.
 JOBS ?= 4
@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-cluster test-all check types docs bench chaos mutants clean
+.PHONY: demo test test-cluster test-all check types docs bench chaos mutants dist clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -56,7 +56,7 @@ types: $(READY)
 	find $(CURDIR)/tests \( -name benchmarks -o -name mutants \) -prune -o -name '*.py' ! -name 'test_*' ! -name conftest.py \
 		-exec ln -s -t $(TYPES)/helpers {} +
 	cd $(TYPES) && MYPYPATH=. ../bin/mypy --config-file $(CURDIR)/pyproject.toml -p pilotfish.pilot -p pilotfish.api -p pilotfish.launcher
-	MYPYPATH=$(TYPES):$(TYPES)/helpers $(BIN)/mypy --explicit-package-bases tests
+	MYPYPATH=$(TYPES):$(TYPES)/helpers $(BIN)/mypy --explicit-package-bases tests recipes
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/run.py $(BENCH)
@@ -80,6 +80,12 @@ mutants: $(READY)
 	python tests/mutants/sample.py ../session.sqlite $(MUTANTS) $(SEED) && \
 	cosmic-ray exec tests/mutants/cosmic-ray.toml ../session.sqlite && \
 	cr-report --surviving-only --show-diff ../session.sqlite
+
+# What a release consists of, in .venv/dist: see docs/developing/releasing.md.
+dist: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[release]'
+	rm -rf $(VENV)/dist
+	$(BIN)/python recipes/release.py $(VENV)/dist
 
 clean:
 	rm -rf $(VENV) build demo site

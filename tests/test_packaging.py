@@ -6,6 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
+from pilotfish.pilot.version import VERSION
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -19,6 +28,17 @@ def test_every_folder_with_code_is_in_the_wheel() -> None:
     folders = {path.parent for top in ("pilot", "api", "launcher") for path in (ROOT / top).rglob("*.py")} | {ROOT}
     packages = {".".join(["pilotfish", *folder.relative_to(ROOT).parts]) for folder in folders}
     assert packages == _listed_packages()
+
+
+def test_recipes_and_citation_say_what_pyproject_says() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    here = {requirement.partition(";")[0] for requirement in project["dependencies"]}
+    recipe = (ROOT / "recipes/conda/meta.yaml").read_text().partition("  run:\n")[2].partition("\ntest:")[0]
+    there = {line.strip(" -").replace("msgpack-python", "msgpack").replace(" ", "") for line in recipe.splitlines()}
+    assert there - {""} == here | {f"python{project['requires-python']}"}
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == VERSION
+    assert citation["license"] == project["license"]
 
 
 def test_help_loads_neither_zeromq_nor_rich() -> None:
