@@ -391,6 +391,8 @@ class Link:
 
     def _ask(self, client: Client, epoch: str, after: int, wait_s: float, jobs: bool = False) -> replies.CallResults:
         members = {"executor": self.name, "epoch": epoch, "after": after, "wait": wait_s, "jobs": jobs}
+        if self._is_named and self._connect_again is not None:  # else the pilot ends with us, and its journal has them
+            members["keep"] = True
         return client.ask(replies.CallResults, "callResults", members, timeout_s=wait_s + _ANSWER_S)
 
     def _take_ends(self, ends: replies.CallEnds) -> None:
@@ -409,7 +411,7 @@ class Link:
             with self._lock:
                 future, futures[pos] = futures[pos], None
                 if future is None:
-                    if job.found is not None:
+                    if job.found is not None and (ends.pos or pos not in job.found):
                         job.found[pos] = (ends.values[place] if ends.values else b"", ends.state)
                     continue
             count += 1

@@ -2,8 +2,8 @@
 
 A value comes with a report of an agent, before the end of its call, and is told with it: to the one executor whose call it was,
 which asks for it (request `callResults`) and gets all that has ended since, at once or as soon as there is something. What it
-asks for next says what it has: that is forgotten here. So a reply that is lost costs nothing, and neither does a client that is
-gone for an hour.
+asks for next says what it has: that is forgotten here, or kept for a later life of an executor with a name. So a reply that is
+lost costs nothing, and neither does a client that is gone for an hour.
 
 All of it follows from the journal: a manager that is started again tells the ends of all calls whose jobs are still there.
 """
@@ -40,12 +40,13 @@ class _Entry(NamedTuple):
 
 
 class _Outbox:
-    """What one executor has not confirmed."""
+    """What one executor has not confirmed; and what it has, if a later life of it may ask for that (`kept`)."""
 
-    __slots__ = ("entries", "last", "turn")
+    __slots__ = ("entries", "kept", "last", "turn")
 
     def __init__(self) -> None:
         self.entries: deque[_Entry] = deque()
+        self.kept: list[_Entry] = []
         self.last = 0
         self.turn = 0
         """Counts the requests for it."""
@@ -53,6 +54,19 @@ class _Outbox:
     def add(self, ends: CallEnds) -> None:
         self.last += 1
         self.entries.append(_Entry(self.last, ends, sum(map(len, ends.values))))
+
+    def confirm(self, seq: int, keep: bool) -> None:
+        """All up to this number has arrived."""
+        entries = self.entries
+        while entries and entries[0].seq <= seq:
+            entry = entries.popleft()
+            if keep:
+                self.kept.append(entry)
+
+    def begin_anew(self) -> None:
+        """Another life of the executor asks: it has nothing."""
+        self.entries.extendleft(reversed(self.kept))
+        self.kept.clear()
 
 
 class CallOutboxes:
@@ -203,12 +217,14 @@ class CallOutboxes:
         """Whether no later request has come than the one with this number."""
         return self._outbox(executor).turn == turn
 
-    def after(self, executor: str, epoch: str, seq: int) -> CallResults:
-        """What the executor has not got. It has all up to number `seq` of life `epoch`: that is forgotten."""
-        entries = self._outbox(executor).entries
+    def after(self, executor: str, epoch: str, seq: int, keep: bool = False) -> CallResults:
+        """What the executor has not got. It has all up to number `seq` of life `epoch`: that is forgotten, unless `keep`."""
+        outbox = self._outbox(executor)
         if epoch == self._epoch:
-            while entries and entries[0].seq <= seq:
-                entries.popleft()
+            outbox.confirm(seq, keep)
+        elif outbox.kept:
+            outbox.begin_anew()
+        entries = outbox.entries
         told: list[CallEnds] = []
         last, size, count = seq if epoch == self._epoch else 0, 0, 0
         for entry in entries:

@@ -327,7 +327,7 @@ class Handlers:
         until, turn = clock() + request.wait_s, outboxes.turn_of(request.executor)
         jobs = (yield from outboxes.jobs_of(request.executor)) if request.jobs else []
         while True:
-            found = outboxes.after(request.executor, request.epoch, request.after)
+            found = outboxes.after(request.executor, request.epoch, request.after, request.keep)
             is_last = outboxes.is_turn(request.executor, turn)
             if found.ends or not is_last or self._shutdown.stopping or clock() >= until:
                 found.jobs = jobs

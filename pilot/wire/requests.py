@@ -105,7 +105,7 @@ class Overview:
 class CallResults:
     """Ours: the ends of an executor's calls after number `after` of life `epoch`; if there are none, wait so long for one.
 
-    `jobs`: tell which jobs it has, too.
+    `jobs`: tell which jobs it has, too. `keep`: a later life of the executor may ask for all of them again.
     """
 
     executor: str
@@ -113,6 +113,7 @@ class CallResults:
     after: int
     wait_s: float
     jobs: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +297,7 @@ def _call_results(value: Mapping[str, Any]) -> CallResults:
         raise MemberError(f"{shown(after)} is not the number of an end", where="after")
     if isinstance(wait_s, bool) or not isinstance(wait_s, (int, float)) or not 0 <= wait_s <= LONGEST_RESULT_WAIT_S:
         raise MemberError(f"{shown(wait_s)} is not a number of seconds", where="wait", remedy="write 10 or 0.5")
-    return CallResults(str(executor), str(epoch), after, float(wait_s), bool(value.get("jobs")))
+    return CallResults(str(executor), str(epoch), after, float(wait_s), bool(value.get("jobs")), bool(value.get("keep")))
 
 
 def _register(value: Mapping[str, Any]) -> Register:
@@ -377,9 +378,9 @@ KINDS: dict[str, Kind] = {
     ),
     "callResults": Kind(
         _call_results,
-        "`executor`, `epoch`, `after`, `wait`, `jobs`",
+        "`executor`, `epoch`, `after`, `wait`, `jobs`, `keep`",
         "Ours: the ends of that executor's calls after a number; without any, waits for one for `wait` seconds. `jobs`: also "
-        "which jobs it has.",
+        "which jobs it has. `keep`: the ends up to that number are kept, for a later life of the executor.",
     ),
     "register": Kind(_register, "`entity`, `params`", "Refused: this manager has no parent."),
     "notify": Kind(_notify, "`entity`, `params`", "Refused: this manager has no parent."),

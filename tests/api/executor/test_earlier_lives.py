@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 
-from pilotfish import Executor
+from pilotfish import Executor, LocalManager
 
 PROGRAM = """
 import os, sys, time
@@ -97,3 +97,20 @@ def test_a_cache_that_others_can_write_is_refused(wd: Path) -> None:
     (wd / "cache").chmod(0o777)
     with pytest.raises(ValueError, match="cache"):
         Executor(1, cache=wd / "cache")
+
+
+def test_a_pilot_that_runs_on_keeps_what_was_taken(wd: Path) -> None:
+    """Also from an executor with a name that has had its results: another life of it finds them, and makes what failed again."""
+
+    def note(number: int, log: str) -> int:
+        with open(log, "a") as file:
+            file.write(f"{number} ")
+        return 6 // number
+
+    with LocalManager(["--nodes", 1, "--wd", wd]) as pilot:
+        for _ in range(3):
+            with Executor(connect=pilot.where, name="life") as executor:
+                futures = [executor.submit(note, number, str(wd / "log")) for number in (1, 2, 0)]
+                assert [future.result(PATIENCE_S) for future in futures[:2]] == [6, 3]
+                assert isinstance(futures[2].exception(PATIENCE_S), ZeroDivisionError)
+    assert sorted((wd / "log").read_text().split()) == ["0", "0", "0", "1", "2"]
