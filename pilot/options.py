@@ -58,6 +58,7 @@ _OF_SERVICE = {
     "disable-pub",
     "governor",
     "parent",
+    "idle-timeout",
 }
 
 RUN_OPTIONS = [

@@ -48,6 +48,7 @@ class Settings:
     resume: Path | None = None
     disable_pub: bool = False
     walltime: float | None = None
+    idle_timeout: float | None = None
     end_margin_s: float = 60.0
     kill_grace_s: float = 10.0
     heartbeat_s: float = 2.0
@@ -169,6 +170,12 @@ OPTIONS = (
     Option("resume", "path", "Continue the run of this auxiliary folder (or the latest one in this folder)."),
     Option("disable-pub", "flag", "Do not publish events."),
     Option("walltime", "time", "How long this pilot may run, e.g. 1h30m; default: until the allocation ends.", "ours"),
+    Option(
+        "idle-timeout",
+        "time",
+        "End when no work is left and no client has asked for anything for so long, e.g. 15m; default: never.",
+        "ours",
+    ),
     Option(
         "end-margin",
         "float",

@@ -5,6 +5,9 @@ and its kin) brings it forward to `--end-margin` seconds from then: it may annou
 Nothing new is started in the last minutes, then tasks are stopped politely, and the exit code tells whether work is left for
 the next allocation. Tasks that are stopped stay queued, and do not count as failed.
 
+With `--idle-timeout` it also ends when nobody needs it any more: without work, and without a request of a client, which may be
+one that waits for results, for so long.
+
 While the whole job is suspended no time passes: `--walltime` limits the time in which we run, and so do the limits of some
 batch systems. Those ends move by the length of each pause (clock.Patience).
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 
 from ..exit_codes import ExitCode
 from ..loop import Timer
@@ -28,6 +32,7 @@ LAST_WRITES_S = 5.0
 """What is kept, besides the kill grace time, for the last reports of the agents and the journal."""
 _LOOK_S = 0.5
 _IDLE_CHECK_S = 0.2
+_NEED_CHECK_S = 5.0
 
 
 class Ending:
@@ -48,6 +53,11 @@ class Ending:
         """When tasks are stopped, once that is settled."""
         self._wait_to_begin()
         parts.patience.on_pause = self.paused
+        self._needed_s = 0.0
+        """When somebody needed the pilot last (monotonic clock)."""
+        if parts.settings.idle_timeout is not None:
+            self.needed()
+            self._stop_when_not_needed(parts.settings.idle_timeout)
 
     @property
     def _ends_s(self) -> float:
@@ -72,6 +82,7 @@ class Ending:
         log.warning("end.paused", extra={"seconds": seconds})
         self._scheduler.on_pause(seconds)
         self._moving_s += seconds
+        self._needed_s += seconds
         if not self._draining:
             self._wait_to_begin()
         elif self._stops_s < math.inf:
@@ -125,6 +136,23 @@ class Ending:
             self.stop()
         else:
             self._parts.loop.call_after(_IDLE_CHECK_S, self._stop_when_idle)
+
+    # --- nobody needs it ----------------------------------------------------------------------------------------------------
+
+    def needed(self) -> None:
+        """A client has asked for something."""
+        self._needed_s = self._parts.loop.clock()
+
+    def _stop_when_not_needed(self, limit_s: float) -> None:
+        if self._scheduler.unfinished:
+            self.needed()
+        left_s = self._needed_s + limit_s - self._parts.loop.clock()
+        if left_s <= 0.0 and not self._parts.store.is_stuck:
+            log.info("end.idle", extra={"seconds": limit_s})
+            self.stop()
+        else:
+            again = partial(self._stop_when_not_needed, limit_s)
+            self._parts.loop.call_after(max(_IDLE_CHECK_S, min(left_s, _NEED_CHECK_S)), again)
 
 
 def _ends_s(parts: Parts) -> tuple[float, float]:

@@ -84,6 +84,7 @@ class Handlers:
 
     def answer(self, asked: Asked) -> Steps[Reply]:
         """Raises PilotfishError; the caller makes the error reply."""
+        self._ending.needed()
         if len(asked.body) <= PIECE_BYTES:
             request = requests.parse(asked.body, self._variables)
         else:

@@ -28,7 +28,7 @@ def test_run_has_each_option_that_concerns_a_pilot_of_its_own() -> None:
     lacking = {option.name for option in OPTIONS if option.group in ("old", "ours")} - {name[2:] for name in taken}
     assert lacking == {
         *("file", "file-path", "report-file"),  # requests and report are the run's
-        *("show-progress", "disable-pub", "governor", "parent"),
+        *("show-progress", "disable-pub", "governor", "parent", "idle-timeout"),
     }
 
 

@@ -36,7 +36,10 @@ class World:
         self.loop = Loop(self.watch)
         self.now = self.watch
         self.settings = SimpleNamespace(
-            end_margin_s=MARGIN_S, kill_grace_s=GRACE_S, walltime=moving_s - self.watch.seconds
+            end_margin_s=MARGIN_S,
+            kill_grace_s=GRACE_S,
+            walltime=moving_s - self.watch.seconds,
+            idle_timeout=None,
         )
         self.ends: list[float | None] = []
         self.pauses: list[float] = []
