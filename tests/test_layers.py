@@ -24,6 +24,7 @@ BELOW_COMMANDS = BELOW_MACHINES | {
     "pilot.locks",
     "pilot.own_python",
     "pilot.wire.connection",
+    "pilot.wire.journal",
 }
 
 ALLOWED: dict[str, set[str]] = {

@@ -22,6 +22,7 @@ class Pilot(Written):
         python: a Python on the machine that has, or may get, pilotfish.
         wheelhouse: folder of wheels here, for machines without a package index.
         options: more options for `pilotfish run`.
+        service: no tasks: it serves clients until one of them tells it to finish; `options` are those of `pilotfish service`.
     """
 
     pilots: int = 1
@@ -30,6 +31,7 @@ class Pilot(Written):
     python: str | None = None
     wheelhouse: str | None = None
     options: list[str] = field(default_factory=list)
+    service: bool = False
 
     def __post_init__(self) -> None:
         self.options = listed(self.options)

@@ -230,6 +230,14 @@ PILOT = (
     Key("python", "str|null", None, "a Python on the machine that has, or may get, pilotfish", ours=True),
     Key("wheelhouse", "str|null", None, "folder of wheels here, for machines without a package index", ours=True),
     Key("options", "list[str]", [], "more options for `pilotfish run`", ours=True),
+    Key(
+        "service",
+        "bool",
+        False,
+        "serve clients (`submissions tunnel`) until one says `finish`, with an empty `task_list` and one allocation at a time; "
+        "`options` are those of `pilotfish service`",
+        ours=True,
+    ),
 )
 
 SUBMISSION = (

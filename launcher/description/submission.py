@@ -47,6 +47,12 @@ class SubmissionDescription:
         if self.pilot is not None and context_kind(self.machine.context_type).staged:
             what, remedy = f"no pilot can be put in place through {self.machine.context_type}", "leave `pilot` out"
             raise InconsistentError(what, where="pilot", remedy=remedy)
+        if self.pilot is not None and self.pilot.service and self.tasks:
+            what, remedy = (
+                "a pilot that serves clients has no tasks of its own",
+                "leave `service` out, or submit them to it",
+            )
+            raise InconsistentError(what, where="task_list", remedy=remedy)
         # Where the work is done in the folder itself nothing is staged, and tasks may be beside each other.
         beside = context_kind(self.machine.context_type).in_place
         for number, task in enumerate(self.tasks):

@@ -13,7 +13,8 @@ from . import events, journal
 from .events import Event
 from .pilot_jobs import PilotWork
 from .plain_jobs import PlainWork
-from .state import PilotProgress, Progress
+from .service_jobs import ServiceWork
+from .state import PilotProgress, Progress, ServiceProgress
 from .store import Record
 from .work import Work
 
@@ -37,12 +38,16 @@ class Sent:
 
 def build_work(description: SubmissionDescription, root: str) -> Work:
     """The batch jobs of a submission whose folder on the machine is `root`. Raises DescriptionError."""
-    return PlainWork(description, root) if description.pilot is None else PilotWork(description, root)
+    if description.pilot is None:
+        return PlainWork(description, root)
+    return ServiceWork(description, root) if description.pilot.service else PilotWork(description, root)
 
 
 def new_progress(description: SubmissionDescription, work: Work) -> Progress:
     """Nothing has happened yet."""
     resources, settle_s = description.resources, build_machine(description.machine.batch_type).settle_s
+    if description.pilot is not None and description.pilot.service:
+        return ServiceProgress(work.jobs(), settle_s=settle_s)
     if description.pilot is not None:
         return PilotProgress(
             work.jobs(),

@@ -326,6 +326,13 @@ class Progress:
         return {"tasks": sum(len(job.tasks) for job in self.jobs.values()), "done": done, "failed": len(results) - done}
 
 
+class ServiceProgress(Progress):
+    """Jobs that are a pilot for others, who know whether they need another one."""
+
+    def _verdict(self, job: BatchJob, reason: str, results: Mapping[str, TaskResult]) -> tuple[bool, bool]:
+        return bool(reason), False
+
+
 class PilotProgress(Progress):
     """Jobs that are pilots: what failed in one has had its retries there; what it has not got to is left for the next."""
 

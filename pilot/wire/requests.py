@@ -297,7 +297,9 @@ def _call_results(value: Mapping[str, Any]) -> CallResults:
         raise MemberError(f"{shown(after)} is not the number of an end", where="after")
     if isinstance(wait_s, bool) or not isinstance(wait_s, (int, float)) or not 0 <= wait_s <= LONGEST_RESULT_WAIT_S:
         raise MemberError(f"{shown(wait_s)} is not a number of seconds", where="wait", remedy="write 10 or 0.5")
-    return CallResults(str(executor), str(epoch), after, float(wait_s), bool(value.get("jobs")), bool(value.get("keep")))
+    return CallResults(
+        str(executor), str(epoch), after, float(wait_s), bool(value.get("jobs")), bool(value.get("keep"))
+    )
 
 
 def _register(value: Mapping[str, Any]) -> Register:
