@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import msgpack
 
 from ...pilot.functions import values
-from ...pilot.functions.worker import OUTPUT, UNPREPARED
+from ...pilot.functions.worker import EXCEPTION, OUTPUT, UNPREPARED
 from .. import html
 from ..errors import PilotfishError
 from .cache import Cache
@@ -211,24 +211,36 @@ def settle(future: Future[Any], data: bytes, *, keep: bool = False) -> None:
 def settle_with_error(
     future: Future[Any], data: bytes, message: str, state: str, needs: Sequence[Future[Any]] = ()
 ) -> None:
-    """The call has ended badly: `data` as `settle`, without a value where its process was lost; `message` says why.
+    """The call has ended badly; `message` says why. `data` as `settle`, with what it raised, or nothing if its process died.
 
-    `needs`: those whose results it took.
+    `needs`: those whose results it took. One that was about to return when it was cancelled has a value, which nobody wants.
     """
     packed = memoryview(b"")
     future.take()
     if data:
         future.output, packed = split(data)
     error: BaseException
-    if packed:
-        error = error_of(packed)
-    elif state == "CANCELED":
-        error = CancelledError(message)
+    if packed[:1] == EXCEPTION:
+        error = error_of(packed[1:])
     else:
-        error = LostCallError(message or _WHY.get(state, state), state, future.output)
-        causes = [need.exception() for need in needs if need.done() and not need.cancelled()]
-        error.__cause__ = next((cause for cause in causes if cause is not None), None)
+        _drop(packed)
+        error = CancelledError(message) if state == "CANCELED" else _lost(message, state, future.output, needs)
     future.settle_with(error)
+
+
+def _lost(message: str, state: str, output: str, needs: Sequence[Future[Any]]) -> LostCallError:
+    error = LostCallError(message or _WHY.get(state, state), state, output)
+    causes = [need.exception() for need in needs if need.done() and not need.cancelled()]
+    error.__cause__ = next((cause for cause in causes if cause is not None), None)
+    return error
+
+
+def _drop(packed: memoryview) -> None:
+    """Remove the file that has a value, if one has."""
+    file = values.file_of(packed) if packed else None
+    if file is not None:
+        with suppress(OSError):
+            os.unlink(file)
 
 
 def split(data: bytes) -> tuple[str, memoryview]:
@@ -240,7 +252,10 @@ def split(data: bytes) -> tuple[str, memoryview]:
 
 def error_of(data: memoryview) -> BaseException:
     """The exception that a call has raised."""
-    how, kind, text, traceback, itself = msgpack.unpackb(data)
+    try:
+        how, kind, text, traceback, itself = msgpack.unpackb(data)
+    except ValueError as damage:
+        return LostCallError(f"what it raised cannot be read: {damage}")
     error: BaseException | None = None
     if itself:
         try:

@@ -416,13 +416,10 @@ class Link:
                     continue
             count += 1
             value = ends.values[place] if ends.values else b""
-            try:
-                if ends.state == "SUCCEED":
-                    settle(future, value, keep=self._is_named)
-                else:
-                    settle_with_error(future, value, ends.message, ends.state, job.needs)
-            except ValueError as error:  # no value of ours: that costs this call, and no other
-                future.set_exception(error)
+            if ends.state == "SUCCEED":
+                settle(future, value, keep=self._is_named)
+            else:
+                settle_with_error(future, value, ends.message, ends.state, job.needs)
         job.left -= count
         if not job.left and job.found is None:
             job.end()

@@ -10,6 +10,7 @@ The first byte says how the rest is to be read:
 
     m  MessagePack        p  pickle        b  either of them, with its large parts behind it
     f  the name of a file that has a value in one of these three ways
+    e  no value, but what a call has raised (worker.py)
 
 The parts of `b` (the data of arrays, and what else pickle's protocol 5 hands over) stand at multiples of 64 bytes, so that a
 file can be mapped and used in place.

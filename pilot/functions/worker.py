@@ -29,8 +29,10 @@ KNOWN, DATA, FILE, SETUP, SETUP_FILE = range(5)
 END = struct.Struct("<QQIBdddQI")
 """Job, position, run, how (below), begin, end, processor seconds, most resident KiB; bytes of a line that says what was raised.
 
-Behind that line: what was printed, as OUTPUT bytes, and the value.
+Behind that line: what was printed, as OUTPUT bytes, and the value, or EXCEPTION and what was raised.
 """
+EXCEPTION = b"e"
+"""No value begins with it (values.py), so whoever reads an end sees which of the two it has, whatever became of the task."""
 ONE, MANY, RANKS = 0, 1, 16
 """How a call of a job is to be made: with its arguments, or once with each of them, for a list of what is returned; or with its
 arguments over so many ranks beyond RANKS.
@@ -221,7 +223,7 @@ class Worker:
         line = f"{kind}: {said}".partition("\n")[0][:_MOST_LINE]
         kept = text[-self._values.LARGE_BYTES // 4 :]
         packed: bytes = msgpack.packb([how, kind, said[:_MOST_LINE], kept, itself], unicode_errors="replace")
-        return line.encode(errors="replace"), packed
+        return line.encode(errors="replace"), EXCEPTION + packed
 
     def _printed(self) -> bytes:
         """What is in the output file now, as the end has it; the file is empty then."""

@@ -80,8 +80,8 @@ class CallOutboxes:
         self._jobs = jobs
         self._epoch = epoch
         self._record = record
-        self._values: dict[tuple[JobNo, int], bytes] = {}
-        """Of calls whose end has not come yet."""
+        self._values: dict[_Task, tuple[int, bytes]] = {}
+        """Of calls whose end has not come yet, with the number of the attempt: a later one may end without a value."""
         self._outboxes: dict[str, _Outbox] = {}
         self._takes: dict[JobNo, list[_Task]] = {}
         """The calls whose values a job takes that has not ended."""
@@ -96,11 +96,14 @@ class CallOutboxes:
         """What calls have returned, as an agent reports it."""
         for of_job in values:
             self._record(Returned(*of_job))
-            self.remember(of_job.job_no, of_job.pos, of_job.data)
+            self.remember(*of_job)
 
-    def remember(self, job_no: JobNo, positions: Sequence[int], data: Sequence[bytes]) -> None:
-        """The same, when it is on record already."""
-        self._values.update(((job_no, pos), value) for pos, value in zip(positions, data, strict=True))
+    def remember(self, job_no: JobNo, run: int, positions: Sequence[int], data: Sequence[bytes]) -> None:
+        """The same, when it is on record already. An agent that was lost may tell late of an attempt that another followed."""
+        values, nothing = self._values, (0, b"")
+        for pos, value in zip(positions, data, strict=True):
+            if values.get((job_no, pos), nothing)[0] <= run:
+                values[job_no, pos] = run, value
 
     # --- values that other calls take --------------------------------------------------------------------------------------
 
@@ -138,8 +141,8 @@ class CallOutboxes:
 
     def inputs_of(self, job: Job) -> list[bytes]:
         """What the calls have returned that this job takes. They have ended; of some that may not have been told yet."""
-        kept, values = self._kept, self._values
-        return [kept[task] if task in kept else values.get(task, b"") for task in self._takes.get(job.no, ())]
+        kept, values, nothing = self._kept, self._values, (0, b"")
+        return [kept[task] if task in kept else values.get(task, nothing)[1] for task in self._takes.get(job.no, ())]
 
     def _release(self, job: Job) -> None:
         for task in self._takes.pop(job.no, ()):
@@ -158,9 +161,8 @@ class CallOutboxes:
                 continue
             if isinstance(change, Succeeded):
                 job, positions = change.job, change.ends.pos
-                self._tell(
-                    calls.executor, CallEnds(job.spec.name, positions, "SUCCEED", self._values_of(job, positions))
-                )
+                values = self._values_of(job, change.ends.run, positions)
+                self._tell(calls.executor, CallEnds(job.spec.name, positions, "SUCCEED", values))
             elif change.pos is not None and change.state in _TOLD:
                 self._tell(calls.executor, self._one(change))
             elif change.ends_job:
@@ -173,12 +175,14 @@ class CallOutboxes:
         job, positions = change.job, [change.pos or 0]
         if not change.state.final:
             return CallEnds(job.spec.name, positions, change.state.name)
-        values = [value for value in self._values_of(job, positions) if value]
+        run = job.tasks.run(positions[0])
+        values = [value for value in self._values_of(job, run, positions) if value]
         return CallEnds(job.spec.name, positions, change.state.name, values, change.message)
 
-    def _values_of(self, job: Job, positions: list[int]) -> list[bytes]:
-        pop, no = self._values.pop, job.no
-        values = [pop((no, pos), b"") for pos in positions]
+    def _values_of(self, job: Job, run: int, positions: list[int]) -> list[bytes]:
+        pop, no, nothing = self._values.pop, job.no, (0, b"")
+        found = [pop((no, pos), nothing) for pos in positions]
+        values = [value if of == run else b"" for of, value in found]
         if self._users:
             kept = zip(positions, values, strict=True)
             self._kept.update(((no, pos), value) for pos, value in kept if (no, pos) in self._users)

@@ -46,7 +46,7 @@ def replay(
     scheduler: Scheduler,
     tell: Callable[[list[Changes]], None],
     told: Callable[[int], None],
-    returned: Callable[[JobNo, list[int], list[bytes]], None] = lambda job_no, positions, data: None,
+    returned: Callable[[JobNo, int, list[int], list[bytes]], None] = lambda job_no, run, positions, data: None,
 ) -> Replayed:
     """Bring a fresh scheduler to where the journal ends.
 
@@ -60,7 +60,7 @@ def replay(
         try:
             possible = checks.possible(record)
             if isinstance(possible, records.Returned):
-                returned(possible.job_no, possible.pos, possible.data)
+                returned(possible.job_no, possible.run, possible.pos, possible.data)
             elif possible is not None:
                 _apply(possible, scheduler, found, told)
             changes = scheduler.take_decisions().changes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,10 @@ import pytest
 from patience import PATIENCE_S
 
 from pilotfish import Command, Executor, task
-from pilotfish.api.executor import CommandError, LostCallError, RemoteError
+from pilotfish.api.executor import CommandError, Future, LostCallError, RemoteError
+from pilotfish.api.executor.future import NO_OUTPUT, settle, settle_with_error
+from pilotfish.pilot.functions import values
+from pilotfish.pilot.functions.worker import EXCEPTION
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +94,21 @@ def test_the_process_of_a_call_dies(executor: Executor) -> None:
     error = future.exception(PATIENCE_S)
     assert isinstance(error, RuntimeError)
     assert [other.result(PATIENCE_S) for other in others] == list(range(20))
+
+
+def test_the_last_attempt_counts(executor: Executor, wd: Path) -> None:
+    """What an earlier one has raised is not what became of a call whose process died in the end."""
+    marker = wd / "tried"
+
+    def raises_then_dies(path: str) -> None:
+        if os.path.exists(path):
+            os._exit(3)
+        open(path, "x").close()
+        raise KeyError("the first time")
+
+    error = executor.options(retries=1).submit(raises_then_dies, str(marker)).exception(PATIENCE_S)
+    assert isinstance(error, LostCallError)
+    assert "exit code 3" in str(error)
 
 
 def test_after_shutdown_nothing_is_taken() -> None:
@@ -183,6 +202,46 @@ def test_a_call_that_executes_is_interrupted(executor: Executor, wait_until: Cal
         future.result(PATIENCE_S)
     assert not executor.interrupt(future)
     assert executor.submit(abs, -1).result(PATIENCE_S) == 1
+
+
+def _returns_when_it_is_stopped(begun: str, value: object) -> object:
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+    Path(begun).touch()
+    while not stopped:
+        time.sleep(0.001)
+    return value
+
+
+@pytest.mark.parametrize("value", [None, "x" * 200_000], ids=["small", "in a file"])
+def test_a_call_that_returns_while_it_is_stopped(
+    executor: Executor, wd: Path, wait_until: Callable[..., None], value: object
+) -> None:
+    """It is cancelled all the same, and the value that nobody wants leaves no file; everything else goes on."""
+    begun = wd / "begun"
+    future = executor.submit(_returns_when_it_is_stopped, str(begun), value)
+    wait_until(begun.exists, "the call has begun")
+    executor.interrupt(future)
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result(PATIENCE_S)
+    assert executor.submit(abs, -1).result(PATIENCE_S) == 1
+    folder = Path(executor._core._link.folder())
+    wait_until(lambda: not list(folder.glob("value-*")), "the values are gone")
+
+
+def test_the_end_of_a_call_that_was_cancelled_here_before(executor: Executor) -> None:
+    """Whatever the pilot tells of it is of no use any more: a value, an exception, damage, nothing."""
+    value = values.write(None, "")
+    for data in (b"", NO_OUTPUT, NO_OUTPUT + value, NO_OUTPUT + EXCEPTION + b"\xc1", NO_OUTPUT + b"?"):
+        for state in ("CANCELED", "FAILED", "SUCCEED"):
+            canceled: Future[None] = Future()
+            assert canceled.cancel()
+            open_one: Future[None] = Future()
+            for future in (canceled, open_one):
+                (settle(future, data) if state == "SUCCEED" else settle_with_error(future, data, "", state))
+            assert canceled.cancelled()
+            assert open_one.done()
+            assert (state == "SUCCEED" and data[4:] == value) == (open_one._exception is None)
 
 
 def test_a_call_that_waits_is_cancelled(executor: Executor, wait_until: Callable[..., None]) -> None:
