@@ -11,6 +11,7 @@ when a call turns out to be long, and when a function worker has died; so its de
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import signal
@@ -162,6 +163,7 @@ class FunctionWorkers:
         output = -1
         try:
             output = memory_file()
+            fcntl.fcntl(output, fcntl.F_SETFL, os.O_APPEND)  # emptied after each call, and filled from its begin again
             execution = replace(
                 wants.execution,
                 exec=wants.execution.exec or sys.executable,

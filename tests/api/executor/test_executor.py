@@ -73,6 +73,9 @@ def test_what_a_call_prints_is_kept(executor: Executor) -> None:
     concurrent.futures.wait([first, second], PATIENCE_S)
     assert first.output == "one\none too\n"
     assert second.output == "two\ntwo too\n"
+    in_one_process = [executor.options(cores=2).submit(speaks, word) for word in "abc"]
+    concurrent.futures.wait(in_one_process, PATIENCE_S)
+    assert [future.output for future in in_one_process] == [f"{word}\n{word} too\n" for word in "abc"]
 
 
 def test_futures_serve_asyncio_and_wait(executor: Executor) -> None:
