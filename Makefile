@@ -63,9 +63,12 @@ bench: $(READY)
 
 # Is anything lost, doubled or failed when anything is killed, stopped, or the clock is set? See docs/developing/chaos.md.
 # CHAOS="ROUNDS [SEED [TASKS]] [--jobs N] [--minutes N]"; a round of 3,000 tasks takes half a minute to two.
+# CHAOS_CALLS="CALLS [SEED [FAULTS]]" is a round with calls of an executor, of which the client is killed, too.
 CHAOS ?= 5
+CHAOS_CALLS ?= 20000
 chaos: $(READY)
 	PYTHONPATH=tests $(BIN)/python tests/pilot/processes/chaos.py $(CHAOS)
+	PYTHONPATH=tests $(BIN)/python tests/pilot/processes/chaos_calls.py $(CHAOS_CALLS)
 
 # Do the tests notice when a line of the core is wrong? Slow: some seconds for each of MUTANTS, drawn with SEED.
 MUTANTS ?= 60
