@@ -1,4 +1,7 @@
-"""The peers, each in an installation of its own: qcg-pilotjob and hyperqueue from PyPI, GNU parallel from Debian."""
+"""The peers, each in an installation of its own: GNU parallel from Debian, all others from PyPI.
+
+Here are those that run commands; those that call Python functions (executorlib, Parsl, dask) are in calls.py.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pilotfish-bench"
+
+
+_MOST_S = 300
+"""What a peer may take; its time counts only from its first result on."""
 
 
 def measure(slots: int, tasks: int) -> Iterator[tuple[str, float]]:
@@ -33,6 +41,12 @@ def environment(package: str) -> Path:
     return folder / "bin"
 
 
+def version(package: str) -> str:
+    """Of what is installed there."""
+    (found,) = distributions(name=package, path=[str(path) for path in CACHE.glob(f"{package}/lib/*/site-packages")])
+    return f"{package} {found.version}"
+
+
 _QCG = """
 import sys, time
 from qcg.pilotjob.api.manager import LocalManager
@@ -49,16 +63,19 @@ if __name__ == "__main__":
 
 
 def _qcg(slots: int, tasks: int) -> float:
-    return _script("qcg-pilotjob", _QCG, slots, tasks)
+    return script("qcg-pilotjob", _QCG, slots, tasks)
 
 
-def _script(package: str, program: str, slots: int, tasks: int) -> float:
-    """Run a program in the package's environment; it prints `seconds N`."""
+def script(package: str, program: str, slots: int, tasks: int) -> float:
+    """Run a program in the package's environment, as if that was activated; it prints `seconds N`."""
     binaries = environment(package)
+    environ = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "bench.py").write_text(program)
         command = [str(binaries / "python"), "bench.py", str(slots), str(tasks)]
-        done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command, cwd=folder, env=environ, check=True, capture_output=True, text=True, timeout=_MOST_S
+        )
     line = next(line for line in done.stdout.splitlines() if line.startswith("seconds"))
     return float(line.split()[1]) / tasks
 
@@ -82,7 +99,7 @@ with LocalCluster() as cluster:
 
 def _hyperqueue(slots: int, tasks: int) -> float:
     """Through its Python API, which is what PyPI has (the command is not in the package). It looks once a second."""
-    return _script("hyperqueue", _HYPERQUEUE, slots, tasks)
+    return script("hyperqueue", _HYPERQUEUE, slots, tasks)
 
 
 def _parallel(slots: int, tasks: int) -> float:

@@ -196,7 +196,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer tasks and rounds: about a minute")
     parser.add_argument(
-        "--peers", action="store_true", help="install and measure qcg-pilotjob, hyperqueue, GNU parallel"
+        "--peers",
+        action="store_true",
+        help="install and measure qcg-pilotjob, hyperqueue, GNU parallel; for calls executorlib, Parsl, dask",
     )
     parser.add_argument(
         "--only",
