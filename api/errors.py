@@ -71,8 +71,11 @@ class RequestRefusedError(ConnectionError):
         return self.what if self.remedy in self.what else f"{self.what}; {self.remedy}"
 
 
-class WrongArgumentsError(QCGPJMAError, UsageError, ValueError):
-    """A method was called with arguments that do not go together, or with one that it cannot take."""
+class WrongArgumentsError(QCGPJMAError, UsageError, ValueError, TypeError):
+    """A method was called with arguments that do not go together, or with one that it cannot take.
+
+    Python itself raises a TypeError for some of these and a ValueError for others; who catches either catches this.
+    """
 
 
 class FileError(QCGPJMAError):

@@ -7,7 +7,7 @@ what every job it submits is (`identity`), and of which file. Jobs that others s
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -123,6 +123,21 @@ class Ledger:
             write_atomically(path, codec.dump(_Content(_VERSION, list(self))), fsync=True)
         except OSError as error:
             raise TransientError(f"cannot be written: {error.strerror}", where=str(path)) from error
+
+
+class LedgerOfJobs(Ledger):
+    """What to count of a run when only some of its jobs are asked for."""
+
+    def __init__(self, jobs: Collection[str]) -> None:
+        super().__init__()
+        self._jobs = jobs
+
+    @cached_property
+    def drops(self) -> bool:
+        return True
+
+    def counts(self, task: str) -> bool:
+        return task.partition(":")[0] in self._jobs
 
 
 def read(aux: Path, in_pilot: Mapping[str, object]) -> Ledger:

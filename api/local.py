@@ -15,17 +15,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ..pilot import own_python, variable_names
 from ..pilot.console import fill_closed_descriptors
 from ..pilot.exit_codes import ExitCode
 from ..pilot.model.errors import EndingError, SettingsError
-from .errors import ConnectionError, RequestRefusedError, ServiceError, WrongArgumentsError
+from .errors import ConnectionError, RequestRefusedError, ServiceError
 from .forking import renew_in_children
 from .manager import Manager
 from .outcome import final_status
-from .plain import as_seconds, as_word
+from .plain import as_seconds
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .service_options import ServiceOptions
 
 _FINISH_WAIT_S = 10.0
 _TERM_WAIT_S = 15.0
@@ -49,10 +54,12 @@ class LocalManager(Manager):
         cfg: as Manager; also `init_timeout` (300 s): how long the start may take.
         keep: leave the pilot running, whatever happens here; `connection_file` tells others where it is.
         hold: start no task until `release` is called; a resumed pilot would start at once what is left of its work.
+        options: options of `pilotfish service` as keywords, with values of Python: `LocalManager(nodes=4)`, `nodes=(4, 2)`,
+            `wd=Path("work")`, `walltime=3600`, `tags=["fast"]`, `net=True`.
 
     Raises:
         ServiceError: the manager did not start; the text says why. Its `code` is "settings" where an argument was wrong.
-        WrongArgumentsError: an argument that cannot be a word of a command line.
+        WrongArgumentsError: an unknown option, or a value that cannot be one; a TypeError that names all of them.
     """
 
     def __init__(
@@ -62,9 +69,12 @@ class LocalManager(Manager):
         *,
         keep: bool = False,
         hold: bool = False,
+        **options: Unpack[ServiceOptions],
     ) -> None:
+        from .service_options import checked_words, words_of
+
         config = dict(cfg or {})
-        words = _words(server_args or ())
+        words = checked_words(() if server_args is None else server_args) + words_of(options)
         init_timeout_s = as_seconds(config.get("init_timeout", 300), "init_timeout", least=0.0)
         fill_closed_descriptors()  # the pipes to the service must not be its streams
         self._keep = keep
@@ -295,14 +305,6 @@ def _memory_file() -> BinaryIO:
     with contextlib.suppress(OSError):
         return cast(BinaryIO, tempfile.TemporaryFile(dir="/dev/shm"))
     return cast(BinaryIO, tempfile.TemporaryFile())
-
-
-def _words(server_args: Sequence[object]) -> list[str]:
-    if isinstance(server_args, (str, bytes)):
-        raise WrongArgumentsError(
-            "server_args is one text", remedy=f"give a list of words: {str(server_args).split()!r}"
-        )
-    return [as_word(value, f"server_args[{place}]") for place, value in enumerate(server_args)]
 
 
 def _ended(process: subprocess.Popen[bytes], wait_s: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import os
 import socket as network
@@ -9,7 +10,7 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
@@ -25,6 +26,9 @@ from .jobs import Jobs
 from .plain import as_seconds
 from .subscription import Subscription
 from .timestamp import TimeStamp
+
+if TYPE_CHECKING:
+    from .runs import Run
 
 __all__ = ["Manager", "TimeStamp"]
 
@@ -126,6 +130,37 @@ class Manager:
         if self._endings is not None:
             self._endings.before_submit(jobs.job_names(), self.client.events)
         return self.client.submit(jobs.ordered_jobs())
+
+    def run(self, jobs: Jobs | None = None, *, timeout: float | None = None, **attributes: Any) -> Run:
+        """Submit jobs, wait until all of them have ended, and return what became of their tasks, as an object to look at.
+
+        Args:
+            jobs: as `submit`; or `attributes` of one job as `Jobs.add` takes them, `run(exec="./sim", iteration=100)`.
+            timeout: seconds after which TimeoutElapsed is raised; the jobs go on.
+
+        Raises as `submit` and `wait4`, and ServiceError when the pilot's folder cannot be seen from here.
+        """
+        names, run = self.submit_run(jobs, attributes)
+        self.wait4(names, timeout)
+        return run
+
+    def submit_run(self, jobs: Jobs | None, attributes: Mapping[str, Any]) -> tuple[builtins.list[str], Run]:
+        """As `run`, without waiting: the names of the jobs, and their run, which grows."""
+        from .runs import Run
+        from .task_records import REPORT
+
+        folder = Path(self.where).parent
+        if not (folder / connection.FILE_NAME).is_file():
+            remedy = "submit() and wait4() do without it; or name the pilot by its folder, Manager(FOLDER)"
+            raise ServiceError("what became of tasks is in the pilot's folder, which is not known here", remedy=remedy)
+        if not (folder / REPORT).exists():
+            remedy = "start it without report_format and report_file, or use submit() and wait4()"
+            raise ServiceError("this pilot writes no report from which a run could be read", remedy=remedy)
+        if (jobs is None) == (not attributes):
+            remedy = "run(Jobs().add(...)) or run(exec='PROGRAM', iteration=10)"
+            raise WrongArgumentsError("give either jobs or the attributes of one", where="run", remedy=remedy)
+        names = self.submit(Jobs().add(attributes) if jobs is None else jobs)
+        return names, Run(folder, jobs=names)
 
     def list(self) -> dict[str, Any]:
         """Names and states of all jobs: `{name: {status, messages?, inQueue?}}`."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .html import facts, table
+from .ledger import LedgerOfJobs
 from .run_folder import LAST, RunFolder, find_run, runs_in
 from .run_overview import Overview, Summary, overview_of
 from .run_tables import as_arrow, as_pandas
@@ -31,11 +32,16 @@ _MOST_SHOWN = 10
 class Run:
     """A run by its name, `last`, its id or its folder; `wd`: the working folder in which names are looked up.
 
+    `jobs`: only the tasks of these jobs of it; None: all.
+
     Raises LostError when there is no such run, RefusedError when it is not ours.
     """
 
-    def __init__(self, run: str | Path = LAST, wd: str | Path = ".") -> None:
+    def __init__(
+        self, run: str | Path = LAST, wd: str | Path = ".", *, jobs: str | Iterable[str] | None = None
+    ) -> None:
         self.folder: RunFolder = find_run(run, Path(wd))
+        self._jobs = None if jobs is None else frozenset([jobs] if isinstance(jobs, str) else jobs)
 
     @classmethod
     def all(cls, wd: str | Path = ".") -> list[Run]:
@@ -70,7 +76,10 @@ class Run:
     @cached_property
     def records(self) -> TaskRecords:
         """What its folder tells of its tasks, with `batches()` for reading very many of them fast."""
-        return TaskRecords(self.path)
+        records = TaskRecords(self.path)
+        if self._jobs is not None and not self._jobs.issuperset(records.jobs):  # else it is read as fast as the whole
+            return TaskRecords(self.path, LedgerOfJobs(self._jobs))
+        return records
 
     @property
     def began(self) -> datetime | None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from .manager.config import OPTIONS, Option, default_of
+from .manager.config import OPTIONS, default_of
+from .manager.config import Option as Option
 
 _TYPES: dict[str, Any] = {
     "int": int,
@@ -63,6 +64,13 @@ _OF_SERVICE = {
 
 RUN_OPTIONS = [
     option for option in OPTIONS if option.group in ("old", "ours") and option.name not in _OF_RUN | _OF_SERVICE
+]
+
+# `parent` starts no manager, and so nothing that a program could talk to.
+PYTHON_OPTIONS = [
+    option
+    for option in OPTIONS
+    if (option.group in ("old", "ours") or option.name == "config") and option.name != "parent"
 ]
 
 

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConnectionError, TimeoutElapsed
 from ..follow import last_counts, next_events
@@ -19,6 +19,9 @@ from ..jobs import Jobs
 from ..manager import Manager
 from ..plain import as_seconds
 from .threads import in_thread
+
+if TYPE_CHECKING:
+    from ..runs import Run
 
 T = TypeVar("T")
 
@@ -76,6 +79,11 @@ class AsyncManager:
 
     async def submit(self, jobs: Jobs) -> builtins.list[str]:
         return await self._ask(Manager.submit, jobs)
+
+    async def run(self, jobs: Jobs | None = None, *, timeout: float | None = None, **attributes: Any) -> Run:
+        names, run = await self._ask(Manager.submit_run, jobs, attributes)
+        await self.wait4(names, timeout)
+        return run
 
     async def list(self) -> dict[str, Any]:
         return await self._ask(Manager.list)

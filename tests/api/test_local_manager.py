@@ -7,19 +7,24 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from patience import PATIENCE_S
 
-from pilotfish import Jobs, LocalManager, Manager
+from pilotfish import Jobs, LocalManager, Manager, Run
 from pilotfish.api.errors import (
     ConnectionError,
     InvalidJobDescriptionError,
     RequestRefusedError,
     ServiceError,
     TimeoutElapsed,
+    WrongArgumentsError,
 )
+from pilotfish.api.service_options import ServiceOptions, words_of
+from pilotfish.pilot.options import PYTHON_OPTIONS
 
 QUIET = {"log_file": "/dev/null"}
 
@@ -164,3 +169,104 @@ def test_who_only_talks_to_a_pilot_hears_that_it_has_ended(wd: Path) -> None:
     with pytest.raises(ConnectionError, match="has ended"):
         other.list()
     other.close()
+
+
+# --- options as keywords ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"nodes": 4}, ["--nodes=4"]),
+        ({"nodes": (4, "n1:2")}, ["--nodes=4,n1:2"]),
+        ({"nodes": range(1, 4)}, ["--nodes=1,2,3"]),
+        ({"wd": Path("a b"), "resume": "run"}, ["--wd=a b", "--resume=run"]),
+        ({"walltime": 90, "kill_grace": 0.5}, ["--walltime=1m30s", "--kill-grace=0.5"]),
+        ({"walltime": timedelta(hours=2)}, ["--walltime=2h"]),
+        ({"tags": ["fast", "big"], "envschema": "slurm"}, ["--tags=fast,big", "--envschema=slurm"]),
+        ({"net": True, "file": False, "id": None, "system_core": True}, ["--net", "--system-core"]),
+        ({"net_port": "5555", "log": "debug", "metrics": 0}, ["--net-port=5555", "--log=debug", "--metrics=0"]),
+    ],
+)
+def test_keywords_are_options_of_the_service(options: dict[str, Any], words: list[str]) -> None:
+    """Numbers, paths, durations and collections stand where the command line has text."""
+    assert words_of(options) == words
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"nodez": 4}, "nodez: unknown option; did you mean nodes?"),
+        ({"nodes": 1.5}, "nodes: 1.5 is not a number of cores, text such as n1:4, or a list of these"),
+        ({"nodes": [2, "a,b"]}, "nodes: 'a,b' cannot be one of a list; give numbers or text"),
+        ({"net": 1}, "net: 1 is not True or False"),
+        ({"log": "loud"}, "log: 'loud' is not one of critical, error, warning, info, debug, notset"),
+        ({"walltime": -1}, "walltime: -1 is not a time above 0: seconds, or text such as 1h30m"),
+        ({"net_port": "x"}, "net_port: 'x' is not a whole number"),
+        ({"wd": 3}, "wd: 3 is not a path"),
+        ({"wd": True, "nodez": 4, "min_nodes": 1}, "wd: True is not a path; nodez: unknown option"),
+    ],
+)
+def test_what_is_wrong_with_keywords_is_one_type_error(options: dict[str, Any], text: str) -> None:
+    """Nothing is started, and everything that is wrong is named."""
+    with pytest.raises(TypeError) as caught:
+        LocalManager(**options)
+    assert str(caught.value) == text
+    assert isinstance(caught.value, WrongArgumentsError)
+
+
+@pytest.mark.parametrize("wrong", [4, {"nodes": 4}, 2.5])
+def test_what_is_no_list_of_words_is_a_type_error(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"server_args: .* write options as keywords"):
+        LocalManager(wrong)
+
+
+def test_the_types_of_keywords_are_those_of_the_table_of_options() -> None:
+    """Editors offer what the service knows, and nothing else; a choice has the same words."""
+    kinds = get_type_hints(ServiceOptions)
+    known = {option.field: option for option in PYTHON_OPTIONS}
+    assert kinds.keys() == known.keys()
+    of_kind = {"flag": bool, "int": int, "float": float, "time": timedelta, "text": str, "list": str, "path": Path}
+    for name, option in known.items():
+        types = get_args(kinds[name])
+        if isinstance(option.kind, tuple):
+            assert get_args(types[0]) == option.kind
+        else:
+            assert of_kind.get(option.kind, str) in types or os.PathLike[str] in types, name
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_jobs_is_waited_for_and_can_be_looked_at(wd: Path) -> None:
+    """`run` returns a Run with the tasks of these jobs, whatever else the pilot has done; the pilot takes the next one."""
+    with LocalManager(nodes=2, wd=wd, cfg=QUIET) as pilot:
+        run = pilot.run(name="a", exec="echo", args=["${it}"], stdout="o-${it}", iteration=3, timeout=PATIENCE_S)
+        assert (run.summary().succeeded, run.state) == (3, "running")
+        assert {run.output(row.task) for row in run.tasks()} == {"0\n", "1\n", "2\n"}
+        other = pilot.run(Jobs().add(name="b", exec="false").add(name="c", exec="true"))
+        assert [(row.task, row.state) for row in other.tasks() if row.state != "SUCCEED"] == [("b", "FAILED")]
+        assert (other.summary().tasks, run.summary().tasks, Run(wd=wd).summary().tasks) == (2, 3, 5)
+        with pytest.raises(TimeoutElapsed):
+            pilot.run(name="long", exec="sleep", args=["1000"], timeout=0.01)
+        pilot.cancel("long")
+    assert run.state == "ended"
+
+
+def test_a_run_needs_work_and_a_folder(pilot: LocalManager) -> None:
+    """Jobs or attributes of one; and a pilot of which more is known than an address."""
+    with pytest.raises(WrongArgumentsError, match="run: give either jobs or the attributes of one"):
+        pilot.run()
+    with pytest.raises(WrongArgumentsError, match="run: give either jobs or the attributes of one"):
+        pilot.run(Jobs(), exec="true")
+    with pytest.raises(InvalidJobDescriptionError, match="No 'exec' nor 'script' defined"):
+        pilot.run(name="x")
+    assert pilot.list() == {}
+
+
+def test_a_run_needs_a_report(wd: Path) -> None:
+    """Without one nobody could say later what became of the tasks, so nothing is submitted."""
+    with LocalManager(wd=wd, report_format="none", cfg=QUIET) as pilot:
+        with pytest.raises(ServiceError, match="this pilot writes no report"):
+            pilot.run(exec="true")
+        assert pilot.list() == {}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from patience import PATIENCE_S
 
-from pilotfish import AsyncExecutor, AsyncManager, Command, Executor, Jobs
+from pilotfish import AsyncExecutor, AsyncManager, Command, Executor, Jobs, LocalManager
 from pilotfish.api.errors import ConnectionError, TimeoutElapsed
 
 
@@ -266,6 +266,18 @@ def test_requests_are_awaited(executor: Executor) -> None:
                 await manager.wait4("one")
 
     run(work())
+
+
+def test_a_run_is_awaited(wd: Path) -> None:
+    """As `LocalManager.run`."""
+
+    async def work(pilot: LocalManager) -> None:
+        async with AsyncManager(pilot) as manager:
+            found = await manager.run(name="two", exec="true", timeout=PATIENCE_S)
+            assert [(row.task, row.state) for row in found.tasks()] == [("two", "SUCCEED")]
+
+    with LocalManager(wd=wd, cfg={"log_file": os.devnull}) as pilot:
+        run(work(pilot))
 
 
 def test_events_are_iterated_over(executor: Executor) -> None:
