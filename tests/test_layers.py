@@ -111,6 +111,7 @@ ALLOWED: dict[str, set[str]] = {
     "launcher.job": WORDS | {"launcher.description", "launcher.contexts", "pilot.locks", "pilot.files"},
     "launcher.machines": BELOW_MACHINES,
     "launcher.submission": BELOW_COMMANDS,
+    "launcher.allocations": BELOW_COMMANDS | {"pilot.wire.demand"},
     "launcher.cli": BELOW_COMMANDS
     | {"pilot.console", "pilot.exit_codes", "pilot.variable_names", "pilot.wire.job_schema", "launcher.compat.dropin"},
     "launcher.compat": BELOW_COMMANDS | {"pilot.version"},
