@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ..pilot.wire import codec, replies
+from ..pilot.wire.demand import Demand
 from ..pilot.wire.overview import USUAL, Overview
 from .channel import Channel, NoAnswerError
 from .clientlog import ClientLog
@@ -133,6 +134,14 @@ class Client:
     def overview(self, limit: int = USUAL, match: str = "") -> Overview:
         """What the pilot does now; each list has at most `limit` entries."""
         return self.ask(Overview, "overview", {"params": {"limit": limit, "match": match}})
+
+    def demand(self, *, nodes_may_come: bool = False) -> Demand:
+        """What waits for nodes, and what the nodes do. `nodes_may_come`: work that fits on none is to wait for others."""
+        return self.ask(Demand, "demand", {"params": {"nodesMayCome": nodes_may_come}})
+
+    def release(self, allocation: str) -> int:
+        """Let the nodes of this allocation end what runs there and leave; returns how many are here."""
+        return self.ask(replies.Released, "release", {"allocation": allocation}).nodes
 
     def submit(self, jobs: Sequence[Mapping[str, Any]]) -> list[str]:
         """All of these descriptions, or none; returns their names."""

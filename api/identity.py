@@ -24,7 +24,7 @@ from ..pilot.wire.describe import describe_jobs, undescribe
 
 _JOB_NAME = re.compile(r"\$(?:\$|jname(?![A-Za-z0-9_])|\{jname\})")
 _INDEX = re.compile(r"\$(?:it(?![A-Za-z0-9_])|\{it\})")
-_LIMITS = ("wt", "mem")
+_LIMITS = ("wt", "min_time", "mem")
 _DIGEST_BYTES = 12
 
 

@@ -37,6 +37,7 @@ _ATTRIBUTES: dict[str, tuple[tuple[type, ...], _Path]] = {
     "numCores": ((int, dict), ("resources", "numCores")),
     "numNodes": ((int, dict), ("resources", "numNodes")),
     "wt": ((str,), ("resources", "wt")),
+    "min_time": ((str,), ("resources", "min_time")),
     "mem": ((str, int), ("resources", "mem")),
     "gpus": ((int,), ("resources", "nodeCrs", "gpu")),
     "nodeCrs": ((dict,), ("resources", "nodeCrs")),

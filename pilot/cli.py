@@ -13,7 +13,8 @@ import click
 from .console import echo, print_json, show
 from .manager.config import OF_ALLOCATION, OPTIONS, Settings, build
 from .manager.sources import Given, gather
-from .model.errors import SettingsError
+from .model import walltime
+from .model.errors import SettingsError, UsageError
 from .options import with_options
 
 
@@ -117,12 +118,21 @@ def _show(settings: Settings, said: Mapping[str, Given], as_json: bool) -> None:
         show(f"{name:{widths[0]}}  {value!s:{widths[1]}}  {origin}")
 
 
+def _seconds(text: str, option: str) -> float:
+    try:
+        return walltime.parse(text)
+    except UsageError as error:
+        raise SettingsError(error.what, where=option, remedy=error.remedy) from None
+
+
 @click.command()
 @click.option("--connect", "-c", required=True, help="The pilot: its connection file, or a folder with it.")
 @click.option("--tags", help="Tags of these nodes, which jobs can require (resources.tags; comma list).")
 @click.option("--nodes", help="What to bring instead of the allocation: [NAME:]CORES[:Ngpu][:MEM], comma list.")
 @click.option("--agent-launcher", help="How agents are started on the nodes; default: as the batch system does it.")
 @click.option("--placement", hidden=True, help="The old name of --agent-launcher.")
+@click.option("--allocation", help="What the pilot calls this allocation; default: the batch job's number.")
+@click.option("--ends-in", help="How long these nodes may serve, e.g. 1h30m; default: until the batch job ends.")
 @click.option("--node", hidden=True, help="The name of the node to serve.")
 @click.option("--agent-id", hidden=True, help="The name of this agent.")
 @click.option("--replaces", hidden=True, help="The dead agent whose tasks are to be cleared away.")
@@ -144,6 +154,8 @@ def agent(
     nodes: str | None,
     agent_launcher: str | None,
     placement: str | None,
+    allocation: str | None,
+    ends_in: str | None,
     node: str | None,
     agent_id: str | None,
     replaces: str | None,
@@ -155,9 +167,10 @@ def agent(
 ) -> None:
     """Bring nodes to a running pilot: those of this allocation, or this machine.
 
-    They take work at once, and leave without loss: SIGTERM gives their tasks back, SIGUSR1 lets what runs end first. The
-    command ends when the pilot does. The pilot's connection file must be readable here; for other hosts the pilot must have
-    been started with --net or --governor, or in an allocation of several nodes.
+    They take work at once, and leave without loss: SIGTERM gives their tasks back, SIGUSR1 lets what runs end first, and
+    before the batch job ends they leave by themselves. The command ends when the pilot does. The pilot's connection file must
+    be readable here; for other hosts the pilot must have been started with --net or --governor, or in an allocation of several
+    nodes.
 
     \b
     pilotfish agent --connect run1                 in a second job's script
@@ -175,10 +188,11 @@ def agent(
 
         sys.exit(process_traces.run(traces, node))
     if node is None or agent_id is None:
-        from .joining import Agents, Nodes, join
+        from .joining import Agents, Bounds, Nodes, join
 
+        bounds = Bounds(allocation, None if ends_in is None else _seconds(ends_in, "--ends-in"))
         words = tuple(word.strip() for word in (tags or "").split(",") if word.strip())
-        sys.exit(join(connect, words, Nodes(nodes), Agents(agent_launcher or placement)))
+        sys.exit(join(connect, words, Nodes(nodes), Agents(agent_launcher or placement), bounds))
     from .agent.app import run
     from .joining import spec_of
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +23,12 @@ from .agent_launchers.base import AgentLauncher
 from .model.errors import SettingsError, UsageError
 from .model.resources import NodeSpec, is_tag
 from .systems import registry
-from .systems.base import Allocation
+from .systems.base import Allocation, HostEnvironment
 from .systems.detect import detect
 from .systems.host_env import this_host
 from .wire import connection
+
+_LONGEST_NAME = 255
 
 
 class Nodes(NamedTuple):
@@ -37,6 +40,19 @@ class Nodes(NamedTuple):
     file: str | None = None
 
 
+class Bounds(NamedTuple):
+    """Of which allocation the nodes are a part, and when that ends; by default what the batch system says.
+
+    `allocation`: what the pilot calls it, as whoever asked for it does. `ends_in_s`: from now on.
+    """
+
+    allocation: str | None = None
+    ends_in_s: float | None = None
+
+
+_NO_BOUNDS = Bounds()
+
+
 class Agents(NamedTuple):
     """How their agents are started: `--agent-launcher`, `--agent-python`, `--agent-prelude`."""
 
@@ -45,7 +61,7 @@ class Agents(NamedTuple):
     prelude: str = ""
 
 
-def join(pilot: str, tags: Sequence[str], bring: Nodes, agents: Agents) -> int:
+def join(pilot: str, tags: Sequence[str], bring: Nodes, agents: Agents, bounds: Bounds = _NO_BOUNDS) -> int:
     """Let these nodes serve that pilot, until it ends or a signal comes.
 
     Returns an exit code: 0, or 1 when the pilot refused them. Raises SettingsError, and LostError when there is no such pilot.
@@ -58,8 +74,10 @@ def join(pilot: str, tags: Sequence[str], bring: Nodes, agents: Agents) -> int:
         raise UsageError("is an address, which has no keys", where=pilot, remedy="give the pilot's connection file")
     file = Path(info.aux_dir) / connection.FILE_NAME
     connection.agent_ways(info)
-    allocation = detect(this_host(os.environ), *bring)
-    specs = [replace(spec, tags=tuple(tags), joined=True) for spec in allocation.nodes]
+    host_env = this_host(os.environ)
+    allocation = detect(host_env, *bring)
+    name, ends_s = _bounded(bounds, allocation, host_env)
+    specs = [replace(spec, tags=tuple(tags), joined=True, allocation=name, ends_s=ends_s) for spec in allocation.nodes]
     launcher = _launcher(allocation, agents.launcher)
     if launcher.is_agent and len(specs) == 1:
         from .agent import watcher
@@ -71,6 +89,19 @@ def join(pilot: str, tags: Sequence[str], bring: Nodes, agents: Agents) -> int:
         watched.dismiss()
         return code
     return _Joined(file, specs, launcher, agents).run()
+
+
+def _bounded(bounds: Bounds, allocation: Allocation, host_env: HostEnvironment) -> tuple[str, float | None]:
+    """The name of the allocation and its end; of nodes that were given (`--nodes`) that of the batch job around us, too."""
+    if allocation.kind == registry.GIVEN:
+        with suppress(SettingsError):  # then its variables are of no use, and nobody has asked for them
+            allocation = detect(host_env)
+    name = bounds.allocation if bounds.allocation is not None else allocation.job_id or ""
+    if not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise SettingsError(
+            f"{name[:40]!r} is not a name", where="--allocation", remedy=f"use at most {_LONGEST_NAME} printable signs"
+        )
+    return name, allocation.ends_s if bounds.ends_in_s is None else host_env.now_s + bounds.ends_in_s
 
 
 def _launcher(allocation: Allocation, asked: str | None) -> AgentLauncher:

@@ -202,7 +202,7 @@ TASK = (
     Key("outlog", "str|null", "log", "file for standard output"),
     Key("errlog", "str|null", "err", "file for standard error"),
     Key("task_name", "str|null", None, "name shown by the batch system when the job has this task only"),
-    Key("resources", "dict|null", None, "of a pilot's task: cores, nodes, gpus, memory, wt", ours=True),
+    Key("resources", "dict|null", None, "of a pilot's task: cores, nodes, gpus, memory, wt, min_time", ours=True),
     Key("dependencies", "list[str]", [], "of a pilot's task: names of tasks that come first", ours=True),
     Key("iteration", "dict|null", None, "of a pilot's task: {start, stop} or {values}", ours=True),
     Key("retries", "int", 0, "of a pilot's task: starts after a failed one", ours=True, least=0),
@@ -214,6 +214,7 @@ TASK_RESOURCES = (
     Key("gpus", "int", 0, "GPUs on each node", ours=True, least=0),
     Key("memory", "str|int|null", None, "memory on each node: 4G, 500M, or MiB", ours=True),
     Key("wt", "str|float|null", None, "time limit: 1h30m, HH:MM:SS, or seconds", ours=True),
+    Key("min_time", "str|float|null", None, "starts only where that much time is left; default: wt", ours=True),
 )
 
 PILOT = (

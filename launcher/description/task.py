@@ -189,8 +189,8 @@ def _pilot_resources(given: dict[str, Any], where: str) -> dict[str, Any]:
     known = {name: value for name, value in known.items() if name in given and value is not None}
     if "memory" in known:
         known["memory"] = mebibytes(known["memory"], f"{where}.memory")
-    if "wt" in known:
-        known["wt"] = seconds(known["wt"], f"{where}.wt")
+    for name in {"wt", "min_time"} & known.keys():
+        known[name] = seconds(known[name], f"{where}.{name}")
     return known
 
 

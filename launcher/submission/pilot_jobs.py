@@ -270,7 +270,7 @@ def _names(tasks: Sequence[Task]) -> dict[str, str]:
 
 
 def _resources(given: Mapping[str, Any]) -> dict[str, Any]:
-    """`cores`, `nodes`, `gpus`, `memory` (MiB), `wt` (seconds) in the pilot's words."""
+    """`cores`, `nodes`, `gpus`, `memory` (MiB), `wt` and `min_time` (seconds) in the pilot's words."""
     found: dict[str, Any] = {"numCores": given.get("cores", 1)}
     if "nodes" in given:
         found["numNodes"] = given["nodes"]
@@ -279,9 +279,7 @@ def _resources(given: Mapping[str, Any]) -> dict[str, Any]:
         found.setdefault("numNodes", 1)
     if "memory" in given:
         found["mem"] = f"{given['memory']}M"
-    if "wt" in given:
-        found["wt"] = f"{given['wt']:g}s"
-    return found
+    return found | {name: f"{given[name]:g}s" for name in ("wt", "min_time") if name in given}
 
 
 def _task_result(name: str, entry: Mapping[str, Any], attempt: int) -> TaskResult:

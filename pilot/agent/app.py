@@ -228,6 +228,8 @@ class Agent:
                 self._take_welcome(message)
             case frames.Rename():
                 self._take_name(message.node)
+            case frames.Drain():
+                self._drain()
             case frames.Stop():
                 self._refused = message.reason
                 self._stop("told to stop", message.at_once)

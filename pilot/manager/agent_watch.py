@@ -20,6 +20,7 @@ from ..systems import registry
 from ..wire import codec, frames, records
 from .agent_processes import AgentProcesses, Recipe
 from .agents import Agents
+from .node_ends import NodeEnds
 from .parts import Parts
 from .shutdown import Shutdown
 
@@ -70,6 +71,7 @@ class AgentWatch:
             self._node_given_up,
             self.agents.inbox.all_read,
         )
+        self.ends = NodeEnds(parts, self.agents)
         self._read_now: set[zmq.Socket[bytes]] = set()
         """Sockets that have had their share of this turn."""
         parts.patience.is_behind = lambda: self.agents.inbox.waits_unread
@@ -99,6 +101,7 @@ class AgentWatch:
 
     def start(self) -> None:
         """Begin to beat and to listen."""
+        self.ends.watch_all()
         self._parts.loop.call_every(self.heartbeat_s, self._heartbeat)
         self._parts.patience.call_after(self._parts.settings.nl_init_timeout_s, self._check_start)
 

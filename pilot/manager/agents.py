@@ -67,6 +67,8 @@ class Agents:
         """Agents that came by themselves and sent garbage: they may not join again."""
         self.to_replace: list[tuple[NodeNo, str]] = []
         """Agents that are gone, or were told to end because they sent garbage."""
+        self.on_hello: Callable[[NodeNo], None] = lambda node: None
+        """Called when an agent of this node has been welcomed."""
         self.settings = settings
         self._scheduler = scheduler
         self._nodes = scheduler.nodes
@@ -233,6 +235,7 @@ class Agents:
             self._enter(node, hello)
         self.links.add(link)
         send_on(socket, identity, self._answer(node, hello))
+        self.on_hello(node)
         of_agent = {"node": hello.node, "agent": hello.agent_id, "running": len(hello.running)}
         if connected is None:
             log.info("agent.ready", extra=of_agent)
@@ -268,7 +271,8 @@ class Agents:
         self._record(NodeJoined(spec))
         self._numbers[spec.name] = node
         self._nodes.elastic = True
-        log.info("node.joined", extra={"node": spec.name, "cores": len(spec.core_ids), "tags": ",".join(spec.tags)})
+        of_node = {"node": spec.name, "cores": len(spec.core_ids), "tags": ",".join(spec.tags)}
+        log.info("node.joined", extra=of_node | ({"allocation": spec.allocation} if spec.allocation else {}))
         return node
 
     def leave(self, node: NodeNo) -> None:

@@ -23,6 +23,7 @@ from ..model.resources import Grant, NodeSpec, Share, is_tag
 from ..model.scheduler import Scheduler
 from ..model.states import Cause
 from ..wire import frames
+from ..wire.ranges import LATEST_S
 
 log = logging.getLogger(__name__)
 
@@ -261,6 +262,10 @@ def _check_spec(name: str, spec: NodeSpec) -> None:
         raise GarbageError("it brings a node with impossible GPUs")
     if not 0 <= spec.mem_bytes <= _MOST_BYTES:
         raise GarbageError("it brings a node with an impossible amount of memory")
+    if spec.allocation and not _is_name(spec.allocation):
+        raise GarbageError("it brings a node of an impossible allocation")
+    if spec.ends_s is not None and not 0 < spec.ends_s <= LATEST_S:
+        raise GarbageError("it brings a node with an impossible end")
     if len(spec.tags) > _MOST_TAGS or not all(_is_name(tag) and is_tag(tag) for tag in spec.tags):
         raise GarbageError("it brings a node with impossible tags")
 

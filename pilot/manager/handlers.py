@@ -36,6 +36,7 @@ from ..model.steps import SLICE, Pause, Steps
 from ..wire import replies, requests
 from ..wire.json_steps import PIECE_BYTES
 from ..wire.records import Submitted, SubmittedPart, portions
+from .demand import DemandView
 from .ending import Ending
 from .overview import overview
 from .parts import Parts
@@ -54,10 +55,12 @@ _Answer = tuple[replies.JobInfo | replies.JobStatus, list[bytes] | None]
 class Handlers:
     """Answers the requests of clients. Nothing here sends or waits."""
 
-    def __init__(self, parts: Parts, shutdown: Shutdown, ending: Ending) -> None:
+    def __init__(self, parts: Parts, shutdown: Shutdown, ending: Ending, release: Callable[[str], int]) -> None:
         self._parts = parts
         self._shutdown = shutdown
         self._ending = ending
+        self._release_nodes = release
+        self._demand_view = DemandView(parts, shutdown)
         self._scheduler = parts.scheduler
         self._jobs = parts.scheduler.jobs
         self._views = parts.views
@@ -77,6 +80,8 @@ class Handlers:
             requests.Finish: self._finish,
             requests.Events: self._events,
             requests.Overview: self._overview,
+            requests.Demand: self._demand,
+            requests.Release: self._release,
             requests.CallResults: self._call_results,
             requests.Register: self._register,
             requests.Notify: self._notify,
@@ -322,6 +327,15 @@ class Handlers:
 
     def _overview(self, request: requests.Overview) -> Steps[Reply]:
         return Reply(replies.ok(data=(yield from overview(self._parts, request.limit, request.match))))
+
+    def _demand(self, request: requests.Demand) -> Steps[Reply]:
+        if request.nodes_may_come:
+            self._scheduler.nodes.elastic = True
+        return Reply(replies.ok(data=(yield from self._demand_view.describe())))
+
+    def _release(self, request: requests.Release) -> Steps[Reply]:
+        yield from ()
+        return Reply(replies.ok(data=replies.Released(self._release_nodes(request.allocation))))
 
     def _call_results(self, request: requests.CallResults) -> Steps[Reply]:
         outboxes, clock = self._parts.outboxes, self._parts.loop.clock

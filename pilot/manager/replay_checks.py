@@ -197,7 +197,10 @@ class RecordChecks:
             return None
         if record.spec.mem_bytes < 0:
             self._left_out(f"node {record.spec.name} cannot have {record.spec.mem_bytes} bytes of memory")
-            return records.NodeJoined(replace(record.spec, mem_bytes=0))
+            record = records.NodeJoined(replace(record.spec, mem_bytes=0))
+        if record.spec.ends_s is not None and not 0 < record.spec.ends_s <= ranges.LATEST_S:
+            self._left_out(f"node {record.spec.name} cannot end at {record.spec.ends_s}")
+            record = records.NodeJoined(replace(record.spec, ends_s=None))
         return record
 
     def _left(self, record: records.NodeLeft) -> records.Record | None:

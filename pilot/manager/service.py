@@ -62,8 +62,8 @@ class Service:
         self.held = False
         """Nothing is started yet (`--hold-fd`)."""
         self.ending = Ending(parts, self.shutdown)
-        self.handlers = Handlers(parts, self.shutdown, self.ending)
         self.watch = AgentWatch(parts, self.shutdown, recipe, epoch)
+        self.handlers = Handlers(parts, self.shutdown, self.ending, self.watch.ends.release)
         self._request_server = RequestServer(
             parts.endpoints.requests,
             parts.loop,

@@ -7,8 +7,9 @@
 # 3. work that has been passed for `reserve_after_s` gets a *reservation*: the nodes on which it can start soonest are held
 #    for it, and nothing behind it starts there. One reservation at a time, for the earliest waiting work;
 # 4. short tasks are lent ahead to agents (leases.py), never on held nodes;
-# 5. nothing starts that may not be over `margin_s` before the end of the allocation: a task with a wall time limit is taken
-#    to need all of it, one without to need no time.
+# 5. nothing starts that may not be over `margin_s` before the end of the allocation, or of the node's own if it came with
+#    another: a task with a wall time limit is taken to need all of it, unless it says that less is of use (`min_time`), and
+#    one without to need no time.
 #
 # The words. A *shape* is all work with equal needs. A *grant* is cores, GPUs and memory given to an agent for tasks of one
 # shape, one task at a time. A *pool* is what one agent has of one shape: its grants, and the tasks sent there that have not
@@ -93,6 +94,8 @@ class Dispatch:
         self._reserve_after_s = reserve_after_s
         self._touched: dict[PoolId, LeasePool] = {}
         """Pools that may want more: those something has happened to since the last plan."""
+        self.sent_s: dict[NodeNo, float] = {}
+        """When something was last sent to a node."""
         self._next_id = (life << _LIFE_BITS) + 1
         self._paused_s = 0.0
         """For how long the whole job has stood still (suspension, a closed laptop)."""
@@ -111,9 +114,11 @@ class Dispatch:
         """Start what can be started, hold nodes for what has waited too long, lend ahead."""
         for index in (self.attempts_at, self.grants_at, self.pools_at):
             index.forget()  # so what is sent from here on need not be added to them
-        if self.reserved is not None and not self.reserved.live:
-            self._end_reservation()
-        self._grant_again()
+        if self.reserved is not None:
+            over = self.is_over_for(self.reserved.shape, now)
+            if not self.reserved.live or self.held & over:
+                self._end_reservation()
+        self._grant_again(now)
         blocked, passed = self._start_what_fits(now)
         last_lent = self._lend(now)
         self._forget_unused()
@@ -136,7 +141,7 @@ class Dispatch:
                 self.planned = False
                 return blocked, passed
             pending = heads[0][2]
-            shares = self._nodes.find(pending.shape.need, self._not_for(pending))
+            shares = self._nodes.find(pending.shape.need, self._not_for(pending, now))
             if shares is None:
                 blocked = blocked or pending
                 heappop(heads)
@@ -164,7 +169,11 @@ class Dispatch:
 
     def in_time(self, shape: Shape, now: float) -> bool:
         """Whether a task of this shape that starts now is over before the end."""
-        return self.ends_s is None or now + shape.wt_s <= self.ends_s - self.margin_s
+        return self.ends_s is None or now + shape.least_s <= self.ends_s - self.margin_s
+
+    def is_over_for(self, shape: Shape, now: float) -> int:
+        """The nodes that end themselves before a task of this shape that starts now is over."""
+        return self._nodes.over_before(now + shape.least_s) if self._nodes.end_apart else 0
 
     def stalled(self, now: float) -> bool:
         """Nothing is under way and nothing that waits can start any more: too little time is left, or it fits on no node."""
@@ -182,11 +191,12 @@ class Dispatch:
         self.attempts[attempt.key] = attempt
         self.attempts_at.added(attempt)
 
-    def _not_for(self, pending: Pending) -> int:
-        """The nodes that `pending` must leave alone: those held for work that comes before it."""
+    def _not_for(self, pending: Pending, now: float) -> int:
+        """The nodes that `pending` must leave alone: those held for work that comes before it, or over too soon."""
+        over = self.is_over_for(pending.shape, now)
         if self.reserved is None or pending.key <= self.reserved.key:
-            return 0
-        return self.held
+            return over
+        return over | self.held
 
     def _send(self, pending: Pending, pool: LeasePool, now: float) -> None:
         job, pos = pending.job, pending.take()
@@ -195,6 +205,7 @@ class Dispatch:
         self._jobs.move_task(job, pos, State.SCHEDULED)
         self.attempts[key] = Attempt(key, job, pending, pool.node, pool.pool_id, now)
         pool.unstarted[key] = now - self._paused_s
+        pool.latest_s = self.sent_s[pool.node] = now
         self._decisions.sent.setdefault(pool.node, []).append(key)
         self._decisions.orders_for(pool.node).starts.setdefault(pool.pool_id, []).append(key)
         self._decisions.changes.append(Change(job, pos if job.is_iteration else None, State.SCHEDULED, now))
@@ -219,6 +230,7 @@ class Dispatch:
         keys = list(map(TaskKey._make, zip(repeat(job.no), positions, repeat(1))))
         self.attempts.update((key, Attempt(key, job, pending, pool.node, pool.pool_id, now)) for key in keys)
         pool.unstarted.update(dict.fromkeys(keys, self.uptime(now)))
+        pool.latest_s = self.sent_s[pool.node] = now
         self._decisions.sent.setdefault(pool.node, []).extend(keys)
         self._decisions.orders_for(pool.node).starts.setdefault(pool.pool_id, []).extend(keys)
         self._decisions.changes.append(Lent(job, positions, now))
@@ -308,11 +320,11 @@ class Dispatch:
             self._touched[pool.pool_id] = pool
         return pool
 
-    def _grant_again(self) -> None:
+    def _grant_again(self, now: float) -> None:
         """Give cores to pools whose lent tasks arrived after the agent had given its last grants back."""
         for pool in self._touched.values():
             while len(pool.unstarted) > pool.grants and not pool.revoking and not self.held >> pool.node & 1:
-                shares = self._nodes.find(pool.shape.need, ~(1 << pool.node))
+                shares = self._nodes.find(pool.shape.need, ~(1 << pool.node) | self.is_over_for(pool.shape, now))
                 if shares is None:
                     break
                 self._new_grant(pool.shape, shares)
@@ -331,9 +343,11 @@ class Dispatch:
                 self._decisions.orders_for(attempt.node).kills.append(attempt.key)
         for pool in self.pools_at.of(node):
             del self.pools[pool.pool_id], pool.shape.pools[node]
+            pool.shape.mean_s = pool.pace.mean_s or pool.shape.mean_s
             self._touched.pop(pool.pool_id, None)
             self._queue.review(pool.shape)
         self.release_hold(node)
+        self.sent_s.pop(node, None)
         return self.attempts_at.of(node)
 
     def release_hold(self, node: NodeNo) -> None:
@@ -373,7 +387,9 @@ class Dispatch:
         for pool in self._touched.values():
             if not pool.grants or self.held >> pool.node & 1 or not self.in_time(pool.shape, now):
                 continue
-            if not self._nodes.usable >> pool.node & 1 or (pool.pace.are_long and not self._is_deep(pool, deep)):
+            if not self._nodes.usable >> pool.node & 1 or self.is_over_for(pool.shape, now) >> pool.node & 1:
+                continue
+            if pool.pace.are_long and not self._is_deep(pool, deep):
                 continue
             room = pool.room(self.uptime(now))
             while room > 0:
@@ -408,7 +424,7 @@ class Dispatch:
         if len(heads) != 1 or heads[0][2].live <= len(self.grants):
             return None
         shape = heads[0][2].shape
-        return None if shape.wt_s and self.ends_s is not None else shape
+        return None if shape.wt_s and (self.ends_s is not None or self._nodes.end_apart) else shape
 
     def _is_deep(self, pool: LeasePool, deep: Shape | None) -> bool:
         """Whether long tasks may be lent to this pool; see leases.py."""
@@ -426,7 +442,7 @@ class Dispatch:
         since = blocked.blocked_since
         if self.reserved is not None or since is None or self.uptime(now) - since < self._reserve_after_s:
             return
-        self.held = self._nodes.choose_to_hold(blocked.shape.need)
+        self.held = self._nodes.choose_to_hold(blocked.shape.need, self.is_over_for(blocked.shape, now))
         self.reserved = blocked if self.held else None
         for pool in self.pools.values():
             if self.held >> pool.node & 1 and pool.unstarted and not pool.revoking:

@@ -76,8 +76,11 @@ def why_waiting(scheduler: Scheduler, pending: Pending, now: float) -> list[str]
     if not dispatch.in_time(pending.shape, now):
         assert dispatch.ends_s is not None
         left_s = dispatch.ends_s - dispatch.margin_s - now
-        wt_s = pending.job.spec.resources.wt_s or 0.0
-        return [f"it may take {wt_s:.0f} s, and {max(0.0, left_s):.0f} s are left for tasks in this allocation"]
+        return [f"{_takes(pending)}, and {max(0.0, left_s):.0f} s are left for tasks in this allocation"]
+    over = dispatch.is_over_for(pending.shape, now) & nodes.usable
+    if over == nodes.usable:
+        left_s = max(nodes.until_s(NodeNo(node)) or now for node in bits(over)) - now
+        return [f"{_takes(pending)}, and the node that stays longest has {max(0.0, left_s):.0f} s left for tasks"]
     reasons = [f"it needs {needed(need)}; {'; '.join(_unmet(scheduler, need)) or 'that is free'}"]
     reserved = dispatch.reserved
     if reserved is pending:
@@ -91,6 +94,13 @@ def why_waiting(scheduler: Scheduler, pending: Pending, now: float) -> list[str]
     if head is not None and head.key < pending.key:
         reasons.append(f"{head.job.spec.name} needs the same and comes first")
     return reasons
+
+
+def _takes(pending: Pending) -> str:
+    resources = pending.job.spec.resources
+    if resources.min_time_s is not None:
+        return f"it needs {resources.min_time_s:.0f} s to be of use"
+    return f"it may take {resources.wt_s or 0.0:.0f} s"
 
 
 def _trouble(scheduler: Scheduler) -> list[str]:

@@ -66,6 +66,8 @@ class Resources:
     wt_s: float | None = None
     """Wall time limit of one task in seconds; None: no limit."""
     scheduler: IterationScheduler | None = None
+    min_time_s: float | None = None
+    """For how long it must be able to run to be of use, where that is less than its limit."""
 
 
 @dataclass(frozen=True, slots=True)

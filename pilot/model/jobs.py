@@ -158,8 +158,8 @@ def all_pendings(job: Job) -> list[Pending]:
     return [*{id(pending): pending for _, pending in pendings}.values(), *grown]
 
 
-ShapeKey = tuple[Need, tuple[int, int]]
-"""What tasks must have in common to wait together: their need, and the class of their wall time limit."""
+ShapeKey = tuple[Need, tuple[int, int], tuple[int, int]]
+"""What tasks must have in common to wait together: their need, and the classes of their wall time limit and least time."""
 
 
 class Shape:
@@ -169,13 +169,17 @@ class Shape:
     `Queue.forget`. A shape without work that stayed would cost each later turn its share.
     """
 
-    __slots__ = ("_heap", "key", "need", "pools", "users", "wt_s")
+    __slots__ = ("_heap", "key", "least_s", "mean_s", "need", "pools", "users", "wt_s")
 
-    def __init__(self, key: ShapeKey, need: Need, wt_s: float) -> None:
+    def __init__(self, key: ShapeKey, need: Need) -> None:
         self.key = key
         self.need = need
-        self.wt_s = wt_s
+        self.wt_s = 0.0
         """How long its tasks may take at most; 0 when they do not say."""
+        self.least_s = 0.0
+        """How much time must be left where they start: all that they may take, unless less is of use to them (`min_time`)."""
+        self.mean_s: float | None = None
+        """How long its tasks took on the node that was lost last."""
         self.users = 0
         """How many `Pending`s of jobs that have not ended belong here."""
         self.pools: dict[NodeNo, LeasePool] = {}
@@ -205,13 +209,15 @@ class Shape:
 class LeasePool:
     """The grants and unstarted tasks of one shape on one node."""
 
-    __slots__ = ("grants", "node", "pace", "pool_id", "revoking", "shape", "unstarted")
+    __slots__ = ("grants", "latest_s", "node", "pace", "pool_id", "revoking", "shape", "unstarted")
 
     def __init__(self, pool_id: PoolId, node: NodeNo, shape: Shape) -> None:
         self.pool_id = pool_id
         self.node = node
         self.shape = shape
         self.grants = 0
+        self.latest_s = 0.0
+        """When a task was last sent."""
         self.unstarted: dict[TaskKey, float] = {}
         """Tasks sent and not known to have started, in the order sent, with the time of sending (`Dispatch.uptime`)."""
         self.revoking: set[TaskKey] = set()

@@ -54,6 +54,11 @@ class Pace:
         """Tasks that have ended since `_since_s`, when the last lot was given (0.0: none was)."""
         self._since_s = 0.0
 
+    @property
+    def mean_s(self) -> float | None:
+        """How long they have taken of late; None while none has ended."""
+        return self._mean_s
+
     def ran(self, seconds: float) -> None:
         """Count a task that has run for `seconds`."""
         mean_s = self._mean_s

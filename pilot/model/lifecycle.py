@@ -61,17 +61,19 @@ class Lifecycle:
 
     def enter(self, job: Job, plan: list[tuple[Need, int]]) -> None:
         """Prepare the waiting lists of a new job; `plan` is (need, how many positions) in order of position."""
-        wt_s = job.spec.resources.wt_s or 0.0
+        times = (job.spec.resources.wt_s or 0.0, job.spec.resources.min_time_s)
         if len(plan) == 1:
             need, count = plan[0]
-            job.pendings = Pending(job, self._queue.shape(need, wt_s), _ONLY if count == 1 else ((0, count),))
+            job.pendings = Pending(job, self._queue.shape(need, *times), _ONLY if count == 1 else ((0, count),))
             return
         ranges: dict[Need, list[tuple[int, int]]] = {}
         first = 0
         for need, count in plan:
             ranges.setdefault(need, []).append((first, first + count))
             first += count
-        of_need = {need: Pending(job, self._queue.shape(need, wt_s), tuple(theirs)) for need, theirs in ranges.items()}
+        of_need = {
+            need: Pending(job, self._queue.shape(need, *times), tuple(theirs)) for need, theirs in ranges.items()
+        }
         starts = [(start, of_need[need]) for need, theirs in ranges.items() for start, _ in theirs]
         job.pendings = tuple(sorted(starts, key=lambda entry: entry[0]))
 
@@ -197,9 +199,9 @@ class Lifecycle:
         self.retries.prepare(job, pos, rule, now)
         return State.QUEUED
 
-    def attempt_lost(self, attempt: Attempt, now: float, may_come_back: bool) -> None:
-        """The agent of `attempt` is gone: the task is tried again, but not for ever."""
-        fate = attempt.after(AttemptEvent.LOSE)
+    def attempt_lost(self, attempt: Attempt, now: float, may_come_back: bool, evicted: bool = False) -> None:
+        """The agent of `attempt` is gone: the task is tried again, but not for ever, unless it was `evicted`."""
+        fate = attempt.after(AttemptEvent.EVICT if evicted else AttemptEvent.LOSE)
         if fate is Fate.CANCELED:
             self._conclude(attempt, attempt.lost_result(State.CANCELED, now), now)
         elif fate is Fate.CRASH:

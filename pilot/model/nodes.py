@@ -19,6 +19,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -89,6 +90,13 @@ class Nodes:
         self._any = 0
         """Usable nodes with a free core: `with_at_least(1)`, kept up to date because most work asks for one core."""
         self._at_least: dict[int, int] = {}
+        self._until_s: dict[NodeNo, float] = {}
+        self._times: list[float] = []
+        """When nodes with an end of their own are to have ended their tasks, each time once, in order."""
+        self._over_by: list[int] = []
+        """The set of nodes that are over by each of `_times`."""
+        self.end_apart = False
+        """Whether some node has an end of its own."""
         self._system_core_on: NodeNo | None = None
         self._reserve_system_core = reserve_system_core
         for spec in specs:
@@ -141,6 +149,8 @@ class Nodes:
         elif event is NodeEvent.LEAVE:
             record.expected.clear()
             self._tagged.clear()
+            if self._until_s.pop(node, None) is not None:
+                self._order_times()
             if self._system_core_on == node:
                 self._system_core_on, self.system_cores = None, 0
 
@@ -213,6 +223,34 @@ class Nodes:
 
     def _has(self, node: int, tags: tuple[str, ...]) -> bool:
         return all(tag in self.specs[node].tags for tag in tags)
+
+    # --- nodes with an end of their own ---------------------------------------------------------------------------------
+
+    def ends_at(self, node: NodeNo, until_s: float) -> None:
+        """All tasks on this node are to be over by `until_s`."""
+        self._until_s[node] = until_s
+        self._order_times()
+
+    def _order_times(self) -> None:
+        of_time: dict[float, int] = {}
+        for node, until_s in self._until_s.items():
+            of_time[until_s] = of_time.get(until_s, 0) | 1 << node
+        self._times = sorted(of_time)
+        self.end_apart = bool(of_time)
+        self._over_by = []
+        over = 0
+        for until_s in self._times:
+            over |= of_time[until_s]
+            self._over_by.append(over)
+
+    def until_s(self, node: NodeNo) -> float | None:
+        """When its tasks are to be over; None: with the pilot."""
+        return self._until_s.get(node)
+
+    def over_before(self, time_s: float) -> int:
+        """The set of nodes whose tasks must be over before `time_s`."""
+        place = bisect_left(self._times, time_s)
+        return self._over_by[place - 1] if place else 0
 
     # --- taking and giving back -----------------------------------------------------------------------------------------
 
@@ -349,12 +387,12 @@ class Nodes:
             return True
         return enough and len(spec.gpu_ids) >= need.gpus and (not spec.mem_bytes or spec.mem_bytes >= need.mem_bytes)
 
-    def choose_to_hold(self, need: Need) -> int:
+    def choose_to_hold(self, need: Need, without: int = 0) -> int:
         """The usable nodes on which `need` can be met soonest if nothing new starts there: those with most free cores.
 
-        Empty when not enough usable nodes are able.
+        Empty when not enough usable nodes are able; `without` these.
         """
-        able = [node for node in bits(self.usable) if self._able(node, need)]
+        able = [node for node in bits(self.usable & ~without) if self._able(node, need)]
         able.sort(key=lambda node: (-self.free_cores[node].bit_count(), node))
         held = 0
         if need.nodes is None and not (need.gpus or need.mem_bytes):

@@ -19,7 +19,7 @@ from .jobs import Key, Pending, Shape, ShapeKey
 
 
 class Queue:
-    """The shapes, one object for each distinct need and class of wall time limits."""
+    """The shapes, one object for each distinct need and class of times."""
 
     def __init__(self) -> None:
         self._shapes: dict[ShapeKey, Shape] = {}
@@ -32,12 +32,14 @@ class Queue:
     def __iter__(self) -> Iterator[Shape]:
         return iter(self._shapes.values())
 
-    def shape(self, need: Need, wt_s: float = 0.0) -> Shape:
-        key = (need, _class(wt_s))
+    def shape(self, need: Need, wt_s: float = 0.0, min_time_s: float | None = None) -> Shape:
+        least_s = wt_s if min_time_s is None else min_time_s
+        key = (need, _class(wt_s), _class(least_s))
         shape = self._shapes.get(key)
         if shape is None:
-            shape = self._shapes[key] = Shape(key, need, wt_s)
+            shape = self._shapes[key] = Shape(key, need)
         shape.wt_s = max(shape.wt_s, wt_s)
+        shape.least_s = max(shape.least_s, least_s)
         return shape
 
     def heads(self) -> list[tuple[Key, int, Pending]]:

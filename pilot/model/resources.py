@@ -40,7 +40,9 @@ class NodeSpec:
     `"0&40"`. `gpu_ids` are what CUDA_VISIBLE_DEVICES takes. `mem_bytes` 0: memory is not counted on this node.
     `bind`: the core ids are real cores of the machine, so tasks are bound to them; False for virtual nodes.
     `tags`: words by which jobs can ask for it. `joined`: its agent came by itself, and the node leaves with it.
-    `name` is the host's, or `HOST#2` for the second node of a host (see `host_of`).
+    `name` is the host's, or `HOST#2` for the second node of a host (see `host_of`). `allocation`: whatever brought it calls
+    itself so, and it goes with that; `ends_s`: when the batch system ends that, in seconds since the epoch, if it is not with
+    the pilot.
     """
 
     name: str
@@ -50,6 +52,8 @@ class NodeSpec:
     bind: bool = False
     tags: tuple[str, ...] = ()
     joined: bool = False
+    allocation: str = ""
+    ends_s: float | None = None
 
 
 SAME_HOST = "#"

@@ -75,7 +75,7 @@ class Retries:
         wt_s = (grown.wt_s.get(pos) or job.spec.resources.wt_s or 0.0) * rule.wt
         if wt_s:
             grown.wt_s[pos] = wt_s
-        shape = self._queue.shape(need, wt_s)
+        shape = self._queue.shape(need, wt_s, job.spec.resources.min_time_s)
         pending = grown.pendings.get(shape.key)
         if pending is None:
             pending = grown.pendings[shape.key] = Pending(job, shape, ())

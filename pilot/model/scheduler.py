@@ -306,12 +306,15 @@ class Scheduler:
 
         `silent`: it is not known to be gone, but has been silent for so long that this is assumed. It may come back.
         A task over several nodes whose first node is still served is stopped there, and goes back when its end is reported.
+        A node of another allocation that falls silent was taken back by the batch system, as far as anybody can tell: what
+        kills an agent alone is reported by its watcher.
         """
+        evicted = silent and self.nodes.specs[node].allocation != ""
         self.nodes.move(node, NodeEvent.LOSE)
         held = {grant.grant_id: grant for grant in self.dispatch.grants_at.of(node)}
         for attempt in self.dispatch.drop_node(node):
             del self.dispatch.attempts[attempt.key]
-            self._life.attempt_lost(attempt, now, silent)
+            self._life.attempt_lost(attempt, now, silent, evicted)
         if silent:
             self._life.lost.add_grants(node, held)
         else:

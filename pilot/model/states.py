@@ -154,6 +154,8 @@ class AttemptEvent(IntEnum):
     """The attempt before it, which had counted as lost, turns out to have succeeded."""
     FORGET = 9
     """Nobody can report it any more, or its task has ended otherwise."""
+    EVICT = 10
+    """Its node is not heard of any more, and is one that a batch system may take back: that is nobody's failure."""
 
 
 class Fate(IntEnum):
@@ -225,6 +227,13 @@ _ATTEMPT_ROWS: dict[AttemptEvent, dict[AttemptState, tuple[AttemptState, Fate]]]
         _RUNNING: (_LOST, Fate.CRASH),
         _CANCELING: (_ENDED, Fate.CANCELED),
         _BROKEN: (_LOST, Fate.CRASH),
+    },
+    AttemptEvent.EVICT: {
+        _SENT: (_EXCUSED, Fate.REQUEUE),
+        _DOUBT: (_EXCUSED, Fate.REQUEUE),
+        _RUNNING: (_EXCUSED, Fate.REQUEUE),
+        _CANCELING: (_ENDED, Fate.CANCELED),
+        _BROKEN: (_EXCUSED, Fate.REQUEUE),
     },
     AttemptEvent.EXCUSE: {_LOST: (_EXCUSED, Fate.UNCOUNT), _EXCUSED: (_EXCUSED, Fate.NOTHING)},
     AttemptEvent.FIND: {_LOST: (_DOUBT, Fate.UNCOUNT), _EXCUSED: (_DOUBT, Fate.NOTHING)},

@@ -16,8 +16,8 @@ class ShapeDemand(Struct, omit_defaults=True):
     """Tasks with equal needs, in the order in which the pilot looks at them. What is blocked by other work only is not here.
 
     With `nodes`, all else is per node of the task, and `cores` absent means whole nodes; without, a task whose `gpus` or
-    `mem_bytes` are given stays on one node, and its cores may come from any nodes otherwise. Sizes are (least, most), most None:
-    as many as there are.
+    `mem_bytes` are given stays on one node, and its cores may come from any nodes otherwise. Sizes are (least, most); most
+    None: as many as there are.
     """
 
     tasks: int

@@ -408,6 +408,8 @@ def _undescribed(resources: Resources) -> dict[str, Any]:
             described[member] = {"min": size.min} | ({} if size.max is None else {"max": size.max})
     if resources.wt_s is not None:
         described["wt"] = form(resources.wt_s)
+    if resources.min_time_s is not None:
+        described["min_time"] = form(resources.min_time_s)
     if need.gpus:
         described["nodeCrs"] = {"gpu": need.gpus}
     if need.mem_bytes:

@@ -14,7 +14,7 @@ from .check import check_members, is_count, need_object, need_text, shown
 
 DEFAULT_RESOURCES = Resources()
 
-_MEMBERS = frozenset({"numCores", "numNodes", "wt", "nodeCrs", "mem", "tags"})
+_MEMBERS = frozenset({"numCores", "numNodes", "wt", "nodeCrs", "mem", "tags", "min_time"})
 _SIZE_MEMBERS = frozenset({"exact", "min", "max", "scheduler"})
 _SCHEDULERS = ("maximum-iters", "split-into")
 _MIB = 1 << 20
@@ -42,10 +42,12 @@ def describe_resources(raw: Any, where: str) -> Resources:
         mem_bytes = _memory(raw["mem"], f"{where}.mem")
     if cores is None and nodes is None:
         cores = _ONE
+    wt_s = _wall_time(raw.get("wt"), f"{where}.wt")
     return Resources(
         Need(cores, nodes, gpus, mem_bytes, _tags(raw.get("tags"), f"{where}.tags")),
-        _wall_time(raw.get("wt"), f"{where}.wt"),
+        wt_s,
         of_cores or of_nodes,
+        _least_time(raw.get("min_time"), wt_s, f"{where}.min_time"),
     )
 
 
@@ -134,6 +136,13 @@ def _wall_time(raw: Any, where: str) -> float | None:
         raise
     except UsageError as error:
         raise InvalidJobError(error.what, where=where, remedy=error.remedy) from None
+
+
+def _least_time(raw: Any, wt_s: float | None, where: str) -> float | None:
+    least_s = _wall_time(raw, where)
+    if least_s is not None and wt_s is not None and least_s > wt_s:
+        raise InvalidJobError(f"{shown(raw)} is longer than wt", where=where, remedy="give at most the wall time limit")
+    return least_s
 
 
 def _node_resources(raw: Any, where: str) -> tuple[int, int]:

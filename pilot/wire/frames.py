@@ -26,7 +26,7 @@ from ..model.states import Cause as Cause
 from . import codec
 from .ranges import EXIT_CODES, LATEST_S, MOST, MOST_PID
 
-VERSION = 4
+VERSION = 5
 SPREAD_VARIABLE = "PILOTFISH_SPREAD"
 """Marks the processes of a task over several nodes, on all of them."""
 
@@ -217,6 +217,10 @@ class Stop(msgspec.Struct, array_like=True, tag=True, frozen=True):
     at_once: bool = False
 
 
+class Drain(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    """Its node is to leave: bring to an end what runs, take nothing new, then end."""
+
+
 class Rename(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """To an agent that brings a node: there is one of that name already. Say Hello again, as the node of this name."""
 
@@ -233,7 +237,7 @@ class MayStart(msgspec.Struct, array_like=True, tag=True, frozen=True):
     until_s: float
 
 
-ToAgent = MayStart | Welcome | WhoAreYou | Work | Kill | Revoke | Forget | Sweep | Ack | Stop | Rename
+ToAgent = MayStart | Welcome | WhoAreYou | Work | Kill | Revoke | Forget | Sweep | Ack | Stop | Drain | Rename
 
 
 # --- agent -> manager ---------------------------------------------------------------------------------------------------

@@ -102,6 +102,10 @@ RESOURCES = _object(
             "type": ["string", "integer", "null"],
             "description": "wall time limit, e.g. 1h30m, 90s or HH:MM:SS. Default: none",
         },
+        "min_time": {
+            "type": ["string", "integer", "null"],
+            "description": "starts only where that much time is left; default: wt. What the end stops waits again",
+        },
         "mem": {
             "type": ["string", "integer", "null"],
             "description": "memory of the task on each of its nodes, e.g. 2G; counted and enforced. Default: not limited",

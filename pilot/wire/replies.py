@@ -341,6 +341,12 @@ class CallResults(Struct):
     jobs: list[CallJob] = []
 
 
+class Released(Struct):
+    """Data of `release`: how many nodes of the allocation are here."""
+
+    nodes: int
+
+
 class FinishTime(Struct):
     """Data of `finish`: after how long, as `2s`."""
 

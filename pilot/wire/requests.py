@@ -102,6 +102,20 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """Ours: what waits for nodes, and what the nodes do. `nodes_may_come`: who asks can get more, so work waits for them."""
+
+    nodes_may_come: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Ours: the nodes of this allocation end what runs there, and leave."""
+
+    allocation: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallResults:
     """Ours: the ends of an executor's calls after number `after` of life `epoch`; if there are none, wait so long for one.
 
@@ -139,6 +153,8 @@ Request = (
     | Finish
     | Events
     | Overview
+    | Demand
+    | Release
     | CallResults
     | Register
     | Notify
@@ -287,6 +303,13 @@ def _overview(value: Mapping[str, Any]) -> Overview:
     return Overview(limit, match)
 
 
+def _release(value: Mapping[str, Any]) -> Release:
+    allocation = value.get("allocation")
+    if not isinstance(allocation, str) or not allocation:
+        raise MemberError(f"{shown(allocation)} is not the name of an allocation", where="allocation")
+    return Release(allocation)
+
+
 def _call_results(value: Mapping[str, Any]) -> CallResults:
     executor, epoch, after = value.get("executor"), value.get("epoch", ""), value.get("after", 0)
     wait_s = value.get("wait", 0)
@@ -377,6 +400,17 @@ KINDS: dict[str, Kind] = {
         "`params: {limit, match}`",
         "Ours: what the pilot does now: nodes, running tasks by age, what waits and why, the rate, the latest failures, "
         "the log. Each list has at most `limit` (100) entries; `match`: only running tasks and nodes with this text.",
+    ),
+    "demand": Kind(
+        lambda value: Demand(bool(_object(value, "params").get("nodesMayCome"))),
+        "`params: {nodesMayCome}`",
+        "Ours: what waits for nodes, by shape, and what each node does; with `nodesMayCome` work that fits on no node is no "
+        "longer refused.",
+    ),
+    "release": Kind(
+        _release,
+        "`allocation`",
+        "Ours: the nodes of this allocation (`pilotfish agent --allocation`) end what runs there, and leave.",
     ),
     "callResults": Kind(
         _call_results,

@@ -517,3 +517,14 @@ def test_a_large_description_is_filled_in_and_read_in_slices() -> None:
     assert specs[0].iteration == Iteration(0, 10_000, filled)
     assert tuple(one.job for one in specs[0].after) == filled
     assert count >= 20_000 // (10 * SLICE) + 10_000 // (10 * SLICE) + 10_000 // SLICE
+
+
+def test_the_least_useful_time_is_a_wall_time_of_at_most_the_limit() -> None:
+    def resources(**members: object) -> Resources:
+        return describe_jobs([{"name": "j", "execution": {"exec": "x"}, "resources": members}], None)[0].resources
+
+    assert resources(wt="1h", min_time="10m").min_time_s == 600
+    assert resources(min_time="10m").min_time_s == 600
+    assert resources(wt="1h").min_time_s is None
+    with pytest.raises(InvalidJobError, match=r'resources\.min_time: "2h" is longer than wt'):
+        resources(wt="1h", min_time="2h")
