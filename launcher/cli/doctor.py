@@ -19,10 +19,9 @@ from ..contexts.base import Context, ContextLostError, Finding, StartFilesError
 from ..contexts.registry import build_context
 from ..contexts.shell import place, sh, word, words
 from ..contexts.ssh import rsync
-from ..description import files as loading
-from ..description.machine import MachineDescription, parse_machine
+from ..description.machine import MachineDescription
+from ..description.machine_file import machine_file
 from ..description.resources import Resources
-from ..description.schema import DescriptionError, check_pair
 from ..machines.base import MachineBusyError
 from ..machines.registry import build_machine
 from .trial_job import run_trial_job
@@ -244,23 +243,6 @@ def _python(context: Context) -> Iterator[Finding]:
         yield Finding("pilotfish", True, f"that of {sys.executable}")
 
 
-def machine_of(name: str) -> tuple[MachineDescription, Resources]:
-    """(a machine by its name, or of a file: a machine file, or a submission with one; what that asks for)."""
-    given, resources = loading.machine_by_name(name), Resources()
-    if isinstance(given, dict) and "machine" in given:
-        if isinstance(given.get("resources"), dict):
-            resources = Resources.deserialize(given["resources"])
-        given = given["machine"]
-        if isinstance(given, str):
-            given = loading.machine_by_name(given)
-    if not isinstance(given, dict):
-        remedy = "name a machine file, or a submission with `machine`; `pilotfish init` writes one"
-        raise DescriptionError("has no machine", where=name, remedy=remedy)
-    machine = parse_machine(given, name)
-    check_pair(machine.batch_type, machine.context_type, name)
-    return machine, resources
-
-
 @click.command()
 @click.argument("machine")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -283,7 +265,8 @@ def doctor(machine: str, as_json: bool, job: bool, wait_s: float) -> None:
     pilotfish doctor cluster
     pilotfish doctor run.json --no-job
     """
-    description, resources = machine_of(machine)
+    description, asked, _ = machine_file(machine)
+    resources = Resources.deserialize(asked) if asked else Resources()
     # What a submission would bear for minutes is to be told at once.
     at_once = {"reconnect_for": 0} if description.context_type == "SSHContext" else {}
     with build_context(replace(description, profile={**description.profile, **at_once})) as context:

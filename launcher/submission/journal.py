@@ -1,21 +1,19 @@
 """The journal of one submission: a line for each event, on disk before anything is done because of it.
 
-A line is the CRC-32 of its text in hex, a blank, and JSON. A torn last line (the launcher or the machine died) is cut off when
-the journal is opened again; a broken line before others is an error, because what followed from it is not known.
+A torn last line (the launcher or the machine died) is cut off when the journal is opened again.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from ...pilot import locks
 from ...pilot.model.errors import JournalError, RefusedError
+from ..job import event_lines
 from . import events
 from .events import Event
 
@@ -61,7 +59,7 @@ class Journal:
     def write(self, *happened: Event) -> None:
         """On disk when this returns. Raises JournalError (a full disk); nothing may then be done."""
         assert self._file is not None
-        lines = b"".join(_line({"time_s": self._clock(), **events.to_dict(event)}) for event in happened)
+        lines = b"".join(event_lines.encode({"time_s": self._clock(), **events.to_dict(event)}) for event in happened)
         start = self._file.seek(0, os.SEEK_END)
         try:
             while lines:
@@ -86,26 +84,7 @@ class Journal:
         self.close()
 
 
-def _line(found: dict[str, object]) -> bytes:
-    text = json.dumps(found).encode()
-    return b"%08x %s\n" % (zlib.crc32(text), text)
-
-
 def read(content: bytes, where: str) -> tuple[list[Event], int]:
     """(events, length of the whole lines). Raises JournalError for a broken line that is not the last."""
-    found: list[Event] = []
-    position = 0
-    for line in content.splitlines(keepends=True):
-        text = line[9:-1]
-        try:
-            if not line.endswith(b"\n") or int(line[:8], 16) != zlib.crc32(text):
-                raise ValueError
-            found.append(events.from_dict(json.loads(text)))
-        except (ValueError, KeyError, TypeError):
-            if position + len(line) < len(content):
-                what = f"line {len(found) + 1} is broken"
-                remedy = "move the file away to begin anew; results that are home already stay"
-                raise JournalError(what, where=f"{where}, byte {position}", remedy=remedy) from None
-            break
-        position += len(line)
-    return found, position
+    remedy = "move the file away to begin anew; results that are home already stay"
+    return event_lines.decode(content, events.from_dict, where, remedy)
