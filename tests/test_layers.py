@@ -111,9 +111,16 @@ ALLOWED: dict[str, set[str]] = {
     "launcher.job": WORDS | {"launcher.description", "launcher.contexts", "pilot.locks", "pilot.files"},
     "launcher.machines": BELOW_MACHINES,
     "launcher.submission": BELOW_COMMANDS,
-    "launcher.allocations": BELOW_COMMANDS | {"pilot.wire.demand"},
+    "launcher.allocations": BELOW_COMMANDS | {"pilot.wire.demand", "pilot.model.resources"},
     "launcher.cli": BELOW_COMMANDS
-    | {"pilot.console", "pilot.exit_codes", "pilot.variable_names", "pilot.wire.job_schema", "launcher.compat.dropin"},
+    | {
+        "pilot.console",
+        "pilot.exit_codes",
+        "pilot.variable_names",
+        "pilot.wire.job_schema",
+        "launcher.allocations",
+        "launcher.compat.dropin",
+    },
     "launcher.compat": BELOW_COMMANDS | {"pilot.version"},
     "launcher.compat.dropin": BELOW_COMMANDS | {"launcher.compat", "pilot.variable_names", "pilot.own_python"},
     "launcher.compat.qcg": BELOW_COMMANDS | {"pilot.own_python", "pilot.variable_names"},

@@ -31,8 +31,8 @@ from ..job.states import JobState, Reason, Status
 from ..machines.base import MachineBusyError, QueueFullError
 from .batch_jobs import BatchJobs
 from .decide import AllocationState, Decisions, KnownAllocation
-from .events import Asked, Ended, Event, Joined, Leaving, Placed, Quiet, SpecPaused, Started
-from .journal import Journal
+from .events import Asked, Event, Joined, Leaving, NothingAsked, Over, Placed, SpecPaused, Started
+from .journal import AllocationJournal
 from .pilot_link import PilotLink
 from .spec import AllocationSpec, NodeSize
 from .state import Allocation, SpecHistory
@@ -70,7 +70,7 @@ class Allocator:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: AllocationJournal,
         jobs: BatchJobs,
         pilot: PilotLink,
         decide: Decide,
@@ -175,7 +175,7 @@ class Allocator:
         """What the batch system tells of one."""
         if status is None:
             self._states[known.id] = AllocationState.ENDED
-            self._write(Ended(known.id, "was not handed over: its allocator was ended just before"))
+            self._write(Over(known.id, "was not handed over: its allocator was ended just before"))
             return
         self._states[known.id] = _state_of(status)
         if status.state.ended:
@@ -201,7 +201,7 @@ class Allocator:
         reason = known.why_leaving or _how_it_ended(status)
         if failed and not known.leaving and known.joined_s is None:
             reason = f"ended before any agent had joined: {reason}"
-        self._write(Ended(known.id, reason, failed, lines))
+        self._write(Over(known.id, reason, failed, lines))
         self._jobs.forget(history.spec, known.id)
 
     def _was_of_no_use(self, known: Allocation, status: Status) -> bool:
@@ -264,7 +264,7 @@ class Allocator:
         now_s = self._clocks.steady()
         if now_s - self._quiet_s.get(spec, -_QUIET_EVERY_S) >= _QUIET_EVERY_S:
             self._quiet_s[spec] = now_s
-            self._write(Quiet(spec, reason))
+            self._write(NothingAsked(spec, reason))
 
     def _submit(self, spec: AllocationSpec, nodes: int, walltime_s: float, reason: str) -> None:
         name = self._jobs.new_id()
@@ -278,10 +278,10 @@ class Allocator:
             self._hold(spec.name, str(error))
         except QueueFullError as error:
             self._hold(spec.name, f"the batch system takes no more now: {error}")
-            self._write(Ended(name, f"not taken: {error}"))
+            self._write(Over(name, f"not taken: {error}"))
         except (PilotfishError, OSError) as error:
             self._hold(spec.name, str(error))
-            self._write(Ended(name, f"refused: {error}", failed=True))
+            self._write(Over(name, f"refused: {error}", failed=True))
         else:
             self._write(Placed(name, job_id))
 

@@ -36,7 +36,7 @@ from ..submission.command_jobs import file_name, machine_of
 from ..submission.looking import look_at
 from ..submission.single import Script, SingleJob, write_ends
 from .journal import FOLDER
-from .request import Order, Target, command_for, resources_for
+from .request import AllocationMachine, Order, command_for, resources_for
 from .spec import AllocationSpec
 
 MAKER = "alloc"
@@ -48,12 +48,12 @@ _LAST_LINES = 12
 Tell = Callable[[str], None]
 
 
-def target_of(spec: AllocationSpec) -> Target:
+def target_of(spec: AllocationSpec) -> AllocationMachine:
     """The machine of a spec, as its file says it now. Raises DescriptionError."""
     if not spec.machine:
-        return Target(machine_of(None), {}, Pilot())
+        return AllocationMachine(machine_of(None), {}, Pilot())
     machine, asked, pilot = machine_file(spec.machine)
-    return Target(machine, asked, Pilot() if pilot is None else Pilot.load_from_dict(pilot))
+    return AllocationMachine(machine, asked, Pilot() if pilot is None else Pilot.load_from_dict(pilot))
 
 
 def foreseen(aux: Path, spec: AllocationSpec, nodes: int, walltime_s: float) -> str:
@@ -115,7 +115,9 @@ class BatchJobs:
         job.submit(script)
         return job.id
 
-    def script(self, spec: AllocationSpec, target: Target, job: SingleJob, nodes: int, walltime_s: float) -> Script:
+    def script(
+        self, spec: AllocationSpec, target: AllocationMachine, job: SingleJob, nodes: int, walltime_s: float
+    ) -> Script:
         """What is handed over. Raises DescriptionError for what this batch system cannot be asked for."""
         local = job.context.local
         order = Order(job.hash, nodes, walltime_s, self._connection(job.context, target))
@@ -129,17 +131,17 @@ class BatchJobs:
             err=out,
         )
 
-    def _folder(self, context: Context, target: Target) -> str:
+    def _folder(self, context: Context, target: AllocationMachine) -> str:
         if context.local:
             return str(self._aux / FOLDER / _FOLDER)
         return posixpath.join(target.machine.remote_root or "~", _REMOTE_FOLDER, self._aux.name.lstrip("."))
 
-    def _connection(self, context: Context, target: Target) -> str:
+    def _connection(self, context: Context, target: AllocationMachine) -> str:
         if context.local:
             return str(self._aux / connection.FILE_NAME)
         return posixpath.join(self._folder(context, target), connection.FILE_NAME)
 
-    def _make_ready(self, spec: AllocationSpec, target: Target, context: Context) -> None:
+    def _make_ready(self, spec: AllocationSpec, target: AllocationMachine, context: Context) -> None:
         if context.local:
             return
         if spec.name not in self._ready:

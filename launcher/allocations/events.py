@@ -41,7 +41,7 @@ class SpecRemoved:
 
 
 @dataclass(frozen=True)
-class Quiet:
+class NothingAsked:
     """Why nothing is asked for now."""
 
     spec: str
@@ -94,7 +94,7 @@ class Leaving:
 
 
 @dataclass(frozen=True)
-class Ended:
+class Over:
     """It is over. `failed`: it was of no use, for a reason that may well hold for the next one; `lines`: its last words."""
 
     id: str
@@ -103,11 +103,35 @@ class Ended:
     lines: str = ""
 
 
-Event = SpecAdded | SpecPaused | SpecResumed | SpecRemoved | Quiet | Asked | Placed | Started | Joined | Leaving | Ended
+Event = (
+    SpecAdded
+    | SpecPaused
+    | SpecResumed
+    | SpecRemoved
+    | NothingAsked
+    | Asked
+    | Placed
+    | Started
+    | Joined
+    | Leaving
+    | Over
+)
 
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (SpecAdded, SpecPaused, SpecResumed, SpecRemoved, Quiet, Asked, Placed, Started, Joined, Leaving, Ended)
+    for kind in (
+        SpecAdded,
+        SpecPaused,
+        SpecResumed,
+        SpecRemoved,
+        NothingAsked,
+        Asked,
+        Placed,
+        Started,
+        Joined,
+        Leaving,
+        Over,
+    )
 }
 
 

@@ -39,7 +39,7 @@ class Entry:
     event: Event
 
 
-class Journal:
+class AllocationJournal:
     """`state` is what has been read so far."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from ...api.channel import Channel
 from ...api.client import Client
 from ...api.clientlog import ClientLog
-from ...api.errors import RequestRefusedError
 from ...pilot.model.errors import PilotfishError
 from ...pilot.wire import connection
 from ...pilot.wire.demand import Demand
@@ -42,7 +41,7 @@ class PilotLink:
         """What waits there and what its nodes do; None when it does not answer, or is at its end."""
         try:
             client = self._connected()
-            answer = None if client is None else client.ask(Demand, "demand")
+            answer = None if client is None else client.demand(nodes_may_come=True)
         except PilotfishError as error:
             self._let_go()
             self._silent(str(error))
@@ -57,9 +56,7 @@ class PilotLink:
             client = self._connected()
             if client is None:
                 return False
-            client.ask(dict, "release", {"allocation": allocation})
-        except RequestRefusedError:  # it has no such nodes any more
-            return True
+            client.release(allocation)
         except PilotfishError as error:
             self._let_go()
             self._silent(str(error))

@@ -27,11 +27,11 @@ if [ -z "$pilotfish" ]; then
   echo "pilotfish is not here: $(uname -n), PATH=$PATH" >&2
   exit 1
 fi
-exec "${pilotfish[@]}" agent --connect {connection} --allocation {allocation} --ends-in {ends}{tags}{nodes}"""
+exec "${pilotfish[@]}" agent --connect {connection} --allocation {allocation}{ends}{tags}{nodes}"""
 
 
 @dataclass(frozen=True)
-class Target:
+class AllocationMachine:
     """A machine as its file says it, with what is written there of jobs and of Pilotfish there."""
 
     machine: MachineDescription
@@ -43,7 +43,7 @@ class Target:
         return build_machine(self.machine.batch_type).directives
 
 
-def resources_for(spec: AllocationSpec, target: Target, nodes: int, walltime_s: float) -> Resources:
+def resources_for(spec: AllocationSpec, target: AllocationMachine, nodes: int, walltime_s: float) -> Resources:
     """Raises DescriptionError for what this batch system cannot be asked for."""
     given = {"group_size": 1, **target.asked, **spec.resources}
     given |= {"number_node": nodes, "walltime": float(round(walltime_s))}
@@ -96,7 +96,7 @@ class Order:
     connection: str
 
 
-def command_for(spec: AllocationSpec, target: Target, order: Order, *, local: bool) -> Text:
+def command_for(spec: AllocationSpec, target: AllocationMachine, order: Order, *, local: bool) -> Text:
     """Shell text that lets the nodes of the allocation it runs in join the pilot. `local`: the machine is this one."""
     virtual = target.directives is None
     nodes = ",".join([_virtual_node(spec.node)] * order.nodes) if virtual and spec.node is not None else ""
@@ -105,7 +105,7 @@ def command_for(spec: AllocationSpec, target: Target, order: Order, *, local: bo
         finder=bootstrap.finder(target.pilot, target.machine.remote_root or "~", local=local),
         connection=from_home(order.connection),
         allocation=word(order.allocation),
-        ends=word(f"{order.walltime_s:.0f}" if virtual else "auto"),
+        ends=sh(" --ends-in {time}", time=word(f"{order.walltime_s:.0f}s")) if virtual else sh(""),
         tags=sh(" --tags {tags}", tags=word(",".join(spec.tags))) if spec.tags else sh(""),
         nodes=sh(" --nodes {nodes}", nodes=word(nodes)) if nodes else sh(""),
     )

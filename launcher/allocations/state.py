@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from .decide import AllocationState, KnownAllocation
 from .events import (
     Asked,
-    Ended,
     Event,
     Joined,
     Leaving,
+    NothingAsked,
+    Over,
     Placed,
-    Quiet,
     SpecAdded,
     SpecPaused,
     SpecRemoved,
@@ -121,7 +121,7 @@ class State:
         match event:
             case SpecAdded():
                 self.specs[event.spec.name] = SpecHistory(event.spec, time_s, time_s)
-            case SpecPaused() | SpecResumed() | SpecRemoved() | Quiet():
+            case SpecPaused() | SpecResumed() | SpecRemoved() | NothingAsked():
                 if event.spec in self.specs:
                     self._take_of_spec(self.specs[event.spec], event, time_s)
             case Asked():
@@ -132,7 +132,7 @@ class State:
                     self._take_of_allocation(self.allocations[event.id], event, time_s)
 
     def _take_of_spec(
-        self, known: SpecHistory, event: SpecPaused | SpecResumed | SpecRemoved | Quiet, time_s: float
+        self, known: SpecHistory, event: SpecPaused | SpecResumed | SpecRemoved | NothingAsked, time_s: float
     ) -> None:
         match event:
             case SpecPaused():
@@ -142,11 +142,11 @@ class State:
             case SpecRemoved():
                 known.removed, known.kill = True, known.kill or event.kill
                 self._forget_if_gone(event.spec)
-            case Quiet():
+            case NothingAsked():
                 known.quiet = event.reason
 
     def _take_of_allocation(
-        self, known: Allocation, event: Placed | Started | Joined | Leaving | Ended, time_s: float
+        self, known: Allocation, event: Placed | Started | Joined | Leaving | Over, time_s: float
     ) -> None:
         match event:
             case Placed():
@@ -157,7 +157,7 @@ class State:
                 known.started_s, known.joined_s, known.node = known.started_s or time_s, time_s, event.node
             case Leaving():
                 known.leaving, known.why_leaving, known.of_no_use = event.how, event.reason, event.failed
-            case Ended():
+            case Over():
                 known.ended_s, known.end = time_s, event.reason
                 known.failed, known.lines = event.failed, event.lines
                 self._forget_if_gone(known.spec)

@@ -7,12 +7,12 @@ import time
 from ...pilot.model import walltime
 from .events import (
     Asked,
-    Ended,
     Event,
     Joined,
     Leaving,
+    NothingAsked,
+    Over,
     Placed,
-    Quiet,
     SpecAdded,
     SpecPaused,
     SpecRemoved,
@@ -25,7 +25,7 @@ from .journal import Entry
 def text_of(entry: Entry) -> str:
     """`2026-11-28 13:20:01  cluster  asked for 4 nodes …`, with the last words of what ended badly below."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.time_s))
-    lines = entry.event.lines if isinstance(entry.event, Ended) else ""
+    lines = entry.event.lines if isinstance(entry.event, Over) else ""
     more = "".join(f"\n    | {line}" for line in lines.splitlines())
     return f"{when}  {about(entry.event)}: {what(entry.event)}{more}"
 
@@ -35,7 +35,7 @@ def about(event: Event) -> str:
     match event:
         case SpecAdded():
             return event.spec.name
-        case SpecPaused() | SpecResumed() | SpecRemoved() | Quiet():
+        case SpecPaused() | SpecResumed() | SpecRemoved() | NothingAsked():
             return event.spec
         case Asked():
             return f"{event.spec} {event.id[:10]}"
@@ -44,7 +44,7 @@ def about(event: Event) -> str:
 
 def what(event: Event) -> str:
     """What has happened, and why."""
-    if isinstance(event, SpecAdded | SpecPaused | SpecResumed | SpecRemoved | Quiet):
+    if isinstance(event, SpecAdded | SpecPaused | SpecResumed | SpecRemoved | NothingAsked):
         return _of_spec(event)
     match event:
         case Asked():
@@ -57,12 +57,12 @@ def what(event: Event) -> str:
             text = f"its first agent has joined, with {event.node.cores} cores"
         case Leaving():
             text = f"{'released' if event.how == 'release' else 'cancelled'}: {event.reason}"
-        case Ended():
+        case Over():
             text = f"over: {event.reason}"
     return text
 
 
-def _of_spec(event: SpecAdded | SpecPaused | SpecResumed | SpecRemoved | Quiet) -> str:
+def _of_spec(event: SpecAdded | SpecPaused | SpecResumed | SpecRemoved | NothingAsked) -> str:
     match event:
         case SpecAdded():
             least, most = event.spec.nodes
@@ -75,7 +75,7 @@ def _of_spec(event: SpecAdded | SpecPaused | SpecResumed | SpecRemoved | Quiet) 
             text = "resumed"
         case SpecRemoved():
             text = "removed"
-        case Quiet():
+        case NothingAsked():
             text = f"asks for nothing: {event.reason}"
     return text
 

@@ -15,7 +15,7 @@ from pilotfish.launcher.allocations.allocator import Allocator, Clocks
 from pilotfish.launcher.allocations.batch_jobs import BatchJobs
 from pilotfish.launcher.allocations.decide import Decisions, KnownAllocation, Pause, Release, Submit
 from pilotfish.launcher.allocations.events import SpecAdded, SpecRemoved
-from pilotfish.launcher.allocations.journal import Journal
+from pilotfish.launcher.allocations.journal import AllocationJournal
 from pilotfish.launcher.allocations.spec import AllocationSpec
 from pilotfish.launcher.allocations.state import Allocation
 from pilotfish.launcher.job import store
@@ -78,12 +78,12 @@ class World:
         self.pilot = Pilot()
         self.wanted: list[Decisions] = []
         self.seen: Sequence[KnownAllocation] = ()
-        self.journal = Journal(self.aux / "alloc", lambda: self.now_s)
+        self.journal = AllocationJournal(self.aux / "alloc", lambda: self.now_s)
         self.journal.write(SpecAdded(AllocationSpec("m", str(wd / "m.json"))))
         self.begin()
 
     def begin(self) -> None:
-        self.journal = Journal(self.aux / "alloc", lambda: self.now_s)
+        self.journal = AllocationJournal(self.aux / "alloc", lambda: self.now_s)
         self.jobs = BatchJobs(self.aux, lambda: self.now_s, python=str(self.wd / "agent"))
         clocks = Clocks(lambda: self.now_s, lambda: self.steady_s)
         self.allocator = Allocator(self.journal, self.jobs, self.pilot, self._decide, clocks, self.log.append)  # type: ignore[arg-type]
@@ -303,7 +303,7 @@ def test_killed_anywhere_nothing_is_lost_doubled_or_left_behind(
 
         return wrapped
 
-    monkeypatch.setattr(Journal, "write", killing(Journal.write))
+    monkeypatch.setattr(AllocationJournal, "write", killing(AllocationJournal.write))
     for name in ("create", "change"):
         monkeypatch.setattr(store, name, killing(getattr(store, name)))
     for name in ("submit", "cancel"):
