@@ -19,6 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import patience
+from process_state import command_line, kill
 
 # Its limits are in milliseconds of a machine that may have other things to do. What `.ci/run` says of a commit it says each
 # time; `make test` looks for new examples.
@@ -57,12 +58,9 @@ def nothing_left_behind() -> Iterator[None]:
     while left and time.monotonic() < deadline:
         time.sleep(0.02)
         left = _marked(mark)
-    texts = []
-    for process in left:
-        with suppress(psutil.NoSuchProcess):  # ended at the last moment
-            texts.append(" ".join(process.cmdline()))
-            process.kill()
-    assert not texts, f"left behind: {texts}"
+    texts = {process: " ".join(command_line(process)) for process in left}
+    killed = [text for process, text in texts.items() if kill(process)]  # others have ended at the last moment
+    assert not killed, f"left behind: {killed}"
 
 
 def _marked(mark: str) -> list[psutil.Process]:

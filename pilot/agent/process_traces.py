@@ -74,7 +74,7 @@ def _look(agent: int, node: str, seen: dict[int, dict[str, Any]]) -> None:
 def _note(process: psutil.Process, node: str, seen: dict[int, dict[str, Any]]) -> None:
     """What may change is that of the last look; the rest is that of the first, but for a program that took another's place."""
     with process.oneshot():
-        entry = seen.setdefault(process.pid, {})
+        entry = dict(seen.get(process.pid, {}))  # noted as a whole or not at all: it may end while it is looked at
         parent = process.ppid()
         if "parent" not in entry:
             entry |= {"pid": process.pid, "node": node, "created": as_text(process.create_time()), "parent": parent}
@@ -89,6 +89,7 @@ def _note(process: psutil.Process, node: str, seen: dict[int, dict[str, Any]]) -
             "memory_info": list(process.memory_info()),
             "last": as_text(now()),
         }
+    seen[process.pid] = entry
     children = seen.setdefault(parent, {}).setdefault("childs", [])
     if process.pid not in children:
         children.append(process.pid)

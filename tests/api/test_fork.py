@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 from patience import PATIENCE_S
+from process_state import has_ended
 
 from pilotfish import Jobs, LocalManager, Manager
 from pilotfish.api.errors import ConnectionError, TimeoutElapsed, WrongArgumentsError
@@ -193,16 +194,9 @@ time.sleep(1000)
     service, child = map(int, (wd / "pids").read_text().split())
     parent.kill()
     parent.wait()
-    wait_until(lambda: _is_gone(service), "the pilot ends with the process that started it", PATIENCE_S)
-    assert not _is_gone(child)
+    wait_until(lambda: has_ended(service), "the pilot ends with the process that started it", PATIENCE_S)
+    assert not has_ended(child)
     os.kill(child, signal.SIGKILL)
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_a_pilot_that_was_closed_stays_closed_in_the_child(pilot: LocalManager) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from process_state import kill
 
 from pilotfish.api.jobs import Jobs
 from pilotfish.api.local import LocalManager
@@ -77,7 +78,7 @@ def test_another_users_copy_of_the_agents_command_line_does_not_keep_the_node_fr
         words = agents[0].info["cmdline"]
         impostor = start(BECOME["another user"], words[words.index("--agent-id") :])
         for agent in agents:
-            agent.kill()
+            kill(agent)
         pilot.submit(Jobs().add(name="second", script="true"))
         assert pilot.wait4("second") == {"second": "SUCCEED"}
         assert impostor.poll() is None

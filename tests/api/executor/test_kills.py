@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from patience import PATIENCE_S
+from process_state import children_of, command_line, kill
 
 from pilotfish import Executor, LocalManager
 from pilotfish.api.executor import LostCallError
@@ -23,21 +24,8 @@ CALLS = 700
 def _below(executor: Executor, word: str) -> list[psutil.Process]:
     """Processes of its pilot with this word in their command line."""
     pilot = executor.pilot
-    found = psutil.Process(pilot._process.pid).children(recursive=True)  # type: ignore[attr-defined]
-    return [process for process in found if word in " ".join(_words(process))]
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def _kill(processes: list[psutil.Process]) -> int:
-    victim = random.choice(processes)
-    os.kill(victim.pid, signal.SIGKILL)
-    return victim.pid
+    found = children_of(pilot._process.pid, recursive=True)  # type: ignore[attr-defined]
+    return [process for process in found if word in " ".join(command_line(process))]
 
 
 def _slowly(number: int, seconds: float) -> int:
@@ -54,8 +42,7 @@ def test_function_workers_are_killed() -> None:
         while not all(future.done() for future in (*plain, *safe)):
             workers = _below(executor, "functions/worker.py")
             if workers and kills < 20:
-                _kill(workers)
-                kills += 1
+                kills += kill(random.choice(workers))
             wait(safe, 0.02)
         lost = [future for future in plain if future.exception() is not None]
         assert len(lost) <= kills

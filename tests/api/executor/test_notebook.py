@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from patience import PATIENCE_S
+from process_state import has_ended
 
 from pilotfish import Executor, JobInfo, Jobs, LocalManager, Run
 from pilotfish.api.executor.progress import Line
@@ -104,7 +104,7 @@ def test_a_notebook_is_executed(wd: Path) -> None:
     assert "3/3" in _text(mapped, "stderr")
     assert stopped[-1]["ename"] == "KeyboardInterrupt"
     assert _shown(last)["text/plain"] == "(1, False)"
-    assert not psutil.pid_exists(int((wd / "pid").read_text()))
+    assert has_ended(int((wd / "pid").read_text()))
 
 
 def test_futures_are_shown(executor: Executor) -> None:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from fake_manager import AGENT, POOL, SUCCESSOR, FakeManager, iterations, processes_with
 from patience import PATIENCE_S, wait_until
+from process_state import children_of, command_line, has_ended
 
 from pilotfish.pilot.model.ids import TaskKey
 from pilotfish.pilot.model.job_spec import Execution
@@ -129,8 +130,7 @@ def test_strays_of_one_task_are_told_from_those_of_another(manager: FakeManager)
 
 def left_of(file: Path) -> list[int]:
     """Which of the processes whose numbers are in the file still run."""
-    pids = map(int, when_written(file).split())
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    return [pid for pid in map(int, when_written(file).split()) if not has_ended(pid)]
 
 
 UNMARKED = "env -i PATH=$PATH setsid sh -c 'echo $$ >>DIR/pids; exec sleep 66'"
@@ -167,7 +167,7 @@ def test_processes_that_the_agent_had_before_are_not_a_task_s(tmp_path: Path) ->
     with FakeManager(tmp_path) as manager:
         manager.start_agent(before="import subprocess; child = subprocess.Popen(['sleep', '67'])")
         manager.welcome()
-        (child,) = [each for each in psutil.Process(manager.agents[0].pid).children() if each.name() == "sleep"]
+        (child,) = [each for each in children_of(manager.agents[0].pid) if command_line(each) == ["sleep", "67"]]
         manager.send(frames.Stop(kill=True))
         manager.until(lambda heard: len(heard.byes) == 1)
         assert child.is_running()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fake_manager import AGENT, FakeManager, processes_with
 from patience import wait_until
+from process_state import children_of
 
 from pilotfish.pilot.model.ids import GrantId
 from pilotfish.pilot.model.job_spec import Execution
@@ -267,13 +268,9 @@ def test_no_descriptor_leaks_into_tasks_and_none_is_lost(manager: FakeManager) -
 
 def test_no_zombie_is_left(manager: FakeManager) -> None:
     manager.run(script("(setsid sleep 0.01 &) ; exit 0"))
-
-    def children(pid: int) -> list[int]:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-    workers = children(manager.agents[0].pid)
+    workers = children_of(manager.agents[0].pid)
     assert workers
-    wait_until(lambda: all(children(worker) == [] for worker in workers), "the orphan is reaped")
+    wait_until(lambda: not any(worker.children() for worker in workers), "the orphan is reaped")
 
 
 def test_a_program_that_has_moved_on_the_path_is_found_again(manager: FakeManager) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fake_manager import POOL, FakeManager, iterations
+from process_state import children_of
 
 from pilotfish.pilot.model.ids import TaskKey
 from pilotfish.pilot.model.job_spec import Execution
@@ -43,7 +44,7 @@ class Pilot:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        return [each for each in psutil.Process(self.agent.pid).children() if each.status() != psutil.STATUS_ZOMBIE]
+        return children_of(self.agent.pid)
 
     def finish(self) -> None:
         """All have been started, each once."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from patience import PATIENCE_S
 
 from pilotfish import Jobs, LocalManager
 from pilotfish.pilot.agent.process_traces import Tracer
@@ -50,6 +51,7 @@ def test_all_processes_below_the_agent_are_traced_with_what_they_have_started(
         tracer = Tracer("connection.json", str(tmp_path), "n7")
         assert [found.pid for found in tracer.process] == [tracer._process.pid]
         tracer.close()
+        tracer._process.wait(PATIENCE_S)  # an agent does not wait that long for it
         sleep.kill()
     content = _only(tmp_path, "ptrace_n7_*.log")
     seen, child = content["pids"][str(task.pid)], content["pids"][str(sleep.pid)]
@@ -59,7 +61,7 @@ def test_all_processes_below_the_agent_are_traced_with_what_they_have_started(
     assert str(tracer._process.pid) not in content["pids"]
 
 
-def test_a_pilot_with_both_options_writes_both_beside_its_folder(wd: Path) -> None:
+def test_a_pilot_with_both_options_writes_both_beside_its_folder(wd: Path, wait_until: Callable[..., None]) -> None:
     with LocalManager(["--nodes", "2", "--wd", wd, "--enable-rt-stats", "--enable-proc-stats"]) as pilot:
         pilot.submit(Jobs().add(name="a", exec="true", iteration=3))
         pilot.wait4all()
@@ -71,7 +73,9 @@ def test_a_pilot_with_both_options_writes_both_beside_its_folder(wd: Path) -> No
         began, ended = (datetime.fromisoformat(times[task.name][end]) for end in "sf")
         assert task.time is not None
         assert abs(ended - began - task.time) <= timedelta(microseconds=2)  # each is rounded
-    assert _only(wd, "ptrace_n0_*.log")["node"] == "n0"
+    traces = "ptrace_n0_*.log"  # written by a process that may outlive its agent
+    wait_until(lambda: any(path.read_text().endswith("}") for path in wd.glob(traces)), "the traces are written")
+    assert _only(wd, traces)["node"] == "n0"
 
 
 def test_without_the_options_nothing_is_written(wd: Path) -> None:

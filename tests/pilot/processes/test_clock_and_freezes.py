@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,15 @@ LOST = ("--node-lost", str(NODE_LOST_S), "--kill-grace", "1")
 @contextmanager
 def frozen(*processes: int | psutil.Process) -> Iterator[None]:
     """They are stopped meanwhile; killed ones stay away."""
-    for each in processes:
-        os.kill(each if isinstance(each, int) else each.pid, signal.SIGSTOP)
+    everyone = [psutil.Process(each) if isinstance(each, int) else each for each in processes]
+    for each in everyone:
+        each.suspend()
     try:
         yield
     finally:
-        for each in processes:
-            os.kill(each if isinstance(each, int) else each.pid, signal.SIGCONT)
+        for each in everyone:
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
 
 
 def pass_by(seconds: float) -> None:

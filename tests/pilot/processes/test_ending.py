@@ -7,12 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 from patience import PATIENCE_S
+from process_state import children_of, kill
 
 from pilotfish.pilot.manager.end_margin import margin_for
 
@@ -110,9 +109,8 @@ def test_after_an_end_without_any_warning_the_same_command_line_goes_on(
     (wd / "tasks.txt").write_text("echo 1 >> ran-1\n[ -e go ] || { touch runs; sleep 1000; }; echo 2 >> ran-2\n")
     first = start(wd, "tasks.txt", "--continue")
     wait_until((wd / "runs").exists, "the second task runs")
-    for process in psutil.Process(first.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # some end by themselves
-            process.kill()
+    for process in children_of(first.pid, recursive=True):
+        kill(process)
     first.kill()
     first.communicate()
     (wd / "go").touch()

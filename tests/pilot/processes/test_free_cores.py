@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 from patience import PATIENCE_S
+from process_state import children_of, command_line
 from real_pilot import Pilot
 
 from pilotfish import Jobs, LocalManager, Manager
@@ -87,11 +87,7 @@ def test_a_lost_node_is_not_free(wd: Path, wait_until: Callable[..., None]) -> N
     with LocalManager(["--wd", str(wd), "--nodes", "n1:2,n2:2", *_gate(wd)], QUIET) as pilot:
         pilot.submit(Jobs().add(name="a", exec="true", numNodes=2))
         pilot.wait4("a", PATIENCE_S)
-        agents = [
-            process
-            for process in psutil.Process(pilot._process.pid).children()
-            if "agent" in process.cmdline() and "n2" in process.cmdline()
-        ]
+        agents = [each for each in children_of(pilot._process.pid) if {"agent", "n2"} <= set(command_line(each))]
         (wd / "go").unlink()
         os.kill(agents[0].pid, signal.SIGKILL)
         wait_until(lambda: pilot.resources()["free_cores"] == 2, "only the other node's cores are free")

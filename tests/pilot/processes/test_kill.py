@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from patience import PATIENCE_S, THOROUGH
+from process_state import has_ended, parent_of
 from real_pilot import Pilot
 
 TASKS, KILLS = (5000, 6) if THOROUGH else (1500, 3)
@@ -34,14 +35,6 @@ def _finished(pilot: Pilot) -> int:
 def _text(path: Path) -> str:
     """What is in the file by now; the shell makes it before it writes."""
     return path.read_text() if path.exists() else ""
-
-
-def _gone(pid: int) -> bool:
-    """Ended; nobody may have reaped it, if the first process of this machine does not."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 @pytest.mark.parametrize("seed", [1, 2] if THOROUGH else [1])
@@ -121,7 +114,7 @@ def test_a_running_task_is_adopted_not_started_again(wd: Path, wait_until: Calla
 
 
 @pytest.mark.parametrize("victim", ["agent", "worker with the task", "worker without"])
-def test_tasks_of_a_killed_agent_run_again_and_its_left_overs_are_gone(
+def test_tasks_of_a_killed_agent_run_again_and_its_left_overs_arehas_ended(
     wd: Path, wait_until: Callable[..., None], victim: str
 ) -> None:
     """An agent is all of its processes: without one of them the others go too."""
@@ -137,9 +130,9 @@ def test_tasks_of_a_killed_agent_run_again_and_its_left_overs_are_gone(
     others = [worker for worker in processes if worker.pid != task.ppid()]
     {"agent": agent, "worker with the task": worker_of_task, "worker without": (others or processes)[0]}[victim].kill()
     wait_until(lambda: len((wd / "pids").read_text().split()) == 2, "it is started again")
-    wait_until(lambda: all(_gone(each.pid) for each in (agent, *processes)), "the whole agent is gone")
+    wait_until(lambda: all(has_ended(each) for each in (agent, *processes)), "the whole agent is gone")
     first, second = map(int, (wd / "pids").read_text().split())
-    assert _gone(first)
+    assert has_ended(first)
     assert psutil.pid_exists(second)
     (wd / "go").touch()
     client = pilot.client()
@@ -160,12 +153,13 @@ def test_tasks_of_a_killed_agent_do_not_run_beside_their_second_run_on_another_n
     script = f"touch {wd}/pids; {look}; echo $$$$$$$$ >> {wd}/pids; while [ ! -e {wd}/go ]; do sleep 0.05; done"
     _submit(pilot, [{"name": "long", "execution": {"script": script}}])
     wait_until(lambda: _text(wd / "pids"), "the task runs")
-    worker = psutil.Process(int(_text(wd / "pids"))).parent()
+    its_agent = parent_of(parent_of(int(_text(wd / "pids"))))
     agents = pilot.agents()
+    assert its_agent in [agent.pid for agent in agents]
     if dead == "all":
         pilot.kill()
     for agent in agents:
-        if dead == "all" or (worker is not None and worker.ppid() == agent.pid):
+        if dead == "all" or agent.pid == its_agent:
             agent.kill()
     if dead == "all":
         pilot.resume()
@@ -243,7 +237,7 @@ def test_a_pilot_goes_on_with_other_nodes_than_before(wd: Path, wait_until: Call
     names = [*(f"a:{number}" for number in range(50)), *(f"b:{number}" for number in range(20)), "a", "b"]
     assert pilot.endings() == Counter(names)
     kept = {node.partition(":")[0] for node in nodes.split(",")} if nodes == "n0:1" else set()
-    wait_until(lambda: sum(not _gone(agent.pid) for agent in old_agents) == len(kept), "agents of other nodes are gone")
+    wait_until(lambda: sum(not has_ended(agent) for agent in old_agents) == len(kept), "agents of other nodes are gone")
     assert pilot.finish() == 0
 
 

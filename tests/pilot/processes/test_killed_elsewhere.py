@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from patience import PATIENCE_S
+from process_state import has_ended
 from real_pilot import Pilot, remote_nodes
 
 from pilotfish import Jobs
@@ -63,7 +64,7 @@ def test_an_agent_that_ends_in_order_leaves_no_watcher_behind(wd: Path, wait_unt
     (agent,) = pilot.agents()
     family = [agent, *agent.children(recursive=True)]
     assert pilot.finish() == 0
-    wait_until(lambda: not any(process.is_running() for process in family), "all of them have ended")
+    wait_until(lambda: all(map(has_ended, family)), "all of them have ended")
     assert "it was killed" not in (pilot.aux / "service.log").read_text()
 
 

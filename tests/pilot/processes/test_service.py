@@ -14,6 +14,7 @@ import psutil
 import pytest
 import zmq
 from patience import PATIENCE_S
+from process_state import has_ended
 
 from pilotfish.api.local import LocalManager
 
@@ -294,7 +295,7 @@ def test_the_service_ends_when_its_work_is_done(
     assert client.ask(request_name, **members) == reply
     assert client.refused(request_name, **members) == "Finish request already requested"
     (wd / "go").touch()
-    wait_until(lambda: not service.is_running() or service.status() == psutil.STATUS_ZOMBIE, "the service has ended")
+    wait_until(lambda: has_ended(service), "the service has ended")
     assert (wd / "done").exists()
     assert json.loads((pilot.connection_file.parent / "final_status.json").read_text())["JobStats"]["FinishedJobs"] == 1
 

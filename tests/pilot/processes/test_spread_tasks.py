@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
+from process_state import has_ended
 
 from pilotfish import Jobs, LocalManager
 
@@ -19,7 +19,7 @@ def test_what_is_left_on_the_second_node_ends_with_the_task(wd: Path, wait_until
         pilot.submit(jobs)
         assert pilot.wait4("spread") == {"spread": "SUCCEED"}
         pid = int((wd / "pid").read_text())
-        wait_until(lambda: not psutil.pid_exists(pid), "the process on the second node is gone")
+        wait_until(lambda: has_ended(pid), "the process on the second node is gone")
 
 
 def test_a_task_over_two_nodes_takes_cores_of_both(wd: Path) -> None:
