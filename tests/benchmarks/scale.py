@@ -25,6 +25,7 @@ import psutil
 import zmq
 
 HERE = Path(__file__).parent
+TIMED = HERE / "timed_turns.py"
 CORES = 64
 SHORT_S = 0.01
 """More than one manager can keep up with: each agent alone would do 6,400 of these a second."""
@@ -61,11 +62,13 @@ class Pilot:
     """A manager with `settings`, as soon as all its agents are ready. A context manager."""
 
     def __init__(self, settings: Sequence[str], nodes: int = 1, folder: Path | None = None, **environ: str) -> None:
+        """With TURNS_FILE in `environ` its long turns are noted there (timed_turns.py)."""
         self.folder = folder or Path(tempfile.mkdtemp(prefix="pf-scale-"))
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.REQ)
         begin = time.perf_counter()
-        command = [sys.executable, "-m", "pilotfish", "service", "--wd", str(self.folder), "--id", "scale", *settings]
+        program = [str(TIMED)] if "TURNS_FILE" in environ else ["-m", "pilotfish"]
+        command = [sys.executable, *program, "service", "--wd", str(self.folder), "--id", "scale", *settings]
         with open(self.folder / "service.out", "wb") as output:
             self.process = subprocess.Popen(command, env={**os.environ, **environ}, stdout=output, stderr=output)
         self.manager = psutil.Process(self.process.pid)
@@ -121,7 +124,7 @@ class Pilot:
     def cpu_s(self) -> tuple[float, float, float]:
         """CPU time so far of the manager, of its main thread, and of the agents."""
         threads = {thread.id: thread.user_time + thread.system_time for thread in self.manager.threads()}
-        agents = [child.cpu_times() for child in self.manager.children()]
+        agents = [child.cpu_times() for child in self.manager.children(recursive=True)]
         return sum(threads.values()), threads[self.manager.pid], sum(times.user + times.system for times in agents)
 
 
@@ -135,6 +138,7 @@ class SimulatedPilot(Pilot):
         placement: str = "srun",
         starter: str = f'exec {sys.executable} {HERE / "simulated_agents.py"} "$@"\n',
         cores: int = CORES,
+        **environ: str,
     ) -> None:
         folder = Path(tempfile.mkdtemp(prefix="pf-scale-"))
         program = folder / placement
@@ -148,6 +152,7 @@ class SimulatedPilot(Pilot):
             PATH=f"{folder}:{os.environ['PATH']}",
             SIMULATED_TASK_S=str(task_s),
             PRETENDED_CORES=str(cores),
+            **environ,
         )
 
 
