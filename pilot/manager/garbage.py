@@ -17,14 +17,19 @@ _MANY = 10_000
 _TURNS = 10
 """After so many turns it is, whatever the count says: it tells the difference only."""
 _ROUNDS = 5
-"""After so many collections what they have left is looked through, too, for the last time."""
+_MANY_LEFT = 30_000
+"""After so many collections, or when they may have left so many objects, that is looked through, too, for the last time.
+
+Without the second, tasks that run for long (an attempt each, and its key) made that a tenth of a second where 2,000 are
+started in each turn.
+"""
 
 
 class Garbage:
     """Looks through what is young; call `end_of_turn` at the end of each turn."""
 
     def __init__(self) -> None:
-        self._turns = self._rounds = 0
+        self._turns = self._rounds = self._left = 0
 
     @staticmethod
     def begin() -> None:
@@ -39,8 +44,10 @@ class Garbage:
             return
         self._turns = 0
         self._rounds += 1
-        if self._rounds < _ROUNDS:
+        left, young = self._left, gc.get_count()[0]
+        if self._rounds < _ROUNDS and (not left or left + young < _MANY_LEFT):
+            self._left = left + young
             gc.collect(0)
         else:
-            self._rounds = 0
+            self._rounds = self._left = 0
             gc.collect(1)

@@ -71,3 +71,13 @@ def test_what_has_outlived_some_collections_is_looked_through_a_last_time(collec
         ours.end_of_turn()
     assert collections == [0, 0, 0, 0, 1]
     assert alive() == 0
+
+
+def test_when_much_has_outlived_a_collection_the_last_look_does_not_wait_for_more(collections: list[int]) -> None:
+    """Each turn starts tasks that run for long: what they leave is looked through while it is little."""
+    ours, kept = Garbage(), []
+    for _ in range(7):
+        kept += [Cycle() for _ in range(garbage._MANY)]
+        ours.end_of_turn()
+    assert collections == [0, 0, 1, 0, 0, 1, 0]
+    assert len(kept) == 7 * garbage._MANY
