@@ -131,9 +131,9 @@ class Agents:
                 yield 1 + things_in(message)
                 continue
             if isinstance(message, frames.Gone):
-                self._take_gone(message)
+                lost = self._take_gone(message)
                 send_on(socket, identity, [frames.Stop(kill=False)])
-                yield things_in(message)
+                yield things_in(message) + lost
                 return
             link = self.links.of(identity)
             if link is None:
@@ -165,13 +165,18 @@ class Agents:
                 self.to_replace.append((link.node, link.agent_id))
                 return
 
-    def _take_gone(self, message: frames.Gone) -> None:
-        """An agent's watcher reports that it was killed. One that serves no node now was given up before."""
-        link = next((link for link in self.links if link.agent_id == message.agent_id), None)
-        if link is not None:
-            self.lost(link.node, "it was killed")
-            self.gone(link.node, link.agent_id)
-            self.to_replace.append((link.node, link.agent_id))
+    def _take_gone(self, message: frames.Gone) -> int:
+        """An agent's watcher reports that it was killed. One that serves no node now was given up before.
+
+        Returns how many attempts that has cost.
+        """
+        link = self.links.of_agent(message.agent_id)
+        if link is None:
+            return 0
+        lost = self.lost(link.node, "it was killed")
+        self.gone(link.node, link.agent_id)
+        self.to_replace.append((link.node, link.agent_id))
+        return lost
 
     def _take(self, link: Link, message: frames.ToManager) -> Iterator[int]:
         link.heard_s = self._patience.seconds
@@ -187,8 +192,7 @@ class Agents:
             log.info("agent.draining", extra={"node": self._nodes.specs[link.node].name})
             self._scheduler.on_node_draining(link.node)
         elif isinstance(message, frames.Bye):
-            self._take_bye(link, message)
-            yield things_in(message)
+            yield things_in(message) + self._take_bye(link, message)
         yield 1
 
     def _take_shares(self, link: Link, report: frames.Report) -> Iterator[int]:
@@ -198,13 +202,15 @@ class Agents:
                 return
             self._reports.take(link.node, share)
             if share is shares[-1]:
-                link.seen_seq = report.seq  # only now: what is acknowledged, the agent forgets
+                self.links.took(link, report.seq)  # only now: what is acknowledged, the agent forgets
             yield things_in(share)
 
-    def _take_bye(self, link: Link, bye: frames.Bye) -> None:
+    def _take_bye(self, link: Link, bye: frames.Bye) -> int:
+        """Returns how many attempts that has cost."""
         log.info("agent.left", extra={"node": link.node, "reason": bye.reason})
-        self.lost(link.node, bye.reason)
+        lost = self.lost(link.node, bye.reason)
         self.gone(link.node, link.agent_id)
+        return lost
 
     def _welcome(self, socket: zmq.Socket[bytes], identity: bytes, hello: frames.Hello) -> Link | None:
         node = self._numbers.get(hello.node)
@@ -229,11 +235,11 @@ class Agents:
         now_s = self._patience.seconds
         link = Link(socket, identity, node, hello.agent_id, hello.host, hello.pid, now_s, now_s)
         link.seen_seq = link.written_seq = link.syncing_seq = link.acked_seq = hello.next_seq - 1
-        if connected is not None:
-            link.seen_seq = max(link.seen_seq, connected.seen_seq)
-        else:
+        if connected is None:
             self._enter(node, hello)
         self.links.add(link)
+        if connected is not None and connected.seen_seq > link.seen_seq:
+            self.links.took(link, connected.seen_seq)
         send_on(socket, identity, self._answer(node, hello))
         self.on_hello(node)
         of_agent = {"node": hello.node, "agent": hello.agent_id, "running": len(hello.running)}
@@ -366,17 +372,18 @@ class Agents:
         self._nodes[node].expected.discard(agent_id)
         self._record(AgentDown(node, agent_id))
 
-    def lost(self, node: NodeNo, reason: str, silent: bool = False) -> None:
-        """The agent of this node is gone; its tasks go back to the queue.
+    def lost(self, node: NodeNo, reason: str, silent: bool = False) -> int:
+        """The agent of this node is gone; its tasks go back to the queue. Returns how many attempts there were.
 
         One that is only `silent` may come back, unless it was dismissed.
         """
         link = self.links.drop(node)
         if link is None:
-            return
+            return 0
         name = self._nodes.specs[node].name
         log.warning("agent.lost", extra={"node": name, "agent": link.agent_id, "reason": reason})
-        for attempt in self._scheduler.dispatch.attempts_at.of(node):
+        attempts = self._scheduler.dispatch.attempts_at.of(node)
+        for attempt in attempts:
             if attempt.grant is not None:
                 self._reports.sweep(attempt.grant, attempt.key)
         was_dismissed = self._nodes[node].state is NodeState.DISMISSED
@@ -384,3 +391,4 @@ class Agents:
         if self._nodes.specs[node].joined:
             self.gone(node, link.agent_id)  # from this node: it may join again, as another
             self.leave(node)
+        return len(attempts)

@@ -199,6 +199,27 @@ def test_a_report_of_more_than_a_turn_has_time_for_is_taken_in_shares_and_acknow
     assert not world.agents.inbox.begun
 
 
+def test_what_a_lost_agent_had_is_work_of_the_turn_that_hears_of_it(world: World) -> None:
+    """Each of its tasks goes back to the queue: of 100 agents that are killed at once a turn takes only some."""
+    world.send_tasks(inbox.MOST_PER_TURN)
+    world.say(0, frames.Gone("agent0"))
+    world.say(0, frames.Beat())
+    world.read()
+    assert world.scheduler.jobs.tasks_in[State.QUEUED] == inbox.MOST_PER_TURN
+    assert world.agents.inbox.waits_unread
+    world.read()
+    assert not world.agents.inbox.waits_unread
+
+
+def test_what_a_failed_sync_was_to_promise_is_promised_by_the_next(world: World) -> None:
+    world.say(0, frames.Report(1, [], [], [], []))
+    world.read()
+    world.agents.links.mark_written()
+    world.agents.links.mark_syncing()
+    assert world.acknowledged() == [1]
+    assert world.acknowledged() == []
+
+
 def test_what_an_agent_had_said_before_it_was_lost_is_all_that_counts(world: World) -> None:
     """The tasks of the rest are given to others by then."""
     count = 3 * inbox.MOST_PER_TURN
