@@ -6,9 +6,9 @@ Of each size: until all agents are ready; what an agent costs while nothing is t
 most a million and a half; when half of them have ended one node in a hundred is lost at once. The manager's turns are timed by
 their CPU time, as what a turn waits for on a busy machine is not its own.
 
-The agents share the machine with the manager. What bounds a row is said in its last column: the manager when its main thread was
-busy for more than nine tenths of the time, the cores when nine tenths of them were, else this machine. `most/s` is what the main
-thread can do when it always has a core of its own: a million microseconds divided by what a task has cost it.
+The agents share the machine with the manager. What bounds a row is said in its last column: the cores when nine tenths of them
+were busy, the manager when its main thread was for nine tenths of the time, else this machine. `most/s` is what the main thread
+can do when it always has a core of its own: a million microseconds divided by what a task has cost it.
 """
 
 from __future__ import annotations
