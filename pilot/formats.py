@@ -7,10 +7,14 @@ reads no such file.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
 SUFFIXES = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
+
+
+_TRAILING_COMMA = re.compile(r",\s*[}\]]")
 
 
 class FormatError(ValueError):
@@ -26,9 +30,10 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        comma = text[: error.pos].rstrip().endswith(",")
-        remedy = "; trailing commas are not allowed in JSON" if comma else ""
-        raise FormatError(f"{error}{remedy}" if text.strip() else "it is empty") from error
+        comma = text.rfind(",", 0, error.pos + 1)
+        if comma >= 0 and _TRAILING_COMMA.match(text, comma):  # Pythons before 3.13 point behind it
+            error = json.JSONDecodeError("Trailing comma, which JSON does not allow", text, comma)
+        raise FormatError(str(error) if text.strip() else "it is empty") from error
 
 
 def _yaml(text: str) -> Any:

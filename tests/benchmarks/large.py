@@ -176,7 +176,9 @@ def main() -> None:
     parser.add_argument("nodes", nargs="*", type=int, default=list(SIZES), help="default: 10 1000 3000 10000")
     parser.add_argument("--task-s", type=float, default=TASK_S)
     parser.add_argument("--tasks", type=int, help="default: three for each core, at most 1,500,000")
-    parser.add_argument("--no-turns", action="store_true", help="without timing turns, which costs the manager a little")
+    parser.add_argument(
+        "--no-turns", action="store_true", help="without timing turns, which costs the manager a little"
+    )
     given = parser.parse_args()
     with scale.SimulatedPilot(2, TASK_S, cores=CORES) as pilot:
         base_bytes = pilot.manager.memory_info().rss

@@ -100,7 +100,7 @@ def test_a_cache_that_others_can_write_is_refused(wd: Path) -> None:
 
 
 def test_a_pilot_that_runs_on_keeps_what_was_taken(wd: Path) -> None:
-    """Also from an executor with a name that has had its results: another life of it finds them, and makes what failed again."""
+    """Also from an executor with a name that has had its results: another life finds them, and makes what failed again."""
 
     def note(number: int, log: str) -> int:
         with open(log, "a") as file:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from patience import wait_until
 from sshd import Sshd
 
 from pilotfish import fyrd
@@ -279,11 +280,13 @@ def test_only_files_of_jobs_that_are_over_are_cleaned(wd: Path) -> None:
     done = fyrd.submit("echo out", name="one", machine=MACHINE)
     done.wait()
     living = fyrd.submit(UNTIL_GO, name="two", machine=MACHINE)
+    own = [Path(living.outfile).with_suffix(end) for end in (".err", ".out", ".script")]
+    wait_until(lambda: all(path.exists() for path in own), "it runs")
     (wd / "three.0123456789ab.cluster.script").touch()
     assert [Path(name).name for name in told("clean", "-d")["files"]] == [f"one.{done.uuid}.cluster.script"]
     assert "1 files would be removed" in refusal("clean")
     call("clean", "-y")
     assert not Path(done.files[0]).exists()
     call("clean", "--outputs", "-y")
-    own = [Path(living.outfile).with_suffix(end).name for end in (".err", ".out", ".script")]
-    assert [name for name in names(wd) if ".cluster" in name] == ["three.0123456789ab.cluster.script", *own]
+    kept = ["three.0123456789ab.cluster.script", *(path.name for path in own)]
+    assert [name for name in names(wd) if ".cluster" in name] == kept

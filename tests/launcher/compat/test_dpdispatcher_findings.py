@@ -385,7 +385,7 @@ def test_kwargs_without_a_batch_system_are_checked_with_the_machine(here: Path) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"work_base": "w",\n}', "line 2 column 1 (char 19); trailing commas are not allowed in JSON"),
+        ('{"work_base": "w",\n}', "Trailing comma, which JSON does not allow: line 1 column 18 (char 17)\n"),
         ("", "s.json: it is empty"),
         ('{"a": 1 "b"}', "Expecting ',' delimiter: line 1 column 9 (char 8)\n"),
         ('{"train": [{"machine": {}, "resources": {}}]}', "is a machine file of dpgen; a submission has `machine`"),

@@ -236,7 +236,8 @@ def test_submissions_load_from_json_yaml_and_toml(tmp_path: Path, suffix: str) -
 
 def test_a_trailing_comma_is_told_with_the_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "task.json").write_text('{"command": "true",\n}')
-    assert "line 2 column 1" in refused(Task.load_from_json, tmp_path / "task.json")
+    message = "task.json: Trailing comma, which JSON does not allow: line 1 column 19"
+    assert message in refused(Task.load_from_json, tmp_path / "task.json")
 
 
 @pytest.mark.parametrize(
