@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from struct import Struct
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from ..loop import Loop
 from ..model.errors import PilotfishError
@@ -24,6 +24,8 @@ PATIENCE_S, MOST_PATIENCE_S = 3.0, 12.0
 _PING_MS, _PING_PATIENCE_MS = 3_000, 10_000
 """Over TCP a silent peer is found by libzmq itself; then the connection is made anew, which works once the link is mended."""
 LAST_WORDS_MS = 2000
+_EVENT = Struct("=Hi")
+"""Number and value of what a monitor tells: zmq.utils.monitor would do, but it brings asyncio and ssl into each agent."""
 
 
 class Link:
@@ -78,7 +80,8 @@ class Link:
         assert self._monitor is not None
         was_made = False
         while self._monitor.poll(0):
-            self._up = recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            event, _ = _EVENT.unpack(self._monitor.recv_multipart()[0])
+            self._up = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             was_made = was_made or self._up
         if was_made and self._up:
             self._patience_s = PATIENCE_S

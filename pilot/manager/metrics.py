@@ -11,31 +11,27 @@ client asks for four times a minute.
 from __future__ import annotations
 
 import logging
-import signal
 import socket
-import socketserver
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event, Thread
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..files import write_atomically
 from ..model.errors import SettingsError
 from ..model.running import running
 from ..model.states import NodeState, State
 from ..version import VERSION
-from .config import address_of
+from .metrics_threads import start_thread
 from .parts import Parts
+
+if TYPE_CHECKING:
+    from .metrics_server import Server
 
 log = logging.getLogger(__name__)
 
-PATH = "/metrics"
-_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _EVERY_S = 2.0
 _FILE_EVERY_S = 5.0
-_CLIENT_S = 2.0
-"""How long a client may take for its request and for reading the answer; others wait meanwhile."""
 _LAST_WRITE_S = 1.0
 _MOST_NODES = 1000
 """With more, only their sums are given."""
@@ -60,14 +56,16 @@ class Metrics:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._made_s = float("-inf")
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._file: _File | None = None
 
     def open(self) -> None:
         """Begin, as the settings say. Raises SettingsError."""
         settings = self._parts.settings
         if settings.metrics is not None:
-            self._server = _serve(settings.metrics)
+            from .metrics_server import serve  # http.server takes long to import, and few pilots need it
+
+            self._server = serve(settings.metrics)
             self._parts.status.metrics_address = self._server.address
             log.info("metrics.served", extra={"address": self._server.address})
         if settings.metrics_file is not None:
@@ -180,58 +178,7 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(value)
 
 
-# --- handing out --------------------------------------------------------------------------------------------------------
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """One request. The server has the text."""
-
-    timeout = _CLIENT_S
-    server: _Server
-
-    def do_GET(self) -> None:
-        if self.path.partition("?")[0] != PATH:
-            self.send_error(404, explain=f"it is at {PATH}")
-            return
-        text = self.server.text
-        self.send_response(200)
-        self.send_header("Content-Type", _CONTENT_TYPE)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the log is about the pilot."""
-
-
-class _Server(socketserver.TCPServer):
-    """Not http.server's own, which looks up the name of the host, and may wait long for that."""
-
-    allow_reuse_address = True
-    text = b""
-
-    @property
-    def address(self) -> str:
-        host, port = self.server_address[:2]
-        name = host.decode() if isinstance(host, bytes | bytearray) else str(host)
-        return f"http://{f'[{name}]' if ':' in name else name}:{port}{PATH}"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that has gone, or is too slow, is none of the pilot's business."""
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
-
-
-def _serve(said: str) -> _Server:
-    host, port = address_of(said)
-    try:
-        server = (_Server6 if ":" in host else _Server)((host, port), _Handler)
-    except OSError as error:
-        raise SettingsError(f"cannot listen there: {error.strerror}", where=f"--metrics {said}") from error
-    _thread("metrics", server.serve_forever)
-    return server
+# --- as a file ----------------------------------------------------------------------------------------------------------
 
 
 class _File:
@@ -250,7 +197,7 @@ class _File:
             self._write()
         except OSError as error:
             raise SettingsError(f"cannot be written: {error.strerror}", where=f"--metrics-file {self._path}") from error
-        self._thread = _thread("metrics-file", self._run)
+        self._thread = start_thread("metrics-file", self._run)
 
     def close(self) -> None:
         self._ends.set()
@@ -272,15 +219,3 @@ class _File:
                 self._failing = True
             else:
                 self._failing = False
-
-
-def _thread(name: str, act: Callable[[], None]) -> Thread:
-    """Signals are the loop's: each thread begins with all of them blocked."""
-
-    def run() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        act()
-
-    thread = Thread(target=run, name=name, daemon=True)
-    thread.start()
-    return thread

@@ -92,7 +92,7 @@ class Status:
             wd=os.getcwd(),
             python_version=sys.version.replace("\n", " "),
             python=sys.executable,
-            platform=platform.platform(),
+            platform=_platform(),
             metrics_address=self.metrics_address or UNSET,
             aux_dir=codec.to_text(str(self._aux.path)),
             problem=self.problem or UNSET,
@@ -129,3 +129,9 @@ def _account() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in some containers
         return str(os.getuid())
+
+
+def _platform() -> str:
+    """As platform.platform() has it, which runs `uname -p` for what it does not say then."""
+    parts = platform.system(), platform.release(), platform.machine(), "with", "".join(platform.libc_ver())
+    return "-".join(parts)
