@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from . import dropin, errors
     from .api.aio import AsyncExecutor, AsyncManager
-    from .api.executor import Command, Executor, Pool, register_joblib, task
+    from .api.executor import Command, Executor, Pool, as_completed, dask_scheduler, register_joblib, task, wait
     from .api.jobinfo import JobInfo
     from .api.jobs import Jobs
     from .api.local import LocalManager
@@ -74,12 +74,15 @@ __all__ = [
     "Submission",
     "Task",
     "TimeStamp",
+    "as_completed",
+    "dask_scheduler",
     "dropin",
     "errors",
     "fyrd",
     "info",
     "register_joblib",
     "task",
+    "wait",
 ]
 
 _HOMES = {
@@ -102,9 +105,12 @@ _HOMES = {
     "Submission": ".launcher.submission.submission",
     "Task": ".launcher.description.task",
     "TimeStamp": ".api.timestamp",
+    "as_completed": ".api.executor",
+    "dask_scheduler": ".api.executor",
     "dropin": ".dropin",
     "register_joblib": ".api.executor",
     "task": ".api.executor",
+    "wait": ".api.executor",
     "errors": ".errors",
     "fyrd": ".launcher.compat.fyrd",
 }

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from types import TracebackType
@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from ..executor.command import Command, CommandResult
 from ..executor.executor import Executor
 from ..executor.future import Future
+from ..executor.progress import Shown
 from .threads import in_thread
 
 P = ParamSpec("P")
@@ -71,20 +72,23 @@ class AsyncExecutor:
         future = await in_thread(partial(self.executor.submit, fn, *args, **kwargs), Future.cancel)
         return await asyncio.wrap_future(future)
 
-    async def map(self, fn: Callable[..., T], *iterables: Iterable[Any]) -> AsyncIterator[T]:
+    async def map(self, fn: Callable[..., T], *iterables: Iterable[Any], progress: bool = False) -> AsyncIterator[T]:
         """The results of `fn` for the arguments, in their order: `async for result in executor.map(fn, items)`.
 
-        The first call that fails raises its exception; then, and when the loop is left early, those that have not begun are
-        cancelled.
+        `progress`: show how many calls have ended. The first call that fails raises its exception; then, and when the loop is
+        left early, those that have not begun are cancelled.
         """
         futures = deque(await self._submit_all(fn, zip(*iterables, strict=False)))
-        try:
-            while futures:
-                yield await asyncio.wrap_future(futures.popleft())
-        finally:
-            _cancel(futures)
+        with _shown(futures, progress):
+            try:
+                while futures:
+                    yield await asyncio.wrap_future(futures.popleft())
+            finally:
+                _cancel(futures)
 
-    async def as_completed(self, fn: Callable[..., T], *iterables: Iterable[Any]) -> AsyncIterator[T]:
+    async def as_completed(
+        self, fn: Callable[..., T], *iterables: Iterable[Any], progress: bool = False
+    ) -> AsyncIterator[T]:
         """As `map`, in the order in which the calls end."""
         futures = await self._submit_all(fn, zip(*iterables, strict=False))
         loop = asyncio.get_running_loop()
@@ -96,11 +100,12 @@ class AsyncExecutor:
 
         for future in futures:
             future.add_done_callback(tell)
-        try:
-            for _ in futures:
-                yield (await ended.get()).result()
-        finally:
-            _cancel(futures)
+        with _shown(futures, progress):
+            try:
+                for _ in futures:
+                    yield (await ended.get()).result()
+            finally:
+                _cancel(futures)
 
     async def _submit_all(self, fn: Callable[..., T], calls: Iterator[tuple[Any, ...]]) -> list[Future[T]]:
         futures: list[Future[T]] = []
@@ -132,6 +137,10 @@ def _submit(executor: Executor, fn: Callable[..., T], calls: Sequence[tuple[Any,
         _cancel(futures)
         raise
     return futures
+
+
+def _shown(futures: Collection[Future[Any]], progress: bool) -> AbstractContextManager[object]:
+    return Shown(futures) if progress else nullcontext()
 
 
 def _cancel(futures: Iterable[Future[Any]]) -> None:

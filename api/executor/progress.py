@@ -1,4 +1,7 @@
-"""How far the calls of a `map` are: a bar of tqdm where that is installed, in notebooks its widget; else a line of text."""
+"""How far calls are: a bar of tqdm where that is installed, in notebooks its widget; else a line of text.
+
+`wait` and `as_completed` are those of `concurrent.futures` with it; they take futures of any executor.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,86 @@ import concurrent.futures
 import sys
 import threading
 import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures._base import DoneAndNotDoneFutures
+
+AnyFuture = TypeVar("AnyFuture", bound="concurrent.futures.Future[Any]")
+T = TypeVar("T")
 
 _EVERY_S = 0.5
+
+
+def wait(
+    fs: Iterable[concurrent.futures.Future[T]],
+    timeout: float | None = None,
+    return_when: str = concurrent.futures.ALL_COMPLETED,
+    *,
+    progress: bool = False,
+) -> DoneAndNotDoneFutures[T]:
+    """As `concurrent.futures.wait`. `progress`: show how many of the futures are done, until this returns."""
+    futures = set(fs)
+    with ExitStack() as stack:
+        if progress:
+            stack.enter_context(Shown(futures))
+        return concurrent.futures.wait(futures, timeout, return_when)
+
+
+def as_completed(
+    fs: Iterable[AnyFuture], timeout: float | None = None, *, progress: bool = False
+) -> Iterator[AnyFuture]:
+    """As `concurrent.futures.as_completed`. `progress`: show how many of the futures are done, until the last one is taken."""
+    futures = list(set(fs))
+    with ExitStack() as stack:
+        if progress:
+            stack.enter_context(Shown(futures))
+        # Each is let go when it is taken: a million results need not be in memory together.
+        left: Iterator[Any] = _emptied(futures)
+        taken: Iterator[Any] = concurrent.futures.as_completed(left, timeout)
+        yield from taken
+
+
+def _emptied(values: list[T]) -> Iterator[T]:
+    while values:
+        yield values.pop()
+
+
+class Shown:
+    """Inside the block a bar shows how many of these futures are done."""
+
+    def __init__(self, futures: Collection[concurrent.futures.Future[Any]]) -> None:
+        self._bar = new_bar(len(futures))
+        self._lock = threading.Lock()
+        self._is_open = True
+        for future in futures:
+            future.add_done_callback(self._count)
+
+    def _count(self, _: object) -> None:
+        with self._lock:
+            if self._is_open:
+                self._bar.update(1)
+
+    def __enter__(self) -> Shown:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._is_open = False
+            self._bar.close()
 
 
 class Line:
     """As much of tqdm's bar as is used here: a line on stderr that is written anew twice a second, and at the end."""
 
-    def __init__(self) -> None:
-        self.total = 0
+    def __init__(self, total: int = 0) -> None:
+        self.total = total
         self._done = 0
         self._last = 0.0
 
@@ -33,14 +105,14 @@ class Line:
         print(f"\r{self._done}/{self.total} calls", end=end, file=sys.stderr, flush=True)
 
 
-def new_bar() -> Any:
+def new_bar(total: int = 0) -> Any:
     if find_spec("tqdm") is None:
-        return Line()
+        return Line(total)
     if find_spec("ipywidgets") is None:  # tqdm.auto would warn in a notebook
         from tqdm import tqdm
     else:
         from tqdm.auto import tqdm
-    return tqdm(total=0, unit=" calls")
+    return tqdm(total=total, unit=" calls")
 
 
 class Watched(concurrent.futures.Executor):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 from patience import PATIENCE_S
 from process_state import has_ended
 
-from pilotfish import Executor, JobInfo, Jobs, LocalManager, Run
+from pilotfish import Executor, JobInfo, Jobs, LocalManager, Run, as_completed, wait
 from pilotfish.api.executor.progress import Line
 
 RUNNER = """
@@ -51,6 +54,10 @@ executor = Executor(1)
 future = executor.submit(lambda number: number + 1, 41)
 future.result()
 future
+""",
+    """
+from pilotfish import as_completed
+sorted(future.result() for future in as_completed([executor.submit(abs, -n) for n in range(3)], progress=True))
 """,
     "list(executor.map(abs, range(3), progress=True))",
     """
@@ -97,11 +104,12 @@ def test_a_notebook_is_executed(wd: Path) -> None:
         command, cwd=wd, env={**os.environ, **home}, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    first, mapped, stopped, last = json.loads(ran.stdout)
+    first, completed, mapped, stopped, last = json.loads(ran.stdout)
     assert "<td" in _shown(first)["text/html"]
     assert "42" in _shown(first)["text/html"]
-    assert _shown(mapped)["text/plain"] == "[0, 1, 2]"
-    assert "3/3" in _text(mapped, "stderr")
+    for shown in (completed, mapped):
+        assert _shown(shown)["text/plain"] == "[0, 1, 2]"
+        assert "3/3" in _text(shown, "stderr")
     assert stopped[-1]["ename"] == "KeyboardInterrupt"
     assert _shown(last)["text/plain"] == "(1, False)"
     assert has_ended(int((wd / "pid").read_text()))
@@ -154,6 +162,43 @@ def _until_written(capfd: pytest.CaptureFixture[str]) -> str:
     while not written.endswith("\n"):
         written += capfd.readouterr().err
     return written
+
+
+def test_progress_of_futures(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wd: Path
+) -> None:
+    """`wait` and `as_completed` do what those of the standard library do, and show how many are done while they wait."""
+    monkeypatch.setattr("pilotfish.api.executor.progress.new_bar", Line)
+    futures = [executor.submit(abs, -number) for number in range(4)]
+    assert sorted(future.result() for future in as_completed([*futures, futures[0]], progress=True)) == [0, 1, 2, 3]
+    assert capsys.readouterr().err.endswith("\r4/4 calls\n")
+    done, not_done = wait(futures, progress=True)
+    assert (done, not_done) == (set(futures), set())
+    assert capsys.readouterr().err.endswith("\r4/4 calls\n")
+
+    never = concurrent.futures.Future[int]()
+    assert wait([*futures, never], 0, progress=True).not_done == {never}
+    assert capsys.readouterr().err.endswith("\r4/5 calls\n")
+    assert wait([*futures, never], return_when=concurrent.futures.FIRST_COMPLETED).not_done == {never}
+    with pytest.raises(TimeoutError):
+        list(as_completed([never], 0, progress=True))
+    never.set_result(1)  # nothing is shown any more
+    assert capsys.readouterr().err == "\r0/1 calls\n"
+
+
+def test_futures_that_are_taken_are_let_go() -> None:
+    """As with the standard library's `as_completed`: a million results need not be in memory together."""
+    futures = [concurrent.futures.Future[int]() for _ in range(3)]
+    for future in futures:
+        future.set_result(1)
+    kept = [weakref.ref(future) for future in futures]
+    del future
+    taken = as_completed(futures)
+    next(taken)
+    futures.clear()
+    gc.collect()
+    assert sum(reference() is not None for reference in kept) == 2
+    assert len(list(taken)) == 2
 
 
 def test_a_map_without_calls_has_a_line_too(
