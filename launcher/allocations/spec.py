@@ -1,4 +1,4 @@
-"""What the queue may ask for: one batch system, within bounds. `pilotfish alloc add`, or an entry of `allocations:` in a file."""
+"""What the queue may ask for: one batch system, within bounds. `pilotfish alloc add`, or an entry of `allocations:`."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class AllocationSpec:
         tags: words by which jobs can ask for its nodes.
         priority: specs of a higher one are asked first.
         paused: asks for nothing; what it has goes on.
+        since_s: when it was added or resumed, in seconds since the epoch: earlier failures do not count against it.
     """
 
     name: str
@@ -52,3 +53,4 @@ class AllocationSpec:
     tags: tuple[str, ...] = ()
     priority: int = 0
     paused: bool = False
+    since_s: float = 0.0
