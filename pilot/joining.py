@@ -20,8 +20,10 @@ import msgspec
 
 from .agent_launchers import command, process
 from .agent_launchers.base import AgentLauncher
+from .console import echo
 from .model.errors import SettingsError, UsageError
 from .model.resources import NodeSpec, is_tag
+from .reach import check_reach
 from .systems import registry
 from .systems.base import Allocation, HostEnvironment
 from .systems.detect import detect
@@ -72,8 +74,9 @@ def join(pilot: str, tags: Sequence[str], bring: Nodes, agents: Agents, bounds: 
     info = connection.discover(pilot, {}, Path.cwd())
     if isinstance(info, str):
         raise UsageError("is an address, which has no keys", where=pilot, remedy="give the pilot's connection file")
-    file = Path(info.aux_dir) / connection.FILE_NAME
-    connection.agent_ways(info)
+    # A copy may be at the end of a tunnel, or on a host that does not see the pilot's folder.
+    file = Path(pilot).absolute() if Path(pilot).is_file() else Path(info.aux_dir) / connection.FILE_NAME
+    check_reach(lambda: connection.read(file), lambda text: echo(text, err=True))
     host_env = this_host(os.environ)
     allocation = detect(host_env, *bring)
     name, ends_s = _bounded(bounds, allocation, host_env)

@@ -84,7 +84,9 @@ ALLOWED: dict[str, set[str]] = {
         "pilot.version",
     },
     "pilot.version": set(),
-    "pilot.joining": SITE_FACTS | {"pilot.agent", "pilot.systems", "pilot.agent_launchers"},
+    "pilot.reach": {"pilot.model.errors", "pilot.wire"},
+    "pilot.joining": SITE_FACTS
+    | {"pilot.agent", "pilot.systems", "pilot.agent_launchers", "pilot.console", "pilot.reach"},
     "pilot.options": {"pilot.manager"},
     "pilot.cli": {"pilot.options", "pilot.manager", "pilot.agent", "pilot.joining", "pilot.model", "pilot.console"},
     "pilot.show_resources": {"pilot.systems", "pilot.console"},
@@ -149,6 +151,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pilot.agent": {"zmq", "msgspec", "psutil"},
     "pilot.manager": {"zmq", "msgspec", "psutil"},
     "pilot.joining": {"msgspec"},
+    "pilot.reach": set(),
     "pilot.options": {"click"},
     "pilot.cli": {"click"},
     "pilot.show_resources": {"click"},
