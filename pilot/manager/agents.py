@@ -382,7 +382,7 @@ class Agents:
             return 0
         name = self._nodes.specs[node].name
         log.warning("agent.lost", extra={"node": name, "agent": link.agent_id, "reason": reason})
-        attempts = self._scheduler.dispatch.attempts_at.of(node)
+        attempts = self._scheduler.dispatch.attempts_on(node)
         for attempt in attempts:
             if attempt.grant is not None:
                 self._reports.sweep(attempt.grant, attempt.key)

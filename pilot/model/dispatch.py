@@ -73,6 +73,7 @@ class Dispatch:
         self.grants: dict[GrantId, Grant] = {}
         self.pools: dict[PoolId, LeasePool] = {}
         self.attempts_at = ByNode(self.attempts, attrgetter("key"), attrgetter("node"))
+        """Those of a node that are not in the `unstarted` of one of its pools; `attempts_on` has all."""
         self.grants_at = ByNode(self.grants, attrgetter("grant_id"), lambda grant: grant.shares[0].node)
         self.pools_at = ByNode(self.pools, attrgetter("pool_id"), attrgetter("node"))
         self.most_starts: int | None = None
@@ -112,8 +113,6 @@ class Dispatch:
 
     def plan(self, now: float) -> None:
         """Start what can be started, hold nodes for what has waited too long, lend ahead."""
-        for index in (self.attempts_at, self.grants_at, self.pools_at):
-            index.forget()  # so what is sent from here on need not be added to them
         if self.reserved is not None:
             over = self.is_over_for(self.reserved.shape, now)
             if not self.reserved.live or self.held & over:
@@ -191,6 +190,16 @@ class Dispatch:
         self.attempts[attempt.key] = attempt
         self.attempts_at.added(attempt)
 
+    def attempts_on(self, node: NodeNo) -> list[Attempt]:
+        """All attempts that the agent of this node has or may have."""
+        found = {attempt.key: attempt for attempt in self.attempts_at.of(node)}
+        for pool in self.pools_at.of(node):
+            for key in pool.unstarted:
+                attempt = self.attempts.get(key)
+                if attempt is not None and attempt.node == node:
+                    found[key] = attempt
+        return list(found.values())
+
     def _not_for(self, pending: Pending, now: float) -> int:
         """The nodes that `pending` must leave alone: those held for work that comes before it, or over too soon."""
         over = self.is_over_for(pending.shape, now)
@@ -256,13 +265,16 @@ class Dispatch:
             return 0
         shares = self._nodes.take_single_cores(pool.node, most)
         grants = [Grant(GrantId(self._new_id()), pool.pool_id, (share,)) for share in shares]
-        self.grants.update((grant.grant_id, grant) for grant in grants)
+        entries = [(grant.grant_id, grant) for grant in grants]
+        self.grants.update(entries)
+        self.grants_at.all_added(pool.node, entries)
         pool.grants += len(grants)
         self._decisions.orders_for(pool.node).grants.extend(grants)
         return len(grants)
 
     def _note_grant(self, grant: Grant) -> None:
         self.grants[grant.grant_id] = grant
+        self.grants_at.added(grant)
         if len(grant.shares) > 1:
             self._spread.add(grant.grant_id)
 
@@ -271,6 +283,7 @@ class Dispatch:
         if pool is None:
             pool = shape.pools[node] = LeasePool(PoolId(self._new_id()), node, shape)
             self.pools[pool.pool_id] = pool
+            self.pools_at.added(pool)
         return pool
 
     def _forget_unused(self) -> None:
@@ -285,6 +298,7 @@ class Dispatch:
         for shape in unused.values():
             for pool in [pool for pool in shape.pools.values() if pool.is_empty]:
                 del self.pools[pool.pool_id], shape.pools[pool.node]
+                self.pools_at.gone(pool.node, (pool.pool_id,))
             if not shape.pools:
                 self._queue.forget(shape)
 
@@ -300,6 +314,7 @@ class Dispatch:
     def returned(self, grant: Grant) -> None:
         """The agent has given a grant back."""
         del self.grants[grant.grant_id]
+        self.grants_at.gone(grant.shares[0].node, (grant.grant_id,))
         if len(grant.shares) > 1:
             self._spread.discard(grant.grant_id)
         self._nodes.give_back(grant.shares)
@@ -311,6 +326,11 @@ class Dispatch:
     def touch(self, pool: LeasePool) -> None:
         """Something has happened to this pool: it may want more."""
         self._touched[pool.pool_id] = pool
+
+    def started(self, attempt: Attempt) -> None:
+        """Its agent has said so."""
+        self.remove_unstarted(attempt)
+        self.attempts_at.added(attempt)
 
     def remove_unstarted(self, attempt: Attempt) -> LeasePool | None:
         """`attempt` has started, ended or come back; returns its pool."""
@@ -334,6 +354,7 @@ class Dispatch:
 
         Attempts of other nodes that used part of this one are BROKEN, and ordered to stop.
         """
+        attempts = self.attempts_on(node)
         for grant in self.grants_at.of(node):
             self.returned(grant)
         elsewhere = {grant for grant in self._spread if any(s.node == node for s in self.grants[grant].shares)}
@@ -346,9 +367,11 @@ class Dispatch:
             pool.shape.mean_s = pool.pace.mean_s or pool.shape.mean_s
             self._touched.pop(pool.pool_id, None)
             self._queue.review(pool.shape)
+        for index in (self.attempts_at, self.grants_at, self.pools_at):
+            index.forget(node)
         self.release_hold(node)
         self.sent_s.pop(node, None)
-        return self.attempts_at.of(node)
+        return attempts
 
     def release_hold(self, node: NodeNo) -> None:
         """Nothing can be reserved on this node any more."""
@@ -371,7 +394,6 @@ class Dispatch:
             self.pools_at.added(pool)
         self._nodes.take(grant.shares)
         self._note_grant(grant)
-        self.grants_at.added(grant)
         if grant.pool in self.pools:
             self.pools[grant.pool].grants += 1
         for number in (grant.grant_id, grant.pool):

@@ -19,6 +19,7 @@ def check(scheduler: Scheduler) -> None:
     """Raises AssertionError naming the first rule that is broken."""
     _check_nodes(scheduler)
     _check_attempts(scheduler)
+    _check_tables_of_nodes(scheduler)
     _check_shapes(scheduler)
     _check_lost(scheduler)
     _check_counters(scheduler)
@@ -92,6 +93,20 @@ def _check_attempts(scheduler: Scheduler) -> None:
     for pool in dispatch.pools.values():
         assert pool.grants == pools[pool.pool_id], "grants of a pool miscounted"
         assert all(key in dispatch.attempts for key in pool.unstarted), "a pool waits for an attempt that is over"
+
+
+def _check_tables_of_nodes(scheduler: Scheduler) -> None:
+    """What a node has is found without a look through everything, and is all that it has."""
+    dispatch = scheduler.dispatch
+    attempts = Counter((attempt.node, key) for key, attempt in dispatch.attempts.items())
+    grants = Counter((grant.shares[0].node, number) for number, grant in dispatch.grants.items())
+    pools = Counter((pool.node, number) for number, pool in dispatch.pools.items())
+    numbers = [node.number for node in scheduler.nodes]
+    assert attempts == Counter((node, each.key) for node in numbers for each in dispatch.attempts_on(node)), "attempts"
+    assert grants == Counter((node, each.grant_id) for node in numbers for each in dispatch.grants_at.of(node)), (
+        "grants"
+    )
+    assert pools == Counter((node, each.pool_id) for node in numbers for each in dispatch.pools_at.of(node)), "pools"
 
 
 def _check_shapes(scheduler: Scheduler) -> None:

@@ -84,6 +84,7 @@ class PlainEnds:
     def take_starts(self, node: NodeNo, starts: Iterable[_Start], otherwise: Callable[[_Start], None]) -> None:
         """Take in what the agent of `node` reports to have started; `otherwise` is called for each start that is not plain."""
         attempts, grants = self._dispatch.attempts, self._dispatch.grants
+        begun: list[tuple[TaskKey, Attempt]] = []
         for start in starts:
             job_no, pos, run, grant_id, pid, started_s = start
             attempt, grant = attempts.get(TaskKey(job_no, pos, run)), grants.get(grant_id)
@@ -94,9 +95,11 @@ class PlainEnds:
             attempt.after(AttemptEvent.START)
             attempt.grant, attempt.pid, attempt.started_s = grant, pid, started_s
             self._dispatch.remove_unstarted(attempt)
+            begun.append((attempt.key, attempt))
             job = attempt.job
             self._jobs.move_task(job, pos, _EXECUTING)
             self._decisions.changes.append(Change(job, pos if job.is_iteration else None, _EXECUTING, started_s))
+        self._dispatch.attempts_at.all_added(node, begun)
 
     def take(self, node: NodeNo, ends: Iterable[_End], otherwise: Callable[[_End], None]) -> None:
         """Take in what the agent of `node` reports, in its order; `otherwise` is called for each end that is not plain."""
@@ -132,6 +135,7 @@ class PlainEnds:
                 otherwise(end)
                 continue
             del attempts[key]
+            self._dispatch.attempts_at.gone(node, (key,))
             attempt.after(_END)
             if self._lost.node_of:
                 self._lost.forget_task(job_no, pos, run)
@@ -198,12 +202,14 @@ class PlainEnds:
         places: Mapping[GrantId, _Place],
     ) -> None:
         """These attempts, all of one kind, have ended well."""
-        _, state, pool_id, scheduled_s = kind
+        node, state, pool_id, scheduled_s = kind
         job_no, run, returns_grants, positions, grant_ids, pids, started_s, ended_s, cpu_s, rss_kib = ends
         count, keys = len(attempts), [attempt.key for attempt in attempts]
         in_flight, tasks_in = self._dispatch.attempts, self._jobs.tasks_in
         for key in keys:
             del in_flight[key]
+        if state is not _SENT:
+            self._dispatch.attempts_at.gone(node, keys)
         Attempt.all_after(attempts, _END)
         if self._lost.node_of:
             for pos in positions:

@@ -203,7 +203,7 @@ class Recovery:
 
     def had(self, node: NodeNo) -> Had:
         """What the node's agent has, as far as we know, when it says Hello: what is sent later it cannot name yet."""
-        return Had(self._dispatch.attempts_at.of(node), self._dispatch.grants_at.of(node))
+        return Had(self._dispatch.attempts_on(node), self._dispatch.grants_at.of(node))
 
     def drop_unnamed(
         self, node: NodeNo, held: Collection[TaskKey], now: float, of: Sequence[Attempt] | None = None

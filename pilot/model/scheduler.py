@@ -228,7 +228,7 @@ class Scheduler:
         awaited = {node for node in self.nodes.here if self.nodes[node].state in AWAITED}
         free = sum(self.nodes.free_cores[node].bit_count() for node in awaited)
         if free:
-            there = chain.from_iterable(map(self.dispatch.attempts_at.of, awaited))
+            there = chain.from_iterable(map(self.dispatch.attempts_on, awaited))
             free -= sum(self._least(attempt) for attempt in there if not attempt.grant)
         return self.nodes.free_count + max(0, free)
 
@@ -333,7 +333,7 @@ class Scheduler:
             return
         if attempt.job.tasks.state(key.pos) is State.SCHEDULED:
             attempt.grant = self.dispatch.grants.get(grant_id, attempt.grant)
-            self.dispatch.remove_unstarted(attempt)
+            self.dispatch.started(attempt)
             self._begin(attempt, pid, started_s)
 
     def on_all_started(self, node: NodeNo, starts: Iterable[_Start], otherwise: Callable[[_Start], None]) -> None:
@@ -362,6 +362,7 @@ class Scheduler:
         grant = self.dispatch.grants.get(grant_id)
         attempt = self.dispatch.attempts.pop(key, None) or self.recovery.match_late_end(key, grant_id, end)
         if attempt is not None:
+            self.dispatch.attempts_at.gone(attempt.node, (key,))
             attempt.grant = grant or attempt.grant
             pool = self.dispatch.remove_unstarted(attempt)
             # Of a short task the end is the first that is heard.
