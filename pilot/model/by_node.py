@@ -63,8 +63,14 @@ class ByNode(Generic[K, V]):
             at = self._at[node] = {key: value for key, value in at.items() if self._is_there(node, key, value)}
             self._most[node] = max(_FEW, 2 * len(at))
 
-    def gone(self, node: NodeNo, keys: Iterable[K]) -> None:
-        """These are no longer in the table."""
+    def gone(self, node: NodeNo, key: K) -> None:
+        """This is no longer in the table."""
+        at = self._at.get(node)
+        if at:
+            at.pop(key, None)
+
+    def all_gone(self, node: NodeNo, keys: Iterable[K]) -> None:
+        """`gone` for each of them."""
         at = self._at.get(node)
         if at:
             for key in keys:

@@ -298,7 +298,7 @@ class Dispatch:
         for shape in unused.values():
             for pool in [pool for pool in shape.pools.values() if pool.is_empty]:
                 del self.pools[pool.pool_id], shape.pools[pool.node]
-                self.pools_at.gone(pool.node, (pool.pool_id,))
+                self.pools_at.gone(pool.node, pool.pool_id)
             if not shape.pools:
                 self._queue.forget(shape)
 
@@ -314,7 +314,7 @@ class Dispatch:
     def returned(self, grant: Grant) -> None:
         """The agent has given a grant back."""
         del self.grants[grant.grant_id]
-        self.grants_at.gone(grant.shares[0].node, (grant.grant_id,))
+        self.grants_at.gone(grant.shares[0].node, grant.grant_id)
         if len(grant.shares) > 1:
             self._spread.discard(grant.grant_id)
         self._nodes.give_back(grant.shares)

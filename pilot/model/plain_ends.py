@@ -135,7 +135,7 @@ class PlainEnds:
                 otherwise(end)
                 continue
             del attempts[key]
-            self._dispatch.attempts_at.gone(node, (key,))
+            self._dispatch.attempts_at.gone(node, key)
             attempt.after(_END)
             if self._lost.node_of:
                 self._lost.forget_task(job_no, pos, run)
@@ -209,7 +209,7 @@ class PlainEnds:
         for key in keys:
             del in_flight[key]
         if state is not _SENT:
-            self._dispatch.attempts_at.gone(node, keys)
+            self._dispatch.attempts_at.all_gone(node, keys)
         Attempt.all_after(attempts, _END)
         if self._lost.node_of:
             for pos in positions:

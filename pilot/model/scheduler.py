@@ -362,7 +362,7 @@ class Scheduler:
         grant = self.dispatch.grants.get(grant_id)
         attempt = self.dispatch.attempts.pop(key, None) or self.recovery.match_late_end(key, grant_id, end)
         if attempt is not None:
-            self.dispatch.attempts_at.gone(attempt.node, (key,))
+            self.dispatch.attempts_at.gone(attempt.node, key)
             attempt.grant = grant or attempt.grant
             pool = self.dispatch.remove_unstarted(attempt)
             # Of a short task the end is the first that is heard.

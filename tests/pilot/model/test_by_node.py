@@ -75,6 +75,6 @@ def test_what_is_over_is_not_kept(table: dict[str, Entry], index: ByNode[str, En
         index.added(entry)
         del table[key]
         if told:
-            index.gone(N0, [key])
+            index.gone(N0, key)
     assert len(index._at[N0]) <= (2 if told else by_node._FEW)
     assert keys(index.of(N0)) == "ac"
