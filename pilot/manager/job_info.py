@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..model.attempts import Attempt
 from ..model.decisions import Change, Succeeded
-from ..model.ids import JobNo
+from ..model.ids import JobNo, NodeNo
 from ..model.jobs import Job
 from ..model.resources import NodeSpec, bits, host_of
 from ..model.results import PlacedShare
@@ -41,6 +41,7 @@ class Views:
         self._root_wd = codec.to_text(str(root_wd))
         self._lines: dict[JobNo, TaskLines | None] = {}
         self._place_texts: dict[int, PlaceTexts] = {}
+        self._texts_on_node = TextsOnNode(scheduler.nodes.specs)
         self._places = lru_cache(maxsize=65_536)(lambda shares: _place(scheduler.nodes.specs, shares))
 
     # --- one task -------------------------------------------------------------------------------------------------------
@@ -201,10 +202,15 @@ class Views:
         texts = self._place_texts.get(number)
         if texts is not None:
             return texts
-        place = self.place(number)
         if len(self._place_texts) >= _MOST_PLACES:
             self._place_texts.clear()
-        texts = self._place_texts[number] = place_texts(place.text, place.nodes[0])
+        shares = self._scheduler.jobs.places.shares(number)
+        if len(shares) == 1:
+            texts = self._texts_on_node.of(shares[0])
+        else:
+            place = self.place(number)
+            texts = place_texts(place.text, place.nodes[0])
+        self._place_texts[number] = texts
         return texts
 
     def place(self, number: int) -> Place:
@@ -272,6 +278,36 @@ class Place:
 
 
 _NOWHERE = Place("", [], 0)
+
+
+class TextsOnNode:
+    """What the report says of a place on one node, put together from what it says of the node and of the cores.
+
+    On 1,000 nodes of 128 cores there are more places than are remembered, and each task is in another one than those before it.
+    """
+
+    def __init__(self, specs: Sequence[NodeSpec]) -> None:
+        self._specs = specs
+        self._nodes: dict[NodeNo, tuple[tuple[str, ...], PlaceTexts, dict[str, str]]] = {}
+        """The core ids that were meant; the texts of the node, the first without its end; of cores by their mask."""
+        self._cores: dict[tuple[str, ...], dict[str, str]] = {}
+        """The last of these: one for all nodes with the same ids."""
+
+    def of(self, share: PlacedShare) -> PlaceTexts:
+        spec = self._specs[share.node]
+        known = self._nodes.get(share.node)
+        if known is None or known[0] is not spec.core_ids:
+            host = host_of(spec.name)
+            texts = PlaceTexts(place_texts(f"{host}[", "").allocation[:-1], place_texts("", host).node)
+            known = self._nodes[share.node] = spec.core_ids, texts, self._cores.setdefault(spec.core_ids, {})
+        core_ids, (begin, node), of_cores = known
+        cores = of_cores.get(share.cores)
+        if cores is None:
+            if len(of_cores) >= _MOST_PLACES:
+                of_cores.clear()
+            ids = ":".join([core_ids[bit] for bit in bits(int(share.cores, 16))])
+            cores = of_cores[share.cores] = place_texts(f"{ids}]", "").allocation[1:]
+        return PlaceTexts(begin + cores, node)
 
 
 def _place(specs: Sequence[NodeSpec], shares: tuple[PlacedShare, ...]) -> Place:

@@ -83,6 +83,8 @@ class Nodes:
         """The set of nodes that are READY: an index of their states, kept by `move` alone."""
         self.free_count = 0
         """Free cores on usable nodes."""
+        self._core_ids: dict[tuple[str, ...], tuple[str, ...]] = {}
+        """Each list of ids once: nodes of 128 cores have 7 KiB of them, and all the same."""
         self._groups: dict[NodeNo, Sequence[Group]] = {}
         self._tagged: dict[tuple[str, ...], int] = {}
         self._size: list[int] = []
@@ -173,7 +175,7 @@ class Nodes:
             cores &= ~1
         self._all.append(Node(node))
         self.in_state[NodeState.EXPECTED] += 1
-        self.specs.append(spec)
+        self.specs.append(self._with_ids(spec, spec.core_ids))
         self.all_cores.append(cores)
         self.free_cores.append(cores)
         self.free_gpus.append(mask_of(len(spec.gpu_ids)))
@@ -185,7 +187,10 @@ class Nodes:
 
     def name_cores(self, node: NodeNo, core_ids: Sequence[str]) -> None:
         """Learn the real ids of its cores, to which tasks can be bound; so far they were only counted. Their number stays."""
-        self.specs[node] = replace(self.specs[node], core_ids=tuple(core_ids), bind=True)
+        self.specs[node] = self._with_ids(replace(self.specs[node], bind=True), tuple(core_ids))
+
+    def _with_ids(self, spec: NodeSpec, core_ids: tuple[str, ...]) -> NodeSpec:
+        return replace(spec, core_ids=self._core_ids.setdefault(core_ids, core_ids))
 
     def set_groups(self, node: NodeNo, groups: Sequence[Group]) -> None:
         """Which of its cores and GPUs lie close together; nodes without groups have no such preference."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilotfish.pilot.manager.job_info import Views
+from pilotfish.pilot.manager.job_info import TextsOnNode, Views
 from pilotfish.pilot.manager.reporter import Reporter
 from pilotfish.pilot.model.attempts import End
 from pilotfish.pilot.model.decisions import Changes, Succeeded, each_change
@@ -98,11 +98,11 @@ def runs(draw: st.DrawFn) -> tuple[float, float]:
 def test_tasks_that_succeed_together_have_the_lines_that_each_would_have(
     times: list[tuple[float, float]], scheduled_s: float
 ) -> None:
-    scheduler = Scheduler([NodeSpec("n1", ("0", "1"))])
+    scheduler = Scheduler([NodeSpec("n1", ("0", "1")), NodeSpec('n"\udcff#2', ("0&40", "\u00e9", "2"))])
     name = '100 % "d"'
     (job,) = scheduler.submit([replace(PLAIN, name=name, execution=Execution(exec="%s", wd="%d"))], BEGIN_S)
     assert isinstance(job.tasks, ManyTasks)
-    places: list[tuple[PlacedShare, ...]] = [(PlacedShare(NodeNo(0), cores, "0"),) for cores in ("1", "2")]
+    places: list[tuple[PlacedShare, ...]] = [(PlacedShare(NodeNo(0), "2", "0"),), (PlacedShare(NodeNo(1), "7", "0"),)]
     numbers = list(map(scheduler.jobs.places.number, places))
     count, (started_s, ended_s) = len(times), map(list, zip(*times, strict=True))
     where = [place % 2 for place in range(count)]
@@ -129,3 +129,19 @@ def test_tasks_that_succeed_together_have_the_lines_that_each_would_have(
     singly = b"".join(encode_json(views.report_entry(change)) for change in changed if change.state.final)
     assert lines is not None
     assert lines.encode() == singly
+
+
+def test_on_very_many_cores_the_text_of_a_place_needs_no_memory_of_it() -> None:
+    """What is remembered is of each node and of the cores of one; ids that an agent has learned later count."""
+    specs = [NodeSpec(f"n{number}", ("0", "1")) for number in range(3)]
+    texts = TextsOnNode(specs)
+    found = [texts.of(PlacedShare(NodeNo(node), cores, "0")) for node in range(3) for cores in ("1", "2", "3")]
+    assert found[3:6] == [('"n1[0]"', '"n1"'), ('"n1[1]"', '"n1"'), ('"n1[0:1]"', '"n1"')]
+    assert len(texts._cores) == 1
+    specs[1] = replace(specs[1], core_ids=("4", "6"))
+    assert texts.of(PlacedShare(NodeNo(1), "3", "0")).allocation == '"n1[4:6]"'
+
+
+def test_equal_ids_of_cores_are_kept_once() -> None:
+    scheduler = Scheduler([NodeSpec(f"n{number}", tuple(map(str, range(128)))) for number in range(3)])
+    assert len({id(spec.core_ids) for spec in scheduler.nodes.specs}) == 1
