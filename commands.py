@@ -45,6 +45,7 @@ COMMANDS = {
     "init": ".launcher.cli.init",
     "schema": ".launcher.cli.schema",
     "with": ".launcher.cli.with_names",
+    "as": ".launcher.cli.as_system",
     "completion": ".api.completion",
     "agent": ".pilot.cli",
 }
@@ -81,12 +82,13 @@ SUMMARIES = {
     "init": "Write a first submission file.",
     "schema": "Print the JSON Schema of job files or submission files.",
     "with": "Run a program of QCG-PilotJob, DPDispatcher, clusterjob or fyrd as it is.",
+    "as": "Run a program for Slurm, as it is, on a pilot.",
     "completion": "Print the completion script for your shell.",
 }
 """Shown by --help without loading anything."""
 
 
-_NAMES = {"show": "show_run", "wait": "wait_for", "with": "with_names"}
+_NAMES = {"show": "show_run", "wait": "wait_for", "with": "with_names", "as": "as_system"}
 """Commands whose functions have other names, because theirs mean something else there."""
 
 

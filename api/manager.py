@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import zmq
 from msgspec import UNSET
 
 from ..pilot import variable_names
@@ -323,6 +324,18 @@ class Manager:
         return ended
 
     # --- inside ---------------------------------------------------------------------------------------------------------
+
+    def event_socket(self, *topics: bytes) -> zmq.Socket[bytes]:
+        """A subscription for a loop of one's own; it is closed with this connection.
+
+        Raises ServiceError: this service publishes no events.
+        """
+        if not self._events:
+            raise ServiceError("Service not support publishing status events")
+        subscriber = self._channel.subscriber(self._events)
+        for topic in topics:
+            subscriber.setsockopt(zmq.SUBSCRIBE, topic)
+        return subscriber
 
     def _log_errors(self, errors: Mapping[str, str] | None) -> None:
         for name, text in (errors or {}).items():

@@ -9,42 +9,15 @@ from typing import Any, ClassVar
 from ..contexts.shell import Text, sh, word, words
 from ..description.schema import Key, KeysOfSystem
 from ..job.spec import JobToPlace, JobVariables
-from ..job.states import JobState, Listing, Reason, Status
+from ..job.states import JobState, Listing, Status
+from . import slurm_facts
 from .commands import BatchMachine
 from .dialect import GPU_LINE, Dialect, QueueRow, View, cluster_of, status_of
 from .directives import Directives, tasks_and_threads
 
-_OUT_OF_MEMORY, _KILL = 125, 9
-"""What Slurm calls a signal of its own (SIG_OOM) is the kernel's SIGKILL."""
-
-# JOB STATE CODES of squeue(1).
+_KILL = 9
 STATES: dict[str, tuple[JobState, str]] = {
-    "PENDING": (JobState.waiting, ""),
-    "CONFIGURING": (JobState.waiting, ""),
-    "REQUEUED": (JobState.waiting, ""),
-    "REQUEUE_FED": (JobState.waiting, ""),
-    "REQUEUE_HOLD": (JobState.waiting, ""),
-    "RESV_DEL_HOLD": (JobState.waiting, ""),
-    "SPECIAL_EXIT": (JobState.waiting, ""),
-    "RUNNING": (JobState.running, ""),
-    "RESIZING": (JobState.running, ""),
-    "SIGNALING": (JobState.running, ""),
-    "STAGE_OUT": (JobState.running, ""),
-    "STOPPED": (JobState.running, ""),
-    "SUSPENDED": (JobState.running, ""),
-    "COMPLETING": (JobState.completing, ""),
-    "COMPLETED": (JobState.finished, ""),
-    "FAILED": (JobState.terminated, Reason.PROGRAM),
-    "TIMEOUT": (JobState.terminated, Reason.TIME),
-    "DEADLINE": (JobState.terminated, Reason.TIME),
-    "OUT_OF_MEMORY": (JobState.terminated, Reason.MEMORY),
-    "NODE_FAIL": (JobState.terminated, Reason.NODE),
-    "BOOT_FAIL": (JobState.terminated, Reason.NODE),
-    "LAUNCH_FAILED": (JobState.terminated, Reason.LAUNCH),
-    "RECONFIG_FAIL": (JobState.terminated, Reason.LAUNCH),
-    "PREEMPTED": (JobState.terminated, Reason.PREEMPTED),
-    "CANCELLED": (JobState.terminated, Reason.CANCELED),
-    "REVOKED": (JobState.unknown, ""),  # in a federation another cluster has it: that one tells
+    name: (state.means, state.reason) for name, state in slurm_facts.STATES.items()
 }
 
 
@@ -195,10 +168,9 @@ def cancel(ids: Sequence[str]) -> Text:
 def _ended(words: Sequence[str]) -> Status:
     _, state, code, start, end, nodes = words
     state = state.split()[0]  # "CANCELLED by 1000"
-    exit_code, _, signal = code.partition(":")
-    number = int(exit_code) if exit_code.isdigit() else None
-    if signal.isdigit() and int(signal):
-        number = 128 + (_KILL if int(signal) == _OUT_OF_MEMORY else int(signal))
+    number, signal = slurm_facts.read_exit_status(code)
+    if signal:
+        number = 128 + (_KILL if signal == slurm_facts.OUT_OF_MEMORY_SIGNAL else signal)
     nodes = "" if nodes in ("None assigned", "(null)") else nodes
     return status_of(state, STATES, exit_code=number, start_s=_time(start), end_s=_time(end), nodes=nodes)
 
@@ -214,7 +186,7 @@ DIALECT = Dialect(
     submit_dependent="sbatch --parsable --kill-on-invalid-dep=yes {script}",
     id_in_words=(
         (r"^.*Submitted batch job ([0-9]+) on cluster ([A-Za-z0-9_.-]*[A-Za-z0-9_-]).*$", r"\1;\2"),
-        (r"^.*Submitted batch job ([0-9]+).*$", r"\1"),
+        (rf"^.*{slurm_facts.SUBMITTED.format('([0-9]+)')}.*$", r"\1"),
     ),
     id_alone=(
         (r"^ *([0-9]+;[A-Za-z0-9_.-]+) *$", r"\1"),
@@ -228,7 +200,7 @@ DIALECT = Dialect(
     find=FIND,
     read_find=read_find,
     owner=owner,
-    gone=("Invalid job id specified",),
+    gone=(slurm_facts.UNKNOWN_JOB,),
     # What follows is in slurm_errno.c and job_state_reason.c.
     busy=(
         "Socket timed out on send/recv operation",
@@ -317,8 +289,8 @@ def _read_accounted(text: str) -> Iterator[QueueRow]:
 
 def _exit_code(text: str) -> int:
     """Of `3:0`, `0:15`."""
-    code, _, signal = text.partition(":")
-    return 128 + _whole(signal) if _whole(signal) else _whole(code)
+    code, signal = slurm_facts.read_exit_status(text)
+    return 128 + signal if signal else code or 0
 
 
 def _whole(text: str) -> int:

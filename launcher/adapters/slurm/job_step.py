@@ -1,0 +1,549 @@
+"""`srun` in a job: a step, its tasks on the job's nodes.
+
+It runs where the job runs and needs no controller: the job's folder has all it must know, and the steps of a job agree on its
+cores by a locked file there. So steps work on every node that sees the folder. Tasks on another node are started by this same
+program there (`on_node`), which comes there by the real srun where the pilot lives in a Slurm allocation, else by ssh. Virtual
+nodes are this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from ....pilot import own_python
+from . import batch_step
+from .arguments import Values, read
+from .errors import Refusal
+from .options import SRUN
+
+FOLDER = "PILOTFISH_SLURM_JOB"
+"""In a job: its folder."""
+_RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+class Task(NamedTuple):
+    """One process of the step: its rank, and its number on its node."""
+
+    rank: int
+    local: int
+    node_id: int
+    node: str
+
+
+class Step(NamedTuple):
+    """A step as it was asked for: `cores`: what it takes on each of its nodes while it runs; none with --overlap."""
+
+    number: int
+    name: str
+    tasks: tuple[Task, ...]
+    cpus_per_task: int
+    cores: Mapping[str, int]
+
+    @property
+    def nodes(self) -> list[str]:
+        return list(dict.fromkeys(task.node for task in self.tasks))
+
+    def counts(self) -> list[int]:
+        return [sum(task.node == node for task in self.tasks) for node in self.nodes]
+
+
+def _error(text: str) -> Refusal:
+    return Refusal(f"srun: error: {text}")
+
+
+def _whole(values: Values, name: str) -> int | None:
+    text = values.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise _error(f'Invalid numeric value "{text}" for --{name}.')
+    return int(text)
+
+
+def plan(values: Values, command: str, cores: Mapping[str, int], environ: Mapping[str, str], job: str) -> Step:
+    """Which tasks run on which of the job's nodes, of which `cores` says how much it has there. The step has no number yet.
+
+    Raises Refusal for more than the job has.
+    """
+    nodes = list(cores)
+    threads = _whole(values, "cpus-per-task") or int(environ.get("SRUN_CPUS_PER_TASK", "1"))
+    per_node, count = _whole(values, "ntasks-per-node"), _whole(values, "ntasks")
+    node_count = _node_count(values, len(nodes), job)
+    if count is None and per_node is not None:
+        count = (node_count or len(nodes)) * per_node
+    if count is None:
+        count = node_count or int(environ.get("SLURM_NTASKS", len(nodes)))
+    used = min(node_count or len(nodes), count)
+    spread = _spread(count, used, [core // threads for core in cores.values()], per_node)
+    if spread is None:
+        raise _error(f"Unable to create step for job {job}: More processors requested than permitted")
+    tasks: list[Task] = []
+    for node_id, (node, here) in enumerate(zip(nodes, spread, strict=False)):
+        tasks += [Task(len(tasks) + local, local, node_id, node) for local in range(here)]
+    exact = bool({"exact", "exclusive", "cpus-per-task"} & values.keys())
+    taken = {
+        node: here * threads if exact else cores[node]
+        for node, here in zip(nodes, spread, strict=False)
+        if here and "overlap" not in values
+    }
+    return Step(-1, values.get("job-name") or os.path.basename(command), tuple(tasks), threads, taken)
+
+
+def _node_count(values: Values, most: int, job: str) -> int | None:
+    text = values.get("nodes")
+    if text is None:
+        return None
+    least = text.partition("-")[0]
+    if not (least.isascii() and least.isdigit() and int(least)):
+        raise _error(f'"{text}" is not a valid node count')
+    if int(least) > most:
+        raise _error(f"Unable to create step for job {job}: Requested node configuration is not available")
+    return int(least)
+
+
+def _spread(count: int, nodes: int, room: Sequence[int], per_node: int | None) -> list[int] | None:
+    """Tasks on each node, one after the other round the nodes; None when they do not fit."""
+    room = [min(fits, per_node or fits) for fits in room[:nodes]]
+    if sum(room) < count:
+        return None
+    spread = [0] * nodes
+    while count:
+        for place in range(nodes):
+            if count and spread[place] < room[place]:
+                spread[place] += 1
+                count -= 1
+    return spread
+
+
+# --- the job's cores ------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[dict[str, Any]]:
+    """What the steps of the job know together; what is changed in it is written."""
+    folder.mkdir(exist_ok=True)
+    with open(folder / "state", "a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        text = file.read()
+        state = json.loads(text) if text else {"next": 0, "taken": {}}
+        yield state
+        file.seek(0)
+        file.truncate()
+        file.write(json.dumps(state))
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, step: Step, cores: Mapping[str, int], job: str, quiet: bool) -> Iterator[Step]:
+    """Wait until the step's cores are free; they are taken inside."""
+    me = f"{socket.gethostname()}:{os.getpid()}"
+    pauses = iter(_RETRY_S)
+    pause_s, said = 0.0, False
+    while True:
+        with _locked(folder) as state:
+            taken: dict[str, dict[str, int]] = state["taken"]
+            for name in [name for name in taken if _is_gone(name)]:
+                del taken[name]
+            in_use = {node: sum(other.get(node, 0) for other in taken.values()) for node in step.cores}
+            if all(in_use[node] + count <= cores[node] for node, count in step.cores.items()):
+                taken[me] = dict(step.cores)
+                number = state["next"]
+                state["next"] += 1
+                break
+        if not said and not quiet:
+            print(
+                f"srun: Job {job} step creation temporarily disabled, retrying (Requested nodes are busy)",
+                file=sys.stderr,
+            )
+        said = True
+        pause_s = next(pauses, pause_s)
+        time.sleep(pause_s)
+    if said and not quiet:
+        print(f"srun: Step created for job {job}", file=sys.stderr)
+    try:
+        yield step._replace(number=number)
+    finally:
+        with _locked(folder) as state:
+            state["taken"].pop(me, None)
+
+
+def _is_gone(name: str) -> bool:
+    host, _, pid = name.rpartition(":")
+    if host != socket.gethostname():
+        return False
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def note(folder: Path, **facts: Any) -> None:
+    """A line about a step, for sacct."""
+    with open(folder / "log", "a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(json.dumps(facts) + "\n")
+
+
+# --- tasks ----------------------------------------------------------------------------------------------------------
+
+
+class Streams:
+    """Where the tasks' output goes and their input comes from: as srun's own, or what -i, -o and -e name."""
+
+    def __init__(self, values: Values, job: dict[str, Any], step: Step, cwd: str) -> None:
+        self._values = values
+        self._job = job
+        self._step = step
+        self._cwd = cwd
+        self._files: dict[str, IO[bytes]] = {}
+        self._pumps: list[threading.Thread] = []
+        self._fed: list[IO[bytes]] = []
+        self.label = "label" in values
+
+    def of(self, task: Task) -> dict[str, Any]:
+        """The arguments of Popen."""
+        out = self._file("output", task, "wb")
+        err = self._file("error", task, "wb") if "error" in self._values else (subprocess.STDOUT if out else None)
+        if self.label:
+            return {"stdin": self._input(task), "stdout": out or subprocess.PIPE, "stderr": err or subprocess.PIPE}
+        return {"stdin": self._input(task), "stdout": out, "stderr": err}
+
+    def _input(self, task: Task) -> Any:
+        text = self._values.get("input", "all")
+        if text == "none" or (text.isdigit() and int(text) != task.rank):
+            return subprocess.DEVNULL
+        if text != "all" and not text.isdigit():
+            return self._file("input", task, "rb")
+        if len(self._step.tasks) == 1 or text.isdigit() or os.isatty(0):
+            return None
+        return subprocess.PIPE
+
+    def _file(self, option: str, task: Task, mode: str) -> Any:
+        pattern = self._values.get(option)
+        if pattern is None or (option != "input" and pattern == "all"):
+            return None
+        if pattern == "none":
+            return subprocess.DEVNULL
+        number = str(self._step.number)
+        name = batch_step.file_name(pattern, self._job, task.node, number, task.rank, task.node_id)
+        path = os.path.join(self._cwd, name)
+        if mode == "rb":
+            return open(path, "rb")
+        if path not in self._files:
+            self._files[path] = open(
+                path, "ab" if self._values.get("open-mode", self._usual()).startswith("a") else "wb"
+            )
+        return self._files[path]
+
+    def _usual(self) -> str:
+        return "append" if self._job["append"] else "truncate"
+
+    def attach(self, task: Task, process: subprocess.Popen[bytes]) -> None:
+        width = len(str(len(self._step.tasks) - 1))
+        for pipe, to in ((process.stdout, sys.stdout.buffer), (process.stderr, sys.stderr.buffer)):
+            if pipe is not None:
+                self._pump(_labelled, pipe, to, f"{task.rank:>{width}}: ".encode())
+        if process.stdin is not None:
+            self._fed.append(process.stdin)
+
+    def feed(self) -> None:
+        """Every task gets all that comes in."""
+        if self._fed:
+            thread = threading.Thread(target=_fed, args=(self._fed,), daemon=True)
+            thread.start()
+
+    def _pump(self, target: Any, *arguments: Any) -> None:
+        thread = threading.Thread(target=target, args=arguments)
+        thread.start()
+        self._pumps.append(thread)
+
+    def close(self) -> None:
+        for thread in self._pumps:
+            thread.join()
+        for file in self._files.values():
+            file.close()
+
+
+def _labelled(pipe: IO[bytes], to: IO[bytes], label: bytes) -> None:
+    for line in pipe:
+        to.write(label + line)
+        to.flush()
+
+
+def _fed(targets: list[IO[bytes]]) -> None:
+    while data := os.read(0, 65536):
+        for target in list(targets):
+            try:
+                target.write(data)
+                target.flush()
+            except OSError:
+                targets.remove(target)  # it does not read
+    for target in targets:
+        with contextlib.suppress(OSError):
+            target.close()
+
+
+def environment(step: Step, task: Task, values: Values, environ: Mapping[str, str]) -> dict[str, str]:
+    nodes, counts = batch_step.hostlist(step.nodes), step.counts()
+    own = {
+        "SLURM_STEP_ID": str(step.number),
+        "SLURM_STEPID": str(step.number),
+        "SLURM_PROCID": str(task.rank),
+        "SLURM_LOCALID": str(task.local),
+        "SLURM_NODEID": str(task.node_id),
+        "SLURM_GTIDS": ",".join(str(one.rank) for one in step.tasks if one.node == task.node),
+        "SLURM_NTASKS": str(len(step.tasks)),
+        "SLURM_NPROCS": str(len(step.tasks)),
+        "SLURM_NNODES": str(len(step.nodes)),
+        "SLURM_STEP_NODELIST": nodes,
+        "SLURM_STEP_NUM_NODES": str(len(step.nodes)),
+        "SLURM_STEP_NUM_TASKS": str(len(step.tasks)),
+        "SLURM_STEP_TASKS_PER_NODE": batch_step.runs(counts),
+        "SLURM_TASKS_PER_NODE": batch_step.runs(counts),
+        "SLURM_CPUS_ON_NODE": str(
+            step.cores.get(task.node) or step.cpus_per_task * counts[step.nodes.index(task.node)]
+        ),
+        "SLURMD_NODENAME": task.node,
+    }
+    if "cpus-per-task" in values:
+        own["SLURM_CPUS_PER_TASK"] = str(step.cpus_per_task)
+    return {**environ, **own}
+
+
+def start(
+    step: Step,
+    tasks: Sequence[Task],
+    words: Sequence[str],
+    values: Values,
+    environ: Mapping[str, str],
+    streams: Streams,
+    folder: Path,
+    cwd: str,
+) -> list[tuple[Task, subprocess.Popen[bytes]]]:
+    here = folder / socket.gethostname()
+    here.mkdir(parents=True, exist_ok=True)
+    started = []
+    for task in tasks:
+        try:
+            process = subprocess.Popen(
+                words, env=environment(step, task, values, environ), cwd=cwd, restore_signals=True, **streams.of(task)
+            )
+        except OSError as error:
+            text = "No such file or directory" if error.filename is None else error.strerror
+            print(f"slurmstepd: error: execve(): {words[0]}: {text}", file=sys.stderr)
+            code = 2 if isinstance(error, FileNotFoundError) else 13
+            process = subprocess.Popen([sys.executable, "-I", "-S", "-c", f"raise SystemExit({code})"])
+        (here / str(process.pid)).touch()
+        streams.attach(task, process)
+        started.append((task, process))
+    return started
+
+
+def collect(
+    started: Sequence[tuple[Task, subprocess.Popen[bytes]]], kill_on_bad: bool, folder: Path
+) -> list[tuple[Task, int]]:
+    """The tasks' codes as Popen has them. SIGTERM and SIGINT are passed on."""
+
+    def forward(number: int, frame: object) -> None:
+        for _, process in started:
+            if process.returncode is None:
+                with contextlib.suppress(OSError):
+                    process.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, forward)
+    by_descriptor = {os.pidfd_open(process.pid): (task, process) for task, process in started}
+    poller = select.poll()
+    for descriptor in by_descriptor:
+        poller.register(descriptor, select.POLLIN)
+    ends = []
+    while by_descriptor:
+        for descriptor, _ in poller.poll():
+            task, process = by_descriptor.pop(descriptor)
+            poller.unregister(descriptor)
+            os.close(descriptor)
+            code = process.wait()
+            with contextlib.suppress(OSError):
+                (folder / socket.gethostname() / str(process.pid)).unlink()
+            ends.append((task, code))
+            if code and kill_on_bad:
+                forward(signal.SIGTERM, None)
+    return ends
+
+
+def report(ends: Sequence[tuple[Task, int]], quiet: bool) -> int:
+    """Say which tasks have failed; the step's exit code is the largest."""
+    for task, code in sorted(ends):
+        if code > 0 and not quiet:
+            print(f"srun: error: {task.node}: task {task.rank}: Exited with exit code {code}", file=sys.stderr)
+        elif code < 0 and not quiet:
+            print(f"srun: error: {task.node}: task {task.rank}: {signal.strsignal(-code)}", file=sys.stderr)
+    return max((code if code >= 0 else 128 - code for _, code in ends), default=0)
+
+
+# --- other nodes ----------------------------------------------------------------------------------------------------
+
+
+def is_here(node: str) -> bool:
+    """Virtual nodes are this machine: nobody could find them by name."""
+    name = socket.gethostname()
+    if node in (name, name.partition(".")[0]) or node.partition(".")[0] == name.partition(".")[0]:
+        return True
+    try:
+        socket.getaddrinfo(node, None)
+    except OSError:
+        return True
+    return False
+
+
+def reach(node: str, outer: Mapping[str, str], words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The command that runs `words` on the node, and its environment."""
+    if "SLURM_JOB_ID" in outer:
+        left_out = ("SLURM_HOSTFILE", "SLURM_DISTRIBUTION", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_CPU_BIND")
+        environ = {name: value for name, value in outer.items() if not name.startswith(left_out)}
+        options = ["--overlap", "--mem=0", "--cpu-bind=none", "-N1", "-n1", "-w", node, "--input=none"]
+        return ["srun", *options, *words], environ
+    return ["ssh", "-o", "BatchMode=yes", node, shlex.join(words)], dict(outer)
+
+
+def on_node(words: Sequence[str]) -> int:
+    """The part of a step on this node; the word is the file in which `run` has written it."""
+    task_file = Path(words[0])
+    message = json.loads(task_file.read_text())
+    step = Step(*message["step"])._replace(tasks=tuple(Task(*task) for task in message["step"][2]))
+    mine = [task for task in step.tasks if task.node == message["node"]]
+    folder = Path(message["folder"])
+    streams = Streams(message["values"], message["job"], step, message["cwd"])
+    started = start(
+        step, mine, message["words"], message["values"], message["environ"], streams, folder, message["cwd"]
+    )
+    ends = collect(started, False, folder)
+    streams.close()
+    task_file.with_suffix(".ends").write_text(json.dumps([(tuple(task), code) for task, code in ends]))
+    return 0
+
+
+def _elsewhere(
+    step: Step,
+    node: str,
+    words: Sequence[str],
+    values: Values,
+    job: dict[str, Any],
+    folder: Path,
+    cwd: str,
+    variables: Mapping[str, str],
+) -> tuple[Path, subprocess.Popen[bytes]]:
+    path = folder / f"{step.number}-{node}.json"
+    message = {
+        "step": step,
+        "node": node,
+        "words": list(words),
+        "values": values,
+        "job": {**job, "environ": {}},
+        "environ": dict(variables),
+        "folder": str(folder),
+        "cwd": cwd,
+    }
+    path.write_text(json.dumps(message))
+    outer = json.loads((folder.parent / "outer.json").read_text())
+    program = own_python.of_module(sys.executable, __name__, "on_node")
+    command, environ = reach(node, outer, [*program, str(path)])
+    return path, subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """`srun WORDS` in the job of `environ`; returns its exit code. Its steps have Slurm's variables again
+    that the job has unset.
+    """
+    values, command = read("srun", words, SRUN)
+    if not command:
+        raise Refusal("srun: fatal: No command given to execute.")
+    home = Path(environ[FOLDER])
+    place = json.loads((home / "place.json").read_text())
+    whole = {**place["variables"], **environ}
+    _check(values, whole)
+    cores = dict(zip(place["nodes"], place["cores"], strict=True))
+    asked = plan(values, command[0], cores, environ, whole["SLURM_JOB_ID"])
+    with claimed(home / "steps", asked, cores, whole["SLURM_JOB_ID"], "quiet" in values) as step:
+        return _carry_out(step, command, values, _exported(values, whole), home)
+
+
+def _carry_out(step: Step, command: Sequence[str], values: Values, environ: Mapping[str, str], home: Path) -> int:
+    folder, cwd = home / "steps", os.path.join(os.getcwd(), values.get("chdir", "."))
+    job = json.loads((home / "job.json").read_text())
+    facts: dict[str, Any] = {"id": step.number, "name": step.name, "tasks": len(step.tasks), "nodes": step.nodes}
+    facts |= {"cpus": sum(step.cores.values()) or len(step.tasks) * step.cpus_per_task, "start": time.time()}
+    note(folder, **facts)
+    streams = Streams(values, job, step, cwd)
+    here = {node for node in step.nodes if is_here(node)}
+    away = [
+        _elsewhere(step, node, command, values, job, folder, cwd, environ) for node in step.nodes if node not in here
+    ]
+    mine = [task for task in step.tasks if task.node in here]
+    started = start(step, mine, command, values, environ, streams, folder, cwd)
+    streams.feed()
+    ends = collect(started, values.get("kill-on-bad-exit", "0") != "0", folder)
+    for path, process in away:
+        ends += _ends_of(path, process, step)
+    streams.close()
+    failed = max((code for _, code in ends), key=abs, default=0)
+    note(folder, **facts, end=time.time(), exit=max(failed, 0), signal=max(-failed, 0))
+    return report(ends, "quiet" in values)
+
+
+def _ends_of(path: Path, process: subprocess.Popen[bytes], step: Step) -> list[tuple[Task, int]]:
+    code = process.wait()
+    ends = path.with_suffix(".ends")
+    if ends.exists():
+        return [(Task(*task), code) for task, code in json.loads(ends.read_text())]
+    node = path.stem.partition("-")[2]
+    return [(task, code or 1) for task in step.tasks if task.node == node]
+
+
+def _check(values: Values, environ: Mapping[str, str]) -> None:
+    mpi = values.get("mpi", "none")
+    if mpi not in ("none", "list"):
+        raise _error(f"Couldn't find the specified plugin name for mpi/{mpi} looking at all files")
+    bind = values.get("cpu-bind", "none")
+    if any(word not in ("none", "no", "q", "quiet", "v", "verbose") for word in bind.lower().split(",")):
+        raise _error(f"--cpu-bind={bind}: a step has the cores of its job; its tasks are not bound to single ones")
+    job = values.get("jobid")
+    if job is not None and job not in (environ.get("SLURM_JOB_ID"), environ.get("SLURM_JOBID")):
+        raise _error("Unable to attach to another job: a pilot starts steps in their own job")
+    for name in ("gres", "gpus", "gpus-per-node", "gpus-per-task"):
+        if values.get(name, "none").lower() not in ("none", "0", "gpu:0") and "SLURM_JOB_GPUS" not in environ:
+            raise _error("Unable to create step: Invalid generic resource (gres) specification")
+
+
+def _exported(values: Values, environ: Mapping[str, str]) -> dict[str, str]:
+    if "export" not in values:
+        return dict(environ)
+    from .request import exported
+
+    kept = exported(values["export"], environ)
+    return {**kept, **{name: value for name, value in environ.items() if name.startswith(("SLURM", FOLDER))}}
+
+
+def main(words: Sequence[str]) -> int:
+    try:
+        return run(words, os.environ)
+    except Refusal as refusal:
+        print(refusal.text, file=sys.stderr)
+        return refusal.code
+    except OSError as error:
+        print(f"srun: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
