@@ -50,13 +50,19 @@ docs: $(READY)
 
 # The repository root is the package `pilotfish`. Tests import their helpers by bare names, because conftest.py files put
 # these folders on the path; links to both show mypy the same names.
+# What users' programs see (tests/typed_uses.py) pyright checks too; it brings a node of its own.
 TYPES := $(VENV)/types
-types: $(READY)
+types: $(READY) $(VENV)/.types
 	rm -rf $(TYPES) && mkdir -p $(TYPES)/helpers && ln -s $(CURDIR) $(TYPES)/pilotfish
 	find $(CURDIR)/tests \( -name benchmarks -o -name mutants \) -prune -o -name '*.py' ! -name 'test_*' ! -name conftest.py \
 		-exec ln -s -t $(TYPES)/helpers {} +
 	cd $(TYPES) && MYPYPATH=. ../bin/mypy --config-file $(CURDIR)/pyproject.toml -p pilotfish.pilot -p pilotfish.api -p pilotfish.launcher
 	MYPYPATH=$(TYPES):$(TYPES)/helpers $(BIN)/mypy --explicit-package-bases tests recipes
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+$(VENV)/.types: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[types]'
+	touch $(VENV)/.types
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/run.py $(BENCH)
