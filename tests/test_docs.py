@@ -63,6 +63,19 @@ OLD_SYSTEMS = {
 """Pages on an old system, whose scripts are there before and after the change: its name, and what they print."""
 
 
+OTHER_EXECUTORS = ("concurrent", "parsl", "executorlib", "submitit", "dask")
+
+
+@pytest.mark.parametrize("system", OTHER_EXECUTORS)
+def test_the_same_program_for_another_executor(system: str, wd: Path) -> None:
+    """Ours gives the same with each of them; theirs is Python, and runs where nothing has to be installed for it."""
+    before, after = (_blocks(f'python title="{title}-{system}.py"')[0][1] for title in ("before", "after"))
+    compile(before, f"before-{system}.py", "exec")
+    for code in (before, after) if system == "concurrent" else (after,):
+        (wd / "script.py").write_text(code)
+        assert _run([sys.executable, "script.py"], wd) == "0.01\n"
+
+
 @pytest.mark.parametrize("page", OLD_SYSTEMS)
 def test_the_script_of_an_old_system_runs_before_and_after_the_change(page: str, wd: Path) -> None:
     (before,), (after,) = (
