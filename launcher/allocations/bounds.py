@@ -15,10 +15,10 @@ _RETRY_S, _RETRY_FACTOR = 30.0, 4.0
 
 
 def failures_in_a_row(spec: AllocationSpec, known: Sequence[KnownAllocation]) -> list[KnownAllocation]:
-    """The allocations of this spec that were of no use since the last that was, or since it was added or resumed."""
+    """The allocations of this spec that were of no use since the last that was."""
     failures: list[KnownAllocation] = []
     for each in sorted(known, key=lambda each: each.submitted_s):
-        if each.spec != spec.name or each.submitted_s < spec.since_s:
+        if each.spec != spec.name:
             continue
         if each.failed:
             failures.append(each)

@@ -32,8 +32,6 @@ from .fitting import (
 from .reasons import named, needs
 from .spec import AllocationSpec, NodeSize
 
-AGENTS_WITHIN_S = 300.0
-"""How long after its start an allocation of which no agent has come is given up."""
 PATIENCE_S = 1800.0
 """How long others rely on an allocation that waits in the batch system."""
 _LEAST_WINDOW_S = 60.0
@@ -107,13 +105,10 @@ class _Decider:
         for each in self._known:
             if each.releasing or each.state is AllocationState.ENDED:
                 continue
+            if each.started_s is not None:
+                continue  # it runs, or may run, as far as the batch system has answered
             spec = self._specs.get(each.spec)
-            if each.state is AllocationState.RUNNING:
-                if not each.agents_seen and self._now_s - (each.started_s or self._now_s) > AGENTS_WITHIN_S:
-                    yield Cancel(each.id, f"it has run for {form(AGENTS_WITHIN_S)}, and no agent of it has come")
-            elif each.started_s is not None:
-                continue  # no answer of the batch system: it may run
-            elif spec is None:
+            if spec is None:
                 yield Cancel(each.id, "nobody asks for such allocations any more")
             elif self._demand.ending:
                 yield Cancel(each.id, "the pilot is at its end")

@@ -31,7 +31,8 @@ class KnownAllocation:
         ended_s: when it was first known to be over.
         agents_seen: whether any agent of it has joined.
         releasing: it was released, or is being cancelled: it does not count as supply.
-        failed: it has ended without having been of use (refused, ended at once, came up without agents).
+        failed: it has ended without having been of use (refused, ended at once, came up without agents), and nobody has
+            resumed the spec since.
         ended_reason: how it ended; of one that failed with its last lines.
         node: what its nodes have, once one has joined.
     """

@@ -36,7 +36,6 @@ class AllocationSpec:
         tags: words by which jobs can ask for its nodes.
         priority: specs of a higher one are asked first.
         paused: asks for nothing; what it has goes on.
-        since_s: when it was added or resumed, in seconds since the epoch: earlier failures do not count against it.
     """
 
     name: str
@@ -53,4 +52,3 @@ class AllocationSpec:
     tags: tuple[str, ...] = ()
     priority: int = 0
     paused: bool = False
-    since_s: float = 0.0
