@@ -24,6 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+import allocations  # noqa: E402
 import calls  # noqa: E402
 import core_bench  # noqa: E402
 import on_slurm  # noqa: E402
@@ -178,6 +179,13 @@ class Bench:
         for row in scale.rows(self.quick):
             self.add(*row)
 
+    def allocations(self) -> None:
+        """Simulated: see allocations.py."""
+        tasks, seeds = (1000, 1) if self.quick else (5000, 3)
+        for row in allocations.rows(tasks, seeds):
+            value = f"{row.per_useful:.2f} node-h per useful"
+            self.add(f"{tasks} mixed tasks, {row.way}", value, f"{row.hours:.1f} h", "", None)
+
     def calls(self, with_peers: bool) -> None:
         for row in calls.rows(self.quick, with_peers):
             self.add(*row)
@@ -202,7 +210,19 @@ def main() -> None:
     )
     parser.add_argument(
         "--only",
-        choices=["iteration", "files", "jobs", "core", "latency", "start", "scale", "slurm", "runs", "calls"],
+        choices=[
+            "iteration",
+            "files",
+            "jobs",
+            "core",
+            "latency",
+            "start",
+            "scale",
+            "slurm",
+            "runs",
+            "calls",
+            "allocations",
+        ],
     )
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown at the end")
@@ -219,6 +239,7 @@ def main() -> None:
         ("core", bench.core),
         ("scale", bench.scale),
         ("runs", bench.runs),
+        ("allocations", bench.allocations),
     ):
         if wanted(name):
             measure()
