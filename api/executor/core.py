@@ -262,6 +262,7 @@ class Core:
             "keys": b64encode(keys).decode(),
             "max_calls": options.max_calls,
             "max_bytes": options.max_bytes,
+            "ranks": options.ranks,
         }
         description["execution"] = {"exec": sys.executable, "wd": self._wd, **description["execution"], "calls": calls}
         return description

@@ -141,6 +141,8 @@ class Executor(concurrent.futures.Executor):
         cores: int | None = None,
         nodes: int | None = None,
         ranks: int | None = None,
+        model: str | None = None,
+        model_opts: Mapping[str, Any] | None = None,
         gpus: int | None = None,
         mem: str | None = None,
         wt: str | float | None = None,
@@ -161,8 +163,9 @@ class Executor(concurrent.futures.Executor):
 
         Args:
             cores, nodes: cores of one call (of each of its nodes); one core if neither is given.
-            ranks: the function is called at so many MPI ranks, on as many cores of one node, with mpi4py; the result is what
-                it returns at rank 0.
+            ranks: the function is called at so many MPI ranks, on as many cores, with mpi4py; the result is what it returns at
+                rank 0. With `nodes` they are spread evenly over so many.
+            model, model_opts: the execution model that starts the ranks; by default the one for the `mpirun` that is there.
             gpus, mem: GPUs and memory, as "2G", of each node of a call.
             wt: how long a call may take, as "10m" or in seconds; then it is stopped.
             tags: words that its node must have.

@@ -46,12 +46,14 @@ class Options(NamedTuple):
 _RESOURCES = {"cores": "numCores", "nodes": "numNodes", "mem": "mem", "wt": "wt", "tags": "tags"}
 _OTHERS = ("ranks", "gpus", "retries", "priority", "after", "max_calls", "max_mem", "files")
 _EXECUTION = {"env": "env", "wd": "wd", "python": "exec", "venv": "venv", "modules": "modules"}
+_OF_RANKS = {"model": "model", "model_opts": "model_opts"}
+"""How the ranks of MPI functions are started."""
 _KEYWORDS = {member: keyword for keyword, member in (*_RESOURCES.items(), *_EXECUTION.items())}
 
 
 def with_keywords(options: Options, keywords: Mapping[str, Any]) -> Options:
     """`options` with these changed. Raises WrongArgumentsError or InvalidJobError (both ValueError) for what makes no sense."""
-    known = (*_RESOURCES, *_EXECUTION, *_OTHERS)
+    known = (*_RESOURCES, *_EXECUTION, *_OF_RANKS, *_OTHERS)
     unknown = sorted(keywords.keys() - {*known})
     if unknown:
         raise WrongArgumentsError(f"unknown option {unknown[0]!r}", remedy=f"known are {', '.join(known)}")
@@ -60,12 +62,19 @@ def with_keywords(options: Options, keywords: Mapping[str, Any]) -> Options:
     for name, value in keywords.items():
         if name in _RESOURCES:
             resources[_RESOURCES[name]] = _hashable(value, name)
-        elif name in _EXECUTION:
-            execution[_EXECUTION[name]] = _hashable(value, name)
+        elif name in _EXECUTION or name in _OF_RANKS:
+            execution[_EXECUTION.get(name, name)] = _hashable(value, name)
         else:
             changed[_FIELDS.get(name, name)] = _READ.get(name, _as_it_is)(value)
-    if "ranks" in changed:
-        resources |= {"numCores": changed["ranks"], "numNodes": 1}
+    ranks = changed.get("ranks", options.ranks)
+    if ranks:
+        resources["numCores"] = _cores_of_ranks(
+            ranks, resources.get("numNodes"), "ranks" in keywords and "cores" in keywords
+        )
+    elif "model" in execution or "model_opts" in execution:
+        raise WrongArgumentsError(
+            "only the ranks of an MPI function have a model", where="model", remedy="give ranks, too"
+        )
     if "gpus" in changed:
         resources["nodeCrs"] = (("gpu", changed.pop("gpus")),)
     if "venv" in keywords and "python" not in keywords:
@@ -81,7 +90,7 @@ def _check(options: Options) -> None:
     if isinstance(options.max_calls, bool) or not isinstance(options.max_calls, int) or options.max_calls < 0:
         raise WrongArgumentsError(f"{options.max_calls!r} is not a whole number of at least 0", where="max_calls")
     description = options.members() | {"name": "options"}
-    description["execution"] |= {"calls": {"executor": "options", "data": ""}}
+    description["execution"] |= {"calls": {"executor": "options", "data": "", "ranks": options.ranks}}
     try:
         describe_jobs([description], None)
     except InvalidJobError as error:
@@ -141,6 +150,20 @@ def _ranks(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise WrongArgumentsError(f"{value!r} is not a number of ranks", where="ranks", remedy="write 8")
     return value
+
+
+def _cores_of_ranks(ranks: int, nodes: object, has_cores: bool) -> int:
+    """Of each node, if so many nodes are asked for, else of all together. There is one for each rank."""
+    if has_cores:
+        raise WrongArgumentsError(
+            "an MPI function has a core for each of its ranks", where="cores", remedy="leave it out"
+        )
+    if nodes is None:
+        return ranks
+    if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1 or ranks % nodes:
+        remedy = "have as many ranks on each node, or leave out nodes"
+        raise WrongArgumentsError(f"{ranks} ranks cannot be spread over {nodes!r} nodes", where="nodes", remedy=remedy)
+    return ranks // nodes
 
 
 def _files(value: Any) -> tuple[str, ...]:

@@ -60,9 +60,7 @@ class Calls:
         while waiting and room > 0:
             start = waiting[0]
             calls = self._starter.calls_of(start.job_no)
-            if calls is None:
-                return
-            if start.job_no != task.start.job_no and self._starter.wants_of(start.job_no, task.held) != worker.wants:
+            if calls is None or (start.job_no != task.start.job_no and not self._suits(worker, start, task)):
                 return
             try:
                 self._workers.send(worker, start, calls.data)
@@ -70,6 +68,12 @@ class Calls:
                 return
             worker.ahead.append(waiting.popleft())
             room -= 1
+
+    def _suits(self, worker: FunctionWorker, start: TaskStart, task: Task) -> bool:
+        """Whether it can serve a call of another job on its grant; that of an MPI function comes to find out by itself."""
+        calls = self._starter.calls_of(start.job_no)
+        is_plain = calls is not None and not calls.ranks
+        return is_plain and self._starter.wants_of(start.job_no, task.held) == worker.wants
 
     def turned_out_long(self, task: Task) -> None:
         """Others may take what was to follow it."""

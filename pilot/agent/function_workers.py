@@ -46,7 +46,7 @@ _IDLE_S = 60.0
 """A function worker that has had no call for so long ends."""
 _MOST_END = 256 << 10
 _MOST_OUTPUT = 8192
-_NOTHING = b"\0\0\0\0"
+_NO_SETUP = msgspec.msgpack.encode(([], b""))
 _SITE = os.path.dirname(os.path.dirname(os.path.abspath(msgspec.__file__)))
 """Where packages are that the user's Python may lack."""
 _NOW = socket.MSG_DONTWAIT
@@ -63,6 +63,8 @@ class Wants(NamedTuple):
     hide_gpus: bool
     mem_bytes: int
     nodes: int
+    starts: bytes = b""
+    """How ranks of MPI functions are started on the grant (rank_starts.py)."""
 
 
 class Ended(NamedTuple):
@@ -179,9 +181,10 @@ class FunctionWorkers:
         worker = self._workers[pid] = FunctionWorker(wants, pid, step_id, link, far, output)
         worker.cpus = held.cpus
         self._loop.on_readable(link.fileno(), lambda: self._on_readable(worker))
-        if wants.setup:
+        if wants.setup or wants.starts:
             try:
-                self._send_large(worker, (0, 0, 0), wants.setup, program.SETUP, None)
+                setup = (wants.setup or _NO_SETUP) + wants.starts
+                self._send_large(worker, (0, 0, 0), setup, program.SETUP, None)
             except OSError:
                 self.dismiss(worker)
                 raise

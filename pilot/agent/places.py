@@ -19,7 +19,9 @@ from ..wire.frames import Settings, TaskStart
 from .tasks import HeldGrant
 
 _MOST_OF_NAME = 150
-_OF_RUN = ("QCG_PM_STEP_ID", variable_names.TASK, variable_names.RUN)
+OF_ATTEMPT = (variable_names.TASK, variable_names.RUN)
+"""Variables that differ from attempt to attempt."""
+_OF_RUN = ("QCG_PM_STEP_ID", *OF_ATTEMPT)
 
 
 def stem(settings: Settings, agent_id: str, name: str, start: TaskStart) -> str:

@@ -21,7 +21,7 @@ from ..model.job_spec import Calls, Execution
 from ..model.resources import host_of
 from ..model.variables import of_iteration, substitute_execution
 from ..wire.frames import JobDef, NewGrant, Settings, TaskStart
-from . import bind, earlier_output, forked, launch, places, submit_commands
+from . import bind, earlier_output, forked, launch, places, rank_starts, submit_commands
 from .function_workers import FunctionWorker, Wants
 from .kept_output import KeptOutput
 from .launch import Launch, LaunchError
@@ -147,7 +147,14 @@ class TaskStarter:
             grant.hide_gpus,
             grant.mem_bytes,
             len(grant.nodes),
+            self._rank_starts(known.execution, held) if known.calls.ranks else b"",
         )
+
+    def _rank_starts(self, execution: Execution, held: HeldGrant) -> bytes:
+        """Raises LaunchError when its execution model cannot be had here."""
+        assert self._settings is not None
+        place = rank_starts.place_of(execution, held, self._settings, self._gpus)
+        return b"" if place is None else rank_starts.encoded(execution, place)
 
     def spawn_function_worker(
         self, execution: Execution, held: HeldGrant, descriptors: dict[int, int]

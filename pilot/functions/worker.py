@@ -37,6 +37,8 @@ ONE, MANY, RANKS = 0, 1, 16
 """How a call of a job is to be made: with its arguments, or once with each of them, for a list of what is returned; or with its
 arguments over so many ranks beyond RANKS.
 """
+PROGRAM, STEM = "@program@", "@stem@"
+"""In the command lines for ranks: where the program of a rank comes, and the begin of the paths of files for the launcher."""
 RETURNED, RAISED, UNPREPARED = range(3)
 OUTPUT = struct.Struct("<I")
 MOST_OUTPUT = 32 << 10
@@ -109,6 +111,8 @@ class Worker:
         self._unprepared: bytes = b""
         """What the initializer has raised, as it is sent with each call since."""
         self._line = b""
+        self._starts: Any = None
+        """How the ranks of MPI functions are started here (agent/rank_starts.py)."""
 
     def _load_cloudpickle(self) -> Any:
         return need("cloudpickle", self._site)
@@ -127,7 +131,7 @@ class Worker:
                 if kind >= SETUP:
                     continue
             started_s, cpu_s = now(), cpu_time()
-            how, line, value = self._call(number, pos)
+            how, line, value = self._call(number, pos, run)
             if pid_of_self() != own:  # the call has forked, and this is the child: it is nobody's function worker
                 os._exit(0)
             rest = self._printed() + value
@@ -150,10 +154,13 @@ class Worker:
             self._jobs.popitem(last=False)
 
     def _prepare(self, data: bytes) -> None:
-        """Before the first call: the path of modules as the client has it, and the user's initializer."""
+        """Before the first call: the path of modules as the client has it, the user's initializer; how ranks are started."""
         import msgpack
 
-        path, initializer = msgpack.unpackb(data)
+        unpacker = msgpack.Unpacker(max_buffer_size=len(data))
+        unpacker.feed(data)
+        path, initializer = unpacker.unpack()
+        self._starts = next(unpacker, None)
         sys.path[:0] = [entry for entry in path if entry not in sys.path]  # ours have been imported before
         if initializer:
             try:
@@ -162,7 +169,7 @@ class Worker:
             except BaseException as error:
                 self._line, self._unprepared = self._raised(error, UNPREPARED)
 
-    def _call(self, number: int, pos: int) -> tuple[int, bytes, bytes]:
+    def _call(self, number: int, pos: int, run: int) -> tuple[int, bytes, bytes]:
         if self._unprepared:
             return UNPREPARED, self._line, self._unprepared
         job = self._jobs[number]
@@ -179,7 +186,11 @@ class Worker:
                 if slots:
                     args = self._filled(args, kwargs, job, slots)
                 if how > RANKS:
-                    value = load("ranks").call(how - RANKS, code, args, kwargs, self._values, self._site)
+                    given = code, args, kwargs
+                    mark = f"{number}-{pos}-{run}"
+                    value = load("ranks").call(
+                        how - RANKS, given, self._values, self._site, self._starts, self._folder, mark
+                    )
                 else:
                     value = function(*args, **kwargs)
             return RETURNED, b"", self._values.write(value, self._folder)

@@ -92,6 +92,8 @@ class Calls:
     """A function worker ends after so many; 0: never for that."""
     max_bytes: int = 0
     """A function worker that has grown beyond this ends after its call; 0: never for that."""
+    ranks: int = 0
+    """Of MPI, at which each call is made; the execution model says how they are started. 0: the function worker makes it."""
 
 
 @dataclass(frozen=True, slots=True)

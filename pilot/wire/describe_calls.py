@@ -12,8 +12,9 @@ from ..model.errors import InvalidJobError
 from ..model.job_spec import Calls, Dependency
 from .check import check_members, need_object, need_text, shown
 
-_MEMBERS = frozenset({"executor", "data", "setup", "inputs", "folder", "keys", "max_calls", "max_bytes"})
-_ONE_PROCESS = ("args", "script", "stdin", "stdout", "stderr", "model", "model_opts")
+_MEMBERS = frozenset({"executor", "data", "setup", "inputs", "folder", "keys", "max_calls", "max_bytes", "ranks"})
+_OF_PROGRAMS = ("args", "script", "stdin", "stdout", "stderr")
+_OF_RANKS = ("model", "model_opts")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 """Of an executor: it is part of a topic."""
 
@@ -23,7 +24,8 @@ def describe_calls(execution: Mapping[str, Any], where: str) -> Calls:
     raw = execution["calls"]
     need_object(raw, where, "it is not an object")
     check_members(raw, _MEMBERS, where)
-    for member in _ONE_PROCESS:
+    ranks = _count(raw.get("ranks", 0), f"{where}.ranks")
+    for member in _OF_PROGRAMS if ranks else (*_OF_PROGRAMS, *_OF_RANKS):
         if execution.get(member):
             raise InvalidJobError(f"a function worker has no {member}", where=where, remedy="leave it out")
     executor = need_text(raw.get("executor"), f"{where}.executor")
@@ -41,6 +43,7 @@ def describe_calls(execution: Mapping[str, Any], where: str) -> Calls:
         _bytes(raw.get("keys", ""), f"{where}.keys"),
         _count(raw.get("max_calls", 0), f"{where}.max_calls"),
         _count(raw.get("max_bytes", 0), f"{where}.max_bytes"),
+        ranks,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -52,3 +53,28 @@ def test_a_task_over_nodes_can_spread_itself_with_srun(networked_slurm: Slurm, w
     hosts = (wd / "hosts").read_text().split()
     assert (len(hosts), len(set(hosts))) == (3, 2)
     assert sorted((wd / "ranks").read_text().split()) == hosts
+
+
+FUNCTIONS = """
+import os, sys
+from pilotfish import Executor
+
+def places():
+    from mpi4py import MPI
+    return MPI.COMM_WORLD.gather((os.uname().nodename, sorted(os.sched_getaffinity(0))))
+
+with Executor() as executor:
+    print(executor.options(ranks=4, nodes=2).submit(places).result())
+"""
+
+
+@pytest.mark.usefixtures("mpi_environ")
+def test_a_function_over_the_ranks_of_two_nodes(networked_slurm: Slurm, wd: Path) -> None:
+    """As those of a program: each on its core."""
+    pytest.importorskip("mpi4py")
+    (wd / "program.py").write_text(FUNCTIONS)
+    options = "--nodes=2", "--ntasks-per-node=2", "--export=ALL"
+    job = networked_slurm.submit(f"{sys.executable} program.py", wd, *options)
+    assert networked_slurm.wait_for_end(job) == "COMPLETED", (wd / f"{job}.out").read_text()
+    places = [("node1", [0]), ("node1", [1]), ("node2", [0]), ("node2", [1])]
+    assert (wd / f"{job}.out").read_text() == f"{places}\n"
