@@ -23,8 +23,8 @@ _ANSWER_S = 5.0
 _REFUSED_S, _AGAIN_S = 60.0, 2.0
 _REMEDY = (
     "start the manager where these nodes reach it, such as in a first allocation of its own; or let it listen where they may "
-    "connect (--net-interface, and a range of open ports: --net-port-min, --net-port-max); or lead a tunnel to it and say where "
-    "that ends (`pilotfish alloc add --agents-connect HOST:PORT`)"
+    "connect (--net-interface, and a range of open ports: --net-port-min, --net-port-max); or lead a tunnel to it and say "
+    "where that ends (`pilotfish alloc add --agents-connect HOST:PORT`)"
 )
 
 
