@@ -90,7 +90,7 @@ class DemandView:
             cores=nodes.all_cores[node].bit_count(),
             cores_free=nodes.free_cores[node].bit_count(),
             gpus=len(spec.gpu_ids),
-            gpus_free=nodes.free_gpus[node].bit_count(),
+            gpus_free=nodes.stocks.gpus[node].free,
             mem_bytes=spec.mem_bytes,
             mem_free_bytes=nodes.free_mem[node] if spec.mem_bytes else 0,
             tags=list(spec.tags),

@@ -133,7 +133,7 @@ def _resources(parts: Parts) -> Iterator[Family]:
     gpus = sum(len(nodes.specs[node].gpu_ids) for node in here)
     mem = sum(nodes.specs[node].mem_bytes for node in here)
     free_cores = sum(nodes.free_cores[node].bit_count() for node in here)
-    free_gpus = sum(nodes.free_gpus[node].bit_count() for node in here)
+    free_gpus = sum(nodes.stocks.gpus[node].free for node in here)
     free_mem = sum(nodes.free_mem[node] for node in here if nodes.specs[node].mem_bytes)
     for name, what, total, free in (
         ("cores", "Cores", cores, free_cores),

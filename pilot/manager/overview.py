@@ -177,7 +177,7 @@ def _node(scheduler: Scheduler, number: NodeNo, running_there: int) -> wire.Node
         record.state.name,
         running_there,
         wire.Amount(cores - nodes.free_cores[number].bit_count(), cores),
-        wire.Amount(gpus - nodes.free_gpus[number].bit_count(), gpus),
+        wire.Amount(gpus - nodes.stocks.gpus[number].free, gpus),
         wire.Amount((spec.mem_bytes - nodes.free_mem[number]) // _MIB if spec.mem_bytes else 0, spec.mem_bytes // _MIB),
         record.reason,
     )

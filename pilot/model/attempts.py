@@ -25,7 +25,7 @@ from typing import NamedTuple
 from .ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
 from .jobs import Job, Pending
 from .resources import Grant, Share
-from .results import PlacedShare, Result
+from .results import PlacedPart, PlacedShare, Result
 from .states import ATTEMPT_TABLE, AttemptEvent, AttemptState, Cause, Fate, State, illegal_event
 from .tasks import TaskRecord
 
@@ -203,4 +203,12 @@ class LostAttempts:
 @lru_cache(maxsize=65_536)
 def placed(shares: tuple[Share, ...]) -> tuple[PlacedShare, ...]:
     """In the words of results. Remembered, because very many tasks run in the same few places."""
-    return tuple(PlacedShare(share.node, f"{share.cores:x}", f"{share.gpus:x}") for share in shares)
+    return tuple(
+        PlacedShare(
+            share.node,
+            f"{share.cores:x}",
+            f"{share.gpus:x}",
+            tuple(PlacedPart(taken.name, taken.amount, f"{taken.slots:x}", taken.parts) for taken in share.named),
+        )
+        for share in shares
+    )

@@ -30,6 +30,9 @@
 # reservations are of whole nodes: what is free on them grows together there, while cores held here and there never make up
 # a node.
 #
+# What is the pool's (licences) is held by name: nothing behind the reservation takes any of it. As long as it is that which is
+# missing, no node is held: it would stand idle until somebody elsewhere gives a licence back.
+#
 # Rejected: to plan with the expected ends of running tasks, as batch systems do (backfill). Tasks seldom say how long they
 # take, and what they say is a limit. To bind tasks to grants here: see above. To look at all work that waits for the best
 # fit: O(queue).
@@ -85,6 +88,8 @@ class Dispatch:
         self.reserved: Pending | None = None
         self.held = 0
         """The node set held for `reserved`."""
+        self.held_of_pool: frozenset[str] = frozenset()
+        """The named resources of the pool held for it."""
         self.ends_s: float | None = None
         """When the allocation ends, in seconds since the epoch; None: never, as far as is known."""
         self.margin_s = 0.0
@@ -205,7 +210,15 @@ class Dispatch:
         over = self.is_over_for(pending.shape, now)
         if self.reserved is None or pending.key <= self.reserved.key:
             return over
-        return over | self.held
+        return _ALL if self._is_of_held(pending.shape) else over | self.held
+
+    def _is_of_held(self, shape: Shape) -> bool:
+        """Whether its tasks take something of the pool that is held for others."""
+        return bool(self.held_of_pool) and any(want.name in self.held_of_pool for want in shape.need.named)
+
+    def _is_held(self, pool: LeasePool) -> bool:
+        """Whether nothing more is to start there."""
+        return bool(self.held >> pool.node & 1) or self._is_of_held(pool.shape)
 
     def _send(self, pending: Pending, pool: LeasePool, now: float) -> None:
         job, pos = pending.job, pending.take()
@@ -343,7 +356,7 @@ class Dispatch:
     def _grant_again(self, now: float) -> None:
         """Give cores to pools whose lent tasks arrived after the agent had given its last grants back."""
         for pool in self._touched.values():
-            while len(pool.unstarted) > pool.grants and not pool.revoking and not self.held >> pool.node & 1:
+            while len(pool.unstarted) > pool.grants and not pool.revoking and not self._is_held(pool):
                 shares = self._nodes.find(pool.shape.need, ~(1 << pool.node) | self.is_over_for(pool.shape, now))
                 if shares is None:
                     break
@@ -384,10 +397,11 @@ class Dispatch:
         `shape`: of the tasks that wait for it there. None: no task does, so the grant needs no pool; it only occupies what it
         has of the nodes until it is given back.
 
-        Its shares of other nodes may have been given to others meanwhile, who then keep them.
+        Its shares of other nodes, and of the pool, may have been given to others meanwhile, who then keep them.
         """
         first, *others = grant.shares
         node = first.node
+        first = self._nodes.without_taken(first) if first.named else first
         grant = grant._replace(shares=(first, *(share for share in others if self._nodes.is_free(share))))
         if grant.pool not in self.pools and shape is not None:
             pool = self.pools[grant.pool] = shape.pools[node] = LeasePool(grant.pool, node, shape)
@@ -407,7 +421,7 @@ class Dispatch:
         latest: Pending | None = None
         deep = self._deep_shape() if any(pool.pace.are_long for pool in self._touched.values()) else None
         for pool in self._touched.values():
-            if not pool.grants or self.held >> pool.node & 1 or not self.in_time(pool.shape, now):
+            if not pool.grants or self._is_held(pool) or not self.in_time(pool.shape, now):
                 continue
             if not self._nodes.usable >> pool.node & 1 or self.is_over_for(pool.shape, now) >> pool.node & 1:
                 continue
@@ -462,13 +476,28 @@ class Dispatch:
         if self.reserved is not None and blocked.key < self.reserved.key:
             self._end_reservation()
         since = blocked.blocked_since
+        if self.reserved is blocked and not self.held:
+            self._hold_nodes(blocked, now)
         if self.reserved is not None or since is None or self.uptime(now) - since < self._reserve_after_s:
             return
-        self.held = self._nodes.choose_to_hold(blocked.shape.need, self.is_over_for(blocked.shape, now))
-        self.reserved = blocked if self.held else None
+        self.reserved = blocked
+        self.held_of_pool = frozenset(want.name for want in self._nodes.stocks.of_pool(blocked.shape.need))
+        self._hold_nodes(blocked, now)
+
+    def _hold_nodes(self, blocked: Pending, now: float) -> None:
+        """For the reserved work, once the pool has what it takes of it."""
+        if self._nodes.stocks.pool_fits(blocked.shape.need):
+            self.held = self._nodes.choose_to_hold(blocked.shape.need, self.is_over_for(blocked.shape, now))
+            if not self.held:
+                self._end_reservation()
+                return
         for pool in self.pools.values():
-            if self.held >> pool.node & 1 and pool.unstarted and not pool.revoking:
+            if self._is_held(pool) and pool.unstarted and not pool.revoking:
                 self._revoke(pool)
 
     def _end_reservation(self) -> None:
-        self.reserved, self.held = None, 0
+        self.reserved, self.held, self.held_of_pool = None, 0, frozenset()
+
+
+_ALL = -1
+"""The set of all nodes."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from .ids import NodeNo
-from .job_spec import Need
+from .job_spec import Need, Want
 from .jobs import Job, Pending, pending_of
-from .resources import bits
+from .resources import bits, fraction
 from .scheduler import Scheduler
+from .shortage import amount, wanted
 from .states import State
+from .stock import Stock, Stocks
 
 _MIB = 1 << 20
 
@@ -113,7 +115,9 @@ def _trouble(scheduler: Scheduler) -> list[str]:
 
 
 def _held(scheduler: Scheduler) -> str:
-    return ", ".join(scheduler.nodes.specs[node].name for node in bits(scheduler.dispatch.held))
+    dispatch = scheduler.dispatch
+    nodes = [scheduler.nodes.specs[node].name for node in bits(dispatch.held)]
+    return ", ".join([*sorted(dispatch.held_of_pool), *nodes])
 
 
 def needed(need: Need) -> str:
@@ -124,6 +128,7 @@ def needed(need: Need) -> str:
     if need.nodes is not None:
         parts.append(f"on {'each of ' * (need.nodes.min != 1)}{_count(need.nodes.min, 'node')}")
     parts += [f"tagged {', '.join(need.tags)}"] if need.tags else []
+    parts += map(wanted, need.named)
     return ", ".join(parts)
 
 
@@ -134,13 +139,18 @@ def _unmet(scheduler: Scheduler, need: Need) -> list[str]:
     if not usable:
         return [f"no node tagged {', '.join(need.tags)} is ready"]
     count = 1 if need.nodes is None else need.nodes.min
-    anywhere = need.nodes is None and not (need.gpus or need.mem_bytes)
-    parts, fitting = [], set(usable)
-    for amount, unit, free, whole in _amounts(scheduler, need, usable):
-        able = {node for node, there in zip(usable, free, strict=True) if there >= amount}
+    anywhere = need.nodes is None and not nodes.is_per_node(need)
+    parts, fitting = _unmet_of_pool(nodes.stocks, need), set(usable)
+    for least, unit, free, whole in _amounts(scheduler, need, usable):
+        able = {node for node, there in zip(usable, free, strict=True) if there >= least}
         fitting &= able
-        if sum(free) < amount if anywhere else len(able) < count:
+        if sum(free) < least if anywhere else len(able) < count:
             parts.append(_most(unit, free, whole))
+    for want in nodes.stocks.of_node(need):
+        able = {node for node in usable if nodes.stocks.node_fits(node, (want,))}
+        fitting &= able
+        if len(able) < count:
+            parts.append(_no_more_of(want, [nodes.stocks.get(node, want.name) for node in usable]))
     if need.cores is None:
         idle = {node for node in usable if nodes.free_cores[node] == nodes.all_cores[node]}
         fitting &= idle
@@ -149,6 +159,34 @@ def _unmet(scheduler: Scheduler, need: Need) -> list[str]:
     if not parts and not anywhere and len(fitting) < count:
         parts.append("each of these is free, but not together on a node")
     return parts
+
+
+def _unmet_of_pool(stocks: Stocks, need: Need) -> list[str]:
+    missing = [want for want in stocks.of_pool(need) if not stocks.pool[want.name].fits(want)]
+    return [
+        f"not enough {want.name} is free in the pilot as a whole: {amount(stock.free, stock.resource)} of "
+        f"{amount(stock.resource.total, stock.resource)}"
+        for want in missing
+        for stock in (stocks.pool[want.name],)
+    ]
+
+
+def _no_more_of(want: Want, stocks: Sequence[Stock | None]) -> str:
+    """Why a named resource of nodes is not free on enough of them; None: a node has no such thing."""
+    there = [stock for stock in stocks if stock is not None]
+    if not there:
+        return f"no node that is ready has {want.name}"
+    if want.parts:
+        return f"no {want.name} has {fraction(want.parts)} of it free"
+    most = max(there, key=lambda stock: stock.free)
+    whole = max(there, key=lambda stock: stock.resource.total).resource
+    in_all = f"{amount(sum(stock.free for stock in there), whole)} of {amount(sum(_totals(there)), whole)} in all"
+    on_one = f"at most {amount(most.free, whole)} on one node (the largest has {amount(whole.total, whole)})"
+    return f"not enough {want.name} is free: {on_one}, {in_all}"
+
+
+def _totals(stocks: Iterable[Stock]) -> Iterator[int]:
+    return (stock.resource.total for stock in stocks)
 
 
 def _amounts(
@@ -160,7 +198,7 @@ def _amounts(
         free = [nodes.free_cores[node].bit_count() for node in usable]
         yield need.cores.min, "cores", free, [nodes.all_cores[node].bit_count() for node in usable]
     if need.gpus:
-        free = [nodes.free_gpus[node].bit_count() for node in usable]
+        free = [nodes.stocks.gpus[node].free for node in usable]
         yield need.gpus, "GPUs", free, [len(nodes.specs[node].gpu_ids) for node in usable]
     counted = [node for node in usable if nodes.specs[node].mem_bytes]
     if need.mem_bytes and len(counted) == len(usable):  # on one whose memory is not known every need fits

@@ -7,17 +7,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from .errors import InternalError
 from .ids import NodeNo
 from .jobs import all_pendings
+from .resources import GPU, PARTS, Taken, bits
 from .scheduler import Scheduler
 from .states import AWAITED, SERVED, AttemptState, NodeState, State
+from .stock import Stock
 
 
 def check(scheduler: Scheduler) -> None:
     """Raises AssertionError naming the first rule that is broken."""
     _check_nodes(scheduler)
+    _check_stocks(scheduler)
     _check_attempts(scheduler)
     _check_tables_of_nodes(scheduler)
     _check_shapes(scheduler)
@@ -35,20 +39,17 @@ def require(scheduler: Scheduler) -> None:
 
 
 def _check_nodes(scheduler: Scheduler) -> None:
-    """No core, GPU or byte is given out twice, and none leaks: free and granted make the whole."""
+    """No core or byte is given out twice, and none leaks: free and granted make the whole."""
     nodes = scheduler.nodes
     for number, spec in enumerate(nodes.specs):
-        cores, gpus, mem = nodes.free_cores[number], nodes.free_gpus[number], nodes.free_mem[number]
+        cores, mem = nodes.free_cores[number], nodes.free_mem[number]
         for grant in scheduler.dispatch.grants.values():
             for share in grant.shares:
                 if share.node == NodeNo(number):
                     assert not cores & share.cores, f"core of {spec.name} given out twice"
-                    assert not gpus & share.gpus, f"GPU of {spec.name} given out twice"
                     cores |= share.cores
-                    gpus |= share.gpus
                     mem += share.mem_bytes
         assert cores == nodes.all_cores[number], f"core of {spec.name} lost"
-        assert gpus == (1 << len(spec.gpu_ids)) - 1, f"GPU of {spec.name} lost"
         assert mem == spec.mem_bytes or not spec.mem_bytes, f"memory of {spec.name} lost"
         assert not spec.mem_bytes or nodes.free_mem[number] >= 0, f"memory of {spec.name} given out twice"
     usable = [each.number for each in nodes if each.state is NodeState.READY]
@@ -57,6 +58,44 @@ def _check_nodes(scheduler: Scheduler) -> None:
     assert nodes.free_count == sum(nodes.free_cores[n].bit_count() for n in usable), "free cores miscounted"
     with_free = sum(1 << n for n in usable if nodes.free_cores[n])
     assert nodes.with_at_least(1) == with_free, "nodes with free cores miscounted"
+
+
+def _check_stocks(scheduler: Scheduler) -> None:
+    """The same of GPUs and named resources, of nodes and of the pool: to the last part of a GPU."""
+    stocks, specs = scheduler.nodes.stocks, scheduler.nodes.specs
+    granted: dict[tuple[int, str], list[Taken]] = {}
+    for grant in scheduler.dispatch.grants.values():
+        for share in grant.shares:
+            whole_gpus = (Taken(GPU, 0, share.gpus),) if share.gpus else ()
+            for taken in (*share.named, *whole_gpus):
+                node = _POOL if taken.name in stocks.pool else share.node
+                granted.setdefault((node, taken.name), []).append(taken)
+    every = [(_POOL, stock) for stock in stocks.pool.values()]
+    every += [(node, stock) for node in range(len(specs)) for stock in (stocks.gpus[node], *stocks.named(node))]
+    for node, stock in every:
+        place = "the pool" if node == _POOL else specs[node].name
+        _check_stock(stock, granted.pop((node, stock.resource.name), []), f"{stock.resource.name} of {place}")
+    assert not granted, f"granted and nobody has it: {list(granted)}"
+
+
+def _check_stock(stock: Stock, granted: Iterable[Taken], what: str) -> None:
+    assert stock.amount >= 0, f"{what} given out twice"
+    free = dict.fromkeys(bits(stock.slots), PARTS)
+    assert not free.keys() & stock.left.keys(), f"{what} is free and shared"
+    free |= stock.left
+    amount = stock.amount
+    for taken in granted:
+        amount += taken.amount
+        for slot in bits(taken.slots):
+            free[slot] = free.get(slot, 0) + (taken.parts or PARTS)
+    assert all(parts <= PARTS for parts in free.values()), f"{what} given out twice"
+    assert free == dict.fromkeys(range(len(stock.resource.ids)), PARTS), f"{what} lost"
+    assert amount == stock.resource.amount, f"{what} lost"
+    assert all(0 <= left < PARTS for left in stock.left.values()), f"{what} is shared by nobody"
+
+
+_POOL = -1
+"""Stands for the pool where nodes have numbers."""
 
 
 _STATES_OF_TASK = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 NO_MAPPING: Mapping[str, Any] = {}
 """Shared by all descriptions without such members; nobody writes to a description."""
@@ -23,13 +23,22 @@ class Size:
         return cls(count, count)
 
 
+class Want(NamedTuple):
+    """How much of a named resource: a whole number, else so many of PARTS of one thing with an id (see resources.py)."""
+
+    name: str
+    amount: int
+    parts: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Need:
     """What one task needs; equal needs are one *shape* and share a queue.
 
     With `nodes` and `cores`, cores are per node; with `nodes` alone the nodes are taken whole; with `cores` alone they may
-    come from any nodes. `gpus` and `mem_bytes` are per node of the task. When `nodes` is None and gpus or mem_bytes are
-    given, the task is kept on one node. Only nodes that have all of `tags` count.
+    come from any nodes. `gpus` and `mem_bytes` are per node of the task, and so is what of `named` is the nodes'; what is the
+    pool's is for the whole task. When `nodes` is None and something is needed per node, the task is kept on one node. Only
+    nodes that have all of `tags` count.
     """
 
     cores: Size | None = None
@@ -37,11 +46,13 @@ class Need:
     gpus: int = 0
     mem_bytes: int = 0
     tags: tuple[str, ...] = ()
+    named: tuple[Want, ...] = ()
+    """By name, each once. Part of a GPU stands here (resources.GPU)."""
 
     @property
     def is_one_core(self) -> bool:
         """Whether one core, of whichever node that has the tags, is all there is to it."""
-        return self.cores == _ONE and self.nodes is None and not (self.gpus or self.mem_bytes)
+        return self.cores == _ONE and self.nodes is None and not (self.gpus or self.mem_bytes or self.named)
 
 
 _ONE = Size.exactly(1)

@@ -1,4 +1,4 @@
-"""What is free on the nodes, and whether a need fits: the only place that takes and gives back cores, GPUs and memory."""
+"""What is free on the nodes, and whether a need fits: the only place that takes and gives back what they have."""
 
 # Node sets are ints used as bit masks (bit n is node n), like core sets. `_level[c]` is the set of usable nodes with
 # exactly c free cores, so "which nodes have at least 4" is an OR over small integers and no walk over a thousand nodes.
@@ -26,9 +26,10 @@ from itertools import islice
 
 from .ids import NodeNo
 from .job_spec import Need, Size
-from .resources import NodeSpec, Share, bits, lowest, mask_of
-from .shortage import shortage
+from .resources import GPU, NamedResource, NodeSpec, Share, Taken, bits, lowest, mask_of
+from .shortage import pool_shortage, shortage
 from .states import NODE_TABLE, SERVED, NodeEvent, NodeState, illegal_event
+from .stock import Stocks
 from .topology import Group, choose
 
 
@@ -63,10 +64,16 @@ class Nodes:
     """The nodes of the pilot. Work goes to those that are READY (`usable`).
 
     A node that has left for good keeps its number, by which results name it, and is never used again.
-    `reserve_system_core` keeps core 0 of the first node out of everything (`--system-core`).
+    `reserve_system_core` keeps core 0 of the first node out of everything (`--system-core`). `of_pool`: what no node has, and
+    all share.
     """
 
-    def __init__(self, specs: Iterable[NodeSpec] = (), reserve_system_core: bool = False) -> None:
+    def __init__(
+        self,
+        specs: Iterable[NodeSpec] = (),
+        reserve_system_core: bool = False,
+        of_pool: Iterable[NamedResource] = (),
+    ) -> None:
         self._all: list[Node] = []
         self.elastic = False
         """Nodes may yet come: what fits on none of those that are here waits for them instead of being refused."""
@@ -77,8 +84,9 @@ class Nodes:
         self.all_cores: list[int] = []
         self.system_cores = 0
         self.free_cores: list[int] = []
-        self.free_gpus: list[int] = []
         self.free_mem: list[int] = []
+        self.stocks = Stocks(of_pool)
+        """GPUs, and all that has a name."""
         self.usable = 0
         """The set of nodes that are READY: an index of their states, kept by `move` alone."""
         self.free_count = 0
@@ -178,8 +186,8 @@ class Nodes:
         self.specs.append(self._with_ids(spec, spec.core_ids))
         self.all_cores.append(cores)
         self.free_cores.append(cores)
-        self.free_gpus.append(mask_of(len(spec.gpu_ids)))
         self.free_mem.append(spec.mem_bytes)
+        self.stocks.add_node(spec)
         self._size.append(cores.bit_count())
         self._level += [0] * (cores.bit_count() + 1 - len(self._level))
         self._tagged.clear()
@@ -261,10 +269,13 @@ class Nodes:
 
     def take(self, shares: Sequence[Share]) -> None:
         """Mark as used what `find` returned."""
-        for node, cores, gpus, mem_bytes in shares:
+        for node, cores, gpus, mem_bytes, named in shares:
             self._set_free(node, self.free_cores[node] & ~cores)
-            self.free_gpus[node] &= ~gpus
             self.free_mem[node] -= mem_bytes
+            if gpus:
+                self.stocks.gpus[node].slots &= ~gpus
+            if named:
+                self.stocks.take(node, named)
 
     def take_single_cores(self, node: NodeNo, most: int) -> list[Share]:
         """Mark as used, and return, the first free cores of the node, at most so many."""
@@ -274,16 +285,28 @@ class Nodes:
         return shares
 
     def give_back(self, shares: Sequence[Share]) -> None:
-        for node, cores, gpus, mem_bytes in shares:
+        for node, cores, gpus, mem_bytes, named in shares:
             self._set_free(node, self.free_cores[node] | cores)
-            self.free_gpus[node] |= gpus
             self.free_mem[node] += mem_bytes
+            if gpus:
+                self.stocks.gpus[node].slots |= gpus
+            if named:
+                self.stocks.give_back(node, named)
 
     def is_free(self, share: Share) -> bool:
         """Whether all of it could be taken."""
-        node, cores, gpus, mem_bytes = share
-        enough = not self.specs[node].mem_bytes or mem_bytes <= self.free_mem[node]
-        return enough and not cores & ~self.free_cores[node] and not gpus & ~self.free_gpus[node]
+        node, cores, gpus, mem_bytes, named = share
+        if self.specs[node].mem_bytes and mem_bytes > self.free_mem[node]:
+            return False
+        is_free = not cores & ~self.free_cores[node] and not gpus & ~self.stocks.gpus[node].slots
+        return is_free and self.stocks.is_free(node, named)
+
+    def without_taken(self, share: Share) -> Share:
+        """`share` without what it has of the pool and others have taken meanwhile."""
+        pool = self.stocks.pool
+        return share._replace(
+            named=tuple(taken for taken in share.named if taken.name not in pool or pool[taken.name].is_free(taken))
+        )
 
     def _set_free(self, node: NodeNo, free: int) -> None:
         before, after = self.free_cores[node].bit_count(), free.bit_count()
@@ -308,12 +331,31 @@ class Nodes:
             return None
         if need.tags:
             without |= ~self.with_tags(need.tags)
+        if need.named:
+            return self._find_named(need, without)
+        return self._find(need, without)
+
+    def _find_named(self, need: Need, without: int) -> tuple[Share, ...] | None:
+        """`find`, and what is the pool's goes with the first share."""
+        if not self.stocks.pool_fits(need):
+            return None
+        shares = self._find(need, without)
+        of_pool = self.stocks.choose_of_pool(need)
+        if shares is None or not of_pool:
+            return shares
+        return (shares[0]._replace(named=shares[0].named + of_pool), *shares[1:])
+
+    def _find(self, need: Need, without: int) -> tuple[Share, ...] | None:
         if need.nodes is not None:
             return self._find_nodes(need, need.nodes, without)
-        assert need.cores is not None
-        if need.gpus or need.mem_bytes:
+        if self.is_per_node(need):
             return self._find_nodes(need, _ONE, without)
+        assert need.cores is not None
         return self._find_anywhere(need.cores, without)
+
+    def is_per_node(self, need: Need) -> bool:
+        """Whether something is needed of each node of the task, so that it is kept on one if it does not say how many."""
+        return bool(need.gpus or need.mem_bytes or (need.named and self.stocks.of_node(need)))
 
     def _find_anywhere(self, cores: Size, without: int) -> tuple[Share, ...] | None:
         wanted = cores.min if cores.max is None else cores.max
@@ -321,7 +363,7 @@ class Nodes:
         if whole and cores.max is not None:
             node = NodeNo((whole & -whole).bit_length() - 1)
             free = self.free_cores[node]
-            return (Share(node, free & -free if wanted == 1 else self._choose(node, wanted, 0).cores, 0, 0),)
+            return (Share(node, free & -free if wanted == 1 else self._choose(node, wanted, 0, ()).cores, 0, 0),)
         if self.free_count < cores.min:
             return None
         left = self.free_count if cores.max is None else cores.max
@@ -342,22 +384,31 @@ class Nodes:
         if candidates.bit_count() < nodes.min:
             return None
         shares: list[Share] = []
+        wants = self.stocks.of_node(need) if need.named else ()
         for number in bits(candidates):
             node = NodeNo(number)
             free = self.free_cores[node]
             if need.cores is None and free != self.all_cores[node]:
                 continue
-            if need.gpus > self.free_gpus[node].bit_count() or need.mem_bytes > self._free_mem_of(node, need):
+            if need.gpus > self.stocks.gpus[node].free or need.mem_bytes > self._free_mem_of(node, need):
+                continue
+            if wants and not self.stocks.node_fits(node, wants):
                 continue
             most = need.cores.max if need.cores is not None else None
             count = free.bit_count() if most is None else min(most, free.bit_count())
-            shares.append(Share(node, *self._choose(node, count, need.gpus), need.mem_bytes))
+            named = self.stocks.choose_of_node(node, wants) if wants else ()
+            shares.append(Share(node, *self._choose(node, count, need.gpus, named), need.mem_bytes, named))
             if len(shares) == nodes.max:
                 break
         return tuple(shares) if len(shares) >= nodes.min else None
 
-    def _choose(self, node: NodeNo, cores: int, gpus: int) -> Group:
-        return choose(self._groups.get(node, ()), Group(self.free_cores[node], self.free_gpus[node]), cores, gpus)
+    def _choose(self, node: NodeNo, cores: int, gpus: int, named: Sequence[Taken]) -> Group:
+        """Cores, and whole GPUs; cores close to the GPU of which `named` has a part."""
+        groups, free_cores = self._groups.get(node, ()), self.free_cores[node]
+        part = next((taken.slots for taken in named if taken.name == GPU), 0)
+        if part and not gpus:
+            return Group(choose(groups, Group(free_cores, part), cores, 1).cores, 0)
+        return choose(groups, Group(free_cores, self.stocks.gpus[node].slots), cores, gpus)
 
     def _free_mem_of(self, node: NodeNo, need: Need) -> int:
         """On nodes whose memory is not known it is not counted: every need fits there."""
@@ -372,8 +423,11 @@ class Nodes:
 
     def why_never(self, need: Need) -> str | None:
         """Why `need` cannot be met even when everything is free; None when it can."""
+        lacking = pool_shortage(need, self.stocks.pool)
+        if lacking is not None:
+            return lacking
         able = [node for node in self.here if self._able(node, need)]
-        if need.nodes is None and not (need.gpus or need.mem_bytes):
+        if need.nodes is None and not self.is_per_node(need):
             assert need.cores is not None
             cores = sum(self._size[node] for node in able) if need.tags else self.total_cores
             if need.cores.min <= cores:
@@ -381,16 +435,18 @@ class Nodes:
             return f"{need.cores.min} cores{_tagged(need)} are needed, the pilot has {cores}"
         if len(able) >= (need.nodes or _ONE).min:
             return None
-        return shortage(need, [(self._size[node], self.specs[node]) for node in self.here])
+        wants = self.stocks.of_node(need)
+        return shortage(need, wants, [(self._size[node], self.specs[node]) for node in self.here])
 
     def _able(self, node: int, need: Need) -> bool:
         if need.tags and not self._has(node, need.tags):
             return False
         spec = self.specs[node]
         enough = self._size[node] >= (max(1, need.cores.min) if need.cores is not None else 1)
-        if need.nodes is None and not (need.gpus or need.mem_bytes):
+        if need.nodes is None and not self.is_per_node(need):
             return True
-        return enough and len(spec.gpu_ids) >= need.gpus and (not spec.mem_bytes or spec.mem_bytes >= need.mem_bytes)
+        enough = enough and len(spec.gpu_ids) >= need.gpus and (not spec.mem_bytes or spec.mem_bytes >= need.mem_bytes)
+        return enough and (not need.named or self.stocks.node_could_fit(node, self.stocks.of_node(need)))
 
     def choose_to_hold(self, need: Need, without: int = 0) -> int:
         """The usable nodes on which `need` can be met soonest if nothing new starts there: those with most free cores.
@@ -400,7 +456,7 @@ class Nodes:
         able = [node for node in bits(self.usable & ~without) if self._able(node, need)]
         able.sort(key=lambda node: (-self.free_cores[node].bit_count(), node))
         held = 0
-        if need.nodes is None and not (need.gpus or need.mem_bytes):
+        if need.nodes is None and not self.is_per_node(need):
             assert need.cores is not None
             left = need.cores.min
             for node in able:

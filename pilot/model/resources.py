@@ -1,9 +1,18 @@
 """Nodes and what is given out of them. Core and GPU sets are ints used as bit masks: bit i is slot i of the node."""
 
+# Beside cores, GPUs and memory a node, or the pool as a whole, may have *named resources*. One has ids, which tasks are told
+# ("nvme", ids 0 to 3), or it is an amount of which they get some ("licence", 20; "scratch", 400 GiB in bytes).
+#
+# Part of a thing with an id can be given out. Parts are whole numbers of 1/PARTS: their sums are exact, and what was taken
+# and given back makes the whole again. Rejected: floats, of which ten tenths are not one; fractions of any denominator, whose
+# numbers grow with what they are added to, and do not fit into a frame.
+
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import gcd
 from typing import NamedTuple
 
 from .ids import GrantId, NodeNo, PoolId
@@ -32,6 +41,71 @@ def lowest(mask: int, count: int) -> int:
     return taken
 
 
+GPU = "gpu"
+"""The name of GPUs where they stand among named resources: parts of them do."""
+MOST_IDS, MOST_AMOUNT = 4096, 1 << 60
+"""Of one named resource."""
+PARTS = 2_520_000
+"""Of a thing of which parts are given out. A multiple of all numbers up to 10, and of 10,000: for thirds and for decimals."""
+
+
+_RESOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+NO_RESOURCE_NAMES = frozenset(
+    (
+        *(
+            "core",
+            "cores",
+            "numcores",
+            "cpu",
+            "cpus",
+            "gpu",
+            "gpus",
+            "mem",
+            "memory",
+            "node",
+            "nodes",
+            "numnodes",
+            "nodecrs",
+        ),
+        *("tag", "tags", "wt", "walltime", "weight", "placement", "apart", "resource", "resources"),
+    )
+)
+"""What would be taken for something else."""
+
+
+def is_resource_name(word: str) -> bool:
+    """Whether a named resource may be called so: it is part of the name of a variable, and a key of a description."""
+    return _RESOURCE_NAME.fullmatch(word) is not None and word not in NO_RESOURCE_NAMES
+
+
+def fraction(parts: int) -> str:
+    """So many PARTS in words: `1/4`."""
+    divisor = gcd(parts, PARTS)
+    return f"{parts // divisor}/{PARTS // divisor}"
+
+
+class NamedResource(NamedTuple):
+    """What a node or the pool has by a name of the user's: things with ids, else an amount. `in_bytes`: of bytes."""
+
+    name: str
+    ids: tuple[str, ...] = ()
+    amount: int = 0
+    in_bytes: bool = False
+
+    @property
+    def total(self) -> int:
+        return len(self.ids) or self.amount
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there can be such a thing: what comes from elsewhere may be anything."""
+        if self.ids:
+            numbers = not self.amount and len(set(self.ids)) == len(self.ids) <= MOST_IDS
+        else:
+            numbers = 0 < self.amount <= MOST_AMOUNT
+        return numbers and is_resource_name(self.name)
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
     """One node of the allocation as it was found or described.
@@ -40,6 +114,7 @@ class NodeSpec:
     `"0&40"`. `gpu_ids` are what CUDA_VISIBLE_DEVICES takes. `mem_bytes` 0: memory is not counted on this node.
     `bind`: the core ids are real cores of the machine, so tasks are bound to them; False for virtual nodes.
     `tags`: words by which jobs can ask for it. `joined`: its agent came by itself, and the node leaves with it.
+    `named`: its named resources, each name once.
     `name` is the host's, or `HOST#2` for the second node of a host (see `host_of`). `allocation`: whatever brought it calls
     itself so, and it goes with that; `ends_s`: when the batch system ends that, in seconds since the epoch, if it is not with
     the pilot.
@@ -54,6 +129,7 @@ class NodeSpec:
     joined: bool = False
     allocation: str = ""
     ends_s: float | None = None
+    named: tuple[NamedResource, ...] = ()
 
 
 SAME_HOST = "#"
@@ -70,13 +146,23 @@ def is_tag(word: str) -> bool:
     return word != "" and all(sign.isalnum() or sign in "._-" for sign in word)
 
 
+class Taken(NamedTuple):
+    """Of a named resource: an amount, or things with ids as a bit mask; `parts` 0: these as a whole, else so much of one."""
+
+    name: str
+    amount: int
+    slots: int = 0
+    parts: int = 0
+
+
 class Share(NamedTuple):
-    """What one grant takes of one node."""
+    """What one grant takes of one node. `named` of the first share has also what the grant takes of the pool."""
 
     node: NodeNo
     cores: int
     gpus: int
     mem_bytes: int
+    named: tuple[Taken, ...] = ()
 
 
 class Grant(NamedTuple):

@@ -9,12 +9,22 @@ from .ids import JobNo, NodeNo
 from .states import Cause, State
 
 
+class PlacedPart(NamedTuple):
+    """What it had of a named resource: as resources.Taken, the slots in hexadecimal."""
+
+    name: str
+    amount: int
+    slots: str
+    parts: int
+
+
 class PlacedShare(NamedTuple):
     """Where a task ran: core and GPU slots of one node as bit masks in hexadecimal (they may be wider than 64 bits)."""
 
     node: NodeNo
     cores: str
     gpus: str
+    named: tuple[PlacedPart, ...] = ()
 
 
 class Result(NamedTuple):

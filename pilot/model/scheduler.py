@@ -43,7 +43,7 @@ from .plain_ends import EndReport, PlainEnds, StartReport, SuccessReport
 from .queue import Queue
 from .recovery import Recovery
 from .registry import Registry
-from .resources import NodeSpec
+from .resources import NamedResource, NodeSpec
 from .states import AWAITED, AttemptEvent, Cause, Fate, NodeEvent, State
 from .steps import SLICE, Pause, Steps, finish
 
@@ -61,6 +61,7 @@ class Scheduler:
         crash_limit: a task whose agent was lost this many times under it has FAILED.
         reserve_after_s: how long work may be passed before nodes are held for it.
         system_core: keep core 0 of the first node free.
+        of_pool: the named resources that no node has.
         life: another number in each life of the manager, below 2**20; grants and pools are numbered by it.
     """
 
@@ -71,9 +72,10 @@ class Scheduler:
         crash_limit: int = 5,
         reserve_after_s: float = 10.0,
         system_core: bool = False,
+        of_pool: Iterable[NamedResource] = (),
         life: int = 0,
     ) -> None:
-        self.nodes = Nodes(nodes, system_core)
+        self.nodes = Nodes(nodes, system_core, of_pool)
         self.jobs = Registry()
         self.queue = Queue()
         self._decisions = Decisions()

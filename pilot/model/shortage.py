@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from .job_spec import Need
-from .resources import NodeSpec
+from .job_spec import Need, Want
+from .resources import GPU, NamedResource, NodeSpec, fraction
+from .stock import Stock
+from .units import form_bytes
 
 _MIB = 1 << 20
 
 
-def shortage(need: Need, nodes: Sequence[tuple[int, NodeSpec]]) -> str:
-    """Why too few of `nodes` can ever give what `need` asks of each; `nodes`: (cores that tasks can get, the rest)."""
+def shortage(need: Need, wants: Sequence[Want], nodes: Sequence[tuple[int, NodeSpec]]) -> str:
+    """Why too few of `nodes` can ever give what `need` asks of each; `nodes`: (cores that tasks can get, the rest).
+
+    `wants`: the named resources that are needed of each node.
+    """
     count = 1 if need.nodes is None else need.nodes.min
     if len(nodes) < count:
         return f"{_many(count, 'node')} are needed, the pilot has {len(nodes)}"
@@ -25,10 +30,64 @@ def shortage(need: Need, nodes: Sequence[tuple[int, NodeSpec]]) -> str:
         for amount, unit, found in _amounts(need, tagged)
         if sum(amount <= there for there in found) < count
     ]
+    parts += [short for want in wants if (short := _named_shortage(want, each, count, [spec for _, spec in tagged]))]
     if parts:
         return "; ".join(parts)
-    both = " and ".join(_many(amount, unit) for amount, unit, _ in _amounts(need, tagged))
+    of_names = map(wanted, wants)
+    both = " and ".join([*(_many(amount, unit) for amount, unit, _ in _amounts(need, tagged)), *of_names])
     return f"{both} on {each} are needed, and too few nodes have them together"
+
+
+def pool_shortage(need: Need, pool: Mapping[str, Stock]) -> str | None:
+    """What of a need the pool can never give."""
+    for want in need.named:
+        stock = pool.get(want.name)
+        if stock is not None and not stock.could_fit(want):
+            return (
+                f"{wanted(want)} is needed, the pilot has {_has(stock.resource)}{_whole_only(want, [stock.resource])}"
+            )
+    return None
+
+
+def _named_shortage(want: Want, each: str, count: int, nodes: Sequence[NodeSpec]) -> str:
+    """Empty when enough nodes have it."""
+    if want.name == GPU:
+        have = [NamedResource(GPU, spec.gpu_ids) for spec in nodes if spec.gpu_ids]
+    else:
+        have = [resource for spec in nodes for resource in spec.named if resource.name == want.name]
+    able = sum(Stock(resource).could_fit(want) for resource in have)
+    if able >= count:
+        return ""
+    needed = f"{wanted(want)} on {each} is needed"
+    if able:
+        return f"{needed}, and only {able} of {len(nodes)} {'has' if able == 1 else 'have'} as much"
+    if not have:
+        return f"{needed}, no node has {'a GPU' if want.name == GPU else want.name}, nor has the pilot as a whole"
+    most = max(have, key=lambda resource: resource.total)
+    return f"{needed}, no node has more than {_has(most)}{_whole_only(want, have)}"
+
+
+def _whole_only(want: Want, have: Sequence[NamedResource]) -> str:
+    if want.parts and not any(resource.ids for resource in have):
+        return f", without ids: only what has ids can be shared (--resource {want.name}=0-3)"
+    return ""
+
+
+def _has(resource: NamedResource) -> str:
+    return f"{amount(resource.total, resource)} {resource.name}"
+
+
+def amount(count: int, resource: NamedResource) -> str:
+    """So much of a resource, in bytes as `400G`."""
+    return form_bytes(count) if resource.in_bytes and count else str(count)
+
+
+def wanted(want: Want) -> str:
+    """In words: `2 nvme`, `1/4 gpu`, or `100G scratch` where an amount is plainly one of bytes."""
+    if want.parts:
+        return f"{fraction(want.parts)} {want.name}"
+    text = form_bytes(want.amount)
+    return f"{want.amount if text.endswith('B') or want.amount < _MIB else text} {want.name}"
 
 
 def _amounts(need: Need, nodes: Sequence[tuple[int, NodeSpec]]) -> Iterator[tuple[int, str, list[int]]]:

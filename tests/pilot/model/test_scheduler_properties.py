@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
-from world import World, job, node
+from world import World, job, node, wants
 
 from pilotfish.pilot.model.errors import NotEnoughResourcesError, RefusedError
 from pilotfish.pilot.model.job_spec import JobSpec
-from pilotfish.pilot.model.resources import NodeSpec
+from pilotfish.pilot.model.resources import NamedResource, NodeSpec
 
-NODES = (node("n", 4, gpus=1, mem=100, tags="a"), node("m", 2, mem=50, tags="ab"), node("k", 3))
-JOINED = (node("g", 4, mem=100, tags="b", joined=True), node("h", 1, gpus=2, tags="ac", joined=True))
-ALL = tuple(node(name, 8, gpus=2, mem=100, tags="abc", joined=True) for name in ("y", "z"))
+NVME = NamedResource("nvme", ("0", "1", "2"))
+SCRATCH = NamedResource("scratch", amount=100, in_bytes=True)
+OF_POOL = (NamedResource("licence", amount=3), NamedResource("port", ("8000", "8001")))
+NODES = (
+    node("n", 4, gpus=1, mem=100, tags="a", named=(NVME,)),
+    node("m", 2, mem=50, tags="ab", named=(SCRATCH,)),
+    node("k", 3),
+)
+JOINED = (node("g", 4, mem=100, tags="b", joined=True), node("h", 1, gpus=2, tags="ac", joined=True, named=(NVME,)))
+ALL = tuple(node(name, 8, gpus=2, mem=100, tags="abc", joined=True, named=(NVME, SCRATCH)) for name in ("y", "z"))
 """On these everything fits that `specs` makes."""
+
+
+NAMED = (
+    *[()] * 6,
+    wants(nvme=1),
+    wants(nvme=Fraction(1, 4)),
+    wants(nvme=Fraction(2, 3), scratch=30),
+    wants(gpu=Fraction(1, 3)),
+    wants(licence=1),
+    wants(licence=3),
+    wants(licence=1, nvme=2),
+    wants(port=1),
+    wants(port=Fraction(1, 2)),
+)
 
 
 @st.composite
 def specs(draw: st.DrawFn, name: str, known: list[str]) -> JobSpec:
     cores = draw(st.sampled_from([1, 1, 1, 2, 4, 7, (1, 3), (2, None), None]))
     nodes = draw(st.sampled_from([None, None, None, 1, 2])) if cores is not None else 1
+    named = draw(st.sampled_from(NAMED))
+    has_part = any(want.name == "gpu" for want in named)
     return job(
         name,
         cores,
         nodes,
         count=draw(st.sampled_from([None, None, 1, 3, 40])),
         after=draw(st.lists(st.sampled_from(known), max_size=2, unique=True)) if known else (),
-        gpus=draw(st.sampled_from([0, 0, 0, 1])),
+        gpus=0 if has_part else draw(st.sampled_from([0, 0, 0, 1])),
         mem=draw(st.sampled_from([0, 0, 30])),
         priority=draw(st.integers(-1, 1)),
         retries=draw(st.sampled_from([0, 0, 1])),
         tags=draw(st.sampled_from(["", "", "", "a", "b", "ab", "c"])),
+        named=named,
     )
 
 
@@ -40,7 +66,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(*NODES, crash_limit=3, reserve_after_s=5)
+        self.world = World(*NODES, crash_limit=3, reserve_after_s=5, of_pool=OF_POOL)
         self.names: list[str] = []
         self.down: set[int] = set()
         self.numbers = list(range(len(NODES)))

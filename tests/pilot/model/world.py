@@ -4,23 +4,49 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import chain
 
 from pilotfish.pilot.model import invariants
 from pilotfish.pilot.model.attempts import End
 from pilotfish.pilot.model.decisions import Change, Decisions, Orders, each_change
 from pilotfish.pilot.model.ids import GrantId, NodeNo, PoolId, TaskKey
-from pilotfish.pilot.model.job_spec import Dependency, Execution, Iteration, JobSpec, Need, Resources, RetryRule, Size
-from pilotfish.pilot.model.resources import Grant, NodeSpec
+from pilotfish.pilot.model.job_spec import (
+    Dependency,
+    Execution,
+    Iteration,
+    JobSpec,
+    Need,
+    Resources,
+    RetryRule,
+    Size,
+    Want,
+)
+from pilotfish.pilot.model.resources import PARTS, Grant, NamedResource, NodeSpec
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause, State
 
 
 def node(
-    name: str, cores: int, gpus: int = 0, mem: int = 0, *, tags: Sequence[str] = (), joined: bool = False
+    name: str,
+    cores: int,
+    gpus: int = 0,
+    mem: int = 0,
+    *,
+    tags: Sequence[str] = (),
+    joined: bool = False,
+    named: Sequence[NamedResource] = (),
 ) -> NodeSpec:
-    return NodeSpec(
-        name, tuple(map(str, range(cores))), tuple(map(str, range(gpus))), mem, tags=tuple(tags), joined=joined
+    ids = tuple(map(str, range(cores)))
+    gpu_ids = tuple(map(str, range(gpus)))
+    return NodeSpec(name, ids, gpu_ids, mem, tags=tuple(tags), joined=joined, named=tuple(named))
+
+
+def wants(**named: int | Fraction) -> tuple[Want, ...]:
+    """How much of named resources: a whole number, or part of one."""
+    return tuple(
+        Want(name, 0, int(amount * PARTS)) if isinstance(amount, Fraction) else Want(name, amount)
+        for name, amount in sorted(named.items())
     )
 
 
@@ -38,10 +64,11 @@ def job(
     retry: Sequence[RetryRule] = (),
     wt_s: float | None = None,
     tags: Sequence[str] = (),
+    named: Sequence[Want] = (),
 ) -> JobSpec:
     """`after`: `JOB`, `JOB:3` or `JOB:*` (the same index)."""
     size = Size(*cores) if isinstance(cores, tuple) else None if cores is None else Size.exactly(cores)
-    need = Need(size, None if nodes is None else Size.exactly(nodes), gpus, mem, tags=tuple(tags))
+    need = Need(size, None if nodes is None else Size.exactly(nodes), gpus, mem, tuple(tags), tuple(named))
     return JobSpec(
         name,
         Execution(exec="/bin/true"),
@@ -77,8 +104,17 @@ class FakeAgent:
 class World:
     """`events` has every state change as `NAME STATE`; `check` runs after each step."""
 
-    def __init__(self, *nodes: NodeSpec, crash_limit: int = 5, reserve_after_s: float = 10.0, life: int = 0) -> None:
-        self.scheduler = Scheduler(nodes, crash_limit=crash_limit, reserve_after_s=reserve_after_s, life=life)
+    def __init__(
+        self,
+        *nodes: NodeSpec,
+        crash_limit: int = 5,
+        reserve_after_s: float = 10.0,
+        life: int = 0,
+        of_pool: Sequence[NamedResource] = (),
+    ) -> None:
+        self.scheduler = Scheduler(
+            nodes, crash_limit=crash_limit, reserve_after_s=reserve_after_s, life=life, of_pool=of_pool
+        )
         self.agents = {NodeNo(number): FakeAgent() for number in range(len(nodes))}
         self.away: dict[int, FakeAgent] = {}
         """Agents that were cut off, by the number of their nodes."""
