@@ -39,8 +39,9 @@ _ATTRIBUTES: dict[str, tuple[tuple[type, ...], _Path]] = {
     "wt": ((str,), ("resources", "wt")),
     "min_time": ((str,), ("resources", "min_time")),
     "mem": ((str, int), ("resources", "mem")),
-    "gpus": ((int,), ("resources", "nodeCrs", "gpu")),
+    "gpus": ((int, float, str), ("resources", "nodeCrs", "gpu")),
     "nodeCrs": ((dict,), ("resources", "nodeCrs")),
+    "resources": ((dict,), ("resources",)),
     "iteration": ((int, list, tuple, range, dict), ("iteration",)),
     "params": ((list, tuple, dict), ("iteration", "params")),
     "grid": ((dict,), ("iteration", "grid")),
@@ -56,6 +57,7 @@ _ATTRIBUTES: dict[str, tuple[tuple[type, ...], _Path]] = {
 _WORDS = {
     str: "text",
     int: "a whole number",
+    float: "a number",
     list: "a list",
     range: "a range",
     dict: "a mapping",
@@ -90,11 +92,11 @@ class Jobs:
         """Add a job by simple attributes; keywords win over `dict_attributes`.
 
         Attributes: name (default: a unique one), exec or script, args, env, stdin, stdout, stderr, wd, modules, venv, model,
-        model_opts, numCores and numNodes (a number or `{min, max, exact, scheduler}`), wt, mem, gpus, nodeCrs, iteration (a
-        number, a range, a list of values, or an object, see docs/jobs.md), params (a row for each task as a list of
-        mappings, or a mapping of columns), grid (a mapping of lists or ranges, a task for each combination), after,
-        attributes, priority, retries, retry (a rule for failures or a list of them, see docs/jobs.md), stream (True: what has
-        no file goes into streams).
+        model_opts, numCores and numNodes (a number or `{min, max, exact, scheduler}`), wt, mem, gpus (a number, or part of
+        one: 0.25, "1/3"), nodeCrs, resources (a mapping: how much of named resources), iteration (a number, a range, a list of
+        values, or an object, see docs/jobs.md), params (a row for each task as a list of mappings, or a mapping of columns),
+        grid (a mapping of lists or ranges, a task for each combination), after, attributes, priority, retries, retry (a rule
+        for failures or a list of them, see docs/jobs.md), stream (True: what has no file goes into streams).
 
         A path or bytes may stand where text is wanted; numbers and paths in args, in values of env and of
         iterations become text.
@@ -133,6 +135,9 @@ class Jobs:
         place = job
         for member in path[:-1]:
             place = place.setdefault(member, {})
+        if name == "resources":
+            place.setdefault(name, {}).update(value)
+            return
         place[path[-1]] = _normal(name, value)
 
     def add_std(self, dict_attributes: Mapping[str, Any] | None = None, **attributes: Any) -> Jobs:

@@ -83,8 +83,14 @@ _ALL_WORDS = f"{__name__}.all_words"
 @click.option("--each-line", metavar="FILE", help="Run COMMAND once for each line of FILE, with {} filled in.")
 @click.option("--name", default="task", show_default=True, help="Name of the job made of COMMAND.")
 @click.option("--cores", type=click.IntRange(1), help="Cores for each task without a numCores of its own.")
-@click.option("--gpus", type=click.IntRange(1), help="GPUs for each task.")
+@click.option("--gpus", help="GPUs for each task; 0.25 or 1/3: part of one, which other tasks may share.")
 @click.option("--mem", help="Memory for each task, e.g. 2G.")
+@click.option(
+    "--need",
+    multiple=True,
+    metavar="NAME=AMOUNT",
+    help="How much each task needs of a named resource (see --resource, --pool-resource), e.g. licence=1; may be repeated.",
+)
 @click.option("--wt", help="Wall time limit of each task, e.g. 10m.")
 @click.option("--retries", type=click.IntRange(0), help="How often a failed task is started again.")
 @click.option(

@@ -14,6 +14,7 @@ from . import jobfile
 from .command_job import Parameters, command_job
 from .outcome import Retry
 from .output_names import OutputNames
+from .resource_words import amount_of, needs_of
 from .retry_rules import parse_rules
 from .templates import check_variables
 
@@ -37,7 +38,9 @@ class TaskOptions(NamedTuple):
     parameters: Parameters = Parameters()
     name: str = "task"
     cores: int | None = None
-    gpus: int | None = None
+    gpus: str | None = None
+    need: tuple[str, ...] = ()
+    """As `--need` has them."""
     mem: str | None = None
     wt: str | None = None
     retries: int | None = None
@@ -106,10 +109,13 @@ def _fill_in(job: dict[str, Any], options: TaskOptions, *, wins: bool) -> None:
         return
     if options.cores and (wins or not {"numCores", "numNodes"} & resources.keys()):
         resources["numCores"] = options.cores
-    said = {"nodeCrs": {"gpu": options.gpus} if options.gpus else None, "mem": options.mem, "wt": options.wt}
+    said = {"nodeCrs": {"gpu": amount_of(options.gpus)} if options.gpus else None, "mem": options.mem, "wt": options.wt}
     for member, value in said.items():
         if value and (wins or member not in resources):
             resources[member] = value
+    for name, amount in needs_of(options.need).items():
+        if wins or name not in resources:
+            resources[name] = amount
     if not resources:
         del job["resources"]
     if options.retries is not None and (wins or "retries" not in job):

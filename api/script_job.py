@@ -16,6 +16,7 @@ import click
 
 from ..pilot.model.errors import UsageError
 from ..pilot.systems import registry
+from .resource_words import amount_of, needs_of
 from .retry_rules import parse_rules
 
 _SHELLS = frozenset((".sh", ".bash", ".zsh", ".ksh", ".csh", ".fish", ".job"))
@@ -37,7 +38,8 @@ _DIRECTIVES = click.Command(
         click.Option(["--name"]),
         click.Option(["--cores"], type=click.IntRange(1)),
         click.Option(["--nodes"], type=click.IntRange(1)),
-        click.Option(["--gpus"], type=click.IntRange(1)),
+        click.Option(["--gpus"]),
+        click.Option(["--need"], multiple=True),
         click.Option(["--mem"]),
         click.Option(["--wt"]),
         click.Option(["--retries"], type=click.IntRange(0)),
@@ -103,7 +105,8 @@ def job_of(source: str) -> dict[str, Any]:
     members = {"cores": "numCores", "nodes": "numNodes", "mem": "mem", "wt": "wt"}
     resources: dict[str, Any] = {member: said[option] for option, member in members.items() if option in said}
     if "gpus" in said:
-        resources["nodeCrs"] = {"gpu": said["gpus"]}
+        resources["nodeCrs"] = {"gpu": amount_of(said["gpus"])}
+    resources |= needs_of(said.get("need", ()))
     if resources:
         job["resources"] = resources
     return job
@@ -125,9 +128,9 @@ def _said_in_head(source: str) -> dict[str, Any]:
             raise UsageError(error.format_message(), where=where, remedy=f"known are {known}") from error
         except ValueError as error:
             raise UsageError(f"{error} in {words!r}", where=where) from error
-        rules = (*said.get("retry", ()), *context.params.pop("retry"))
+        repeated = {name: (*said.get(name, ()), *context.params.pop(name)) for name in ("retry", "need")}
         said |= {name: value for name, value in context.params.items() if value is not None}
-        said["retry"] = rules
+        said |= repeated
     return said
 
 

@@ -97,7 +97,9 @@ def _join_parent(settings: Settings, said: Mapping[str, Given]) -> int:
     if idle:
         echo(f"Warning: no effect together with {said['parent'].origin}: {', '.join(idle)}", err=True)
     assert settings.parent is not None
-    nodes = Nodes(settings.nodes, settings.resources, settings.nodes_range, settings.resources_document)
+    nodes = Nodes(
+        settings.nodes, settings.resources, settings.nodes_range, settings.resources_document, settings.resource
+    )
     agents = Agents(settings.agent_launcher, settings.agent_python, settings.agent_prelude)
     return join(settings.parent, settings.tags, nodes, agents)
 
@@ -129,6 +131,12 @@ def _seconds(text: str, option: str) -> float:
 @click.option("--connect", "-c", required=True, help="The pilot: its connection file, or a folder with it.")
 @click.option("--tags", help="Tags of these nodes, which jobs can require (resources.tags; comma list).")
 @click.option("--nodes", help="What to bring instead of the allocation: [NAME:]CORES[:Ngpu][:MEM], comma list.")
+@click.option(
+    "--resource",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What each of these nodes has beside cores, GPUs and memory, as for `pilotfish service`; may be repeated.",
+)
 @click.option("--agent-launcher", help="How agents are started on the nodes; default: as the batch system does it.")
 @click.option("--placement", hidden=True, help="The old name of --agent-launcher.")
 @click.option("--allocation", help="What the pilot calls this allocation; default: the batch job's number.")
@@ -152,6 +160,7 @@ def agent(
     connect: str,
     tags: str | None,
     nodes: str | None,
+    resource: tuple[str, ...],
     agent_launcher: str | None,
     placement: str | None,
     allocation: str | None,
@@ -192,7 +201,7 @@ def agent(
 
         bounds = Bounds(allocation, None if ends_in is None else _seconds(ends_in, "--ends-in"))
         words = tuple(word.strip() for word in (tags or "").split(",") if word.strip())
-        sys.exit(join(connect, words, Nodes(nodes), Agents(agent_launcher or placement), bounds))
+        sys.exit(join(connect, words, Nodes(nodes, named=resource), Agents(agent_launcher or placement), bounds))
     from .agent.app import run
     from .joining import spec_of
 

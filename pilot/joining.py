@@ -28,6 +28,7 @@ from .systems import registry
 from .systems.base import Allocation, HostEnvironment
 from .systems.detect import detect
 from .systems.host_env import this_host
+from .systems.named_resources import parse_all, with_own
 from .wire import connection
 
 _LONGEST_NAME = 255
@@ -40,6 +41,8 @@ class Nodes(NamedTuple):
     resources: str = registry.AUTO
     part: tuple[int | None, int | None] = (None, None)
     file: str | None = None
+    named: Sequence[str] = ()
+    """What each of them has beside cores, GPUs and memory, as `--resource`."""
 
 
 class Bounds(NamedTuple):
@@ -78,9 +81,13 @@ def join(pilot: str, tags: Sequence[str], bring: Nodes, agents: Agents, bounds: 
     file = Path(pilot).absolute() if Path(pilot).is_file() else Path(info.aux_dir) / connection.FILE_NAME
     check_reach(lambda: connection.read(file), lambda text: echo(text, err=True))
     host_env = this_host(os.environ)
-    allocation = detect(host_env, *bring)
+    named = parse_all(bring.named, "--resource")
+    allocation = detect(host_env, bring.nodes, bring.resources, bring.part, bring.file)
     name, ends_s = _bounded(bounds, allocation, host_env)
-    specs = [replace(spec, tags=tuple(tags), joined=True, allocation=name, ends_s=ends_s) for spec in allocation.nodes]
+    specs = [
+        replace(spec, tags=tuple(tags), joined=True, allocation=name, ends_s=ends_s, named=with_own(spec, named))
+        for spec in allocation.nodes
+    ]
     launcher = _launcher(allocation, agents.launcher)
     if launcher.is_agent and len(specs) == 1:
         from .agent import watcher

@@ -38,6 +38,8 @@ def _click_option(option: Option) -> Callable[[Command], Command]:
     hidden = option.group in ("hidden", "accepted")
     if option.kind == "flag":
         return click.option(f"--{option.name}", is_flag=True, help=option.help, hidden=hidden)
+    if option.kind == "texts":
+        return click.option(f"--{option.name}", multiple=True, metavar="NAME=VALUE", help=option.help, hidden=hidden)
     kind = click.Choice(option.kind) if isinstance(option.kind, tuple) else _TYPES[option.kind]
     default = default_of(option)
     text = option.help if default in (None, ()) else f"{option.help}  [default: {_as_text(default)}]"
@@ -80,5 +82,7 @@ def as_words(values: Mapping[str, Any]) -> Iterator[str]:
         value = values[option.field]
         if value is True:
             yield f"--{option.name}"
+        elif isinstance(value, tuple):
+            yield from (f"--{option.name}={word}" for word in value)
         elif value is not None and value is not False:
             yield f"--{option.name}={value}"

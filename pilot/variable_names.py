@@ -22,6 +22,11 @@ TASK = "PILOTFISH_TASK"
 RUN = "PILOTFISH_RUN"
 """For tasks: which attempt it is, from 1."""
 
+RESOURCE = "PILOTFISH_RESOURCE_"
+"""For tasks, before the name of a resource in capital letters: the ids of what they have of it, or how much."""
+PART = "_PART"
+"""Behind that name: how large the part of one thing is that they have, as 1/4."""
+
 DROPIN = "PILOTFISH_DROPIN"
 """For programs below `pilotfish with`, and all they start: the old systems whose names they find."""
 DROPIN_PYTHON = "PILOTFISH_DROPIN_PYTHON"

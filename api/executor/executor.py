@@ -143,8 +143,9 @@ class Executor(concurrent.futures.Executor):
         ranks: int | None = None,
         model: str | None = None,
         model_opts: Mapping[str, Any] | None = None,
-        gpus: int | None = None,
+        gpus: float | str | None = None,
         mem: str | None = None,
+        resources: Mapping[str, float | str | None] | None = None,
         wt: str | float | None = None,
         tags: str | Sequence[str] | None = None,
         retries: int | None = None,
@@ -166,7 +167,8 @@ class Executor(concurrent.futures.Executor):
             ranks: the function is called at so many MPI ranks, on as many cores, with mpi4py; the result is what it returns at
                 rank 0. With `nodes` they are spread evenly over so many.
             model, model_opts: the execution model that starts the ranks; by default the one for the `mpirun` that is there.
-            gpus, mem: GPUs and memory, as "2G", of each node of a call.
+            gpus, mem: GPUs and memory, as "2G", of each node of a call; 0.25 or "1/3": part of a GPU.
+            resources: how much of named resources, as {"licence": 1, "scratch": "10G"}; None: nothing, any more.
             wt: how long a call may take, as "10m" or in seconds; then it is stopped.
             tags: words that its node must have.
             retries: how often a call that fails is made again.

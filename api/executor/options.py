@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from ...pilot.model.errors import InvalidJobError
+from ...pilot.model.resources import is_resource_name
 from ...pilot.model.walltime import form
 from ...pilot.wire.describe import describe_jobs
 from ..errors import WrongArgumentsError
@@ -44,7 +45,7 @@ class Options(NamedTuple):
 
 
 _RESOURCES = {"cores": "numCores", "nodes": "numNodes", "mem": "mem", "wt": "wt", "tags": "tags"}
-_OTHERS = ("ranks", "gpus", "retries", "priority", "after", "max_calls", "max_mem", "files")
+_OTHERS = ("ranks", "gpus", "resources", "retries", "priority", "after", "max_calls", "max_mem", "files")
 _EXECUTION = {"env": "env", "wd": "wd", "python": "exec", "venv": "venv", "modules": "modules"}
 _OF_RANKS = {"model": "model", "model_opts": "model_opts"}
 """How the ranks of MPI functions are started."""
@@ -77,6 +78,7 @@ def with_keywords(options: Options, keywords: Mapping[str, Any]) -> Options:
         )
     if "gpus" in changed:
         resources["nodeCrs"] = (("gpu", changed.pop("gpus")),)
+    resources |= changed.pop("resources", {})
     if "venv" in keywords and "python" not in keywords:
         execution["exec"] = "python"
     changed |= {"resources": tuple(sorted(resources.items())), "execution": tuple(sorted(execution.items()))}
@@ -175,8 +177,26 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
+def _named(value: object) -> dict[str, Any]:
+    """How much of named resources."""
+    if not isinstance(value, Mapping):
+        remedy = 'write {"licence": 1}'
+        raise WrongArgumentsError(f"{value!r} is not a mapping of names and amounts", where="resources", remedy=remedy)
+    for name in value:
+        if not isinstance(name, str) or not is_resource_name(name):
+            remedy = "cores, nodes, gpus, mem, tags and wt are options of their own"
+            raise WrongArgumentsError(f"{name!r} is not a named resource", where="resources", remedy=remedy)
+    return {name: _hashable(amount, name) for name, amount in value.items()}
+
+
 _FIELDS = {"max_mem": "max_bytes"}
-_READ: dict[str, Callable[[Any], Any]] = {"ranks": _ranks, "after": _futures, "max_mem": _bytes, "files": _files}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "ranks": _ranks,
+    "resources": _named,
+    "after": _futures,
+    "max_mem": _bytes,
+    "files": _files,
+}
 """What makes the value of an option of what was given."""
 
 

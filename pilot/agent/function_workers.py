@@ -30,7 +30,7 @@ from ..functions import worker as program
 from ..loop import Loop
 from ..model.ids import JobNo
 from ..model.job_spec import Execution
-from ..wire.frames import TaskStart
+from ..wire.frames import NamedShare, TaskStart
 from .tasks import HeldGrant, Task
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class Wants(NamedTuple):
     folder: str
     cores: int
     gpu_ids: tuple[str, ...]
+    named: tuple[NamedShare, ...]
     hide_gpus: bool
     mem_bytes: int
     nodes: int

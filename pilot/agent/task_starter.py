@@ -144,6 +144,7 @@ class TaskStarter:
             known.calls.folder,
             len(share.core_ids),
             tuple(share.gpu_ids),
+            tuple(share.named),
             grant.hide_gpus,
             grant.mem_bytes,
             len(grant.nodes),

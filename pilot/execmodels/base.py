@@ -6,11 +6,12 @@ on each core of the place. Ranks are numbered along the nodes: first all of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..model.resources import host_of
+from .. import variable_names
+from ..model.resources import fraction, host_of
 from ..systems.base import BatchSystem
 from ..systems.registry import system_of
 from ..wire.frames import NodeShare
@@ -90,6 +91,19 @@ def mask_of(core: str) -> str:
     return hex(sum(1 << int(cpu) for cpu in cpus_of(core)))
 
 
+def named_variables(share: NodeShare) -> dict[str, str]:
+    """What of named resources a task was given on a node, and of the pool: ids, or how much; of a part also how large it is."""
+    variables = {}
+    if share.visible_gpus:
+        variables[f"{variable_names.RESOURCE}GPU"] = ",".join(share.visible_gpus)
+    for name, ids, amount, parts in share.named:
+        variable = f"{variable_names.RESOURCE}{name.upper()}"
+        variables[variable] = ",".join(ids) if ids else str(amount)
+        if parts:
+            variables[f"{variable}{variable_names.PART}"] = fraction(parts)
+    return variables
+
+
 def by_rank(words: Sequence[str], place: Place, rank: str, *, bind: bool = False, gpus: bool = False) -> list[str]:
     """`words` behind a few shell lines that do for each rank what its launcher cannot; `words` alone if there is nothing.
 
@@ -99,9 +113,12 @@ def by_rank(words: Sequence[str], place: Place, rank: str, *, bind: bool = False
         gpus: tell each rank its node's GPUs, even when they have the same ids on all nodes.
     """
     lines = []
-    told = [",".join(node.gpu_ids) for node in place.nodes]
+    told = [",".join(node.visible_gpus) for node in place.nodes]
     if place.gpus and (gpus or len(set(told)) > 1):
         lines += _cases(rank, _gpu_cases(place, told))
+    named = [named_variables(node) for node in place.nodes]
+    if any(variables != named[0] for variables in named[1:]):
+        lines += _cases(rank, _named_cases(place, named))
     if bind and place.bound:
         cases = [
             (str(number), f'exec taskset -c {",".join(cpus_of(core))} "$@"') for number, core in enumerate(place.cores)
@@ -113,12 +130,25 @@ def by_rank(words: Sequence[str], place: Place, rank: str, *, bind: bool = False
 
 
 def _gpu_cases(place: Place, told: Sequence[str]) -> list[tuple[str, str]]:
-    cases, first = [], 0
-    for node, ids in zip(place.nodes, told, strict=True):
+    return [(ranks, f"export {place.gpus}={ids}") for ranks, ids in zip(_ranks_by_node(place), told, strict=True)]
+
+
+def _named_cases(place: Place, named: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Ranks have been told what the first node has, and the pool."""
+    return [
+        (ranks, "export " + " ".join(f"{name}={value}" for name, value in variables.items()))
+        for ranks, variables in zip(_ranks_by_node(place), named, strict=True)
+        if variables and variables != named[0]
+    ]
+
+
+def _ranks_by_node(place: Place) -> Iterator[str]:
+    """Patterns of `case` for the numbers of the ranks on each node."""
+    first = 0
+    for node in place.nodes:
         ranks = range(first, first + len(node.core_ids))
-        cases.append(("|".join(map(str, ranks)), f"export {place.gpus}={ids}"))
+        yield "|".join(map(str, ranks))
         first = ranks.stop
-    return cases
 
 
 def _cases(variable: str, cases: Sequence[tuple[str, str]]) -> list[str]:

@@ -15,13 +15,15 @@ from ..model.resources import host_of
 from ..systems import registry
 from ..systems.base import BatchSystem
 from ..wire.frames import NewGrant
-from .base import mask_of
+from .base import mask_of, named_variables
 
 Env = dict[bytes, bytes]
 
 _AGENT_ID = os.fsencode(variable_names.AGENT_ID)
 _OURS = (*(os.fsencode(name) for name in variable_names.OURS if name != variable_names.CONNECTION), b"_")
 """And `_`, in which a shell has told what it has started: us, and not the task."""
+_OF_RESOURCES = os.fsencode(variable_names.RESOURCE)
+"""What a pilot around this one has given to it, and not to the task."""
 _CUDA, _ROCR = b"CUDA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES"
 _GPUS = frozenset({_CUDA, _ROCR, b"HIP_VISIBLE_DEVICES", b"GPU_DEVICE_ORDINAL"})
 """Some batch systems set several of these, whatever the GPUs are."""
@@ -62,7 +64,8 @@ def base_environment(
     base = {
         name: value
         for name, value in environ.items()
-        if name not in hidden and not any(pattern.fullmatch(name) for pattern in patterns)
+        if not (name in hidden or name.startswith(_OF_RESOURCES))
+        and not any(pattern.fullmatch(name) for pattern in patterns)
     }
     return base | encode(of_pilot) | {_AGENT_ID: os.fsencode(agent_id)}
 
@@ -104,9 +107,10 @@ def grant_environment(grant: NewGrant, schemas: Sequence[str], gpus: bytes) -> E
         assert system.task_variables is not None
         masks = [mask_of(core) for node in grant.nodes for core in node.core_ids] if grant.bind else None
         variables |= system.task_variables([(host_of(node.name), len(node.core_ids)) for node in grant.nodes], masks)
-    if grant.nodes[0].gpu_ids or grant.hide_gpus:
-        variables[os.fsdecode(gpus)] = ",".join(grant.nodes[0].gpu_ids)
-    return encode(variables)
+    visible_gpus = grant.nodes[0].visible_gpus
+    if visible_gpus or grant.hide_gpus:
+        variables[os.fsdecode(gpus)] = ",".join(visible_gpus)
+    return encode(variables | named_variables(grant.nodes[0]))
 
 
 def _told_of(schemas: Sequence[str]) -> list[BatchSystem]:

@@ -37,6 +37,9 @@ def why_not(newcomer: Newcomer, nodes: Nodes) -> str:
         return f"it speaks version {hello.version} of the protocol, the manager {frames.VERSION}"
     if hello.joins is None:
         return _why_not_expected(hello, node, nodes)
+    ours = [resource.name for resource in hello.joins.named if resource.name in nodes.stocks.pool]
+    if ours:
+        return f"the pilot has {ours[0]} as a whole; leave --resource {ours[0]} out"
     if node is None:
         return "the pilot is ending" if newcomer.is_ending else ""
     if not nodes.specs[node].joined or newcomer.is_served_by_another:

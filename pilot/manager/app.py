@@ -26,12 +26,13 @@ from ..exit_codes import ExitCode
 from ..inherited import Inherited
 from ..model.decisions import Changes
 from ..model.dispatch import MOST_LIVES
-from ..model.errors import PilotfishError, UsageError
+from ..model.errors import PilotfishError, SettingsError, UsageError
 from ..model.scheduler import Scheduler
 from ..systems import registry
 from ..systems.base import Allocation
 from ..systems.detect import detect
 from ..systems.host_env import this_host
+from ..systems.named_resources import parse_all, with_own
 from ..version import VERSION
 from ..wire import connection, records
 from ..wire.room import check_room_for_sockets
@@ -133,6 +134,7 @@ def _put_together(
     scheduler = Scheduler(
         crash_limit=settings.crash_limit,
         reserve_after_s=settings.reserve_after_s,
+        of_pool=parse_all(settings.pool_resource, "--pool-resource"),
         system_core=settings.system_core,
         life=secrets.randbelow(MOST_LIVES - 1) + 1 if settings.resume else 0,
     )
@@ -178,7 +180,15 @@ def _allocation(settings: Settings) -> Allocation:
     host_env, file = this_host(os.environ), settings.resources_document
     allocation = detect(host_env, settings.nodes, settings.resources, settings.nodes_range, file)
     nodes = () if settings.governor else allocation.nodes
-    return replace(allocation, nodes=tuple(replace(node, tags=settings.tags) for node in nodes))
+    named = parse_all(settings.resource, "--resource")
+    nodes = tuple(replace(node, tags=settings.tags, named=with_own(node, named)) for node in nodes)
+    of_pool = {each.name for each in parse_all(settings.pool_resource, "--pool-resource")}
+    for node in nodes:
+        for each in node.named:
+            if each.name in of_pool:
+                remedy = "call one of them otherwise"
+                raise SettingsError(f'"{each.name}" is node {node.name}\'s too', where="--pool-resource", remedy=remedy)
+    return replace(allocation, nodes=nodes)
 
 
 def _without_locks(aux: AuxDir, reason: str) -> str:

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Container, Iterable, Mapping, Sequence, Sized
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from ..model.dispatch import END_OF_NUMBERS
 from ..model.ids import GrantId, NodeNo, PoolId, TaskKey
-from ..model.resources import Grant, NodeSpec, Share, is_tag
+from ..model.resources import GPU, PARTS, Grant, NamedResource, NodeSpec, Share, Taken, is_tag
 from ..model.scheduler import Scheduler
 from ..model.states import Cause
+from ..model.stock import Stocks
 from ..wire import frames
 from ..wire.ranges import LATEST_S
 
@@ -31,6 +32,7 @@ _NO_GRANT = GrantId(-1)
 _MOST_MESSAGE = 8192
 _MOST_NAME = 255
 _MOST_CORES, _MOST_GPUS, _MOST_TAGS = 65_536, 4096, 256
+_MOST_NAMED = 64
 _MOST_BYTES = 1 << 60
 _PROCESSORS = re.compile(r"\d{1,6}(&\d{1,6})*", re.ASCII)
 
@@ -57,6 +59,7 @@ class Claims:
     def __init__(self, scheduler: Scheduler, numbers: Mapping[str, NodeNo]) -> None:
         self._scheduler = scheduler
         self._numbers = numbers
+        self._of_pool = {name: stock.resource for name, stock in scheduler.nodes.stocks.pool.items()}
         self._dropped = 0
         """What has not been logged yet of that."""
 
@@ -156,7 +159,10 @@ class Claims:
     def _check_grants(self, node: NodeNo | None, spec: NodeSpec, hello: frames.Hello, again: bool) -> None:
         known = self._scheduler.dispatch.grants if again else {}
         ours = [share for grant in known.values() for share in grant.shares if share.node == node]
-        cores, gpus = _union(share.cores for share in ours), _union(share.gpus for share in ours)
+        cores, stocks = _union(share.cores for share in ours), Stocks(())
+        stocks.add_node(spec)
+        for share in ours:
+            stocks.take(0, _beside_cores(share, self._of_pool))
         seen: set[GrantId] = set()
         for grant in hello.grants:
             self._check_numbers(node, grant)
@@ -169,10 +175,14 @@ class Claims:
                 raise GarbageError(f"it holds grant {grant.grant_id}, which is not of its node")
             if not 0 <= grant.mem_bytes <= (spec.mem_bytes or _MOST_BYTES):
                 raise GarbageError(f"it holds grant {grant.grant_id} with memory that the node does not have")
-            share = _share(NodeNo(0), spec, grant.nodes[0])
-            if share is None or share.cores & cores or share.gpus & gpus:
+            first = _share(NodeNo(0), spec, grant.nodes[0], self._of_pool)
+            if first is None or first.cores & cores:
                 raise GarbageError(f"it holds grant {grant.grant_id} with cores or GPUs that it cannot have")
-            cores, gpus = cores | share.cores, gpus | share.gpus
+            cores |= first.cores
+            for taken in _beside_cores(first, self._of_pool):
+                if not stocks.is_free(0, (taken,)):
+                    raise GarbageError(f"it holds grant {grant.grant_id} with {taken.name} that it cannot have")
+                stocks.take(0, (taken,))
 
     def _check_numbers(self, node: NodeNo | None, grant: frames.NewGrant) -> None:
         dispatch = self._scheduler.dispatch
@@ -202,18 +212,20 @@ class Claims:
         running: Sequence[frames.Started],
         waiting: Mapping[PoolId, Sequence[TaskKey]],
     ) -> Grant:
-        """What it has of other nodes counts only while a task may use it that was sent to this node."""
+        """What it has of other nodes, or of the pool, counts only while a task may use it that was sent to this node."""
         specs, attempts = self._scheduler.nodes.specs, self._scheduler.dispatch.attempts
-        first = _share(node, specs[node], grant.nodes[0], grant.mem_bytes)
+        first = _share(node, specs[node], grant.nodes[0], self._of_pool, grant.mem_bytes)
         assert first is not None
         shares = {node: first}
         users = [TaskKey(each.job_no, each.pos, each.run) for each in running if each.grant_id == grant.grant_id]
         if any(key in attempts for key in (*users, *waiting.get(grant.pool, ()))):
             for part in grant.nodes[1:]:
                 other = self._numbers.get(part.name)
-                share = None if other is None or other in shares else _share(other, specs[other], part)
+                share = None if other is None or other in shares else _share(other, specs[other], part, {})
                 if share is not None:
                     shares[share.node] = share
+        elif first.named:
+            shares[node] = first._replace(named=tuple(each for each in first.named if each.name not in self._of_pool))
         return Grant(grant.grant_id, grant.pool, tuple(shares.values()))
 
 
@@ -229,10 +241,37 @@ def _checked(each: frames.Finished) -> frames.Finished:
     return each if len(each.message) <= _MOST_MESSAGE else each._replace(message=f"{each.message[:_MOST_MESSAGE]}...")
 
 
-def _share(node: NodeNo, spec: NodeSpec, part: frames.NodeShare, mem_bytes: int = 0) -> Share | None:
-    """Part of a grant in our numbers; None when the node has no such cores or GPUs."""
+def _share(
+    node: NodeNo, spec: NodeSpec, part: frames.NodeShare, of_pool: Mapping[str, NamedResource], mem_bytes: int = 0
+) -> Share | None:
+    """Part of a grant in our numbers; None when the node, or the pool, has no such cores, GPUs or named resources."""
     cores, gpus = _mask(spec.core_ids, part.core_ids), _mask(spec.gpu_ids, part.gpu_ids)
-    return None if cores is None or gpus is None else Share(node, cores, gpus, mem_bytes)
+    if cores is None or gpus is None:
+        return None
+    there = {GPU: NamedResource(GPU, spec.gpu_ids), **of_pool, **{each.name: each for each in spec.named}}
+    named = [_taken(there.get(each.name), each) for each in part.named]
+    known = tuple(taken for taken in named if taken is not None)
+    if len(known) < len(named) or len({taken.name for taken in known}) < len(known):
+        return None
+    return Share(node, cores, gpus, mem_bytes, known)
+
+
+def _taken(resource: NamedResource | None, share: frames.NamedShare) -> Taken | None:
+    """None when there is no such thing."""
+    slots = None if resource is None else _mask(resource.ids, share.ids)
+    if resource is None or slots is None:
+        return None
+    if resource.ids:
+        can_be = share.amount == 0 and slots and (not share.parts or len(share.ids) == 1) and 0 <= share.parts < PARTS
+    else:
+        can_be = 0 < share.amount <= resource.amount and not share.parts
+    return Taken(share.name, share.amount, slots, share.parts) if can_be else None
+
+
+def _beside_cores(share: Share, of_pool: Container[str]) -> list[Taken]:
+    """What it has of the node's GPUs and named resources."""
+    gpus = [Taken(GPU, 0, share.gpus)] if share.gpus else []
+    return [*gpus, *(taken for taken in share.named if taken.name not in of_pool)]
 
 
 def _mask(names: Sequence[str], wanted: Sequence[str]) -> int | None:
@@ -266,6 +305,10 @@ def _check_spec(name: str, spec: NodeSpec) -> None:
         raise GarbageError("it brings a node of an impossible allocation")
     if spec.ends_s is not None and not 0 < spec.ends_s <= LATEST_S:
         raise GarbageError("it brings a node with an impossible end")
+    if len(spec.named) > _MOST_NAMED or len({each.name for each in spec.named}) < len(spec.named):
+        raise GarbageError("it brings a node with too many named resources, or one twice")
+    if not all(resource.is_possible and all(map(_is_name, resource.ids)) for resource in spec.named):
+        raise GarbageError("it brings a node with an impossible named resource")
     if len(spec.tags) > _MOST_TAGS or not all(_is_name(tag) and is_tag(tag) for tag in spec.tags):
         raise GarbageError("it brings a node with impossible tags")
 

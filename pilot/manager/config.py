@@ -12,6 +12,7 @@ from ..model import walltime
 from ..model.errors import SettingsError, UsageError
 from ..notify import command_of
 from ..systems import registry
+from ..systems.named_resources import parse_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Settings:
     nodes: str | None = None
     governor: bool = False
     parent: str | None = None
+    resource: tuple[str, ...] = ()
+    pool_resource: tuple[str, ...] = ()
     resources: str = "auto"
     slurm_limit_nodes_range_begin: int | None = None
     slurm_limit_nodes_range_end: int | None = None
@@ -89,7 +92,8 @@ class Settings:
 class Option(NamedTuple):
     """One option of `pilotfish service`.
 
-    `kind`: flag, int, float, text, time (1h30m), path, list, or a tuple of the words allowed.
+    `kind`: flag, int, float, text, time (1h30m), path, list, texts (an option that may be repeated), or a tuple of the words
+    allowed.
 
     `group`: `old` for those of the old service, `ours`, `command` for those that say what to do and are not settings,
     `hidden`, `accepted` for those of the old service that have no effect here.
@@ -147,7 +151,24 @@ OPTIONS = (
         "Format of jobs.report; columns takes a fifth of the room (see docs/protocol.md).",
     ),
     Option("report-file", "text", "Name of the report, relative to the auxiliary folder."),
-    Option("nodes", "text", "Virtual nodes: a comma list of [NAME:]CORES[:Ngpu][:MEM], e.g. 4,2 or n1:4:2gpu:16G."),
+    Option(
+        "nodes",
+        "text",
+        "Virtual nodes: a comma list of [NAME:]CORES[:Ngpu][:MEM][:RESOURCE=VALUE], e.g. 4,2 or n1:4:2gpu:16G.",
+    ),
+    Option(
+        "resource",
+        "texts",
+        "What each node has beside cores, GPUs and memory: NAME=4 (a number), NAME=0-3 (with ids), NAME=400G (bytes); may be "
+        "repeated. Jobs ask for it by this name (resources).",
+        "ours",
+    ),
+    Option(
+        "pool-resource",
+        "texts",
+        "What the pilot has as a whole, on no node, as licences: NAME=20; may be repeated.",
+        "ours",
+    ),
     Option("resources", "text", f"Which batch system's variables list the nodes: {', '.join(registry.names())}."),
     Option("slurm-limit-nodes-range-begin", "int", "First node of the allocation to use, by position from 0."),
     Option("slurm-limit-nodes-range-end", "int", "The node after the last one to use."),
@@ -265,7 +286,14 @@ OPTIONS = (
 )
 
 OF_ALLOCATION = frozenset(
-    ("nodes", "resources", "slurm-resources-file", "slurm-limit-nodes-range-begin", "slurm-limit-nodes-range-end")
+    (
+        "nodes",
+        "resource",
+        "resources",
+        "slurm-resources-file",
+        "slurm-limit-nodes-range-begin",
+        "slurm-limit-nodes-range-end",
+    )
 )
 """Options that say which nodes there are."""
 _SECONDS = ("end-margin", "kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after", "nl-init-timeout")
@@ -288,7 +316,7 @@ def build(given: Mapping[str, Any], places: Mapping[str, str] | None = None) -> 
     values: dict[str, Any] = {}
     for option in OPTIONS:
         value = given.get(option.name)
-        if value is None or value is False:
+        if value is None or value is False or value == ():
             continue
         if option.group not in ("accepted", "command"):
             values[option.setting] = _converted(option, value, (places or {}).get(option.name, f"--{option.name}"))
@@ -307,6 +335,8 @@ def _converted(option: Option, value: Any, where: str) -> Any:
             raise SettingsError(error.what, where=where, remedy=error.remedy) from error
     if option.kind == "list":
         return tuple(word.strip() for word in str(value).split(",") if word.strip())
+    if option.kind == "texts":
+        return tuple(value)
     return Path(value) if option.kind == "path" else value
 
 
@@ -321,6 +351,8 @@ def _check(settings: Settings, places: Mapping[str, str]) -> None:
         raise SettingsError(
             f"{settings.net_port_min} is above {settings.net_port_max}", where="--net-port-min, --net-port-max"
         )
+    parse_all(settings.resource, places.get("resource", "--resource"))
+    parse_all(settings.pool_resource, places.get("pool-resource", "--pool-resource"))
     if settings.metrics is not None:
         address_of(settings.metrics, places.get("metrics", "--metrics"))
     if settings.notify is not None:

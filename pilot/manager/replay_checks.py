@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from ..model.ids import JobNo, NodeNo
+from ..model.resources import GPU, MOST_IDS, PARTS, is_resource_name
 from ..model.scheduler import Scheduler
 from ..model.states import NodeState, State
 from ..wire import ranges, records
@@ -167,6 +168,8 @@ class RecordChecks:
             spec = specs[share.node]
             if not _is_mask(share.cores, len(spec.core_ids)) or not _is_mask(share.gpus, len(spec.gpu_ids)):
                 return False
+            if not all(map(_is_part, share.named)):
+                return False
         self._places.add(shares)
         return True
 
@@ -201,6 +204,9 @@ class RecordChecks:
         if record.spec.ends_s is not None and not 0 < record.spec.ends_s <= ranges.LATEST_S:
             self._left_out(f"node {record.spec.name} cannot end at {record.spec.ends_s}")
             record = records.NodeJoined(replace(record.spec, ends_s=None))
+        if not all(resource.is_possible for resource in record.spec.named):
+            self._left_out(f"node {record.spec.name} cannot have such resources")
+            record = records.NodeJoined(replace(record.spec, named=()))
         return record
 
     def _left(self, record: records.NodeLeft) -> records.Record | None:
@@ -240,6 +246,12 @@ def _time(time_s: float) -> float:
 
 def _within(number: int, least: int, most: int) -> int:
     return min(max(number, least), most)
+
+
+def _is_part(part: records.PlacedPart) -> bool:
+    """Of a resource that this pilot need not have any more: another allocation has others."""
+    numbers = 0 <= part.amount <= ranges.MOST and 0 <= part.parts < PARTS
+    return numbers and (part.name == GPU or is_resource_name(part.name)) and _is_mask(part.slots, MOST_IDS)
 
 
 def _is_mask(text: str, bits: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from .. import formats
 from ..model.errors import SettingsError
-from ..variable_names import OF_DROPIN, OURS
+from ..variable_names import OF_DROPIN, OURS, RESOURCE
 from .config import OPTIONS, Option
 
 CONFIG_VARIABLE = "PILOTFISH_CONFIG"
@@ -41,7 +41,7 @@ def gather(options: Mapping[str, Any], environ: Mapping[str, str], home: Path) -
     settings |= _from_environment(environ)
     for option in OPTIONS:
         value = options.get(option.field)
-        if value is not None and value is not False:
+        if value is not None and value is not False and value != ():
             settings[option.name] = Given(value, f"--{option.name}")
     return settings
 
@@ -51,7 +51,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     names = {name.upper().replace("-", "_"): option for name, option in _SETTABLE.items()}
     for variable, text in environ.items():
         word = variable.removeprefix(_PREFIX)
-        if word == variable or word in _OWN:
+        if word == variable or word in _OWN or variable.startswith(RESOURCE):
             continue
         option = names.get(word)
         if option is not None:
@@ -106,6 +106,8 @@ def _parsed(option: Option, text: str, where: str) -> Any:
         if text.lower() in _YES | _NO:
             return text.lower() in _YES
         raise SettingsError(f'"{text}" is neither yes nor no', where=where, remedy="write 1 or 0")
+    if option.kind == "texts":
+        return text.split()
     if option.kind in ("int", "float"):
         try:
             return int(text) if option.kind == "int" else float(text)
@@ -118,6 +120,10 @@ def _checked(option: Option, value: Any, where: str) -> Any:
     """`value` if it is of the option's kind; a list of texts becomes the comma list it stands for."""
     if option.kind == "list" and isinstance(value, list) and all(isinstance(word, str) for word in value):
         return ",".join(value)
+    if option.kind == "texts":
+        if isinstance(value, list) and all(isinstance(word, str) for word in value):
+            return value
+        raise SettingsError(f"{value!r} is not a list of texts", where=where)
     if isinstance(option.kind, tuple):
         if value not in option.kind:
             raise SettingsError(f"{value!r} is not known", where=where, remedy=f"use {', '.join(option.kind)}")

@@ -9,7 +9,7 @@ from operator import attrgetter
 from ..model.decisions import Orders
 from ..model.ids import JobNo, NodeNo, PoolId
 from ..model.jobs import Job
-from ..model.resources import Grant, Share, bits
+from ..model.resources import Grant, Share, Taken, bits
 from ..model.scheduler import Scheduler
 from ..wire import frames
 
@@ -74,13 +74,20 @@ class WorkFrames:
         first = grant.shares[0]
         nodes = [
             frames.NodeShare(
-                specs[share.node].name, self._cores(share), [specs[share.node].gpu_ids[bit] for bit in bits(share.gpus)]
+                specs[share.node].name,
+                self._cores(share),
+                [specs[share.node].gpu_ids[bit] for bit in bits(share.gpus)],
+                [self._named_share(share.node, taken) for taken in share.named],
             )
             for share in grant.shares
         ]
         bind = self._bind and all(specs[share.node].bind for share in grant.shares)
-        hide_gpus = bool(specs[first.node].gpu_ids) and not first.gpus
+        hide_gpus = bool(specs[first.node].gpu_ids) and not nodes[0].visible_gpus
         return frames.NewGrant(grant.grant_id, grant.pool, nodes, bind, first.mem_bytes, hide_gpus)
+
+    def _named_share(self, node: NodeNo, taken: Taken) -> frames.NamedShare:
+        ids = self._scheduler.nodes.stocks.of(node, taken).resource.ids
+        return frames.NamedShare(taken.name, [ids[bit] for bit in bits(taken.slots)], taken.amount, taken.parts)
 
     def _cores(self, share: Share) -> list[str]:
         ids = self._core_ids.get((share.node, share.cores))

@@ -12,6 +12,7 @@ from ..model.resources import SAME_HOST, NodeSpec
 from ..model.units import parse_bytes
 from .base import Allocation, BatchSystem, HostEnvironment, Source, check_nodes, gpu_source, visible_gpus
 from .gpus import Gpus
+from .named_resources import parse_all
 
 _GPUS = re.compile(r"(\d+)gpus?", re.IGNORECASE)
 
@@ -50,7 +51,7 @@ def _restricted(visible: Gpus | None, host_env: HostEnvironment) -> Gpus:
 
 
 def parse_nodes(text: str) -> list[NodeSpec]:
-    """`--nodes`: a comma list of `[NAME:]CORES[:Ngpu][:MEMORY]`, e.g. `4,2,2` or `n1:4,n2:4:2gpu:16G`.
+    """`--nodes`: a comma list of `[NAME:]CORES[:Ngpu][:MEMORY][:RESOURCE=VALUE]`, e.g. `4,2,2` or `n1:4,n2:4:2gpu:16G`.
 
     Nodes without a name are called n0, n1 ... by position. Core ids are 0..CORES-1 of each node and are only
     counted: nothing is bound to them. Raises SettingsError naming the entry.
@@ -73,7 +74,11 @@ def _node(number: int, entry: str) -> NodeSpec:
     if not name or set(name) & set(f"/{SAME_HOST}") or any(character.isspace() for character in name):
         raise SettingsError(f'"{name}" is not a node name', where=where)
     gpus = mem_bytes = 0
+    named: list[str] = []
     for part in parts[1:]:
+        if "=" in part:
+            named.append(part)
+            continue
         counted = _GPUS.fullmatch(part)
         if counted is not None:
             gpus = int(counted[1])
@@ -82,9 +87,9 @@ def _node(number: int, entry: str) -> NodeSpec:
             mem_bytes = parse_bytes(part)
         except UsageError as error:
             raise SettingsError(
-                f'"{part}" is neither GPUs nor memory', where=where, remedy="write 2gpu or 16G"
+                f'"{part}" is neither GPUs nor memory', where=where, remedy="write 2gpu, 16G or NAME=4"
             ) from error
-    return NodeSpec(name, _ids(cores), _ids(gpus), mem_bytes)
+    return NodeSpec(name, _ids(cores), _ids(gpus), mem_bytes, named=parse_all(named, where))
 
 
 def _ids(count: int) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import msgspec
 from ..model.errors import InvalidJobError
 from ..model.execution_models import MODEL_OPTIONS
 from ..model.job_spec import NO_MAPPING, Dependency, Execution, JobSpec, Resources
+from ..model.resources import fraction
 from ..model.steps import SLICE, Pause, Steps, finish
 from ..model.units import form_bytes
 from ..model.variables import substitute, substitute_all, substitute_in_steps
@@ -414,6 +415,8 @@ def _undescribed(resources: Resources) -> dict[str, Any]:
         described["nodeCrs"] = {"gpu": need.gpus}
     if need.mem_bytes:
         described["mem"] = form_bytes(need.mem_bytes)
+    for name, amount, parts in need.named:
+        described[name] = fraction(parts) if parts else amount
     if need.tags:
         described["tags"] = list(need.tags)
     return described

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from typing import Any
 
 from ..model.errors import InvalidJobError, UsageError
-from ..model.job_spec import IterationScheduler, Need, Resources, Size
-from ..model.resources import is_tag
+from ..model.job_spec import IterationScheduler, Need, Resources, Size, Want
+from ..model.resources import GPU, MOST_AMOUNT, PARTS, is_resource_name, is_tag
 from ..model.units import parse_bytes
 from ..model.walltime import parse
 from . import legacy
@@ -14,7 +16,8 @@ from .check import check_members, is_count, need_object, need_text, shown
 
 DEFAULT_RESOURCES = Resources()
 
-_MEMBERS = frozenset({"numCores", "numNodes", "wt", "nodeCrs", "mem", "tags", "min_time"})
+_MEMBERS = frozenset({"numCores", "numNodes", "wt", "nodeCrs", "mem", "tags", "gpu", "min_time"})
+_FRACTION = re.compile(r"\s*(\d+/\d+|\d*\.?\d+)\s*", re.ASCII)
 _SIZE_MEMBERS = frozenset({"exact", "min", "max", "scheduler"})
 _SCHEDULERS = ("maximum-iters", "split-into")
 _MIB = 1 << 20
@@ -24,7 +27,7 @@ _ONE = Size.exactly(1)
 def describe_resources(raw: Any, where: str) -> Resources:
     """Raises InvalidJobError. Without numCores and numNodes a task gets one core."""
     need_object(raw, where, legacy.RESOURCES_TYPE)
-    check_members(raw, _MEMBERS, where)
+    check_members({name: value for name, value in raw.items() if not _may_be_named(name)}, _MEMBERS, where)
     cores, of_cores = _size(raw.get("numCores"), f"{where}.numCores", "cores")
     nodes, of_nodes = _size(raw.get("numNodes"), f"{where}.numNodes", "nodes")
     if of_cores is not None and of_nodes is not None:
@@ -37,18 +40,72 @@ def describe_resources(raw: Any, where: str) -> Resources:
     for size, member in ((cores, "numCores"), (nodes, "numNodes")):
         if size is not None and size.min == 0:
             raise InvalidJobError("0 is too few", where=f"{where}.{member}", remedy="ask for at least 1")
-    gpus, mem_bytes = _node_resources(raw.get("nodeCrs"), f"{where}.nodeCrs")
+    gpus, gpu_parts, mem_bytes = _node_resources(raw.get("nodeCrs"), f"{where}.nodeCrs")
+    if raw.get("gpu") is not None:
+        if gpus or gpu_parts:
+            raise InvalidJobError("GPUs are asked for twice", where=f"{where}.gpu", remedy="leave nodeCrs.gpu out")
+        gpus, gpu_parts = _whole_and_parts(raw["gpu"], f"{where}.gpu")
     if raw.get("mem") not in (None, ""):
         mem_bytes = _memory(raw["mem"], f"{where}.mem")
     if cores is None and nodes is None:
         cores = _ONE
     wt_s = _wall_time(raw.get("wt"), f"{where}.wt")
+    wants = [_want(name, value, f"{where}.{name}") for name, value in raw.items() if _may_be_named(name)]
+    wants += [Want(GPU, 0, gpu_parts)] if gpu_parts else []
+    named = tuple(sorted(want for want in wants if want is not None))
     return Resources(
-        Need(cores, nodes, gpus, mem_bytes, _tags(raw.get("tags"), f"{where}.tags")),
+        Need(cores, nodes, gpus, mem_bytes, _tags(raw.get("tags"), f"{where}.tags"), named),
         wt_s,
         of_cores or of_nodes,
         _least_time(raw.get("min_time"), wt_s, f"{where}.min_time"),
     )
+
+
+def _may_be_named(name: str) -> bool:
+    """Whether a key is that of a named resource, and not one of ours in other letters."""
+    return is_resource_name(name) and name not in _MEMBERS
+
+
+def _want(name: str, raw: Any, where: str) -> Want | None:
+    """None: nothing of it."""
+    if raw is None:
+        return None
+    if isinstance(raw, str) and not _FRACTION.fullmatch(raw):
+        try:
+            amount = parse_bytes(raw)
+        except UsageError:
+            remedy = 'write a number, "400G", or a part of one: 0.25 or "1/3"'
+            raise InvalidJobError(f"{shown(raw)} is not an amount", where=where, remedy=remedy) from None
+        whole, parts = amount, 0
+    else:
+        whole, parts = _whole_and_parts(raw, where)
+    return Want(name, whole, parts)
+
+
+def _whole_and_parts(raw: Any, where: str) -> tuple[int, int]:
+    """A whole number, or part of one thing: 0.25, "0.25", "1/4". A number like 0.1 means what it says, and not what it is."""
+    try:
+        amount = Fraction(str(raw)) if isinstance(raw, (int, float, str)) and not isinstance(raw, bool) else None
+    except (ValueError, ZeroDivisionError):
+        amount = None
+    if amount is None:
+        remedy = 'write a number such as 4, or a part of one such as 0.25 or "1/3"'
+        raise InvalidJobError(f"{shown(raw)} is not a number", where=where, remedy=remedy)
+    if amount <= 0:
+        raise InvalidJobError(f"{shown(raw)} is too little", where=where, remedy="ask for some of it, or leave it out")
+    if amount.denominator == 1:
+        if amount > MOST_AMOUNT:
+            raise InvalidJobError(f"{shown(raw)} is more than any machine has", where=where, remedy="ask for less")
+        return int(amount), 0
+    if amount > 1:
+        raise InvalidJobError(
+            f"{shown(raw)} is neither whole nor part of one", where=where, remedy="ask for whole ones, or less than one"
+        )
+    parts = amount * PARTS
+    if parts.denominator != 1:
+        remedy = 'use at most four decimals, or "1/N" with N up to 10'
+        raise InvalidJobError(f"{shown(raw)} is too fine", where=where, remedy=remedy)
+    return 0, int(parts)
 
 
 def _tags(raw: Any, where: str) -> tuple[str, ...]:
@@ -145,12 +202,13 @@ def _least_time(raw: Any, wt_s: float | None, where: str) -> float | None:
     return least_s
 
 
-def _node_resources(raw: Any, where: str) -> tuple[int, int]:
-    """(GPUs, bytes of memory) per node; names in any case, memory as a number is in MiB."""
+def _node_resources(raw: Any, where: str) -> tuple[int, int, int]:
+    """(GPUs, parts of one GPU, bytes of memory) per node; names in any case, memory as a number is in MiB."""
     if raw is None:
-        return 0, 0
+        return 0, 0, 0
     need_object(raw, where, legacy.CRS_TYPE)
     amounts: dict[str, int] = {}
+    gpu_parts = 0
     for name, value in raw.items():
         kind, place = name.lower(), f"{where}.{name}"
         if kind not in ("gpu", "mem"):
@@ -160,6 +218,9 @@ def _node_resources(raw: Any, where: str) -> tuple[int, int]:
         if kind == "mem" and isinstance(value, str):
             amounts[kind] = _memory(value, place)
             continue
+        if kind == "gpu" and isinstance(value, (float, str)):
+            amounts[kind], gpu_parts = _whole_and_parts(value, place)
+            continue
         if not is_count(value):
             raise InvalidJobError(
                 f"{legacy.CRS_NO_NUMBER.format(name)}: {shown(value)}", where=place, remedy="write a number such as 4"
@@ -167,7 +228,7 @@ def _node_resources(raw: Any, where: str) -> tuple[int, int]:
         if value < 1:
             raise InvalidJobError(legacy.CRS_ZERO.format(name), where=place, remedy="ask for at least 1")
         amounts[kind] = _count(value, place) * (_MIB if kind == "mem" else 1)
-    return amounts.get("gpu", 0), amounts.get("mem", 0)
+    return amounts.get("gpu", 0), gpu_parts, amounts.get("mem", 0)
 
 
 def _memory(raw: Any, where: str) -> int:

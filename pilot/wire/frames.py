@@ -21,7 +21,7 @@ from msgspec import Meta
 from .. import variable_names
 from ..model.ids import GrantId, JobNo, PoolId, TaskKey
 from ..model.job_spec import Execution
-from ..model.resources import NodeSpec
+from ..model.resources import GPU, NodeSpec
 from ..model.states import Cause as Cause
 from . import codec
 from .ranges import EXIT_CODES, LATEST_S, MOST, MOST_PID
@@ -75,12 +75,30 @@ class JobDef(msgspec.Struct, array_like=True, frozen=True):
     """Of a job of calls: what the calls have returned that it waited for."""
 
 
+class NamedShare(NamedTuple):
+    """What of a named resource: things with ids, or an amount. `parts`: of one thing so many PARTS; 0: whole things."""
+
+    name: str
+    ids: list[str]
+    amount: int
+    parts: int = 0
+
+
 class NodeShare(NamedTuple):
-    """One node's part of a grant, in the words the task sees."""
+    """One node's part of a grant, in the words the task sees.
+
+    Of the first node `named` has also what is the pool's. A GPU of which it has a part stands there, and not in `gpu_ids`.
+    """
 
     name: str
     core_ids: list[str]
     gpu_ids: list[str]
+    named: list[NamedShare] = []
+
+    @property
+    def visible_gpus(self) -> list[str]:
+        """The ids of those it may use, whole or in part."""
+        return [*self.gpu_ids, *(gpu for share in self.named if share.name == GPU for gpu in share.ids)]
 
 
 class NewGrant(msgspec.Struct, array_like=True, frozen=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..model.execution_models import MODEL_OPTIONS
+from ..model.resources import NO_RESOURCE_NAMES
 
 Schema = dict[str, Any]
 
@@ -94,6 +95,12 @@ EXECUTION = _object(
     "What is run, where, and with what.",
 )
 
+NAMED: Schema = {
+    "type": ["integer", "number", "string", "null"],
+    "description": "how much of a named resource, of each node or of the pilot as a whole: a number, bytes as 400G, or part "
+    "of one thing, 0.25 or 1/3",
+}
+
 RESOURCES = _object(
     {
         "numCores": _size("cores of a task: a number, or {exact}, or {min, max}. Default: 1"),
@@ -115,9 +122,13 @@ RESOURCES = _object(
             "items": {"type": "string"},
             "description": "words that all its nodes must have",
         },
+        "gpu": {
+            "type": ["integer", "number", "string", "null"],
+            "description": "GPUs on each node; or part of one, 0.25 or 1/3, which other tasks may share. Default: none",
+        },
         "nodeCrs": _object(
             {
-                "gpu": {"type": ["integer", "null"], "minimum": 0, "description": "GPUs on each node"},
+                "gpu": {"type": ["integer", "number", "string", "null"], "description": "as `gpu`"},
                 "mem": {
                     "type": ["integer", "string", "null"],
                     "description": "memory on each node; a number is in MiB",
@@ -127,7 +138,13 @@ RESOURCES = _object(
         ),
     },
     "What a task needs. Default: one core.",
-)
+) | {"additionalProperties": NAMED}
+RESOURCES["propertyNames"] = {
+    "anyOf": [
+        {"enum": [*RESOURCES["properties"]]},
+        {"pattern": "^[a-z][a-z0-9_]{0,63}$", "not": {"enum": sorted(NO_RESOURCE_NAMES)}},
+    ]
+}
 
 ITERATION = _object(
     {
@@ -225,6 +242,8 @@ def rows() -> list[tuple[str, str, str, str]]:
     for section, schema in (*sections, ("dependencies", DEPENDENCIES)):
         for key, member in schema["properties"].items():
             found.append((section, key, type_of(member), member.get("description", "")))
+        if section == "resources":
+            found.append((section, "NAME", type_of(NAMED), NAMED["description"]))
     return found
 
 

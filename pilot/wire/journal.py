@@ -22,10 +22,11 @@ from ..model.errors import JournalError
 from .records import UNKNOWN_NODE, Record, Submitted, SubmittedPart
 
 FILE_NAME = "journal.pilotfish"
-VERSION = 7
-_READABLE = frozenset({3, 4, 5, 6, VERSION})
+VERSION = 8
+_READABLE = frozenset({3, 4, 5, 6, 7, VERSION})
 """Version 3 has no AgentExpected; agents that had not reported were not known. Versions 3 and 4 have no SubmittedPart, versions
-3 to 5 no Succeeded: each result stands by itself. Versions 3 to 6 have no calls of functions, and so no Returned.
+3 to 5 no Succeeded: each result stands by itself. Versions 3 to 6 have no calls of functions, and so no Returned. Versions 3 to
+7 have no named resources.
 """
 HEADER = b"pilotfish journal\n" + struct.pack("<H", VERSION)
 

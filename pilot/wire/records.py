@@ -13,6 +13,7 @@ import msgspec
 from ..model.ids import JobNo, NodeNo, TaskKey
 from ..model.job_spec import JobSpec
 from ..model.resources import NodeSpec
+from ..model.results import PlacedPart as PlacedPart
 from ..model.results import PlacedShare as PlacedShare
 from ..model.results import Result as Result
 from ..model.results import Successes as Successes

@@ -8,7 +8,8 @@ from pilotfish.pilot.agent.launch import environment
 from pilotfish.pilot.execmodels.environ import base_environment, gpu_variable, grant_environment
 from pilotfish.pilot.model.ids import GrantId, PoolId
 from pilotfish.pilot.model.job_spec import Execution
-from pilotfish.pilot.wire.frames import NewGrant, NodeShare
+from pilotfish.pilot.model.resources import PARTS
+from pilotfish.pilot.wire.frames import NamedShare, NewGrant, NodeShare
 
 CUDA, ROCR = b"CUDA_VISIBLE_DEVICES", b"ROCR_VISIBLE_DEVICES"
 SLURM_SETS = {CUDA: b"0,1", ROCR: b"0,1", b"GPU_DEVICE_ORDINAL": b"0,1"}
@@ -48,6 +49,28 @@ def test_the_allocation_s_list_of_gpus_is_taken_out_and_its_word_that_there_are_
 ) -> None:
     """... or a task on a node without a grant of GPUs would see all that the machine has."""
     assert (CUDA in base_environment({CUDA: value}, "a", {}, ["slurm"])) is seen
+
+
+def test_a_task_is_told_what_it_has_of_named_resources() -> None:
+    """Ids where there are any, else how much; of a part how large it is. A part of a GPU is also told as GPUs are."""
+    named = [
+        NamedShare("gpu", ["1"], 0, PARTS // 4),
+        NamedShare("nvme", ["0", "3"], 0),
+        NamedShare("licence", [], 2),
+    ]
+    grant = NewGrant(GrantId(1), PoolId(1), [NodeShare("n", ["0"], [], named)], False, 0)
+    env = grant_environment(grant, [], CUDA)
+    assert {name: value for name, value in env.items() if not name.startswith(b"QCG_PM")} == {
+        CUDA: b"1",
+        b"PILOTFISH_RESOURCE_GPU": b"1",
+        b"PILOTFISH_RESOURCE_GPU_PART": b"1/4",
+        b"PILOTFISH_RESOURCE_NVME": b"0,3",
+        b"PILOTFISH_RESOURCE_LICENCE": b"2",
+    }
+
+
+def test_what_a_pilot_around_this_one_has_given_it_is_not_the_tasks() -> None:
+    assert b"PILOTFISH_RESOURCE_NVME" not in base_environment({b"PILOTFISH_RESOURCE_NVME": b"7"}, "a", {}, [])
 
 
 def test_a_job_may_say_otherwise() -> None:

@@ -20,12 +20,12 @@ from pilotfish.pilot.model import invariants
 from pilotfish.pilot.model.decisions import Changes, each_change
 from pilotfish.pilot.model.ids import JobNo, NodeNo, TaskKey
 from pilotfish.pilot.model.job_spec import Dependency, Execution, Iteration, JobSpec
-from pilotfish.pilot.model.resources import NodeSpec
+from pilotfish.pilot.model.resources import PARTS, NodeSpec
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause, State
 from pilotfish.pilot.model.steps import finish
 from pilotfish.pilot.wire import journal, records
-from pilotfish.pilot.wire.records import PlacedShare, Record, Result, Successes
+from pilotfish.pilot.wire.records import PlacedPart, PlacedShare, Record, Result, Successes
 from pilotfish.pilot.wire.report import encode_json
 
 
@@ -128,6 +128,8 @@ ODD_NUMBERS: dict[str, dict[str, Any]] = {
     "on a node that is not there": {"shares": (PlacedShare(NodeNo(9), "1", "0"),)},
     "on cores that are not there": {"shares": (PlacedShare(NodeNo(0), "ff", "0"),)},
     "on no cores": {"shares": (PlacedShare(NodeNo(0), "x", "0"),)},
+    "with things of no name": {"shares": (PlacedShare(NodeNo(0), "1", "0", (PlacedPart("NO", 1, "0", 0),)),)},
+    "with more than the whole": {"shares": (PlacedShare(NodeNo(0), "1", "0", (PlacedPart("x", 0, "1", PARTS),)),)},
 }
 
 

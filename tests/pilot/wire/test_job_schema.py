@@ -33,6 +33,8 @@ FULL: dict[str, Any] = {
         "mem": "2G",
         "tags": ["gpu"],
         "nodeCrs": {"gpu": 1},
+        "nvme": 2,
+        "scratch": "400G",
     },
     "iteration": {"params": [{"alpha": 0.1}], "grid": {"seed": {"stop": 3}}},
     "dependencies": {"after": ["first", "other:${it}"]},

@@ -21,7 +21,7 @@ from pilotfish.pilot.model.job_spec import (
     Resources,
     Size,
 )
-from pilotfish.pilot.model.resources import NodeSpec
+from pilotfish.pilot.model.resources import NamedResource, NodeSpec
 from pilotfish.pilot.model.states import Cause, State
 from pilotfish.pilot.wire import journal
 from pilotfish.pilot.wire.journal import HEADER, Reader, TornTail, encode
@@ -36,6 +36,7 @@ from pilotfish.pilot.wire.records import (
     NodeJoined,
     NodeLeft,
     Opened,
+    PlacedPart,
     PlacedShare,
     Record,
     Removed,
@@ -77,7 +78,7 @@ RESULT = Result(
     0.5,
     1024,
     "why",
-    (PlacedShare(NodeNo(0), "f", "0"),),
+    (PlacedShare(NodeNo(0), "f", "0", (PlacedPart("nvme", 0, "3", 0), PlacedPart("licence", 2, "0", 0))),),
 )
 ONE_OF_EACH: list[Record] = [
     Opened("id", "epoch", 1.5),
@@ -104,6 +105,7 @@ ONE_OF_EACH: list[Record] = [
     Canceled(JobNo(1), 3, 2.0),
     Removed([JobNo(1)]),
     NodeJoined(NodeSpec("n", ("0", "1&9"), ("0",), 1 << 40, bind=True)),
+    NodeJoined(NodeSpec("m", ("0",), named=(NamedResource("nvme", ("0", "1")), NamedResource("x", (), 9, True)))),
     NodeLeft(NodeNo(0), 3.0),
     AgentExpected(NodeNo(0), "a"),
     AgentUp(NodeNo(0), "n", "a", "h", 5, ["0&4"]),
