@@ -196,6 +196,8 @@ def resources(connect: str | None, as_json: bool) -> None:
     if as_json:
         print_json(members)
     else:
+        for name, counts in members.pop("named", {}).items():
+            members[name] = f"{counts['free']} of {counts['total']} free"
         for name, value in members.items():
             show(f"{name.replace('_', ' ')}: {value}")
 

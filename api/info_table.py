@@ -50,6 +50,8 @@ def _members(info: replies.JobInfo) -> Iterator[tuple[str, str]]:
 def _ran(runtime: replies.Runtime) -> Iterator[tuple[str, str]]:
     for node, cores in reply_texts.parse_allocation(runtime.allocation or ""):
         yield "node", f"{node}, cores {','.join(cores)}"
+    if runtime.resources:
+        yield "resources", runtime.resources
     if runtime.wd:
         yield "folder", runtime.wd
     if runtime.exit_code is not None:

@@ -25,6 +25,7 @@ class JobInfo:
             some do; else empty.
         childs: its iterations, when they were asked for.
         history: (time, state), oldest first.
+        resources: GPUs and named resources that it had, e.g. `gpu=0*1/4 nvme=1,2 licence=1`.
         exit_code: None when it has none; `cpu_s` in seconds, `max_rss_kib` in KiB, `attempts` counts starts.
     """
 
@@ -44,6 +45,7 @@ class JobInfo:
     cpu_s: float | None = None
     max_rss_kib: int | None = None
     attempts: int | None = None
+    resources: str | None = None
 
     @classmethod
     def from_job(cls, job_data: Mapping[str, Any]) -> JobInfo:
@@ -80,6 +82,7 @@ class JobInfo:
         self.wdir = runtime.wd
         self.time = reply_texts.parse_rtime(runtime.rtime or "")
         self.node = runtime.node
+        self.resources = runtime.resources
         self.exit_code = None if runtime.exit_code is None else int(runtime.exit_code)
         self.cpu_s = None if runtime.cpu_s is None else float(runtime.cpu_s)
         self.max_rss_kib = None if runtime.max_rss_kib is None else int(runtime.max_rss_kib)

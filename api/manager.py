@@ -120,7 +120,7 @@ class Manager:
         return self.client.send(request)
 
     def resources(self) -> dict[str, Any]:
-        """`total_nodes`, `total_cores`, `used_cores`, `free_cores`."""
+        """`total_nodes`, `total_cores`, `used_cores`, `free_cores`; `named`: `total` and `free` of named resources, if any."""
         return self.client.ask(dict, "resourcesInfo")
 
     def submit(self, jobs: Jobs) -> list[str]:

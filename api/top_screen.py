@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import NamedTuple, Protocol
 
@@ -106,8 +106,9 @@ def _head(seen: Overview, width: int, view: View) -> list[Text]:
     used.append(
         f"  nodes {seen.ready_count}/{seen.node_count} ready", "" if seen.ready_count == seen.node_count else "red"
     )
+    named = [Text(f" {_all_used(seen.named)}")] if seen.named else []
     warnings = [Text(f" {clean(text)}", "bold red") for text in (pilot.problem, *pilot.warnings[-1:]) if text]
-    return [first, counts, pace, used, *warnings]
+    return [first, counts, pace, used, *named, *warnings]
 
 
 def _foot(seen: Overview, view: View) -> Text:
@@ -138,6 +139,19 @@ def _panes(seen: Overview, view: View, width: int) -> dict[str, Pane]:
     return dict(zip(PANES, panes, strict=True))
 
 
+_MIB = 1 << 20
+
+
+def _all_used(named: Mapping[str, Amount]) -> str:
+    return "  ".join(f"{clean(name)} {_used(amount)}" for name, amount in named.items())
+
+
+def _used(amount: Amount) -> str:
+    if amount.in_bytes:
+        return f"{memory(amount.used // _MIB)}/{memory(amount.total // _MIB)}"
+    return f"{amount.used}/{amount.total}"
+
+
 def _nodes(seen: Overview) -> Pane:
     rows: list[list[str | Text]] = []
     for node in seen.nodes:
@@ -146,7 +160,8 @@ def _nodes(seen: Overview) -> Pane:
         gpus = f"{node.gpus.used}/{node.gpus.total}" if node.gpus.total else "-"
         bar = _bar(node.cores, _BAR // 2, "cyan")
         bar.append(f" {node.cores.used}/{node.cores.total}")
-        rows.append([clean(node.name), state, bar, gpus, mem, str(node.running), clean(node.reason)])
+        last = clean(node.reason) or _all_used(node.named)
+        rows.append([clean(node.name), state, bar, gpus, mem, str(node.running), last])
     header, lines = _table(("NODE", "STATE", "CORES", "GPUS", "MEMORY", "TASKS", ""), rows)
     return Pane(_title("nodes", len(seen.nodes), seen.node_count), header, [[line] for line in lines])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from ..model.attempts import Attempt
 from ..model.decisions import Change, Succeeded
 from ..model.ids import JobNo, NodeNo
 from ..model.jobs import Job
-from ..model.resources import NodeSpec, bits, host_of
-from ..model.results import PlacedShare
+from ..model.resources import GPU, NamedResource, NodeSpec, bits, host_of
+from ..model.results import PlacedPart, PlacedShare
 from ..model.running import running_of
 from ..model.scheduler import Scheduler
 from ..model.states import State
@@ -42,7 +42,8 @@ class Views:
         self._lines: dict[JobNo, TaskLines | None] = {}
         self._place_texts: dict[int, PlaceTexts] = {}
         self._texts_on_node = TextsOnNode(scheduler.nodes.specs)
-        self._places = lru_cache(maxsize=65_536)(lambda shares: _place(scheduler.nodes.specs, shares))
+        of_pool = {name: stock.resource for name, stock in scheduler.nodes.stocks.pool.items()}
+        self._places = lru_cache(maxsize=65_536)(lambda shares: _place(scheduler.nodes.specs, of_pool, shares))
 
     # --- one task -------------------------------------------------------------------------------------------------------
 
@@ -77,7 +78,7 @@ class Views:
             return None
         place = self._places(record.shares)
         wd, program = self._wd(job, pos, place), self._program(job, pos, place)
-        return Ran(record, place.text, wd, program, place.nodes[0], job.attempts(pos))
+        return Ran(record, place.text, wd, program, place.nodes[0], job.attempts(pos), place.resources)
 
     def _wd(self, job: Job, pos: int, place: Place) -> str:
         wd = job.spec.execution.wd
@@ -205,11 +206,11 @@ class Views:
         if len(self._place_texts) >= _MOST_PLACES:
             self._place_texts.clear()
         shares = self._scheduler.jobs.places.shares(number)
-        if len(shares) == 1:
+        if len(shares) == 1 and not shares[0].named and shares[0].gpus == "0":
             texts = self._texts_on_node.of(shares[0])
         else:
             place = self.place(number)
-            texts = place_texts(place.text, place.nodes[0])
+            texts = place_texts(place.text, place.nodes[0], place.resources)
         self._place_texts[number] = texts
         return texts
 
@@ -269,10 +270,12 @@ def _below(root: str, wd: str) -> str:
 class Place:
     """Where a task ran, in words."""
 
-    __slots__ = ("cores", "nodes", "text")
+    __slots__ = ("cores", "nodes", "resources", "text")
 
-    def __init__(self, text: str, nodes: list[str], cores: int) -> None:
+    def __init__(self, text: str, nodes: list[str], cores: int, resources: str = "") -> None:
         self.text = text
+        self.resources = resources
+        """GPUs and named resources."""
         self.nodes = nodes
         self.cores = cores
 
@@ -310,14 +313,26 @@ class TextsOnNode:
         return PlaceTexts(begin + cores, node)
 
 
-def _place(specs: Sequence[NodeSpec], shares: tuple[PlacedShare, ...]) -> Place:
+def _place(specs: Sequence[NodeSpec], of_pool: Mapping[str, NamedResource], shares: tuple[PlacedShare, ...]) -> Place:
     parts = []
     total = 0
     for share in shares:
         cores = [specs[share.node].core_ids[bit] for bit in bits(int(share.cores, 16))]
         total += len(cores)
         parts.append((host_of(specs[share.node].name), cores))
-    return Place(reply_texts.allocation(parts), [name for name, _ in parts], total)
+    resources = [reply_texts.resources(_taken(specs[share.node], share, of_pool)) for share in shares]
+    return Place(reply_texts.allocation(parts), [name for name, _ in parts], total, "; ".join(filter(None, resources)))
+
+
+def _taken(
+    spec: NodeSpec, share: PlacedShare, of_pool: Mapping[str, NamedResource]
+) -> Iterator[tuple[str, list[str], int, int]]:
+    """(name, ids, amount, parts) of what a task had of a node's GPUs and named resources, and of the pool's."""
+    there = {**of_pool, **{each.name: each for each in spec.named}, GPU: NamedResource(GPU, spec.gpu_ids)}
+    gpus = (PlacedPart(GPU, 0, share.gpus, 0),) if int(share.gpus, 16) else ()
+    for name, amount, slots, parts in (*gpus, *share.named):
+        ids = there[name].ids if name in there else ()  # an earlier pilot had other resources
+        yield name, [ids[bit] if bit < len(ids) else str(bit) for bit in bits(int(slots, 16))], amount, parts
 
 
 def _iterations(job: Job, running: int) -> replies.Iterations:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event, Thread
@@ -142,6 +143,14 @@ def _resources(parts: Parts) -> Iterator[Family]:
     ):
         yield Family(f"pilotfish_{name}", "gauge", f"{what} that tasks can have.", [({}, total)])
         yield Family(f"pilotfish_used_{name}", "gauge", f"{what} that tasks have.", [({}, total - free)])
+    totals, in_use = Counter[str](), Counter[str]()
+    for stock in nodes.named():
+        totals[stock.resource.name] += stock.resource.total
+        in_use[stock.resource.name] += stock.resource.total - stock.free
+    for name, what, counts in (("resource", "can have", totals), ("used_resource", "have", in_use)):
+        if totals:
+            samples: list[tuple[Labels, float]] = [({"name": key}, counts[key]) for key in totals]
+            yield Family(f"pilotfish_{name}", "gauge", f"How much of a named resource tasks {what}.", samples)
     if len(here) <= _MOST_NODES:
         used = [
             ({"node": nodes.specs[node].name}, (nodes.all_cores[node] & ~nodes.free_cores[node]).bit_count())

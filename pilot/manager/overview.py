@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import nsmallest
 from itertools import islice
 from typing import TypeVar
@@ -21,6 +21,7 @@ from ..model.running import running, unreported
 from ..model.scheduler import Scheduler
 from ..model.states import NodeState, State
 from ..model.steps import Pause, Steps
+from ..model.stock import Stock
 from ..wire import overview as wire
 from .parts import Parts
 
@@ -60,6 +61,7 @@ def overview(parts: Parts, limit: int, match: str) -> Steps[wire.Overview]:
         queue,
         failures,
         list(parts.recent.lines)[-limit:] if limit else [],
+        _named(scheduler.nodes.named()),
     )
 
 
@@ -180,7 +182,19 @@ def _node(scheduler: Scheduler, number: NodeNo, running_there: int) -> wire.Node
         wire.Amount(gpus - nodes.stocks.gpus[number].free, gpus),
         wire.Amount((spec.mem_bytes - nodes.free_mem[number]) // _MIB if spec.mem_bytes else 0, spec.mem_bytes // _MIB),
         record.reason,
+        _named(nodes.stocks.named(number)),
     )
+
+
+def _named(stocks: Iterable[Stock]) -> dict[str, wire.Amount]:
+    """A thing that is shared counts as used."""
+    amounts: dict[str, wire.Amount] = {}
+    for stock in stocks:
+        total, in_bytes = stock.resource.total, stock.resource.in_bytes
+        amount = amounts.setdefault(stock.resource.name, wire.Amount(0, 0, in_bytes))
+        amount.used += total - stock.free
+        amount.total += total
+    return amounts
 
 
 # --- the queue ----------------------------------------------------------------------------------------------------------

@@ -62,14 +62,28 @@ class Status:
         nodes = self._scheduler.nodes
         total = nodes.total_cores + nodes.system_cores
         free = self._scheduler.free_cores()
-        return replies.Resources(nodes.count, total, total - free, free)
+        return replies.Resources(nodes.count, total, total - free, free, self._named() or UNSET)
+
+    def _named(self) -> dict[str, replies.NamedCounts]:
+        """Of the nodes that are here and of the pool."""
+        named: dict[str, replies.NamedCounts] = {}
+        for stock in self._scheduler.nodes.named():
+            counts = named.setdefault(stock.resource.name, replies.NamedCounts(0, 0))
+            counts.total += stock.resource.total
+            counts.free += stock.free
+        return named
 
     def describe(self, ended: bool = False) -> replies.Status:
         """The data of a `status` reply; `ended`: no event address any more."""
         resources = self.resources()
         ready = self._scheduler.nodes.usable_count
         nodes = replies.NodeCounts(
-            resources.total_nodes, ready, resources.total_cores, resources.used_cores, resources.free_cores
+            resources.total_nodes,
+            ready,
+            resources.total_cores,
+            resources.used_cores,
+            resources.free_cores,
+            resources.named,
         )
         jobs = self._scheduler.jobs
         job_counts, task_counts = _by_group(jobs.jobs_in), _by_group(jobs.tasks_in)

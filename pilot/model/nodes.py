@@ -29,7 +29,7 @@ from .job_spec import Need, Size
 from .resources import GPU, NamedResource, NodeSpec, Share, Taken, bits, lowest, mask_of
 from .shortage import pool_shortage, shortage
 from .states import NODE_TABLE, SERVED, NodeEvent, NodeState, illegal_event
-from .stock import Stocks
+from .stock import Stock, Stocks
 from .topology import Group, choose
 
 
@@ -127,6 +127,12 @@ class Nodes:
     @property
     def count(self) -> int:
         return len(self.specs) - self.in_state[NodeState.LEFT]
+
+    def named(self) -> Iterator[Stock]:
+        """All named resources, of the pool and of the nodes that have not left."""
+        yield from self.stocks.pool.values()
+        for node in self.here:
+            yield from self.stocks.named(node)
 
     def is_served(self, node: NodeNo) -> bool:
         """Whether it has an agent that has reported."""

@@ -47,11 +47,15 @@ class Tasks(Struct, omit_defaults=True):
         return self.succeeded + self.failed + self.canceled + self.omitted
 
 
-class Amount(Struct):
-    """Of cores, GPUs or MiB of memory: how much tasks have, and how much they can have."""
+class Amount(Struct, omit_defaults=True):
+    """Of cores, GPUs, MiB of memory or a named resource: how much tasks have, and how much they can have.
+
+    `in_bytes`: so it is counted.
+    """
 
     used: int
     total: int
+    in_bytes: bool = False
 
 
 class Node(Struct, omit_defaults=True):
@@ -64,6 +68,7 @@ class Node(Struct, omit_defaults=True):
     gpus: Amount
     mem_mib: Amount
     reason: str = ""
+    named: dict[str, Amount] = {}
 
 
 class Running(Struct, omit_defaults=True):
@@ -112,7 +117,8 @@ class Overview(Struct):
     """Nodes that take no work come first, running tasks by age, what waits in the order in which it is looked at, failures with
     the latest first, lines of the log with the latest last.
 
-    `depending`: tasks that wait for other jobs. `matching`: of how many running tasks `running` has the oldest.
+    `depending`: tasks that wait for other jobs. `matching`: of how many running tasks `running` has the oldest. `named`: named
+    resources of the nodes and of the pilot as a whole.
     """
 
     version: int
@@ -131,3 +137,4 @@ class Overview(Struct):
     queue: list[Waiting]
     failures: list[Failure]
     log: list[str]
+    named: dict[str, Amount] = {}

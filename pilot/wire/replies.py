@@ -111,6 +111,8 @@ class Runtime(Struct, omit_defaults=True):
     pid: str | None = None
     pname: str | None = None
     node: str | None = None
+    resources: str | None = None
+    """GPUs and named resources it had, e.g. `gpu=0 nvme=1,2 licence=1`; of each of several nodes, with `; ` between."""
     signal: str | None = None
     cpu_s: str | None = None
     max_rss_kib: str | None = None
@@ -199,6 +201,13 @@ class Removed(Struct, omit_defaults=True):
 # --- the pilot ----------------------------------------------------------------------------------------------------------
 
 
+class NamedCounts(Struct):
+    """Of a named resource: how much of it there is, and how much is wholly free; bytes where it is one of bytes."""
+
+    total: int
+    free: int
+
+
 class Resources(Struct):
     """Data of `resourcesInfo`."""
 
@@ -206,6 +215,8 @@ class Resources(Struct):
     total_cores: int
     used_cores: int
     free_cores: int
+    named: dict[str, NamedCounts] | UnsetType = UNSET
+    """(ours) Of nodes and of the pilot."""
 
 
 class System(Struct, rename="pascal"):
@@ -247,6 +258,8 @@ class NodeCounts(Struct, rename="pascal"):
     total_cores: int = 0
     used_cores: int = 0
     free_cores: int = 0
+    named: dict[str, NamedCounts] | UnsetType = UNSET
+    """(ours) Of nodes and of the pilot."""
 
 
 class JobCounts(Struct, rename=lambda name: f"{name.title().replace('_', '')}Jobs"):

@@ -6,9 +6,10 @@ An original service writes the same texts, so a client also reads those forms th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from ..model.resources import fraction
 from ..model.states import State
 
 _RTIME = re.compile(r"(?:(\d+) days?, )?(\d+):(\d+):(\d+(?:\.\d+)?)")
@@ -47,6 +48,14 @@ def parse_rtime(text: str) -> timedelta | None:
         return timedelta() if text.strip() == "0" else None
     days, hours, minutes, seconds = match.groups()
     return timedelta(days=int(days or 0), hours=int(hours), minutes=int(minutes), seconds=float(seconds))
+
+
+def resources(taken: Iterable[tuple[str, Sequence[str], int, int]]) -> str:
+    """What a task had beside cores on a node, each (name, ids, amount, parts): `gpu=0*1/4 nvme=1,2 licence=1`."""
+    return " ".join(
+        f"{name}={','.join(ids) if ids else amount}{f'*{fraction(parts)}' if parts else ''}"
+        for name, ids, amount, parts in taken
+    )
 
 
 def history(entries: Sequence[tuple[State, float]]) -> str:

@@ -85,10 +85,12 @@ class PlaceTexts(NamedTuple):
 
     allocation: str
     node: str
+    """With what follows it, if the task had GPUs or named resources."""
 
 
-def place_texts(allocation: str, node: str) -> PlaceTexts:
-    return PlaceTexts(ascii_for_others(_quoted(allocation)), ascii_for_others(_quoted(node)))
+def place_texts(allocation: str, node: str, resources: str = "") -> PlaceTexts:
+    named = f',"resources": {ascii_for_others(_quoted(resources))}' if resources else ""
+    return PlaceTexts(ascii_for_others(_quoted(allocation)), ascii_for_others(_quoted(node)) + named)
 
 
 class TaskLines:

@@ -24,12 +24,14 @@ class Ran(NamedTuple):
     program: str
     node: str
     attempts: int
+    resources: str = ""
 
 
 def runtime(ran: Ran) -> Runtime:
     """The `runtime` of jobInfo. A task that still runs has fewer members."""
-    record, allocation, wd, program, node, attempts = ran
+    record, allocation, wd, program, node, attempts, resources = ran
     started = Runtime(allocation, wd, pid=str(record.pid), pname=program, node=node, attempts=str(attempts))
+    started.resources = resources or None
     if record.state.final:
         started.rtime = rtime(record.ended_s - record.started_s)
         started.exit_code = str(record.exit_code)
@@ -46,12 +48,13 @@ def texts(ran: Ran) -> dict[str, str]:
 
 def encode_ended(ran: Ran) -> str:
     """`texts` of a task that has ended, as JSON with the separators of the report."""
-    record, allocation, wd, program, node, attempts = ran
+    record, allocation, wd, program, node, attempts, resources = ran
+    named = f'"resources": {_quoted(resources)},' if resources else ""
     signal = f'"signal": "{-record.exit_code}",' if _was_signalled(record) else ""
     return (
         f'{{"allocation": {_quoted(allocation)},"wd": {_quoted(wd)},'
         f'"rtime": "{rtime(record.ended_s - record.started_s)}","exit_code": "{record.exit_code}","pid": "{record.pid}",'
-        f'"pname": {_quoted(program)},"node": {_quoted(node)},{signal}"cpu_s": "{record.cpu_s:.6f}",'
+        f'"pname": {_quoted(program)},"node": {_quoted(node)},{named}{signal}"cpu_s": "{record.cpu_s:.6f}",'
         f'"max_rss_kib": "{record.max_rss_kib}","attempts": "{attempts}"}}'
     )
 

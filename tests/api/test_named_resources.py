@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -59,7 +60,13 @@ def test_jobs_of_python_ask_by_name(wd: Path) -> None:
         manager.submit(jobs)
         manager.wait4all()
         info = manager.info_parsed("a", withChilds=True)["a"]
-    assert {child.status for child in info.childs} == {"SUCCEED"}
+        assert manager.resources()["named"] == {"nvme": {"total": 2, "free": 2}}
+        assert manager.system_status()["Resources"]["Named"] == {"nvme": {"total": 2, "free": 2}}
+    assert {(child.status, child.resources) for child in info.childs} <= {
+        ("SUCCEED", f"nvme={number}") for number in "01"
+    }
+    report = [json.loads(line) for line in next(wd.glob(".qcgpjm-service-*/jobs.report")).read_text().splitlines()]
+    assert {entry["runtime"]["resources"] for entry in report if ":" in entry["name"]} <= {"nvme=0", "nvme=1"}
     told = Counter(path.read_text() for path in wd.glob("told-*"))
     assert set(told) <= {f"PILOTFISH_RESOURCE_NVME={number} " for number in range(2)}
 

@@ -103,6 +103,15 @@ def test_without_a_terminal_everything_is_said_and_nothing_is_cut() -> None:
     assert "\u2026" not in text
 
 
+def test_named_resources_have_a_line_of_their_own_and_stand_beside_their_nodes() -> None:
+    overview = seen()
+    overview.named = {"licence": Amount(2, 20), "scratch": Amount(1 << 30, 4 << 30, in_bytes=True)}
+    overview.nodes[1].named = {"scratch": Amount(1 << 30, 4 << 30, in_bytes=True)}
+    lines = shown(overview=overview)
+    assert lines[4] == " licence 2/20  scratch 1.0 GiB/4.0 GiB"
+    assert lines[9] == "  n     READY  [########..] 3/4  1/1   512 MiB/2.0 GiB  2      scratch 1.0 GiB/\u2026"
+
+
 def test_what_would_drive_the_terminal_is_not_printed() -> None:
     text = "\n".join(shown(overview=seen(name="\x1b]0;evil\x07")))
     assert "\x1b" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +12,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 
-from world import World, job, node
+from world import World, job, node, wants
 
 from pilotfish.pilot.manager.job_info import Views
 from pilotfish.pilot.manager.overview import overview
 from pilotfish.pilot.manager.recent import MOST_FAILURES, Recent
 from pilotfish.pilot.model.errors import PilotfishError
 from pilotfish.pilot.model.ids import NodeNo
+from pilotfish.pilot.model.resources import NamedResource
 from pilotfish.pilot.model.steps import finish
 from pilotfish.pilot.wire import codec, requests
 from pilotfish.pilot.wire.overview import Amount, Node, Overview, Running
@@ -50,6 +52,21 @@ def test_nodes_tell_what_is_in_use_and_those_without_an_agent_come_first() -> No
     ]
     assert (seen.cores, seen.gpus, seen.mem_mib) == (Amount(3, 6), Amount(1, 2), Amount(512, 1024))
     assert (seen.node_count, seen.ready_count) == (2, 1)
+
+
+def test_named_resources_are_counted_by_node_and_with_those_of_the_pool() -> None:
+    """A disk of which a part is given out is in use."""
+    nvme, scratch = NamedResource("nvme", ("0", "1")), NamedResource("scratch", (), 100, True)
+    world = World(
+        node("n", 4, named=[nvme, scratch]), node("m", 2, named=[nvme]), of_pool=[NamedResource("seat", (), 9)]
+    )
+    world.submit(job("a", named=wants(nvme=Fraction(1, 2), scratch=30, seat=4)))
+    seen = look(world)
+    assert {each.name: each.named for each in seen.nodes} == {
+        "n": {"nvme": Amount(1, 2), "scratch": Amount(30, 100, in_bytes=True)},
+        "m": {"nvme": Amount(0, 2)},
+    }
+    assert seen.named == {"seat": Amount(4, 9), "nvme": Amount(1, 4), "scratch": Amount(30, 100, in_bytes=True)}
 
 
 def test_running_tasks_come_by_age_and_can_be_filtered_by_name_and_node() -> None:

@@ -177,13 +177,13 @@ def test_zeros_after_a_crash_of_the_machine_are_a_torn_tail() -> None:
 
 
 def test_another_version_and_another_file_are_told_apart() -> None:
-    with pytest.raises(JournalError, match="version 8, this Pilotfish knows 7"):
-        read(HEADER[:-2] + b"\x08\x00")
+    with pytest.raises(JournalError, match="version 9, this Pilotfish knows 8"):
+        read(HEADER[:-2] + b"\x09\x00")
     with pytest.raises(JournalError, match="not a Pilotfish journal"):
         read(b"#!/bin/sh\n" * 5)
 
 
-@pytest.mark.parametrize("version", [b"\x03\x00", b"\x04\x00", b"\x05\x00", b"\x06\x00"])
+@pytest.mark.parametrize("version", [b"\x03\x00", b"\x04\x00", b"\x05\x00", b"\x06\x00", b"\x07\x00"])
 def test_a_journal_of_a_version_before_is_read(version: bytes) -> None:
     """It lacks a kind of record; the others are what they were."""
     assert read(HEADER[:-2] + version + encode(ONE_OF_EACH[0])) == (
