@@ -41,7 +41,7 @@ _ATTRIBUTES: dict[str, tuple[tuple[type, ...], _Path]] = {
     "mem": ((str, int), ("resources", "mem")),
     "gpus": ((int, float, str), ("resources", "nodeCrs", "gpu")),
     "nodeCrs": ((dict,), ("resources", "nodeCrs")),
-    "resources": ((dict,), ("resources",)),
+    "resources": ((dict, list), ("resources",)),
     "iteration": ((int, list, tuple, range, dict), ("iteration",)),
     "params": ((list, tuple, dict), ("iteration", "params")),
     "grid": ((dict,), ("iteration", "grid")),
@@ -93,7 +93,8 @@ class Jobs:
 
         Attributes: name (default: a unique one), exec or script, args, env, stdin, stdout, stderr, wd, modules, venv, model,
         model_opts, numCores and numNodes (a number or `{min, max, exact, scheduler}`), wt, mem, gpus (a number, or part of
-        one: 0.25, "1/3"), nodeCrs, resources (a mapping: how much of named resources), iteration (a number, a range, a list of
+        one: 0.25, "1/3"), nodeCrs, resources (a mapping: how much of named resources; or a list of
+        alternatives, see docs/resources.md), iteration (a number, a range, a list of
         values, or an object, see docs/jobs.md), params (a row for each task as a list of mappings, or a mapping of columns),
         grid (a mapping of lists or ranges, a task for each combination), after, attributes, priority, retries, retry (a rule
         for failures or a list of them, see docs/jobs.md), stream (True: what has no file goes into streams).
@@ -135,9 +136,12 @@ class Jobs:
         place = job
         for member in path[:-1]:
             place = place.setdefault(member, {})
-        if name == "resources":
+        if name == "resources" and isinstance(value, dict) and isinstance(place.get(name, {}), dict):
             place.setdefault(name, {}).update(value)
             return
+        if isinstance(place, list) or (name == "resources" and name in place):
+            remedy = "put it into each of them"
+            raise InvalidJobDescriptionError(f"Attribute {name} beside a list of alternatives", remedy=remedy)
         place[path[-1]] = _normal(name, value)
 
     def add_std(self, dict_attributes: Mapping[str, Any] | None = None, **attributes: Any) -> Jobs:

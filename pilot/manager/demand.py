@@ -13,7 +13,7 @@ from __future__ import annotations
 from itertools import islice
 
 from ..model.ids import NodeNo
-from ..model.jobs import LeasePool, Pending, Shape
+from ..model.jobs import Entry, LeasePool, Shape
 from ..model.states import NodeState, State
 from ..model.steps import Pause, Steps
 from ..wire import demand as wire
@@ -122,7 +122,7 @@ def _count(shape: Shape) -> Steps[int]:
     return tasks
 
 
-def _shape(head: Pending, tasks: int, running: int) -> wire.ShapeDemand:
+def _shape(head: Entry, tasks: int, running: int) -> wire.ShapeDemand:
     shape, need = head.shape, head.shape.need
     means = [pool.pace.mean_s for pool in shape.pools.values() if pool.pace.mean_s is not None]
     pos = head.job.tasks.first_queued() if head.job.is_iteration else None

@@ -16,7 +16,7 @@ from typing import TypeVar
 from ..model.attempts import Attempt
 from ..model.explain import needed, why_waiting
 from ..model.ids import NodeNo
-from ..model.jobs import Pending, Shape
+from ..model.jobs import Entry, Shape
 from ..model.running import running, unreported
 from ..model.scheduler import Scheduler
 from ..model.states import NodeState, State
@@ -209,7 +209,8 @@ def _queue(scheduler: Scheduler, limit: int, now: float) -> Steps[tuple[list[wir
     for _, _, pending in heads:
         jobs, tasks, more = yield from _count(pending.shape)
         in_shapes, all_counted = in_shapes + tasks, all_counted and not more
-        entries.append(_waiting(scheduler, pending, jobs, tasks, more, now))
+        if tasks:  # else it waits in another shape first
+            entries.append(_waiting(scheduler, pending, jobs, tasks, more, now))
     queued = scheduler.jobs.tasks_in[State.QUEUED]
     return entries, max(0, queued - in_shapes) if all_counted else 0, shape_count
 
@@ -225,12 +226,12 @@ def _count(shape: Shape) -> Steps[tuple[int, int, bool]]:
     return jobs, tasks, more
 
 
-def _waiting(scheduler: Scheduler, pending: Pending, jobs: int, tasks: int, more: bool, now: float) -> wire.Waiting:
+def _waiting(scheduler: Scheduler, pending: Entry, jobs: int, tasks: int, more: bool, now: float) -> wire.Waiting:
     limit_s = pending.job.spec.resources.wt_s
     need = needed(pending.shape.need)
     pos = pending.job.tasks.first_queued() if pending.job.is_iteration else None
     first = pending.job.spec.name if pos is None else pending.job.spec.task_name(pos)
-    reasons = why_waiting(scheduler, pending, now) if pending.live else ["it is being started"]
+    reasons = why_waiting(scheduler, pending.primary, now) if pending.live else ["it is being started"]
     reasons[0] = reasons[0].removeprefix(f"it needs {need}; ")
     needs = f"{need}, {limit_s:.0f} s" if limit_s else need
     return wire.Waiting(needs, jobs, tasks, first, reasons, more)

@@ -29,14 +29,14 @@ def check(specs: Sequence[JobSpec], jobs: Registry, nodes: Nodes) -> Steps[Check
     jobs.entering.append(entering)
     try:
         yield from _take_names(specs, jobs, entering)
-        of_need: dict[Need, int] = {}
+        of_needs: dict[tuple[Need, ...], int] = {}
         for number, spec in enumerate(specs):
             for need, _ in plan_of(spec, nodes):
-                of_need.setdefault(need, number)
+                of_needs.setdefault((need, *spec.resources.alternatives), number)
             if not (number + 1) % SLICE:
                 yield Pause.MORE
-        for count, (need, number) in enumerate(of_need.items(), 1):
-            _check_need(need, nodes, specs[number].name, number)
+        for count, (needs, number) in enumerate(of_needs.items(), 1):
+            _check_needs(needs, nodes, specs[number].name, number)
             if not count % SLICE:
                 yield Pause.MORE
         yield from dependencies.check(specs, jobs, entering)
@@ -61,8 +61,9 @@ def _take_names(specs: Sequence[JobSpec], jobs: Registry, entering: Entering) ->
             yield Pause.MORE
 
 
-def _check_need(need: Need, nodes: Nodes, name: str, number: int) -> None:
-    reason = nodes.why_never(need)
+def _check_needs(needs: Sequence[Need], nodes: Nodes, name: str, number: int) -> None:
+    """Whether one of them can be met."""
+    reason = nodes.why_none(needs)
     if reason is not None and not nodes.elastic:
         text = f"Not enough resources for job {name}"
         raise NotEnoughResourcesError(text, where=f"jobs[{number}].resources", remedy=reason)

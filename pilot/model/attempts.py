@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from .ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
-from .jobs import Job, Pending
+from .jobs import Entry, Job
 from .resources import Grant, Share
 from .results import PlacedPart, PlacedShare, Result
 from .states import ATTEMPT_TABLE, AttemptEvent, AttemptState, Cause, Fate, State, illegal_event
@@ -55,7 +55,7 @@ class Attempt:
         self,
         key: TaskKey,
         job: Job,
-        pending: Pending,
+        pending: Entry,
         node: NodeNo,
         pool_id: PoolId,
         now: float,

@@ -52,9 +52,10 @@ from .attempts import Attempt
 from .by_node import ByNode
 from .decisions import Change, Decisions, Lent
 from .ids import GrantId, NodeNo, PoolId, TaskKey
-from .jobs import Job, LeasePool, Pending, Shape
+from .job_spec import Need
+from .jobs import Entry, Job, Key, LeasePool, Pending, Shape
 from .nodes import Nodes
-from .queue import Queue
+from .queue import Queue, order
 from .registry import Registry
 from .resources import Grant, Share
 from .states import AttemptEvent, Fate, State
@@ -144,10 +145,14 @@ class Dispatch:
             if self.most_starts is not None and started >= self.most_starts:
                 self.planned = False
                 return blocked, passed
-            pending = heads[0][2]
+            _, number, pending = heads[0]
+            if not pending.live:  # all of it has started with an alternative
+                self._next_head(heads, pending.shape, number)
+                continue
             shares = self._nodes.find(pending.shape.need, self._not_for(pending, now))
             if shares is None:
-                blocked = blocked or pending
+                if pending.is_last:
+                    blocked = blocked or pending.primary
                 heappop(heads)
                 continue
             passed = passed or blocked is not None
@@ -159,17 +164,22 @@ class Dispatch:
                 count = 1 + self._grant_more(pool, pending.live - 1)
                 self._send_many(pending, pool, count, now)
                 started += count
-            pending.blocked_since = None
-            if pending is self.reserved:
+            pending.primary.blocked_since = None
+            if pending.primary is self.reserved:
                 self._end_reservation()
-            following = pending.shape.head()
-            if following is None:
-                heappop(heads)
-            elif following is not pending:
-                heapreplace(heads, (following.key, heads[0][1], following))
-        if blocked is None and heads:
-            blocked = heads[0][2]
-        return blocked, passed
+            if not pending.live:
+                self._next_head(heads, pending.shape, number)
+        waiting = [head.primary for _, _, head in heads if head.live] if blocked is None else []
+        return blocked or min(waiting, key=attrgetter("key"), default=None), passed
+
+    @staticmethod
+    def _next_head(heads: list[tuple[Key, int, Entry]], shape: Shape, number: int) -> None:
+        """The first entry of the heap is used up: the next of its shape takes its place, if there is one."""
+        following = shape.head()
+        if following is None:
+            heappop(heads)
+        else:
+            heapreplace(heads, (following.key, order(following, number), following))
 
     def in_time(self, shape: Shape, now: float) -> bool:
         """Whether a task of this shape that starts now is over before the end."""
@@ -205,7 +215,7 @@ class Dispatch:
                     found[key] = attempt
         return list(found.values())
 
-    def _not_for(self, pending: Pending, now: float) -> int:
+    def _not_for(self, pending: Entry, now: float) -> int:
         """The nodes that `pending` must leave alone: those held for work that comes before it, or over too soon."""
         over = self.is_over_for(pending.shape, now)
         if self.reserved is None or pending.key <= self.reserved.key:
@@ -220,7 +230,7 @@ class Dispatch:
         """Whether nothing more is to start there."""
         return bool(self.held >> pool.node & 1) or self._is_of_held(pool.shape)
 
-    def _send(self, pending: Pending, pool: LeasePool, now: float) -> None:
+    def _send(self, pending: Entry, pool: LeasePool, now: float) -> None:
         job, pos = pending.job, pending.take()
         key = TaskKey(job.no, pos, job.tasks.run(pos) + 1)
         job.tasks.set_run(pos, key.run)
@@ -232,12 +242,12 @@ class Dispatch:
         self._decisions.orders_for(pool.node).starts.setdefault(pool.pool_id, []).append(key)
         self._decisions.changes.append(Change(job, pos if job.is_iteration else None, State.SCHEDULED, now))
 
-    def _send_many(self, pending: Pending, pool: LeasePool, count: int, now: float) -> None:
+    def _send_many(self, pending: Entry, pool: LeasePool, count: int, now: float) -> None:
         """As `_send`, for the next `count` positions of `pending`."""
         while count > 0:
             count -= self._send_stretch(pending, pool, count, now)
 
-    def _send_stretch(self, pending: Pending, pool: LeasePool, most: int, now: float) -> int:
+    def _send_stretch(self, pending: Entry, pool: LeasePool, most: int, now: float) -> int:
         """As `_send`, for the next positions of `pending` together, as far as nothing distinguishes them.
 
         Returns how many there were.
@@ -416,9 +426,9 @@ class Dispatch:
 
     # --- leases ---------------------------------------------------------------------------------------------------------
 
-    def _lend(self, now: float) -> Pending | None:
+    def _lend(self, now: float) -> Entry | None:
         """Top up the pools something happened to; returns the latest work that was lent."""
-        latest: Pending | None = None
+        latest: Entry | None = None
         deep = self._deep_shape() if any(pool.pace.are_long for pool in self._touched.values()) else None
         for pool in self._touched.values():
             if not pool.grants or self._is_held(pool) or not self.in_time(pool.shape, now):
@@ -481,13 +491,20 @@ class Dispatch:
         if self.reserved is not None or since is None or self.uptime(now) - since < self._reserve_after_s:
             return
         self.reserved = blocked
-        self.held_of_pool = frozenset(want.name for want in self._nodes.stocks.of_pool(blocked.shape.need))
+        need = self._need_to_hold(blocked)
+        self.held_of_pool = frozenset(want.name for want in self._nodes.stocks.of_pool(need))
         self._hold_nodes(blocked, now)
+
+    def _need_to_hold(self, blocked: Pending) -> Need:
+        """The one that can be met at all; with several, that which is liked most."""
+        needs = [entry.shape.need for entry in blocked.entries]
+        return next((need for need in needs[:-1] if self._nodes.why_never(need) is None), needs[-1])
 
     def _hold_nodes(self, blocked: Pending, now: float) -> None:
         """For the reserved work, once the pool has what it takes of it."""
-        if self._nodes.stocks.pool_fits(blocked.shape.need):
-            self.held = self._nodes.choose_to_hold(blocked.shape.need, self.is_over_for(blocked.shape, now))
+        need = self._need_to_hold(blocked)
+        if self._nodes.stocks.pool_fits(need):
+            self.held = self._nodes.choose_to_hold(need, self.is_over_for(blocked.shape, now))
             if not self.held:
                 self._end_reservation()
                 return

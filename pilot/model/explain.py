@@ -69,8 +69,7 @@ def _dependencies(scheduler: Scheduler, job: Job, pos: int) -> list[str]:
 def why_waiting(scheduler: Scheduler, pending: Pending, now: float) -> list[str]:
     """Why this work, which waits for nothing but resources, does not start."""
     nodes, dispatch = scheduler.nodes, scheduler.dispatch
-    need = pending.shape.need
-    never = nodes.why_never(need)
+    never = nodes.why_none([entry.shape.need for entry in pending.entries])
     if never is not None:
         return [f"it can never start on this pilot: {never}"]
     if not nodes.usable:
@@ -83,7 +82,10 @@ def why_waiting(scheduler: Scheduler, pending: Pending, now: float) -> list[str]
     if over == nodes.usable:
         left_s = max(nodes.until_s(NodeNo(node)) or now for node in bits(over)) - now
         return [f"{_takes(pending)}, and the node that stays longest has {max(0.0, left_s):.0f} s left for tasks"]
-    reasons = [f"it needs {needed(need)}; {'; '.join(_unmet(scheduler, need)) or 'that is free'}"]
+    needs = [entry.shape.need for entry in pending.entries]
+    unmet = ["; ".join(_unmet(scheduler, need)) or "that is free" for need in needs]
+    texts = [f"{needed(need)}; {reasons}" for need, reasons in zip(needs, unmet, strict=True)]
+    reasons = [f"it needs {' - or '.join(texts)}"]
     reserved = dispatch.reserved
     if reserved is pending:
         reasons.append(f"held for it: {_held(scheduler)}")

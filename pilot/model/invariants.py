@@ -154,8 +154,9 @@ def _check_shapes(scheduler: Scheduler) -> None:
     users: Counter[int] = Counter()
     for job in scheduler.jobs:
         for pending in all_pendings(job):
-            assert id(pending.shape) in shapes, f"{job} waits in a shape that was forgotten"
-            users[id(pending.shape)] += 1
+            for entry in pending.entries:
+                assert id(entry.shape) in shapes, f"{job} waits in a shape that was forgotten"
+                users[id(entry.shape)] += 1
     for number, shape in shapes.items():
         assert shape.users == users[number], f"users of {shape.need} miscounted"
         for node, pool in shape.pools.items():

@@ -79,6 +79,12 @@ class Resources:
     scheduler: IterationScheduler | None = None
     min_time_s: float | None = None
     """For how long it must be able to run to be of use, where that is less than its limit."""
+    alternatives: tuple[Need, ...] = ()
+    """What will do instead of `need`, most liked first: each task gets the first of all these that is free."""
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return (self.need, *self.alternatives)
 
 
 @dataclass(frozen=True, slots=True)

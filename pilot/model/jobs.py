@@ -18,6 +18,10 @@
 # have not ended point to it; a shape that nobody uses, and whose pools are empty, is forgotten in the same turn
 # (`Queue.forget`): each shape costs every later turn a look at its head.
 #
+# A job may say what else will do (alternatives). Then its `Pending` waits in several shapes: its own, and for each alternative
+# as an `Alternative`, which takes positions from the same cursor. Whatever shape is asked first gives the next position, so
+# nothing is taken twice, and each pool has one need.
+#
 # Rejected: one queue for everything, by priority. The first task that does not fit hides all that do, or everything behind
 # it has to be looked at in each turn. A queue for each node: tasks would have to be given to a node before it is known to
 # be the first with room.
@@ -49,12 +53,16 @@ class Pending:
     the cursor gets there; whoever changes its state calls `withdrawn`.
     """
 
-    __slots__ = ("_back", "_ranges", "blocked_since", "job", "listed", "live", "shape")
+    __slots__ = ("_back", "_ranges", "alternatives", "blocked_since", "job", "listed", "live", "shape")
 
-    def __init__(self, job: Job, shape: Shape, ranges: tuple[tuple[int, int], ...]) -> None:
+    def __init__(
+        self, job: Job, shape: Shape, ranges: tuple[tuple[int, int], ...], others: Iterable[Shape] = ()
+    ) -> None:
         self.job = job
         self.shape = shape
         shape.users += 1
+        self.alternatives = tuple(Alternative(self, other, rank) for rank, other in enumerate(others, 1))
+        """The other shapes in which its positions wait, most liked first."""
         self.live = 0
         """How many positions can be taken now."""
         self.listed = False
@@ -66,6 +74,29 @@ class Pending:
     @property
     def key(self) -> Key:
         return (-self.job.spec.priority, self.job.no)
+
+    def __lt__(self, other: Entry) -> bool:
+        """Of entries of one job that wait in one shape, none comes before the other."""
+        return False
+
+    @property
+    def primary(self) -> Pending:
+        return self
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Itself and its alternatives, most liked first."""
+        return (self, *self.alternatives)
+
+    @property
+    def rank(self) -> int:
+        """Its place among the alternatives of its job."""
+        return 0
+
+    @property
+    def is_last(self) -> bool:
+        """Nothing else will do for it."""
+        return not self.alternatives
 
     def open_range(self) -> None:
         """Make all queued positions of the range available."""
@@ -119,6 +150,47 @@ class Pending:
             self._ranges = ((taken.stop, stop), *rest)
         return taken
 
+
+class Alternative:
+    """A Pending in another shape: what its tasks may have instead. Its positions are those of `primary`."""
+
+    __slots__ = ("listed", "primary", "rank", "shape")
+
+    def __init__(self, primary: Pending, shape: Shape, rank: int) -> None:
+        self.primary = primary
+        self.shape = shape
+        shape.users += 1
+        self.rank = rank
+        self.listed = False
+
+    def __lt__(self, other: Entry) -> bool:
+        return False
+
+    @property
+    def job(self) -> Job:
+        return self.primary.job
+
+    @property
+    def key(self) -> Key:
+        return self.primary.key
+
+    @property
+    def live(self) -> int:
+        return self.primary.live
+
+    @property
+    def is_last(self) -> bool:
+        return self.rank == len(self.primary.alternatives)
+
+    def take(self) -> int:
+        return self.primary.take()
+
+    def take_stretch(self, most: int) -> range:
+        return self.primary.take_stretch(most)
+
+
+Entry = Pending | Alternative
+"""What waits in a shape."""
 
 Pendings = Pending | tuple[tuple[int, Pending], ...]
 """What a job has waiting: one Pending for all positions, or (first position, Pending) in order."""
@@ -183,15 +255,22 @@ class Shape:
         self.users = 0
         """How many `Pending`s of jobs that have not ended belong here."""
         self.pools: dict[NodeNo, LeasePool] = {}
-        self._heap: list[tuple[Key, Pending]] = []
+        self._heap: list[tuple[Key, Entry]] = []
 
     def add(self, pending: Pending) -> None:
-        """Note that `pending` has something to take; harmless when it is noted already or has nothing."""
-        if pending.live and not pending.listed:
-            pending.listed = True
-            heappush(self._heap, (pending.key, pending))
+        """Note that `pending` has something to take, also in its other shapes; harmless when it is noted, or has nothing."""
+        if not pending.live:
+            return
+        self._list(pending)
+        for alternative in pending.alternatives:
+            alternative.shape._list(alternative)
 
-    def head(self) -> Pending | None:
+    def _list(self, entry: Entry) -> None:
+        if not entry.listed:
+            entry.listed = True
+            heappush(self._heap, (entry.key, entry))
+
+    def head(self) -> Entry | None:
         """The earliest entry with something to take."""
         while self._heap:
             pending = self._heap[0][1]
@@ -202,8 +281,12 @@ class Shape:
         return None
 
     def first(self, most: int) -> tuple[list[Pending], bool]:
-        """`most` entries, in no order, some of which may have nothing to take any more; and whether there are others."""
-        return [pending for _, pending in self._heap[:most]], len(self._heap) > most
+        """`most` entries, in no order, some of which may have nothing to take any more; and whether there are others.
+
+        What waits in another shape first is not among them.
+        """
+        listed = [entry for _, entry in self._heap[:most] if isinstance(entry, Pending)]
+        return listed, len(self._heap) > most
 
 
 class LeasePool:

@@ -64,7 +64,8 @@ class Lifecycle:
         times = (job.spec.resources.wt_s or 0.0, job.spec.resources.min_time_s)
         if len(plan) == 1:
             need, count = plan[0]
-            job.pendings = Pending(job, self._queue.shape(need, *times), _ONLY if count == 1 else ((0, count),))
+            others = [self._queue.shape(other, *times) for other in job.spec.resources.alternatives]
+            job.pendings = Pending(job, self._queue.shape(need, *times), _ONLY if count == 1 else ((0, count),), others)
             return
         ranges: dict[Need, list[tuple[int, int]]] = {}
         first = 0

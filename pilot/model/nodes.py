@@ -444,6 +444,16 @@ class Nodes:
         wants = self.stocks.of_node(need)
         return shortage(need, wants, [(self._size[node], self.specs[node]) for node in self.here])
 
+    def why_none(self, needs: Sequence[Need]) -> str | None:
+        """Why none of them can ever be met."""
+        reasons = []
+        for need in needs:
+            reason = self.why_never(need)
+            if reason is None:
+                return None
+            reasons.append(reason)
+        return "; nor will the alternative do: ".join(reasons)
+
     def _able(self, node: int, need: Need) -> bool:
         if need.tags and not self._has(node, need.tags):
             return False

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from .job_spec import Need
-from .jobs import Key, Pending, Shape, ShapeKey
+from .jobs import Entry, Key, Pending, Shape, ShapeKey
 
 
 class Queue:
@@ -42,20 +42,24 @@ class Queue:
         shape.least_s = max(shape.least_s, least_s)
         return shape
 
-    def heads(self) -> list[tuple[Key, int, Pending]]:
-        """The heads of all shapes that have work, with their keys, to be used as a heap."""
+    def heads(self) -> list[tuple[Key, int, Entry]]:
+        """The heads of all shapes that have work, with their keys, to be used as a heap.
+
+        Of the alternatives of a job those that are liked more come first, by the number in the middle (`order`).
+        """
         heads = []
         for number, shape in enumerate(self._shapes.values()):
             head = shape.head()
             if head is not None:
-                heads.append((head.key, number, head))
+                heads.append((head.key, order(head, number), head))
         return heads
 
     def release(self, pendings: Iterable[Pending]) -> None:
         """A job has ended: it adds nothing to its shapes any more."""
         for pending in pendings:
-            pending.shape.users -= 1
-            self.review(pending.shape)
+            for entry in pending.entries:
+                entry.shape.users -= 1
+                self.review(entry.shape)
 
     def review(self, shape: Shape) -> None:
         """Look at the end of this turn whether anything needs the shape any more."""
@@ -69,6 +73,11 @@ class Queue:
     def forget(self, shape: Shape) -> None:
         """Nothing waits, runs or is held in this shape any more."""
         del self._shapes[shape.key]
+
+
+def order(head: Entry, number: int) -> int:
+    """The place of the head of shape `number` among heads of one job; `number` may be one of these, too."""
+    return head.rank << 32 | number & 0xFFFFFFFF
 
 
 def _class(wt_s: float) -> tuple[int, int]:

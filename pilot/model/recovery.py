@@ -37,6 +37,7 @@ from .attempts import Attempt, End
 from .decisions import Decisions
 from .dispatch import Dispatch
 from .ids import GrantId, NodeNo, PoolId, TaskKey
+from .job_spec import Need
 from .jobs import Shape, pending_of
 from .lifecycle import Lifecycle
 from .nodes import Nodes
@@ -47,6 +48,16 @@ from .results import Result
 from .states import AttemptEvent, AttemptState, Cause, NodeState, State
 
 _NO_GRANT = GrantId(-1)
+
+
+def could_be_of(grant: Grant, need: Need) -> bool:
+    """Whether the grant may have been given for this need, and not for an alternative to it."""
+    share = grant.shares[0]
+    names = {taken.name for taken in share.named}
+    same = share.gpus.bit_count() == need.gpus and share.mem_bytes == need.mem_bytes
+    count = sum(each.cores.bit_count() for each in grant.shares)
+    has_least = need.cores is None or count >= need.cores.min * (1 if need.nodes is None else need.nodes.min)
+    return same and has_least and names == {want.name for want in need.named}
 
 
 class Had(NamedTuple):
@@ -197,8 +208,12 @@ class Recovery:
         """The shape of the tasks that wait for this grant; None if none do, or if their shape already has a pool there."""
         for key in waiting.get(grant.pool, ()):
             attempt = self._dispatch.attempts.get(key)
-            if attempt is not None and grant.shares[0].node not in attempt.pending.shape.pools:
-                return attempt.pending.shape
+            if attempt is None:
+                continue
+            shapes = [entry.shape for entry in attempt.pending.primary.entries]
+            free = [shape for shape in shapes if grant.shares[0].node not in shape.pools]
+            if free:
+                return next((shape for shape in free if could_be_of(grant, shape.need)), free[0])
         return None
 
     def had(self, node: NodeNo) -> Had:

@@ -71,14 +71,16 @@ class Retries:
 
     def _grow(self, job: Job, pos: int, rule: RetryRule) -> None:
         grown = job.grown = job.grown or Grown()
-        need = self._more(pending_of(job, pos).shape.need, rule.mem)
+        entries = pending_of(job, pos).entries
+        need, *others = [self._more(entry.shape.need, rule.mem) for entry in entries]
         wt_s = (grown.wt_s.get(pos) or job.spec.resources.wt_s or 0.0) * rule.wt
         if wt_s:
             grown.wt_s[pos] = wt_s
         shape = self._queue.shape(need, wt_s, job.spec.resources.min_time_s)
         pending = grown.pendings.get(shape.key)
         if pending is None:
-            pending = grown.pendings[shape.key] = Pending(job, shape, ())
+            shapes = [self._queue.shape(other, wt_s, job.spec.resources.min_time_s) for other in others]
+            pending = grown.pendings[shape.key] = Pending(job, shape, (), shapes)
         grown.of[pos] = pending
 
     def _more(self, need: Need, factor: float) -> Need:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from sys import intern
 from typing import Any
 
@@ -391,7 +392,13 @@ def undescribe(spec: JobSpec) -> dict[str, Any]:
     return described
 
 
-def _undescribed(resources: Resources) -> dict[str, Any]:
+def _undescribed(resources: Resources) -> dict[str, Any] | list[dict[str, Any]]:
+    if resources.alternatives:
+        return [_undescribed_one(replace(resources, need=need)) for need in resources.needs]
+    return _undescribed_one(resources)
+
+
+def _undescribed_one(resources: Resources) -> dict[str, Any]:
     need, spread = resources.need, resources.scheduler
     described: dict[str, Any] = {}
     for member, size, spreads in (

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fractions import Fraction
+from math import inf
+from operator import itemgetter
 from typing import Any
 
 from ..model.errors import InvalidJobError, UsageError
@@ -16,16 +19,65 @@ from .check import check_members, is_count, need_object, need_text, shown
 
 DEFAULT_RESOURCES = Resources()
 
-_MEMBERS = frozenset({"numCores", "numNodes", "wt", "nodeCrs", "mem", "tags", "gpu", "min_time"})
+_MEMBERS = frozenset({"numCores", "numNodes", "wt", "nodeCrs", "mem", "tags", "gpu", "min_time", "weight"})
 _FRACTION = re.compile(r"\s*(\d+/\d+|\d*\.?\d+)\s*", re.ASCII)
 _SIZE_MEMBERS = frozenset({"exact", "min", "max", "scheduler"})
 _SCHEDULERS = ("maximum-iters", "split-into")
 _MIB = 1 << 20
+_MOST_ALTERNATIVES = 8
 _ONE = Size.exactly(1)
 
 
 def describe_resources(raw: Any, where: str) -> Resources:
-    """Raises InvalidJobError. Without numCores and numNodes a task gets one core."""
+    """An object, or an array of alternatives. Raises InvalidJobError."""
+    if isinstance(raw, list):
+        return _alternatives(raw, where)
+    if isinstance(raw, dict) and raw.get("weight") is not None:
+        raise InvalidJobError("there is no alternative", where=f"{where}.weight", remedy="leave it out")
+    return _one(raw, where)
+
+
+def _alternatives(raw: list[Any], where: str) -> Resources:
+    """What is liked most goes first; equal weights in the order of the array."""
+    if not 0 < len(raw) <= _MOST_ALTERNATIVES:
+        remedy = f"write 1 to {_MOST_ALTERNATIVES} objects"
+        raise InvalidJobError(f"{len(raw)} alternatives", where=where, remedy=remedy)
+    found: list[tuple[float, Resources]] = []
+    for number, each in enumerate(raw):
+        resources = _one(each, f"{where}[{number}]")
+        if resources.scheduler is not None:
+            raise InvalidJobError(
+                "alternatives cannot have a scheduler", where=f"{where}[{number}]", remedy="use min and max"
+            )
+        of_first = found[0][1] if found else resources
+        for member, mine, its in (
+            ("wt", resources.wt_s, of_first.wt_s),
+            ("min_time", resources.min_time_s, of_first.min_time_s),
+        ):
+            if mine != its:
+                place = f"{where}[{number}].{member}"
+                raise InvalidJobError(
+                    "it is another than the first's", where=place, remedy="say the same in all of them"
+                )
+        found.append((-_weight(each.get("weight"), f"{where}[{number}].weight"), resources))
+    found.sort(key=itemgetter(0))
+    needs = dict.fromkeys(resources.need for _, resources in found)  # the same once more says nothing
+    first, *others = needs
+    return replace(found[0][1], need=first, alternatives=tuple(others))
+
+
+def _weight(raw: Any, where: str) -> float:
+    if raw is None:
+        return 1.0
+    if isinstance(raw, bool) or not isinstance(raw, (int, float)) or not 0 < raw < inf:
+        raise InvalidJobError(
+            f"{shown(raw)} is not a weight", where=where, remedy="write a number above 0; without one it is 1"
+        )
+    return float(raw)
+
+
+def _one(raw: Any, where: str) -> Resources:
+    """Without numCores and numNodes a task gets one core."""
     need_object(raw, where, legacy.RESOURCES_TYPE)
     check_members({name: value for name, value in raw.items() if not _may_be_named(name)}, _MEMBERS, where)
     cores, of_cores = _size(raw.get("numCores"), f"{where}.numCores", "cores")

@@ -126,6 +126,11 @@ RESOURCES = _object(
             "type": ["integer", "number", "string", "null"],
             "description": "GPUs on each node; or part of one, 0.25 or 1/3, which other tasks may share. Default: none",
         },
+        "weight": {
+            "type": ["number", "null"],
+            "exclusiveMinimum": 0,
+            "description": "of alternatives: how much it is liked; what is liked most is given if it is free. Default: 1",
+        },
         "nodeCrs": _object(
             {
                 "gpu": {"type": ["integer", "number", "string", "null"], "description": "as `gpu`"},
@@ -207,7 +212,10 @@ JOB: Schema = {
             "description": "unique; no white space, quotes, colon, or any of $ { } ( )",
         },
         "execution": EXECUTION,
-        "resources": RESOURCES,
+        "resources": {
+            "anyOf": [RESOURCES, {"type": "array", "minItems": 1, "items": RESOURCES}],
+            "description": "what a task needs; an array of alternatives: what is free first is given. Default: one core",
+        },
         "iteration": ITERATION,
         "dependencies": DEPENDENCIES,
         "priority": {"type": "integer", "description": "higher starts first. Default: 0"},

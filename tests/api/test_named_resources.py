@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,26 @@ def test_jobs_of_python_ask_by_name(wd: Path) -> None:
     assert {entry["runtime"]["resources"] for entry in report if ":" in entry["name"]} <= {"nvme=0", "nvme=1"}
     told = Counter(path.read_text() for path in wd.glob("told-*"))
     assert set(told) <= {f"PILOTFISH_RESOURCE_NVME={number} " for number in range(2)}
+
+
+def test_a_task_gets_what_is_free_first_and_is_told(wd: Path, wait_until: Callable[..., None]) -> None:
+    """One GPU for three tasks: the others take cores, and the report says which."""
+    script = "echo $$$$QCG_PM_NPROCS $$$$CUDA_VISIBLE_DEVICES > told-${it}; until test -e go; do sleep 0.05; done"
+    job = {
+        "name": "a",
+        "execution": {"script": script},
+        "iteration": {"stop": 3},
+        "resources": [{"numCores": 2, "wt": "1h"}, {"gpu": 1, "weight": 2, "wt": "1h"}],
+    }
+    with LocalManager(["--wd", wd, "--nodes", "5:1gpu"], {"wdir": wd}) as manager:
+        manager.submit(Jobs().add_std(job))
+        wait_until(lambda: len([path for path in wd.glob("told-*") if path.read_text()]) == 3, "all three run")
+        (wd / "go").touch()
+        manager.wait4all()
+        info = manager.info_parsed("a", withChilds=True)["a"]
+    told = sorted(path.read_text().split() for path in wd.glob("told-*"))
+    assert told == [["1", "0"], ["2"], ["2"]]
+    assert sorted((child.total_cores, child.resources) for child in info.childs if child.resources) == [(1, "gpu=0")]
 
 
 def test_calls_ask_for_parts_and_names() -> None:

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from world import World, job, node, wants
 
 from pilotfish.pilot.model.errors import NotEnoughResourcesError, RefusedError
-from pilotfish.pilot.model.job_spec import JobSpec
+from pilotfish.pilot.model.job_spec import JobSpec, Need, Size
 from pilotfish.pilot.model.resources import NamedResource, NodeSpec
 
 NVME = NamedResource("nvme", ("0", "1", "2"))
@@ -40,6 +40,13 @@ NAMED = (
 )
 
 
+ALTERNATIVES = (
+    (Need(Size.exactly(2)),),
+    (Need(Size.exactly(1), named=wants(licence=1)), Need(Size.exactly(3))),
+    (Need(None, Size.exactly(1)), Need(Size.exactly(1), gpus=1)),
+)
+
+
 @st.composite
 def specs(draw: st.DrawFn, name: str, known: list[str]) -> JobSpec:
     cores = draw(st.sampled_from([1, 1, 1, 2, 4, 7, (1, 3), (2, None), None]))
@@ -58,6 +65,7 @@ def specs(draw: st.DrawFn, name: str, known: list[str]) -> JobSpec:
         retries=draw(st.sampled_from([0, 0, 1])),
         tags=draw(st.sampled_from(["", "", "", "a", "b", "ab", "c"])),
         named=named,
+        alternatives=draw(st.sampled_from([(), (), (), *ALTERNATIVES])),
     )
 
 

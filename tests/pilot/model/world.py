@@ -65,6 +65,7 @@ def job(
     wt_s: float | None = None,
     tags: Sequence[str] = (),
     named: Sequence[Want] = (),
+    alternatives: Sequence[Need] = (),
 ) -> JobSpec:
     """`after`: `JOB`, `JOB:3` or `JOB:*` (the same index)."""
     size = Size(*cores) if isinstance(cores, tuple) else None if cores is None else Size.exactly(cores)
@@ -72,7 +73,7 @@ def job(
     return JobSpec(
         name,
         Execution(exec="/bin/true"),
-        Resources(need, wt_s),
+        Resources(need, wt_s, alternatives=tuple(alternatives)),
         None if count is None else Iteration(0, count),
         tuple(_dependency(text) for text in after),
         priority=priority,
@@ -320,7 +321,10 @@ class World:
 
     def _tags_of(self, key: TaskKey) -> tuple[str, ...]:
         job = self.scheduler.jobs.by_no(key.job_no)
-        return () if job is None else job.spec.resources.need.tags
+        if job is None:
+            return ()
+        first, *others = (set(need.tags) for need in job.spec.resources.needs)
+        return tuple(first.intersection(*others))
 
     def _start(self, number: NodeNo) -> None:
         agent = self.agents[number]

@@ -14,7 +14,7 @@ from pilotfish.pilot.wire.describe import describe_jobs, undescribe
 ONE = Size.exactly(1)
 
 
-def need(resources: dict[str, Any]) -> Need:
+def need(resources: Any) -> Need:
     return describe_jobs([{"name": "a", "execution": {"exec": "x"}, "resources": resources}], None)[0].resources.need
 
 
@@ -62,12 +62,35 @@ def test_whole_gpus_are_gpus_wherever_they_stand() -> None:
         ({"cores": 1}, "resources.cores: unknown key"),
         ({"numcores": 1}, 'resources.numcores: unknown key; did you mean "numCores"?'),
         ({"Nvme": 1}, "resources.Nvme: unknown key"),
+        ({"weight": 2}, "resources.weight: there is no alternative"),
+        ([], "resources: 0 alternatives; write 1 to 8 objects"),
+        ([{}, {"weight": 0}], "resources[1].weight: 0 is not a weight"),
+        ([{}, 4], "resources[1]"),
+        ([{"wt": "1h"}, {}], "resources[1].wt: it is another than the first's"),
+        (
+            [{}, {"numCores": {"min": 1, "scheduler": "maximum-iters"}}],
+            "resources[1]: alternatives cannot have a scheduler",
+        ),
     ],
 )
-def test_what_is_no_amount_or_no_name_is_refused(resources: dict[str, Any], error: str) -> None:
+def test_what_is_no_amount_or_no_name_is_refused(resources: Any, error: str) -> None:
     with pytest.raises(InvalidJobError) as caught:
         need(resources)
     assert error in str(caught.value)
+
+
+def test_alternatives_are_in_the_order_in_which_they_are_liked() -> None:
+    """By weight, then as they are written; the same twice is there once."""
+    raw = [{"numCores": 8}, {"gpu": 1, "weight": 5}, {"numCores": 8, "weight": 0.5}, {"numCores": 4}]
+    resources = describe_jobs([{"name": "a", "execution": {"exec": "x"}, "resources": raw}], None)[0].resources
+    assert resources.needs == (Need(ONE, gpus=1), Need(Size.exactly(8)), Need(Size.exactly(4)))
+
+
+def test_alternatives_that_are_shown_mean_the_same() -> None:
+    raw = [{"numCores": 8, "wt": "1h"}, {"gpu": 0.5, "weight": 2, "wt": "1h"}]
+    job = describe_jobs([{"name": "a", "execution": {"exec": "x"}, "resources": raw}], None)[0]
+    again = {"name": "a", "execution": {"exec": "x"}, "resources": undescribe(job)["resources"]}
+    assert describe_jobs([again], None)[0].resources == job.resources
 
 
 @pytest.mark.parametrize("resources", [{"nvme": 2}, {"nvme": "1/3", "gpu": 0.25}, {"scratch": "400G"}])
