@@ -129,7 +129,8 @@ def _in_order(specs: Mapping[str, JobSpec]) -> Iterator[str]:
 def _wanted(job: dict[str, Any], spec: JobSpec, done: Mapping[str, Wanted]) -> Wanted:
     described = undescribe(spec)
     resources = described["resources"]
-    limits = [resources.pop(member, None) for member in _LIMITS] + [spec.retries] + described.get("retry", [])
+    ways = resources if isinstance(resources, list) else [resources]
+    limits = [way.pop(member, None) for way in ways for member in _LIMITS] + [spec.retries] + described.get("retry", [])
     after = sorted(_dependency(text, done) for text in map(str, spec.after))
     text = json.dumps([described["execution"], resources, spec.iteration is None, after], sort_keys=True)
     return Wanted(spec.name, job, spec, _digest(text), _digest(json.dumps(limits)), _keys(spec, text, done))

@@ -39,7 +39,7 @@ class ReportEntry(msgspec.Struct, frozen=True):
     history: list[tuple[State, float]]
     ran: Ran | None
     execution: Mapping[str, Any] | None = None
-    resources: Mapping[str, Any] | None = None
+    resources: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     dependencies: Mapping[str, Any] | None = None
     messages: str = ""
     iterations: int | None = None
@@ -171,8 +171,8 @@ _AT_SCHEDULED, _AT_EXECUTING = _AT[State.SCHEDULED], _AT[State.EXECUTING]
 _encoder = json.JSONEncoder(separators=(",", ": "))
 
 
-def _dump(value: Mapping[str, Any]) -> str:
-    return _encoder.encode(dict(value))
+def _dump(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
+    return _encoder.encode(dict(value) if isinstance(value, Mapping) else value)
 
 
 def _iso(time_s: float) -> str:

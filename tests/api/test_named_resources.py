@@ -55,6 +55,22 @@ def test_what_is_no_amount_is_said_with_its_place(wd: Path) -> None:
         assert error in text, text
 
 
+def test_run_knows_a_job_with_alternatives_again(wd: Path) -> None:
+    """A later --continue runs it once more only if what it may have is another."""
+    file = wd / "jobs.json"
+
+    def runs(cores: int) -> str:
+        ways = [{"gpu": 1}, {"numCores": cores, "mem": "1G"}]
+        execution = {"exec": "sh", "args": ["-c", "echo ran >> ran"]}
+        file.write_text(json.dumps([{"name": "a", "execution": execution, "resources": ways}]))
+        words = [str(file), "--wd", str(wd), "--nodes", "2", "--quiet", "--continue"]
+        result = CliRunner().invoke(run, words)
+        assert result.exit_code == 0, result.output
+        return (wd / "ran").read_text()
+
+    assert (runs(2), runs(2), runs(1)) == ("ran\n", "ran\n", "ran\nran\n")
+
+
 def test_jobs_of_python_ask_by_name(wd: Path) -> None:
     with LocalManager(["--wd", wd, "--nodes", 4, "--resource", "nvme=0-1"], {"wdir": wd}) as manager:
         jobs = Jobs().add(name="a", script=TELL.format("told-${it}"), resources={"nvme": 1}, numCores=2, iteration=4)
@@ -89,6 +105,8 @@ def test_a_task_gets_what_is_free_first_and_is_told(wd: Path, wait_until: Callab
         info = manager.info_parsed("a", withChilds=True)["a"]
     told = sorted(path.read_text().split() for path in wd.glob("told-*"))
     assert told == [["1", "0"], ["2"], ["2"]]
+    report = [json.loads(line) for line in next(wd.glob(".qcgpjm-service-*/jobs.report")).read_text().splitlines()]
+    assert [entry["resources"][0]["nodeCrs"] for entry in report if entry["name"] == "a"] == [{"gpu": 1}]
     assert sorted((child.total_cores, child.resources) for child in info.childs if child.resources) == [(1, "gpu=0")]
 
 
