@@ -13,7 +13,9 @@ from __future__ import annotations
 from itertools import islice
 
 from ..model.ids import NodeNo
+from ..model.job_spec import Need
 from ..model.jobs import Entry, LeasePool, Shape
+from ..model.resources import GPU, PARTS
 from ..model.states import NodeState, State
 from ..model.steps import Pause, Steps
 from ..wire import demand as wire
@@ -48,6 +50,7 @@ class DemandView:
         for _, _, head in sorted(self._scheduler.queue.heads()):
             tasks = yield from _count(head.shape)
             waiting += tasks
+            tasks = self._for_more_nodes(head.shape.need, tasks)
             if tasks:
                 shapes.append(_shape(head, tasks, running.get(id(head.shape), 0)))
         nodes = yield from self._nodes(at_node, now)
@@ -63,6 +66,15 @@ class DemandView:
             margin_s=self._parts.settings.end_margin_s,
             left_s=left_s,
         )
+
+    def _for_more_nodes(self, need: Need, tasks: int) -> int:
+        """How many of these tasks more nodes could help: none that waits for what such nodes need not have, or for licences."""
+        stocks = self._scheduler.nodes.stocks
+        for want in stocks.of_pool(need):
+            tasks = min(tasks, stocks.pool[want.name].free // max(1, want.amount))
+        for want in stocks.of_node(need):
+            tasks = -(-tasks // (PARTS // want.parts)) if want.name == GPU else 0
+        return tasks
 
     def _nodes(self, at_node: dict[NodeNo, list[LeasePool]], now: float) -> Steps[list[wire.NodeUse]]:
         uses = []
@@ -130,7 +142,7 @@ def _shape(head: Entry, tasks: int, running: int) -> wire.ShapeDemand:
         tasks=tasks,
         cores=None if need.cores is None else (need.cores.min, need.cores.max),
         nodes=None if need.nodes is None else (need.nodes.min, need.nodes.max),
-        gpus=need.gpus,
+        gpus=need.gpus or int(any(want.name == GPU for want in need.named)),
         mem_bytes=need.mem_bytes,
         tags=list(need.tags),
         wt_s=shape.wt_s or None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +13,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 
-from world import World, job, node
+from world import World, job, node, wants
 
 from pilotfish.pilot.manager.demand import DemandView
 from pilotfish.pilot.manager.shutdown import Shutdown
 from pilotfish.pilot.model.errors import PilotfishError
 from pilotfish.pilot.model.ids import NodeNo
+from pilotfish.pilot.model.job_spec import Need, Size
+from pilotfish.pilot.model.resources import NamedResource
 from pilotfish.pilot.model.steps import finish
 from pilotfish.pilot.wire import codec, requests
 from pilotfish.pilot.wire.demand import Demand, NodeUse, ShapeDemand
@@ -45,6 +48,29 @@ def elastic(*nodes: Any) -> World:
     world = World(*nodes)
     world.scheduler.nodes.elastic = True
     return world
+
+
+def test_no_nodes_are_asked_for_work_that_waits_for_something_else() -> None:
+    """For licences that are in use, or for disks that other nodes need not have; four quarters of a GPU are one."""
+    world = World(node("n", 1, gpus=1, named=[NamedResource("nvme", ("0",))]), of_pool=[NamedResource("seat", (), 5)])
+    world.submit(job("busy", 1, gpus=1, named=wants(seat=2, nvme=1)))
+    world.submit(
+        job("licensed", count=9, named=wants(seat=1)),
+        job("disk", named=wants(nvme=1)),
+        job("quarter", count=9, named=wants(gpu=Fraction(1, 4))),
+    )
+    assert [(shape.first, shape.tasks, shape.gpus) for shape in demand(world).shapes] == [
+        ("licensed:0", 3, 0),
+        ("quarter:0", 3, 1),
+    ]
+
+
+def test_what_has_an_alternative_is_asked_for_once() -> None:
+    """As what it likes most."""
+    world = World(node("n", 1))
+    world.scheduler.nodes.elastic = True
+    world.submit(job("a", 1, gpus=1, count=7, alternatives=[Need(Size.exactly(4))]))
+    assert [(shape.first, shape.tasks, shape.gpus) for shape in demand(world).shapes] == [("a:0", 7, 1)]
 
 
 def test_each_shape_tells_what_one_of_its_tasks_needs_and_how_many_wait() -> None:
