@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import variable_names
-from ..model.resources import fraction, host_of
+from ..model.resources import fraction, host_of, is_condition
 from ..systems.base import BatchSystem
 from ..systems.registry import system_of
 from ..wire.frames import NodeShare
@@ -97,6 +97,8 @@ def named_variables(share: NodeShare) -> dict[str, str]:
     if share.visible_gpus:
         variables[f"{variable_names.RESOURCE}GPU"] = ",".join(share.visible_gpus)
     for name, ids, amount, parts in share.named:
+        if is_condition(name):
+            continue
         variable = f"{variable_names.RESOURCE}{name.upper()}"
         variables[variable] = ",".join(ids) if ids else str(amount)
         if parts:

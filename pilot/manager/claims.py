@@ -19,7 +19,19 @@ import msgspec
 
 from ..model.dispatch import END_OF_NUMBERS
 from ..model.ids import GrantId, NodeNo, PoolId, TaskKey
-from ..model.resources import GPU, PARTS, Grant, NamedResource, NodeSpec, Share, Taken, is_tag
+from ..model.resources import (
+    APART,
+    GPU,
+    PARTS,
+    UNUSED,
+    Grant,
+    NamedResource,
+    NodeSpec,
+    Share,
+    Taken,
+    is_condition,
+    is_tag,
+)
 from ..model.scheduler import Scheduler
 from ..model.states import Cause
 from ..model.stock import Stocks
@@ -249,11 +261,23 @@ def _share(
     if cores is None or gpus is None:
         return None
     there = {GPU: NamedResource(GPU, spec.gpu_ids), **of_pool, **{each.name: each for each in spec.named}}
-    named = [_taken(there.get(each.name), each) for each in part.named]
+    named = [
+        _condition(spec, each) if is_condition(each.name) else _taken(there.get(each.name), each) for each in part.named
+    ]
     known = tuple(taken for taken in named if taken is not None)
     if len(known) < len(named) or len({taken.name for taken in known}) < len(known):
         return None
-    return Share(node, cores, gpus, mem_bytes, known)
+    unused = next((taken.slots for taken in known if taken.name == UNUSED), 0)
+    return None if cores & unused else Share(node, cores | unused, gpus, mem_bytes, known)
+
+
+def _condition(spec: NodeSpec, share: frames.NamedShare) -> Taken | None:
+    """How a task is placed: cores that it keeps from others, or its label; None when there can be no such thing."""
+    if share.name == UNUSED:
+        slots = _mask(spec.core_ids, share.ids)
+        return Taken(UNUSED, 0, slots) if slots and not (share.amount or share.parts) else None
+    is_apart = share.name.startswith(APART) and _is_name(share.name) and (share.amount, share.parts) == (1, 0)
+    return Taken(share.name, 1) if is_apart and not share.ids else None
 
 
 def _taken(resource: NamedResource | None, share: frames.NamedShare) -> Taken | None:
@@ -271,7 +295,7 @@ def _taken(resource: NamedResource | None, share: frames.NamedShare) -> Taken | 
 def _beside_cores(share: Share, of_pool: Container[str]) -> list[Taken]:
     """What it has of the node's GPUs and named resources."""
     gpus = [Taken(GPU, 0, share.gpus)] if share.gpus else []
-    return [*gpus, *(taken for taken in share.named if taken.name not in of_pool)]
+    return [*gpus, *(taken for taken in share.named if taken.name not in of_pool and taken.name != UNUSED)]
 
 
 def _mask(names: Sequence[str], wanted: Sequence[str]) -> int | None:

@@ -15,7 +15,7 @@ from itertools import islice
 from ..model.ids import NodeNo
 from ..model.job_spec import Need
 from ..model.jobs import Entry, LeasePool, Shape
-from ..model.resources import GPU, PARTS
+from ..model.resources import GPU, PARTS, is_condition
 from ..model.states import NodeState, State
 from ..model.steps import Pause, Steps
 from ..wire import demand as wire
@@ -73,7 +73,10 @@ class DemandView:
         for want in stocks.of_pool(need):
             tasks = min(tasks, stocks.pool[want.name].free // max(1, want.amount))
         for want in stocks.of_node(need):
-            tasks = -(-tasks // (PARTS // want.parts)) if want.name == GPU else 0
+            if want.name == GPU:
+                tasks = -(-tasks // (PARTS // want.parts))
+            elif not is_condition(want.name):
+                tasks = 0
         return tasks
 
     def _nodes(self, at_node: dict[NodeNo, list[LeasePool]], now: float) -> Steps[list[wire.NodeUse]]:

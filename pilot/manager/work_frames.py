@@ -9,7 +9,7 @@ from operator import attrgetter
 from ..model.decisions import Orders
 from ..model.ids import JobNo, NodeNo, PoolId
 from ..model.jobs import Job
-from ..model.resources import Grant, Share, Taken, bits
+from ..model.resources import Grant, Share, Taken, bits, is_condition
 from ..model.scheduler import Scheduler
 from ..wire import frames
 
@@ -86,14 +86,18 @@ class WorkFrames:
         return frames.NewGrant(grant.grant_id, grant.pool, nodes, bind, first.mem_bytes, hide_gpus)
 
     def _named_share(self, node: NodeNo, taken: Taken) -> frames.NamedShare:
+        if is_condition(taken.name):
+            core_ids = self._scheduler.nodes.specs[node].core_ids
+            return frames.NamedShare(taken.name, [core_ids[bit] for bit in bits(taken.slots)], taken.amount)
         ids = self._scheduler.nodes.stocks.of(node, taken).resource.ids
         return frames.NamedShare(taken.name, [ids[bit] for bit in bits(taken.slots)], taken.amount, taken.parts)
 
     def _cores(self, share: Share) -> list[str]:
-        ids = self._core_ids.get((share.node, share.cores))
+        cores = share.used_cores if share.named else share.cores
+        ids = self._core_ids.get((share.node, cores))
         if ids is None:
             all_ids = self._scheduler.nodes.specs[share.node].core_ids
-            ids = self._core_ids[share.node, share.cores] = [all_ids[bit] for bit in bits(share.cores)]
+            ids = self._core_ids[share.node, cores] = [all_ids[bit] for bit in bits(cores)]
         return ids
 
     def forget_cores(self, node: NodeNo) -> None:

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from .ids import GrantId, JobNo, NodeNo, PoolId, TaskKey
 from .jobs import Entry, Job
-from .resources import Grant, Share
+from .resources import Grant, Share, is_condition
 from .results import PlacedPart, PlacedShare, Result
 from .states import ATTEMPT_TABLE, AttemptEvent, AttemptState, Cause, Fate, State, illegal_event
 from .tasks import TaskRecord
@@ -206,9 +206,13 @@ def placed(shares: tuple[Share, ...]) -> tuple[PlacedShare, ...]:
     return tuple(
         PlacedShare(
             share.node,
-            f"{share.cores:x}",
+            f"{share.used_cores:x}",
             f"{share.gpus:x}",
-            tuple(PlacedPart(taken.name, taken.amount, f"{taken.slots:x}", taken.parts) for taken in share.named),
+            tuple(
+                PlacedPart(taken.name, taken.amount, f"{taken.slots:x}", taken.parts)
+                for taken in share.named
+                if not is_condition(taken.name)
+            ),
         )
         for share in shares
     )

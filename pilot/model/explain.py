@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from .ids import NodeNo
-from .job_spec import Need, Want
+from .job_spec import Need, Placement, Want
 from .jobs import Job, Pending, pending_of
-from .resources import bits, fraction
+from .resources import APART, bits, fraction
 from .scheduler import Scheduler
 from .shortage import amount, wanted
 from .states import State
@@ -131,6 +131,7 @@ def needed(need: Need) -> str:
         parts.append(f"on {'each of ' * (need.nodes.min != 1)}{_count(need.nodes.min, 'node')}")
     parts += [f"tagged {', '.join(need.tags)}"] if need.tags else []
     parts += map(wanted, need.named)
+    parts += ["alone on its node"] if need.placement is Placement.EXCLUSIVE else []
     return ", ".join(parts)
 
 
@@ -153,7 +154,7 @@ def _unmet(scheduler: Scheduler, need: Need) -> list[str]:
         fitting &= able
         if len(able) < count:
             parts.append(_no_more_of(want, [nodes.stocks.get(node, want.name) for node in usable]))
-    if need.cores is None:
+    if need.cores is None or need.placement is Placement.EXCLUSIVE:
         idle = {node for node in usable if nodes.free_cores[node] == nodes.all_cores[node]}
         fitting &= idle
         if len(idle) < count:
@@ -175,6 +176,8 @@ def _unmet_of_pool(stocks: Stocks, need: Need) -> list[str]:
 
 def _no_more_of(want: Want, stocks: Sequence[Stock | None]) -> str:
     """Why a named resource of nodes is not free on enough of them; None: a node has no such thing."""
+    if want.name.startswith(APART):
+        return "each node has a task from which it is to be apart"
     there = [stock for stock in stocks if stock is not None]
     if not there:
         return f"no node that is ready has {want.name}"

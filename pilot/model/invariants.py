@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from .errors import InternalError
 from .ids import NodeNo
 from .jobs import all_pendings
-from .resources import GPU, PARTS, Taken, bits
+from .resources import GPU, PARTS, UNUSED, Taken, bits, is_condition
 from .scheduler import Scheduler
 from .states import AWAITED, SERVED, AttemptState, NodeState, State
 from .stock import Stock
@@ -64,10 +64,14 @@ def _check_stocks(scheduler: Scheduler) -> None:
     """The same of GPUs and named resources, of nodes and of the pool: to the last part of a GPU."""
     stocks, specs = scheduler.nodes.stocks, scheduler.nodes.specs
     granted: dict[tuple[int, str], list[Taken]] = {}
+    apart: list[tuple[int, str]] = []
     for grant in scheduler.dispatch.grants.values():
         for share in grant.shares:
             whole_gpus = (Taken(GPU, 0, share.gpus),) if share.gpus else ()
             for taken in (*share.named, *whole_gpus):
+                if is_condition(taken.name):
+                    apart += [(share.node, taken.name)] * (taken.name != UNUSED)
+                    continue
                 node = _POOL if taken.name in stocks.pool else share.node
                 granted.setdefault((node, taken.name), []).append(taken)
     every = [(_POOL, stock) for stock in stocks.pool.values()]
@@ -75,6 +79,8 @@ def _check_stocks(scheduler: Scheduler) -> None:
     for node, stock in every:
         place = "the pool" if node == _POOL else specs[node].name
         _check_stock(stock, granted.pop((node, stock.resource.name), []), f"{stock.resource.name} of {place}")
+    assert len(apart) == len(set(apart)), f"two together on a node that are to be apart: {apart}"
+    assert stocks.apart == set(apart), "what is to be apart is miscounted"
     assert not granted, f"granted and nobody has it: {list(granted)}"
 
 

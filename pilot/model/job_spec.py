@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 NO_MAPPING: Mapping[str, Any] = {}
@@ -21,6 +22,14 @@ class Size:
     @classmethod
     def exactly(cls, count: int) -> Size:
         return cls(count, count)
+
+
+class Placement(IntEnum):
+    """Where on the nodes a task is to be: close together; where most is free, and not close together; alone on its nodes."""
+
+    COMPACT = 0
+    SCATTER = 1
+    EXCLUSIVE = 2
 
 
 class Want(NamedTuple):
@@ -47,12 +56,17 @@ class Need:
     mem_bytes: int = 0
     tags: tuple[str, ...] = ()
     named: tuple[Want, ...] = ()
-    """By name, each once. Part of a GPU stands here (resources.GPU)."""
+    """By name, each once. Part of a GPU stands here (resources.GPU), and what is to be apart (resources.APART)."""
+    placement: Placement = Placement.COMPACT
 
     @property
     def is_one_core(self) -> bool:
         """Whether one core, of whichever node that has the tags, is all there is to it."""
-        return self.cores == _ONE and self.nodes is None and not (self.gpus or self.mem_bytes or self.named)
+        return (
+            self.cores == _ONE
+            and self.nodes is None
+            and not (self.gpus or self.mem_bytes or self.named or self.placement)
+        )
 
 
 _ONE = Size.exactly(1)

@@ -25,12 +25,12 @@ from dataclasses import replace
 from itertools import islice
 
 from .ids import NodeNo
-from .job_spec import Need, Size
-from .resources import GPU, NamedResource, NodeSpec, Share, Taken, bits, lowest, mask_of
+from .job_spec import Need, Placement, Size
+from .resources import GPU, UNUSED, NamedResource, NodeSpec, Share, Taken, bits, lowest, mask_of
 from .shortage import pool_shortage, shortage
 from .states import NODE_TABLE, SERVED, NodeEvent, NodeState, illegal_event
 from .stock import Stock, Stocks
-from .topology import Group, choose
+from .topology import Group, choose, scattered
 
 
 class Node:
@@ -357,24 +357,29 @@ class Nodes:
         if self.is_per_node(need):
             return self._find_nodes(need, _ONE, without)
         assert need.cores is not None
-        return self._find_anywhere(need.cores, without)
+        return self._find_anywhere(need.cores, without, need.placement is Placement.SCATTER)
 
     def is_per_node(self, need: Need) -> bool:
         """Whether something is needed of each node of the task, so that it is kept on one if it does not say how many."""
+        if need.placement is Placement.EXCLUSIVE:
+            return True
         return bool(need.gpus or need.mem_bytes or (need.named and self.stocks.of_node(need)))
 
-    def _find_anywhere(self, cores: Size, without: int) -> tuple[Share, ...] | None:
+    def _find_anywhere(self, cores: Size, without: int, scatter: bool) -> tuple[Share, ...] | None:
         wanted = cores.min if cores.max is None else cores.max
         whole = self.with_at_least(wanted) & ~without if wanted < len(self._level) else 0
         if whole and cores.max is not None:
-            node = NodeNo((whole & -whole).bit_length() - 1)
+            node = NodeNo(next(self._emptiest(whole)) if scatter else (whole & -whole).bit_length() - 1)
             free = self.free_cores[node]
+            if scatter:
+                return (Share(node, scattered(self._groups.get(node, ()), free, wanted), 0, 0),)
             return (Share(node, free & -free if wanted == 1 else self._choose(node, wanted, 0, ()).cores, 0, 0),)
         if self.free_count < cores.min:
             return None
         left = self.free_count if cores.max is None else cores.max
         shares = []
-        for number in bits(self.with_at_least(1) & ~without):
+        there = self.with_at_least(1) & ~without
+        for number in self._emptiest(there) if scatter else bits(there):
             node = NodeNo(number)
             count = min(left, self.free_cores[node].bit_count())
             shares.append(Share(node, lowest(self.free_cores[node], count), 0, 0))
@@ -391,10 +396,11 @@ class Nodes:
             return None
         shares: list[Share] = []
         wants = self.stocks.of_node(need) if need.named else ()
-        for number in bits(candidates):
+        scatter, alone = need.placement is Placement.SCATTER, need.placement is Placement.EXCLUSIVE
+        for number in self._emptiest(candidates) if scatter else bits(candidates):
             node = NodeNo(number)
             free = self.free_cores[node]
-            if need.cores is None and free != self.all_cores[node]:
+            if (alone or need.cores is None) and free != self.all_cores[node]:
                 continue
             if need.gpus > self.stocks.gpus[node].free or need.mem_bytes > self._free_mem_of(node, need):
                 continue
@@ -403,10 +409,21 @@ class Nodes:
             most = need.cores.max if need.cores is not None else None
             count = free.bit_count() if most is None else min(most, free.bit_count())
             named = self.stocks.choose_of_node(node, wants) if wants else ()
-            shares.append(Share(node, *self._choose(node, count, need.gpus, named), need.mem_bytes, named))
+            chosen = self._choose(node, count, need.gpus, named)
+            if scatter:
+                chosen = Group(scattered(self._groups.get(node, ()), free, count), chosen.gpus)
+            if alone and chosen.cores != free:
+                named += (Taken(UNUSED, 0, free & ~chosen.cores),)
+                chosen = Group(free, chosen.gpus)
+            shares.append(Share(node, *chosen, need.mem_bytes, named))
             if len(shares) == nodes.max:
                 break
         return tuple(shares) if len(shares) >= nodes.min else None
+
+    def _emptiest(self, nodes: int) -> Iterator[int]:
+        """Of these usable nodes those with most free cores first."""
+        for level in reversed(self._level):
+            yield from bits(level & nodes)
 
     def _choose(self, node: NodeNo, cores: int, gpus: int, named: Sequence[Taken]) -> Group:
         """Cores, and whole GPUs; cores close to the GPU of which `named` has a part."""

@@ -49,6 +49,17 @@ PARTS = 2_520_000
 """Of a thing of which parts are given out. A multiple of all numbers up to 10, and of 10,000: for thirds and for decimals."""
 
 
+APART = "apart:"
+"""Before a label: of each such name every node has one, so that tasks with the same label are never together on a node."""
+UNUSED = "unused:"
+"""The cores of a node that a task has to itself and is not told of."""
+
+
+def is_condition(name: str) -> bool:
+    """Whether what stands by this name among named resources is none, but says how a task wants to be placed."""
+    return name.endswith(":") or name.startswith(APART)
+
+
 _RESOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 NO_RESOURCE_NAMES = frozenset(
     (
@@ -163,6 +174,15 @@ class Share(NamedTuple):
     gpus: int
     mem_bytes: int
     named: tuple[Taken, ...] = ()
+
+    @property
+    def used_cores(self) -> int:
+        """Those that the task is told of."""
+        cores = self.cores
+        for taken in self.named:
+            if taken.name == UNUSED:
+                cores &= ~taken.slots
+        return cores
 
 
 class Grant(NamedTuple):

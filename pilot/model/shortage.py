@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from .job_spec import Need, Want
-from .resources import GPU, NamedResource, NodeSpec, fraction
+from .resources import APART, GPU, NamedResource, NodeSpec, fraction
 from .stock import Stock
 from .units import form_bytes
 
@@ -51,6 +51,8 @@ def pool_shortage(need: Need, pool: Mapping[str, Stock]) -> str | None:
 
 def _named_shortage(want: Want, each: str, count: int, nodes: Sequence[NodeSpec]) -> str:
     """Empty when enough nodes have it."""
+    if want.name.startswith(APART):
+        return ""
     if want.name == GPU:
         have = [NamedResource(GPU, spec.gpu_ids) for spec in nodes if spec.gpu_ids]
     else:
@@ -84,6 +86,8 @@ def amount(count: int, resource: NamedResource) -> str:
 
 def wanted(want: Want) -> str:
     """In words: `2 nvme`, `1/4 gpu`, or `100G scratch` where an amount is plainly one of bytes."""
+    if want.name.startswith(APART):
+        return f"apart from others ({want.name.removeprefix(APART)})"
     if want.parts:
         return f"{fraction(want.parts)} {want.name}"
     text = form_bytes(want.amount)

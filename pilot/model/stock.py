@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from .job_spec import Need, Want
-from .resources import GPU, PARTS, NamedResource, NodeSpec, Taken, lowest, mask_of
+from .resources import APART, GPU, PARTS, UNUSED, NamedResource, NodeSpec, Taken, is_condition, lowest, mask_of
 
 
 class Stock:
@@ -96,6 +96,8 @@ class Stocks:
         self.gpus: list[Stock] = []
         """By node, those that have left included."""
         self._of_node: list[dict[str, Stock]] = []
+        self.apart: set[tuple[int, str]] = set()
+        """Which nodes have a task that is to be apart from others, by node and name."""
 
     def add_node(self, spec: NodeSpec) -> None:
         self.gpus.append(Stock(NamedResource(GPU, spec.gpu_ids)))
@@ -118,33 +120,52 @@ class Stocks:
 
     def node_fits(self, node: int, wants: Iterable[Want]) -> bool:
         """Whether the node has all of these free."""
-        return all((stock := self.get(node, want.name)) is not None and stock.fits(want) for want in wants)
+        return all(self._fits(node, want) for want in wants)
+
+    def _fits(self, node: int, want: Want) -> bool:
+        if want.name.startswith(APART):
+            return (node, want.name) not in self.apart
+        stock = self.get(node, want.name)
+        return stock is not None and stock.fits(want)
 
     def node_could_fit(self, node: int, wants: Iterable[Want]) -> bool:
         """Whether it would, if all were free."""
-        return all((stock := self.get(node, want.name)) is not None and stock.could_fit(want) for want in wants)
+        stocks = [(self.get(node, want.name), want) for want in wants if not is_condition(want.name)]
+        return all(stock is not None and stock.could_fit(want) for stock, want in stocks)
 
     def pool_fits(self, need: Need) -> bool:
         return all(self.pool[want.name].fits(want) for want in self.of_pool(need))
 
     def choose_of_node(self, node: int, wants: Iterable[Want]) -> tuple[Taken, ...]:
         """For wants that fit."""
-        stocks = ((self.get(node, want.name), want) for want in wants)
-        return tuple(stock.choose(want) for stock, want in stocks if stock is not None)
+        return tuple(self._choose(node, want) for want in wants)
+
+    def _choose(self, node: int, want: Want) -> Taken:
+        stock = self.get(node, want.name)
+        return Taken(want.name, 1) if stock is None else stock.choose(want)
 
     def choose_of_pool(self, need: Need) -> tuple[Taken, ...]:
         return tuple(self.pool[want.name].choose(want) for want in self.of_pool(need))
 
     def take(self, node: int, named: Iterable[Taken]) -> None:
         for taken in named:
-            self.of(node, taken).take(taken)
+            if not is_condition(taken.name):
+                self.of(node, taken).take(taken)
+            elif taken.name != UNUSED:
+                self.apart.add((node, taken.name))
 
     def give_back(self, node: int, named: Iterable[Taken]) -> None:
         for taken in named:
-            self.of(node, taken).give_back(taken)
+            if not is_condition(taken.name):
+                self.of(node, taken).give_back(taken)
+            elif taken.name != UNUSED:
+                self.apart.remove((node, taken.name))
 
     def is_free(self, node: int, named: Iterable[Taken]) -> bool:
-        return all(self.of(node, taken).is_free(taken) for taken in named)
+        return all(
+            (node, taken.name) not in self.apart if is_condition(taken.name) else self.of(node, taken).is_free(taken)
+            for taken in named
+        )
 
     def of(self, node: int, taken: Taken) -> Stock:
         """Whose it was: the pool's, or this node's."""

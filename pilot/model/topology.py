@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from .resources import NodeSpec, lowest
+from .resources import NodeSpec, bits, lowest
 
 
 class Group(NamedTuple):
@@ -59,6 +59,21 @@ def choose(groups: Sequence[Group], free: Group, cores: int, gpus: int) -> Group
         fitting, key=lambda group: (group.gpus.bit_count() if gpus else 0, group.cores.bit_count()), default=free
     )
     return Group(_lowest(best.cores, cores), lowest(best.gpus, gpus))
+
+
+def scattered(groups: Sequence[Group], free: int, cores: int) -> int:
+    """So many of the free cores, one after the other of the group that has most left; without groups far from each other."""
+    if len(groups) < 2:
+        places = list(bits(free))
+        return sum(1 << places[number * len(places) // cores] for number in range(cores))
+    left = [group.cores & free for group in groups]
+    taken = 0
+    for _ in range(cores):
+        most = max(range(len(left)), key=lambda number: left[number].bit_count())
+        core = left[most] & -left[most]
+        taken |= core
+        left[most] ^= core
+    return taken
 
 
 def _lowest(mask: int, count: int) -> int:

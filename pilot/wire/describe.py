@@ -16,8 +16,8 @@ import msgspec
 
 from ..model.errors import InvalidJobError
 from ..model.execution_models import MODEL_OPTIONS
-from ..model.job_spec import NO_MAPPING, Dependency, Execution, JobSpec, Resources
-from ..model.resources import fraction
+from ..model.job_spec import NO_MAPPING, Dependency, Execution, JobSpec, Need, Resources
+from ..model.resources import APART, fraction
 from ..model.steps import SLICE, Pause, Steps, finish
 from ..model.units import form_bytes
 from ..model.variables import substitute, substitute_all, substitute_in_steps
@@ -26,7 +26,7 @@ from . import legacy
 from .check import check_members, is_count, need_object, need_text, shown
 from .describe_calls import check_inputs, describe_calls
 from .describe_iteration import iteration_in_steps, undescribe_iteration, whole
-from .describe_resources import DEFAULT_RESOURCES, describe_resources
+from .describe_resources import DEFAULT_RESOURCES, describe_resources, with_label
 from .describe_retry import describe_retry, undescribe_retry
 from .legacy import FormError
 from .word_limits import MOST_ALL_BYTES, MOST_WORD_BYTES, at_least, byte_count, fits_word
@@ -137,6 +137,8 @@ def _describe(job: Any, where: str, variables: Mapping[str, str] | None, once: O
     if not job.keys() <= _JOB_MEMBERS:
         check_members(job, _JOB_MEMBERS, where)
     resources = once.resources(job["resources"], f"{where}.resources") if "resources" in job else DEFAULT_RESOURCES
+    if resources is not DEFAULT_RESOURCES:
+        resources = with_label(resources, name)
     spec = JobSpec(
         name,
         _execution(job["execution"], f"{where}.execution", once),
@@ -422,8 +424,18 @@ def _undescribed_one(resources: Resources) -> dict[str, Any]:
         described["nodeCrs"] = {"gpu": need.gpus}
     if need.mem_bytes:
         described["mem"] = form_bytes(need.mem_bytes)
-    for name, amount, parts in need.named:
-        described[name] = fraction(parts) if parts else amount
+    described |= _undescribed_named(need)
     if need.tags:
         described["tags"] = list(need.tags)
+    return described
+
+
+def _undescribed_named(need: Need) -> dict[str, Any]:
+    """Named resources, and how a task is placed."""
+    described: dict[str, Any] = {"placement": need.placement.name.lower()} if need.placement else {}
+    for name, amount, parts in need.named:
+        if name.startswith(APART):
+            described["apart"] = name.removeprefix(APART)
+        else:
+            described[name] = fraction(parts) if parts else amount
     return described

@@ -10,8 +10,8 @@ from operator import itemgetter
 from typing import Any
 
 from ..model.errors import InvalidJobError, UsageError
-from ..model.job_spec import IterationScheduler, Need, Resources, Size, Want
-from ..model.resources import GPU, MOST_AMOUNT, PARTS, is_resource_name, is_tag
+from ..model.job_spec import IterationScheduler, Need, Placement, Resources, Size, Want
+from ..model.resources import APART, GPU, MOST_AMOUNT, PARTS, is_resource_name, is_tag
 from ..model.units import parse_bytes
 from ..model.walltime import parse
 from . import legacy
@@ -19,8 +19,11 @@ from .check import check_members, is_count, need_object, need_text, shown
 
 DEFAULT_RESOURCES = Resources()
 
-_MEMBERS = frozenset({"numCores", "numNodes", "wt", "nodeCrs", "mem", "tags", "gpu", "min_time", "weight"})
+_MEMBERS = frozenset(
+    {"numCores", "numNodes", "wt", "nodeCrs", "mem", "tags", "gpu", "min_time", "weight", "placement", "apart"}
+)
 _FRACTION = re.compile(r"\s*(\d+/\d+|\d*\.?\d+)\s*", re.ASCII)
+PLACEMENTS = {placement.name.lower(): placement for placement in Placement}
 _SIZE_MEMBERS = frozenset({"exact", "min", "max", "scheduler"})
 _SCHEDULERS = ("maximum-iters", "split-into")
 _MIB = 1 << 20
@@ -104,9 +107,18 @@ def _one(raw: Any, where: str) -> Resources:
     wt_s = _wall_time(raw.get("wt"), f"{where}.wt")
     wants = [_want(name, value, f"{where}.{name}") for name, value in raw.items() if _may_be_named(name)]
     wants += [Want(GPU, 0, gpu_parts)] if gpu_parts else []
+    wants += [_apart(raw.get("apart"), f"{where}.apart")]
     named = tuple(sorted(want for want in wants if want is not None))
     return Resources(
-        Need(cores, nodes, gpus, mem_bytes, _tags(raw.get("tags"), f"{where}.tags"), named),
+        Need(
+            cores,
+            nodes,
+            gpus,
+            mem_bytes,
+            _tags(raw.get("tags"), f"{where}.tags"),
+            named,
+            _placement(raw.get("placement"), f"{where}.placement"),
+        ),
         wt_s,
         of_cores or of_nodes,
         _least_time(raw.get("min_time"), wt_s, f"{where}.min_time"),
@@ -132,6 +144,39 @@ def _want(name: str, raw: Any, where: str) -> Want | None:
     else:
         whole, parts = _whole_and_parts(raw, where)
     return Want(name, whole, parts)
+
+
+def _apart(raw: Any, where: str) -> Want | None:
+    """`true`: from other tasks of the job, whose name is the label then (`with_label`)."""
+    if raw is None or raw is False:
+        return None
+    if raw is not True and not (isinstance(raw, str) and is_tag(raw)):
+        remedy = "write true, or a word that others have too"
+        raise InvalidJobError(f"{shown(raw)} is not a label", where=where, remedy=remedy)
+    return Want(APART if raw is True else f"{APART}{raw}", 1)
+
+
+def with_label(resources: Resources, job: str) -> Resources:
+    """Tasks that are to be apart from others of their job have its name as their label."""
+    if not any(want.name == APART for need in resources.needs for want in need.named):
+        return resources
+    need, *others = (
+        replace(
+            need,
+            named=tuple(want._replace(name=f"{APART}{job}") if want.name == APART else want for want in need.named),
+        )
+        for need in resources.needs
+    )
+    return replace(resources, need=need, alternatives=tuple(others))
+
+
+def _placement(raw: Any, where: str) -> Placement:
+    if raw is None:
+        return Placement.COMPACT
+    if not isinstance(raw, str) or raw not in PLACEMENTS:
+        remedy = f"write {', '.join(PLACEMENTS)}"
+        raise InvalidJobError(f"{shown(raw)} is not known", where=where, remedy=remedy)
+    return PLACEMENTS[raw]
 
 
 def _whole_and_parts(raw: Any, where: str) -> tuple[int, int]:

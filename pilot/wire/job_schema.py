@@ -10,6 +10,7 @@ from typing import Any
 
 from ..model.execution_models import MODEL_OPTIONS
 from ..model.resources import NO_RESOURCE_NAMES
+from .describe_resources import PLACEMENTS
 
 Schema = dict[str, Any]
 
@@ -125,6 +126,16 @@ RESOURCES = _object(
         "gpu": {
             "type": ["integer", "number", "string", "null"],
             "description": "GPUs on each node; or part of one, 0.25 or 1/3, which other tasks may share. Default: none",
+        },
+        "placement": {
+            "type": ["string", "null"],
+            "enum": [*PLACEMENTS, None],
+            "description": "compact: close together; scatter: where most is free, and far from each other; exclusive: no other "
+            "task on its nodes. Default: compact",
+        },
+        "apart": {
+            "type": ["boolean", "string", "null"],
+            "description": "true: no two tasks of the job on one node at a time; a word: none of all tasks that have it",
         },
         "weight": {
             "type": ["number", "null"],

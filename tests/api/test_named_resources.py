@@ -110,6 +110,21 @@ def test_a_task_gets_what_is_free_first_and_is_told(wd: Path, wait_until: Callab
     assert sorted((child.total_cores, child.resources) for child in info.childs if child.resources) == [(1, "gpu=0")]
 
 
+@pytest.mark.parametrize("how", [{"apart": True}, {"apart": "db"}, {"numCores": 1, "placement": "exclusive"}])
+def test_tasks_that_are_not_to_share_a_node_do_not(wd: Path, how: dict[str, object]) -> None:
+    """Each is told its one core, and finds nobody there."""
+    script = (
+        "mkdir lock-$$$$QCG_PM_NODELIST || echo shared >> wrong; echo $$$$QCG_PM_NPROCS >> ran; sleep 0.1\n"
+        "rmdir lock-$$$$QCG_PM_NODELIST"
+    )
+    job = {"name": "a", "execution": {"script": script}, "iteration": {"stop": 6}, "resources": how}
+    with LocalManager(["--wd", wd, "--nodes", "4,4"], {"wdir": wd}) as manager:
+        manager.submit(Jobs().add_std(job))
+        manager.wait4all()
+    assert (wd / "ran").read_text() == "1\n" * 6
+    assert not (wd / "wrong").exists()
+
+
 def test_calls_ask_for_parts_and_names() -> None:
     """A function worker that was told of one device is not given calls for another."""
     names = ("CUDA_VISIBLE_DEVICES", "PILOTFISH_RESOURCE_NVME")

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from world import World, job, node, wants
 
 from pilotfish.pilot.model.errors import NotEnoughResourcesError, RefusedError
-from pilotfish.pilot.model.job_spec import JobSpec, Need, Size
+from pilotfish.pilot.model.job_spec import JobSpec, Need, Placement, Size
 from pilotfish.pilot.model.resources import NamedResource, NodeSpec
 
 NVME = NamedResource("nvme", ("0", "1", "2"))
@@ -65,6 +65,8 @@ def specs(draw: st.DrawFn, name: str, known: list[str]) -> JobSpec:
         retries=draw(st.sampled_from([0, 0, 1])),
         tags=draw(st.sampled_from(["", "", "", "a", "b", "ab", "c"])),
         named=named,
+        placement=draw(st.sampled_from([Placement.COMPACT] * 3 + [*Placement])),
+        apart=draw(st.sampled_from(["", "", "", "x", "y"])),
         alternatives=draw(st.sampled_from([(), (), (), *ALTERNATIVES])),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 
@@ -17,12 +18,13 @@ from pilotfish.pilot.model.job_spec import (
     Iteration,
     JobSpec,
     Need,
+    Placement,
     Resources,
     RetryRule,
     Size,
     Want,
 )
-from pilotfish.pilot.model.resources import PARTS, Grant, NamedResource, NodeSpec
+from pilotfish.pilot.model.resources import APART, PARTS, Grant, NamedResource, NodeSpec
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import Cause, State
 
@@ -66,10 +68,14 @@ def job(
     tags: Sequence[str] = (),
     named: Sequence[Want] = (),
     alternatives: Sequence[Need] = (),
+    placement: Placement = Placement.COMPACT,
+    apart: str = "",
 ) -> JobSpec:
     """`after`: `JOB`, `JOB:3` or `JOB:*` (the same index)."""
     size = Size(*cores) if isinstance(cores, tuple) else None if cores is None else Size.exactly(cores)
-    need = Need(size, None if nodes is None else Size.exactly(nodes), gpus, mem, tuple(tags), tuple(named))
+    need = Need(size, None if nodes is None else Size.exactly(nodes), gpus, mem, tuple(tags), tuple(named), placement)
+    if apart:
+        need = replace(need, named=(*need.named, Want(f"{APART}{apart}", 1)))
     return JobSpec(
         name,
         Execution(exec="/bin/true"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pilotfish.pilot.model.errors import InvalidJobError
-from pilotfish.pilot.model.job_spec import Need, Size, Want
+from pilotfish.pilot.model.job_spec import Need, Placement, Size, Want
 from pilotfish.pilot.model.resources import PARTS
 from pilotfish.pilot.wire.describe import describe_jobs, undescribe
 
@@ -63,6 +63,8 @@ def test_whole_gpus_are_gpus_wherever_they_stand() -> None:
         ({"numcores": 1}, 'resources.numcores: unknown key; did you mean "numCores"?'),
         ({"Nvme": 1}, "resources.Nvme: unknown key"),
         ({"weight": 2}, "resources.weight: there is no alternative"),
+        ({"placement": "far"}, 'resources.placement: "far" is not known; write compact, scatter, exclusive'),
+        ({"apart": "a b"}, 'resources.apart: "a b" is not a label'),
         ([], "resources: 0 alternatives; write 1 to 8 objects"),
         ([{}, {"weight": 0}], "resources[1].weight: 0 is not a weight"),
         ([{}, 4], "resources[1]"),
@@ -77,6 +79,23 @@ def test_what_is_no_amount_or_no_name_is_refused(resources: Any, error: str) -> 
     with pytest.raises(InvalidJobError) as caught:
         need(resources)
     assert error in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({"placement": "compact"}, Need(ONE)),
+        ({"placement": "scatter"}, Need(ONE, placement=Placement.SCATTER)),
+        ({"numCores": 1, "placement": "exclusive"}, Need(ONE, placement=Placement.EXCLUSIVE)),
+        ({"apart": True}, Need(ONE, named=(Want("apart:a", 1),))),
+        ({"apart": "db"}, Need(ONE, named=(Want("apart:db", 1),))),
+        ({"apart": False}, Need(ONE)),
+    ],
+)
+def test_how_a_task_is_placed(resources: dict[str, Any], expected: Need) -> None:
+    """Shown, it means the same."""
+    job = describe_jobs([{"name": "a", "execution": {"exec": "x"}, "resources": resources}], None)[0]
+    assert job.resources.need == expected == need(undescribe(job)["resources"])
 
 
 def test_alternatives_are_in_the_order_in_which_they_are_liked() -> None:

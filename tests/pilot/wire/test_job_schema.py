@@ -35,6 +35,8 @@ FULL: dict[str, Any] = {
         "nodeCrs": {"gpu": 1},
         "nvme": 2,
         "scratch": "400G",
+        "placement": "scatter",
+        "apart": True,
     },
     "iteration": {"params": [{"alpha": 0.1}], "grid": {"seed": {"stop": 3}}},
     "dependencies": {"after": ["first", "other:${it}"]},
