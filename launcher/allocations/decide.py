@@ -144,9 +144,8 @@ class _Decider:
             if any(each.state is not AllocationState.ENDED for each in theirs):
                 return Quiet(spec.name, "what its nodes have is not known before the first of them has come")
             count = max(spec.nodes[0], width(fitting[0].shape, None))
-            wanted = _Wanted(
-                count, count, count, limit_s, limit_s, f"{named(fitting[0])}; what its nodes have is to be seen"
-            )
+            reason = f"{named(fitting[0])}; what its nodes have is to be seen"
+            wanted = _Wanted(count, count, count, limit_s, limit_s, reason, (fitting[0],))
         else:
             found = self._wanted(spec, size, fitting, limit_s)
             if isinstance(found, Quiet):
@@ -196,7 +195,8 @@ class _Decider:
         if starving is not None and count < max(spec.nodes[0], width(starving.shape, size)):
             least = max(spec.nodes[0], width(starving.shape, size))
             reason = f"{named(starving)} and nothing that is there or asked for can run it"
-            return _Wanted(least, least, least, *self._limits_s(spec, [starving], size, least, limit_s), reason)
+            limits_s = self._limits_s(spec, [starving], size, least, limit_s)
+            return _Wanted(least, least, least, *limits_s, reason, (starving,))
         if count < spec.nodes[0] or not count:
             work = "less than one node" if not count else f"{count} nodes"
             return Quiet(
@@ -210,7 +210,8 @@ class _Decider:
             least = spec.nodes[0]
         reason = "; ".join(map(named, fitting[:_MOST_NAMED])) + ("; …" if len(fitting) > _MOST_NAMED else "")
         narrowest = max(spec.nodes[0], min(width(each.shape, size) for each in fitting))
-        return _Wanted(count, least, narrowest, *self._limits_s(spec, fitting, size, count, limit_s), reason)
+        limits_s = self._limits_s(spec, fitting, size, count, limit_s)
+        return _Wanted(count, least, narrowest, *limits_s, reason, tuple(fitting))
 
     def _limits_s(
         self, spec: AllocationSpec, left: Sequence[Left], size: NodeSize, count: int, limit_s: float
@@ -241,7 +242,10 @@ class _Decider:
         free = math.inf if spec.max_nodes is None else spec.max_nodes - used
         budget_s = budget_left(spec, theirs, self._now_s)
         submits: list[Submit] = []
+        must = any(each.starving and width(each.shape, self._size_of(spec)) == wanted.least for each in wanted.work)
         left, least = wanted.nodes, wanted.least
+        if free < least and not must:  # nodes that are there will run the wide tasks; there is room for the others
+            least = wanted.narrowest
         while left >= least and len(submits) < room:
             nodes = int(min(max(least, min(left, spec.nodes[1])), free, budget_s / wanted.shortest_s))
             if nodes < least:
@@ -323,6 +327,7 @@ class _Wanted:
     shortest_s: float
     """The shortest time limit with which anything of it fits, for when the budget allows for no more."""
     reason: str
+    work: tuple[Left, ...]
 
 
 def size_of(node: NodeUse) -> NodeSize:

@@ -148,6 +148,17 @@ def test_bounds_are_told_when_they_are_reached() -> None:
     assert poor.quiet[0].reason.startswith("its budget has 0.5 node-hours left, which is too little; ")
 
 
+@pytest.mark.parametrize(("left_s", "asked"), [(1800.0, []), (7200.0, [("a", 1)])], ids=["starving", "served"])
+def test_room_is_kept_for_a_wide_task_that_no_nodes_can_run(left_s: float, asked: list[tuple[str, int]]) -> None:
+    """Three of at most four nodes are there. If they stay for long enough, the wide task will get them in time, and a fourth
+    is of use to the others; if not, it needs an allocation of its own, and small ones would take its place for ever.
+    """
+    have = tuple(known(name, RUNNING) for name in ("x", "y", "z"))
+    nodes = tuple(node(name, free=0, left_s=left_s) for name in ("x", "y", "z", ""))
+    decisions = decided(spec(max_nodes=4), shapes=(shape(1, 8, nodes=(4, 4)), shape(800)), nodes=nodes, have=have)
+    assert sizes(decisions) == asked
+
+
 def test_a_budget_counts_what_was_used_and_what_may_yet_be() -> None:
     """Ended after 590 s on 2 nodes, 4 hours of one that runs; 62 minutes at least for what is asked for now."""
     have = (known("x", ENDED, 2), known("y", RUNNING, releasing=True))

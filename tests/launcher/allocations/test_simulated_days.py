@@ -140,12 +140,13 @@ def test_what_waits_in_the_queue_is_canceled_when_the_work_is_done_elsewhere() -
     site = Site(
         [spec("slow", node=SIZE), spec("fast", node=SIZE)],
         {"slow": SIZE, "fast": SIZE},
-        lambda submit, now: {"slow": 3 * DAY_S, "fast": 10}[submit.spec],
+        lambda submit, now: {"slow": DAY_S, "fast": 10}[submit.spec],
         lambda task: 3000,
+        checked=False,
     )
     site.specs["slow"] = replace(site.specs["slow"], priority=1)
     site.submit_at(0, job("t", count=16, wt_s=3600))
-    site.run(5 * DAY_S)
+    site.run(2 * DAY_S)
     assert [(each.asked.spec, each.started_s is None) for each in site.allocations.values()] == [
         ("slow", True),
         ("fast", False),
