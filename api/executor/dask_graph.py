@@ -28,7 +28,7 @@ def scheduler_of(executor: Executor, progress: bool) -> Callable[..., Any]:
         nothing here.
         """
         graph = convert_legacy_graph(dsk if isinstance(dsk, Mapping) else dsk.__dask_graph__())
-        wanted = set(flatten([keys]))
+        wanted = set(flatten([keys]))  # type: ignore[no-untyped-call]
         calls: WeakSet[Future[Any]] = WeakSet()
         with ExitStack() as stack:
             try:

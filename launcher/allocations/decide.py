@@ -332,4 +332,4 @@ class _Wanted:
 
 def size_of(node: NodeUse) -> NodeSize:
     """What a node has that has come."""
-    return NodeSize(node.cores, node.gpus, node.mem_bytes, tuple(node.tags))
+    return NodeSize(node.cores, node.gpus, node.mem_bytes, tuple(node.tags), tuple(node.named.items()))

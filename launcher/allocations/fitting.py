@@ -48,9 +48,14 @@ def width(shape: ShapeDemand, size: NodeSize | None) -> int:
     """On how many nodes of this size one task must run at the same time."""
     if shape.nodes is not None:
         return shape.nodes[0]
-    if size is None or shape.cores is None or shape.gpus or shape.mem_bytes:
+    if size is None or shape.cores is None or stays_on_a_node(shape):
         return 1
     return max(1, math.ceil(shape.cores[0] / size.cores))
+
+
+def stays_on_a_node(shape: ShapeDemand) -> bool:
+    """Whether a task that names no nodes needs something else than cores of one."""
+    return bool(shape.gpus or shape.mem_bytes or shape.named)
 
 
 def per_node(shape: ShapeDemand, size: NodeSize) -> int:
@@ -58,13 +63,16 @@ def per_node(shape: ShapeDemand, size: NodeSize) -> int:
     if not set(shape.tags) <= set(size.tags):
         return 0
     cores = size.cores if shape.cores is None else shape.cores[0]
-    if shape.nodes is None and not (shape.gpus or shape.mem_bytes):
+    if shape.nodes is None and not stays_on_a_node(shape):
         cores = min(cores, size.cores)  # a task over several nodes takes whole ones, near enough
     most = [size.cores // max(1, cores)]
     if shape.gpus:
         most.append(size.gpus // shape.gpus)
     if shape.mem_bytes and size.mem_bytes:
         most.append(size.mem_bytes // shape.mem_bytes)
+    if shape.named:
+        has = {"gpu": size.gpus, **dict(size.named)}
+        most += [math.floor(has.get(name, 0) / amount + 1e-9) for name, amount in shape.named.items()]
     return min(most)
 
 

@@ -17,6 +17,7 @@ def needs(shape: ShapeDemand) -> str:
         parts.append(f"{shape.gpus} GPU{'s' if shape.gpus != 1 else ''}")
     if shape.mem_bytes:
         parts.append(form_bytes(shape.mem_bytes))
+    parts += [f"{amount:g} {name}" for name, amount in shape.named.items()]
     if shape.tags:
         parts.append(f"tags {' '.join(shape.tags)}")
     text = ", ".join(parts) or "all cores"

@@ -9,12 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class NodeSize:
-    """What one node of an allocation has for tasks. `mem_bytes` 0: not known, or not counted."""
+    """What one node of an allocation has for tasks. `mem_bytes` 0: not known, or not counted. `named`: by name how much."""
 
     cores: int
     gpus: int = 0
     mem_bytes: int = 0
     tags: tuple[str, ...] = ()
+    named: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

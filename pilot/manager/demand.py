@@ -10,12 +10,13 @@ for a few times a minute.
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 
 from ..model.ids import NodeNo
-from ..model.job_spec import Need
+from ..model.job_spec import Need, Want
 from ..model.jobs import Entry, LeasePool, Shape
-from ..model.resources import GPU, PARTS, is_condition
+from ..model.resources import PARTS, is_condition
 from ..model.states import NodeState, State
 from ..model.steps import Pause, Steps
 from ..wire import demand as wire
@@ -48,11 +49,11 @@ class DemandView:
                 yield Pause.MORE
         shapes, waiting = [], 0
         for _, _, head in sorted(self._scheduler.queue.heads()):
-            tasks = yield from _count(head.shape)
+            tasks, shape_running = (yield from _count(head.shape)), running.get(id(head.shape), 0)
             waiting += tasks
-            tasks = self._for_more_nodes(head.shape.need, tasks)
-            if tasks:
-                shapes.append(_shape(head, tasks, running.get(id(head.shape), 0)))
+            tasks = min(tasks, self._most_at_once(head.shape.need) - shape_running)
+            if tasks > 0:
+                shapes.append(self._shape(head, tasks, shape_running))
         nodes = yield from self._nodes(at_node, now)
         left_s = None if dispatch.ends_s is None else max(0.0, dispatch.ends_s - dispatch.margin_s - now)
         return wire.Demand(
@@ -66,18 +67,6 @@ class DemandView:
             margin_s=self._parts.settings.end_margin_s,
             left_s=left_s,
         )
-
-    def _for_more_nodes(self, need: Need, tasks: int) -> int:
-        """How many of these tasks more nodes could help: none that waits for what such nodes need not have, or for licences."""
-        stocks = self._scheduler.nodes.stocks
-        for want in stocks.of_pool(need):
-            tasks = min(tasks, stocks.pool[want.name].free // max(1, want.amount))
-        for want in stocks.of_node(need):
-            if want.name == GPU:
-                tasks = -(-tasks // (PARTS // want.parts))
-            elif not is_condition(want.name):
-                tasks = 0
-        return tasks
 
     def _nodes(self, at_node: dict[NodeNo, list[LeasePool]], now: float) -> Steps[list[wire.NodeUse]]:
         uses = []
@@ -96,6 +85,35 @@ class DemandView:
                 yield Pause.MORE
         return uses
 
+    def _most_at_once(self, need: Need) -> int:
+        """How many such tasks can run at a time, however many nodes there are: the pool has no more of what it has itself."""
+        stocks = self._scheduler.nodes.stocks
+        shares = ((stocks.pool[want.name].resource.total, _share(want)) for want in stocks.of_pool(need))
+        return min((int(total / share) for total, share in shares), default=sys.maxsize)
+
+    def _shape(self, head: Entry, tasks: int, running: int) -> wire.ShapeDemand:
+        shape, need = head.shape, head.shape.need
+        means = [pool.pace.mean_s for pool in shape.pools.values() if pool.pace.mean_s is not None]
+        pos = head.job.tasks.first_queued() if head.job.is_iteration else None
+        return wire.ShapeDemand(
+            tasks=tasks,
+            cores=None if need.cores is None else (need.cores.min, need.cores.max),
+            nodes=None if need.nodes is None else (need.nodes.min, need.nodes.max),
+            gpus=need.gpus,
+            mem_bytes=need.mem_bytes,
+            tags=list(need.tags),
+            named={
+                want.name: _share(want)
+                for want in self._scheduler.nodes.stocks.of_node(need)
+                if not is_condition(want.name)
+            },
+            wt_s=shape.wt_s or None,
+            least_s=shape.least_s,
+            mean_s=sum(means) / len(means) if means else shape.mean_s,
+            running=running,
+            first=head.job.spec.name if pos is None else head.job.spec.task_name(pos),
+        )
+
     def _use(self, node: NodeNo, pools: list[LeasePool], now: float) -> wire.NodeUse:
         nodes = self._scheduler.nodes
         spec, until_s = nodes.specs[node], nodes.until_s(node)
@@ -109,6 +127,7 @@ class DemandView:
             mem_bytes=spec.mem_bytes,
             mem_free_bytes=nodes.free_mem[node] if spec.mem_bytes else 0,
             tags=list(spec.tags),
+            named={stock.resource.name: stock.resource.total for stock in nodes.stocks.named(node)},
             allocation=spec.allocation,
             left_s=None if until_s is None else max(0.0, until_s - now),
             busy_for_s=_busy_for(pools, now),
@@ -137,20 +156,6 @@ def _count(shape: Shape) -> Steps[int]:
     return tasks
 
 
-def _shape(head: Entry, tasks: int, running: int) -> wire.ShapeDemand:
-    shape, need = head.shape, head.shape.need
-    means = [pool.pace.mean_s for pool in shape.pools.values() if pool.pace.mean_s is not None]
-    pos = head.job.tasks.first_queued() if head.job.is_iteration else None
-    return wire.ShapeDemand(
-        tasks=tasks,
-        cores=None if need.cores is None else (need.cores.min, need.cores.max),
-        nodes=None if need.nodes is None else (need.nodes.min, need.nodes.max),
-        gpus=need.gpus or int(any(want.name == GPU for want in need.named)),
-        mem_bytes=need.mem_bytes,
-        tags=list(need.tags),
-        wt_s=shape.wt_s or None,
-        least_s=shape.least_s,
-        mean_s=sum(means) / len(means) if means else shape.mean_s,
-        running=running,
-        first=head.job.spec.name if pos is None else head.job.spec.task_name(pos),
-    )
+def _share(want: Want) -> float:
+    """How much of the resource one task has: less than 1 of a thing of which it has a part."""
+    return want.parts / PARTS if want.parts else float(want.amount)

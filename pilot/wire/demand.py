@@ -21,7 +21,9 @@ class ShapeDemand(Struct, omit_defaults=True):
     """
 
     tasks: int
-    """How many could start now, were there nodes: they wait for no other work, and are not paused before another try."""
+    """How many could start now, were there nodes: they wait for no other work, are not paused before another try, and the
+    pool has all that they need of it.
+    """
     cores: tuple[int, int | None] | None = None
     nodes: tuple[int, int | None] | None = None
     gpus: int = 0
@@ -38,6 +40,8 @@ class ShapeDemand(Struct, omit_defaults=True):
     """How many of them agents have."""
     first: str = ""
     """The name of the task that is next."""
+    named: dict[str, float] = {}
+    """How much of named resources of a node; below 1: a part of one thing. What the pool has besides limits `tasks`."""
 
 
 class NodeUse(Struct, omit_defaults=True):
@@ -61,6 +65,8 @@ class NodeUse(Struct, omit_defaults=True):
     """How much longer tasks may run there: until its end, less the margin; absent when no end is known."""
     busy_for_s: float | None = None
     """In how long all that runs there must have ended; absent when nothing runs there, or something without a limit."""
+    named: dict[str, float] = {}
+    """How much it has of named resources."""
 
 
 class Demand(Struct, omit_defaults=True):

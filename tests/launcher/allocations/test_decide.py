@@ -127,6 +127,15 @@ def test_nothing_is_asked_for_in_which_nothing_fits(unfit: ShapeDemand, reason: 
     assert decisions.quiet[0].reason.endswith(reason)
 
 
+def test_named_resources_of_a_node_bound_what_fits_there() -> None:
+    """Two of three drives each, and a quarter of a GPU: the drives let one at a time on a node, the GPUs would let eight."""
+    fast = spec(node=replace(SIZE, named=(("nvme", 3),)))
+    assert sizes(decided(fast, shapes=(shape(4, named={"nvme": 2}),))) == [("a", 4)]
+    assert sizes(decided(fast, shapes=(shape(16, named={"gpu": 0.25}),))) == [("a", 2)]
+    none = decided(shapes=(shape(1, named={"nvme": 2}),)).quiet[0].reason
+    assert none.endswith("its nodes have not what one needs (1 core, 2 nvme)")
+
+
 def test_a_task_that_needs_only_part_of_its_limit_fits_where_that_is_left() -> None:
     assert sizes(decided(shapes=(shape(1, wt_s=9 * 3600, least_s=1800),))) == [("a", 1)]
 

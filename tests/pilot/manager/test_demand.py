@@ -50,21 +50,6 @@ def elastic(*nodes: Any) -> World:
     return world
 
 
-def test_no_nodes_are_asked_for_work_that_waits_for_something_else() -> None:
-    """For licences that are in use, or for disks that other nodes need not have; four quarters of a GPU are one."""
-    world = World(node("n", 1, gpus=1, named=[NamedResource("nvme", ("0",))]), of_pool=[NamedResource("seat", (), 5)])
-    world.submit(job("busy", 1, gpus=1, named=wants(seat=2, nvme=1)))
-    world.submit(
-        job("licensed", count=9, named=wants(seat=1)),
-        job("disk", named=wants(nvme=1)),
-        job("quarter", count=9, named=wants(gpu=Fraction(1, 4))),
-    )
-    assert [(shape.first, shape.tasks, shape.gpus) for shape in demand(world).shapes] == [
-        ("licensed:0", 3, 0),
-        ("quarter:0", 3, 1),
-    ]
-
-
 def test_what_has_an_alternative_is_asked_for_once() -> None:
     """As what it likes most."""
     world = World(node("n", 1))
@@ -172,3 +157,21 @@ def test_the_end_of_the_pilot_is_told() -> None:
 def test_a_release_names_an_allocation(allocation: object) -> None:
     with pytest.raises(PilotfishError, match="is not the name of an allocation"):
         requests.from_value({"request": "release", "allocation": allocation}, dict)
+
+
+def test_named_resources_of_nodes_are_needs_and_those_of_the_pool_bound_how_many_tasks_nodes_are_of_use_for() -> None:
+    """Five licences let two tasks run that need two each: one runs, so a node is of use to one more, however many wait."""
+    world = World(node("n", 1, named=[NamedResource("nvme", ("0", "1"))]), of_pool=[NamedResource("licence", amount=5)])
+    world.scheduler.nodes.elastic = True
+    world.submit(
+        job("t", count=9, named=wants(licence=2)),
+        job("u", 2, count=3, named=wants(nvme=1, gpu=Fraction(1, 4))),
+        job("never", named=wants(licence=5)),
+    )
+    seen = demand(world)
+    assert [(shape.first, shape.tasks, shape.named) for shape in seen.shapes] == [
+        ("t:1", 1, {}),
+        ("u:0", 3, {"gpu": 0.25, "nvme": 1}),
+        ("never", 1, {}),
+    ]
+    assert seen.nodes[0].named == {"nvme": 2}
