@@ -1,5 +1,29 @@
 """Which allocations to ask for and which to give up, from what waits in the pilot and what is known of the allocations."""
 
+# A pure function: whoever calls it again with the same gets the same, so an allocator that was killed decides as before, and
+# what it has asked for stands in `known`.
+#
+# Each round begins anew. Nodes that are there or asked for take what they can within the time for which a node must be of use
+# (`min_work_s`, fitting.py); what is left over is asked for. The specs are gone through by priority, and each sees what those
+# before it have asked for in this round, so no demand is answered twice. All bounds are applied last, in one place
+# (`_within_bounds`), to whatever is wanted.
+#
+# Invariants (tests/launcher/allocations hold them over simulated days):
+#
+# - what waits or runs is within `max_waiting`, `max_nodes` and the budget; for the budget what has not ended counts whole;
+# - something that waits fits in each allocation that is asked for, and is over before it ends;
+# - what starves (no node will ever run it) is asked for however little it is, as soon as the bounds allow for it, and what is
+#   narrower does not take its room;
+# - every decision, also the one to ask for nothing, has a reason in words.
+#
+# Rejected: to ask for one allocation per waiting task up to a limit (what comes first is idle when the others come). To ask
+# all machines at once and keep the first (it fills queues with jobs that are cancelled, and sites count these); only when one
+# has waited for PATIENCE_S do the others stop relying on it. To learn how long queues take: what was true yesterday is not
+# today, and a wrong guess is worse than none.
+#
+# Example. 24 tasks of one core and an hour wait, nodes have 8 cores, one node is free. It takes 8, 16 are left: two nodes, for
+# an hour and a fifth. In the next round these two are supply, and nothing is asked for.
+
 from __future__ import annotations
 
 import math
