@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import peers
 import psutil
+import scale
 
 from pilotfish import Executor
 
@@ -66,6 +67,9 @@ def rows(quick: bool, with_peers: bool = False) -> Iterator[Row]:
         yield _latency(ours)
         yield _array(ours, theirs, 20 if quick else 100, rounds)
     yield _memory(2_000 if quick else 20_000)
+    yield from _soak(100_000 if quick else 1_000_000)
+    for chunksize, waves in ((1, 4 if quick else 10), (10, 2)):
+        yield _many_cores(chunksize, waves)
     if with_peers:
         for name, script, factor in PEERS:
             try:
@@ -178,6 +182,45 @@ def _memory(calls: int) -> Row:
     text = f"{grown[0]:.0f} + {grown[1]:.0f} bytes"
     return Row("a waiting call, client + manager", text, "", "<= 1 KiB each", max(grown) <= 1024)
 
+
+def _soak(calls: int) -> Iterator[Row]:
+    """Very many calls through one executor, in ten parts whose results are taken: is the last like the first?"""
+    rates, sizes = [], []
+    with Executor() as executor:
+        rate(executor, 1_000, 1)
+        both = [psutil.Process(), psutil.Process(executor.pilot._process.pid)]
+        for _ in range(10):
+            begin = time.perf_counter()
+            for _ in range(0, calls // 10, _AT_ONCE):
+                rate(executor, _AT_ONCE, 1)
+            rates.append(calls / 10 / (time.perf_counter() - begin))
+            sizes.append([process.memory_info().rss for process in both])
+    late, early = statistics.median(rates[-3:]), statistics.median(rates[:3])
+    what = f"{calls:,} calls: the last third against the first"
+    yield Row(what, f"{late:.0f}/s", f"{late / early:.2f}", ">= 0.9", late >= 0.9 * early)
+    grown = [(last - second) / calls * 10 / 8 for second, last in zip(sizes[1], sizes[-1], strict=True)]
+    text = f"{grown[0]:.1f} + {grown[1]:.1f} bytes"
+    yield Row("  memory kept of each, client + manager", text, "", "<= 16 each", max(grown) <= 16)
+
+
+def _many_cores(chunksize: int, waves: int) -> Row:
+    """So many calls of a second for each core of simulated nodes, from the first start to the last result."""
+    nodes = 1000
+    calls = waves * nodes * scale.CORES * chunksize
+    os.environ["PRETENDED_CHUNK"] = str(chunksize)
+    with (
+        scale.SimulatedPilot(nodes, float(chunksize)) as pilot,
+        Executor(connect=pilot.folder / ".qcgpjm-service-scale") as executor,
+    ):
+        begin = time.perf_counter()
+        assert sum(1 for _ in executor.map(same, range(calls), chunksize=chunksize)) == calls
+        seconds = time.perf_counter() - begin
+    busy = calls / (nodes * scale.CORES * seconds)
+    what = f"{nodes:,} simulated x {scale.CORES} cores, calls of 1 s, chunks of {chunksize}"
+    return Row(what, f"{calls / seconds:,.0f}/s", f"{busy:.0%} busy", ">= 95%", busy >= 0.95)
+
+
+_AT_ONCE = 10_000
 
 _PEER = """
 import sys, time

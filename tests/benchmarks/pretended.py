@@ -7,6 +7,7 @@ is reported at most every 50 ms.
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections import deque
@@ -14,12 +15,19 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Protocol
 
+import msgspec
+
 from pilotfish.pilot.agent.app import FLUSH_S
+from pilotfish.pilot.agent.function_workers import with_output
 from pilotfish.pilot.agent.report_buffer import ReportBuffer
 from pilotfish.pilot.agent.task_runner import ANNOUNCE_S
-from pilotfish.pilot.model.ids import GrantId, PoolId
+from pilotfish.pilot.model.ids import GrantId, JobNo, PoolId, TaskKey
 from pilotfish.pilot.model.states import Cause
 from pilotfish.pilot.wire import frames
+
+_CHUNK = int(os.environ.get("PRETENDED_CHUNK", "1"))
+RETURNED = with_output(b"", b"m" + msgspec.msgpack.encode(None if _CHUNK == 1 else [None] * _CHUNK))
+"""The end of a call that has printed nothing and returned None, or of so many at once."""
 
 Held = tuple[float, frames.TaskStart, GrantId, PoolId]
 
@@ -37,9 +45,12 @@ class PretendedTasks:
         self._running: deque[Held] = deque()
         self._unannounced: deque[Held] = deque()
         self._flushed = 0.0
+        self._calls: set[JobNo] = set()
+        """Jobs whose tasks are calls: each returns None."""
 
     def obey(self, message: frames.ToAgent) -> None:
         if isinstance(message, frames.Work):
+            self._calls.update(job.job_no for job in message.jobs if job.execution.calls is not None)
             for grant in message.grants:
                 self._idle.setdefault(grant.pool, []).append(grant.grant_id)
             for pool, tasks in message.tasks.items():
@@ -79,6 +90,8 @@ class PretendedTasks:
         ended = begun + self._task_s
         waiting = self._waiting.get(pool)
         returns = not waiting
+        if job_no in self._calls:
+            self.report_buffer.returned_value(TaskKey(job_no, pos, run), RETURNED)
         if waiting:
             self._start(ended, waiting.popleft(), grant_id, pool)
         self.report_buffer.finished(
