@@ -95,17 +95,25 @@ class Calls:
                 self._take_back(worker, worker.task)
 
     def _take_back(self, worker: FunctionWorker, task: Task) -> None:
-        """What it has not begun waits again, but not the call that it is about to begin."""
+        """What it has not begun waits again, but not the call that it is about to begin.
+
+        It reads the same socket meanwhile: then it has begun with a later one, and that is what it does now.
+        """
         back = self._workers.take_back(worker)
         if back and back[0] is task.start:
-            del back[0]
-            calls = self._starter.calls_of(task.start.job_no)
-            assert calls is not None
-            try:
-                self._workers.send(worker, task.start, calls.data)
-            except OSError as error:
-                self._workers.give_up(worker, str(error))
+            if worker.ahead:
+                self._begun(self._starter.call(worker.ahead.popleft(), task.held, task.pool, worker))
+            else:
+                self._send_again(worker, back.pop(0))
         task.pool.waiting.extendleft(reversed(back))
+
+    def _send_again(self, worker: FunctionWorker, start: TaskStart) -> None:
+        calls = self._starter.calls_of(start.job_no)
+        assert calls is not None
+        try:
+            self._workers.send(worker, start, calls.data)
+        except OSError as error:
+            self._workers.give_up(worker, str(error))
 
     def _take_ends(self, worker: FunctionWorker) -> None:
         for _ in range(_MOST_READ):
@@ -128,6 +136,9 @@ class Calls:
             self._take_back(worker, task)
             task.pool.waiting.extendleft(reversed(worker.ahead))
             worker.ahead.clear()
+        elif ended.how == program.UNKNOWN:
+            self._not_made(worker, task)
+            return
         if worker.ahead and not is_being_stopped:
             self._begun(self._starter.call(worker.ahead.popleft(), task.held, task.pool, worker))
             self._report(task, ended, returns_grant=False)
@@ -140,6 +151,16 @@ class Calls:
             assert calls is not None
             self._workers.rest(worker, calls.max_calls, calls.max_bytes)
         self._report(task, ended, self._over(task))
+
+    def _not_made(self, worker: FunctionWorker, task: Task) -> None:
+        """It has begun with this call when the one before it was taken back, which had the data of the job: it waits again."""
+        task.pool.waiting.appendleft(task.start)
+        if worker.ahead:
+            self._begun(self._starter.call(worker.ahead.popleft(), task.held, task.pool, worker))
+            return
+        self._workers.rest(worker, 0, 0)
+        if self._over(task):
+            self._report_buffer.returned(task.held.grant.grant_id)
 
     def _report(self, task: Task, ended: Ended, returns_grant: bool) -> None:
         self._report_buffer.returned_value(TaskKey(*task.start[:3]), ended.data)
@@ -170,6 +191,9 @@ class Calls:
         self._read(worker)
         task = worker.task
         if task is not None:
+            task.pool.waiting.extendleft(
+                reversed(worker.ahead)
+            )  # it has taken them, and nothing that counts came of them
             printed = self._workers.last_words(worker)
             if printed:
                 self._report_buffer.returned_value(TaskKey(*task.start[:3]), with_output(printed))

@@ -237,10 +237,11 @@ class TaskRunner:
         while self._fresh and self._fresh[0].started_s <= now - ANNOUNCE_S:
             task = self._fresh.popleft()
             if self.running.get(task.pid) is task:
+                self._calls.turned_out_long(task)
+            if self.running.get(task.pid) is task:  # a call may have turned out not to have begun
                 self._report_buffer.started(task.as_started())
                 if task.lane is not None:
                     self._kept.begun(task.lane, task_name(task.job, task.start), task.start)
-                self._calls.turned_out_long(task)
         if self._fresh:
             self._loop.call_after(max(0.0, self._fresh[0].started_s + ANNOUNCE_S - now), self._announce_old)
 

@@ -39,7 +39,8 @@ arguments over so many ranks beyond RANKS.
 """
 PROGRAM, STEM = "@program@", "@stem@"
 """In the command lines for ranks: where the program of a rank comes, and the begin of the paths of files for the launcher."""
-RETURNED, RAISED, UNPREPARED = range(3)
+RETURNED, RAISED, UNPREPARED, UNKNOWN = range(4)
+"""UNKNOWN: it was not made, as the data of its job did not come: the other side may just have taken that back."""
 OUTPUT = struct.Struct("<I")
 MOST_OUTPUT = 32 << 10
 """Of what a call has printed, the end is kept."""
@@ -172,7 +173,9 @@ class Worker:
     def _call(self, number: int, pos: int, run: int) -> tuple[int, bytes, bytes]:
         if self._unprepared:
             return UNPREPARED, self._line, self._unprepared
-        job = self._jobs[number]
+        job = self._jobs.get(number)
+        if job is None:
+            return UNKNOWN, b"", b""
         place, how, arguments, slots = job.calls[pos]
         try:
             digest, code = job.functions[place]

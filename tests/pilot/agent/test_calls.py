@@ -45,6 +45,10 @@ class FakeWorker:
         now = time.time()
         self.link.send(program.END.pack(*call, program.RETURNED, now, now, 0.0, 1, 0) + program.OUTPUT.pack(0) + b"mN")
 
+    def says_unknown(self, call: tuple[int, int, int]) -> None:
+        end = program.END.pack(*call, program.UNKNOWN, 0.0, 0.0, 0.0, 1, 0)
+        self.link.send(end + program.OUTPUT.pack(0))
+
     def dies(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
         self.has_died()
@@ -142,6 +146,90 @@ def test_a_call_that_was_not_begun_for_long_is_still_made(world: World, monkeypa
     worker.ends(worker.takes())
     world.turn()
     assert world.ended() == [(1, 0, True), (1, 1, True), (1, 2, True)]
+
+
+class SharedEnd:
+    """The worker's end of the link as the agent has it: when that has taken so many calls back, the worker takes one."""
+
+    def __init__(self, world: World, worker: FakeWorker, after: int) -> None:
+        (known,) = world.runner._calls._workers.all()
+        self._far = known.far
+        known.far = self  # type: ignore[assignment]
+        self._worker = worker
+        self._after = after
+        self.taken: list[tuple[int, int, int]] = []
+        self._count = 0
+
+    def recv(self, size: int, flags: int) -> bytes:
+        self._count += 1
+        if self._count == self._after + 1:
+            self.taken.append(self._worker.takes())
+        return self._far.recv(size, flags)
+
+    def close(self) -> None:
+        self._far.close()
+
+
+def test_a_worker_begins_a_call_while_those_before_it_are_taken_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both read the same socket: the call that the worker has got is what it does, and those before it are made later."""
+    worker = _ahead(world, 4)
+    shared = SharedEnd(world, worker, 2)
+    monkeypatch.setattr("pilotfish.pilot.agent.task_runner.clock.now", lambda: time.time() + 2 * ANNOUNCE_S)
+    world.turn(2 * ANNOUNCE_S)
+    assert shared.taken == [(1, 3, 1)]
+    worker.ends((1, 3, 1))
+    world.turn()
+    for _ in range(3):
+        worker.ends(worker.takes())
+        world.turn()
+    assert world.ended() == [(1, pos, True) for pos in range(5)]
+
+
+def test_a_call_whose_data_is_taken_back_while_the_worker_begins_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job's data comes with its first call: a worker that has only got the second says so, and gets it with the data."""
+    world.take((1, 0), (1, 1), (2, 0), (2, 1))
+    (worker,) = world.workers
+    worker.ends(worker.takes())
+    world.turn()
+    first = worker.takes()
+    shared = SharedEnd(world, worker, 1)
+    monkeypatch.setattr("pilotfish.pilot.agent.task_runner.clock.now", lambda: time.time() + 2 * ANNOUNCE_S)
+    world.turn(2 * ANNOUNCE_S)
+    assert shared.taken == [(2, 1, 1)]
+    worker.ends(first)
+    worker.says_unknown((2, 1, 1))
+    world.turn()
+    for _ in range(2):
+        worker.ends(worker.takes())
+        world.turn()
+    assert worker.jobs == [1, 2]
+    assert world.ended() == [(1, 0, True), (1, 1, True), (2, 0, True), (2, 1, True)]
+
+
+def test_what_a_worker_has_taken_that_says_nothing_that_counts_is_made_again(
+    world: World, wait_until: Callable[..., None]
+) -> None:
+    """But for the call that it is busy with as far as one knows."""
+    worker = _ahead(world, 3)
+    worker.takes()
+    worker.takes()
+    worker.link.send(b"garbage")
+    world.turn()
+
+    def is_lost() -> bool:
+        world.turn()
+        return len(world.ends) == 2
+
+    wait_until(is_lost, "the call is lost")
+    again = world.workers[1]
+    for _ in range(2):
+        again.ends(again.takes())
+        world.turn()
+    assert world.ended() == [(1, 0, True), (1, 1, False), (1, 2, True), (1, 3, True)]
 
 
 def test_what_was_sent_ahead_can_be_killed(world: World) -> None:
