@@ -43,6 +43,8 @@ class ServiceOptions(TypedDict, total=False):
     report_format: Literal["json", "text", "columns", "none"] | None
     report_file: AnyPath | None
     nodes: int | str | Iterable[int | str] | None
+    resource: str | Iterable[str] | Mapping[str, int | str] | None
+    pool_resource: str | Iterable[str] | Mapping[str, int | str] | None
     resources: str | None
     slurm_limit_nodes_range_begin: int | None
     slurm_limit_nodes_range_end: int | None
@@ -57,6 +59,7 @@ class ServiceOptions(TypedDict, total=False):
     resume: AnyPath | None
     disable_pub: bool | None
     walltime: Duration | None
+    idle_timeout: Duration | None
     end_margin: float | None
     kill_grace: float | None
     heartbeat: float | None
@@ -117,7 +120,20 @@ def _words(name: str, value: Any) -> list[str]:
         if not isinstance(value, bool):
             raise WrongArgumentsError(f"{value!r} is not True or False", where=name)
         return [f"--{option.name}"] if value else []
+    if option.kind == "texts":
+        return [f"--{option.name}={text}" for text in _texts(name, value)]
     return [f"--{option.name}={_text(option, value)}"]
+
+
+def _texts(name: str, value: Any) -> list[str]:
+    """Of an option that may be repeated: one text, some, or names with their values."""
+    if isinstance(value, Mapping):
+        value = [f"{member}={_element(name, amount)}" for member, amount in value.items()]
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, Iterable) or not all(isinstance(text, str) for text in texts):
+        remedy = "write NAME=VALUE, a list of such texts, or a mapping"
+        raise WrongArgumentsError(f"{value!r} is not text, or a list of texts", where=name, remedy=remedy)
+    return [as_word(text, name) for text in texts]
 
 
 def _text(option: Option, value: Any) -> str:

@@ -184,6 +184,11 @@ def test_who_only_talks_to_a_pilot_hears_that_it_has_ended(wd: Path) -> None:
         ({"walltime": 90, "kill_grace": 0.5}, ["--walltime=1m30s", "--kill-grace=0.5"]),
         ({"walltime": timedelta(hours=2)}, ["--walltime=2h"]),
         ({"tags": ["fast", "big"], "envschema": "slurm"}, ["--tags=fast,big", "--envschema=slurm"]),
+        ({"resource": {"fpga": 4, "scratch": "400G"}}, ["--resource=fpga=4", "--resource=scratch=400G"]),
+        (
+            {"resource": "fpga=4", "pool_resource": ["a=1", "b=2"]},
+            ["--resource=fpga=4", "--pool-resource=a=1", "--pool-resource=b=2"],
+        ),
         ({"net": True, "file": False, "id": None, "system_core": True}, ["--net", "--system-core"]),
         ({"net_port": "5555", "log": "debug", "metrics": 0}, ["--net-port=5555", "--log=debug", "--metrics=0"]),
     ],
@@ -204,6 +209,10 @@ def test_keywords_are_options_of_the_service(options: dict[str, Any], words: lis
         ({"walltime": -1}, "walltime: -1 is not a time above 0: seconds, or text such as 1h30m"),
         ({"net_port": "x"}, "net_port: 'x' is not a whole number"),
         ({"wd": 3}, "wd: 3 is not a path"),
+        (
+            {"resource": [4]},
+            "resource: [4] is not text, or a list of texts; write NAME=VALUE, a list of such texts, or a mapping",
+        ),
         ({"wd": True, "nodez": 4, "min_nodes": 1}, "wd: True is not a path; nodez: unknown option"),
     ],
 )
