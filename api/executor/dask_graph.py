@@ -8,13 +8,12 @@ chains of nodes fused into one.
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 from weakref import WeakSet
 
 from dask._task_spec import Alias, DataNode, _execute_subgraph, convert_legacy_graph, cull
-from dask.core import flatten
 from dask.order import order
 
 from .executor import Executor
@@ -28,7 +27,7 @@ def scheduler_of(executor: Executor, progress: bool) -> Callable[..., Any]:
         nothing here.
         """
         graph = convert_legacy_graph(dsk if isinstance(dsk, Mapping) else dsk.__dask_graph__())
-        wanted = set(flatten([keys]))  # type: ignore[no-untyped-call]
+        wanted = set(_flat(keys))
         calls: WeakSet[Future[Any]] = WeakSet()
         with ExitStack() as stack:
             try:
@@ -75,6 +74,14 @@ def _raise_failure(future: Future[Any]) -> None:
         failure = failure.__cause__
     if failure is not None:
         raise failure
+
+
+def _flat(keys: Any) -> Iterator[Any]:
+    if isinstance(keys, list):
+        for key in keys:
+            yield from _flat(key)
+    else:
+        yield keys
 
 
 def _nested(keys: Any, values: Mapping[Any, Any]) -> Any:
