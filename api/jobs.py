@@ -7,11 +7,13 @@ import os
 import uuid
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from ..pilot.wire.describe_iteration import MOST_ITERATIONS
+from . import html
 from .errors import FileError, InvalidJobDescriptionError, JobNotDefinedError
 from .plain import as_json, as_text
 
@@ -64,6 +66,8 @@ _WORDS = {
     bool: "True or False",
 }
 
+_MOST_SHOWN = 20
+
 _SIZE: dict[str, tuple[type, ...]] = {"min": (int,), "max": (int,), "exact": (int,), "scheduler": (str, dict)}
 _ITERATION: dict[str, tuple[type, ...]] = {
     "start": (int,),
@@ -87,6 +91,11 @@ class Jobs:
 
     def __repr__(self) -> str:
         return f"<Jobs {len(self)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it: the first of them."""
+        rows = [_shown(job) for job in islice(self._jobs.values(), _MOST_SHOWN)]
+        return html.facts("Jobs", {"jobs": len(self)}) + html.table(("name", "runs", "iteration", "after"), rows)
 
     def add(self, dict_attributes: Mapping[str, Any] | None = None, **attributes: Any) -> Jobs:
         """Add a job by simple attributes; keywords win over `dict_attributes`.
@@ -203,6 +212,14 @@ class Jobs:
             Path(file_path).write_text(json.dumps(self.ordered_jobs(), indent=2) + "\n", encoding="utf-8")
         except (OSError, TypeError) as error:
             raise FileError(f'File to open/write file "{file_path}": {error}') from error
+
+
+def _shown(job: Mapping[str, Any]) -> tuple[str, ...]:
+    execution, after = job["execution"], (job.get("dependencies") or {}).get("after", ())
+    args = execution.get("args") or ()
+    words = [execution.get("exec") or execution.get("script"), *([args] if isinstance(args, str) else args)]
+    iteration = json.dumps(job["iteration"]) if "iteration" in job else ""
+    return job["name"], " ".join(map(str, words)), iteration, ", ".join([after] if isinstance(after, str) else after)
 
 
 _IN_TEXT = frozenset({("execution", "args"), ("execution", "env"), ("iteration", "values")})

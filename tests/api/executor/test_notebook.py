@@ -145,6 +145,25 @@ def test_jobs_and_runs_are_shown(wd: Path) -> None:
     assert ">good</td>" not in run
 
 
+def test_descriptions_are_shown() -> None:
+    """What each job runs, how often and after what; of very many the first."""
+    jobs = Jobs().add(name="<a>", exec="echo", args=["${it}", 1], iteration=3)
+    jobs.add(name="b", script="true", after=["<a>"]).add_std(name="c", execution={"exec": "true", "args": "x"})
+    seen = jobs._repr_html_()
+    for text in (
+        ">3</td>",
+        ">&lt;a&gt;</td>",
+        ">echo ${it} 1</td>",
+        ">{&quot;start&quot;: 0, &quot;stop&quot;: 3}</td>",
+    ):
+        assert text in seen
+    assert ">true x</td>" in seen
+    for number in range(100):
+        jobs.add(name=f"job-{number}", exec="true")
+    assert ">103</td>" in jobs._repr_html_()
+    assert jobs._repr_html_().count("job-") == 17
+
+
 @pytest.mark.parametrize("chunksize", [1, 4])
 def test_progress_of_a_map(
     executor: Executor, chunksize: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
