@@ -97,6 +97,7 @@ _HOMES = {
     "Jobs": ".api.jobs",
     "LocalManager": ".api.local",
     "Machine": ".launcher.submission.machine",
+    "MachinePlace": ".launcher.executor",
     "Manager": ".api.manager",
     "Pilot": ".launcher.description.pilot",
     "Pool": ".api.executor",

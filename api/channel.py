@@ -53,6 +53,7 @@ class Channel:
         self._target = target
         self._timeout_s = timeout_s
         self._closed = False
+        self._notices_cuts = False
         self._begin()
         renew_in_children(self)
         self.why_gone: Callable[[], str] = lambda: "" if isinstance(target, str) else why_ended(target)
@@ -68,6 +69,7 @@ class Channel:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
         self._sockets: list[zmq.Socket[bytes]] = []
+        self._cuts: zmq.Socket[bytes] | None = None
         # A context that the garbage collector finds together with its sockets waits for them for ever. This is asked first,
         # and keeps them out of its hands.
         self._finalizer = weakref.finalize(self, _end, self._context, self._sockets)
@@ -80,11 +82,17 @@ class Channel:
     def another(self) -> Channel:
         """To the same manager."""
         other = Channel(self._target, self._timeout_s)
-        other.why_gone = self.why_gone
+        other.why_gone, other._notices_cuts = self.why_gone, self._notices_cuts
         return other
 
     def notice_when_replaced(self) -> None:
-        """Whoever waits for a reply learns that the manager has been killed here, or has a successor."""
+        """Whoever waits for a reply learns that the manager has been killed here, or has a successor, or that the connection
+        was cut: then the request is lost, or its reply.
+        """
+        with self._lock:
+            self._notices_cuts = True
+            if self._socket is not None:
+                self._watch(self._socket)
         if isinstance(self._target, ConnectionFile):
             self.why_gone = partial(_why_replaced, self._target)
 
@@ -142,7 +150,7 @@ class Channel:
         left_s = max(0.0, deadline - time.monotonic())
         asked = False
         while not socket.poll(math.ceil(1000 * min(_LOOK_S, left_s))):
-            why = self.why_gone()
+            why = self.why_gone() or self._why_cut()
             if why:
                 raise ConnectionError(why, where=self.address)
             if not asked and isinstance(self._target, str):
@@ -158,10 +166,17 @@ class Channel:
                 return False
         return True
 
+    def _watch(self, socket: zmq.Socket[bytes]) -> None:
+        self._cuts = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._sockets.append(self._cuts)
+
+    def _why_cut(self) -> str:
+        return "the connection was cut" if self._cuts is not None and self._cuts.poll(0) else ""
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            self._socket = None
+            self._socket = self._cuts = None
             self._finalizer()
 
     def subscriber(self, address: str) -> zmq.Socket[bytes]:
@@ -195,9 +210,16 @@ class Channel:
             socket.close()
             raise ConnectionError(f"not an address: {error.strerror}", where=self.address) from error
         self._socket = socket
+        if self._notices_cuts:
+            self._watch(socket)
         return socket
 
     def _drop(self) -> None:
+        if self._cuts is not None and self._socket is not None:
+            self._sockets.remove(self._cuts)
+            self._socket.disable_monitor()
+            self._cuts.close()
+            self._cuts = None
         if self._socket is not None:
             self._sockets.remove(self._socket)
             self._socket.close()
@@ -208,6 +230,8 @@ def _why_replaced(info: ConnectionFile) -> str:
     """Empty as long as the manager of this connection file may be there."""
     with suppress(PilotfishError, OSError, ValueError):
         now = read(Path(info.aux_dir) / FILE_NAME)
+        if now.ended:
+            return "the pilot has ended"
         if (now.pid, now.started_s) != (info.pid, info.started_s):
             return "the pilot has another manager now"
     if info.host == network.gethostname():

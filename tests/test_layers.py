@@ -114,6 +114,7 @@ ALLOWED: dict[str, set[str]] = {
     "launcher.machines": BELOW_MACHINES,
     "launcher.submission": BELOW_COMMANDS,
     "launcher.allocations": BELOW_COMMANDS | {"pilot.wire.demand", "pilot.model.resources"},
+    "launcher.executor": BELOW_COMMANDS,
     "launcher.cli": BELOW_COMMANDS
     | {
         "pilot.console",

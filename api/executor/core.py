@@ -35,14 +35,16 @@ from .inputs import Slot, find
 from .link import AFTER_SHUTDOWN, KEY_BYTES, Link
 from .needs import broken
 from .options import Options
+from .place import Place
 from .sent_job import Call
 
 _QUIET = {"log_file": os.devnull}
 _CONNECT_S = 2.0
+_FAR_CONNECT_S = 20.0
 
 
 class Core:
-    """`words`: options of `pilotfish service`, for a pilot of its own."""
+    """`words`: options of `pilotfish service`, for a pilot of its own. `place`: where the pilot is, if on another machine."""
 
     def __init__(
         self,
@@ -53,8 +55,12 @@ class Core:
         initargs: tuple[Any, ...],
         name: str | None = None,
         cache: str | os.PathLike[str] | None = None,
+        place: Place | None = None,
     ) -> None:
-        self._cache = None if cache is None else Cache(Path(cache))
+        results = cache or (None if place is None else place.results)
+        self._cache = None if results is None else Cache(Path(results))
+        self._place = place
+        self._is_elsewhere = place is not None and not place.is_here
         self._name = name
         self._connect = connect
         self._words = words
@@ -66,15 +72,19 @@ class Core:
         self._is_closed = False
         self._is_orphan = False
         self._pilot: Manager | None = None
-        self._setup = _setup(initializer, initargs)
+        self._setup = _setup([] if self._is_elsewhere else _module_path(), initializer, initargs)
         self._link = self._new_link()
-        self._link.start()
+        if place is None or place.results is None:  # else all that is asked for may be at home
+            self._link.start()
         _open.add(self)
         renew_in_children(self)
 
     def _new_link(self) -> Link:
-        again = None if self._connect is None else self._connect_again
-        return Link(self._name or "", self._start, self._describe, self._value_folder, again)
+        again = None if self._connect is None else self._to_next_manager
+        if self._place is not None:
+            again = self._to_placed_pilot
+        start, is_placed = self._start, self._place is not None
+        return Link(self._name or "", start, self._describe, self._value_folder, again, is_placed)
 
     def after_fork(self) -> None:
         """The child has calls of its own, over a connection of its own, on the same pilot, which it leaves running. Nothing
@@ -84,7 +94,7 @@ class Core:
             with suppress(ConnectionError):  # it was closed
                 self._connect = self._pilot.where
         self._is_orphan = self._connect is None
-        self._name = self._pilot = self._temporary = None
+        self._name = self._pilot = self._temporary = self._place = None
         self._lock = threading.Lock()
         self._link.after_fork(os.getppid())
         self._link = self._new_link()
@@ -126,7 +136,6 @@ class Core:
         if self._link.failure is not None:
             raise broken(self._link.failure)
         with self._lock:
-            self._link.start()
             code = Code(b"command", b"", _word(fn.__name__)) if isinstance(fn, Command) else self._functions.code_of(fn)
         packed = values.pack(arguments)
         key = b""
@@ -138,7 +147,9 @@ class Core:
                 settle(future, NO_OUTPUT + known, keep=True)
                 return future
             future.cache = self._cache
-        if values.size_of(packed) <= values.LARGE_BYTES:
+        with self._lock:
+            self._link.start()
+        if values.size_of(packed) <= values.LARGE_BYTES or self._is_elsewhere:
             data = values.flat(packed)
         else:
             data = values.write_packed(packed, self._link.folder())
@@ -199,6 +210,8 @@ class Core:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
         _open.discard(self)
+        if self._place is not None:
+            self._place.end()
 
     # --- the pilot ----------------------------------------------------------------------------------------------------------
 
@@ -215,6 +228,8 @@ class Core:
         if self._is_orphan:
             remedy = "use `executor.pilot` before, which waits for it, or make an executor in the child"
             raise ConnectionError("this process was forked before the executor's pilot had started", remedy=remedy)
+        if self._place is not None:
+            return self._to_placed_pilot()
         if self._connect is not None:
             return self._to_running_pilot(self._connect, _QUIET)
         folder, words = self._folder, list(self._words)
@@ -230,21 +245,37 @@ class Core:
         self._pilot = LocalManager(["--wd", folder, *words], _QUIET)
         return self._pilot.client
 
-    def _connect_again(self) -> Client:
+    def _to_placed_pilot(self) -> Client:
+        """The pilot on the other machine, or the next one there. Raises NoPilotError."""
+        assert self._place is not None
+        while True:
+            where = self._place.pilot(self._link.is_needed, self._link.ends)
+            try:
+                return self._to_running_pilot(where, {**_QUIET, "connect_timeout": _FAR_CONNECT_S})
+            except ConnectionError:
+                self._place.look()
+
+    def _to_next_manager(self) -> Client:
         """The pilot has lost its manager: to the next one, when there is one."""
         assert self._connect is not None
         return self._to_running_pilot(self._connect, {**_QUIET, "connect_timeout": _CONNECT_S})
 
     def _to_running_pilot(self, where: str | os.PathLike[str], config: dict[str, Any]) -> Client:
+        pilot = Manager(where, config)
         with self._lock:
-            before, self._pilot = self._pilot, Manager(where, config)
+            before, self._pilot = self._pilot, pilot
         if before is not None:
             before.close()
-        self._pilot.client.notice_when_replaced()
-        return self._pilot.client
+        pilot.client.notice_when_replaced()
+        return pilot.client
 
     def _value_folder(self, folder: str) -> str:
-        """Where large values go: where the pilot says, but for an executor that is to find them again with its own pilot."""
+        """Where large values go: where the pilot says, but for an executor that is to find them again with its own pilot.
+
+        Between two machines they are part of requests and replies.
+        """
+        if self._is_elsewhere:
+            return ""
         if self._name is None or not isinstance(self._pilot, LocalManager):
             return folder
         values_folder = self._pilot.connection_file.parent / "values"
@@ -264,7 +295,10 @@ class Core:
             "max_bytes": options.max_bytes,
             "ranks": options.ranks,
         }
-        description["execution"] = {"exec": sys.executable, "wd": self._wd, **description["execution"], "calls": calls}
+        here = (
+            {} if self._is_elsewhere else {"exec": sys.executable, "wd": self._wd}
+        )  # else as the agent has them there
+        description["execution"] = {**here, **description["execution"], "calls": calls}
         return description
 
 
@@ -283,14 +317,18 @@ def _word(name: str) -> str:
     return "".join(sign if sign.isalnum() and sign.isascii() else "_" for sign in name)[:40] or "command"
 
 
-def _setup(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> str:
-    """What a function worker does first, as base64: take the module path of this program, and call the initializer."""
+def _module_path() -> list[str]:
+    """Where this program finds modules that are not installed."""
     installed = tuple(set(sysconfig.get_paths().values()))
-    path = [
+    return [
         os.path.abspath(entry) for entry in sys.path if not entry.startswith(installed) and not entry.endswith(".zip")
     ]
+
+
+def _setup(path: Sequence[str], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> str:
+    """What a function worker does first, as base64: take this module path, and call the initializer."""
     packed = b"" if initializer is None else values.flat(values.pack((initializer, initargs)))
-    return b64encode(msgpack.packb((path, packed))).decode()
+    return b64encode(msgpack.packb((list(path), packed))).decode()
 
 
 _open: weakref.WeakSet[Core] = weakref.WeakSet()

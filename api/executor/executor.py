@@ -23,6 +23,7 @@ from .command import Command, CommandResult
 from .core import Core
 from .future import Future
 from .options import Options, TaskFunction, with_keywords
+from .place import place_on
 from .progress import Watched
 
 T = TypeVar("T")
@@ -37,10 +38,17 @@ class Executor(concurrent.futures.Executor):
     Args:
         max_workers: how many cores of this machine it uses; None: all, or those of the allocation in which this runs.
         connect: a pilot that runs already: its connection file, or a folder with it. It goes on running at the end.
+        machine: another machine, on which the pilot is put, with a batch system or without: the name or path of one of your
+            machine files, its content, or a Machine. `shutdown` ends the pilot there and takes its batch job out of the queue.
+        resources: what a batch job there asks for: a Resources, or a mapping with its keys; default: one core.
+        pilots: batch jobs at the same time, whose nodes are one pilot; or a Pilot, or a mapping with its keys.
+        idle_timeout: when a pilot there ends by itself, as "30m" or in seconds: without work, and without this program;
+            default: 15 minutes, with `name` never.
         initializer: called in each function worker before its first call, with `initargs`.
         name: lets a program that is started again find its results: a call that an executor of this name has made before, of
             the same function with the same arguments, gives the result that it had then, or has when it ends.
-        folder: where the run's own folder stands, which is kept; None: a temporary one, or, with `name`, here.
+        folder: where the run's own folder stands, which is kept; None: a temporary one, or, with `name`, here. With `machine`:
+            where results are kept that have come home, for `name`.
         cache: a folder for results: the same function with the same arguments, and the same content of the `files` that its
             options name, is not called again.
         server_args: further options of `pilotfish service`, for a pilot of its own.
@@ -54,6 +62,10 @@ class Executor(concurrent.futures.Executor):
         max_workers: int | None = None,
         *,
         connect: str | os.PathLike[str] | None = None,
+        machine: Any = None,
+        resources: Any = None,
+        pilots: Any = None,
+        idle_timeout: str | float | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         name: str | None = None,
@@ -76,7 +88,19 @@ class Executor(concurrent.futures.Executor):
             remedy = "use at most 64 letters, digits and the signs . _ -"
             raise WrongArgumentsError(f"{name!r} is not a name", where="name", remedy=remedy)
         words = [*server_args, *(() if max_workers is None else ("--nodes", max_workers))]
-        self._core = Core(connect, words, folder, initializer, initargs, name, cache)
+        place = None
+        if machine is not None:
+            if connect is not None or max_workers is not None:
+                remedy = "leave out connect and max_workers; `resources` says what is asked for there"
+                raise WrongArgumentsError("the pilot is put there", where="machine", remedy=remedy)
+            of_machine = {"resources": resources, "pilots": pilots, "idle_timeout": idle_timeout, "words": words}
+            place = place_on(machine, name=name, folder=folder, **of_machine)
+        elif (resources, pilots, idle_timeout) != (None, None, None):
+            remedy = "name a machine, or leave them out"
+            raise WrongArgumentsError(
+                "resources, pilots and idle_timeout are of a machine", where="machine", remedy=remedy
+            )
+        self._core = Core(connect, words, folder, initializer, initargs, name, cache, place)
         self._options = Options()
         self._finalizer = weakref.finalize(self, Core.let_go, self._core)
         self._finalizer.atexit = False  # the core sees to that itself, in time

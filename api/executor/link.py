@@ -8,6 +8,7 @@ not come is looked up before it is sent again, and ends are told until the next 
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import threading
@@ -15,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from ...pilot.wire import replies
 from ..client import Client
@@ -23,7 +24,10 @@ from ..errors import ConnectionError, PilotfishError, RequestRefusedError
 from .future import Future, settle, settle_with_error
 from .needs import Needs, broken
 from .options import Options
+from .place import NoPilotError
 from .sent_job import Call, SentJob, data_of
+
+T = TypeVar("T")
 
 _MOST_CALLS = 1000
 _MOST_JOBS = 200
@@ -51,6 +55,7 @@ class Link:
         describe: gives the description of a job: options, functions and arguments, how many inputs, folder, keys.
         own_folder: where large values go, given what the pilot says of that.
         connect_again: gives a client after the manager was lost, if there may be another one.
+        is_placed: the pilot is put in place for its calls, so another one comes only while there are any, whenever that is.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Link:
         describe: Callable[[Options, bytes, int, str, bytes], dict[str, Any]],
         own_folder: Callable[[str], str],
         connect_again: Callable[[], Client] | None = None,
+        is_placed: bool = False,
     ) -> None:
         self.name = name or secrets.token_hex(3)
         self._is_named = bool(name)
@@ -69,6 +75,11 @@ class Link:
         """The calls of earlier lives, by what they are: jobs and positions."""
         self._own_folder = own_folder
         self._connect_again = connect_again
+        self._is_placed = is_placed
+        self._known: list[tuple[Future[Any], bytes]] = []
+        """Calls of now whose results earlier lives have had."""
+        self.ends = 0
+        """Of calls, that have come home."""
         self._confirmed = ("", 0)
         """The life of the manager, and the number of the end, up to which all were taken when it began."""
         self._connect = connect
@@ -107,10 +118,6 @@ class Link:
 
     def put(self, call: Call) -> None:
         """Send it soon. Raises BrokenExecutor when the pilot is lost, RuntimeError once it is closed."""
-        if self._is_named:
-            self.wait_until_connected()
-            if self._has_found(call):
-                return
         with self._lock:
             if self.failure is not None:
                 raise broken(self.failure)
@@ -120,31 +127,6 @@ class Link:
             self._waiting.append(call)
             if len(self._waiting) == 1:
                 self._changed.notify_all()
-
-    def _has_found(self, call: Call) -> bool:
-        """Whether an earlier life of this executor has made the same call: then its result is that of this one.
-
-        One that has failed is made again.
-        """
-        with self._lock:
-            places = self._earlier.get(call.key)
-            while places:
-                name, pos = places.popleft()
-                job = self._jobs[name]
-                assert job.found is not None
-                ended = job.found.get(pos)
-                if ended is not None and ended[1] != "SUCCEED":
-                    continue
-                call.future.task = f"{name}:{pos}"
-                if ended is None:
-                    job.futures[pos] = call.future
-                    self._open += 1
-                    return True
-                break
-            else:
-                return False
-        settle(call.future, ended[0], keep=True)
-        return True
 
     def cancel(self, future: Future[Any]) -> None:
         with self._lock:
@@ -183,6 +165,13 @@ class Link:
         self._open = 0
         self.failure = RuntimeError(f"it is that of process {parent}")
 
+    def is_needed(self) -> bool:
+        """Whether it may still have calls that are to be made: that of a placed pilot may come when all were cancelled."""
+        with self._lock:
+            if not self._closing:
+                return True
+        return any(not future.cancelled() for future in self.unfinished())
+
     def is_own_thread(self) -> bool:
         return threading.current_thread() in self._threads
 
@@ -214,24 +203,25 @@ class Link:
                     calls, cancel = self._take(), list(self._to_cancel)
                     self._to_cancel.clear()
                     client = self._client or client  # the manager may be another one
+                self._settle_known()
                 if calls:
                     self._submit(client, calls)
                 if cancel:
                     with suppress(RequestRefusedError):
-                        client.cancel(cancel)
+                        self._asked(client, lambda client, names=cancel: client.cancel(names))  # type: ignore[misc]
                 del calls  # with their futures, whose results others may wish to be rid of
             receiving = self._threads[1]
             while (
                 receiving.is_alive()
             ):  # it does not wait for an end any more once somebody else asks, perhaps only now
-                self._ask(self._client or client, "", 0, 0.0)
+                self._ask(self._client or client, *self._confirmed, 0.0)
                 receiving.join(_LOOK_S)
         except BaseException as error:
             self._fail(error)
 
     def _begin(self, client: Client) -> str:
         """Learn of the calls of an earlier life, and what has become of them; returns where large values go."""
-        first = found = self._ask(client, "", 0, 0.0, self._is_named)
+        first = found = self._asked(client, lambda client: self._ask(client, "", 0, 0.0, self._is_named))
         for job in first.jobs:
             self._jobs[job.job] = SentJob.of_earlier_life(job.count)
             for pos in range(len(job.keys) // KEY_BYTES):
@@ -259,6 +249,8 @@ class Link:
                 self._open -= 1
                 self._changed.notify_all()
                 continue
+            if self._earlier and self._takes_over(call):
+                continue
             size += len(call.arguments)
             last = jobs[-1][0] if jobs else None
             if last is None or call.slots or last.slots or call.options != last.options or size > _MOST_BYTES:
@@ -267,6 +259,34 @@ class Link:
             jobs[-1].append(call)
             count += 1
         return jobs
+
+    def _takes_over(self, call: Call) -> bool:
+        """Whether an earlier life of this executor has made the same call: then its result is that of this one.
+
+        One that has failed is made again.
+        """
+        places = self._earlier.get(call.key)
+        while places:
+            name, pos = places.popleft()
+            job = self._jobs[name]
+            assert job.found is not None
+            ended = job.found.get(pos)
+            if ended is not None and ended[1] != "SUCCEED":
+                continue
+            call.future.task = f"{name}:{pos}"
+            if ended is None:
+                job.futures[pos] = call.future
+            else:
+                self._known.append((call.future, ended[0]))
+            return True
+        return False
+
+    def _settle_known(self) -> None:
+        known, self._known = self._known, []
+        for future, data in known:
+            settle(future, data, keep=True)
+        if known:
+            self._over(len(known))
 
     def _submit(self, client: Client, jobs: Sequence[Sequence[Call]]) -> None:
         """Send these, each a job. What others need of a call is not confirmed meanwhile: the pilot must still have it."""
@@ -289,29 +309,45 @@ class Link:
 
     def _submit_once(self, client: Client, descriptions: Sequence[dict[str, Any]]) -> None:
         """Also when the manager is lost meanwhile: whether it has accepted them, the next one knows from the journal."""
-        try:
+        is_sent = False
+
+        def submit(client: Client) -> None:
+            nonlocal is_sent
+            if is_sent:
+                with suppress(RequestRefusedError):  # it does not know them
+                    client.job_states([descriptions[0]["name"]])
+                    return
+            is_sent = True
             client.submit(descriptions)
-            return
-        except RequestRefusedError:
-            raise
-        except ConnectionError as error:
-            again = self._again(error)
-        try:
-            again.job_states([descriptions[0]["name"]])
-        except RequestRefusedError:  # it does not know them
-            again.submit(descriptions)
+
+        self._asked(client, submit)
+
+    def _asked(self, client: Client, ask: Callable[[Client], T]) -> T:
+        """What this client says, or one of the next manager. Raises RequestRefusedError, and when no manager comes."""
+        while True:
+            try:
+                return ask(client)
+            except RequestRefusedError:
+                raise
+            except ConnectionError as error:
+                client = self._again(error)
 
     def _again(self, error: ConnectionError) -> Client:
         """A client of the manager that has taken the place of a lost one. Raises `error` when none comes."""
         if self._connect_again is None:
             raise error
-        until = time.monotonic() + _MANAGER_S
+        if self._is_placed:
+            with self._lock:
+                self._changed.wait_for(lambda: self._open or self._is_over())
+        until = math.inf if self._is_placed else time.monotonic() + _MANAGER_S
         while time.monotonic() < until and not self._is_over():
             try:
                 client = self._connect_again()
                 with self._lock:
                     self._client = client
                 return client
+            except NoPilotError:
+                raise
             except PilotfishError:
                 time.sleep(_LOOK_S)
         raise error
@@ -379,7 +415,7 @@ class Link:
                 except ConnectionError as error:
                     client = self._again(error).another()
                     continue
-                epoch, last = found.epoch, found.last
+                epoch, last = self._confirmed = found.epoch, found.last
                 for ends in found.ends:
                     self._take_ends(ends)
                 del found
@@ -421,6 +457,7 @@ class Link:
             else:
                 settle_with_error(future, value, ends.message, ends.state, job.needs)
         job.left -= count
+        self.ends += count
         if not job.left and job.found is None:
             job.end()
             with self._lock:
@@ -437,7 +474,7 @@ class Link:
             self._kept -= count
             old.append(name)
         if old:
-            client.remove(old)
+            self._asked(client, lambda client: client.remove(old))
 
     def _fail(self, error: BaseException) -> None:
         """There is no going on: nothing more comes of what is open."""

@@ -9,6 +9,7 @@ from typing import Any
 from ...pilot.functions import values
 from ..errors import WrongArgumentsError
 from .future import Future, LostCallError
+from .place import NoPilotError
 
 
 class Needs:
@@ -76,7 +77,11 @@ def omitted(cause: BaseException | None) -> LostCallError:
 
 
 def broken(error: BaseException) -> BaseException:
-    """What calls raise whose executor has lost its pilot."""
+    """What calls raise whose executor has lost its pilot, or has never had one."""
+    if isinstance(error, NoPilotError):
+        found: BaseException = NoPilotError(error.what, where=error.where, remedy=error.remedy)
+        found.__cause__ = error.__cause__
+        return found
     found = BrokenExecutor(f"the executor has lost its pilot: {error}")
     found.__cause__ = error
     return found

@@ -20,14 +20,16 @@ from ..description.task import Task
 from ..job.record import TaskResult
 from .batch_job import BatchJob
 from .pilot_jobs import PilotWork
+from .work import Work
 
 _ID = "service"
+_FOLDER = AUX_PREFIX + _ID
 _SERVICE = """
 {found}
 export PILOTFISH_NET=true
 rm -f -- {ended}
 if [ -e {aux}/{journal} ]; then pf_pilot=(--resume {aux}); else pf_pilot=(--wd "$REMOTE_ROOT" --id {id}); fi
-"${pilotfish[@]}" service "${pf_pilot[@]}" {options}
+"${pilotfish[@]}" service "${pf_pilot[@]}" {options} 2>{words}
 pf_code=$?
 if [ $pf_code -eq 0 ]; then : >{ended}; else echo 1 >{flag}; fi
 """
@@ -47,11 +49,12 @@ class ServiceWork(PilotWork):
         return sh(
             _SERVICE,
             found=self._found_or_failed(job),
-            aux=word(AUX_PREFIX + _ID),
+            aux=word(_FOLDER),
             journal=word(journal.FILE_NAME),
             id=word(_ID),
             options=shell.words(self._pilot.options),
             ended=shell.relative(_ended(job)),
+            words=shell.relative(f"{job.hash}_last_err_file"),
             flag=shell.relative(f"{job.hash}_flag_if_job_task_fail"),
         )
 
@@ -73,6 +76,11 @@ class ServiceWork(PilotWork):
         if not job.tasks or path not in context.read([path]):
             return job.results
         return {name: TaskResult(name, 0, attempt=job.attempt) for name in job.tasks}
+
+
+def remove_folder(context: Context, work: Work) -> None:
+    """All that the pilot has there; for where the submission's folder is the user's own."""
+    context.run(sh("rm -rf -- {folder}", folder=shell.relative(_FOLDER)), cwd=work.root)
 
 
 def _ended(job: BatchJob) -> str:

@@ -49,10 +49,10 @@ def remote_pilot(submission: Placement) -> Iterator[Path]:
         raise UsageError("this submission has no pilot", where=submission.hash, remedy='add "pilot": {} to it')
     with ExitStack() as stack:
         context = stack.enter_context(submission.context())
-        found = _found(context, submission.work(context).root)
+        found = connection_there(context, submission.work(context).root)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pilotfish-tunnel-"))
         path = Path(folder, connection.FILE_NAME)
-        connection.write(path, found if context.local else _led_through(found, context, stack))
+        connection.write(path, led_through(found, context, stack, path.parent))
         yield path
 
 
@@ -70,7 +70,8 @@ def remote_manager(submission: Placement, connect_timeout_s: float = 20.0) -> It
             manager.close()
 
 
-def _found(context: Context, root: str) -> ConnectionFile:
+def connection_there(context: Context, root: str) -> ConnectionFile:
+    """Of the newest pilot in this folder there. Raises LostError when there is none, UsageError for what is no such file."""
     done = context.run(_NEWEST, cwd=root)
     if done.code or not done.out:
         remedy = "its job may still wait: see `pilotfish submissions status`"
@@ -78,14 +79,19 @@ def _found(context: Context, root: str) -> ConnectionFile:
     return connection.decode(done.out.encode(), f"{root}/{connection.AUX_PREFIX}*")
 
 
-def _led_through(found: ConnectionFile, context: Context, stack: ExitStack) -> ConnectionFile:
-    """The same pilot, at this end of tunnels."""
+def led_through(found: ConnectionFile, context: Context, stack: ExitStack, folder: Path) -> ConnectionFile:
+    """The same pilot, at this end of tunnels, which `stack` closes; as it is where the machine is this one.
+
+    `folder`: where its connection file will be here. Raises LostError, RefusedError as `remote_pilot`.
+    """
+    if context.local:
+        return found
 
     def lead(address: str) -> str:
         host, _, port = address.removeprefix("tcp://").rpartition(":")
         return f"tcp://{stack.enter_context(context.tunnel(host.strip('[]'), int(port))).address}"
 
-    made = connection.through_tunnels(found, lead)
+    made = connection.through_tunnels(found, lead, folder)
     if not made.request_addresses:
         raise LostError(f"the pilot on {found.host} has no endpoint to the network", remedy="start it with --net")
     return made

@@ -143,10 +143,10 @@ def is_alive(info: ConnectionFile) -> bool:
     return True
 
 
-def through_tunnels(info: ConnectionFile, lead: Callable[[str], str]) -> ConnectionFile:
+def through_tunnels(info: ConnectionFile, lead: Callable[[str], str], folder: Path) -> ConnectionFile:
     """The pilot as clients of this host reach it: `lead` gives for an address of its network the one to take instead.
 
-    It counts as alive as long as this process, which has the tunnels, is.
+    It counts as alive as long as this process, which has the tunnels, is. `folder`: where its connection file is here.
     """
 
     def led(addresses: Mapping[str, str]) -> dict[str, str]:
@@ -156,6 +156,7 @@ def through_tunnels(info: ConnectionFile, lead: Callable[[str], str]) -> Connect
         info,
         pid=os.getpid(),
         host=socket.gethostname(),
+        aux_dir=str(folder),
         request_addresses=led(info.request_addresses),
         event_addresses=led(info.event_addresses),
         agent_addresses={},
