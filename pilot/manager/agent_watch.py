@@ -121,6 +121,7 @@ class AgentWatch:
     def end_of_turn(self) -> None:
         """Tell agents what is due; in the next turn go on with what is left, or with what one of them has said at length."""
         self._read_now.clear()
+        self.agents.inbox.end_of_turn()
         if self.agents.links.tell(_TOLD) or self.agents.inbox.begun:
             self._parts.loop.call_after(0, self._read_on)
 

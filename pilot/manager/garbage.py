@@ -17,7 +17,7 @@ _MANY = 10_000
 _TURNS = 10
 """After so many turns it is, whatever the count says: it tells the difference only."""
 _ROUNDS = 5
-_MANY_LEFT = 30_000
+_MANY_LEFT = 20_000
 """After so many collections, or when they may have left so many objects, that is looked through, too, for the last time.
 
 Without the second, tasks that run for long (an attempt each, and its key) made that a tenth of a second where 2,000 are

@@ -53,15 +53,18 @@ class Inbox:
         """The frame of a socket that is being taken in."""
         self._unread: dict[zmq.Socket[bytes], float] = {}
         """Sockets in which frames, or a part of one, were left for the next turn, and since when that has been so."""
+        self._left: dict[zmq.Socket[bytes], int] = {}
+        """What is left of this turn's share, for those that have been read."""
 
     def read(self, socket: zmq.Socket[bytes]) -> None:
-        """Take in the waiting frames of a socket, as many as a turn has time for."""
-        left = self._go_on(socket, MOST_PER_TURN)
+        """Take in the waiting frames of a socket, as many as a turn has time for, however often it is called in it."""
+        left = self._go_on(socket, self._left.get(socket, MOST_PER_TURN))
         with suppress(zmq.Again):
             while left > 0:
                 identity, *parts = socket.recv_multipart(zmq.NOBLOCK)
                 self._begun[socket] = self._take(socket, identity, parts[-1] if parts else b"")
                 left = self._go_on(socket, left - 1)
+        self._left[socket] = left
         if socket in self._begun or (left <= 0 and socket.poll(0)):
             self._unread.setdefault(socket, self._clock())
         else:
@@ -77,6 +80,10 @@ class Inbox:
                     return left
             del self._begun[socket]
         return left
+
+    def end_of_turn(self) -> None:
+        """The next turn has a share of its own."""
+        self._left.clear()
 
     @property
     def begun(self) -> list[zmq.Socket[bytes]]:

@@ -109,6 +109,8 @@ class World:
             self.say(0, frames.Report(seq, [], [ended] * ENDS, [], []))
 
     def read(self) -> None:
+        """A turn of its own."""
+        self.agents.inbox.end_of_turn()
         self.agents.inbox.read(self.socket)
 
     def reports_read(self) -> int:
@@ -159,6 +161,17 @@ def test_a_turn_takes_its_share_of_a_burst_and_the_next_turns_the_rest(world: Wo
     share = -(-inbox.MOST_PER_TURN // (ENDS + 1))
     assert seen == [share, 2 * share, 3 * share, REPORTS][: len(seen)]
     assert len(seen) >= 3
+
+
+def test_a_turn_has_one_share_however_many_processes_have_ended_in_it(world: World) -> None:
+    """Each asks whether the last words of its agents have been read; as many starters may fail at once as there are nodes."""
+    keys = world.send_tasks(2 * inbox.MOST_PER_TURN)
+    ends = [frames.Finished(*key, GrantId(0), 1, 99.0, 99.5, 0, Cause.EXITED, 0.0, 0, "", False) for key in keys]
+    for number, first in enumerate(range(0, len(ends), ENDS), 1):
+        world.say(0, frames.Report(number, [], ends[first : first + ENDS], [], []))
+        all_read = world.agents.inbox.all_read()
+    assert not all_read
+    assert world.ended() <= inbox.MOST_PER_TURN
 
 
 def test_in_shares_a_grant_goes_back_after_the_other_ends_of_it_too() -> None:
