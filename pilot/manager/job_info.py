@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -164,7 +164,7 @@ class Views:
         """`report_entry` as JSON, where nothing but its numbers distinguishes the task from its job's others; else None."""
         job, pos, state, _, _, message = ending
         tasks = job.tasks
-        if pos is None or message or job.failures or job.crashes or not isinstance(tasks, ManyTasks):
+        if pos is None or message or _is_special(job, (pos,)) or not isinstance(tasks, ManyTasks):
             return None
         row = tasks.ended_row(pos)
         exit_code, pid, place, _, _, scheduled_s, started_s, ended_s, _ = row
@@ -181,7 +181,7 @@ class Views:
     def report_lines(self, succeeded: Succeeded) -> str | None:
         """`report_line` for these, where that can be had for all of them together; else None."""
         job, ends = succeeded.job, succeeded.ends
-        if job.messages or job.failures or job.crashes or job.spec.iteration is None:
+        if _is_special(job, ends.pos) or job.spec.iteration is None:
             return None
         lines = self._lines.get(job.no, _UNKNOWN)
         if lines is _UNKNOWN:
@@ -256,6 +256,11 @@ class Views:
         parts = described["execution"], described["resources"], described.get("dependencies")
         iterations = job.spec.task_count if job.is_iteration else None
         return ReportEntry(job.spec.name, state, history, ran, *parts, message, iterations)
+
+
+def _is_special(job: Job, positions: Collection[int]) -> bool:
+    """Whether one of these tasks has a message, or was started more than once: on a large pilot some of each job are."""
+    return any(of and not of.keys().isdisjoint(positions) for of in (job.messages, job.failures, job.crashes))
 
 
 # Most tasks of a pilot have few different folders and programs, and each ending asks for both.

@@ -124,11 +124,14 @@ def test_tasks_that_succeed_together_have_the_lines_that_each_would_have(
         job.tasks.set_state(result.pos, State.SUCCEED)
         job.tasks.set_run(result.pos, 1)
         job.tasks.store(result.pos, result)
+    job.crashes, job.failures, job.messages = {count: 1}, {count + 1: 2}, {count + 2: "of another task"}
     views, changed = Views(scheduler, Path("/wd")), Succeeded(job, ends, numbers, unannounced=True)
     lines = views.report_lines(changed)
     singly = b"".join(encode_json(views.report_entry(change)) for change in changed if change.state.final)
     assert lines is not None
     assert lines.encode() == singly
+    job.crashes = {count - 1: 1}
+    assert views.report_lines(changed) is None
 
 
 def test_on_very_many_cores_the_text_of_a_place_needs_no_memory_of_it() -> None:
