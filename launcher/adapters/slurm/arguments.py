@@ -97,6 +97,8 @@ def _long(command: str, name: str, longs: Mapping[str, Option]) -> Option:
     raise Refusal(f"{command}: unrecognized option '--{name}'", hint=command)
 
 
+_LISTS = ("accounts", "format", "jobs", "name", "partition", "state", "user")
+"""Of sacct: what is said twice adds up."""
 _SAME = {"tasks-per-node": "ntasks-per-node", "share": "oversubscribe"}
 
 
@@ -107,7 +109,10 @@ def _take(command: str, values: Values, option: Option, value: str) -> None:
             if option.why in SLURMS
             else Refusal(f"{command}: error: --{option.name}: {option.why}")
         )
-    values[_SAME.get(option.name, option.name)] = value
+    name = _SAME.get(option.name, option.name)
+    if command == "sacct" and option.name in _LISTS and name in values:
+        value = f"{values[name]},{value}"
+    values[name] = value
 
 
 def _asks_nothing(name: str, value: str) -> bool:

@@ -315,9 +315,11 @@ class Queue:
     def live(self) -> list[Job]:
         return [job for job in self if not job.is_over]
 
-    def endless(self) -> list[Job]:
-        """Those that will not end by themselves: they are held, or can never start."""
-        return [job for job in self._waiting.values() if job.held or job.reason == "DependencyNeverSatisfied"]
+    def stuck(self) -> list[Job]:
+        """All that have not ended, when none of them can start by itself: they are held, or wait for such."""
+        live = self.live()
+        moves = self.changed or self.next_look() is not None or any(job.pilot_name for job in live)
+        return [] if moves else live
 
 
 def pending_label(array_id: int, elements: list[Job]) -> str:

@@ -149,14 +149,11 @@ class _Program:
 
     def _all_over(self) -> bool:
         queue = self._controller.queue
-        live = queue.live()
         if self._interrupted:
             self._interrupted = False
-            self._controller.cancel(live)
-        elif live and not queue.changed:
-            endless = queue.endless()
-            if endless and len(endless) == len(live):
-                for job in endless:
-                    print(f"pilotfish: job {job.label} is cancelled: {job.reason}", file=sys.stderr)
-                self._controller.cancel(endless)
+            self._controller.cancel(queue.live())
+        stuck = queue.stuck()
+        for job in stuck:
+            print(f"pilotfish: job {job.label} is cancelled: {job.reason}", file=sys.stderr)
+        self._controller.cancel(stuck)
         return not queue.live()

@@ -12,16 +12,15 @@ from .desk import MIN_JOB_AGE_S, Answer, Call, Desk, named, rows_of, version
 from .errors import Refusal
 from .fields import SQUEUE, by_format, by_long_format
 from .jobs import Job
-from .options import Option, Value, flags, granted, refused, valued
+from .options import Value, flags, granted, refused, valued
 from .view import Row
 
 TABLE = [
     *flags("array/r array-unique help json long/l me noheader/h start usage version/V"),
     *granted("all/a federation hide local noconvert priority/P verbose/v"),
     *valued(
-        "account/A clusters/M format/o Format/O licenses/L name/n nodelist/w partition/p qos/q sort/S states/t user/u"
+        "account/A clusters/M format/o Format/O jobs/j licenses/L name/n nodelist/w partition/p qos/q sort/S states/t user/u"
     ),
-    Option("jobs", "j", Value.OPTIONAL),
     *refused("iterate/i", "ask again instead"),
     *refused("steps/s", "steps are shown by sacct", Value.OPTIONAL),
     *refused("reservation/R", "Requested reservation is invalid"),
@@ -43,9 +42,7 @@ def squeue(desk: Desk, call: Call) -> Answer:
     for variable, name in _VARIABLES.items():
         if variable in call.environ:
             values.setdefault(name, call.environ[variable])
-    if rest and "jobs" in values and not values["jobs"]:
-        values["jobs"] = rest[0]  # getopt lets an optional value follow only with `=`, but squeue takes it
-    elif rest:
+    if rest:
         raise Refusal(f"squeue: error: Unrecognized option: {rest[0]}")
     check_cluster("squeue", values.get("clusters"), desk)
     jobs = _chosen(desk, values)
