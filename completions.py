@@ -116,6 +116,12 @@ def _files(context: click.Context, incomplete: str) -> Iterable[str]:
     return ()
 
 
+def _allocations(context: click.Context, incomplete: str) -> Iterable[str]:
+    from .launcher.cli.alloc import names_at
+
+    return names_at(context.params.get("connect"))
+
+
 _OF_PILOT = ("status", "info", "cancel", "remove", "explain")
 _OF_RUN = ("show", "wait", "rm", "cat", "tail", "top")
 NAMES: dict[tuple[str, str], Names] = {
@@ -127,6 +133,7 @@ NAMES: dict[tuple[str, str], Names] = {
     ("submissions *", "beginning"): _submissions,
     ("submissions logs", "task"): _tasks_of_submission,
     ("submissions cancel", "task"): _tasks_of_submission,
+    ("alloc *", "names"): _allocations,
     ("job *", "beginnings"): _batch_jobs,
     ("job *", "beginning"): _batch_jobs,
     ("job *", "after"): _batch_jobs,

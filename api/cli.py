@@ -14,6 +14,7 @@ import msgspec
 
 from ..pilot import variable_names
 from ..pilot.console import echo, show
+from ..pilot.model.errors import UsageError
 from ..pilot.wire.connection import EndedError, discover
 from ..pilot.wire.replies import Canceled, Removed
 from . import jobfile
@@ -57,7 +58,10 @@ def submit(file: str, form: str | None, connect: str | None, as_json: bool) -> N
 
     All of them are accepted, or none.
     """
-    jobs = jobfile.load(file, form).jobs
+    _, jobs, asks = jobfile.load(file, form)
+    if asks:
+        remedy = "leave them out here, and let the pilot ask for them with `pilotfish alloc add`"
+        raise UsageError("are for the pilot that `pilotfish run` starts", where=f"{file}: allocations", remedy=remedy)
     with connected(connect) as pilot:
         names = pilot.client.submit(jobs)
     if as_json:

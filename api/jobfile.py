@@ -20,10 +20,14 @@ _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 class JobFile(NamedTuple):
-    """What a file holds, and in which of FORMATS it was written, or `script`."""
+    """What a file holds, and in which of FORMATS it was written, or `script`.
+
+    `asks`: it also says which allocations its queue may ask for (`allocations`), which is not looked at here.
+    """
 
     form: str
     jobs: list[dict[str, Any]]
+    asks: bool = False
 
 
 def load(source: str, form: str | None = None) -> JobFile:
@@ -45,7 +49,9 @@ def load(source: str, form: str | None = None) -> JobFile:
     if form == "lines":
         return JobFile(form, lines.jobs_of(text, source))
     _need_text(text, source)
-    return JobFile(form, _jobs_of(_parse(text, form, source), source))
+    value = _parse(text, form, source)
+    asks = isinstance(value, dict) and "jobs" in value and bool(value.get("allocations"))
+    return JobFile(form, _jobs_of(value, source), asks)
 
 
 def check_dependencies(jobs: Sequence[Mapping[str, Any]], source: str) -> None:

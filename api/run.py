@@ -194,6 +194,8 @@ def run(
         resume = options["wd"]
     of_tasks = runjobs.TaskOptions.of(options)
     work = _work(words, resume, context.meta[_BEHIND_DASHES] == words, form, of_tasks)
+    allocations = options["allocations"] or (work.allocations if work is not None else None)
+    options["allocations"] = None if allocations is None else Path(allocations).absolute()
     pilot = _pilot(options, resume, _report_format(report_format, work, resume))
 
     def begin() -> session.Session:

@@ -30,6 +30,8 @@ class Work(NamedTuple):
     source: str
     jobs: list[dict[str, Any]]
     without_files: bool
+    allocations: str | None = None
+    """The file that says which allocations the queue may ask for."""
 
 
 class TaskOptions(NamedTuple):
@@ -70,19 +72,24 @@ def read(words: Sequence[str], is_command: bool, form: str | None, options: Task
     if not words:
         raise UsageError("nothing to run", remedy="give a FILE, - or -- COMMAND; see pilotfish run --help")
     if is_command:
-        source, form, jobs = COMMAND, "command", [command_job(words, options.name, options.parameters)]
+        jobs = [command_job(words, options.name, options.parameters)]
+        source, form, asks = COMMAND, "command", False
     elif len(words) > 1:
         raise UsageError(f"one FILE is expected, not {len(words)}", remedy="write -- before a command")
     elif (option := options.parameters.option) is not None:
         raise UsageError("needs a command", where=option, remedy="write it behind --, as in -- ./simulate {alpha}")
     else:
-        source, (form, jobs) = words[0], jobfile.load(words[0], form)
+        source, (form, jobs, asks) = words[0], jobfile.load(words[0], form)
     for number, job in enumerate(jobs):
         _fill_in(job, options, wins=form == "script")
         if form != "lines":
             check_variables(job, "COMMAND" if is_command else f"{source}: jobs[{number}]")
         options.names.of(job, "")  # whether it can be filled in
-    return Work(source, jobs, form in ("command", "lines", "script"))
+    if asks and source == "-":
+        raise UsageError(
+            "cannot come by a pipe", where="allocations", remedy="name the file, or give --allocations FILE"
+        )
+    return Work(source, jobs, form in ("command", "lines", "script"), source if asks else None)
 
 
 def _check_output(options: TaskOptions) -> None:

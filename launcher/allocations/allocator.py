@@ -1,6 +1,6 @@
 """The allocator: asks batch systems for nodes for one pilot, as its queue demands, and gives them up again.
 
-Each turn goes the same way: read what others have written, look where the allocations are, ask the pilot what waits,
+Each turn goes the same way: read what others have written, ask the pilot what waits, look where the allocations are,
 decide, and act. What is decided is a pure function of these (`decide.py`); what is done is written down before it is done
 (`journal.py`). So the allocator may be killed between any two steps: the next one reads what was intended, and finds out
 what came of it.
@@ -31,7 +31,7 @@ from ..job.states import JobState, Reason, Status
 from ..machines.base import MachineBusyError, QueueFullError
 from .batch_jobs import BatchJobs
 from .decide import AllocationState, Decisions, KnownAllocation
-from .events import Asked, Event, Joined, Leaving, NothingAsked, Over, Placed, SpecPaused, Started
+from .events import Asked, Event, Joined, Leaving, NothingAsked, Over, Placed, Said, SpecPaused, Started
 from .journal import AllocationJournal
 from .pilot_link import PilotLink
 from .spec import AllocationSpec, NodeSize
@@ -44,6 +44,8 @@ _FIRST_LOOK_S, _LAST_LOOK_S, _SLOWER = 1.0, 15.0, 1.5
 """How often the batch system is asked: soon after something has happened, then ever more rarely."""
 _AGENTS_COME_S = 120.0
 """So long an allocation that runs may have no agent."""
+_AGENTS_USUALLY_COME_S = 10.0
+"""If none has come by then, what the job has said so far is told."""
 _AT_ONCE_S = 30.0
 """An allocation that ends so soon after its start, without having been asked to, was of no use."""
 _AGAIN_S = 60.0
@@ -92,20 +94,25 @@ class Allocator:
         self._ended_since_s: float | None = None
         self._troubles: dict[str, str] = {}
 
+    def remember(self) -> None:
+        """Take in what was written before; nobody has to be told of that again."""
+        self._journal.read()
+
     # --- the turn -------------------------------------------------------------------------------------------------------
 
     def turn(self) -> bool:
         """One round; False when there is nothing left to do, now or later."""
         self._read()
-        self._look()
         demand = self._pilot.demand()
         self._say("pilot", self._pilot.trouble)
+        if demand is not None:
+            self._note_agents(demand.nodes)
+        self._look()  # after the pilot: what ends together with it is no failure
         if self._is_over():
             self._end_all()
             return bool(self._journal.state.living)
         self._leave_removed()
         if demand is not None:
-            self._note_agents(demand.nodes)
             self._act(self._decide(self._specs(), demand, self._known(), self._clocks.now()))
             self._keep_reachable()
         return bool(self._journal.state.asking or self._journal.state.living)
@@ -190,6 +197,15 @@ class Allocator:
         elif status.state is JobState.running and known.joined_s is None and self._has_no_agents(known):
             reason = f"no agent has joined in {_AGENTS_COME_S:.0f} s"
             self._leave(history.spec, known, "cancel", reason, failed=True)
+        elif status.state is JobState.running and known.joined_s is None and not known.leaving:
+            self._note_words(history.spec, known)
+
+    def _note_words(self, spec: AllocationSpec, known: Allocation) -> None:
+        """Of one that should have an agent by now: why it has none is not told only when it has given up."""
+        if self._clocks.now() - (known.started_s or 0.0) > _AGENTS_USUALLY_COME_S and not known.lines:
+            lines = printable_lines(self._jobs.last_lines(spec, known.id))
+            if lines:
+                self._write(Said(known.id, lines))
 
     def _has_no_agents(self, known: Allocation) -> bool:
         answers = self._pilot.silent_since_s is None
@@ -327,6 +343,7 @@ class Allocator:
                 self._leave(history.spec, known, how, f"{history.spec.name} was removed")
 
     def _end_all(self) -> None:
+        self._look_soon()
         now_s = self._clocks.steady()
         self._ended_since_s = now_s if self._ended_since_s is None else self._ended_since_s
         patient = now_s - self._ended_since_s < _ENDS_BY_ITSELF_S

@@ -120,7 +120,7 @@ class BatchJobs:
     ) -> Script:
         """What is handed over. Raises DescriptionError for what this batch system cannot be asked for."""
         local = job.context.local
-        order = Order(job.hash, nodes, walltime_s, self._connection(job.context, target))
+        order = Order(job.hash, nodes, walltime_s, self._connection(spec, job.context, target))
         here = replace(target, pilot=Pilot(python=self._python)) if local else target
         out = f"{job.record.name}.out"
         return Script(
@@ -136,27 +136,28 @@ class BatchJobs:
             return str(self._aux / FOLDER / _FOLDER)
         return posixpath.join(target.machine.remote_root or "~", _REMOTE_FOLDER, self._aux.name.lstrip("."))
 
-    def _connection(self, context: Context, target: AllocationMachine) -> str:
-        if context.local:
+    def _connection(self, spec: AllocationSpec, context: Context, target: AllocationMachine) -> str:
+        """What its agents read: the pilot's own file, which is true to the day, unless they need a copy."""
+        if not _needs_copy(spec, context):
             return str(self._aux / connection.FILE_NAME)
-        return posixpath.join(self._folder(context, target), connection.FILE_NAME)
+        return posixpath.join(self._folder(context, target), f"{spec.name}.{connection.FILE_NAME}")
 
     def _make_ready(self, spec: AllocationSpec, target: AllocationMachine, context: Context) -> None:
-        if context.local:
-            return
-        if spec.name not in self._ready:
+        if not context.local and spec.name not in self._ready:
             environment = [*target.asked.get("prepend_script", ())]
             bootstrap.ensure(context, target.pilot, target.machine.remote_root or "~", environment, self._tell)
             self._ready.add(spec.name)
-        self.send_connection(spec, connection.read(self._aux / connection.FILE_NAME))
+        if _needs_copy(spec, context):
+            self.send_connection(spec, connection.read(self._aux / connection.FILE_NAME))
 
     def send_connection(self, spec: AllocationSpec, info: connection.ConnectionFile) -> None:
-        """Let agents on a machine that does not see the pilot's folder find its manager, also a new one."""
+        """Let agents that do not see the pilot's folder, or are at the end of a tunnel, find its manager, also a new one."""
         target = target_of(spec)
         context = self._context(spec, target.machine)
-        if context.local or self._sent.get(spec.name) == (info.pid, info.started_s):
+        if not _needs_copy(spec, context) or self._sent.get(spec.name) == (info.pid, info.started_s):
             return
-        context.write({self._connection(context, target): (self._aux / connection.FILE_NAME).read_bytes()})
+        copy = connection.by_way_of(info, spec.agents_connect) if spec.agents_connect else info
+        context.write({self._connection(spec, context, target): connection.encode(copy)})
         self._sent[spec.name] = info.pid, info.started_s
 
     # --- looking --------------------------------------------------------------------------------------------------------
@@ -245,3 +246,7 @@ class BatchJobs:
         if spec.name not in self._contexts:
             self._contexts[spec.name] = build_context(machine)
         return self._contexts[spec.name]
+
+
+def _needs_copy(spec: AllocationSpec, context: Context) -> bool:
+    return bool(spec.agents_connect) or not context.local

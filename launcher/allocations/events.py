@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from .spec import AllocationSpec, NodeSize
 
@@ -76,6 +76,14 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What it says although it runs, and no agent of it has joined yet."""
+
+    id: str
+    lines: str
+
+
+@dataclass(frozen=True)
 class Joined:
     """The first of its agents has joined the pilot; `node`: what that has."""
 
@@ -103,36 +111,11 @@ class Over:
     lines: str = ""
 
 
-Event = (
-    SpecAdded
-    | SpecPaused
-    | SpecResumed
-    | SpecRemoved
-    | NothingAsked
-    | Asked
-    | Placed
-    | Started
-    | Joined
-    | Leaving
-    | Over
-)
+EventOfSpec = SpecAdded | SpecPaused | SpecResumed | SpecRemoved | NothingAsked
+EventOfAllocation = Placed | Started | Said | Joined | Leaving | Over
+Event = EventOfSpec | Asked | EventOfAllocation
 
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (
-        SpecAdded,
-        SpecPaused,
-        SpecResumed,
-        SpecRemoved,
-        NothingAsked,
-        Asked,
-        Placed,
-        Started,
-        Joined,
-        Leaving,
-        Over,
-    )
-}
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 def to_dict(event: Event) -> dict[str, Any]:

@@ -20,6 +20,8 @@ _ANSWER_S = 20.0
 class PilotLink:
     """A manager may be killed and followed by another one, so the connection file is read each time.
 
+    `asks`: nodes are asked for, so work that fits on none there is waits for them.
+
     Attributes:
         info: its connection file as it was read last; None before.
         ended: it has ended in good order, and nobody follows.
@@ -27,7 +29,8 @@ class PilotLink:
         silent_since_s: since when it does not, by `clock`; None when it does.
     """
 
-    def __init__(self, aux: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, aux: Path, clock: Callable[[], float] = time.monotonic, *, asks: bool = True) -> None:
+        self._asks = asks
         self._file = aux / connection.FILE_NAME
         self._clock = clock
         self._client: Client | None = None
@@ -41,7 +44,7 @@ class PilotLink:
         """What waits there and what its nodes do; None when it does not answer, or is at its end."""
         try:
             client = self._connected()
-            answer = None if client is None else client.demand(nodes_may_come=True)
+            answer = None if client is None else client.demand(nodes_may_come=self._asks)
         except PilotfishError as error:
             self._let_go()
             self._silent(str(error))

@@ -36,6 +36,7 @@ class AllocationSpec:
         node: what one node has, where the user has said so; otherwise it is learnt from the first allocation that comes.
         tags: words by which jobs can ask for its nodes.
         priority: specs of a higher one are asked first.
+        agents_connect: HOST:PORT at which its agents reach the pilot, where that is not where it listens: the end of a tunnel.
         paused: asks for nothing; what it has goes on.
     """
 
@@ -52,4 +53,5 @@ class AllocationSpec:
     node: NodeSize | None = None
     tags: tuple[str, ...] = ()
     priority: int = 0
+    agents_connect: str = ""
     paused: bool = False

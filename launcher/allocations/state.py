@@ -15,11 +15,14 @@ from .decide import AllocationState, KnownAllocation
 from .events import (
     Asked,
     Event,
+    EventOfAllocation,
+    EventOfSpec,
     Joined,
     Leaving,
     NothingAsked,
     Over,
     Placed,
+    Said,
     SpecAdded,
     SpecPaused,
     SpecRemoved,
@@ -131,9 +134,7 @@ class State:
                 if event.id in self.allocations and not self.allocations[event.id].over:
                     self._take_of_allocation(self.allocations[event.id], event, time_s)
 
-    def _take_of_spec(
-        self, known: SpecHistory, event: SpecPaused | SpecResumed | SpecRemoved | NothingAsked, time_s: float
-    ) -> None:
+    def _take_of_spec(self, known: SpecHistory, event: EventOfSpec, time_s: float) -> None:
         match event:
             case SpecPaused():
                 known.spec, known.why_paused = replace(known.spec, paused=True), event.reason
@@ -145,14 +146,14 @@ class State:
             case NothingAsked():
                 known.quiet = event.reason
 
-    def _take_of_allocation(
-        self, known: Allocation, event: Placed | Started | Joined | Leaving | Over, time_s: float
-    ) -> None:
+    def _take_of_allocation(self, known: Allocation, event: EventOfAllocation, time_s: float) -> None:
         match event:
             case Placed():
                 known.job_id = event.job_id
             case Started():
                 known.started_s, known.where = known.started_s or time_s, event.where
+            case Said():
+                known.lines = event.lines
             case Joined():
                 known.started_s, known.joined_s, known.node = known.started_s or time_s, time_s, event.node
             case Leaving():

@@ -8,11 +8,13 @@ from ...pilot.model import walltime
 from .events import (
     Asked,
     Event,
+    EventOfSpec,
     Joined,
     Leaving,
     NothingAsked,
     Over,
     Placed,
+    Said,
     SpecAdded,
     SpecPaused,
     SpecRemoved,
@@ -25,7 +27,7 @@ from .journal import Entry
 def text_of(entry: Entry) -> str:
     """`2026-11-28 13:20:01  cluster  asked for 4 nodes …`, with the last words of what ended badly below."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.time_s))
-    lines = entry.event.lines if isinstance(entry.event, Over) else ""
+    lines = entry.event.lines if isinstance(entry.event, Over | Said) else ""
     more = "".join(f"\n    | {line}" for line in lines.splitlines())
     return f"{when}  {about(entry.event)}: {what(entry.event)}{more}"
 
@@ -53,6 +55,8 @@ def what(event: Event) -> str:
             text = f"waits as batch job {event.job_id}"
         case Started():
             text = f"runs{f' on {event.where}' if event.where else ''}"
+        case Said():
+            text = "no agent of it has joined yet; it says"
         case Joined():
             text = f"its first agent has joined, with {event.node.cores} cores"
         case Leaving():
@@ -62,7 +66,7 @@ def what(event: Event) -> str:
     return text
 
 
-def _of_spec(event: SpecAdded | SpecPaused | SpecResumed | SpecRemoved | NothingAsked) -> str:
+def _of_spec(event: EventOfSpec) -> str:
     match event:
         case SpecAdded():
             least, most = event.spec.nodes

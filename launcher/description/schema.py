@@ -241,6 +241,27 @@ PILOT = (
     ),
 )
 
+ALLOCATION = (
+    Key("machine", "str", "", "a machine by its name or file; empty: the batch system of this host", ours=True),
+    Key("name", "str|null", None, "what `pilotfish alloc` calls it; default: that of the machine", ours=True),
+    Key("nodes", "str|int", "1", "least and most nodes of one allocation: 1-8, or 4", ours=True),
+    Key("walltime", "str|float", "1h", "the longest time limit to ask for: 4h, HH:MM:SS, or seconds", ours=True),
+    Key("max_waiting", "int", 2, "allocations that may wait in the batch system at once", ours=True, least=1),
+    Key("max_nodes", "int|null", None, "nodes that may wait and run in all", ours=True, least=1),
+    Key("idle", "str|float", "5m", "how long its nodes may be idle before they are given up", ours=True),
+    Key("min_work", "str|float", "10m", "for how long an allocation must be of use to be asked for", ours=True),
+    Key("budget", "str|float|null", None, "what all may use together: 500node-hours (a number is these)", ours=True),
+    Key("cores", "int|null", None, "cores on each node; default: whole nodes", ours=True, least=1),
+    Key("gpus", "int", 0, "GPUs on each node", ours=True, least=0),
+    Key("memory", "str|int|null", None, "memory on each node: 4G, 500M, or MiB", ours=True),
+    Key("tags", "list[str]", [], "tags of its nodes, which jobs can require", ours=True),
+    Key("priority", "int", 0, "those of a higher one are asked first", ours=True),
+    Key(
+        "agents_connect", "str|null", None, "HOST:PORT where its nodes reach the pilot: the end of a tunnel", ours=True
+    ),
+    Key("resources", "dict", {}, "keys of `resources` besides: queue_name, account, qos, custom_flags …", ours=True),
+)
+
 SUBMISSION = (
     Key("work_base", "str", REQUIRED, "the folder of the tasks, below `local_root`"),
     Key("machine", "dict|str", REQUIRED, "a machine, or the name of one of your machine files"),
@@ -355,6 +376,7 @@ def rows(kwargs: Mapping[str, Sequence[Key]]) -> Iterator[tuple[str, Key]]:
         ("task", TASK),
         ("task.resources", TASK_RESOURCES),
         ("pilot", PILOT),
+        ("allocation", ALLOCATION),
     ):
         for key in table:
             yield section, key

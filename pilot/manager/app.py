@@ -28,7 +28,7 @@ from ..model.decisions import Changes
 from ..model.dispatch import MOST_LIVES
 from ..model.errors import PilotfishError, SettingsError, UsageError
 from ..model.scheduler import Scheduler
-from ..systems import registry
+from ..systems import local, registry
 from ..systems.base import Allocation
 from ..systems.detect import detect
 from ..systems.host_env import this_host
@@ -36,7 +36,7 @@ from ..systems.named_resources import parse_all, with_own
 from ..version import VERSION
 from ..wire import connection, records
 from ..wire.room import check_room_for_sockets
-from . import agent_launch_plan, auxdir, original_run
+from . import agent_launch_plan, allocations, auxdir, original_run
 from .accept_limit import limit_connections, reserved
 from .auxdir import AuxDir
 from .call_results import CallOutboxes
@@ -71,6 +71,7 @@ _THREADS = 4
 def run(settings: Settings) -> int:
     """Run one manager to its end. Exit code: 0, 128 + signal; 2 for settings it cannot use, 1 when it could not start."""
     try:
+        allocations.check(settings.allocations)
         service, feed = _start(settings)
     except Exception as error:
         reason = str(error) if isinstance(error, PilotfishError) else why_not(error)
@@ -81,11 +82,16 @@ def run(settings: Settings) -> int:
         _tell_starter(settings, f"error: {reason}")
         echo(f"Error: {reason}", err=True)
         return ExitCode.BAD_INPUT if isinstance(error, UsageError) else ExitCode.FAILED
+    aux = service.parts.aux.path
+    allocations.begin(aux, settings.allocations, service.parts.status.warn)
     _tell_starter(settings, str(service.parts.aux.connection))
     if feed is not None:
         service.parts.loop.call_after(0, feed.serve)
     Garbage.begin()
-    return _leave(service.run())
+    allocations.watch(service.parts.loop, aux)
+    code = service.run()
+    allocations.replace_killed(aux)  # it takes back what was asked for
+    return _leave(code)
 
 
 def _leave(code: int) -> NoReturn:
@@ -138,7 +144,7 @@ def _put_together(
         system_core=settings.system_core,
         life=secrets.randbelow(MOST_LIVES - 1) + 1 if settings.resume else 0,
     )
-    scheduler.nodes.elastic = settings.governor
+    scheduler.nodes.elastic = settings.governor or settings.allocations is not None
     views = Views(scheduler, settings.wd)
     epoch = secrets.token_hex(8)
     folder = ValueFolder(aux.path, allocation.kind in registry.VIRTUAL)
@@ -176,10 +182,14 @@ def _put_together(
 
 
 def _allocation(settings: Settings) -> Allocation:
-    """The nodes we have, as the settings or the batch system say; a governor has none of its own."""
+    """The nodes we have, as the settings or the batch system say; a governor has none of its own.
+
+    Nor has a pilot that asks for allocations: it is on a login node, unless it is in a batch job.
+    """
     host_env, file = this_host(os.environ), settings.resources_document
     allocation = detect(host_env, settings.nodes, settings.resources, settings.nodes_range, file)
-    nodes = () if settings.governor else allocation.nodes
+    asks = settings.allocations is not None and allocation.kind == local.SYSTEM.name
+    nodes = () if settings.governor or asks else allocation.nodes
     named = parse_all(settings.resource, "--resource")
     nodes = tuple(replace(node, tags=settings.tags, named=with_own(node, named)) for node in nodes)
     of_pool = {each.name for each in parse_all(settings.pool_resource, "--pool-resource")}

@@ -34,6 +34,7 @@ class Settings:
     report_file: str = "jobs.report"
     nodes: str | None = None
     governor: bool = False
+    allocations: Path | None = None
     parent: str | None = None
     resource: tuple[str, ...] = ()
     pool_resource: tuple[str, ...] = ()
@@ -275,6 +276,13 @@ OPTIONS = (
     ),
     Option("governor", "flag", "Bring no nodes: wait for agents that join (`pilotfish agent`, or --parent)."),
     Option(
+        "allocations",
+        "path",
+        "Let the queue ask for nodes, as `allocations` in this file says (see `pilotfish alloc`). Implies --net; outside of a "
+        "batch job there are no other nodes then, unless --nodes gives some.",
+        "ours",
+    ),
+    Option(
         "parent", "text", "Start no manager: let the nodes of this allocation join the pilot of this connection file."
     ),
     Option(
@@ -298,6 +306,7 @@ OF_ALLOCATION = frozenset(
 """Options that say which nodes there are."""
 _SECONDS = ("end-margin", "kill-grace", "heartbeat", "node-lost", "manager-wait", "reserve-after", "nl-init-timeout")
 _ABOVE_ZERO = ("heartbeat", "node-lost", "crash-limit", "max-message-mib")
+_WITH_NET = ("net", "net-plain", "net-port", "net-port-min", "net-port-max", "allocations")
 _PORTS = ("net-port", "net-port-min", "net-port-max", "net-pub-port")
 _HIGHEST_PORT = 65535
 _METRICS_HOST = "127.0.0.1"
@@ -320,7 +329,7 @@ def build(given: Mapping[str, Any], places: Mapping[str, str] | None = None) -> 
             continue
         if option.group not in ("accepted", "command"):
             values[option.setting] = _converted(option, value, (places or {}).get(option.name, f"--{option.name}"))
-    values["net"] = any(given.get(name) for name in ("net", "net-plain", "net-port", "net-port-min", "net-port-max"))
+    values["net"] = any(given.get(name) for name in _WITH_NET)
     values["file"] = bool(given.get("file") or given.get("file-path"))
     settings = Settings(**values)
     _check(settings, places or {})

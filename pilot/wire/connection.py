@@ -72,7 +72,12 @@ class _Versioned(msgspec.Struct):
 
 def write(path: Path, info: ConnectionFile) -> None:
     """Put the file in place in one step. Not synced: after a crash of the machine nobody is there any more. Raises OSError."""
-    write_atomically(path, codec.dump(info, indent=2) + b"\n")
+    write_atomically(path, encode(info))
+
+
+def encode(info: ConnectionFile) -> bytes:
+    """What stands in the file; `decode` gives the same back."""
+    return codec.dump(info, indent=2) + b"\n"
 
 
 def retire(path: Path) -> None:
@@ -162,6 +167,12 @@ def through_tunnels(info: ConnectionFile, lead: Callable[[str], str], folder: Pa
         agent_addresses={},
         agent_endpoints=(),
     )
+
+
+def by_way_of(info: ConnectionFile, address: str) -> ConnectionFile:
+    """The pilot as agents reach it at the end of a tunnel to their endpoint, HOST:PORT, and by no other way."""
+    end = f"tcp://{address}"
+    return msgspec.structs.replace(info, agent_addresses={"curve": end}, agent_endpoints=(end,))
 
 
 def as_variable(info: ConnectionFile) -> str:

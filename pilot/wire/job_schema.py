@@ -245,7 +245,12 @@ JOB: Schema = {
 def job_file_schema() -> Schema:
     """Of the files that `pilotfish run` and `pilotfish submit` read: one job, an array of jobs, or `{jobs: [...]}`."""
     jobs = {"type": "array", "items": {"$ref": "#/$defs/job"}}
-    whole = {"type": "object", "properties": {"jobs": jobs}, "required": ["jobs"]}
+    allocations = {
+        "type": "array",
+        "items": {"type": "object"},
+        "description": "Of a file for `pilotfish run`: which allocations the queue may ask for; keys as of `allocation`.",
+    }
+    whole = {"type": "object", "properties": {"jobs": jobs, "allocations": allocations}, "required": ["jobs"]}
     return {
         "$schema": DRAFT,
         "title": "Pilotfish job file",
