@@ -319,9 +319,10 @@ class Slurm:
         ).returncode
 
     def idle_nodes(self) -> int:
-        command = self.hosts.ctl.command("sinfo", "--noheader", "--Node", "--format=%T")
+        """Each once, of however many partitions it is a part."""
+        command = self.hosts.ctl.command("sinfo", "--noheader", "--Node", "--format=%N %T")
         asked = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False)
-        return asked.stdout.split().count("idle")
+        return len({line for line in asked.stdout.splitlines() if line.split()[1:] == ["idle"]})
 
     def _configure(self) -> None:
         gres = ""
