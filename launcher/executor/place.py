@@ -19,7 +19,6 @@ from ..description.pilot import Pilot
 from ..description.resources import Resources
 from ..description.schema import DescriptionError
 from ..description.submission import SubmissionDescription
-from ..submission import store
 from ..submission.machine import MachineLike, described_machine
 from ..submission.placement import Placement
 from .placed_pilot import PlacedPilot
@@ -85,7 +84,7 @@ class MachinePlace:
 
     def end(self) -> None:
         """As Place."""
-        if self._pilot.is_begun or (store.home() / self._placement.hash / "submission.json").exists():
+        if self._pilot.is_begun or self._placement.is_recorded:
             self._pilot.end()
 
 

@@ -114,7 +114,7 @@ class PlacedPilot:
             self._wake()
         if self._thread is not None:
             self._thread.join()
-        if isinstance(self._failure, LostError):
+        if isinstance(self._failure, LostError) and self._placement.is_recorded:
             remedy = (
                 f"`pilotfish submissions cancel {self._placement.hash[:10]}` ends its batch job when that is possible"
             )

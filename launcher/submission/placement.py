@@ -287,6 +287,11 @@ class Placement:
         """Its folder on the machine, as far as that is known here."""
         return self.work(self.context()).root
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether it was begun, and is not over."""
+        return (store.home() / self.hash / "submission.json").exists()
+
     def context(self) -> Context:
         return self._way or build_context(self.description.machine)
 

@@ -166,7 +166,10 @@ def test_a_program_that_was_killed_finds_its_pilot_and_its_results(wd: Path, way
     first = program(wd, "crash", machine=there, name="sweep")
     assert first.stdout is not None
     assert first.stdout.readline() == "2\n"
-    wait_until(lambda: "5" in (wd / "log").read_text().split(), "all calls but those that find no core to begin")
+    log = wd / "log"
+    wait_until(
+        lambda: log.exists() and "5" in log.read_text().split(), "all calls but those that find no core to begin"
+    )
     first.kill()
     first.communicate()
     (wd / "gate").touch()
