@@ -1,6 +1,7 @@
 """Which transport a profile gets, and why.
 
-`transport: auto` is paramiko, which needs no program and takes secrets from the profile, unless the host is one for which the
+`transport: auto` is paramiko where that is installed (extra `ssh`), which needs no program and takes secrets from the profile,
+unless the host is one for which the
 user's ssh configuration, keys or known_hosts have something that paramiko does not do and OpenSSH does. What the configuration
 says is compared option by option, as `ssh -G` prints it with and without the user's file: so options that nobody here has heard
 of count too. A profile with a password or a one-time secret stays with paramiko.
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,16 @@ _INCLUDE = re.compile(r"^\s*include\b", re.IGNORECASE | re.MULTILINE)
 _NOTHING = {"", "no", "none", "false"}
 
 
+class NoParamikoError(UsageError):
+    """This machine has no paramiko, and what speaks SSH here otherwise will not do."""
+
+    code = "no-paramiko"
+
+    def __init__(self, what: str, *, where: str) -> None:
+        remedy = 'pip install \'pilotfish[ssh]\', or choose "transport": "openssh"'
+        super().__init__(what, where=where, remedy=remedy)
+
+
 @dataclass(frozen=True)
 class Choice:
     """The name of a transport, and the reason why it is that one."""
@@ -54,19 +66,37 @@ class Choice:
 
 
 def choose(profile: Mapping[str, Any]) -> Choice:
-    """Raises UsageError for a name that is none."""
+    """Raises UsageError for a name that is none, NoParamikoError."""
     given = str(profile.get("transport") or "auto")
+    if given == "paramiko":
+        _need_paramiko("the profile says so")
     if given in NAMES:
         return Choice(given, "the profile says so")
     if given != "auto":
         remedy = f"it may be auto, {' or '.join(NAMES)}"
         raise UsageError(f"unknown {given!r}", where="remote_profile.transport", remedy=remedy)
+    why = ""
     if any(profile.get(name) for name in ("password", "totp_secret")):
-        return Choice("paramiko", "the profile has a password or a one-time secret")
-    if shutil.which("ssh") is None:
-        return Choice("paramiko", "there is no ssh in PATH")
+        why = "the profile has a password or a one-time secret"
+    elif shutil.which("ssh") is None:
+        why = "there is no ssh in PATH"
+    if why:
+        _need_paramiko(why)
+        return Choice("paramiko", why)
+    if not _has_paramiko():
+        return Choice("openssh", "paramiko is not installed")
     reason = next(needs(profile), None)
     return Choice("paramiko", "nothing needs another") if reason is None else Choice("openssh", reason)
+
+
+def _has_paramiko() -> bool:
+    return find_spec("paramiko") is not None
+
+
+def _need_paramiko(why: str) -> None:
+    """Raises NoParamikoError where it is not installed."""
+    if not _has_paramiko():
+        raise NoParamikoError(f"the package paramiko is not installed, and {why}", where="remote_profile.transport")
 
 
 def needs(profile: Mapping[str, Any]) -> Iterator[str]:

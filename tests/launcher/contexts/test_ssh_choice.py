@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from patience import need
 
-from pilotfish.launcher.contexts.ssh.choice import choose
+from pilotfish.launcher.contexts.ssh import choice
+from pilotfish.launcher.contexts.ssh.choice import Choice, NoParamikoError, choose
 from pilotfish.launcher.description.machine import machine_to_dict, parse_machine
 from pilotfish.launcher.description.schema import DescriptionError
 from pilotfish.pilot.model.errors import UsageError
@@ -32,11 +33,11 @@ def chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chosen:
 
     def reason(lines: str = "", **profile: Any) -> str:
         (tmp_path / "config").write_text(lines.replace("{tmp}", str(tmp_path)))
-        choice = choose(
+        found = choose(
             {"hostname": "cluster", "ssh_config": str(tmp_path / "config"), "look_for_keys": False, **profile}
         )
-        assert choice.name == ("paramiko" if choice.why == "nothing needs another" else "openssh")
-        return "" if choice.name == "paramiko" else choice.why
+        assert found.name == ("paramiko" if found.why == "nothing needs another" else "openssh")
+        return "" if found.name == "paramiko" else found.why
 
     return reason
 
@@ -142,6 +143,20 @@ def test_without_ssh_in_path_it_is_paramiko(tmp_path: Path, monkeypatch: pytest.
 def machine(**profile: Any) -> Any:
     given = {"batch_type": "Shell", "context_type": "SSH", "local_root": ".", "remote_root": "x"}
     return parse_machine({**given, "remote_profile": {"hostname": "cluster", **profile}})
+
+
+def test_without_paramiko_it_is_openssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra `ssh` is missing: keys go by the `ssh` of this machine, and what needs paramiko says what to install."""
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    profile = {"hostname": "cluster", "ssh_config": str(tmp_path / "config")}
+    assert choose(profile) == Choice("openssh", "paramiko is not installed")
+    for more in ({"password": "x"}, {"totp_secret": "x"}, {"transport": "paramiko"}):
+        with pytest.raises(NoParamikoError, match=r"paramiko is not installed.*pip install 'pilotfish\[ssh\]'"):
+            choose({**profile, **more})
+    assert choose({**profile, "password": "x", "transport": "openssh"}).name == "openssh"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NoParamikoError, match="there is no ssh in PATH"):
+        choose(profile)
 
 
 def test_another_name_of_a_transport_is_an_error_with_those_that_there_are() -> None:
