@@ -38,8 +38,18 @@ def _blocks(language: str) -> list[tuple[str, str]]:
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What examples leave for later does not get among what the user has."""
+    """What examples leave for later does not get among what the user has. The machine `cluster` is this one."""
     monkeypatch.setenv("PILOTFISH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    machines = tmp_path / "config/pilotfish/machines"
+    machines.mkdir(parents=True)
+    here = {
+        "batch_type": "Shell",
+        "context_type": "Local",
+        "local_root": str(tmp_path),
+        "remote_root": str(tmp_path / "there"),
+    }
+    (machines / "cluster.json").write_text(json.dumps(here))
 
 
 def _run(command: list[str], wd: Path) -> str:

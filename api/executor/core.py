@@ -326,9 +326,12 @@ def _module_path() -> list[str]:
 
 
 def _setup(path: Sequence[str], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> str:
-    """What a function worker does first, as base64: take this module path, and call the initializer."""
+    """What a function worker does first, as base64: take this module path, and call the initializer.
+
+    Besides, which Python its functions are from.
+    """
     packed = b"" if initializer is None else values.flat(values.pack((initializer, initargs)))
-    return b64encode(msgpack.packb((list(path), packed))).decode()
+    return b64encode(msgpack.packb((list(path), packed, sys.version_info[:2]))).decode()
 
 
 _open: weakref.WeakSet[Core] = weakref.WeakSet()

@@ -77,6 +77,13 @@ def need(name: str, folder: str) -> ModuleType:
             sys.path.remove(folder)
 
 
+class OtherPythonError(Exception):
+    """A function cannot be called by this Python. It goes home as kind and text: nobody there has this class."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError
+
+
 class Job:
     """The functions and arguments of one job, as bytes.
 
@@ -114,6 +121,8 @@ class Worker:
         self._line = b""
         self._starts: Any = None
         """How the ranks of MPI functions are started here (agent/rank_starts.py)."""
+        self._python: tuple[int, ...] = sys.version_info[:2]
+        """That of the client: what its functions consist of is code of this version."""
 
     def _load_cloudpickle(self) -> Any:
         return need("cloudpickle", self._site)
@@ -160,11 +169,13 @@ class Worker:
 
         unpacker = msgpack.Unpacker(max_buffer_size=len(data))
         unpacker.feed(data)
-        path, initializer = unpacker.unpack()
+        path, initializer, *python = unpacker.unpack()
         self._starts = next(unpacker, None)
+        self._python = tuple(python[0]) if python else self._python
         sys.path[:0] = [entry for entry in path if entry not in sys.path]  # ours have been imported before
         if initializer:
             try:
+                self._check_python(initializer)
                 function, arguments = self._values.unpack(initializer)
                 function(*arguments)
             except BaseException as error:
@@ -212,7 +223,17 @@ class Worker:
             holder[path[-1]] = self._values.unpack(job.inputs[number])
         return both[0]
 
+    def _check_python(self, code: bytes) -> None:
+        """Raises OtherPythonError for a function that is not only a name, if it is code for another Python."""
+        if self._python != sys.version_info[:2] and b"cloudpickle" in code:
+            theirs, ours = (".".join(map(str, version)) for version in (self._python, sys.version_info[:2]))
+            raise OtherPythonError(
+                f"the function is code of Python {theirs}, and {sys.executable} is Python {ours}; name one of {theirs} "
+                "(options(python=...), on a machine pilots={'python': ...}), or call a function of an installed module"
+            )
+
     def _learn_function(self, digest: bytes, code: bytes) -> Any:
+        self._check_python(code)
         function = self._functions[digest] = self._values.unpack(code) if code else load("commands").run
         if len(self._functions) > _MOST_FUNCTIONS:
             self._functions.popitem(last=False)
