@@ -8,13 +8,10 @@ from typing import Any
 
 import patience
 import pytest
-from conftest import MPI_ENVIRON
 from patience import PATIENCE_S
 
 from pilotfish import Executor
 
-ENVIRON = MPI_ENVIRON | {"OMPI_MCA_mpi_yield_when_idle": "1"}
-"""There may be more ranks than processors."""
 HERE = sorted(os.sched_getaffinity(0))
 
 
@@ -25,7 +22,13 @@ def executor() -> Iterator[Executor]:
     patience.need("mpirun")
     with Executor(server_args=["--nodes", "2,2"]) as found:
         assert found.pilot
-        yield found.options(env=ENVIRON)
+        yield found
+
+
+def _environ() -> dict[str, str]:
+    """What the fixture says of MPI here, for function workers of a pilot that runs; there may be more ranks than processors."""
+    ours = {name: value for name, value in os.environ.items() if name.startswith(("OMPI_", "UCX_"))}
+    return {**ours, "OMPI_MCA_mpi_yield_when_idle": "1"}
 
 
 def _sum_of_ranks(factor: int) -> tuple[int, int]:
@@ -55,24 +58,25 @@ for function in (_sum_of_ranks, _fails_at_one, _processors):
     function.__module__ = "__main__"  # taken along: to import this file costs each rank more than all else
 
 
-def test_a_function_over_the_ranks_of_two_nodes(executor: Executor) -> None:
+def test_a_function_over_the_ranks_of_two_nodes(executor: Executor, mpi_environ: None) -> None:
     """All ranks call it; the result is that of rank 0, an error that of the rank that raised it."""
-    future = executor.options(ranks=2, nodes=2).submit(_sum_of_ranks, 10)
+    here = executor.options(env=_environ())
+    future = here.options(ranks=2, nodes=2).submit(_sum_of_ranks, 10)
     assert future.result(PATIENCE_S) == (10, 2)
     assert sorted(future.output.split("\n")[:2]) == ["rank 0", "rank 1"]
     info = executor.pilot.info(future.task)["jobs"][future.task]["data"]
     assert info["runtime"]["allocation"] == "n0[0],n1[0]"
-    by_model = executor.options(ranks=3, model="openmpi", model_opts={"mpirun": "mpirun.openmpi"})
+    by_model = here.options(ranks=3, model="openmpi", model_opts={"mpirun": "mpirun.openmpi"})
     assert isinstance(by_model.submit(_fails_at_one).exception(PATIENCE_S), KeyError)
 
 
 @pytest.mark.skipif(len(HERE) < 2, reason="one processor: nothing to choose")
-def test_ranks_on_real_cores_are_bound_one_by_one() -> None:
+def test_ranks_on_real_cores_are_bound_one_by_one(mpi_environ: None) -> None:
     """As those of a parallel program."""
     pytest.importorskip("mpi4py")
     patience.need("mpirun")
     with Executor() as executor:
-        assert executor.options(ranks=2, env=ENVIRON).submit(_processors).result(PATIENCE_S) == [
+        assert executor.options(ranks=2, env=_environ()).submit(_processors).result(PATIENCE_S) == [
             {HERE[0]},
             {HERE[1]},
         ]
