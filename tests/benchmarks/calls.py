@@ -63,7 +63,6 @@ def rows(quick: bool, with_peers: bool = False) -> Iterator[Row]:
             yield Row(what, f"{speed:.0f}/s", f"{ratio:.2f} of the pool", f">= {least}", ratio >= least)
             if chunksize == 1:
                 yield Row("  the same in numbers", f"{speed:.0f}/s", "", ">= 10000/s", speed >= 10_000)
-                ones = speed
         yield _latency(ours)
         yield _array(ours, theirs, 20 if quick else 100, rounds)
     yield _memory(2_000 if quick else 20_000)
@@ -71,19 +70,23 @@ def rows(quick: bool, with_peers: bool = False) -> Iterator[Row]:
     for chunksize, waves in ((1, 4 if quick else 10), (10, 2)):
         yield _many_cores(chunksize, waves)
     if with_peers:
+        yield from _against_peers(calls)
+
+
+def _against_peers(calls: int) -> Iterator[Row]:
+    """Each between two measurements of ours."""
+    with Executor() as ours:
+        rate(ours, 1_000, 1)
         for name, script, factor in PEERS:
+            before = rate(ours, calls, 1)
             try:
                 peer = 1 / peers.script(name, script, SLOTS, calls // 4)
             except (OSError, subprocess.SubprocessError) as error:
                 print(f"{name} could not be measured: {error}", file=sys.stderr)
                 continue
-            yield Row(
-                f"  against {peers.version(name)}",
-                f"{peer:.0f}/s",
-                f"{ones / peer:.1f} x",
-                f">= {factor}",
-                ones / peer >= factor,
-            )
+            ratio = (before + rate(ours, calls, 1)) / 2 / peer
+            what = f"  against {peers.version(name)}"
+            yield Row(what, f"{peer:.0f}/s", f"{ratio:.1f} x", f">= {factor}", ratio >= factor)
 
 
 def _first_result() -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import gc
 import json
@@ -17,7 +18,7 @@ import pytest
 from patience import PATIENCE_S
 from process_state import has_ended
 
-from pilotfish import Executor, JobInfo, Jobs, LocalManager, Run, as_completed, wait
+from pilotfish import AsyncExecutor, Executor, JobInfo, Jobs, LocalManager, Run, as_completed, wait
 from pilotfish.api.executor.progress import Line
 
 RUNNER = """
@@ -203,6 +204,22 @@ def test_progress_of_futures(
         list(as_completed([never], 0, progress=True))
     never.set_result(1)  # nothing is shown any more
     assert capsys.readouterr().err == "\r0/1 calls\n"
+
+
+def test_progress_of_awaited_results(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AsyncExecutor shows it too, in order and as calls end."""
+    monkeypatch.setattr("pilotfish.api.executor.progress.new_bar", Line)
+    awaiting = object.__new__(AsyncExecutor)
+    awaiting.executor = executor
+
+    async def work() -> None:
+        assert [value async for value in awaiting.map(abs, [-1, -2], progress=True)] == [1, 2]
+        assert sorted([value async for value in awaiting.as_completed(abs, [-1, -2], progress=True)]) == [1, 2]
+
+    asyncio.run(work())
+    assert capsys.readouterr().err.count("\r2/2 calls\n") == 2
 
 
 def test_futures_that_are_taken_are_let_go() -> None:
