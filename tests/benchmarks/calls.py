@@ -70,16 +70,17 @@ def rows(quick: bool, with_peers: bool = False) -> Iterator[Row]:
     for chunksize, waves in ((1, 4 if quick else 10), (10, 2)):
         yield _many_cores(chunksize, waves)
     if with_peers:
-        yield from _against_peers(calls)
+        yield from against_peers(calls)
 
 
-def _against_peers(calls: int) -> Iterator[Row]:
+def against_peers(calls: int) -> Iterator[Row]:
     """Each between two measurements of ours."""
     with Executor() as ours:
         rate(ours, 1_000, 1)
         for name, script, factor in PEERS:
-            before = rate(ours, calls, 1)
             try:
+                peers.environment(name)  # now, so that it costs neither of the two
+                before = rate(ours, calls, 1)
                 peer = 1 / peers.script(name, script, SLOTS, calls // 4)
             except (OSError, subprocess.SubprocessError) as error:
                 print(f"{name} could not be measured: {error}", file=sys.stderr)

@@ -190,6 +190,11 @@ class Bench:
         for row in calls.rows(self.quick, with_peers):
             self.add(*row)
 
+    def peers_of_calls(self) -> None:
+        """Only on demand: `--peers` has it with all that is measured of calls."""
+        for row in calls.against_peers(self.tasks):
+            self.add(*row)
+
     def on_slurm(self) -> None:
         """Only on demand: it needs root and a Slurm, and takes a minute or two."""
         ours = 0.0
@@ -221,6 +226,7 @@ def main() -> None:
             "slurm",
             "runs",
             "calls",
+            "peers",
             "allocations",
         ],
     )
@@ -245,6 +251,8 @@ def main() -> None:
             measure()
     if wanted("calls"):
         bench.calls(given.peers)
+    if given.only == "peers":
+        bench.peers_of_calls()
     if given.only == "slurm":
         bench.on_slurm()
     ours = (
