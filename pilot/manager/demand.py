@@ -116,7 +116,7 @@ class DemandView:
 
     def _use(self, node: NodeNo, pools: list[LeasePool], now: float) -> wire.NodeUse:
         nodes = self._scheduler.nodes
-        spec, until_s = nodes.specs[node], nodes.until_s(node)
+        spec, until_s = nodes.specs[node], nodes.times[node]
         return wire.NodeUse(
             name=spec.name,
             state=nodes[node].state.name,

@@ -10,6 +10,7 @@ A release is not recorded: who asked for it sees the nodes again when the manage
 from __future__ import annotations
 
 import logging
+import math
 
 from ..model.ids import NodeNo
 from ..model.states import NodeState
@@ -52,7 +53,7 @@ class NodeEnds:
         return len(theirs)
 
     def _on_hello(self, node: NodeNo) -> None:
-        until_s = self._nodes.until_s(node)
+        until_s = self._nodes.times[node]
         if until_s is None:
             self._watch(node)
         if self._nodes.specs[node].allocation in self._released or (until_s and until_s <= self._parts.now()):
@@ -64,7 +65,7 @@ class NodeEnds:
             return
         settings, now = self._parts.settings, self._parts.now()
         margin_s, _ = margin_for(settings.end_margin_s, ends_s - now)
-        self._nodes.ends_at(node, ends_s - margin_s)
+        self._nodes.times.set(node, float(math.floor(ends_s - margin_s)))  # the same for all of an allocation
         log.info("node.end_known", extra={"node": self._nodes.specs[node].name, "left_s": ends_s - now})
         self._parts.loop.call_after(max(0.0, ends_s - margin_s - now), lambda: self._drain(node))
         latest_s = min(settings.kill_grace_s + LAST_WRITES_S, margin_s)

@@ -187,7 +187,7 @@ class Dispatch:
 
     def is_over_for(self, shape: Shape, now: float) -> int:
         """The nodes that end themselves before a task of this shape that starts now is over."""
-        return self._nodes.over_before(now + shape.least_s) if self._nodes.end_apart else 0
+        return self._nodes.times.over_before(now + shape.least_s) if self._nodes.times else 0
 
     def stalled(self, now: float) -> bool:
         """Nothing is under way and nothing that waits can start any more: too little time is left, or it fits on no node."""
@@ -470,7 +470,7 @@ class Dispatch:
         if len(heads) != 1 or heads[0][2].live <= len(self.grants):
             return None
         shape = heads[0][2].shape
-        return None if shape.wt_s and (self.ends_s is not None or self._nodes.end_apart) else shape
+        return None if shape.wt_s and (self.ends_s is not None or self._nodes.times) else shape
 
     def _is_deep(self, pool: LeasePool, deep: Shape | None) -> bool:
         """Whether long tasks may be lent to this pool; see leases.py."""

@@ -80,7 +80,7 @@ def why_waiting(scheduler: Scheduler, pending: Pending, now: float) -> list[str]
         return [f"{_takes(pending)}, and {max(0.0, left_s):.0f} s are left for tasks in this allocation"]
     over = dispatch.is_over_for(pending.shape, now) & nodes.usable
     if over == nodes.usable:
-        left_s = max(nodes.until_s(NodeNo(node)) or now for node in bits(over)) - now
+        left_s = max(nodes.times[NodeNo(node)] or now for node in bits(over)) - now
         return [f"{_takes(pending)}, and the node that stays longest has {max(0.0, left_s):.0f} s left for tasks"]
     needs = [entry.shape.need for entry in pending.entries]
     unmet = ["; ".join(_unmet(scheduler, need)) or "that is free" for need in needs]

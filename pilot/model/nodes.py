@@ -19,13 +19,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from .ids import NodeNo
 from .job_spec import Need, Placement, Size
+from .node_times import NodeTimes
 from .resources import GPU, UNUSED, NamedResource, NodeSpec, Share, Taken, bits, lowest, mask_of
 from .shortage import pool_shortage, shortage
 from .states import NODE_TABLE, SERVED, NodeEvent, NodeState, illegal_event
@@ -100,13 +100,7 @@ class Nodes:
         self._any = 0
         """Usable nodes with a free core: `with_at_least(1)`, kept up to date because most work asks for one core."""
         self._at_least: dict[int, int] = {}
-        self._until_s: dict[NodeNo, float] = {}
-        self._times: list[float] = []
-        """When nodes with an end of their own are to have ended their tasks, each time once, in order."""
-        self._over_by: list[int] = []
-        """The set of nodes that are over by each of `_times`."""
-        self.end_apart = False
-        """Whether some node has an end of its own."""
+        self.times = NodeTimes()
         self._system_core_on: NodeNo | None = None
         self._reserve_system_core = reserve_system_core
         for spec in specs:
@@ -165,8 +159,7 @@ class Nodes:
         elif event is NodeEvent.LEAVE:
             record.expected.clear()
             self._tagged.clear()
-            if self._until_s.pop(node, None) is not None:
-                self._order_times()
+            self.times.forget(node)
             if self._system_core_on == node:
                 self._system_core_on, self.system_cores = None, 0
 
@@ -242,34 +235,6 @@ class Nodes:
 
     def _has(self, node: int, tags: tuple[str, ...]) -> bool:
         return all(tag in self.specs[node].tags for tag in tags)
-
-    # --- nodes with an end of their own ---------------------------------------------------------------------------------
-
-    def ends_at(self, node: NodeNo, until_s: float) -> None:
-        """All tasks on this node are to be over by `until_s`."""
-        self._until_s[node] = until_s
-        self._order_times()
-
-    def _order_times(self) -> None:
-        of_time: dict[float, int] = {}
-        for node, until_s in self._until_s.items():
-            of_time[until_s] = of_time.get(until_s, 0) | 1 << node
-        self._times = sorted(of_time)
-        self.end_apart = bool(of_time)
-        self._over_by = []
-        over = 0
-        for until_s in self._times:
-            over |= of_time[until_s]
-            self._over_by.append(over)
-
-    def until_s(self, node: NodeNo) -> float | None:
-        """When its tasks are to be over; None: with the pilot."""
-        return self._until_s.get(node)
-
-    def over_before(self, time_s: float) -> int:
-        """The set of nodes whose tasks must be over before `time_s`."""
-        place = bisect_left(self._times, time_s)
-        return self._over_by[place - 1] if place else 0
 
     # --- taking and giving back -----------------------------------------------------------------------------------------
 

@@ -292,7 +292,7 @@ class Site:
             )
             number = self.pilot.join(spec)
             each.numbers.append(number)
-            self.pilot.scheduler.nodes.ends_at(NodeNo(number), until_s)
+            self.pilot.scheduler.nodes.times.set(NodeNo(number), until_s)
             self.pilot.settle()
 
     def _release(self, each: Allocation) -> None:

@@ -105,7 +105,7 @@ def test_a_node_tells_what_is_free_there_and_when_that_changes() -> None:
     world = elastic()
     guest = replace(node("n", 4, gpus=2, mem=2**30, tags=["fast"], joined=True), allocation="a7")
     number = world.join(guest)
-    world.scheduler.nodes.ends_at(NodeNo(number), world.now + 500)
+    world.scheduler.nodes.times.set(NodeNo(number), world.now + 500)
     world.submit(job("t", 3, gpus=1, mem=2**20, wt_s=200))
     world.pass_time(50)
     (use,) = demand(world).nodes

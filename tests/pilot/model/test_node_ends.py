@@ -17,7 +17,7 @@ def world_with(left_s: float, *, own_cores: int = 0, cores: int = 2) -> World:
     world = World(*([node("own", own_cores)] if own_cores else []))
     world.scheduler.nodes.elastic = True
     number = world.join(replace(node("guest", cores, joined=True), allocation="a1"))
-    world.scheduler.nodes.ends_at(NodeNo(number), world.now + left_s)
+    world.scheduler.nodes.times.set(NodeNo(number), world.now + left_s)
     return world
 
 
@@ -74,7 +74,7 @@ def test_nodes_of_one_pilot_may_end_at_different_times() -> None:
     world = world_with(100, cores=1)
     for number, left_s in enumerate((300, 200, 300)):
         joined = world.join(node(f"n{number}", 1, joined=True))
-        world.scheduler.nodes.ends_at(NodeNo(joined), world.now + left_s)
+        world.scheduler.nodes.times.set(NodeNo(joined), world.now + left_s)
     world.submit(job("t", count=4, wt_s=250))
     assert [world.running_on(number) for number in range(4)] == [[], ["t:0"], [], ["t:1"]]
 
