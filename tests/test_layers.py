@@ -177,6 +177,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "launcher.contexts": {"httpx", "paramiko"},
     "launcher.job": set(),
     "launcher.machines": set(),
+    "launcher.allocations": {"msgspec"},
     "launcher.submission": set(),
     "launcher.cli": {"click", "rich", "yaml"},
     "launcher.compat": {"click", "cloudpickle", "pandas"},

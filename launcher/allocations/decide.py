@@ -44,6 +44,7 @@ from .decisions import Submit as Submit
 from .fitting import (
     Left,
     Supply,
+    form_for,
     left_over,
     nodes_of_use,
     per_node,
@@ -142,6 +143,7 @@ class _Decider:
 
     def _fits(self, spec: AllocationSpec, shape: ShapeDemand, allocation: KnownAllocation) -> bool:
         size = self._size_of(spec)
+        shape = form_for(shape, size)
         if size is not None and not per_node(shape, size):
             return False
         left_s = usable_s(allocation.walltime_s, self._demand.margin_s)
@@ -156,7 +158,10 @@ class _Decider:
             return why_not
         theirs = [each for each in self._known if each.spec == spec.name]
         size = self._size_of(spec)
-        left = left_over(self._demand.shapes, self._supply(spec))
+        left = [
+            replace(each, shape=form_for(each.shape, size))
+            for each in left_over(self._demand.shapes, self._supply(spec))
+        ]
         if not left:
             return Quiet(spec.name, self._why_enough(spec))
         limit_s = self._longest_s(spec)

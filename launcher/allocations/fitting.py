@@ -18,6 +18,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from ...pilot.wire.demand import ShapeDemand
 from .spec import NodeSize
 
@@ -73,7 +75,17 @@ def per_node(shape: ShapeDemand, size: NodeSize) -> int:
     if shape.named:
         has = {"gpu": size.gpus, **dict(size.named)}
         most += [math.floor(has.get(name, 0) / amount + 1e-9) for name, amount in shape.named.items()]
-    return min(most)
+    return min(*most, 1) if shape.one_per_node else min(most)
+
+
+def form_for(shape: ShapeDemand, size: NodeSize | None) -> ShapeDemand:
+    """The first of its alternatives that fits on nodes of this size, with all else as it is; itself if none does."""
+    if size is None or not shape.alternatives or per_node(shape, size):
+        return shape
+    other = next((each for each in shape.alternatives if per_node(each, size)), None)
+    if other is None:
+        return shape
+    return replace(other, tasks=shape.tasks, mean_s=shape.mean_s, running=shape.running, first=shape.first)
 
 
 @dataclass
@@ -118,12 +130,18 @@ class Supply:
             nodes.left_s = min(nodes.left_s, left_s)
 
     def _able(self, shape: ShapeDemand) -> list[Nodes]:
-        return [each for each in self._nodes.values() if shape.least_s <= each.left_s and per_node(shape, each.size)]
+        return [
+            each
+            for each in self._nodes.values()
+            if shape.least_s <= each.left_s and per_node(form_for(shape, each.size), each.size)
+        ]
 
     def can_ever(self, shape: ShapeDemand) -> bool:
         """Whether such a task will run in the end although nothing more is asked for."""
         able = self._able(shape)
-        return bool(able) and sum(each.count for each in able) >= min(width(shape, each.size) for each in able)
+        return bool(able) and sum(each.count for each in able) >= min(
+            width(form_for(shape, each.size), each.size) for each in able
+        )
 
     def take(self, shape: ShapeDemand) -> int:
         """Give it what is free; returns how many of its tasks are left."""
@@ -131,7 +149,7 @@ class Supply:
         seconds = length_s(shape)
         in_window_s = self._window_s if seconds is None else min(seconds, self._window_s)
         for nodes in self._able(shape) if self.can_ever(shape) else ():
-            needed_s = part_of_node(shape, nodes.size) * min(in_window_s, nodes.left_s)
+            needed_s = part_of_node(form_for(shape, nodes.size), nodes.size) * min(in_window_s, nodes.left_s)
             taken = left if needed_s <= 0 else min(left, nodes.node_s // needed_s)
             nodes.node_s -= taken * needed_s
             left -= taken

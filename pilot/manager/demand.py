@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from itertools import islice
+from typing import Any
 
 from ..model.ids import NodeNo
 from ..model.job_spec import Need, Want
@@ -96,23 +97,31 @@ class DemandView:
         means = [pool.pace.mean_s for pool in shape.pools.values() if pool.pace.mean_s is not None]
         pos = head.job.tasks.first_queued() if head.job.is_iteration else None
         return wire.ShapeDemand(
+            **self._needs(need),
             tasks=tasks,
-            cores=None if need.cores is None else (need.cores.min, need.cores.max),
-            nodes=None if need.nodes is None else (need.nodes.min, need.nodes.max),
-            gpus=need.gpus,
-            mem_bytes=need.mem_bytes,
-            tags=list(need.tags),
-            named={
-                want.name: _share(want)
-                for want in self._scheduler.nodes.stocks.of_node(need)
-                if not is_condition(want.name)
-            },
             wt_s=shape.wt_s or None,
             least_s=shape.least_s,
             mean_s=sum(means) / len(means) if means else shape.mean_s,
             running=running,
             first=head.job.spec.name if pos is None else head.job.spec.task_name(pos),
+            alternatives=[
+                wire.ShapeDemand(0, **self._needs(other), wt_s=shape.wt_s or None, least_s=shape.least_s)
+                for other in head.job.spec.resources.alternatives
+            ],
         )
+
+    def _needs(self, need: Need) -> dict[str, Any]:
+        """What one task needs, as members of a ShapeDemand."""
+        wants = self._scheduler.nodes.stocks.of_node(need)
+        return {
+            "cores": None if need.cores is None else (need.cores.min, need.cores.max),
+            "nodes": None if need.nodes is None else (need.nodes.min, need.nodes.max),
+            "gpus": need.gpus,
+            "mem_bytes": need.mem_bytes,
+            "tags": list(need.tags),
+            "named": {want.name: _share(want) for want in wants if not is_condition(want.name)},
+            "one_per_node": any(is_condition(want.name) for want in wants),
+        }
 
     def _use(self, node: NodeNo, pools: list[LeasePool], now: float) -> wire.NodeUse:
         nodes = self._scheduler.nodes

@@ -42,6 +42,10 @@ class ShapeDemand(Struct, omit_defaults=True):
     """The name of the task that is next."""
     named: dict[str, float] = {}
     """How much of named resources of a node; below 1: a part of one thing. What the pool has besides limits `tasks`."""
+    one_per_node: bool = False
+    """No node takes two of them at a time: they want it for themselves, or are to be apart."""
+    alternatives: list[ShapeDemand] = []
+    """What the next of them would take instead, most liked first; of these only what one needs is told."""
 
 
 class NodeUse(Struct, omit_defaults=True):

@@ -136,6 +136,24 @@ def test_named_resources_of_a_node_bound_what_fits_there() -> None:
     assert none.endswith("its nodes have not what one needs (1 core, 2 nvme)")
 
 
+def test_tasks_that_are_to_be_apart_get_a_node_each() -> None:
+    assert sizes(decided(shapes=(shape(3, one_per_node=True),))) == [("a", 3)]
+
+
+def test_what_has_an_alternative_is_asked_for_where_either_fits() -> None:
+    """A GPU, or else eight cores: the nodes have no GPUs. What is there and has some does four at a time."""
+    either = shape(10, 1, gpus=1, alternatives=[shape(0, 8)])
+    plain = spec(node=NodeSize(8))
+    (submit,) = decided(plain, shapes=(either,)).submit[:1]
+    assert (submit.nodes, submit.reason) == (8, "10 tasks like t:0 (8 cores, 1h)")
+    there = (node(), node())
+    assert sizes(decided(plain, shapes=(either,), nodes=there, have=())) == [("a", 6)]
+    neither = shape(1, 1, gpus=1, alternatives=[shape(0, 1, tags=["fast"])])
+    assert (
+        decided(plain, shapes=(neither,)).quiet[0].reason.endswith("its nodes have not what one needs (1 core, 1 GPU)")
+    )
+
+
 def test_a_task_that_needs_only_part_of_its_limit_fits_where_that_is_left() -> None:
     assert sizes(decided(shapes=(shape(1, wt_s=9 * 3600, least_s=1800),))) == [("a", 1)]
 

@@ -19,8 +19,8 @@ from pilotfish.pilot.manager.demand import DemandView
 from pilotfish.pilot.manager.shutdown import Shutdown
 from pilotfish.pilot.model.errors import PilotfishError
 from pilotfish.pilot.model.ids import NodeNo
-from pilotfish.pilot.model.job_spec import Need, Size
-from pilotfish.pilot.model.resources import NamedResource
+from pilotfish.pilot.model.job_spec import Need, Size, Want
+from pilotfish.pilot.model.resources import UNUSED, NamedResource
 from pilotfish.pilot.model.steps import finish
 from pilotfish.pilot.wire import codec, requests
 from pilotfish.pilot.wire.demand import Demand, NodeUse, ShapeDemand
@@ -50,12 +50,26 @@ def elastic(*nodes: Any) -> World:
     return world
 
 
+def test_tasks_that_want_a_node_for_themselves_or_are_to_be_apart_tell_so() -> None:
+    """How that stands among the needs of the core is its own affair."""
+    world = elastic()
+    world.submit(job("apart", named=[Want("apart:x", 1)]), job("alone", named=[Want(UNUSED, 0)]), job("any"))
+    shapes = demand(world).shapes
+    assert [(shape.first, shape.one_per_node, shape.named) for shape in shapes] == [
+        ("apart", True, {}),
+        ("alone", True, {}),
+        ("any", False, {}),
+    ]
+
+
 def test_what_has_an_alternative_is_asked_for_once() -> None:
-    """As what it likes most."""
+    """As what it likes most, and with what else will do."""
     world = World(node("n", 1))
     world.scheduler.nodes.elastic = True
     world.submit(job("a", 1, gpus=1, count=7, alternatives=[Need(Size.exactly(4))]))
-    assert [(shape.first, shape.tasks, shape.gpus) for shape in demand(world).shapes] == [("a:0", 7, 1)]
+    assert demand(world).shapes == [
+        ShapeDemand(7, (1, 1), gpus=1, first="a:0", alternatives=[ShapeDemand(0, (4, 4))]),
+    ]
 
 
 def test_each_shape_tells_what_one_of_its_tasks_needs_and_how_many_wait() -> None:
