@@ -27,11 +27,14 @@ from .reach import check_reach
 from .systems import registry
 from .systems.base import Allocation, HostEnvironment
 from .systems.detect import detect
+from .systems.gpus import Gpus
 from .systems.host_env import this_host
 from .systems.named_resources import parse_all, with_own
 from .wire import connection
 
 _LONGEST_NAME = 255
+_NOT_ASKED = Gpus((), "nobody was asked")
+"""To look for GPUs takes a moment, and here they do not matter."""
 
 
 class Nodes(NamedTuple):
@@ -105,7 +108,7 @@ def _bounded(bounds: Bounds, allocation: Allocation, host_env: HostEnvironment) 
     """The name of the allocation and its end; of nodes that were given (`--nodes`) that of the batch job around us, too."""
     if allocation.kind == registry.GIVEN:
         with suppress(SettingsError):  # then its variables are of no use, and nobody has asked for them
-            allocation = detect(host_env)
+            allocation = detect(replace(host_env, find_gpus=lambda: _NOT_ASKED))
     name = bounds.allocation if bounds.allocation is not None else allocation.job_id or ""
     if not name.isprintable() or len(name) > _LONGEST_NAME:
         raise SettingsError(
