@@ -21,7 +21,7 @@ from ...pilot.model.errors import JournalError, PilotfishError
 from ...pilot.wire import connection
 from ..contexts.base import Context
 from ..contexts.registry import build_context
-from ..description.machine import MachineDescription
+from ..description.machine import MachineDescription, parse_machine
 from ..description.machine_file import machine_file
 from ..description.pilot import Pilot
 from ..description.resources import Resources
@@ -40,6 +40,7 @@ from .request import AllocationMachine, Order, command_for, resources_for
 from .spec import AllocationSpec
 
 MAKER = "alloc"
+_HERE = "here:"
 _FOLDER = "jobs"
 _REMOTE_FOLDER = ".pilotfish-alloc"
 _HANDED_OVER_S = 60.0
@@ -48,10 +49,16 @@ _LAST_LINES = 12
 Tell = Callable[[str], None]
 
 
+def machine_here() -> str:
+    """What a spec says for the batch system of this host, which is asked what it is; later it may not answer."""
+    return f"{_HERE}{machine_of(None).batch_type}"
+
+
 def target_of(spec: AllocationSpec) -> AllocationMachine:
     """The machine of a spec, as its file says it now. Raises DescriptionError."""
-    if not spec.machine:
-        return AllocationMachine(machine_of(None), {}, Pilot())
+    if spec.machine.startswith(_HERE):
+        here = {"batch_type": spec.machine.removeprefix(_HERE), "context_type": "LazyLocal", "local_root": "."}
+        return AllocationMachine(parse_machine(here), {}, Pilot())
     machine, asked, pilot = machine_file(spec.machine)
     return AllocationMachine(machine, asked, Pilot() if pilot is None else Pilot.load_from_dict(pilot))
 

@@ -12,7 +12,7 @@ from ..description import files, schema
 from ..description.keys import at
 from ..description.schema import DescriptionError
 from ..description.units import mebibytes, seconds
-from .batch_jobs import target_of
+from .batch_jobs import machine_here, target_of
 from .request import resources_for
 from .spec import AllocationSpec, NodeSize
 
@@ -90,8 +90,10 @@ def _name(given: str | None, machine: str, taken: Collection[str], where: str) -
 
 def _machine(given: str) -> str:
     """A file stays the same wherever the allocator works; a name stays a name."""
+    if not given:
+        return machine_here()
     path = Path(given).expanduser()
-    return str(path.absolute()) if given and path.suffix and path.exists() else given
+    return str(path.absolute()) if path.suffix and path.exists() else given
 
 
 def _resources(values: Mapping[str, Any]) -> dict[str, Any]:

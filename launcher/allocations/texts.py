@@ -71,8 +71,7 @@ def _of_spec(event: EventOfSpec) -> str:
         case SpecAdded():
             least, most = event.spec.nodes
             sizes = str(most) if least == most else f"{least}-{most}"
-            machine = event.spec.machine or "the batch system here"
-            text = f"added: {sizes} nodes of {machine} for {walltime.form(event.spec.walltime_s)}"
+            text = f"added: {sizes} nodes of {event.spec.machine} for {walltime.form(event.spec.walltime_s)}"
         case SpecPaused():
             text = f"paused{f': {event.reason}' if event.reason else ''}"
         case SpecResumed():

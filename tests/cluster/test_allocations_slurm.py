@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import accounting
 import pytest
+from allocating import ADD, Login, job
 from emulated import Slurm
 from patience import wait_until
 from real import SLURM_PROGRAMS, require
@@ -36,80 +34,13 @@ def site() -> Iterator[Slurm]:
         yield cluster
 
 
-class Login:
-    """A pilot without nodes on the login node, and the commands of its user there."""
-
-    def __init__(self, site: Slurm, wd: Path) -> None:
-        self.site, self.wd = site, wd
-        self.site.environ["PILOTFISH_HOME"] = str(wd / "home")
-        self.begin("--wd", str(wd))
-
-    def begin(self, *options: str) -> None:
-        words = ("pilotfish", "service", "--governor", "--net", "--end-margin", "1", *options)
-        with open(self.wd / "service.out", "ab") as log:
-            command = self.site.hosts.ctl.command(*words)
-            self.service = subprocess.Popen(command, env=self.site.environ, stdout=log, stderr=log)
-        wait_until(lambda: self._try("status").returncode == 0, lambda: (self.wd / "service.out").read_text())
-
-    def _try(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = self.site.hosts.ctl.command("pilotfish", *words, "-c", str(self.wd))
-        return subprocess.run(command, env=self.site.environ, capture_output=True, text=True, check=False)
-
-    def call(self, *words: str) -> str:
-        done = self._try(*words)
-        assert done.returncode == 0, (words, done.stdout, done.stderr, self.log())
-        return done.stdout
-
-    def submit(self, *jobs: dict[str, Any]) -> None:
-        (self.wd / "jobs.json").write_text(json.dumps(list(jobs)))
-        self.call("submit", str(self.wd / "jobs.json"))
-
-    def row(self) -> Any:
-        (found,) = json.loads(self.call("alloc", "list", "--json"))["allocations"]
-        return found
-
-    def idle(self) -> bool:
-        return self._try("status", "--all-finished").returncode == 0
-
-    def wait_for_work(self) -> None:
-        wait_until(self.idle, self.log)
-
-    @property
-    def aux(self) -> Path:
-        return next(self.wd.glob(".qcgpjm-service-*"))
-
-    def log(self) -> str:
-        return (self.aux / "alloc/log").read_text() + (self.aux / "service.log").read_text()[-2000:]
-
-    def kill(self, *words: str) -> None:
-        """SIGKILL to all processes on the login node with these words in their command line."""
-        self.site.hosts.ctl.run("pkill", "-KILL", "-f", " ".join(words))
-
-    def end(self) -> None:
-        """Nothing waits or runs afterwards, and nobody is left who would ask."""
-        self.call("finish", "--kill")
-        self.service.wait()
-        self.site.wait_until_empty()
-        wait_until(lambda: not self._serving(), self.log)
-
-    def _serving(self) -> str:
-        command = self.site.hosts.ctl.command("pgrep", "-f", "alloc serve")
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-
-
 @pytest.fixture
 def login(site: Slurm, wd: Path) -> Iterator[Login]:
     wd.chmod(0o755)
     made = Login(site, wd)
     yield made
     made.end()
-
-
-ADD = ("--walltime", "5m", "--min-work", "0", "--idle", "2s")
-
-
-def job(name: str, script: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "execution": {"script": script}, **more}
+    site.wait_until_empty()
 
 
 def test_narrow_and_wide_work_gets_the_nodes_it_can_use(login: Login) -> None:
