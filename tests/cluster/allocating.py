@@ -11,6 +11,9 @@ from emulated import Slurm
 from grid_engine import GridEngine
 from patience import wait_until
 
+from pilotfish.launcher.allocations.journal import FOLDER, AllocationJournal
+from pilotfish.launcher.allocations.state import State
+
 
 class Login:
     """A pilot without nodes on the login node, and the commands of its user there."""
@@ -40,9 +43,20 @@ class Login:
         (self.wd / "jobs.json").write_text(json.dumps(list(jobs)))
         self.call("submit", str(self.wd / "jobs.json"))
 
-    def row(self) -> Any:
-        (found,) = json.loads(self.call("alloc", "list", "--json"))["allocations"]
-        return found
+    @property
+    def state(self) -> State:
+        """What its allocator has written down; asked often, so not by a command."""
+        journal = AllocationJournal(self.aux / FOLDER)
+        journal.read()
+        return journal.state
+
+    @property
+    def failed(self) -> int:
+        return sum(each.failed for each in self.state.allocations.values())
+
+    def wait_until_given_up(self) -> None:
+        """Nothing waits or runs any more, although the pilot does."""
+        wait_until(lambda: not self.state.living, self.log)
 
     def idle(self) -> bool:
         return self._try("status", "--all-finished").returncode == 0

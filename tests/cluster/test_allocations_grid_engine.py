@@ -18,12 +18,12 @@ def test_work_gets_nodes_and_the_end_takes_back_what_waits(sge: GridEngine, wd: 
     login.submit(job("t", f"hostname >>{wd}/hosts; sleep 1", iteration={"stop": 4}, resources=one))
     login.wait_for_work()
     assert set((wd / "hosts").read_text().split()) <= set(sge.node_names)
-    wait_until(lambda: not login.row()["running"] and not login.row()["waiting"], login.log)
-    assert (login.row()["failed"], login.row()["ended"] >= 1) == (0, True)
+    login.wait_until_given_up()
+    assert (login.failed, len(login.state.allocations) >= 1) == (0, True)
     sge.run("qmod", "-d", "*")  # nothing starts any more
     try:
         login.submit(job("never", f"touch {wd}/ran", resources=one))
-        wait_until(lambda: login.row()["waiting"], login.log)
+        wait_until(lambda: [each for each in login.state.living if each.job_id], login.log)
         login.end()
         wait_until(lambda: sge.run("qstat", "-u", "*") == "", login.log)
     finally:

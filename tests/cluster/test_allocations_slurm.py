@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +44,7 @@ def login(site: Slurm, wd: Path) -> Iterator[Login]:
 def test_narrow_and_wide_work_gets_the_nodes_it_can_use(login: Login) -> None:
     """Nothing is asked for before something waits; the wide job gets an allocation that is wide enough; idle ones leave."""
     login.call("alloc", "add", "--nodes", "1-3", "--max-nodes", "3", *ADD)
-    wait_until(lambda: login.row()["reason"], login.log)
+    wait_until(lambda: login.state.specs["here"].quiet, login.log)
     assert login.site.run("squeue", "--noheader") == ""
     wide = {"numNodes": {"exact": 3}, "numCores": {"exact": 2}, "wt": "1m"}
     login.submit(
@@ -54,14 +52,11 @@ def test_narrow_and_wide_work_gets_the_nodes_it_can_use(login: Login) -> None:
         job("small", "sleep 1", iteration={"stop": 6}, resources={"numCores": {"exact": 1}, "wt": "1m"}),
     )
     login.wait_for_work()
-    wait_until(lambda: not login.row()["running"] and not login.row()["waiting"], login.log)
-    assert login.row()["failed"] == 0
-    sizes = [int(found) for found in re.findall(r"asks for (\d) node", login.log())]
+    login.wait_until_given_up()
+    assert login.failed == 0
+    sizes = [each.nodes for each in login.state.allocations.values()]
     assert max(sizes) == 3
     assert sum(sizes) <= 6
-    keep = os.environ.get("PILOTFISH_KEEP_LOG")
-    if keep:
-        Path(keep).write_text((login.aux / "alloc/log").read_text())
 
 
 def test_allocator_manager_and_controller_go_away_and_nothing_is_asked_for_twice(login: Login) -> None:
@@ -76,9 +71,9 @@ def test_allocator_manager_and_controller_go_away_and_nothing_is_asked_for_twice
     login.site.start_controller()
     (login.wd / "go").touch()
     login.wait_for_work()
-    wait_until(lambda: not login.row()["running"], login.log)
+    login.wait_until_given_up()
     assert (login.wd / "starts").read_text() == "x\n"
-    assert (login.row()["ended"], login.row()["failed"]) == (1, 0)
+    assert (len(login.state.allocations), login.failed) == (1, 0)
 
 
 def test_a_limit_of_jobs_for_each_user_is_waited_for(login: Login) -> None:
@@ -88,7 +83,7 @@ def test_a_limit_of_jobs_for_each_user_is_waited_for(login: Login) -> None:
     wait_until(lambda: "takes no more now" in login.log() or "not taken" in login.log(), login.log)
     (login.wd / "go").touch()
     login.wait_for_work()
-    assert login.row()["failed"] == 0
+    assert login.failed == 0
 
 
 def test_work_of_an_allocation_that_is_preempted_runs_again(login: Login) -> None:
@@ -101,5 +96,5 @@ def test_work_of_an_allocation_that_is_preempted_runs_again(login: Login) -> Non
     wait_until(lambda: len((login.wd / "starts").read_text().split()) == 2, login.log)
     (login.wd / "go").touch()
     login.wait_for_work()
-    assert login.row()["failed"] == 0
+    assert login.failed == 0
     assert "preempted" in login.log()
