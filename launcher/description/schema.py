@@ -211,7 +211,8 @@ TASK = (
 TASK_RESOURCES = (
     Key("cores", "int", 1, "cores, on each node when `nodes` is given", ours=True, least=1),
     Key("nodes", "int|null", None, "nodes", ours=True, least=1),
-    Key("gpus", "int", 0, "GPUs on each node", ours=True, least=0),
+    Key("gpus", "int|float|str", 0, "GPUs on each node; 0.25 or 1/3: part of one", ours=True),
+    Key("named", "dict|null", None, "how much of named resources of the pilot, by name: {licence: 1}", ours=True),
     Key("memory", "str|int|null", None, "memory on each node: 4G, 500M, or MiB", ours=True),
     Key("wt", "str|float|null", None, "time limit: 1h30m, HH:MM:SS, or seconds", ours=True),
     Key("min_time", "str|float|null", None, "starts only where that much time is left; default: wt", ours=True),

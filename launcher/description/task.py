@@ -41,7 +41,7 @@ class Task(Written):
         backward_files: patterns below the folder that are brought back.
         outlog, errlog: names for standard output and error below the folder; None: not kept.
         task_name: what the batch system shows when the job has this task only.
-        resources: for a task of a pilot: `cores`, `nodes`, `gpus`, `memory`, `wt` (see docs); None elsewhere.
+        resources: for a task of a pilot: `cores`, `nodes`, `gpus`, `memory`, `named`, `wt` (see docs); None elsewhere.
         dependencies: for a task of a pilot: names of tasks that must have succeeded before.
         iteration: for a task of a pilot: `{"start", "stop"}` or `{"values"}`.
         retries: for a task of a pilot: how often it is started again when it failed.
@@ -189,9 +189,29 @@ def _pilot_resources(given: dict[str, Any], where: str) -> dict[str, Any]:
     known = {name: value for name, value in known.items() if name in given and value is not None}
     if "memory" in known:
         known["memory"] = mebibytes(known["memory"], f"{where}.memory")
+    if known.get("gpus"):
+        _check_amounts({"gpu": known["gpus"]}, f"{where}.gpus", "")
+    if "named" in known:
+        _check_amounts(known["named"], f"{where}.named", f"{where}.named.")
     for name in {"wt", "min_time"} & known.keys():
         known[name] = seconds(known[name], f"{where}.{name}")
     return known
+
+
+def _check_amounts(amounts: dict[str, Any], where: str, below: str) -> None:
+    """Whether a pilot would take them. Raises DescriptionError."""
+    from ...pilot.model.errors import InvalidJobError
+    from ...pilot.model.resources import GPU, is_resource_name
+    from ...pilot.wire.describe_resources import describe_resources
+
+    for name, amount in amounts.items():
+        place = f"{below}{name}" if below else where
+        if below and not is_resource_name(name):
+            raise DescriptionError("this is not a named resource", where=place, remedy="small letters, digits and _")
+        try:
+            describe_resources({name if below else GPU: amount}, place)
+        except InvalidJobError as error:
+            raise DescriptionError(error.what, where=place, remedy=error.remedy) from None
 
 
 def check_path(

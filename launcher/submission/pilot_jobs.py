@@ -270,13 +270,14 @@ def _names(tasks: Sequence[Task]) -> dict[str, str]:
 
 
 def _resources(given: Mapping[str, Any]) -> dict[str, Any]:
-    """`cores`, `nodes`, `gpus`, `memory` (MiB), `wt` and `min_time` (seconds) in the pilot's words."""
+    """`cores`, `nodes`, `gpus`, `named`, `memory` (MiB), `wt` and `min_time` (seconds) in the pilot's words."""
     found: dict[str, Any] = {"numCores": given.get("cores", 1)}
     if "nodes" in given:
         found["numNodes"] = given["nodes"]
     if given.get("gpus"):
         found["nodeCrs"] = {"gpu": given["gpus"]}
         found.setdefault("numNodes", 1)
+    found |= given.get("named", {})
     if "memory" in given:
         found["mem"] = f"{given['memory']}M"
     return found | {name: f"{given[name]:g}s" for name in ("wt", "min_time") if name in given}

@@ -152,6 +152,9 @@ def test_our_resources_are_seconds_and_mebibytes() -> None:
         ({"errlog": "C:\\x"}, "task.errlog: absolute paths are not allowed"),
         ({"command": "a\0b"}, "task.command: 'a\\x00b' is not a text"),
         ({"resources": {"core": 2}}, "task.resources: unknown key 'core'; did you mean 'cores'?"),
+        ({"resources": {"named": {"nvme": -1}}}, "task.resources.named.nvme: -1 is too little"),
+        ({"resources": {"named": {"mem": 1}}}, "task.resources.named.mem: this is not a named resource"),
+        ({"resources": {"gpus": "1/13"}}, 'task.resources.gpus: "1/13" is too fine'),
     ],
 )
 def test_a_wrong_task(change: dict[str, Any], message: str) -> None:
