@@ -32,7 +32,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
 from .errors import NoIterationsError, UnknownJobError
@@ -56,13 +56,15 @@ class Pending:
     __slots__ = ("_back", "_ranges", "alternatives", "blocked_since", "job", "listed", "live", "shape")
 
     def __init__(
-        self, job: Job, shape: Shape, ranges: tuple[tuple[int, int], ...], others: Iterable[Shape] = ()
+        self, job: Job, shape: Shape, ranges: tuple[tuple[int, int], ...], others: Sequence[Shape] = ()
     ) -> None:
         self.job = job
         self.shape = shape
         shape.users += 1
-        self.alternatives = tuple(Alternative(self, other, rank) for rank, other in enumerate(others, 1))
+        self.alternatives: tuple[Alternative, ...] = ()
         """The other shapes in which its positions wait, most liked first."""
+        if others:
+            self.alternatives = tuple(Alternative(self, other, rank) for rank, other in enumerate(others, 1))
         self.live = 0
         """How many positions can be taken now."""
         self.listed = False
