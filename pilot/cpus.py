@@ -7,6 +7,7 @@ before the second one, so that what is given together lies close together withou
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -54,6 +55,16 @@ def usable() -> Cpus:
         core = tuple(sorted(siblings & allowed))
         sockets.setdefault(int(package) if package.lstrip("-").isdigit() else 0, set()).add(core)
     return Cpus(tuple(tuple(sorted(cores)) for _, cores in sorted(sockets.items())))
+
+
+def memory_domains(threads: Collection[int], folder: str = "/sys/devices/system/node") -> list[list[int]]:
+    """Of these processors those of each NUMA domain, where the kernel tells; none if it knows of one only."""
+    with suppress(OSError):
+        names = sorted(name for name in os.listdir(folder) if name.startswith("node") and name[4:].isdecimal())
+        found = [sorted(ranges(_read(f"{folder}/{name}/cpulist")).intersection(threads)) for name in names]
+        domains = [processors for processors in found if processors]
+        return domains if len(domains) > 1 else []
+    return []
 
 
 def _read(path: str) -> str:

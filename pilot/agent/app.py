@@ -134,6 +134,7 @@ class Agent:
         self._refused = ""
         self._link = Link(agent_id, loop, self._find_manager, self._say_hello, self._read)
         here = cpus.usable()
+        self._domains = cpus.memory_domains(here.threads)
         self._sockets = [[thread for core in cores for thread in core] for cores in here.sockets]
         self._slots = [list(slots) for count in (len(here.threads), len(here.cores)) if (slots := here.slots(count))]
         self._hellos = 0
@@ -288,6 +289,7 @@ class Agent:
             self._sockets,
             near_gpus(),
             self._joins,
+            self._domains,
         )
         self._send([hello, *self._report_buffer.unacknowledged])
 

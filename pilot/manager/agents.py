@@ -252,7 +252,9 @@ class Agents:
     def _enter(self, node: NodeNo, hello: frames.Hello) -> None:
         """An agent that was not connected speaks for the node from now on: on record before anything follows from it."""
         core_ids = self._learn_cores(node, hello)
-        self._nodes.set_groups(node, groups_of(self._nodes.specs[node], hello.sockets, hello.near_gpus))
+        spec = self._nodes.specs[node]
+        sockets, domains = (groups_of(spec, parts, hello.near_gpus) for parts in (hello.sockets, hello.domains))
+        self._nodes.set_groups(node, sockets, domains)
         self._record(AgentUp(node, hello.node, hello.agent_id, hello.host, hello.pid, core_ids))
         self._scheduler.on_agent(node, hello.agent_id)
         if hello.joins is None:

@@ -14,6 +14,7 @@ from .states import State
 from .stock import Stock, Stocks
 
 _MIB = 1 << 20
+_WHOLE = {Placement.SOCKET: "whole sockets", Placement.NUMA: "whole NUMA domains"}
 
 
 def why_not_running(scheduler: Scheduler, job: Job, pos: int | None, now: float) -> list[str]:
@@ -132,6 +133,7 @@ def needed(need: Need) -> str:
     parts += [f"tagged {', '.join(need.tags)}"] if need.tags else []
     parts += map(wanted, need.named)
     parts += ["alone on its node"] if need.placement is Placement.EXCLUSIVE else []
+    parts += [f"of {_WHOLE[need.placement]}"] if need.placement in _WHOLE else []
     return ", ".join(parts)
 
 
@@ -159,6 +161,11 @@ def _unmet(scheduler: Scheduler, need: Need) -> list[str]:
         fitting &= idle
         if len(idle) < count:
             parts.append(f"only {len(idle)} of {_count(len(usable), 'node')} {'is' if len(idle) == 1 else 'are'} idle")
+    if need.placement in _WHOLE:
+        able = {node for node in usable if nodes.whole_is_free(node, need)}
+        fitting &= able
+        if len(able) < count and not parts:
+            parts.append(f"no node has {_WHOLE[need.placement]} with as many cores free")
     if not parts and not anywhere and len(fitting) < count:
         parts.append("each of these is free, but not together on a node")
     return parts

@@ -25,11 +25,19 @@ class Size:
 
 
 class Placement(IntEnum):
-    """Where on the nodes a task is to be: close together; where most is free, and not close together; alone on its nodes."""
+    """Where on the nodes a task is to be: close together; where most is free, and not close together; alone on its nodes; on
+    whole sockets, or whole NUMA domains, all of whose cores it gets.
+    """
 
     COMPACT = 0
     SCATTER = 1
     EXCLUSIVE = 2
+    SOCKET = 3
+    NUMA = 4
+
+    @property
+    def is_per_node(self) -> bool:
+        return self >= Placement.EXCLUSIVE
 
 
 class Want(NamedTuple):

@@ -30,7 +30,7 @@ from .resources import GPU, UNUSED, NamedResource, NodeSpec, Share, Taken, bits,
 from .shortage import pool_shortage, shortage
 from .states import NODE_TABLE, SERVED, NodeEvent, NodeState, illegal_event
 from .stock import Stock, Stocks
-from .topology import Group, choose, scattered
+from .topology import Group, choose, scattered, whole
 
 
 class Node:
@@ -94,6 +94,7 @@ class Nodes:
         self._core_ids: dict[tuple[str, ...], tuple[str, ...]] = {}
         """Each list of ids once: nodes of 128 cores have 7 KiB of them, and all the same."""
         self._groups: dict[NodeNo, Sequence[Group]] = {}
+        self._domains: dict[NodeNo, Sequence[Group]] = {}
         self._tagged: dict[tuple[str, ...], int] = {}
         self._size: list[int] = []
         self._level = [0]
@@ -199,9 +200,12 @@ class Nodes:
     def _with_ids(self, spec: NodeSpec, core_ids: tuple[str, ...]) -> NodeSpec:
         return replace(spec, core_ids=self._core_ids.setdefault(core_ids, core_ids))
 
-    def set_groups(self, node: NodeNo, groups: Sequence[Group]) -> None:
-        """Which of its cores and GPUs lie close together; nodes without groups have no such preference."""
-        self._groups[node] = groups
+    def set_groups(self, node: NodeNo, groups: Sequence[Group], domains: Sequence[Group] = ()) -> None:
+        """Which of its cores and GPUs lie close together; nodes without groups have no such preference.
+
+        `domains`: which have memory of their own (NUMA).
+        """
+        self._groups[node], self._domains[node] = groups, domains
 
     def _set_usable(self, node: NodeNo, usable: bool) -> None:
         bit = 1 << node
@@ -326,7 +330,7 @@ class Nodes:
 
     def is_per_node(self, need: Need) -> bool:
         """Whether something is needed of each node of the task, so that it is kept on one if it does not say how many."""
-        if need.placement is Placement.EXCLUSIVE:
+        if need.placement.is_per_node:
             return True
         return bool(need.gpus or need.mem_bytes or (need.named and self.stocks.of_node(need)))
 
@@ -338,7 +342,7 @@ class Nodes:
             free = self.free_cores[node]
             if scatter:
                 return (Share(node, scattered(self._groups.get(node, ()), free, wanted), 0, 0),)
-            return (Share(node, free & -free if wanted == 1 else self._choose(node, wanted, 0, ()).cores, 0, 0),)
+            return (Share(node, free & -free if wanted == 1 else self._choose(node, free, wanted, 0, ()).cores, 0, 0),)
         if self.free_count < cores.min:
             return None
         left = self.free_count if cores.max is None else cores.max
@@ -373,8 +377,13 @@ class Nodes:
                 continue
             most = need.cores.max if need.cores is not None else None
             count = free.bit_count() if most is None else min(most, free.bit_count())
+            if need.placement in _ON_WHOLE:
+                free = self._whole(node, need)
+                count = free.bit_count()
+                if not free:
+                    continue
             named = self.stocks.choose_of_node(node, wants) if wants else ()
-            chosen = self._choose(node, count, need.gpus, named)
+            chosen = self._choose(node, free, count, need.gpus, named)
             if scatter:
                 chosen = Group(scattered(self._groups.get(node, ()), free, count), chosen.gpus)
             if alone and chosen.cores != free:
@@ -385,14 +394,23 @@ class Nodes:
                 break
         return tuple(shares) if len(shares) >= nodes.min else None
 
+    def _whole(self, node: NodeNo, need: Need) -> int:
+        """The cores of as many whole sockets, or NUMA domains, as `need` takes; 0 when not enough of them are free."""
+        groups = (self._domains if need.placement is Placement.NUMA else self._groups).get(node, ())
+        least = self._size[node] if need.cores is None else max(1, need.cores.min)
+        return whole(groups, self.all_cores[node], self.free_cores[node], least)
+
+    def whole_is_free(self, node: NodeNo, need: Need) -> bool:
+        return need.placement not in _ON_WHOLE or self._whole(node, need) != 0
+
     def _emptiest(self, nodes: int) -> Iterator[int]:
         """Of these usable nodes those with most free cores first."""
         for level in reversed(self._level):
             yield from bits(level & nodes)
 
-    def _choose(self, node: NodeNo, cores: int, gpus: int, named: Sequence[Taken]) -> Group:
-        """Cores, and whole GPUs; cores close to the GPU of which `named` has a part."""
-        groups, free_cores = self._groups.get(node, ()), self.free_cores[node]
+    def _choose(self, node: NodeNo, free_cores: int, cores: int, gpus: int, named: Sequence[Taken]) -> Group:
+        """Some of these cores, and whole GPUs; cores close to the GPU of which `named` has a part."""
+        groups = self._groups.get(node, ())
         part = next((taken.slots for taken in named if taken.name == GPU), 0)
         if part and not gpus:
             return Group(choose(groups, Group(free_cores, part), cores, 1).cores, 0)
@@ -474,3 +492,4 @@ def _tagged(need: Need) -> str:
 
 
 _ONE = Size.exactly(1)
+_ON_WHOLE = (Placement.SOCKET, Placement.NUMA)

@@ -61,6 +61,27 @@ def choose(groups: Sequence[Group], free: Group, cores: int, gpus: int) -> Group
     return Group(_lowest(best.cores, cores), lowest(best.gpus, gpus))
 
 
+def whole(groups: Sequence[Group], every: int, free: int, least: int) -> int:
+    """All cores of wholly free groups, together at least so many; 0 when there are not as many.
+
+    The smallest group that is enough by itself, else the first ones. A node without groups is one.
+
+    Args:
+        every: the cores of the node that tasks can get, free or not.
+    """
+    cores = [group.cores & every for group in groups] or [every]
+    idle = [each for each in cores if each and not each & ~free]
+    enough = [each for each in idle if each.bit_count() >= least]
+    if enough:
+        return min(enough, key=int.bit_count)
+    taken = 0
+    for each in idle:
+        taken |= each
+        if taken.bit_count() >= least:
+            return taken
+    return 0
+
+
 def scattered(groups: Sequence[Group], free: int, cores: int) -> int:
     """So many of the free cores, one after the other of the group that has most left; without groups far from each other."""
     if len(groups) < 2:

@@ -354,6 +354,8 @@ class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """For each GPU of the node, by index, the processors close to it."""
     joins: NodeSpec | None = None
     """Of an agent that came by itself: the node it brings along."""
+    domains: list[list[int]] = []
+    """The processors, by the memory that they have of their own (NUMA)."""
 
 
 class Report(msgspec.Struct, array_like=True, tag=True, frozen=True):

@@ -131,7 +131,7 @@ RESOURCES = _object(
             "type": ["string", "null"],
             "enum": [*PLACEMENTS, None],
             "description": "compact: close together; scatter: where most is free, and far from each other; exclusive: no other "
-            "task on its nodes. Default: compact",
+            "task on its nodes; socket, numa: whole ones. Default: compact",
         },
         "apart": {
             "type": ["boolean", "string", "null"],

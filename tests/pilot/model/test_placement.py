@@ -10,7 +10,7 @@ from pilotfish.pilot.model.explain import why_not_running
 from pilotfish.pilot.model.ids import NodeNo
 from pilotfish.pilot.model.job_spec import Placement
 from pilotfish.pilot.model.resources import NodeSpec, Share
-from pilotfish.pilot.model.topology import Group, scattered
+from pilotfish.pilot.model.topology import Group, scattered, whole
 
 
 def given(world: World) -> dict[str, tuple[Share, ...]]:
@@ -55,6 +55,43 @@ def test_a_scattered_task_has_as_many_cores_as_it_asks_for() -> None:
     world.scheduler.nodes.set_groups(NodeNo(1), (Group(0b1111, 1), Group(0b11110000, 2)))
     world.submit(job("a", 2, placement=Placement.SCATTER), job("b", 2, gpus=1, placement=Placement.SCATTER))
     assert [f"{shares[0].cores:08b}" for shares in given(world).values()] == ["00010001", "00100010"]
+
+
+@pytest.mark.parametrize(
+    ("free", "least", "taken"),
+    [
+        (0b11111111, 2, 0b00110000),
+        (0b11111111, 4, 0b00001111),
+        (0b11111111, 5, 0b00111111),
+        (0b11101110, 1, 0b11000000),
+        (0b11101110, 3, 0),
+        (0, 1, 0),
+    ],
+)
+def test_whole_sockets_are_taken_that_are_wholly_free(free: int, least: int, taken: int) -> None:
+    """The smallest that is enough, else the first ones: here sockets of 4, 2 and 2 cores."""
+    groups = (Group(0b1111, 0), Group(0b110000, 0), Group(0b11000000, 0))
+    assert f"{whole(groups, 0b11111111, free, least):08b}" == f"{taken:08b}"
+
+
+def test_tasks_on_whole_sockets_and_domains_get_all_cores_there() -> None:
+    """A node of which they are not known is one of each."""
+    world = World(node("n", 8, gpus=2), node("m", 2))
+    sockets = (Group(0b00001111, 0b01), Group(0b11110000, 0b10))
+    domains = tuple(Group(0b11 << 2 * number, 0) for number in range(4))
+    world.scheduler.nodes.set_groups(NodeNo(0), sockets, domains)
+    world.submit(job("small"))
+    world.submit(job("numa", 1, placement=Placement.NUMA), job("socket", 3, gpus=1, placement=Placement.SOCKET))
+    assert {name: (shares[0].node, shares[0].cores, shares[0].gpus) for name, shares in given(world).items()} == {
+        "small": (0, 0b1, 0),
+        "numa": (0, 0b1100, 0),
+        "socket": (0, 0b11110000, 0b10),
+    }
+    world.submit(job("next", 1, count=2, placement=Placement.SOCKET))
+    assert given(world)["next:0"][0].node == 1
+    reasons = why_not_running(world.scheduler, world.scheduler.jobs.get("next"), None, world.now)
+    assert reasons[0].startswith("it needs 1 core, of whole sockets; no node has whole sockets with as many cores free")
+    world.run_to_end()
 
 
 def test_an_exclusive_task_is_told_its_cores_and_has_the_node_to_itself() -> None:

@@ -10,11 +10,14 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from world import World, job, node, wants
 
 from pilotfish.pilot.model.errors import NotEnoughResourcesError, RefusedError
+from pilotfish.pilot.model.ids import NodeNo
 from pilotfish.pilot.model.job_spec import JobSpec, Need, Placement, Size
 from pilotfish.pilot.model.resources import NamedResource, NodeSpec
+from pilotfish.pilot.model.topology import Group
 
 NVME = NamedResource("nvme", ("0", "1", "2"))
 SCRATCH = NamedResource("scratch", amount=100, in_bytes=True)
+GROUPS = (Group(0b0011, 0b1), Group(0b1100, 0))
 OF_POOL = (NamedResource("licence", amount=3), NamedResource("port", ("8000", "8001")))
 NODES = (
     node("n", 4, gpus=1, mem=100, tags="a", named=(NVME,)),
@@ -77,6 +80,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World(*NODES, crash_limit=3, reserve_after_s=5, of_pool=OF_POOL)
+        self.world.scheduler.nodes.set_groups(NodeNo(0), GROUPS, GROUPS)
         self.names: list[str] = []
         self.down: set[int] = set()
         self.numbers = list(range(len(NODES)))

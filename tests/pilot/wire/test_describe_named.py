@@ -63,7 +63,10 @@ def test_whole_gpus_are_gpus_wherever_they_stand() -> None:
         ({"numcores": 1}, 'resources.numcores: unknown key; did you mean "numCores"?'),
         ({"Nvme": 1}, "resources.Nvme: unknown key"),
         ({"weight": 2}, "resources.weight: there is no alternative"),
-        ({"placement": "far"}, 'resources.placement: "far" is not known; write compact, scatter, exclusive'),
+        (
+            {"placement": "far"},
+            'resources.placement: "far" is not known; write compact, scatter, exclusive, socket, numa',
+        ),
         ({"apart": "a b"}, 'resources.apart: "a b" is not a label'),
         ([], "resources: 0 alternatives; write 1 to 8 objects"),
         ([{}, {"weight": 0}], "resources[1].weight: 0 is not a weight"),
