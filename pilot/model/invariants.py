@@ -41,6 +41,8 @@ def require(scheduler: Scheduler) -> None:
 def _check_nodes(scheduler: Scheduler) -> None:
     """No core or byte is given out twice, and none leaks: free and granted make the whole."""
     nodes = scheduler.nodes
+    sizes = [nodes.all_cores[number].bit_count() for number in nodes.here]
+    assert nodes.total_cores == sum(sizes), "the cores of the nodes are miscounted"
     for number, spec in enumerate(nodes.specs):
         cores, mem = nodes.free_cores[number], nodes.free_mem[number]
         for grant in scheduler.dispatch.grants.values():

@@ -83,6 +83,8 @@ class Nodes:
         """By number, those that have left included."""
         self.all_cores: list[int] = []
         self.system_cores = 0
+        self.total_cores = 0
+        """All cores that tasks can get, on usable nodes or not."""
         self.free_cores: list[int] = []
         self.free_mem: list[int] = []
         self.stocks = Stocks(of_pool)
@@ -158,6 +160,7 @@ class Nodes:
         if event is NodeEvent.REPORT:
             record.reason, record.has_come = "", True
         elif event is NodeEvent.LEAVE:
+            self.total_cores -= self._size[node]
             record.expected.clear()
             self._tagged.clear()
             self.times.forget(node)
@@ -168,11 +171,6 @@ class Nodes:
     def usable_count(self) -> int:
         """How many can be used now."""
         return self.usable.bit_count()
-
-    @property
-    def total_cores(self) -> int:
-        """All cores that tasks can get, on usable nodes or not."""
-        return sum(self._size[node] for node in self.here)
 
     def add(self, spec: NodeSpec) -> NodeNo:
         """A new node, EXPECTED; returns its number."""
@@ -189,6 +187,7 @@ class Nodes:
         self.free_mem.append(spec.mem_bytes)
         self.stocks.add_node(spec)
         self._size.append(cores.bit_count())
+        self.total_cores += cores.bit_count()
         self._level += [0] * (cores.bit_count() + 1 - len(self._level))
         self._tagged.clear()
         return node
@@ -432,14 +431,15 @@ class Nodes:
         lacking = pool_shortage(need, self.stocks.pool)
         if lacking is not None:
             return lacking
-        able = [node for node in self.here if self._able(node, need)]
         if need.nodes is None and not self.is_per_node(need):
             assert need.cores is not None
-            cores = sum(self._size[node] for node in able) if need.tags else self.total_cores
+            cores = self.total_cores  # most jobs ask for no more, and that must not cost a look at each node
+            if need.tags:
+                cores = sum(self._size[node] for node in self.here if self._able(node, need))
             if need.cores.min <= cores:
                 return None
             return f"{need.cores.min} cores{_tagged(need)} are needed, the pilot has {cores}"
-        if len(able) >= (need.nodes or _ONE).min:
+        if sum(self._able(node, need) for node in self.here) >= (need.nodes or _ONE).min:
             return None
         wants = self.stocks.of_node(need)
         return shortage(need, wants, [(self._size[node], self.specs[node]) for node in self.here])

@@ -227,6 +227,8 @@ class Scheduler:
 
         While agents of an earlier life have not told which cores their tasks have, those tasks count with what they need.
         """
+        if not any(self.nodes.in_state[state] for state in AWAITED):
+            return self.nodes.free_count
         awaited = {node for node in self.nodes.here if self.nodes[node].state in AWAITED}
         free = sum(self.nodes.free_cores[node].bit_count() for node in awaited)
         if free:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..agent_launchers.base import AgentLauncher
@@ -214,7 +215,13 @@ def core_ids(host_env: HostEnvironment, host: str, count: int) -> tuple[tuple[st
     hardware threads. Nothing is known here about other hosts: their agents report it when they come (manager/agents.py).
     """
     slots = host_env.cpus.slots(count) if is_this_host(host_env, host) else None
-    return (slots, True) if slots is not None else (tuple(map(str, range(count))), False)
+    return (slots, True) if slots is not None else (numbered(count), False)
+
+
+@lru_cache(maxsize=64)
+def numbered(count: int) -> tuple[str, ...]:
+    """Ids for so many things of which only their number is known; one list for all nodes, as 128 ids are 7 KiB."""
+    return tuple(map(str, range(count)))
 
 
 def is_this_host(host_env: HostEnvironment, host: str) -> bool:

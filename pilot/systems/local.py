@@ -10,7 +10,16 @@ from ..agent_launchers.process import FORK
 from ..model.errors import SettingsError, UsageError
 from ..model.resources import SAME_HOST, NodeSpec
 from ..model.units import parse_bytes
-from .base import Allocation, BatchSystem, HostEnvironment, Source, check_nodes, gpu_source, visible_gpus
+from .base import (
+    Allocation,
+    BatchSystem,
+    HostEnvironment,
+    Source,
+    check_nodes,
+    gpu_source,
+    numbered,
+    visible_gpus,
+)
 from .gpus import Gpus
 from .named_resources import parse_all
 
@@ -89,11 +98,7 @@ def _node(number: int, entry: str) -> NodeSpec:
             raise SettingsError(
                 f'"{part}" is neither GPUs nor memory', where=where, remedy="write 2gpu, 16G or NAME=4"
             ) from error
-    return NodeSpec(name, _ids(cores), _ids(gpus), mem_bytes, named=parse_all(named, where))
-
-
-def _ids(count: int) -> tuple[str, ...]:
-    return tuple(str(number) for number in range(count))
+    return NodeSpec(name, numbered(cores), numbered(gpus), mem_bytes, named=parse_all(named, where))
 
 
 SYSTEM = BatchSystem("local", "this machine", inside, find, FORK)

@@ -72,8 +72,12 @@ class Pilot:
         with open(self.folder / "service.out", "wb") as output:
             self.process = subprocess.Popen(command, env={**os.environ, **environ}, stdout=output, stderr=output)
         self.manager = psutil.Process(self.process.pid)
-        self._connect()
-        self.wait(lambda: self._ready_nodes() == nodes, 0.02)
+        try:
+            self._connect()
+            self.wait(lambda: self._ready_nodes() == nodes, 0.02)
+        except BaseException:
+            self.__exit__()
+            raise
         self.start_s = time.perf_counter() - begin
 
     def _connect(self) -> None:
