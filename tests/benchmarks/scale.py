@@ -150,7 +150,16 @@ class SimulatedPilot(Pilot):
         program.chmod(0o755)
         list_of_cores = ",".join([str(cores)] * nodes)
         super().__init__(
-            ["--nodes", list_of_cores, "--agent-launcher", placement, "--net-interface", "127.0.0.1"],
+            [
+                "--nodes",
+                list_of_cores,
+                "--agent-launcher",
+                placement,
+                "--net-interface",
+                "127.0.0.1",
+                "--nl-init-timeout",
+                "600",
+            ],
             nodes,
             folder,
             PATH=f"{folder}:{os.environ['PATH']}",
