@@ -20,6 +20,7 @@ PILOTS = re.compile(
 )
 """Variables of the task that the pilot has set: they go before what the submitting program had."""
 LOOK_S = 0.2
+LOGIN_S = 10.0
 CANNOT_OPEN = 53
 """What Slurm gives as the signal of a job whose files cannot be opened."""
 
@@ -91,7 +92,24 @@ def environment(job: dict[str, Any], node: str, nodes: list[str], cores: list[in
     if job["limit_s"] is not None:
         now = int(time.time())
         made |= {"SLURM_JOB_START_TIME": str(now), "SLURM_JOB_END_TIME": str(now + int(job["limit_s"]))}
-    return {**job["environ"], **task, **static, **made}
+    login = login_environment() if job["login_environ"] else {}
+    return {**login, **job["environ"], **task, **static, **made}
+
+
+def login_environment() -> dict[str, str]:
+    """What a login shell of the user has; nothing where it takes too long."""
+    import subprocess  # few jobs need it, and all would pay
+
+    start = {name: os.environ[name] for name in ("HOME", "USER", "LOGNAME", "SHELL") if name in os.environ}
+    command = [start.get("SHELL", "/bin/sh"), "-l", "-c", "exec env -0"]
+    try:
+        done = subprocess.run(
+            command, env=start, stdin=subprocess.DEVNULL, capture_output=True, timeout=LOGIN_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    words = [os.fsdecode(word).partition("=") for word in done.stdout.split(b"\0") if b"=" in word]
+    return {name: value for name, _, value in words if name != "_"}
 
 
 def file_name(

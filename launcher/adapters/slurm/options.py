@@ -147,7 +147,7 @@ SBATCH: list[Option] = [
     Option("wait", "W", _NONE, variable="SBATCH_WAIT"),
     Option("wrap"),
     *refused("test-only", "when a job could start is not foretold", _NONE),
-    *refused("get-user-env", "jobs have the environment of the program that submits them", _OPTIONAL),
+    Option("get-user-env", value=_OPTIONAL),
     *refused("export-file cluster-constraint", _NOT_HERE),
     *refused("wait-all-nodes", _NOT_HERE),
 ]

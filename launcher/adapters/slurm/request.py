@@ -82,6 +82,8 @@ class Request:
     command: str = ""
     arguments: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    login_environ: bool = False
+    """The variables of a login shell are added, where `environ` has none of the name."""
     output: str = ""
     error: str = ""
     input: str = ""
@@ -350,6 +352,7 @@ def build(
         command=command,
         arguments=tuple(words.rest[1:]),
         environ=exported(values.get("export"), environ),
+        login_environ="get-user-env" in values or values.get("export", "").upper() == "NONE",
         output=values.get("output", ""),
         error=values.get("error", ""),
         input=values.get("input", ""),

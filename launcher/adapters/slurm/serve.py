@@ -34,6 +34,13 @@ _COMMAND = """\
 # Pilotfish: Slurm's command, answered by a pilot. See docs/workflow-managers.md.
 exec {python} -I -S {program} {name} "$@"
 """
+_BASH_ENV = """\
+# A login shell (#!/bin/bash -l) makes its PATH anew; bash reads this file after its profiles.
+case ":$PATH:" in *:{folder}:*) ;; *) PATH={folder}:$PATH ;; esac
+[ -z "${variable}" ] || . "${variable}"
+"""
+_FILE_OF_BASH = "bash_env"
+_USERS_BASH_ENV = "PILOTFISH_SLURM_BASH_ENV"
 _USUAL_PARTITION = _USUAL_ACCOUNT = "pilot"
 
 
@@ -44,6 +51,8 @@ def environment(environ: Mapping[str, str], folder: Path, path: str) -> dict[str
     return {
         **kept,
         "PATH": f"{folder}{os.pathsep}{environ.get('PATH', os.defpath)}",
+        "BASH_ENV": str(folder / _FILE_OF_BASH),
+        **({_USERS_BASH_ENV: environ["BASH_ENV"]} if "BASH_ENV" in environ else {}),
         client.SOCKET: path,
         client.PYTHON: json.dumps(own_python.of_module(sys.executable, job_step.__name__)),
     }
@@ -56,6 +65,8 @@ def lay_commands(folder: Path) -> None:
         text = _COMMAND.format(python=shlex.quote(sys.executable), program=shlex.quote(str(program)), name=name)
         (folder / name).write_text(text)
         (folder / name).chmod(0o700)
+    text = _BASH_ENV.format(folder=shlex.quote(str(folder)), variable=_USERS_BASH_ENV)
+    (folder / _FILE_OF_BASH).write_text(text)
 
 
 def id_file(environ: Mapping[str, str]) -> Path:

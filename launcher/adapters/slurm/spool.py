@@ -69,6 +69,7 @@ class Spool:
             "restarts": job.restarts,
             "limit_s": None if limit is None else 60.0 * limit,
             "signal": None if asked.signal is None else vars(asked.signal),
+            "login_environ": asked.login_environ,
             "environ": {name: value for name, value in asked.environ.items() if not _OF_A_JOB.fullmatch(name)},
             "slurm": variables(job, self._site),
         }

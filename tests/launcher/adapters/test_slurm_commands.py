@@ -194,6 +194,16 @@ def test_a_job_submits_another(slurm: Cluster, wd: Path) -> None:
     assert "SLURM_ARRAY_TASK_ID" not in names
 
 
+def test_a_login_shell_finds_the_commands(slurm: Cluster, wd: Path) -> None:
+    """Profiles make the PATH anew; the job's commands are ours all the same. So is the environment that sbatch is to get."""
+    (wd / "job.sh").write_text(
+        "#!/bin/bash -l\n#SBATCH -o out --get-user-env\nunset PILOTFISH_SLURM_JOB; command -v sbatch\n"
+    )
+    (wd / ".bash_profile").write_text("PATH=/usr/bin:/bin\nexport OF_PROFILE=1\n")
+    slurm.submit("-W", "job.sh", cwd=wd, HOME=str(wd))
+    assert (wd / "out").read_text() == f"{slurm('sh', '-c', 'command -v sbatch')}"
+
+
 def test_files_that_cannot_be_opened(slurm: Cluster, wd: Path) -> None:
     """As Slurm: FAILED, 0:53."""
     job = slurm.submit("-o", "no/such/folder", "--wrap", "true", cwd=wd)
