@@ -43,6 +43,7 @@ class ServiceOptions(TypedDict, total=False):
     report_format: Literal["json", "text", "columns", "none"] | None
     report_file: AnyPath | None
     nodes: int | str | Iterable[int | str] | None
+    allocations: AnyPath | None
     resource: str | Iterable[str] | Mapping[str, int | str] | None
     pool_resource: str | Iterable[str] | Mapping[str, int | str] | None
     resources: str | None
