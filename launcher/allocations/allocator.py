@@ -30,11 +30,11 @@ from ..contexts.paths import printable
 from ..job.states import JobState, Reason, Status
 from ..machines.base import MachineBusyError, QueueFullError
 from .batch_jobs import BatchJobs
-from .decide import AllocationState, Decisions, KnownAllocation
+from .decide import AllocationState, Decisions, KnownAllocation, size_of
 from .events import Asked, Event, Joined, Leaving, NothingAsked, Over, Placed, Said, SpecPaused, Started
 from .journal import AllocationJournal
 from .pilot_link import PilotLink
-from .spec import AllocationSpec, NodeSize
+from .spec import AllocationSpec
 from .state import Allocation, SpecHistory
 from .texts import text_of
 
@@ -248,7 +248,7 @@ class Allocator:
     def _act(self, decisions: Decisions) -> None:
         state = self._journal.state
         for pause in decisions.pause:
-            self._write(SpecPaused(pause.spec, _with_last_lines(pause.reason, state.allocations.values(), pause.spec)))
+            self._write(SpecPaused(pause.spec, pause.reason))
         leaving = [(each.id, "release", each.reason) for each in decisions.release]
         leaving += [(each.id, "cancel", each.reason) for each in decisions.cancel]
         for name, how, reason in leaving:
@@ -360,10 +360,6 @@ class Allocator:
             self._cancel(self._journal.state.specs[known.spec].spec, known)
 
 
-def size_of(node: NodeUse) -> NodeSize:
-    return NodeSize(node.cores, node.gpus, node.mem_bytes, tuple(node.tags))
-
-
 def printable_lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.splitlines())
 
@@ -386,12 +382,3 @@ def _how_it_ended(status: Status) -> str:
     return (
         ", ".join(filter(None, [status.reason or status.native, code, printable(status.why)])) or "its job has failed"
     )
-
-
-def _with_last_lines(reason: str, known: Iterable[Allocation], spec: str) -> str:
-    """With what the last of them that was of no use has said."""
-    last = next((each for each in reversed(list(known)) if each.spec == spec and each.failed), None)
-    if last is None:
-        return reason
-    said = last.lines.strip().splitlines()[-1:] if last.lines else []
-    return "; ".join([reason, *(f"its last words: {line}" for line in said)])

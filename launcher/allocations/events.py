@@ -141,4 +141,6 @@ def _spec(found: Mapping[str, Any]) -> AllocationSpec:
 
 
 def _node(found: Mapping[str, Any]) -> NodeSize:
-    return NodeSize(**{**found, "tags": tuple(found["tags"])})
+    """JSON has lists in the place of tuples."""
+    named = tuple((name, amount) for name, amount in found.get("named", ()))
+    return NodeSize(**{**found, "tags": tuple(found["tags"]), "named": named})

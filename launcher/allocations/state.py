@@ -95,7 +95,9 @@ class Allocation:
             agents_seen=self.joined_s is not None,
             releasing=bool(self.leaving),
             failed=self.failed and self.asked_s >= since_s,
-            ended_reason=self.end,
+            ended_reason=": ".join(filter(None, [self.end, *self.lines.splitlines()[-1:]]))
+            if self.failed
+            else self.end,
             node=self.node,
         )
 

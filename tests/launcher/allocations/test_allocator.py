@@ -180,9 +180,11 @@ def test_one_that_ends_before_an_agent_has_joined_is_of_no_use_and_tells_its_las
     assert world.one.end == "ended before any agent had joined: program, exit code 3"
     world.step()
     assert (world.seen[0].failed, world.seen[0].state.value) == (True, "ended")
-    world.wanted.append(Decisions(pause=(Pause("m", "3 failures in a row"),)))
+    assert world.seen[0].ended_reason == f"{world.one.end}: no way to the manager"
+    world.wanted.append(Decisions(pause=(Pause("m", "three in a row"),)))
     world.step()
-    assert world.journal.state.specs["m"].why_paused == "3 failures in a row; its last words: no way to the manager"
+    paused = world.journal.state.specs["m"]
+    assert (paused.spec.paused, paused.why_paused) == (True, "three in a row")
 
 
 def test_one_that_has_no_agent_for_long_is_cancelled(world: World, wait_until: Callable[..., None]) -> None:
