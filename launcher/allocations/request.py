@@ -50,9 +50,9 @@ def resources_for(spec: AllocationSpec, target: AllocationMachine, nodes: int, w
     table = target.directives
     if table is None:
         _check_virtual(spec)
-        return Resources.deserialize({**given, "number_node": 1})
+        return Resources.deserialize({**given, "number_node": 1, "memory": None})  # of nodes that are virtual
     cores = given.get("cpu_per_node")
-    if cores is None and not table.has("exclusive"):
+    if cores is None and not (table.by_nodes and table.has("exclusive")):
         what = f"{target.machine.batch_type} gives cores, not whole nodes"
         raise DescriptionError(what, where=f"allocation {spec.name}", remedy="say how many cores a node has: --cores")
     if cores is None:
