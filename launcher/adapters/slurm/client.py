@@ -92,7 +92,17 @@ def ask(name: str, words: list[str]) -> int:
                 return int(code)
 
 
+def fill_closed_streams() -> None:
+    """What is opened next must not take the place of a stream that the caller has closed (`2>&-`)."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def main() -> int:
+    fill_closed_streams()
     name, words = sys.argv[1], sys.argv[2:]
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if name == "srun" and JOB in os.environ:

@@ -18,47 +18,21 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any
 
 from ....pilot import own_python
-from . import batch_step
+from . import batch_step, client, exports
 from .arguments import Values, read
 from .errors import Refusal
 from .options import SRUN
+from .step_streams import Step, Streams, Task
 
 FOLDER = "PILOTFISH_SLURM_JOB"
 """In a job: its folder."""
 _RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
-
-
-class Task(NamedTuple):
-    """One process of the step: its rank, and its number on its node."""
-
-    rank: int
-    local: int
-    node_id: int
-    node: str
-
-
-class Step(NamedTuple):
-    """A step as it was asked for: `cores`: what it takes on each of its nodes while it runs; none with --overlap."""
-
-    number: int
-    name: str
-    tasks: tuple[Task, ...]
-    cpus_per_task: int
-    cores: Mapping[str, int]
-
-    @property
-    def nodes(self) -> list[str]:
-        return list(dict.fromkeys(task.node for task in self.tasks))
-
-    def counts(self) -> list[int]:
-        return [sum(task.node == node for task in self.tasks) for node in self.nodes]
 
 
 def _error(text: str) -> Refusal:
@@ -198,102 +172,6 @@ def note(folder: Path, **facts: Any) -> None:
 # --- tasks ----------------------------------------------------------------------------------------------------------
 
 
-class Streams:
-    """Where the tasks' output goes and their input comes from: as srun's own, or what -i, -o and -e name."""
-
-    def __init__(self, values: Values, job: dict[str, Any], step: Step, cwd: str) -> None:
-        self._values = values
-        self._job = job
-        self._step = step
-        self._cwd = cwd
-        self._files: dict[str, IO[bytes]] = {}
-        self._pumps: list[threading.Thread] = []
-        self._fed: list[IO[bytes]] = []
-        self.label = "label" in values
-
-    def of(self, task: Task) -> dict[str, Any]:
-        """The arguments of Popen."""
-        out = self._file("output", task, "wb")
-        err = self._file("error", task, "wb") if "error" in self._values else (subprocess.STDOUT if out else None)
-        if self.label:
-            return {"stdin": self._input(task), "stdout": out or subprocess.PIPE, "stderr": err or subprocess.PIPE}
-        return {"stdin": self._input(task), "stdout": out, "stderr": err}
-
-    def _input(self, task: Task) -> Any:
-        text = self._values.get("input", "all")
-        if text == "none" or (text.isdigit() and int(text) != task.rank):
-            return subprocess.DEVNULL
-        if text != "all" and not text.isdigit():
-            return self._file("input", task, "rb")
-        if len(self._step.tasks) == 1 or text.isdigit() or os.isatty(0):
-            return None
-        return subprocess.PIPE
-
-    def _file(self, option: str, task: Task, mode: str) -> Any:
-        pattern = self._values.get(option)
-        if pattern is None or (option != "input" and pattern == "all"):
-            return None
-        if pattern == "none":
-            return subprocess.DEVNULL
-        number = str(self._step.number)
-        name = batch_step.file_name(pattern, self._job, task.node, number, task.rank, task.node_id)
-        path = os.path.join(self._cwd, name)
-        if mode == "rb":
-            return open(path, "rb")
-        if path not in self._files:
-            self._files[path] = open(
-                path, "ab" if self._values.get("open-mode", self._usual()).startswith("a") else "wb"
-            )
-        return self._files[path]
-
-    def _usual(self) -> str:
-        return "append" if self._job["append"] else "truncate"
-
-    def attach(self, task: Task, process: subprocess.Popen[bytes]) -> None:
-        width = len(str(len(self._step.tasks) - 1))
-        for pipe, to in ((process.stdout, sys.stdout.buffer), (process.stderr, sys.stderr.buffer)):
-            if pipe is not None:
-                self._pump(_labelled, pipe, to, f"{task.rank:>{width}}: ".encode())
-        if process.stdin is not None:
-            self._fed.append(process.stdin)
-
-    def feed(self) -> None:
-        """Every task gets all that comes in."""
-        if self._fed:
-            thread = threading.Thread(target=_fed, args=(self._fed,), daemon=True)
-            thread.start()
-
-    def _pump(self, target: Any, *arguments: Any) -> None:
-        thread = threading.Thread(target=target, args=arguments)
-        thread.start()
-        self._pumps.append(thread)
-
-    def close(self) -> None:
-        for thread in self._pumps:
-            thread.join()
-        for file in self._files.values():
-            file.close()
-
-
-def _labelled(pipe: IO[bytes], to: IO[bytes], label: bytes) -> None:
-    for line in pipe:
-        to.write(label + line)
-        to.flush()
-
-
-def _fed(targets: list[IO[bytes]]) -> None:
-    while data := os.read(0, 65536):
-        for target in list(targets):
-            try:
-                target.write(data)
-                target.flush()
-            except OSError:
-                targets.remove(target)  # it does not read
-    for target in targets:
-        with contextlib.suppress(OSError):
-            target.close()
-
-
 def environment(step: Step, task: Task, values: Values, environ: Mapping[str, str]) -> dict[str, str]:
     nodes, counts = batch_step.hostlist(step.nodes), step.counts()
     own = {
@@ -412,7 +290,7 @@ def reach(node: str, outer: Mapping[str, str], words: Sequence[str]) -> tuple[li
     if "SLURM_JOB_ID" in outer:
         left_out = ("SLURM_HOSTFILE", "SLURM_DISTRIBUTION", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_CPU_BIND")
         environ = {name: value for name, value in outer.items() if not name.startswith(left_out)}
-        options = ["--overlap", "--mem=0", "--cpu-bind=none", "-N1", "-n1", "-w", node, "--input=none"]
+        options = ["--quiet", "--overlap", "--mem=0", "--cpu-bind=none", "-N1", "-n1", "-w", node, "--input=none"]
         return ["srun", *options, *words], environ
     return ["ssh", "-o", "BatchMode=yes", node, shlex.join(words)], dict(outer)
 
@@ -532,13 +410,13 @@ def _check(values: Values, environ: Mapping[str, str]) -> None:
 def _exported(values: Values, environ: Mapping[str, str]) -> dict[str, str]:
     if "export" not in values:
         return dict(environ)
-    from .request import exported
-
-    kept = exported(values["export"], environ)
+    kept = exports.exported(values["export"], environ)
     return {**kept, **{name: value for name, value in environ.items() if name.startswith(("SLURM", FOLDER))}}
 
 
 def main(words: Sequence[str]) -> int:
+    client.fill_closed_streams()
+    sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")
     try:
         return run(words, os.environ)
     except Refusal as refusal:

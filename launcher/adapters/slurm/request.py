@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import signal as signals
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 
 from ....pilot.model.errors import UsageError
 from ...machines import slurm_facts
-from . import arrays, dependencies, moments
+from . import arrays, dependencies, exports, moments
 from .arguments import Values, Words
 from .errors import Refusal, bad_value, failed_submit
 
@@ -287,32 +286,6 @@ def _number(values: Values, name: str) -> int | None:
     return int(text or "100")
 
 
-def exported(text: str | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """What `--export` leaves of the environment of the program that submits: ALL, NONE, NIL, or names and NAME=VALUE."""
-    words = _split(text or "ALL")
-    kept = dict(environ) if any(word.upper() == "ALL" for word in words) else {}
-    for word in words:
-        name, mark, value = word.partition("=")
-        if mark:
-            kept[name] = value
-        elif word.upper() not in ("ALL", "NONE", "NIL") and word in environ:
-            kept[word] = environ[word]
-    if not any(word.upper() in ("ALL", "NIL") for word in words):
-        usual = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "TMPDIR", "LANG")
-        kept = {**{name: environ[name] for name in usual if name in environ}, **kept}
-    return kept
-
-
-def _split(text: str) -> list[str]:
-    """At commas that are not in quotes."""
-    lexer = shlex.shlex(text, posix=True)
-    lexer.whitespace, lexer.whitespace_split, lexer.commenters = ",", True, ""
-    try:
-        return list(lexer)
-    except ValueError:
-        return text.split(",")
-
-
 OWN_OUTPUT, OWN_ERROR = "%%srun-output", "%%srun-error"
 """For the output of srun outside of a job: files in the folder of the job."""
 
@@ -351,7 +324,7 @@ def build(
         partition=_partition(values, site),
         command=command,
         arguments=tuple(words.rest[1:]),
-        environ=exported(values.get("export"), environ),
+        environ=exports.exported(values.get("export"), environ),
         login_environ="get-user-env" in values or values.get("export", "").upper() == "NONE",
         output=values.get("output", ""),
         error=values.get("error", ""),

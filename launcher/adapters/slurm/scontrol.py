@@ -107,7 +107,7 @@ def _show_jobs(desk: Desk, call: Call, names: Sequence[str], one_line: bool, all
     else:
         jobs = _jobs(desk, names, lambda name: f"slurm_load_jobs error: {slurm_facts.UNKNOWN_JOB}")
     rows = rows_of(desk, jobs, call.environ, True)
-    rows.sort(key=lambda row: -row.job.id if row.job.index is not None and not row.elements else 0)
+    rows.sort(key=lambda row: (row.job.array_id, -(row.job.index or 0)))
     return _blocks([_job_block(row) for row in rows], one_line)
 
 

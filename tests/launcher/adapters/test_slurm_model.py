@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from pilotfish.launcher.adapters.slurm import arguments, arrays, batch_step, dependencies, moments, request, squeue
+from pilotfish.launcher.adapters.slurm import (
+    arguments,
+    arrays,
+    batch_step,
+    dependencies,
+    exports,
+    moments,
+    request,
+    squeue,
+)
 from pilotfish.launcher.adapters.slurm.errors import Refusal
 from pilotfish.launcher.adapters.slurm.job_step import plan
 from pilotfish.launcher.adapters.slurm.jobs import Job, Queue, pending_label
@@ -150,7 +159,7 @@ def test_a_request_becomes_a_job_of_the_pilot() -> None:
 )
 def test_export(text: str, kept: dict[str, str]) -> None:
     """What a job has of the environment of the program that submits it."""
-    assert request.exported(text, {"A": "1", "B": "2", "PATH": "p"}) == kept
+    assert exports.exported(text, {"A": "1", "B": "2", "PATH": "p"}) == kept
 
 
 @pytest.mark.parametrize(
