@@ -12,8 +12,11 @@ who runs where, limits, lost nodes are the pilot's business, as ever.
     jobs.py        the queue: pure, events in, decisions out
     fields.py      what each column of squeue and sacct is
     squeue.py sacct.py sinfo.py scontrol.py scancel.py sbatch.py others.py   one command each: words in, text out
-    controller.py pilot_link.py   the socket, the clock, the pilot
-    client.py batch_step.py job_step.py   programs of the standard library alone: they start in the time of a bare Python
+    controller.py pilot_link.py   the loop, the clock, the pilot
+    connections.py relay.py       how commands reach it: a socket here, files from other nodes
+    spool.py view.py              the folder of a job; a job as a row
+    client.py batch_step.py       programs of the standard library alone: they start in the time of a bare Python
+    job_step.py step_streams.py   `srun` in a job
 
 What machines/slurm_facts.py says Slurm prints is what its commands print here. Rejected: giving dependencies and arrays to the
 pilot, whose jobs know `afterok` only and have no limit on how many of their tasks run at once.

@@ -12,13 +12,17 @@ import signal
 import socket
 import struct
 import sys
+import time
 from typing import Any
 
 SOCKET = "PILOTFISH_SLURM_SOCKET"
 JOB = "PILOTFISH_SLURM_JOB"
+RELAY = "PILOTFISH_SLURM_RELAY"
+"""HOST:FOLDER of the controller: where its socket is not, requests are files there."""
 PYTHON = "PILOTFISH_SLURM_PYTHON"
 """For srun: the program that has Pilotfish, as words in JSON."""
 _WITH_ENVIRONMENT = ("sbatch", "srun")
+_RELAY_LOOK_S = 0.1
 _LENGTH = struct.Struct(">Q")
 UNREACHABLE = "Unable to contact slurm controller (connect failure)"
 
@@ -64,16 +68,8 @@ def ask(name: str, words: list[str]) -> int:
         try:
             connection.connect(path)
         except OSError:
-            return _lost(name)
-        request: dict[str, Any] = {"command": name, "words": words, "cwd": os.getcwd(), "pid": os.getpid()}
-        wanted = dict(os.environ)
-        request["environ"] = (
-            wanted
-            if name in _WITH_ENVIRONMENT
-            else {n: v for n, v in wanted.items() if n.startswith(("S", "PILOTFISH_"))}
-        )
-        send(connection, request)
-        code = 0
+            return _ask_by_relay(name, words)
+        send(connection, _request(name, words))
         while True:
             try:
                 reply = receive(connection)
@@ -82,14 +78,60 @@ def ask(name: str, words: list[str]) -> int:
             if reply is None:
                 return _lost(name)
             if "need" in reply:
-                with os.fdopen(0, "rb", closefd=False) as stdin:
-                    send(connection, {"stdin": stdin.read().decode(errors="surrogateescape")})
+                send(connection, {"stdin": _stdin()})
                 continue
-            _write(1, reply.get("out", ""))
-            _write(2, reply.get("err", ""))
-            code = reply.get("code", code)
+            _print(reply)
             if not reply.get("more"):
-                return int(code)
+                return int(reply.get("code", 0))
+
+
+def _request(name: str, words: list[str]) -> dict[str, Any]:
+    environ = dict(os.environ)
+    if name not in _WITH_ENVIRONMENT:
+        environ = {key: value for key, value in environ.items() if key.startswith(("S", "PILOTFISH_"))}
+    return {"command": name, "words": words, "cwd": os.getcwd(), "environ": environ}
+
+
+def _stdin() -> str:
+    with os.fdopen(0, "rb", closefd=False) as stdin:
+        return stdin.read().decode(errors="surrogateescape")
+
+
+def _print(reply: dict[str, Any]) -> None:
+    _write(1, reply.get("out", ""))
+    _write(2, reply.get("err", ""))
+
+
+def _ask_by_relay(name: str, words: list[str]) -> int:
+    """On a node where the socket is not. Answers take up to a second."""
+    host, _, folder = os.environ.get(RELAY, "").partition(":")
+    if host == socket.gethostname() or not os.path.isdir(folder):
+        return _lost(name)
+    me = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
+    answer = os.path.join(folder, f"{me}.answer")
+    with open(answer, "x", encoding="utf-8"):
+        pass
+    message, number, read = _request(name, words), 1, 0
+    while True:
+        draft = os.path.join(folder, f"{me}.{number}.draft")
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(message, file)
+        os.rename(draft, os.path.join(folder, f"{me}.{number}.request"))
+        while True:
+            if not os.path.isdir(folder):
+                return _lost(name)
+            with open(answer, encoding="utf-8") as file:
+                lines = file.read().split("\n")[:-1]
+            replies, read = [json.loads(line) for line in lines[read:]], len(lines)
+            for reply in replies:
+                _print(reply)
+            if replies and "need" in replies[-1]:
+                message, number = {"stdin": _stdin()}, number + 1
+                break
+            if replies and not replies[-1].get("more"):
+                os.unlink(answer)
+                return int(replies[-1].get("code", 0))
+            time.sleep(_RELAY_LOOK_S)
 
 
 def fill_closed_streams() -> None:

@@ -24,6 +24,7 @@ from .desk import NEEDS_STDIN, Answer, Call, Desk
 from .errors import Refusal, failed_submit
 from .jobs import Job, Queue
 from .pilot_link import PilotLink, end_of
+from .relay import LOOK_S, Relay, RelayedClient
 from .request import Request, Site, describe
 from .spool import Spool
 
@@ -50,7 +51,7 @@ _BATCH_STEP = str(Path(__file__).with_name("batch_step.py"))
 class Waiting:
     """A client whose answer comes when jobs have ended. `read`: how much of the job's output it has."""
 
-    def __init__(self, connection: Connection, jobs: list[Job], answer: Answer) -> None:
+    def __init__(self, connection: Connection | RelayedClient, jobs: list[Job], answer: Answer) -> None:
         self.connection = connection
         self.jobs = jobs
         self.answer = answer
@@ -69,6 +70,8 @@ class Controller:
         self._connections: dict[int, Connection] = {}
         self._waiting: list[Waiting] = []
         self._looked_at = 0.0
+        self._relay = Relay(spool.root / "relay")
+        self._relay_looked_at = 0.0
         self._poller = zmq.Poller()
         self._poller.register(listener.fileno(), zmq.POLLIN)
         self._poller.register(link.socket, zmq.POLLIN)
@@ -131,6 +134,10 @@ class Controller:
                     self._serve(connection, message)
             if what & zmq.POLLOUT:
                 connection.write()
+        if time.monotonic() - self._relay_looked_at >= LOOK_S:
+            self._relay_looked_at = time.monotonic()
+            for client, message in self._relay.requests():
+                self._serve(client, message)
         self._start()
         self._answer_waiting()
         self._tidy()
@@ -158,7 +165,7 @@ class Controller:
                 if waiting.answer.follow:  # srun was interrupted
                     self.cancel([job for job in waiting.jobs if not job.is_over])
 
-    def _serve(self, connection: Connection, message: dict[str, Any]) -> None:
+    def _serve(self, connection: Connection | RelayedClient, message: dict[str, Any]) -> None:
         if "stdin" in message and connection.request is not None:
             message = {**connection.request, "stdin": message["stdin"]}
         connection.request = message

@@ -114,9 +114,11 @@ def run(
         stack.callback(listener.close)
         queue = Queue(session, partial(take_ids, id_file(environ)))
         controller = Controller(link, site, spool, listener, queue)
-        lay_commands(home / "bin")
-        spool_environ = environment(environ, home / "bin", str(home / "socket"))
-        return _Program(controller, program, spool_environ).run()
+        lay_commands(spool.root / "bin")  # where all nodes find them
+        stack.callback(shutil.rmtree, spool.root / "bin", ignore_errors=True)
+        of_program = environment(environ, spool.root / "bin", str(home / "socket"))
+        of_program[client.RELAY] = f"{site.host}:{spool.root / 'relay'}"
+        return _Program(controller, program, of_program).run()
 
 
 class _Program:

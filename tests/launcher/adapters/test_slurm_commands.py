@@ -204,6 +204,16 @@ def test_a_login_shell_finds_the_commands(slurm: Cluster, wd: Path) -> None:
     assert (wd / "out").read_text() == f"{slurm('sh', '-c', 'command -v sbatch')}"
 
 
+def test_commands_where_the_socket_is_not(slurm: Cluster, wd: Path) -> None:
+    """As on another node: by files in the controller's folder."""
+    host, _, folder = slurm.environ["PILOTFISH_SLURM_RELAY"].partition(":")
+    away = {"PILOTFISH_SLURM_SOCKET": "/nowhere", "PILOTFISH_SLURM_RELAY": f"not-{host}:{folder}"}
+    job = slurm("sbatch", "-W", "--parsable", cwd=wd, stdin="#!/bin/sh\nexit 4\n", code=4, **away).strip()
+    assert slurm("sacct", "-nXP", "-j", job, "-o", "ExitCode", **away) == "4:0\n"
+    lost = slurm.run("squeue", code=1, PILOTFISH_SLURM_SOCKET="/nowhere")
+    assert lost.stderr == "squeue: error: Unable to contact slurm controller (connect failure)\n"
+
+
 def test_files_that_cannot_be_opened(slurm: Cluster, wd: Path) -> None:
     """As Slurm: FAILED, 0:53."""
     job = slurm.submit("-o", "no/such/folder", "--wrap", "true", cwd=wd)
