@@ -79,12 +79,15 @@ class AsyncExecutor:
         left early, those that have not begun are cancelled.
         """
         futures = deque(await self._submit_all(fn, zip(*iterables, strict=False)))
-        with _shown(futures, progress):
+        count = len(futures)
+        with _shown(futures, progress) as shown:
             try:
                 while futures:
                     yield await asyncio.wrap_future(futures.popleft())
             finally:
                 _cancel(futures)
+            if shown is not None:
+                shown.end(count)
 
     async def as_completed(
         self, fn: Callable[..., T], *iterables: Iterable[Any], progress: bool = False
@@ -100,12 +103,14 @@ class AsyncExecutor:
 
         for future in futures:
             future.add_done_callback(tell)
-        with _shown(futures, progress):
+        with _shown(futures, progress) as shown:
             try:
                 for _ in futures:
                     yield (await ended.get()).result()
             finally:
                 _cancel(futures)
+            if shown is not None:
+                shown.end(len(futures))
 
     async def _submit_all(self, fn: Callable[..., T], calls: Iterator[tuple[Any, ...]]) -> list[Future[T]]:
         futures: list[Future[T]] = []
@@ -139,7 +144,7 @@ def _submit(executor: Executor, fn: Callable[..., T], calls: Sequence[tuple[Any,
     return futures
 
 
-def _shown(futures: Collection[Future[Any]], progress: bool) -> AbstractContextManager[object]:
+def _shown(futures: Collection[Future[Any]], progress: bool) -> AbstractContextManager[Shown | None]:
     return Shown(futures) if progress else nullcontext()
 
 

@@ -32,12 +32,14 @@ def scheduler_of(executor: Executor, progress: bool) -> Callable[..., Any]:
         with ExitStack() as stack:
             try:
                 values = _submit(executor, cull(graph, wanted), wanted, calls)
-                if progress:
-                    stack.enter_context(Shown(list(calls)))
+                count = len(calls)
+                shown = stack.enter_context(Shown(list(calls))) if progress else None
                 futures = [value for value in values.values() if isinstance(value, Future)]
                 concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
                 for future in futures:
                     _raise_failure(future)
+                if shown is not None:
+                    shown.end(count)
                 return _nested(keys, values)
             except BaseException:  # a node has failed, or the program was interrupted: nobody wants the others
                 for call in list(calls):

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import nullcontext
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,10 +33,12 @@ def wait(
 ) -> DoneAndNotDoneFutures[T]:
     """As `concurrent.futures.wait`. `progress`: show how many of the futures are done, until this returns."""
     futures = set(fs)
-    with ExitStack() as stack:
-        if progress:
-            stack.enter_context(Shown(futures))
+    if not progress:
         return concurrent.futures.wait(futures, timeout, return_when)
+    with Shown(futures) as shown:
+        found = concurrent.futures.wait(futures, timeout, return_when)
+        shown.end(len(found.done))
+        return found
 
 
 def as_completed(
@@ -44,13 +46,14 @@ def as_completed(
 ) -> Iterator[AnyFuture]:
     """As `concurrent.futures.as_completed`. `progress`: show how many of the futures are done, until the last one is taken."""
     futures = list(set(fs))
-    with ExitStack() as stack:
-        if progress:
-            stack.enter_context(Shown(futures))
+    count = len(futures)
+    with Shown(futures) if progress else nullcontext() as shown:
         # Each is let go when it is taken: a million results need not be in memory together.
         left: Iterator[Any] = _emptied(futures)
         taken: Iterator[Any] = concurrent.futures.as_completed(left, timeout)
         yield from taken
+        if shown is not None:
+            shown.end(count)
 
 
 def _emptied(values: list[T]) -> Iterator[T]:
@@ -65,13 +68,21 @@ class Shown:
         self._bar = new_bar(len(futures))
         self._lock = threading.Lock()
         self._is_open = True
+        self._done = 0
         for future in futures:
             future.add_done_callback(self._count)
 
     def _count(self, _: object) -> None:
         with self._lock:
             if self._is_open:
+                self._done += 1
                 self._bar.update(1)
+
+    def end(self, done: int) -> None:
+        """So many are done: who waits for a future learns of it before its callbacks, which count here."""
+        with self._lock:
+            self._is_open = False
+            self._bar.update(done - self._done)
 
     def __enter__(self) -> Shown:
         return self
