@@ -31,9 +31,10 @@ def scheduler_of(executor: Executor, progress: bool) -> Callable[..., Any]:
         calls: WeakSet[Future[Any]] = WeakSet()
         with ExitStack() as stack:
             try:
-                values = _submit(executor, cull(graph, wanted), wanted, calls)
-                count = len(calls)
+                values = _submit(executor, cull(graph, wanted), calls)
                 shown = stack.enter_context(Shown(list(calls))) if progress else None
+                count = len(calls)
+                values = {key: values[key] for key in wanted}  # all others are let go with their last reader
                 futures = [value for value in values.values() if isinstance(value, Future)]
                 concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
                 for future in futures:
@@ -49,10 +50,8 @@ def scheduler_of(executor: Executor, progress: bool) -> Callable[..., Any]:
     return get
 
 
-def _submit(
-    executor: Executor, graph: Mapping[Any, Any], wanted: set[Any], calls: WeakSet[Future[Any]]
-) -> dict[Any, Any]:
-    """Submit all nodes; values, or futures, of those that are wanted. All the others are let go with their last reader."""
+def _submit(executor: Executor, graph: Mapping[Any, Any], calls: WeakSet[Future[Any]]) -> dict[Any, Any]:
+    """Submit all nodes; their values, or futures."""
     values: dict[Any, Any] = {}
     places = order(graph)
     for key in sorted(graph, key=places.__getitem__):  # what a node needs comes before it
@@ -66,7 +65,7 @@ def _submit(
             call = executor.submit(_execute_subgraph, {key: node}, key, needs, *map(values.__getitem__, needs))
             calls.add(call)
             values[key] = call
-    return {key: values[key] for key in wanted}
+    return values
 
 
 def _raise_failure(future: Future[Any]) -> None:
