@@ -251,7 +251,9 @@ class BatchJobs:
 
     def _context(self, spec: AllocationSpec, machine: MachineDescription) -> Context:
         if spec.name not in self._contexts:
-            self._contexts[spec.name] = build_context(machine)
+            # One machine that cannot be reached must not keep the others waiting: the next look tries again.
+            at_once = {"reconnect_for": 0} if machine.context_type == "SSHContext" else {}
+            self._contexts[spec.name] = build_context(replace(machine, profile={**machine.profile, **at_once}))
         return self._contexts[spec.name]
 
 

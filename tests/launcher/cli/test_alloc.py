@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from click.testing import CliRunner, Result
+from sshd import Sshd
 
 from pilotfish import Jobs, LocalManager
 from pilotfish.launcher.cli.alloc import alloc
@@ -131,6 +132,24 @@ def test_nodes_that_cannot_reach_the_manager_say_so_and_what_to_do(
     (found,) = told("info", "m")["allocations"]
     assert "cannot reach the manager" in found["history"][0]["lines"]
     assert "start the manager where these nodes reach it" in call("info", "m")
+
+
+def test_nodes_of_a_machine_that_is_reached_by_ssh(
+    wd: Path, pilot: LocalManager, sshd: Sshd, wait_until: Callable[..., None]
+) -> None:
+    """They see nothing of the pilot's folder: its connection file comes over the connection, for their owner only."""
+    far = {"batch_type": "Shell", "context_type": "SSH", "local_root": ".", "remote_root": str(wd / "there")}
+    found = {"machine": {**far, "remote_profile": sshd.profile}, "pilot": {"python": sys.executable}}
+    (wd / "far.json").write_text(json.dumps(found))
+    call("add", "far.json", *SMALL)
+    pilot.submit(Jobs().add(name="t", exec="true"))
+    wait_until(lambda: row()["ended"] or row()["failed"], log(pilot))
+    pilot.wait4all()
+    assert row()["failed"] == 0, log(pilot)()
+    (copy,) = (wd / "there").rglob("far.connection.json")
+    assert copy.stat().st_mode & 0o077 == 0
+    call("remove", "far")
+    wait_until(lambda: allocator(pilot.connection_file.parent) is None, log(pilot))
 
 
 def test_pausing_and_what_is_refused(wd: Path, pilot: LocalManager) -> None:
