@@ -231,7 +231,7 @@ class Scheduler:
             return self.nodes.free_count
         awaited = {node for node in self.nodes.here if self.nodes[node].state in AWAITED}
         free = sum(self.nodes.free_cores[node].bit_count() for node in awaited)
-        if free:
+        if free and self.dispatch.attempts:
             there = chain.from_iterable(map(self.dispatch.attempts_on, awaited))
             free -= sum(self._least(attempt) for attempt in there if not attempt.grant)
         return self.nodes.free_count + max(0, free)

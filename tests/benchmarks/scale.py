@@ -74,7 +74,7 @@ class Pilot:
         self.manager = psutil.Process(self.process.pid)
         try:
             self._connect()
-            self.wait(lambda: self._ready_nodes() == nodes, 0.02)
+            self.wait(lambda: self._ready_nodes() == nodes, 0.02 + nodes / 50_000)  # each look is at each node
         except BaseException:
             self.__exit__()
             raise
