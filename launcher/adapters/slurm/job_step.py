@@ -61,6 +61,7 @@ def plan(values: Values, command: str, cores: Mapping[str, int], environ: Mappin
         count = (node_count or len(nodes)) * per_node
     if count is None:
         count = node_count or int(environ.get("SLURM_NTASKS", len(nodes)))
+    _warn(values, count, node_count or int(environ.get("SLURM_NNODES", "0")), environ)
     used = min(node_count or len(nodes), count)
     spread = _spread(count, used, [core // threads for core in cores.values()], per_node)
     if spread is None:
@@ -75,6 +76,20 @@ def plan(values: Values, command: str, cores: Mapping[str, int], environ: Mappin
         if here and "overlap" not in values
     }
     return Step(-1, values.get("job-name") or os.path.basename(command), tuple(tasks), threads, taken)
+
+
+def _warn(values: Values, count: int, nodes: int, environ: Mapping[str, str]) -> None:
+    """Of what the job has and the step cannot use."""
+    per_node = int(values.get("ntasks-per-node") or environ.get("SLURM_NTASKS_PER_NODE") or 0)
+    if "quiet" in values or not nodes:
+        return
+    if count < nodes:
+        text = f"can't run {count} processes on {nodes} nodes, setting nnodes to {count}"
+        print(f"srun: Warning: {text}", file=sys.stderr)
+    elif per_node and count > nodes * per_node:
+        text = f"can't honor --ntasks-per-node set to {per_node} which doesn't match the requested tasks {count} "
+        text += f"with the number of requested nodes {nodes}. Ignoring --ntasks-per-node."
+        print(f"srun: Warning: {text}", file=sys.stderr)
 
 
 def _node_count(values: Values, most: int, job: str) -> int | None:

@@ -193,7 +193,7 @@ def shape(values: Values, site: Site) -> Shape:
             nodes = tasks
         else:
             tasks = nodes
-    share = max(-(-tasks // nodes), per_node or 0)
+    share = -(-tasks // nodes)
     spread = [tasks // nodes + (place < tasks % nodes) for place in range(nodes)]
     if values.get("exclusive", None) not in (None, "", "exclusive"):
         raise Refusal("sbatch: error: --exclusive=user and --exclusive=mcs: a pilot serves one user")

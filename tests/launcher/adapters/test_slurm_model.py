@@ -122,6 +122,7 @@ def test_refusals_are_slurms_own(words: list[str], text: str) -> None:
         (["-n", "3", "-c", "2"], Shape(2, 4, (2, 1))),
         (["-N", "2"], Shape(2, 1, (1, 1))),
         (["-N", "2", "--ntasks-per-node=3"], Shape(2, 3, (3, 3))),
+        (["-n1", "-N2", "--ntasks-per-node=2"], Shape(1, 1, (1,))),
         (["-N", "2", "--exclusive"], Shape(2, 1, (1, 1), whole=True)),
         (["--mem=2G"], Shape(1, 1, (1,), mem_mib=2048)),
         (["--mem-per-cpu=100", "-c3"], Shape(1, 3, (1,), mem_mib=300)),
@@ -379,6 +380,13 @@ def test_an_exact_step_leaves_cores_to_others() -> None:
     assert plan({"ntasks": "1", "exact": ""}, "x", {"n1": 4}, {}, "7").cores == {"n1": 1}
     assert plan({"ntasks": "1", "cpus-per-task": "2"}, "x", {"n1": 4}, {}, "7").cores == {"n1": 2}
     assert plan({"ntasks": "1", "overlap": ""}, "x", {"n1": 4}, {}, "7").cores == {}
+
+
+def test_a_step_of_fewer_tasks_than_nodes_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    """As srun does, unless it is to be quiet."""
+    plan({"ntasks": "1"}, "x", {"n1": 4, "n2": 4}, {"SLURM_NNODES": "2"}, "7")
+    plan({"ntasks": "1", "quiet": ""}, "x", {"n1": 4, "n2": 4}, {"SLURM_NNODES": "2"}, "7")
+    assert capsys.readouterr().err == "srun: Warning: can't run 1 processes on 2 nodes, setting nnodes to 1\n"
 
 
 def test_more_tasks_than_cores_are_refused() -> None:
