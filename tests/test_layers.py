@@ -108,7 +108,7 @@ ALLOWED: dict[str, set[str]] = {
         "pilot.version",
     },
     "launcher": set(),
-    "launcher.description": WORDS,
+    "launcher.description": WORDS | {"pilot.wire.describe_resources", "pilot.model.resources"},
     "launcher.contexts": WORDS | {"launcher.description", "pilot.files"},
     "launcher.job": WORDS | {"launcher.description", "launcher.contexts", "pilot.locks", "pilot.files"},
     "launcher.machines": BELOW_MACHINES,

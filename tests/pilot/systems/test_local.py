@@ -33,7 +33,7 @@ def test_names_gpus_and_memory_may_be_given_for_each_node() -> None:
         ("4,-2", '--nodes: entry 2: "-2": number of cores for a node must not be less than 1'),
         ("4,,2", '--nodes: entry 2: "" is not a number of cores; write 4 or NAME:4 or NAME:4:2gpu:16G'),
         ("n1:many", '--nodes: entry 1: "many" is not a number of cores; write 4 or NAME:4 or NAME:4:2gpu:16G'),
-        ("n1:4:lots", '--nodes: entry 1: "lots" is neither GPUs nor memory; write 2gpu or 16G'),
+        ("n1:4:lots", '--nodes: entry 1: "lots" is neither GPUs nor memory; write 2gpu, 16G or NAME=4'),
         ("a/b:4", '--nodes: entry 1: "a/b" is not a node name'),
         ("n1:4,n1:2", '--nodes: node "n1" is there twice; give each node its own name'),
         ("n1:4,2", '--nodes: node "n1" is there twice; give each node its own name'),
