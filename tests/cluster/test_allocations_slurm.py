@@ -64,6 +64,7 @@ def test_allocator_manager_and_controller_go_away_and_nothing_is_asked_for_twice
     login.submit(job("t", f"echo x >>{login.wd}/starts; until [ -e {login.wd}/go ]; do sleep 0.1; done"))
     wait_until(lambda: (login.wd / "starts").exists(), login.log)
     login.kill("alloc", "serve")
+    assert isinstance(login.site, Slurm)
     login.site.stop_controller()
     login.kill("pilotfish service|from pilotfish.__main__.*service")
     login.service.wait()

@@ -45,7 +45,8 @@ for file in *.out; do echo "== $file"; sed -E "s/(job|StepId=)( ?)[0-9]+/\\1\\2N
 def _write_scripts(choice: random.Random, folder: Path) -> None:
     """The jobs, and `submit.sh`, which submits them. Those on which others wait do not wait themselves."""
     folder.mkdir()
-    submits, roots = ["cd $(dirname $0)"], []
+    submits = ["cd $(dirname $0)"]
+    roots: list[str] = []
     for number in range(ROUNDS):
         name = f"j{number:02}"
         body = choice.choice(_BODIES).format(

@@ -50,8 +50,7 @@ def _fails_at_one() -> None:
 def _processors() -> list[set[int]]:
     from mpi4py import MPI
 
-    found: list[set[int]] = MPI.COMM_WORLD.gather(os.sched_getaffinity(0))
-    return found
+    return MPI.COMM_WORLD.gather(os.sched_getaffinity(0)) or []
 
 
 for function in (_sum_of_ranks, _fails_at_one, _processors):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from patience import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
-    from conftest import Cluster
+    from slurm_pilot import Cluster
 
 
 def test_a_batch_script(slurm: Cluster, wd: Path) -> None:

@@ -79,7 +79,8 @@ def test_what_a_pilot_cannot_do_is_refused(option: Any) -> None:
 def test_what_our_own_launcher_writes_is_understood() -> None:
     """Every directive of the Slurm machine is an option of the table."""
     names = {option.name for option in SBATCH}
-    assert {row.split()[0].partition("=")[0].removeprefix("--") for row in DIRECTIVES.rows.values() if row} <= names
+    rows = [row for row in DIRECTIVES.rows.values() if isinstance(row, str) and row]
+    assert {row.split()[0].partition("=")[0].removeprefix("--") for row in rows} <= names
 
 
 @pytest.mark.parametrize(
@@ -359,7 +360,7 @@ def test_a_cancelled_job_that_ran_has_its_signal() -> None:
 
 def test_words_for_states() -> None:
     """Long, short, several; a wrong one is an error with the right ones."""
-    assert squeue.states_of("squeue", "PD,running") == {"PENDING", "RUNNING"}
+    assert squeue.states_of("squeue", "PD,running") == frozenset({"PENDING", "RUNNING"})
     assert squeue.states_of("squeue", "all") is None
     with pytest.raises(Refusal, match="Invalid job state specified: bogus"):
         squeue.states_of("squeue", "bogus")

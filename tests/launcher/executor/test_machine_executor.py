@@ -303,4 +303,4 @@ def test_a_machine_file_and_a_machine(wd: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(wd / "config"))
     given: list[Any] = ["mine", folder / "mine.json", Machine.load_from_dict(machine(wd))]
     for each in given:
-        assert Executor(machine=each, name="unused", folder=wd).shutdown() is None
+        Executor(machine=each, name="unused", folder=wd).shutdown()

@@ -37,13 +37,14 @@ class Watched:
             now=lambda: self.world.now,
             loop=SimpleNamespace(call_after=lambda seconds, act: self.timers.append((seconds, act))),
         )
-        self.agents: Any = SimpleNamespace(
+        agents: Any = SimpleNamespace(
             links=SimpleNamespace(
                 get=lambda number: number,
                 send=lambda link, messages: self.sent.extend((link, each) for each in messages),
             )
         )
-        self.ends = NodeEnds(parts, self.agents)
+        self.agents = agents
+        self.ends = NodeEnds(parts, agents)
 
     def state(self, number: int) -> NodeState:
         return self.world.scheduler.nodes[NodeNo(number)].state

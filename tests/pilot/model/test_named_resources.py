@@ -92,7 +92,7 @@ def test_no_node_is_held_while_only_a_licence_is_missing() -> None:
     world.pass_time(6)
     world.finish("later:0")
     dispatch = world.scheduler.dispatch
-    assert (dispatch.held, dispatch.held_of_pool) == (0, {"licence"})
+    assert (dispatch.held, dispatch.held_of_pool) == (0, frozenset({"licence"}))
     assert "held for it: licence" in why(world, "wants")
     world.finish("has")
     assert "wants" in world.running
