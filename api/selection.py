@@ -81,7 +81,8 @@ class Selection:
         try:
             return bool(self._wants(values))
         except (TypeError, ZeroDivisionError, OverflowError) as error:
-            raise UsageError(f"{error} (task {values['task']})", where=self._where, remedy=_REMEDY) from None
+            what = str(error).removeprefix("float ")  # of a division by zero, before Python 3.14
+            raise UsageError(f"{what} (task {values['task']})", where=self._where, remedy=_REMEDY) from None
 
     # --- reading ----------------------------------------------------------------------------------------------------------
 

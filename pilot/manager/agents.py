@@ -280,7 +280,9 @@ class Agents:
         self._numbers[spec.name] = node
         self._nodes.elastic = True
         of_node = {"node": spec.name, "cores": len(spec.core_ids), "tags": ",".join(spec.tags)}
-        log.info("node.joined", extra=of_node | ({"allocation": spec.allocation} if spec.allocation else {}))
+        if spec.allocation:
+            of_node["allocation"] = spec.allocation
+        log.info("node.joined", extra=of_node)
         return node
 
     def leave(self, node: NodeNo) -> None:

@@ -23,7 +23,7 @@ class PilotfishError(Exception):
         self.what = what
         self.where = where
         self.remedy = remedy
-        super().__init__(what, where, remedy)
+        Exception.__init__(self, what, where, remedy)  # not that of a class of others from which one is derived, too
 
     @property
     def line(self) -> str:

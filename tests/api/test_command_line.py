@@ -82,7 +82,7 @@ def test_files_of_jobs_in_each_format_run(wd: Path, suffix: str, text: str) -> N
     ("words", "text"),
     [
         (["run", "nothing.json"], "nothing.json: cannot be read: No such file or directory"),
-        (["run", "bad.json"], "bad.json: is not JSON: Expecting value: line 1 column 2"),
+        (["run", "bad.json"], "bad.json: is not JSON: Trailing comma, which JSON does not allow: line 1 column 2"),
         (["run", "bad.yaml"], "bad.yaml: is not YAML"),
         (["run"], "nothing to run; give a FILE"),
         (["servce"], "Did you mean 'service'?"),

@@ -225,7 +225,7 @@ SIGNATURES = {
     Manager.wait4: "self, names, timeout",
     Manager.wait4_any_job_finish: "self, timeout_secs",
     Manager.wait4all: "self, timeout_secs",
-    LocalManager: "server_args, cfg, keep, hold",
+    LocalManager: "server_args, cfg, keep, hold, **options",
     LocalManager.finish: "self",
     LocalManager.is_notebook: "",
     LocalManager.kill_manager_process: "self",

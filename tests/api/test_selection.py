@@ -91,7 +91,7 @@ def test_what_cannot_be_read_is_one_line_that_says_why(text: str, error: str) ->
     [
         ("label > 3", "--only: 'small' > 3 compares a text with a number (task mesh:3);"),
         ("label * 1000000 == ''", "--only: 'small' and 1000000 are not two numbers (task mesh:3);"),
-        ("alpha / 0 > 1", "--only: float division by zero (task mesh:3);"),
+        ("alpha / 0 > 1", "--only: division by zero (task mesh:3);"),
     ],
 )
 def test_what_cannot_be_decided_names_the_task(text: str, error: str) -> None:

@@ -15,6 +15,11 @@ class IniError(DescriptionError, configparser.Error):
 
     code = "ini"
 
+    @property
+    def message(self) -> str:
+        """What configparser's own errors have."""
+        return str(self)
+
     def __str__(self) -> str:
         return DescriptionError.__str__(self)
 

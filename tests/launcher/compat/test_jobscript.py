@@ -174,8 +174,9 @@ def test_settings_from_files(wd: Path) -> None:
     JobScript.read_defaults()
     assert (JobScript.workdir, JobScript.resources, hasattr(JobScript, "mine")) == (".", {}, False)
     (wd / "bad.ini").write_text("[Other]\nx = 1\n")
-    with pytest.raises(DescriptionError, match=r"bad.ini: Invalid section 'Other'"):
+    with pytest.raises(DescriptionError, match=r"bad.ini: Invalid section 'Other'") as caught:
         JobScript.read_defaults("bad.ini")
+    assert "Other" in repr(caught.value), "as an error of configparser, too"
 
 
 def test_without_a_file_the_class_is_as_it_was_made() -> None:

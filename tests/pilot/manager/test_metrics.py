@@ -75,8 +75,9 @@ def test_a_pilot_serves_metrics_and_writes_them_to_a_file(wd: Path, wait_until: 
         assert (seen["pilotfish_used_cores[]"], seen["pilotfish_cores[]"]) == (1, 2)
         assert seen["pilotfish_node_used_cores[('node', 'n1')]"] == 1
         assert seen["pilotfish_memory_bytes[]"] == 2**30
-        with pytest.raises(urllib.error.HTTPError, match="404"):
+        with pytest.raises(urllib.error.HTTPError, match="404") as refused:
             urllib.request.urlopen(address.replace("metrics", "else"), timeout=PATIENCE_S)
+        refused.value.close()
         host, port = address.split("/")[2].split(":")
         with create_connection(
             (host, int(port)), PATIENCE_S
