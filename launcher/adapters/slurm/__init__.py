@@ -16,7 +16,7 @@ who runs where, limits, lost nodes are the pilot's business, as ever.
     connections.py relay.py       how commands reach it: a socket here, files from other nodes
     spool.py view.py              the folder of a job; a job as a row
     client.py batch_step.py       programs of the standard library alone: they start in the time of a bare Python
-    job_step.py step_streams.py   `srun` in a job
+    job_step.py step_plan.py step_streams.py   `srun` in a job
 
 What machines/slurm_facts.py says Slurm prints is what its commands print here. Rejected: giving dependencies and arrays to the
 pilot, whose jobs know `afterok` only and have no limit on how many of their tasks run at once.

@@ -18,10 +18,10 @@ from pilotfish.launcher.adapters.slurm import (
     squeue,
 )
 from pilotfish.launcher.adapters.slurm.errors import Refusal
-from pilotfish.launcher.adapters.slurm.job_step import plan
 from pilotfish.launcher.adapters.slurm.jobs import Job, Queue, pending_label
 from pilotfish.launcher.adapters.slurm.options import SBATCH, SRUN, Treatment
 from pilotfish.launcher.adapters.slurm.request import Node, Request, Shape, Site
+from pilotfish.launcher.adapters.slurm.step_plan import plan
 from pilotfish.launcher.machines import slurm_facts
 from pilotfish.launcher.machines.slurm import DIRECTIVES
 
