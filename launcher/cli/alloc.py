@@ -7,29 +7,28 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from ...api.amounts import counted, duration
-from ...pilot import variable_names
+from ...api.amounts import counted
 from ...pilot.console import echo, print_json, show
 from ...pilot.model import walltime
 from ...pilot.model.errors import LostError, RefusedError, UsageError
 from ...pilot.wire import connection
 from ..allocations import process
 from ..allocations.batch_jobs import foreseen, target_of
-from ..allocations.decide import AllocationState, Decisions, decide
+from ..allocations.decide import Decisions, decide
 from ..allocations.events import SpecAdded, SpecPaused, SpecRemoved, SpecResumed
 from ..allocations.journal import FOLDER, AllocationJournal, Entry
 from ..allocations.pilot_link import PilotLink
-from ..allocations.reading import spec_of, specs_in
+from ..allocations.reading import specs_in
 from ..allocations.spec import AllocationSpec
-from ..allocations.state import Allocation, SpecHistory
+from ..allocations.state import SpecHistory
 from ..allocations.texts import about, text_of, what
 from ..description.keys import nearest
-
-_Command = TypeVar("_Command", bound=Callable[..., None])
+from .alloc_options import connect_option, json_option, names_argument, spec_from_options, spec_options
+from .alloc_rows import allocation_line, history_of, row_of, spec_line, state_of
 
 
 @click.group()
@@ -50,57 +49,11 @@ def alloc() -> None:
     """
 
 
-_connect = click.option(
-    "--connect",
-    "-c",
-    envvar=variable_names.CONNECTION,
-    help="The pilot: its connection file, its auxiliary folder, or a folder with some.",
-)
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
-
-
-def _spec_options(command: _Command) -> _Command:
-    """What may be asked for; all as in `allocations:` of files."""
-    for option in reversed(
-        (
-            click.option("--name", help="What it is called here; default: as the machine."),
-            click.option("--nodes", help="Least and most nodes of one allocation, e.g. 1-8.  [default: 1]"),
-            click.option("--walltime", help="The longest time limit to ask for, e.g. 4h.  [default: 1h]"),
-            click.option(
-                "--max-waiting", type=click.IntRange(1), help="Allocations that may wait at once.  [default: 2]"
-            ),
-            click.option("--max-nodes", type=click.IntRange(1), help="Nodes that may wait and run in all."),
-            click.option("--idle", help="How long nodes may be idle before they are given up.  [default: 5m]"),
-            click.option("--min-work", help="How long an allocation must be of use to be asked for.  [default: 10m]"),
-            click.option("--budget", help="What all may use together, e.g. 500node-hours."),
-            click.option("--cores", type=click.IntRange(1), help="Cores on each node; default: whole nodes."),
-            click.option("--gpus", type=click.IntRange(0), help="GPUs on each node."),
-            click.option("--memory", "--mem", help="Memory on each node, e.g. 64G."),
-            click.option("--queue", "-q", help="Queue or partition."),
-            click.option("--account", help="Account to be charged."),
-            click.option("--qos", help="Quality of service."),
-            click.option(
-                "--flag", "flags", multiple=True, help="A directive line as it is, e.g. '#SBATCH --constraint=fast'."
-            ),
-            click.option("--tags", help="Tags of its nodes, which jobs can require (comma list)."),
-            click.option(
-                "--agents-connect",
-                metavar="HOST:PORT",
-                help="Where its nodes reach the pilot: the end of a tunnel to it.",
-            ),
-            click.option("--priority", type=int, help="Those of a higher one are asked first.  [default: 0]"),
-        )
-    ):
-        command = option(command)
-    return command
-
-
 @alloc.command()
 @click.argument("machine", required=False, default="")
-@_spec_options
-@_connect
-@_as_json
+@spec_options
+@connect_option
+@json_option
 def add(machine: str, connect: str | None, as_json: bool, **options: Any) -> None:
     """Let the queue ask MACHINE for nodes, within these bounds.
 
@@ -113,32 +66,20 @@ def add(machine: str, connect: str | None, as_json: bool, **options: Any) -> Non
     """
     aux = _pilot(connect)
     journal = _journal(aux)
-    spec = _spec(machine, options, list(journal.state.specs))
+    spec = spec_from_options(machine, options, list(journal.state.specs))
     _check_reachable(aux, spec)
     journal.write(SpecAdded(spec))
     process.start(aux)
     journal.read()
     if as_json:
-        print_json({"allocations": [_row(journal, journal.state.specs[spec.name])]}, echo)
+        print_json({"allocations": [row_of(journal, journal.state.specs[spec.name])]}, echo)
     else:
         echo(f"{spec.name}: added; `pilotfish alloc explain {spec.name}` says what is asked for, and why")
 
 
-def _spec(machine: str, options: dict[str, Any], taken: Sequence[str]) -> AllocationSpec:
-    resources = {"queue_name": options.pop("queue"), "account": options.pop("account"), "qos": options.pop("qos")}
-    flags, tags = options.pop("flags"), options.pop("tags")
-    given = {name: value for name, value in options.items() if value is not None}
-    given["resources"] = {name: value for name, value in resources.items() if value is not None}
-    if flags:
-        given["resources"]["custom_flags"] = list(flags)
-    if tags:
-        given["tags"] = [tag.strip() for tag in tags.split(",") if tag.strip()]
-    return spec_of({"machine": machine, **given}, "alloc add", taken)
-
-
 @alloc.command("list")
-@_connect
-@_as_json
+@connect_option
+@json_option
 def list_specs(connect: str | None, as_json: bool) -> None:
     """List what the queue may ask for, with what waits and runs.
 
@@ -148,20 +89,20 @@ def list_specs(connect: str | None, as_json: bool) -> None:
     aux = _folder(connect)
     journal = _journal(aux)
     _revive(aux, journal)
-    rows = [_row(journal, each) for each in journal.state.specs.values()]
+    rows = [row_of(journal, each) for each in journal.state.specs.values()]
     if as_json:
         print_json({"allocations": rows})
         return
     for row in rows:
-        show(_line(row))
+        show(spec_line(row))
     if not rows:
         echo("the queue of this pilot asks nobody for nodes; `pilotfish alloc add` lets it", err=True)
 
 
 @alloc.command()
-@_names
-@_connect
-@_as_json
+@names_argument
+@connect_option
+@json_option
 def info(names: Sequence[str], connect: str | None, as_json: bool) -> None:
     """Show all that is known of some, and of each allocation that they have asked for.
 
@@ -172,17 +113,17 @@ def info(names: Sequence[str], connect: str | None, as_json: bool) -> None:
     journal = _journal(aux)
     _revive(aux, journal)
     found = [_found(journal, name) for name in names]
-    rows = [_row(journal, each) | {"history": _history(journal, each)} for each in found]
+    rows = [row_of(journal, each) | {"history": history_of(journal, each)} for each in found]
     if as_json:
         print_json({"allocations": rows})
         return
     for row in rows:
-        show(_line(row))
+        show(spec_line(row))
         for key, value in row["spec"].items():
             if value not in (None, [], {}, ()):
                 show(f"  {key:<14} {value}")
         for each in row["history"]:
-            show(f"  {_allocation_line(each)}")
+            show(f"  {allocation_line(each)}")
             for text in each["lines"].splitlines():
                 show(f"    | {text}")
 
@@ -190,8 +131,8 @@ def info(names: Sequence[str], connect: str | None, as_json: bool) -> None:
 @alloc.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--lines", "-n", default=10, show_default=True, help="How many of the last decisions.")
-@_connect
-@_as_json
+@connect_option
+@json_option
 def explain(names: Sequence[str], lines: int, connect: str | None, as_json: bool) -> None:
     """Say what was decided last and why, and what would be decided now.
 
@@ -220,9 +161,9 @@ def explain(names: Sequence[str], lines: int, connect: str | None, as_json: bool
 
 
 @alloc.command()
-@_names
-@_connect
-@_as_json
+@names_argument
+@connect_option
+@json_option
 def pause(names: Sequence[str], connect: str | None, as_json: bool) -> None:
     """Ask for nothing more until `resume`. What waits and runs goes on.
 
@@ -233,9 +174,9 @@ def pause(names: Sequence[str], connect: str | None, as_json: bool) -> None:
 
 
 @alloc.command()
-@_names
-@_connect
-@_as_json
+@names_argument
+@connect_option
+@json_option
 def resume(names: Sequence[str], connect: str | None, as_json: bool) -> None:
     """Ask again, also after allocations have failed three times in a row.
 
@@ -246,10 +187,10 @@ def resume(names: Sequence[str], connect: str | None, as_json: bool) -> None:
 
 
 @alloc.command()
-@_names
+@names_argument
 @click.option("--kill", is_flag=True, help="Cancel also what runs, with the tasks there; they run again elsewhere.")
-@_connect
-@_as_json
+@connect_option
+@json_option
 def remove(names: Sequence[str], kill: bool, connect: str | None, as_json: bool) -> None:
     """Ask for nothing any more, cancel what waits, and let what runs come to the end of its tasks.
 
@@ -262,9 +203,9 @@ def remove(names: Sequence[str], kill: bool, connect: str | None, as_json: bool)
 
 @alloc.command("dry-run")
 @click.argument("machine", required=False, default="")
-@_spec_options
-@_connect
-@_as_json
+@spec_options
+@connect_option
+@json_option
 def dry_run(machine: str, connect: str | None, as_json: bool, **options: Any) -> None:
     """Say what would be asked for now if this were added, with the script; nothing is submitted.
 
@@ -273,7 +214,7 @@ def dry_run(machine: str, connect: str | None, as_json: bool, **options: Any) ->
     """
     aux = _pilot(connect)
     journal = _journal(aux)
-    spec = _spec(machine, options, list(journal.state.specs))
+    spec = spec_from_options(machine, options, list(journal.state.specs))
     _check_reachable(aux, spec)
     now, trouble = _now(aux, journal, spec)
     if now is None:
@@ -400,7 +341,7 @@ def _change(names: Sequence[str], connect: str | None, as_json: bool, word: str,
     journal.read()
     _revive(aux, journal)
     if as_json:
-        rows = [_row(journal, journal.state.specs[name]) for name in found if name in journal.state.specs]
+        rows = [row_of(journal, journal.state.specs[name]) for name in found if name in journal.state.specs]
         print_json({"allocations": rows, "gone": [name for name in found if name not in journal.state.specs]}, echo)
         return
     for name in found:
@@ -419,7 +360,7 @@ def _now(aux: Path, journal: AllocationJournal, more: AllocationSpec | None = No
     specs = [each.spec for each in journal.state.asking] + ([] if more is None else [more])
     state = journal.state
     known = [
-        each.known(_state(each), state.specs[each.spec].since_s)
+        each.known(state_of(each), state.specs[each.spec].since_s)
         for each in state.allocations.values()
         if each.spec in state.specs and each.asked_s >= state.specs[each.spec].added_s
     ]
@@ -442,64 +383,3 @@ def _is_about(journal: AllocationJournal, entry: Entry, wanted: set[str]) -> boo
         known = journal.state.allocations.get(name)
         return known is not None and known.spec in wanted
     return (spec.name if isinstance(spec, AllocationSpec) else spec) in wanted
-
-
-def _state(known: Allocation) -> AllocationState:
-    if known.over:
-        return AllocationState.ENDED
-    return AllocationState.WAITING if known.started_s is None else AllocationState.RUNNING
-
-
-def _row(journal: AllocationJournal, history: SpecHistory) -> dict[str, Any]:
-    """What is known of one, as `--json` prints it."""
-    name = history.spec.name
-    living = journal.state.living_of(name)
-    running = [each for each in living if each.started_s is not None]
-    state = "removed" if history.removed else "paused" if history.spec.paused else "active"
-    over = [each for each in journal.state.allocations.values() if each.spec == name and each.over]
-    return {
-        "name": name,
-        "machine": history.spec.machine,
-        "state": state,
-        "reason": history.why_paused if history.spec.paused else history.quiet,
-        "waiting": len(living) - len(running),
-        "waiting_nodes": sum(each.nodes for each in living if each.started_s is None),
-        "running": len(running),
-        "running_nodes": sum(each.nodes for each in running),
-        "ended": len(over),
-        "failed": sum(each.failed for each in over),
-        "node_hours": round(sum(map(_node_s, [*over, *running])) / 3600, 3),
-        "spec": asdict(history.spec),
-    }
-
-
-def _node_s(known: Allocation) -> float:
-    if known.started_s is None:
-        return 0.0
-    return known.nodes * ((known.ended_s or time.time()) - known.started_s)
-
-
-def _line(row: dict[str, Any]) -> str:
-    counts = f"{row['waiting']} waiting, {row['running']} running ({counted(row['running_nodes'], 'node')})"
-    over = f"{row['ended']} over" + (f", {row['failed']} of no use" if row["failed"] else "")
-    reason = f"  {row['reason']}" if row["reason"] and not row["waiting"] else ""
-    return f"{row['name']:<14}  {row['state']:<7}  {counts}, {over}, {row['node_hours']:g} node-hours{reason}"
-
-
-def _history(journal: AllocationJournal, history: SpecHistory) -> list[dict[str, Any]]:
-    names = ("id", "job_id", "nodes", "walltime_s", "reason", "asked_s", "started_s", "joined_s", "ended_s")
-    found = []
-    for each in journal.state.allocations.values():
-        if each.spec == history.spec.name and each.asked_s >= history.added_s:
-            row = {name: getattr(each, name) for name in names}
-            more = {"state": _state(each).value, "end": each.end, "failed": each.failed, "lines": each.lines}
-            found.append(row | more)
-    return found
-
-
-def _allocation_line(row: dict[str, Any]) -> str:
-    ended_s, started_s = row["ended_s"], row["started_s"]
-    ran = "" if started_s is None else f" ran {duration((ended_s or time.time()) - started_s)}"
-    end = f": {row['end']}" if row["end"] else ""
-    job = row["job_id"] or "-"
-    return f"{row['id'][:10]}  {job:<12} {counted(row['nodes'], 'node')} {row['state']}{ran}{end}  ({row['reason']})"
