@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..pilot.wire import codec, replies
+from ..pilot.wire import codec, replies, reply_bytes
 from ..pilot.wire.demand import Demand
 from ..pilot.wire.overview import USUAL, Overview
 from .channel import Channel, NoAnswerError
@@ -81,16 +81,16 @@ class Client:
                 raise
             raise TimeoutElapsed(f"{error.what}; {error.remedy}") from error
         try:
-            return replies.data_of(received, kind)
+            return reply_bytes.data_of(received, kind)
         except msgspec.DecodeError as error:
             raise InternalError(f"Invalid reply from the service: {error}", where=request) from error
 
-    def _exchange(self, request: Mapping[str, Any], timeout_s: float | None) -> tuple[bytes, replies.Received]:
+    def _exchange(self, request: Mapping[str, Any], timeout_s: float | None) -> tuple[bytes, reply_bytes.Received]:
         self._log.request(request)
         reply = self._channel.request(request, timeout_s)
         self._log.reply(reply)
         try:
-            received = replies.receive(reply)
+            received = reply_bytes.receive(reply)
         except msgspec.DecodeError as error:
             raise InternalError(f"Invalid reply from the service: {error}") from error
         if received.code != 0:

@@ -33,7 +33,7 @@ from ..model.large import ByName
 from ..model.running import running_of
 from ..model.states import State
 from ..model.steps import SLICE, Pause, Steps
-from ..wire import replies, requests
+from ..wire import replies, reply_bytes, requests
 from ..wire.json_steps import PIECE_BYTES
 from ..wire.records import Submitted, SubmittedPart, portions
 from .demand import DemandView
@@ -176,12 +176,12 @@ class Handlers:
                 entries[text], childs = yield from self._entry(name, text, one)
                 if childs is not None:  # by itself: it is large
                     last = {text: entries.pop(text)}
-                    stretches += [*_encoded(entries), *replies.filled(replies.stretch(last), "childs", childs)]
+                    stretches += [*_encoded(entries), *reply_bytes.filled(reply_bytes.stretch(last), "childs", childs)]
             if not number % SLICE:
                 stretches += _encoded(entries)
                 yield Pause.MORE
         stretches += _encoded(entries)
-        return Reply((yield from replies.large(None, replies.Entries[object]({}), "jobs", stretches)))
+        return Reply((yield from reply_bytes.large(None, replies.Entries[object]({}), "jobs", stretches)))
 
     def _entry(
         self, name: object, text: str, one: Callable[[Job, int | None, str], Steps[_Answer]]
@@ -245,7 +245,7 @@ class Handlers:
                 yield Pause.MORE
         stretches += _encoded(jobs)
         listed.length = length
-        return Reply((yield from replies.large(None, listed, "jobs", stretches)))
+        return Reply((yield from reply_bytes.large(None, listed, "jobs", stretches)))
 
     def _is_entering(self, job: Job) -> bool:
         return bool(self._jobs.entering) and self._jobs.entering_with(job.spec.name) is not None
@@ -302,13 +302,13 @@ class Handlers:
 
     def _resources_info(self, request: requests.ResourcesInfo) -> Steps[Reply]:
         yield from ()
-        return Reply(replies.ok(data=self._parts.status.resources()))
+        return Reply(reply_bytes.ok(data=self._parts.status.resources()))
 
     def _status(self, request: requests.Status) -> Steps[Reply]:
         yield from ()
         if request.all_jobs_finished:
-            return Reply(replies.ok(data=replies.AllFinished(not self._scheduler.unfinished)))
-        return Reply(replies.ok(data=self._parts.status.describe()))
+            return Reply(reply_bytes.ok(data=replies.AllFinished(not self._scheduler.unfinished)))
+        return Reply(reply_bytes.ok(data=self._parts.status.describe()))
 
     def _events(self, request: requests.Events) -> Steps[Reply]:
         caught = self._parts.publisher.since(request.after, MOST_EVENTS)
@@ -317,25 +317,25 @@ class Handlers:
         for event in caught.events:
             events.append(event)
             if len(events) == SLICE:
-                stretches.append(replies.stretch(events))
+                stretches.append(reply_bytes.stretch(events))
                 events.clear()
                 yield Pause.MORE
         if events:
-            stretches.append(replies.stretch(events))
+            stretches.append(reply_bytes.stretch(events))
         data = replies.EventList([], caught.last, caught.missed)
-        return Reply((yield from replies.large(None, data, "events", stretches)))
+        return Reply((yield from reply_bytes.large(None, data, "events", stretches)))
 
     def _overview(self, request: requests.Overview) -> Steps[Reply]:
-        return Reply(replies.ok(data=(yield from overview(self._parts, request.limit, request.match))))
+        return Reply(reply_bytes.ok(data=(yield from overview(self._parts, request.limit, request.match))))
 
     def _demand(self, request: requests.Demand) -> Steps[Reply]:
         if request.nodes_may_come:
             self._scheduler.nodes.elastic = True
-        return Reply(replies.ok(data=(yield from self._demand_view.describe())))
+        return Reply(reply_bytes.ok(data=(yield from self._demand_view.describe())))
 
     def _release(self, request: requests.Release) -> Steps[Reply]:
         yield from ()
-        return Reply(replies.ok(data=replies.Released(self._release_nodes(request.allocation))))
+        return Reply(reply_bytes.ok(data=replies.Released(self._release_nodes(request.allocation))))
 
     def _call_results(self, request: requests.CallResults) -> Steps[Reply]:
         outboxes, clock = self._parts.outboxes, self._parts.loop.clock
@@ -346,13 +346,13 @@ class Handlers:
             is_last = outboxes.is_turn(request.executor, turn)
             if found.ends or not is_last or self._shutdown.stopping or clock() >= until:
                 found.jobs = jobs
-                return Reply(replies.ok(data=found))
+                return Reply(reply_bytes.ok(data=found))
             yield Pause.IDLE
 
     def _control(self, request: requests.Control) -> Steps[Reply]:
         yield from ()
         self._ending.finish_when_idle()
-        return Reply(replies.ok(f"{request.command} command accepted"))
+        return Reply(reply_bytes.ok(f"{request.command} command accepted"))
 
     def _finish(self, request: requests.Finish) -> Steps[Reply]:
         self._shutdown.begin_closing()
@@ -364,7 +364,7 @@ class Handlers:
                 if not number % _FEW:
                     yield Pause.MORE
         self._ending.finish_after(request.delay_s)
-        return Reply(replies.ok(data=replies.FinishTime(f"{request.delay_s:g}s")), durable=request.kill)
+        return Reply(reply_bytes.ok(data=replies.FinishTime(f"{request.delay_s:g}s")), durable=request.kill)
 
     def _register(self, request: requests.Register) -> Steps[Reply]:
         yield from ()
@@ -379,13 +379,13 @@ def _submitted(checked: Checked) -> Steps[Reply]:
     count = len(checked.specs)
     if count <= SLICE:
         names = [spec.name for spec in checked.specs]
-        return Reply(replies.ok(f"{count} jobs submitted", replies.Submitted(count, names)), durable=True)
+        return Reply(reply_bytes.ok(f"{count} jobs submitted", replies.Submitted(count, names)), durable=True)
     stretches = []
     for start in range(0, count, 10 * SLICE):
-        stretches.append(replies.stretch([spec.name for spec in checked.specs[start : start + 10 * SLICE]]))
+        stretches.append(reply_bytes.stretch([spec.name for spec in checked.specs[start : start + 10 * SLICE]]))
         if start:
             yield Pause.MORE
-    body = yield from replies.large(f"{count} jobs submitted", replies.Submitted(count, []), "jobs", stretches)
+    body = yield from reply_bytes.large(f"{count} jobs submitted", replies.Submitted(count, []), "jobs", stretches)
     return Reply(body, durable=True)
 
 
@@ -401,11 +401,11 @@ def _page(job: Job, after: int | None, limit: int | None) -> tuple[int, int]:
 def _encoded(entries: dict[str, Any]) -> Iterator[bytes]:
     """The stretch for these entries, if there are any; they are used up."""
     if entries:
-        yield replies.stretch(entries)
+        yield reply_bytes.stretch(entries)
         entries.clear()
 
 
 def _counted(data: replies.Canceled | replies.Removed, errors: dict[str, str]) -> Reply:
     if errors:
         data.errors = errors
-    return Reply(replies.ok(data=data), durable=data.count > 0)
+    return Reply(reply_bytes.ok(data=data), durable=data.count > 0)

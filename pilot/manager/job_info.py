@@ -19,7 +19,7 @@ from ..model.states import State
 from ..model.steps import Pause, Steps
 from ..model.tasks import ManyTasks, TaskRecord
 from ..model.variables import of_iteration, substitute
-from ..wire import codec, replies, reply_texts
+from ..wire import codec, replies, reply_bytes, reply_texts
 from ..wire.describe import undescribe
 from ..wire.overview import Failure
 from ..wire.report import PlaceTexts, ReportEntry, TaskLines, place_texts
@@ -145,7 +145,7 @@ class Views:
         stretches = []
         for first in range(start, stop, _CHILDREN):
             last = min(first + _CHILDREN, stop)
-            stretches.append(replies.stretch([self._child(job, at) for at in range(first, last)]))
+            stretches.append(reply_bytes.stretch([self._child(job, at) for at in range(first, last)]))
             yield Pause.MORE
         return stretches
 

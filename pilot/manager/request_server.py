@@ -29,7 +29,7 @@ import zmq
 from ..loop import Loop
 from ..model.errors import InternalError, InvalidRequestError, PilotfishError, RefusedError
 from ..model.steps import Pause, Steps
-from ..wire import replies
+from ..wire import reply_bytes
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ _FRAMES = 3
 
 
 class Reply(NamedTuple):
-    body: replies.Body
+    body: reply_bytes.Body
     durable: bool = False
     """The reply tells of something that must be on disk before it is sent."""
 
@@ -69,8 +69,10 @@ class Asked:
     def note_id(self, number: object) -> None:
         self.number = [number]
 
-    def reply(self, body: replies.Body) -> list[replies.Body]:
-        with_id = replies.with_id_value(body, self.number[0]) if self.number else replies.with_id(body, self.body)
+    def reply(self, body: reply_bytes.Body) -> list[reply_bytes.Body]:
+        with_id = (
+            reply_bytes.with_id_value(body, self.number[0]) if self.number else reply_bytes.with_id(body, self.body)
+        )
         return [*self.envelope, with_id]
 
 
@@ -78,7 +80,7 @@ class _Held(NamedTuple):
     """A reply that waits, and for which sync; None: for the turn to be written."""
 
     sync: int | None
-    message: list[replies.Body]
+    message: list[reply_bytes.Body]
 
 
 class _Client:
@@ -134,7 +136,7 @@ class RequestServer:
         self._clients: dict[tuple[zmq.Socket[bytes], bytes], _Client] = {}
         self._busy: deque[_Client] = deque()
         """Those with something to do, in the order of their turn."""
-        self._ready: list[tuple[_Client, list[replies.Body]]] = []
+        self._ready: list[tuple[_Client, list[reply_bytes.Body]]] = []
         self._idle: dict[_Client, None] = {}
         """Those whose request waits for something that may take long."""
         self._is_called = False
@@ -262,14 +264,14 @@ class RequestServer:
         except StopIteration as end:
             reply: Reply = end.value
         except PilotfishError as error:
-            reply = Reply(replies.error_reply(error))
+            reply = Reply(reply_bytes.error_reply(error))
         except Exception as error:
             # The one place between a client and the core: a bug must cost this request, not the pilot.
             log.exception("request.failed", extra={"request": asked.body[:200]})
             bug = InternalError(
                 f"Failed to process request: {type(error).__name__}: {error}", remedy="please report this"
             )
-            reply = Reply(replies.error_reply(bug))
+            reply = Reply(reply_bytes.error_reply(bug))
         client.asked = client.work = None
         message = [client.identity, *asked.reply(reply.body)]
         if reply.durable or client.held:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pilotfish.pilot.model.ids import JobNo
 from pilotfish.pilot.model.job_spec import Execution
-from pilotfish.pilot.wire import codec, frames, replies
+from pilotfish.pilot.wire import codec, frames, reply_bytes
 from pilotfish.pilot.wire.legacy import FormError
 
 OS_TEXT = st.binary().map(os.fsdecode)
@@ -75,7 +75,9 @@ def test_a_message_with_a_path_of_odd_bytes_reaches_the_manager() -> None:
 
 
 def test_a_request_with_odd_bytes_has_its_id_echoed() -> None:
-    reply = replies.with_id(replies.ok(), b'{"request": "jobStatus", "jobNames": ["caf\\udce9"], "id": [7, "x"]}')
+    reply = reply_bytes.with_id(
+        reply_bytes.ok(), b'{"request": "jobStatus", "jobNames": ["caf\\udce9"], "id": [7, "x"]}'
+    )
     assert json.loads(reply) == {"code": 0, "id": [7, "x"]}
 
 

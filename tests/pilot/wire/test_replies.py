@@ -14,7 +14,7 @@ from msgspec import Struct
 from pilotfish.pilot.model.errors import InvalidJobError, JobExistsError, SplitToZeroError, UnknownJobError
 from pilotfish.pilot.model.states import State
 from pilotfish.pilot.model.steps import Steps
-from pilotfish.pilot.wire import replies
+from pilotfish.pilot.wire import reply_bytes
 from pilotfish.pilot.wire.events import Event
 from pilotfish.pilot.wire.legacy import NO_NAME, FormError, wire_message
 from pilotfish.pilot.wire.replies import (
@@ -40,9 +40,8 @@ from pilotfish.pilot.wire.replies import (
     Submitted,
     System,
     TaskCounts,
-    error_reply,
-    ok,
 )
+from pilotfish.pilot.wire.reply_bytes import error_reply, ok
 from pilotfish.pilot.wire.reply_texts import (
     allocation,
     history,
@@ -225,15 +224,15 @@ def test_a_client_understands_the_status_of_an_original_service() -> None:
 def test_a_large_reply_is_put_together_in_slices(
     count: int, number: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replies, "_JOINED_BYTES", 10)
+    monkeypatch.setattr(reply_bytes, "_JOINED_BYTES", 10)
     names = [[f"job-{part}-{place}" for place in range(3)] for part in range(count)]
-    stretches = [replies.stretch(some) for some in names]
-    bodies: list[replies.Body] = []
+    stretches = [reply_bytes.stretch(some) for some in names]
+    bodies: list[reply_bytes.Body] = []
 
     def steps() -> Steps[None]:
-        bodies.append((yield from replies.large("hello", replies.Submitted(3 * count, []), "jobs", stretches)))
+        bodies.append((yield from reply_bytes.large("hello", Submitted(3 * count, []), "jobs", stretches)))
 
     assert sum(1 for _ in steps()) == max(0, count - 1)
-    body = bodies[0] if number is None else replies.with_id_value(bodies[0], number)
+    body = bodies[0] if number is None else reply_bytes.with_id_value(bodies[0], number)
     expected = {"code": 0, "message": "hello", "data": {"submitted": 3 * count, "jobs": list(chain(*names))}}
     assert json.loads(body) == expected | ({} if number is None else {"id": number})

@@ -16,7 +16,7 @@ from pilotfish.pilot.model.ids import JobNo
 from pilotfish.pilot.wire import requests
 from pilotfish.pilot.wire.legacy import wire_message
 from pilotfish.pilot.wire.records import Submitted
-from pilotfish.pilot.wire.replies import error_reply
+from pilotfish.pilot.wire.reply_bytes import error_reply
 from pilotfish.pilot.wire.requests import from_value, parse, submit_variables
 
 PLAIN = {"name": "j", "execution": {"exec": "x"}}
