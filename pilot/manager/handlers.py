@@ -3,11 +3,7 @@
 All of them work in slices (model/steps.py), because a request may name a million jobs, and other requests, results and the end
 of the pilot may come between two slices. So:
 
-* A submit takes its names when it begins: until its end nobody else can have them, and nobody sees jobs of these names. It may
-  be refused until its last record is in the journal. From then on it is accepted, and nothing refuses it any more: its jobs
-  enter, and they can be seen when all of them have. A pilot that is stopped or killed meanwhile has it whole in the journal, or
-  not at all. What waits for one of its jobs, or wants to remove a job that it waits for, waits until it is in: otherwise a
-  replay of the journal would see another order than we did.
+* How a submit is accepted stands in submits.py.
 * `cancelJob` and `removeJob` do one name after the other. What they report is true when the reply comes, whatever happened in
   between.
 * `jobInfo`, `jobStatus` and `listJobs` report of each job what is true when its turn comes.
@@ -17,17 +13,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from itertools import count
 from typing import Any
 
-from ..model.acceptance import Checked
-from ..model.errors import EndingError, InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
-from ..model.execution_models import STARTS_ONE_PROCESS
+from ..model.errors import InvalidRequestError, PilotfishError, RefusedError, UnknownJobError
 from ..model.explain import why_not_running
-from ..model.ids import JobNo, split_name
-from ..model.job_spec import JobSpec, Size
+from ..model.ids import split_name
 from ..model.jobs import Job
 from ..model.large import ByName
 from ..model.running import running_of
@@ -35,13 +27,13 @@ from ..model.states import State
 from ..model.steps import SLICE, Pause, Steps
 from ..wire import replies, reply_bytes, requests
 from ..wire.json_steps import PIECE_BYTES
-from ..wire.records import Submitted, SubmittedPart, portions
 from .demand import DemandView
 from .ending import Ending
 from .overview import overview
 from .parts import Parts
 from .request_server import Asked, Reply
 from .shutdown import Shutdown
+from .submits import Submits
 
 MOST_EVENTS = 10_000
 MOST_ERRORS = 10_000
@@ -65,10 +57,8 @@ class Handlers:
         self._jobs = parts.scheduler.jobs
         self._views = parts.views
         self._requests_seen = 0
-        self._submits = count(1)
-        self._warns_of_models = not parts.uses_models
         self._table: dict[type, Callable[[Any], Steps[Reply]]] = {
-            requests.Submit: self._submit,
+            requests.Submit: Submits(parts, shutdown).accept,
             requests.JobStatus: self._job_status,
             requests.JobInfo: self._job_info,
             requests.ListJobs: self._list_jobs,
@@ -106,52 +96,6 @@ class Handlers:
         self._requests_seen += 1
         moment = str(datetime.fromtimestamp(self._parts.now()))
         return requests.submit_variables(self._requests_seen, str(uuid.uuid4()), moment)
-
-    # --- submit ---------------------------------------------------------------------------------------------------------
-
-    def _submit(self, request: requests.Submit) -> Steps[Reply]:
-        if self._shutdown.stopping:
-            raise EndingError("processing stopped")
-        checked = yield from self._scheduler.check(request.jobs)
-        yield from self._warn_of_models(request.jobs)
-        try:
-            now = self._parts.now()
-            first_no = yield from self._record(request.jobs, now)
-            for job in (yield from self._scheduler.accept(checked, now, first_no)):
-                self._parts.outboxes.expect(job)
-        finally:
-            self._scheduler.give_up(checked)
-        return (yield from _submitted(checked))
-
-    def _warn_of_models(self, jobs: Sequence[JobSpec]) -> Steps[None]:
-        """Once in the life of a pilot that ignores models, and only of a job that this makes a difference to."""
-        for number, spec in enumerate(jobs if self._warns_of_models else (), 1):
-            model, cores = spec.execution.model, spec.resources.need.cores
-            if model not in STARTS_ONE_PROCESS and cores != Size.exactly(1):
-                self._warns_of_models = False
-                self._parts.status.warn(
-                    f"job {spec.name}: models are ignored on one machine, so {model} starts its program once; "
-                    "to start a rank on each core use --local-models use"
-                )
-                return
-            if not number % SLICE:
-                yield Pause.MORE
-
-    def _record(self, jobs: list[JobSpec], now: float) -> Steps[JobNo]:
-        """Put a submit into the journal, the last part as the one that makes it count; returns the number of its first job.
-
-        Raises TransientError when the disk is full.
-        """
-        store, parts, submit_no = self._parts.store, 0, next(self._submits)
-        rest = portions(jobs)
-        last = next(rest)
-        for portion in rest:
-            store.write_now(SubmittedPart(submit_no, parts, last))
-            parts, last = parts + 1, portion
-            yield Pause.MORE
-        first_no = self._jobs.next_no
-        store.write_now(Submitted(first_no, now, last, None, submit_no if parts else 0, parts))
-        return self._jobs.take_numbers(len(jobs))
 
     # --- looking --------------------------------------------------------------------------------------------------------
 
@@ -373,20 +317,6 @@ class Handlers:
     def _notify(self, request: requests.Notify) -> Steps[Reply]:
         yield from ()
         raise RefusedError("Operation not supported")
-
-
-def _submitted(checked: Checked) -> Steps[Reply]:
-    count = len(checked.specs)
-    if count <= SLICE:
-        names = [spec.name for spec in checked.specs]
-        return Reply(reply_bytes.ok(f"{count} jobs submitted", replies.Submitted(count, names)), durable=True)
-    stretches = []
-    for start in range(0, count, 10 * SLICE):
-        stretches.append(reply_bytes.stretch([spec.name for spec in checked.specs[start : start + 10 * SLICE]]))
-        if start:
-            yield Pause.MORE
-    body = yield from reply_bytes.large(f"{count} jobs submitted", replies.Submitted(count, []), "jobs", stretches)
-    return Reply(body, durable=True)
 
 
 def _page(job: Job, after: int | None, limit: int | None) -> tuple[int, int]:

@@ -29,7 +29,7 @@ def sbatch(desk: Desk, call: Call) -> Answer:
             script = call.stdin
         arguments.check_script(script)
     words = arguments.of_sbatch(call.words, script, call.environ, SBATCH)
-    line = shlex.join(["sbatch", *call.words])
+    line = words(["sbatch", *call.words])
     number = desk.submit(request.build(words, script, path, call.cwd, call.environ, desk.site, desk.now(), line))
     if "parsable" in words.values:
         text = f"{number};{desk.site.name}" if words.values.get("clusters") else str(number)

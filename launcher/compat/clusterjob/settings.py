@@ -15,10 +15,9 @@ class IniError(DescriptionError, configparser.Error):
 
     code = "ini"
 
-    @property
-    def message(self) -> str:
-        """What configparser's own errors have."""
-        return str(self)
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        DescriptionError.__init__(self, what, where=where, remedy=remedy)
+        self.message = str(self)  # which configparser's own have
 
     def __str__(self) -> str:
         return DescriptionError.__str__(self)
