@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from msgspec import UNSET
 
 from ..console import echo
+from ..model.free_cores import free_cores
 from ..model.running import running
 from ..model.scheduler import Scheduler
 from ..model.states import State
@@ -61,7 +62,7 @@ class Status:
         """The cores of lost nodes, and the system core, count as used."""
         nodes = self._scheduler.nodes
         total = nodes.total_cores + nodes.system_cores
-        free = self._scheduler.free_cores()
+        free = free_cores(self._scheduler)
         return replies.Resources(nodes.count, total, total - free, free, self._named() or UNSET)
 
     def _named(self) -> dict[str, replies.NamedCounts]:

@@ -5,9 +5,9 @@
 # equal decisions, so replaying a journal gives the state back.
 #
 # The scheduler itself owns nothing but the order of things: jobs are in the Registry, what waits in the Queue, cores in
-# Nodes, who runs where in Dispatch, what an end means in Lifecycle, and what an earlier life left in Recovery; which jobs
-# can be accepted is in acceptance.py. It is the only one of them that others call for events, so each event has one method
-# here that can be read from top to bottom.
+# Nodes, who runs where in Dispatch, what an end means in Lifecycle, what an earlier life left in Recovery, and what clients
+# stop in Cancellation; which jobs can be accepted is in acceptance.py. It is the only one of them that others call for
+# events, so each event has one method here that can be read from top to bottom.
 #
 # Why nothing is decided in `on_*`: five thousand results that come in one turn then cost one plan and not five thousand,
 # and a core that was freed goes to the work that is first by the end of the turn, not to whatever was looked at first.
@@ -24,13 +24,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TypeVar
 
 from . import acceptance
 from .acceptance import Checked, plan_of
 from .attempts import Attempt, End, LostAttempts
+from .cancellation import Cancellation
 from .decisions import Change, Decisions
 from .dispatch import Dispatch
 from .errors import RefusedError
@@ -44,13 +44,11 @@ from .queue import Queue
 from .recovery import Recovery
 from .registry import Registry
 from .resources import NamedResource, NodeSpec
-from .states import AWAITED, AttemptEvent, Cause, Fate, NodeEvent, State
+from .states import AttemptEvent, Cause, Fate, NodeEvent, State
 from .steps import SLICE, Pause, Steps, finish
 
 _End = TypeVar("_End", bound=EndReport)
 _Start = TypeVar("_Start", bound=StartReport)
-_STOPPED = 5 * SLICE
-"""Attempts that a slice orders to be stopped."""
 
 
 class Scheduler:
@@ -82,11 +80,10 @@ class Scheduler:
         self.dispatch = Dispatch(self.nodes, self.jobs, self.queue, self._decisions, reserve_after_s, life)
         self._life = Lifecycle(self.jobs, self.queue, self._decisions, crash_limit, self.nodes.most_mem)
         self._plain_ends = PlainEnds(self.dispatch, self.jobs, self._life.lost, self._decisions)
+        self._cancellation = Cancellation(self.dispatch, self._life, self._decisions)
         self.most_per_turn: int | None = None
         """How many consequences of what has happened are followed in one turn; None: all, as in a replay."""
         self._followed = 0
-        self.being_canceled: set[JobNo] = set()
-        """Cancelled jobs of which some tasks may not have been ordered to stop yet."""
         self._was_busy = False
         self.recovery = Recovery(self.nodes, self.jobs, self.dispatch, self._life, self._decisions)
 
@@ -174,42 +171,18 @@ class Scheduler:
 
         What has come back to the queue by the time it would have been stopped is CANCELED there.
         """
-        if job.state.final:
-            raise RefusedError(f"Job {job.spec.name} already finished")
-        if job.canceling:
-            raise RefusedError(f"Job {job.spec.name} already canceled")
-        job.canceling = True
-        self._decisions.canceled.append((job.no, None))
-        in_flight = job.tasks.in_flight()
-        self._life.end_queued_tasks(job, State.CANCELED, now)
-        self.being_canceled.add(job.no)
-        for number, pos in enumerate(in_flight, 1):
-            self._end_task(job, pos, now)
-            if not number % _STOPPED:
-                yield Pause.MORE
-        self.being_canceled.discard(job.no)
+        yield from self._cancellation.cancel_job(job, now)
         self._settle(now)
 
     def cancel_task(self, job: Job, pos: int, now: float) -> None:
         """Cancel one task. Raises RefusedError when it has ended."""
-        state = job.tasks.state(pos)
-        if state.final:
-            raise RefusedError(f"Job {job.spec.task_name(pos)} already finished")
-        self._decisions.canceled.append((job.no, pos))
-        self._end_task(job, pos, now)
+        self._cancellation.cancel_task(job, pos, now)
         self._settle(now)
 
-    def _end_task(self, job: Job, pos: int, now: float) -> None:
-        state = job.tasks.state(pos)
-        if state is State.QUEUED:
-            self._life.end_queued_task(job, pos, State.CANCELED, now)
-        elif not state.final:
-            self._stop_attempt(job, pos)
-
-    def _stop_attempt(self, job: Job, pos: int) -> None:
-        attempt = self.dispatch.attempts[TaskKey(job.no, pos, job.tasks.run(pos))]
-        if attempt.after(AttemptEvent.CANCEL) is Fate.STOP:
-            self._decisions.orders_for(attempt.node).kills.append(attempt.key)
+    @property
+    def being_canceled(self) -> Set[JobNo]:
+        """Cancelled jobs of which some tasks may not have been ordered to stop yet."""
+        return self._cancellation.jobs
 
     def remove(self, job: Job) -> None:
         """Forget a job that has ended; its name becomes free. Raises RefusedError when it has not ended."""
@@ -221,26 +194,6 @@ class Scheduler:
     def attempt_of(self, job: Job, pos: int) -> Attempt | None:
         """The attempt at this task that is in flight."""
         return self.dispatch.attempt_of(job, pos)
-
-    def free_cores(self) -> int:
-        """Cores that no task uses, on nodes that are there or whose agent is on its way.
-
-        While agents of an earlier life have not told which cores their tasks have, those tasks count with what they need.
-        """
-        if not any(self.nodes.in_state[state] for state in AWAITED):
-            return self.nodes.free_count
-        awaited = {node for node in self.nodes.here if self.nodes[node].state in AWAITED}
-        free = sum(self.nodes.free_cores[node].bit_count() for node in awaited)
-        if free and self.dispatch.attempts:
-            there = chain.from_iterable(map(self.dispatch.attempts_on, awaited))
-            free -= sum(self._least(attempt) for attempt in there if not attempt.grant)
-        return self.nodes.free_count + max(0, free)
-
-    def _least(self, attempt: Attempt) -> int:
-        """The fewest cores with which this attempt can have started."""
-        need = attempt.pending.shape.need
-        cores = need.cores.min if need.cores else self.nodes.all_cores[attempt.node].bit_count()
-        return cores * (need.nodes.min if need.nodes else 1)
 
     # --- agents ---------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pilotfish.pilot.model.free_cores import free_cores
 from pilotfish.pilot.model.ids import JobNo, NodeNo, TaskKey
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import NodeEvent
@@ -12,40 +13,40 @@ from .world import World, job, node
 
 
 def test_all_is_free_before_any_agent_has_reported() -> None:
-    assert Scheduler([node("n1", 4), node("n2", 2)]).free_cores() == 6
+    assert free_cores(Scheduler([node("n1", 4), node("n2", 2)])) == 6
 
 
 def test_the_system_core_is_not_free() -> None:
-    assert Scheduler([node("n1", 4)], system_core=True).free_cores() == 3
+    assert free_cores(Scheduler([node("n1", 4)], system_core=True)) == 3
 
 
 def test_what_tasks_use_is_not_free() -> None:
     world = World(node("n1", 4), node("n2", 2))
     world.submit(job("a", 3), job("b", 1, nodes=2))
-    assert world.scheduler.free_cores() == 1
+    assert free_cores(world.scheduler) == 1
     world.finish("a")
-    assert world.scheduler.free_cores() == 4
+    assert free_cores(world.scheduler) == 4
 
 
 def test_a_lost_node_is_not_free_until_it_is_back() -> None:
     world = World(node("n1", 4), node("n2", 2))
     world.lose(0)
-    assert world.scheduler.free_cores() == 2
+    assert free_cores(world.scheduler) == 2
     world.scheduler.on_node_up(NodeNo(0))
-    assert world.scheduler.free_cores() == 6
+    assert free_cores(world.scheduler) == 6
 
 
 def test_a_node_that_takes_nothing_new_is_not_free() -> None:
     world = World(node("n1", 4), node("n2", 2))
     world.scheduler.on_node_draining(NodeNo(1))
-    assert world.scheduler.free_cores() == 4
+    assert free_cores(world.scheduler) == 4
 
 
 def test_a_node_that_was_lost_and_is_awaited_again_is_free() -> None:
     world = World(node("n1", 4))
     world.lose(0)
     world.scheduler.nodes.move(NodeNo(0), NodeEvent.EXPECT)
-    assert world.scheduler.free_cores() == 4
+    assert free_cores(world.scheduler) == 4
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_tasks_of_an_earlier_life_count_before_their_agents_have_told_of_them(
     scheduler = Scheduler([node("n1", 4), node("n2", 2)])
     scheduler.replay_submitted([job("a", size, nodes)], 1000.0)
     scheduler.recovery.replay_sent(NodeNo(0), TaskKey(JobNo(1), 0, 1), 1000.0)
-    assert scheduler.free_cores() == free
+    assert free_cores(scheduler) == free
 
 
 def test_more_tasks_than_cores_may_have_been_lent_ahead() -> None:
@@ -66,4 +67,4 @@ def test_more_tasks_than_cores_may_have_been_lent_ahead() -> None:
     scheduler.replay_submitted([job("a", count=5)], 1000.0)
     for pos in range(5):
         scheduler.recovery.replay_sent(NodeNo(0), TaskKey(JobNo(1), pos, 1), 1000.0)
-    assert scheduler.free_cores() == 0
+    assert free_cores(scheduler) == 0

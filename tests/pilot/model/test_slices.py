@@ -10,8 +10,7 @@ from typing import TypeVar
 import pytest
 from world import World, job, node
 
-from pilotfish.pilot.model import invariants
-from pilotfish.pilot.model import scheduler as scheduler_module
+from pilotfish.pilot.model import cancellation, invariants
 from pilotfish.pilot.model.acceptance import Checked
 from pilotfish.pilot.model.errors import JobExistsError, NotEnoughResourcesError, RefusedError
 from pilotfish.pilot.model.ids import JobNo, NodeNo
@@ -262,7 +261,7 @@ def test_what_waits_only_for_the_next_plan_is_not_passed() -> None:
 
 def test_running_tasks_of_a_cancelled_job_are_stopped_a_share_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two shares some end, are tried again, or wait to be: all the others are over by the end."""
-    monkeypatch.setattr(scheduler_module, "_STOPPED", 3)
+    monkeypatch.setattr(cancellation, "_STOPPED", 3)
     world = World(node("n", 8))
     world.submit(job("many", count=100, retries=1), job("after", after=["many"]))
     assert world.running == [f"many:{number}" for number in range(8)]
