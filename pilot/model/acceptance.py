@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from . import dependencies
+from .capacity import why_none
 from .errors import JobExistsError, NotEnoughResourcesError
 from .iterplan import cores_plan
 from .job_spec import JobSpec, Need, Size
@@ -63,7 +64,7 @@ def _take_names(specs: Sequence[JobSpec], jobs: Registry, entering: Entering) ->
 
 def _check_needs(needs: Sequence[Need], nodes: Nodes, name: str, number: int) -> None:
     """Whether one of them can be met."""
-    reason = nodes.why_none(needs)
+    reason = why_none(nodes, needs)
     if reason is not None and not nodes.elastic:
         text = f"Not enough resources for job {name}"
         raise NotEnoughResourcesError(text, where=f"jobs[{number}].resources", remedy=reason)

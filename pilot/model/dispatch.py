@@ -50,6 +50,7 @@ from operator import attrgetter
 
 from .attempts import Attempt
 from .by_node import ByNode
+from .capacity import choose_to_hold, why_never
 from .decisions import Change, Decisions, Lent
 from .ids import GrantId, NodeNo, PoolId, TaskKey
 from .job_spec import Need
@@ -194,7 +195,7 @@ class Dispatch:
         if self.attempts:
             return False
         shapes = [pending.shape for _, _, pending in self._queue.heads()]
-        return not any(self.in_time(shape, now) and self._nodes.why_never(shape.need) is None for shape in shapes)
+        return not any(self.in_time(shape, now) and why_never(self._nodes, shape.need) is None for shape in shapes)
 
     def attempt_of(self, job: Job, pos: int) -> Attempt | None:
         """The attempt at this task that is in flight."""
@@ -498,13 +499,13 @@ class Dispatch:
     def _need_to_hold(self, blocked: Pending) -> Need:
         """The one that can be met at all; with several, that which is liked most."""
         needs = [entry.shape.need for entry in blocked.entries]
-        return next((need for need in needs[:-1] if self._nodes.why_never(need) is None), needs[-1])
+        return next((need for need in needs[:-1] if why_never(self._nodes, need) is None), needs[-1])
 
     def _hold_nodes(self, blocked: Pending, now: float) -> None:
         """For the reserved work, once the pool has what it takes of it."""
         need = self._need_to_hold(blocked)
         if self._nodes.stocks.pool_fits(need):
-            self.held = self._nodes.choose_to_hold(need, self.is_over_for(blocked.shape, now))
+            self.held = choose_to_hold(self._nodes, need, self.is_over_for(blocked.shape, now))
             if not self.held:
                 self._end_reservation()
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from .capacity import why_none
 from .ids import NodeNo
 from .job_spec import Need, Placement, Want
 from .jobs import Job, Pending, pending_of
@@ -70,7 +71,7 @@ def _dependencies(scheduler: Scheduler, job: Job, pos: int) -> list[str]:
 def why_waiting(scheduler: Scheduler, pending: Pending, now: float) -> list[str]:
     """Why this work, which waits for nothing but resources, does not start."""
     nodes, dispatch = scheduler.nodes, scheduler.dispatch
-    never = nodes.why_none([entry.shape.need for entry in pending.entries])
+    never = why_none(nodes, [entry.shape.need for entry in pending.entries])
     if never is not None:
         return [f"it can never start on this pilot: {never}"]
     if not nodes.usable:

@@ -1,4 +1,4 @@
-"""What is free on the nodes, and whether a need fits: the only place that takes and gives back what they have."""
+"""What is free on the nodes, and whether a need fits now: the only place that takes and gives back what they have."""
 
 # Node sets are ints used as bit masks (bit n is node n), like core sets. `_level[c]` is the set of usable nodes with
 # exactly c free cores, so "which nodes have at least 4" is an OR over small integers and no walk over a thousand nodes.
@@ -25,39 +25,12 @@ from itertools import islice
 
 from .ids import NodeNo
 from .job_spec import Need, Placement, Size
+from .node import Node
 from .node_times import NodeTimes
 from .resources import GPU, UNUSED, NamedResource, NodeSpec, Share, Taken, bits, lowest, mask_of
-from .shortage import pool_shortage, shortage
 from .states import NODE_TABLE, SERVED, NodeEvent, NodeState, illegal_event
 from .stock import Stock, Stocks
 from .topology import Group, choose, scattered, whole
-
-
-class Node:
-    """One node: where it stands, and whose word counts there."""
-
-    __slots__ = ("agent", "expected", "failures", "has_come", "has_served", "left_behind", "number", "reason", "state")
-
-    def __init__(self, number: NodeNo) -> None:
-        self.number = number
-        self.state = NodeState.EXPECTED
-        self.agent = ""
-        """The agent that has reported last, in this life of the manager or an earlier one, whether it is still there or not."""
-        self.expected: set[str] = set()
-        """The agents that may report: those that were started and are not known to be gone. Any other is sent away."""
-        self.failures = 0
-        """How many agents in a row have not reported, or have ended before they were of use."""
-        self.reason = ""
-        """Why the last of them failed; empty once another one has reported."""
-        self.has_come = False
-        """An agent has reported in this life of the manager, or lives on from an earlier one: the start has succeeded."""
-        self.has_served = False
-        """An agent has reported work, or has stayed for a while: agents can work here."""
-        self.left_behind = ""
-        """An agent that did not end in good order, so that tasks of it may still run; its successor clears them away."""
-
-    def __repr__(self) -> str:
-        return f"<Node {self.number} {self.state.name}>"
 
 
 class Nodes:
@@ -98,7 +71,8 @@ class Nodes:
         self._groups: dict[NodeNo, Sequence[Group]] = {}
         self._domains: dict[NodeNo, Sequence[Group]] = {}
         self._tagged: dict[tuple[str, ...], int] = {}
-        self._size: list[int] = []
+        self.size: list[int] = []
+        """The cores of each that tasks can get."""
         self._level = [0]
         self._any = 0
         """Usable nodes with a free core: `with_at_least(1)`, kept up to date because most work asks for one core."""
@@ -160,7 +134,7 @@ class Nodes:
         if event is NodeEvent.REPORT:
             record.reason, record.has_come = "", True
         elif event is NodeEvent.LEAVE:
-            self.total_cores -= self._size[node]
+            self.total_cores -= self.size[node]
             record.expected.clear()
             self._tagged.clear()
             self.times.forget(node)
@@ -186,7 +160,7 @@ class Nodes:
         self.free_cores.append(cores)
         self.free_mem.append(spec.mem_bytes)
         self.stocks.add_node(spec)
-        self._size.append(cores.bit_count())
+        self.size.append(cores.bit_count())
         self.total_cores += cores.bit_count()
         self._level += [0] * (cores.bit_count() + 1 - len(self._level))
         self._tagged.clear()
@@ -232,12 +206,18 @@ class Nodes:
         """The set of nodes that have all these tags, usable or not."""
         nodes = self._tagged.get(tags)
         if nodes is None:
-            nodes = sum(1 << node for node in self.here if self._has(node, tags))
+            nodes = sum(1 << node for node in self.here if self.has_tags(node, tags))
             self._tagged[tags] = nodes
         return nodes
 
-    def _has(self, node: int, tags: tuple[str, ...]) -> bool:
+    def has_tags(self, node: int, tags: tuple[str, ...]) -> bool:
+        """Whether the node has all of them."""
         return all(tag in self.specs[node].tags for tag in tags)
+
+    def most_mem(self) -> int:
+        """The most memory that one node has; 0 when some node does not tell."""
+        amounts = [self.specs[node].mem_bytes for node in self.here]
+        return max(amounts, default=0) if all(amounts) else 0
 
     # --- taking and giving back -----------------------------------------------------------------------------------------
 
@@ -396,7 +376,7 @@ class Nodes:
     def _whole(self, node: NodeNo, need: Need) -> int:
         """The cores of as many whole sockets, or NUMA domains, as `need` takes; 0 when not enough of them are free."""
         groups = (self._domains if need.placement is Placement.NUMA else self._groups).get(node, ())
-        least = self._size[node] if need.cores is None else max(1, need.cores.min)
+        least = self.size[node] if need.cores is None else max(1, need.cores.min)
         return whole(groups, self.all_cores[node], self.free_cores[node], least)
 
     def whole_is_free(self, node: NodeNo, need: Need) -> bool:
@@ -418,77 +398,6 @@ class Nodes:
     def _free_mem_of(self, node: NodeNo, need: Need) -> int:
         """On nodes whose memory is not known it is not counted: every need fits there."""
         return self.free_mem[node] if self.specs[node].mem_bytes else need.mem_bytes
-
-    # --- could it ever fit ----------------------------------------------------------------------------------------------
-
-    def most_mem(self) -> int:
-        """The most memory that one node has; 0 when some node does not tell."""
-        amounts = [self.specs[node].mem_bytes for node in self.here]
-        return max(amounts, default=0) if all(amounts) else 0
-
-    def why_never(self, need: Need) -> str | None:
-        """Why `need` cannot be met even when everything is free; None when it can."""
-        lacking = pool_shortage(need, self.stocks.pool)
-        if lacking is not None:
-            return lacking
-        if need.nodes is None and not self.is_per_node(need):
-            assert need.cores is not None
-            cores = self.total_cores  # most jobs ask for no more, and that must not cost a look at each node
-            if need.tags:
-                cores = sum(self._size[node] for node in self.here if self._able(node, need))
-            if need.cores.min <= cores:
-                return None
-            return f"{need.cores.min} cores{_tagged(need)} are needed, the pilot has {cores}"
-        if sum(self._able(node, need) for node in self.here) >= (need.nodes or _ONE).min:
-            return None
-        wants = self.stocks.of_node(need)
-        return shortage(need, wants, [(self._size[node], self.specs[node]) for node in self.here])
-
-    def why_none(self, needs: Sequence[Need]) -> str | None:
-        """Why none of them can ever be met."""
-        reasons = []
-        for need in needs:
-            reason = self.why_never(need)
-            if reason is None:
-                return None
-            reasons.append(reason)
-        return "; nor will the alternative do: ".join(reasons)
-
-    def _able(self, node: int, need: Need) -> bool:
-        if need.tags and not self._has(node, need.tags):
-            return False
-        spec = self.specs[node]
-        enough = self._size[node] >= (max(1, need.cores.min) if need.cores is not None else 1)
-        if need.nodes is None and not self.is_per_node(need):
-            return True
-        enough = enough and len(spec.gpu_ids) >= need.gpus and (not spec.mem_bytes or spec.mem_bytes >= need.mem_bytes)
-        return enough and (not need.named or self.stocks.node_could_fit(node, self.stocks.of_node(need)))
-
-    def choose_to_hold(self, need: Need, without: int = 0) -> int:
-        """The usable nodes on which `need` can be met soonest if nothing new starts there: those with most free cores.
-
-        Empty when not enough usable nodes are able; `without` these.
-        """
-        able = [node for node in bits(self.usable & ~without) if self._able(node, need)]
-        able.sort(key=lambda node: (-self.free_cores[node].bit_count(), node))
-        held = 0
-        if need.nodes is None and not self.is_per_node(need):
-            assert need.cores is not None
-            left = need.cores.min
-            for node in able:
-                if left <= 0:
-                    break
-                held |= 1 << node
-                left -= self._size[node]
-            return held if left <= 0 else 0
-        count = (need.nodes or _ONE).min
-        for node in able[:count]:
-            held |= 1 << node
-        return held if len(able) >= count else 0
-
-
-def _tagged(need: Need) -> str:
-    return f" on nodes tagged {', '.join(need.tags)}" if need.tags else ""
 
 
 _ONE = Size.exactly(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from world import World, job, node
 
+from pilotfish.pilot.model.capacity import choose_to_hold
 from pilotfish.pilot.model.ids import NodeNo
 from pilotfish.pilot.model.job_spec import Need, Size
 from pilotfish.pilot.model.nodes import Nodes
@@ -24,16 +25,16 @@ def ready(*specs: NodeSpec) -> Nodes:
 def test_the_nodes_with_most_free_cores_are_held() -> None:
     nodes = ready(node("n", 4), node("m", 4), node("k", 4))
     nodes.take([Share(NodeNo(0), 0b111, 0, 0), Share(NodeNo(1), 0b1, 0, 0)])
-    assert nodes.choose_to_hold(Need(Size.exactly(4), None)) == 0b100
-    assert nodes.choose_to_hold(Need(Size.exactly(8), None)) == 0b110
-    assert nodes.choose_to_hold(Need(Size.exactly(4), Size.exactly(2))) == 0b110
+    assert choose_to_hold(nodes, Need(Size.exactly(4), None)) == 0b100
+    assert choose_to_hold(nodes, Need(Size.exactly(8), None)) == 0b110
+    assert choose_to_hold(nodes, Need(Size.exactly(4), Size.exactly(2))) == 0b110
 
 
 def test_only_nodes_that_have_what_is_needed_are_held() -> None:
     nodes = ready(node("n", 4, gpus=1), node("m", 4))
     nodes.take([Share(NodeNo(0), 0b11, 0, 0)])
-    assert nodes.choose_to_hold(Need(Size.exactly(1), None, gpus=1)) == 0b01
-    assert nodes.choose_to_hold(Need(Size.exactly(4), Size.exactly(3))) == 0
+    assert choose_to_hold(nodes, Need(Size.exactly(1), None, gpus=1)) == 0b01
+    assert choose_to_hold(nodes, Need(Size.exactly(4), Size.exactly(3))) == 0
 
 
 @pytest.mark.parametrize("event", [NodeEvent.DRAIN, NodeEvent.FALL_SILENT, NodeEvent.DISMISS, NodeEvent.LOSE])

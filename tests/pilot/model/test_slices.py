@@ -10,11 +10,12 @@ from typing import TypeVar
 import pytest
 from world import World, job, node
 
-from pilotfish.pilot.model import cancellation, invariants
+from pilotfish.pilot.model import cancellation, capacity, invariants
 from pilotfish.pilot.model.acceptance import Checked
 from pilotfish.pilot.model.errors import JobExistsError, NotEnoughResourcesError, RefusedError
 from pilotfish.pilot.model.ids import JobNo, NodeNo
 from pilotfish.pilot.model.job_spec import JobSpec, Need
+from pilotfish.pilot.model.nodes import Nodes
 from pilotfish.pilot.model.scheduler import Scheduler
 from pilotfish.pilot.model.states import State
 from pilotfish.pilot.model.steps import SLICE, Pause, Steps, finish
@@ -287,13 +288,13 @@ def test_running_tasks_of_a_cancelled_job_are_stopped_a_share_at_a_time(monkeypa
 
 def test_jobs_with_needs_of_their_own_are_asked_for_a_share_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler, asked = Scheduler([node("n", 4, mem=1 << 30)]), [0]
-    why_never = scheduler.nodes.why_never
+    why_never = capacity.why_never
 
-    def counted(need: Need) -> str | None:
+    def counted(nodes: Nodes, need: Need) -> str | None:
         asked[-1] += 1
-        return why_never(need)
+        return why_never(nodes, need)
 
-    monkeypatch.setattr(scheduler.nodes, "why_never", counted)
+    monkeypatch.setattr(capacity, "why_never", counted)
     specs = [job(f"a{number}", mem=number + 1) for number in range(3 * SLICE)]
     for _ in scheduler.check(specs):
         asked.append(0)
