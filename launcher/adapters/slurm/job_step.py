@@ -13,7 +13,6 @@ import fcntl
 import json
 import os
 import select
-import shlex
 import signal
 import socket
 import subprocess
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ....pilot import own_python
+from ...contexts import shell
 from . import batch_step, client, exports
 from .arguments import Values, read
 from .errors import Refusal
@@ -225,7 +225,7 @@ def reach(node: str, outer: Mapping[str, str], words: Sequence[str]) -> tuple[li
         environ = {name: value for name, value in outer.items() if not name.startswith(left_out)}
         options = ["--quiet", "--overlap", "--mem=0", "--cpu-bind=none", "-N1", "-n1", "-w", node, "--input=none"]
         return ["srun", *options, *words], environ
-    return ["ssh", "-o", "BatchMode=yes", node, shlex.join(words)], dict(outer)
+    return ["ssh", "-o", "BatchMode=yes", node, shell.words(words)], dict(outer)
 
 
 def on_node(words: Sequence[str]) -> int:

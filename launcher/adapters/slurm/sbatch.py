@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 
+from ...contexts import shell
 from ...machines import slurm_facts
 from . import arguments, request
 from .desk import NEEDS_STDIN, Answer, Call, Desk, version
@@ -29,7 +29,7 @@ def sbatch(desk: Desk, call: Call) -> Answer:
             script = call.stdin
         arguments.check_script(script)
     words = arguments.of_sbatch(call.words, script, call.environ, SBATCH)
-    line = words(["sbatch", *call.words])
+    line = shell.words(["sbatch", *call.words])
     number = desk.submit(request.build(words, script, path, call.cwd, call.environ, desk.site, desk.now(), line))
     if "parsable" in words.values:
         text = f"{number};{desk.site.name}" if words.values.get("clusters") else str(number)
@@ -62,9 +62,9 @@ def srun(desk: Desk, call: Call) -> Answer:
     of_job = {name: value for name, value in values.items() if name not in _OF_STEP or name in ("ntasks",)}
     of_job.setdefault("job-name", os.path.basename(command[0]))
     options = [f"--{name}={value}" if value else f"--{name}" for name, value in steps.items()]
-    script = "#!/bin/sh\nexec " + shlex.join(["srun", "--quiet", *options, "--", *command]) + "\n"
+    script = shell.sh("#!/bin/sh\nexec srun --quiet {words}\n", words=shell.words([*options, "--", *command]))
     words = arguments.Words(of_job, [])
-    line = shlex.join(["srun", *call.words])
+    line = shell.words(["srun", *call.words])
     asked = request.build(words, script, "", call.cwd, call.environ, desk.site, desk.now(), line)
     from dataclasses import replace
 

@@ -6,7 +6,6 @@ import json
 import os
 import pwd
 import secrets
-import shlex
 import shutil
 import signal
 import socket
@@ -22,6 +21,7 @@ from ....api.manager import Manager
 from ....pilot import own_python
 from ....pilot.model.errors import UsageError
 from ....pilot.systems import registry
+from ...contexts.shell import sh, word
 from . import client, connections, job_step
 from .controller import COMMANDS, Controller
 from .jobs import Queue
@@ -37,10 +37,11 @@ exec {python} -I -S {program} {name} "$@"
 _BASH_ENV = """\
 # A login shell (#!/bin/bash -l) makes its PATH anew; bash reads this file after its profiles.
 case ":$PATH:" in *:{folder}:*) ;; *) PATH={folder}:$PATH ;; esac
-[ -z "${variable}" ] || . "${variable}"
+[ -z "$PILOTFISH_SLURM_BASH_ENV" ] || . "$PILOTFISH_SLURM_BASH_ENV"
 """
 _FILE_OF_BASH = "bash_env"
 _USERS_BASH_ENV = "PILOTFISH_SLURM_BASH_ENV"
+"""As `_BASH_ENV` reads it."""
 _USUAL_PARTITION = _USUAL_ACCOUNT = "pilot"
 
 
@@ -62,11 +63,10 @@ def lay_commands(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     program = Path(client.__file__)
     for name in COMMANDS:
-        text = _COMMAND.format(python=shlex.quote(sys.executable), program=shlex.quote(str(program)), name=name)
+        text = sh(_COMMAND, python=word(sys.executable), program=word(str(program)), name=word(name))
         (folder / name).write_text(text)
         (folder / name).chmod(0o700)
-    text = _BASH_ENV.format(folder=shlex.quote(str(folder)), variable=_USERS_BASH_ENV)
-    (folder / _FILE_OF_BASH).write_text(text)
+    (folder / _FILE_OF_BASH).write_text(sh(_BASH_ENV, folder=word(str(folder))))
 
 
 def id_file(environ: Mapping[str, str]) -> Path:
