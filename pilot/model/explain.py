@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from .capacity import why_none
 from .ids import NodeNo
 from .job_spec import Need, Placement, Want
-from .jobs import Job, Pending, pending_of
+from .jobs import Job, Pending
+from .queue import pending_of
 from .resources import APART, bits, fraction
 from .scheduler import Scheduler
 from .shortage import amount, wanted

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from .errors import InternalError
 from .ids import NodeNo
-from .jobs import all_pendings
+from .queue import all_pendings
 from .resources import GPU, PARTS, UNUSED, Taken, bits, is_condition
 from .scheduler import Scheduler
 from .states import AWAITED, SERVED, AttemptState, NodeState, State

@@ -1,7 +1,8 @@
 """One accepted job and all that hangs on it: its tasks, what of it waits, and the leases of those who wait alike."""
 
 # `Job` -> `Pending` (its positions with one need) -> `Shape` (all work with that need) -> `LeasePool` (what one agent has
-# of it) -> back to the tasks. It is one linked structure, so it stands in one file.
+# of it) -> back to the tasks. It is one linked structure, so it stands in one file. What a pool counts is in leases.py, and who
+# asks a job for what waits of it does so in queue.py.
 #
 # Why it looks like that. A job may have a million iterations, and a pilot a million jobs, so nothing here is made per task
 # before that task is touched, and nothing is looked at per task to find the next one:
@@ -31,14 +32,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from heapq import heappop, heappush
 
 from .errors import NoIterationsError, UnknownJobError
-from .ids import JobNo, NodeNo, PoolId, TaskKey
+from .ids import JobNo, NodeNo, PoolId
 from .job_spec import JobSpec, Need
-from .leases import STALE_S, Pace
+from .leases import Leases
 from .states import State
 from .tasks import ManyTasks, OneTask, Places
 
@@ -213,25 +213,6 @@ class Grown:
         self.wt_s: dict[int, float] = {}
 
 
-def pending_of(job: Job, pos: int) -> Pending:
-    """The Pending that position `pos` belongs to."""
-    if job.grown is not None and pos in job.grown.of:
-        return job.grown.of[pos]
-    pendings = job.pendings
-    if isinstance(pendings, Pending):
-        return pendings
-    return pendings[bisect_right(pendings, pos, key=lambda entry: entry[0]) - 1][1]
-
-
-def all_pendings(job: Job) -> list[Pending]:
-    """Each once, however many stretches of positions it has."""
-    pendings = job.pendings
-    grown = [] if job.grown is None else list(job.grown.pendings.values())
-    if isinstance(pendings, Pending):
-        return [pendings, *grown]
-    return [*{id(pending): pending for _, pending in pendings}.values(), *grown]
-
-
 ShapeKey = tuple[Need, tuple[int, int], tuple[int, int]]
 """What tasks must have in common to wait together: their need, and the classes of their wall time limit and least time."""
 
@@ -291,52 +272,16 @@ class Shape:
         return listed, len(self._heap) > most
 
 
-class LeasePool:
+class LeasePool(Leases):
     """The grants and unstarted tasks of one shape on one node."""
 
-    __slots__ = ("grants", "latest_s", "node", "pace", "pool_id", "revoking", "shape", "unstarted")
+    __slots__ = ("node", "pool_id", "shape")
 
     def __init__(self, pool_id: PoolId, node: NodeNo, shape: Shape) -> None:
+        super().__init__()
         self.pool_id = pool_id
         self.node = node
         self.shape = shape
-        self.grants = 0
-        self.latest_s = 0.0
-        """When a task was last sent."""
-        self.unstarted: dict[TaskKey, float] = {}
-        """Tasks sent and not known to have started, in the order sent, with the time of sending (`Dispatch.uptime`)."""
-        self.revoking: set[TaskKey] = set()
-        """Asked back and not yet known to have started, ended or come back: nothing more is lent meanwhile."""
-        self.pace = Pace()
-
-    @property
-    def is_empty(self) -> bool:
-        """The agent holds nothing of it."""
-        return not self.grants and not self.unstarted
-
-    def gone(self, key: TaskKey) -> None:
-        """The attempt has started, ended or come back."""
-        self.unstarted.pop(key, None)
-        self.revoking.discard(key)
-
-    def all_gone(self, keys: Iterable[TaskKey]) -> None:
-        """`gone` for each of them."""
-        for key in keys:
-            self.unstarted.pop(key, None)
-        if self.revoking:
-            self.revoking.difference_update(keys)
-
-    def room(self, now: float) -> int:
-        """How many more tasks to lend now; 0 until it is worth a frame."""
-        lot, have = self.pace.lot(self.grants), len(self.unstarted)
-        if not lot or self.revoking or have > lot // 2:
-            return 0
-        self.pace.next_lot(now)
-        return max(0, self.pace.lot(self.grants) - have)
-
-    def stale(self, now: float) -> bool:
-        """Whether the task that waits longest here has waited too long for one that was lent."""
-        return bool(self.unstarted) and now - next(iter(self.unstarted.values())) > STALE_S
 
 
 class Dependents:

@@ -27,7 +27,9 @@ the time).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from .ids import TaskKey
 
 LENT_WORK_S = 0.25
 LEAST_LOT = 512
@@ -99,3 +101,51 @@ class Pace:
         if 0.0 < self._since_s < now:
             self._most = max(LEAST_LOT, int(self._ended / (now - self._since_s) * LENT_WORK_S))
         self._ended, self._since_s = 0, now
+
+
+class Leases:
+    """What one agent has of one kind of work: grants, and tasks that have not started, those lent ahead among them."""
+
+    # A task is in `unstarted` from when it is sent until its agent has reported it. They are in the order sent: the first
+    # has waited longest, and `stale` looks at no other.
+
+    __slots__ = ("grants", "latest_s", "pace", "revoking", "unstarted")
+
+    def __init__(self) -> None:
+        self.grants = 0
+        self.latest_s = 0.0
+        """When a task was last sent."""
+        self.unstarted: dict[TaskKey, float] = {}
+        """Tasks sent and not known to have started, in the order sent, with the time of sending (`Dispatch.uptime`)."""
+        self.revoking: set[TaskKey] = set()
+        """Asked back and not yet known to have started, ended or come back: nothing more is lent meanwhile."""
+        self.pace = Pace()
+
+    @property
+    def is_empty(self) -> bool:
+        """The agent holds nothing of it."""
+        return not self.grants and not self.unstarted
+
+    def gone(self, key: TaskKey) -> None:
+        """The attempt has started, ended or come back."""
+        self.unstarted.pop(key, None)
+        self.revoking.discard(key)
+
+    def all_gone(self, keys: Iterable[TaskKey]) -> None:
+        """`gone` for each of them."""
+        for key in keys:
+            self.unstarted.pop(key, None)
+        if self.revoking:
+            self.revoking.difference_update(keys)
+
+    def room(self, now: float) -> int:
+        """How many more tasks to lend now; 0 until it is worth a frame."""
+        lot, have = self.pace.lot(self.grants), len(self.unstarted)
+        if not lot or self.revoking or have > lot // 2:
+            return 0
+        self.pace.next_lot(now)
+        return max(0, self.pace.lot(self.grants) - have)
+
+    def stale(self, now: float) -> bool:
+        """Whether the task that waits longest here has waited too long for one that was lent."""
+        return bool(self.unstarted) and now - next(iter(self.unstarted.values())) > STALE_S

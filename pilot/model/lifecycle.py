@@ -29,8 +29,8 @@ from .attempts import Attempt, End, LostAttempts
 from .decisions import Change, Decisions
 from .dependencies import Consequence, Omit
 from .job_spec import Need
-from .jobs import Job, Pending, all_pendings, pending_of
-from .queue import Queue
+from .jobs import Job, Pending
+from .queue import Queue, all_pendings, pending_of
 from .registry import Registry
 from .results import Result
 from .retry import Retries, rule_for

@@ -12,10 +12,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 from .job_spec import Need
-from .jobs import Entry, Key, Pending, Shape, ShapeKey
+from .jobs import Entry, Job, Key, Pending, Shape, ShapeKey
 
 
 class Queue:
@@ -73,6 +74,25 @@ class Queue:
     def forget(self, shape: Shape) -> None:
         """Nothing waits, runs or is held in this shape any more."""
         del self._shapes[shape.key]
+
+
+def pending_of(job: Job, pos: int) -> Pending:
+    """The Pending that position `pos` belongs to."""
+    if job.grown is not None and pos in job.grown.of:
+        return job.grown.of[pos]
+    pendings = job.pendings
+    if isinstance(pendings, Pending):
+        return pendings
+    return pendings[bisect_right(pendings, pos, key=lambda entry: entry[0]) - 1][1]
+
+
+def all_pendings(job: Job) -> list[Pending]:
+    """Each once, however many stretches of positions it has."""
+    pendings = job.pendings
+    grown = [] if job.grown is None else list(job.grown.pendings.values())
+    if isinstance(pendings, Pending):
+        return [pendings, *grown]
+    return [*{id(pending): pending for _, pending in pendings}.values(), *grown]
 
 
 def order(head: Entry, number: int) -> int:

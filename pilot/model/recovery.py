@@ -38,10 +38,11 @@ from .decisions import Decisions
 from .dispatch import Dispatch
 from .ids import GrantId, NodeNo, PoolId, TaskKey
 from .job_spec import Need
-from .jobs import Shape, pending_of
+from .jobs import Shape
 from .lifecycle import Lifecycle
 from .nodes import Nodes
 from .plain_replay import PlainReplay
+from .queue import pending_of
 from .registry import Registry
 from .resources import Grant
 from .results import Result

@@ -19,8 +19,8 @@ from heapq import heappop, heappush
 
 from .ids import JobNo
 from .job_spec import JobSpec, Need, RetryRule
-from .jobs import Grown, Job, Pending, pending_of
-from .queue import Queue
+from .jobs import Grown, Job, Pending
+from .queue import Queue, pending_of
 from .registry import Registry
 from .states import State
 
