@@ -32,11 +32,11 @@ from .command import Command
 from .functions import Code, Functions
 from .future import NO_OUTPUT, Future, settle
 from .inputs import Slot, find
-from .link import AFTER_SHUTDOWN, KEY_BYTES, Link
+from .link import AFTER_SHUTDOWN, Link
 from .needs import broken
 from .options import Options
 from .place import Place
-from .sent_job import Call
+from .sent_job import KEY_BYTES, Call
 
 _QUIET = {"log_file": os.devnull}
 _CONNECT_S = 2.0

@@ -8,26 +8,23 @@ not come is looked up before it is sent again, and ends are told until the next 
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from ...pilot.wire import replies
 from ..client import Client
-from ..errors import ConnectionError, PilotfishError, RequestRefusedError
-from .future import Future, settle, settle_with_error
+from ..errors import ConnectionError, RequestRefusedError
+from .earlier_calls import EarlierCalls
+from .failover import Failover
+from .future import Future
 from .needs import Needs, broken
 from .options import Options
-from .place import NoPilotError
-from .sent_job import Call, SentJob, data_of
-
-T = TypeVar("T")
+from .sent_job import Call, EndedJobs, SentJob, data_of
 
 _MOST_CALLS = 1000
 _MOST_JOBS = 200
@@ -37,13 +34,7 @@ _MOST_BYTES = 256 << 10
 _WAIT_S = 20.0
 _ANSWER_S = 60.0
 _LOOK_S = 0.1
-_MANAGER_S = 300.0
-"""How long a pilot that is not our own may be without a manager."""
-KEY_BYTES = 12
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
-_KEPT_CALLS = 20_000
-"""Ended calls that the pilot still knows, so that one can ask what became of them."""
-_MOST_REMOVED = 100
 
 
 class Link:
@@ -71,13 +62,10 @@ class Link:
         self._is_named = bool(name)
         self._life = f"{secrets.token_hex(2)}-" if name else ""
         """Part of the names of jobs: an earlier life has given others."""
-        self._earlier: dict[bytes, deque[tuple[str, int]]] = {}
-        """The calls of earlier lives, by what they are: jobs and positions."""
+        self._earlier: EarlierCalls | None = None
+        """None: an earlier life has left none."""
         self._own_folder = own_folder
         self._connect_again = connect_again
-        self._is_placed = is_placed
-        self._known: list[tuple[Future[Any], bytes]] = []
-        """Calls of now whose results earlier lives have had."""
         self.ends = 0
         """Of calls, that have come home."""
         self._confirmed = ("", 0)
@@ -96,10 +84,9 @@ class Link:
         self._closing = False
         self.failure: BaseException | None = None
         self._to_cancel: deque[str] = deque()
-        self._ended: deque[tuple[str, int]] = deque()
-        self._kept = 0
+        self._ended = EndedJobs()
         self._threads: list[threading.Thread] = []
-        self._client: Client | None = None
+        self._failover = Failover(connect_again, is_placed, self._changed, lambda: bool(self._open), self._is_over)
         self._folder = ""
         self._confirming = threading.Lock()
         """Held while a call is sent that needs another one: until then the pilot must keep what that has returned."""
@@ -137,7 +124,7 @@ class Link:
     def wait_until_connected(self) -> None:
         """Raises BrokenExecutor when there is no pilot."""
         with self._lock:
-            self._changed.wait_for(lambda: self._client is not None or self.failure is not None)
+            self._changed.wait_for(lambda: self._failover.client is not None or self.failure is not None)
         if self.failure is not None:
             raise broken(self.failure)
 
@@ -192,7 +179,7 @@ class Link:
             client = self._connect()
             folder = self._own_folder(self._begin(client))
             with self._lock:
-                self._client = client
+                self._failover.client = client
                 self._folder = folder if folder and os.access(folder, os.W_OK) else ""
                 self._changed.notify_all()
             while True:
@@ -202,31 +189,30 @@ class Link:
                         break
                     calls, cancel = self._take(), list(self._to_cancel)
                     self._to_cancel.clear()
-                    client = self._client or client  # the manager may be another one
-                self._settle_known()
+                    client = self._failover.client or client  # the manager may be another one
+                if self._earlier is not None and (count := self._earlier.settle()):
+                    self._over(count)
                 if calls:
                     self._submit(client, calls)
                 if cancel:
                     with suppress(RequestRefusedError):
-                        self._asked(client, lambda client, names=cancel: client.cancel(names))  # type: ignore[misc]
+                        self._failover.asked(client, lambda client, names=cancel: client.cancel(names))  # type: ignore[misc]
                 del calls  # with their futures, whose results others may wish to be rid of
             receiving = self._threads[1]
             while (
                 receiving.is_alive()
             ):  # it does not wait for an end any more once somebody else asks, perhaps only now
-                self._ask(self._client or client, *self._confirmed, 0.0)
+                self._ask(self._failover.client or client, *self._confirmed, 0.0)
                 receiving.join(_LOOK_S)
         except BaseException as error:
             self._fail(error)
 
     def _begin(self, client: Client) -> str:
         """Learn of the calls of an earlier life, and what has become of them; returns where large values go."""
-        first = found = self._asked(client, lambda client: self._ask(client, "", 0, 0.0, self._is_named))
-        for job in first.jobs:
-            self._jobs[job.job] = SentJob.of_earlier_life(job.count)
-            for pos in range(len(job.keys) // KEY_BYTES):
-                key = job.keys[pos * KEY_BYTES : (pos + 1) * KEY_BYTES]
-                self._earlier.setdefault(key, deque()).append((job.job, pos))
+        first = found = self._failover.asked(client, lambda client: self._ask(client, "", 0, 0.0, self._is_named))
+        if first.jobs:
+            self._earlier = EarlierCalls(first.jobs)
+            self._jobs.update(self._earlier.jobs)
         while first.jobs and found.ends:
             for ends in found.ends:
                 self._take_ends(ends)
@@ -249,7 +235,7 @@ class Link:
                 self._open -= 1
                 self._changed.notify_all()
                 continue
-            if self._earlier and self._takes_over(call):
+            if self._earlier is not None and self._earlier.takes_over(call):
                 continue
             size += len(call.arguments)
             last = jobs[-1][0] if jobs else None
@@ -259,34 +245,6 @@ class Link:
             jobs[-1].append(call)
             count += 1
         return jobs
-
-    def _takes_over(self, call: Call) -> bool:
-        """Whether an earlier life of this executor has made the same call: then its result is that of this one.
-
-        One that has failed is made again.
-        """
-        places = self._earlier.get(call.key)
-        while places:
-            name, pos = places.popleft()
-            job = self._jobs[name]
-            assert job.found is not None
-            ended = job.found.get(pos)
-            if ended is not None and ended[1] != "SUCCEED":
-                continue
-            call.future.task = f"{name}:{pos}"
-            if ended is None:
-                job.futures[pos] = call.future
-            else:
-                self._known.append((call.future, ended[0]))
-            return True
-        return False
-
-    def _settle_known(self) -> None:
-        known, self._known = self._known, []
-        for future, data in known:
-            settle(future, data, keep=True)
-        if known:
-            self._over(len(known))
 
     def _submit(self, client: Client, jobs: Sequence[Sequence[Call]]) -> None:
         """Send these, each a job. What others need of a call is not confirmed meanwhile: the pilot must still have it."""
@@ -320,37 +278,7 @@ class Link:
             is_sent = True
             client.submit(descriptions)
 
-        self._asked(client, submit)
-
-    def _asked(self, client: Client, ask: Callable[[Client], T]) -> T:
-        """What this client says, or one of the next manager. Raises RequestRefusedError, and when no manager comes."""
-        while True:
-            try:
-                return ask(client)
-            except RequestRefusedError:
-                raise
-            except ConnectionError as error:
-                client = self._again(error)
-
-    def _again(self, error: ConnectionError) -> Client:
-        """A client of the manager that has taken the place of a lost one. Raises `error` when none comes."""
-        if self._connect_again is None:
-            raise error
-        if self._is_placed:
-            with self._lock:
-                self._changed.wait_for(lambda: self._open or self._is_over())
-        until = math.inf if self._is_placed else time.monotonic() + _MANAGER_S
-        while time.monotonic() < until and not self._is_over():
-            try:
-                client = self._connect_again()
-                with self._lock:
-                    self._client = client
-                return client
-            except NoPilotError:
-                raise
-            except PilotfishError:
-                time.sleep(_LOOK_S)
-        raise error
+        self._failover.asked(client, submit)
 
     def _submit_each(self, client: Client, descriptions: Sequence[dict[str, Any]]) -> None:
         """The pilot takes all of a request or nothing, so find out which it does not take."""
@@ -402,10 +330,10 @@ class Link:
     def _receive_all(self) -> None:
         try:
             with self._lock:
-                self._changed.wait_for(lambda: self._client is not None or self.failure is not None)
-            if self._client is None:
+                self._changed.wait_for(lambda: self._failover.client is not None or self.failure is not None)
+            if self._failover.client is None:
                 return
-            client = self._client.another()
+            client = self._failover.client.another()
             epoch, last = self._confirmed
             while not self._is_over():
                 try:
@@ -413,7 +341,7 @@ class Link:
                 except RequestRefusedError:
                     raise
                 except ConnectionError as error:
-                    client = self._again(error).another()
+                    client = self._failover.next_client(error).another()
                     continue
                 epoch, last = self._confirmed = found.epoch, found.last
                 for ends in found.ends:
@@ -435,46 +363,22 @@ class Link:
         job = self._jobs.get(ends.job)
         if job is None:  # of an earlier life
             return
-        futures = job.futures
         if ends.state == "EXECUTING":
-            for pos in ends.pos:
-                future = futures[pos]
-                if future is not None:
-                    future.now_runs()
+            job.now_runs(ends.pos)
             return
-        count = 0
-        for place, pos in enumerate(ends.pos or range(len(futures))):
-            with self._lock:
-                future, futures[pos] = futures[pos], None
-                if future is None:
-                    if job.found is not None and (ends.pos or pos not in job.found):
-                        job.found[pos] = (ends.values[place] if ends.values else b"", ends.state)
-                    continue
-            count += 1
-            value = ends.values[place] if ends.values else b""
-            if ends.state == "SUCCEED":
-                settle(future, value, keep=self._is_named)
-            else:
-                settle_with_error(future, value, ends.message, ends.state, job.needs)
-        job.left -= count
+        count = job.settle(ends, self._lock, keep=self._is_named)
         self.ends += count
         if not job.left and job.found is None:
             job.end()
             with self._lock:
                 del self._jobs[ends.job]
                 if not self._is_named:
-                    self._ended.append((ends.job, len(futures)))
-                    self._kept += len(futures)
+                    self._ended.add(ends.job, len(job.futures))
         self._over(count)
 
     def _remove_old(self, client: Client) -> None:
-        old: list[str] = []
-        while self._kept > _KEPT_CALLS and len(old) < _MOST_REMOVED:
-            name, count = self._ended.popleft()
-            self._kept -= count
-            old.append(name)
-        if old:
-            self._asked(client, lambda client: client.remove(old))
+        if old := self._ended.oldest():
+            self._failover.asked(client, lambda client: client.remove(old))
 
     def _fail(self, error: BaseException) -> None:
         """There is no going on: nothing more comes of what is open."""
