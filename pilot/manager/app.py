@@ -25,8 +25,8 @@ from ..console import echo, why_not
 from ..exit_codes import ExitCode
 from ..inherited import Inherited
 from ..model.decisions import Changes
-from ..model.dispatch import MOST_LIVES
 from ..model.errors import PilotfishError, SettingsError, UsageError
+from ..model.holdings import MOST_LIVES
 from ..model.scheduler import Scheduler
 from ..systems import local, registry
 from ..systems.base import Allocation

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from ..model.dispatch import END_OF_NUMBERS
+from ..model.holdings import END_OF_NUMBERS
 from ..model.ids import GrantId, NodeNo, PoolId, TaskKey
 from ..model.resources import (
     APART,
