@@ -76,7 +76,10 @@ DESCRIPTIONS: list[tuple[Any, str]] = [
     ),
     (resources(numCores=-1), "jobs[0].resources.numCores: -1 is negative; ask for at least 1"),
     (resources(numCores={"min": 4, "max": 2}), "jobs[0].resources.numCores.max: 2 is less than min 4; give at least 4"),
-    (resources(gpu=1), "jobs[0].resources: Not enough resources for job a: 1 GPU on a node is needed, no node has a GPU"),
+    (
+        resources(gpu=1),
+        "jobs[0].resources: Not enough resources for job a: 1 GPU on a node is needed, no node has a GPU",
+    ),
     (resources(GPU=1), "jobs[0].resources.GPU: unknown key; known are apart, gpu, mem, min_time, nodeCrs"),
     (resources(mem="lots"), 'jobs[0].resources.mem: "lots" is not an amount of memory; write 500M or 2G'),
     (resources(mem="500"), 'jobs[0].resources.mem: "500" has no unit; write "500M"'),
