@@ -69,7 +69,7 @@ def test_a_pilot_can_be_looked_at_and_worked_on(wd: Path, terminal: Terminal, wa
         pilot.submit(Jobs().add(name="wide", exec="true", numCores=2, numNodes=1))
         terminal.run([sys.executable, "-m", "pilotfish", "top", "--interval", "0.1"], wd)
         sees("5 tasks: 0 done, 1 failed, 3 running, 1 waiting")
-        sees("  sim:2  n")
+        sees(" sim:2  n")
         sees("exit code 3")
         sees("| it broke")
         terminal.press("j", "t")

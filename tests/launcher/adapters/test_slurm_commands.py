@@ -174,11 +174,13 @@ def test_cancel_and_requeue_what_runs(slurm: Cluster, wd: Path) -> None:
         "-o", "out", "--wrap", 'touch ran$SLURM_RESTART_COUNT; [ "$SLURM_RESTART_COUNT" ] || sleep 600', cwd=wd
     )
     wait_until((wd / "ran").exists, "it runs")
+    slurm.until(job, "RUNNING")
     slurm("scontrol", "requeue", job)
     slurm.until(job, "COMPLETED")
     assert (wd / "ran1").exists()
     other = slurm.submit("--wrap", "touch other; exec sleep 600", cwd=wd)
     wait_until((wd / "other").exists, "it runs")
+    slurm.until(other, "RUNNING")
     slurm("scancel", other)
     slurm.until(other, f"CANCELLED by {os.getuid()}")
     wait_until(lambda: slurm("squeue", "-h", "-j", other) == "", "it is gone")
