@@ -86,7 +86,7 @@ def test_from_a_laptop_whose_link_is_cut_and_whose_program_is_killed(cluster: Sl
         laptop.run("ip", "route", "add", "blackhole", f"{cluster.hosts[name].address}/32")
     first = start(laptop, wd, "first")
     starts = wd / "starts"
-    wait_until(lambda: len(starts.read_text().split()) >= 24, "calls that wait")
+    wait_until(lambda: len(starts.read_text().split()) >= 27, "a call on each of six cores that waits")
     cluster.hosts.cut("node4")
     laptop.run("kill", "-9", (wd / "first").read_text().split()[0])
     first.wait()
